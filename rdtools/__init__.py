@@ -1,0 +1,50 @@
+"""Rate-distortion theory and measurement for post-training weight quantization of language models."""
+
+from __future__ import annotations
+
+from importlib import import_module as _import_module
+from pathlib import Path as _Path
+from typing import TYPE_CHECKING
+
+# In a source checkout kernels/ and analysis/ sit beside rdtools/; a wheel nests them.
+_ROOT = _Path(__file__).resolve().parents[1]
+if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels").is_dir():
+    __path__.append(str(_ROOT))
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from rdtools import theory as theory
+    from rdtools.compare import compare as compare
+    from rdtools.hessians.layer import Layer as Layer
+    from rdtools.hessians.store import open_run as open_run
+    from rdtools.measure import measure as measure
+    from rdtools.quantizers import GPTQ as GPTQ
+    from rdtools.quantizers import RTN as RTN
+    from rdtools.quantizers import WaterSIC as WaterSIC
+
+# Loaded when first used, so that `import rdtools` stays light.
+_HOME = {
+    "theory": "rdtools.theory",
+    "compare": "rdtools.compare",
+    "Layer": "rdtools.hessians.layer",
+    "open_run": "rdtools.hessians.store",
+    "measure": "rdtools.measure",
+    "GPTQ": "rdtools.quantizers",
+    "RTN": "rdtools.quantizers",
+    "WaterSIC": "rdtools.quantizers",
+}
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module 'rdtools' has no attribute {name!r}")
+    module = _import_module(_HOME[name])
+    value = module if name == "theory" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

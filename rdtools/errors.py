@@ -1,0 +1,93 @@
+"""Errors. A message is one line: where, what was got, what was expected, the likely cause, the remedy.
+
+``exit_code`` is what the command line exits with: 1 some task failed, 2 usage, 65 bad data, 69 service unavailable,
+74 input or output.
+"""
+
+from __future__ import annotations
+
+
+class RdtoolsError(Exception):
+    """Base of everything that rdtools raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(RdtoolsError, ValueError):
+    """A setting that cannot be meant: a negative rate, an unknown method."""
+
+    exit_code = 2
+
+
+class InvalidRate(UsageError):
+    """A rate that is zero, negative, not finite or beyond what codes of 32 bits can carry."""
+
+
+class UnknownMethod(UsageError):
+    """A method name outside the registry."""
+
+
+class UnsupportedOrder(UsageError):
+    """No Hadamard matrix of this order can be built."""
+
+
+class RateUnreachable(RdtoolsError, ValueError):
+    """The method has no setting with this rate on this layer; the message says which rates it has."""
+
+
+class DataError(RdtoolsError, ValueError):
+    """Input that cannot be used as it is."""
+
+    exit_code = 65
+
+
+class NotFiniteInput(DataError):
+    """NaN or infinity in a weight or a Hessian."""
+
+
+class NotSymmetric(DataError):
+    """A Hessian that differs from its transpose by more than rounding."""
+
+
+class NotPositiveSemidefinite(DataError):
+    """A Hessian with an eigenvalue below zero by more than rounding, or one that resists the largest damping."""
+
+
+class ShapeMismatch(DataError):
+    """Arrays whose shapes do not belong together."""
+
+
+class UnsupportedDtype(DataError):
+    """Numbers of a kind that cannot be computed with: complex, integer or quantized weights."""
+
+
+class CorruptFile(DataError):
+    """A file that is truncated, altered or not what its name says."""
+
+
+class ModelUnreadable(DataError):
+    """A directory without a model, a missing shard, a checkpoint that is not safetensors."""
+
+
+class BadTokens(DataError):
+    """Calibration data that is empty, ragged or outside the vocabulary."""
+
+
+class BadActivations(DataError):
+    """Too many calibration tokens with NaN or infinite activations."""
+
+
+class ServiceUnavailable(RdtoolsError, ConnectionError):
+    """The model hub could not be reached or refused."""
+
+    exit_code = 69
+
+
+class OutputError(RdtoolsError, OSError):
+    """A result could not be written."""
+
+    exit_code = 74
+
+
+class BackendUnavailable(RdtoolsError, RuntimeError):
+    """A kernel backend that was asked for by name and is missing."""

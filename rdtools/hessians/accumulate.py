@@ -1,0 +1,41 @@
+"""Running second moments of activations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass
+class MomentAccumulator:
+    """Sum of x xᵀ over tokens, in float64.
+
+    Attributes
+    ----------
+    columns : n
+    total : (n, n) float64, Σ x xᵀ
+    kept, dropped : tokens in the sum, and left out because an activation was NaN or infinite
+    """
+
+    columns: int
+    total: NDArray[np.float64] = field(init=False)
+    kept: int = 0
+    dropped: int = 0
+
+    def __post_init__(self) -> None:
+        self.total = np.zeros((self.columns, self.columns))
+
+    def add(self, rows: NDArray[np.floating]) -> None:
+        """Add tokens, rows of an array (k, n); rows with NaN or infinity are counted and left out."""
+        finite = np.isfinite(rows).all(axis=1)
+        x = rows[finite].astype(np.float64)
+        self.dropped += int(len(rows) - len(x))
+        self.kept += len(x)
+        self.total += x.T @ x
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """E[x xᵀ] over the tokens kept, exactly symmetric; zeros if none was kept."""
+        return 0.5 * (self.total + self.total.T) / max(self.kept, 1)

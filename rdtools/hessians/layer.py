@@ -1,0 +1,63 @@
+"""A layer: a weight matrix and the second moment of its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rdtools.errors import ShapeMismatch
+from rdtools.hessians.spectrum import spectrum_of
+from rdtools.linalg import check_moment, check_weight
+from rdtools.records import Hessian, LayerKey, Spectrum
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One linear layer, checked: finite, symmetric, shapes that belong together.
+
+    Attributes
+    ----------
+    key : which matrix
+    weight : (m, n) float64
+    hessian : of the layer's input, matrix (n, n) float64
+    """
+
+    key: LayerKey
+    weight: NDArray[np.float64]
+    hessian: Hessian
+
+    @classmethod
+    def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:
+        """A layer from arrays or tensors.
+
+        Parameters
+        ----------
+        weight : (m, n), real floating point
+        hessian : (n, n) E[x xᵀ], or a `Hessian`
+        name : for messages, seeds and tables
+        n_tokens : tokens behind the Hessian; 0 where it is exact, as for a synthetic one
+
+        Raises
+        ------
+        ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
+        """
+        moment = hessian if isinstance(hessian, Hessian) else Hessian(np.zeros((0, 0)), n_tokens)
+        matrix = check_moment(hessian.matrix if isinstance(hessian, Hessian) else hessian, name=f"{name}: Hessian")
+        checked = check_weight(weight, columns=len(matrix), name=name)
+        if checked.size == 0:
+            raise ShapeMismatch(f"{name}: weight of shape {checked.shape} is empty; expected at least one row and column")
+        record = Hessian(matrix, moment.n_tokens, moment.dropped_tokens, moment.name)
+        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, record)
+
+    @cached_property
+    def live(self) -> NDArray[np.bool_]:
+        """(n,) bool, columns whose input is not always zero; weights in the others do not matter."""
+        return np.asarray(np.diagonal(self.hessian.matrix) > 0)
+
+    @property
+    def spectrum(self) -> Spectrum:
+        """Spectrum of the Hessian, computed once for all layers that share it."""
+        return spectrum_of(self.hessian)

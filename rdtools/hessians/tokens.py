@@ -1,0 +1,136 @@
+"""Calibration and evaluation tokens: from a file of tokens, from text, or from the package."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import BadTokens, CorruptFile
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Sequences of token ids.
+
+    Attributes
+    ----------
+    ids : (s, t) int64
+    mask : (s, t) bool, False for padding
+    source : for the manifest
+    """
+
+    ids: NDArray[np.int64]
+    mask: NDArray[np.bool_]
+    source: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of ids and mask."""
+        digest = hashlib.sha256(repr(self.ids.shape).encode())
+        digest.update(self.ids.astype("<i8").tobytes())
+        digest.update(self.mask.tobytes())
+        return digest.hexdigest()
+
+
+def check_tokens(tokens: Tokens, *, vocabulary: int) -> None:
+    """Refuse what a model cannot read.
+
+    Raises
+    ------
+    BadTokens
+        If there is no token, or an id outside [0, vocabulary).
+    """
+    kept = tokens.ids[tokens.mask]
+    if kept.size == 0:
+        raise BadTokens(f"{tokens.source}: no tokens; expected at least one sequence; the file is empty or all padding")
+    if kept.min() < 0 or kept.max() >= vocabulary:
+        bad = int(kept.min()) if kept.min() < 0 else int(kept.max())
+        raise BadTokens(
+            f"{tokens.source}: token id {bad} outside the model's vocabulary of {vocabulary}; it was made with another tokenizer"
+        )
+
+
+def embedded_tokens(part: Literal["calibration", "evaluation"]) -> Tokens:
+    """The tokens that come with the embedded model."""
+    path = Path(str(files("rdtools.data") / "default_model" / f"{part}.safetensors"))
+    tokens = load_tokens(path)
+    return Tokens(tokens.ids, tokens.mask, f"embedded {part} tokens")
+
+
+def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
+    """Token ids from a ``.npy`` array (s, t), or a ``.safetensors`` file with ``input_ids`` and, if wanted, ``attention_mask``.
+
+    Parameters
+    ----------
+    path : the file
+    pad_token : id to be masked where the file has no mask
+
+    Raises
+    ------
+    BadTokens
+        For another kind of file, another shape or numbers that are not integers.
+    CorruptFile
+        For a truncated file, or a pickle in disguise.
+    """
+    if not path.is_file():
+        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use --text")
+    mask = None
+    if path.suffix == ".npy":
+        try:
+            ids = np.load(path, allow_pickle=False)
+        except (ValueError, OSError, EOFError) as error:
+            raise CorruptFile(f"{path}: not a plain NumPy array ({error}); pickles are never loaded: save integers") from error
+    elif path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        try:
+            arrays = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise CorruptFile(f"{path}: not a whole safetensors file ({error}); write it again") from error
+        if "input_ids" not in arrays:
+            raise BadTokens(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}, expected a tensor 'input_ids' (s, t)")
+        ids, mask = arrays["input_ids"], arrays.get("attention_mask")
+    else:
+        raise BadTokens(
+            f"{path}: token files are .npy or .safetensors; pickles (.pt, .pkl) could run code and are never loaded: "
+            "save the ids with numpy.save"
+        )
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise BadTokens(f"{path}: array of shape {ids.shape} and dtype {ids.dtype}, expected integers (sequences, length)")
+    if mask is not None and mask.shape != ids.shape:
+        raise BadTokens(f"{path}: attention_mask {mask.shape} beside input_ids {ids.shape}; expected the same shape")
+    keep = ids != pad_token if mask is None else mask.astype(bool)
+    return Tokens(ids.astype(np.int64), np.broadcast_to(keep, ids.shape).copy(), path.name)
+
+
+def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) -> Tokens:
+    """Windows of a text: tokenized whole, cut into windows of `length`, of which `sequences` evenly spaced ones are taken.
+
+    Fewer windows are taken if the text has no more; a text shorter than one window gives one short sequence.
+
+    Raises
+    ------
+    BadTokens
+        If the file is missing, empty or not UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text; use --tokens for ids") from error
+    except OSError as error:
+        raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
+    ids = np.asarray(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
+    if ids.size == 0:
+        raise BadTokens(f"{path}: empty; expected text to calibrate on")
+    length = min(length, ids.size)
+    windows = ids[: ids.size // length * length].reshape(-1, length)
+    chosen = np.unique(np.linspace(0, len(windows) - 1, min(sequences, len(windows))).round().astype(int))
+    windows = windows[chosen]
+    return Tokens(windows, np.ones(windows.shape, dtype=bool), path.name)

@@ -1,0 +1,206 @@
+"""Checks and factorizations of second-moment matrices, in float64."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike, NDArray
+
+from rdtools.errors import (
+    NotFiniteInput,
+    NotPositiveSemidefinite,
+    NotSymmetric,
+    ShapeMismatch,
+    UnsupportedDtype,
+)
+
+Float64Array = NDArray[np.float64]
+
+#: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
+ASYMMETRY_LIMIT = 1e-6
+#: Negative eigenvalues down to this multiple of the largest count as rounding of a float32 accumulation.
+NEGATIVE_EIGENVALUE_LIMIT = 1e-7
+#: Automatic damping, relative to the mean diagonal, tried in this order; the first that factors is used and reported.
+DAMPING_LADDER = tuple(10.0**k for k in range(-12, 0))
+
+
+def as_float64(array: ArrayLike, *, name: str) -> Float64Array:
+    """A real floating-point array as float64, refusing complex and integer numbers.
+
+    Raises
+    ------
+    UnsupportedDtype
+        For complex, integer, boolean or object arrays.
+    NotFiniteInput
+        For NaN or infinity; the message counts them and names the first.
+    """
+    if hasattr(array, "detach"):  # a torch tensor; bfloat16 has no NumPy counterpart
+        array = array.detach().cpu().double().numpy() if array.is_floating_point() else array.detach().cpu().numpy()
+    values = np.asarray(array)
+    if values.dtype.kind != "f":
+        raise UnsupportedDtype(
+            f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized codes, dequantize first"
+        )
+    values = values.astype(np.float64, copy=False)
+    finite = np.isfinite(values)
+    if not finite.all():
+        bad = np.argwhere(~finite)
+        raise NotFiniteInput(
+            f"{name}: {len(bad)} of {values.size} entries are NaN or infinite, the first at "
+            f"{tuple(int(i) for i in bad[0])}; expected finite numbers; likely an overflow in half precision: "
+            "collect or convert again in float32"
+        )
+    return values
+
+
+def check_moment(matrix: ArrayLike, *, name: str = "Hessian") -> Float64Array:
+    """A second-moment matrix as float64, checked and exactly symmetric; shape (n, n).
+
+    Asymmetry up to ASYMMETRY_LIMIT of the largest entry is averaged away.
+
+    Raises
+    ------
+    ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric
+    NotPositiveSemidefinite
+        For a negative diagonal entry.
+    """
+    H = as_float64(matrix, name=name)
+    if H.ndim != 2 or H.shape[0] != H.shape[1]:
+        raise ShapeMismatch(f"{name}: shape {H.shape}, expected a square matrix (n, n)")
+    if H.size == 0:
+        return H
+    largest = float(np.abs(H).max())
+    asymmetry = float(np.abs(H - H.T).max())
+    if asymmetry > ASYMMETRY_LIMIT * largest:
+        i, j = (int(k) for k in np.unravel_index(np.abs(H - H.T).argmax(), H.shape))
+        raise NotSymmetric(
+            f"{name}: entries ({i}, {j}) and ({j}, {i}) differ by {asymmetry / largest:.1e} of the largest entry, expected "
+            f"at most {ASYMMETRY_LIMIT:.0e}; likely a triangle or another matrix: pass the full E[x xᵀ]"
+        )
+    if asymmetry > 0:
+        H = 0.5 * (H + H.T)
+    diagonal = np.diagonal(H)
+    if diagonal.min() < 0:
+        i = int(diagonal.argmin())
+        raise NotPositiveSemidefinite(
+            f"{name}: diagonal entry {i} is {diagonal[i]:.3g}, expected a mean of squares; the matrix is not E[x xᵀ]"
+        )
+    return H
+
+
+def check_weight(weight: ArrayLike, *, columns: int, name: str = "weight") -> Float64Array:
+    """A weight matrix as float64, shape (m, n) with n = `columns`.
+
+    Raises
+    ------
+    ShapeMismatch, UnsupportedDtype, NotFiniteInput
+    """
+    W = as_float64(weight, name=name)
+    if W.ndim != 2 or W.shape[1] != columns:
+        hint = ""
+        if W.ndim == 2 and W.shape[0] == columns:
+            hint = "; it looks transposed: pass (out_features, in_features)"
+        raise ShapeMismatch(f"{name}: weight {W.shape} with Hessian {(columns, columns)}, expected (m, {columns}){hint}")
+    return W
+
+
+def clip_eigenvalues(eigenvalues: Float64Array, *, name: str = "Hessian") -> Float64Array:
+    """Eigenvalues in descending order with rounding below zero set to zero.
+
+    Raises
+    ------
+    NotPositiveSemidefinite
+        For an eigenvalue below −NEGATIVE_EIGENVALUE_LIMIT times the largest magnitude.
+    """
+    values = np.sort(eigenvalues)[::-1]
+    if values.size and values[-1] < -NEGATIVE_EIGENVALUE_LIMIT * np.abs(values).max():
+        raise NotPositiveSemidefinite(
+            f"{name}: smallest eigenvalue {values[-1]:.3g} against largest {values[0]:.3g}, expected none below zero; "
+            "likely not a second moment, or accumulated in half precision"
+        )
+    return np.maximum(values, 0.0)
+
+
+@dataclass(frozen=True)
+class Cholesky:
+    """``H + damping · mean(diag H) · I = L Lᵀ``.
+
+    Attributes
+    ----------
+    lower : (n, n) float64, L
+    damping : relative to the mean diagonal; 0 when H itself was factored
+    """
+
+    lower: Float64Array
+    damping: float
+
+
+def _equilibrated_cholesky(H: Float64Array) -> Float64Array | None:
+    """L of ``H = L Lᵀ``, or None where H is singular to working precision.
+
+    H is scaled to a unit diagonal first, so that columns of very different energy do not look like rank deficiency; a
+    pivot there is the unexplained share of a column's energy, and rounding leaves about n·eps of it.
+    """
+    scale = np.sqrt(np.diagonal(H))
+    if not (scale > 0).all():
+        return None
+    try:
+        R = scipy.linalg.cholesky(H / scale[:, None] / scale[None, :], lower=True, check_finite=False)
+    except np.linalg.LinAlgError:
+        return None
+    pivots = np.diagonal(R)
+    if not np.isfinite(pivots).all() or (pivots**2).min() < 10 * len(H) * np.finfo(np.float64).eps:
+        return None
+    return R * scale[:, None]
+
+
+def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
+    """Factor a checked second moment, adding damping only if asked to or if it is singular.
+
+    Parameters
+    ----------
+    moment : (n, n) float64, as from `check_moment`, with a positive diagonal
+    damping : relative to the mean diagonal. None: zero if that factors, else the first of DAMPING_LADDER that does.
+
+    Raises
+    ------
+    NotPositiveSemidefinite
+        If it cannot be factored; the message names the smallest damping that would work.
+    """
+    n = len(moment)
+    if n == 0:
+        return Cholesky(moment, 0.0)
+    mean_diagonal = math.fsum(np.diagonal(moment)) / n
+    identity = np.eye(n)
+    for delta in (0.0, *DAMPING_LADDER) if damping is None else (damping,):
+        lower = _equilibrated_cholesky(moment + delta * mean_diagonal * identity if delta else moment)
+        if lower is not None:
+            return Cholesky(lower, delta)
+    if damping is None:
+        raise NotPositiveSemidefinite(
+            f"{name}: no Cholesky factor even with damping {DAMPING_LADDER[-1]:g} of the mean diagonal; "
+            "expected a positive semidefinite matrix"
+        )
+    works = cholesky(moment, name=name).damping
+    raise NotPositiveSemidefinite(
+        f"{name}: singular with damping {damping:g} of the mean diagonal; damping {works:g} is the smallest of the tried "
+        "ones that works; likely fewer calibration tokens than columns"
+    )
+
+
+def log2_am_over_gm(values: Float64Array) -> float:
+    """``log2(arithmetic mean / geometric mean)``, exactly 0 for equal values and inf if only some are zero.
+
+    Computed from ratios to the largest value, so that spectra over hundreds of decades neither overflow nor cancel.
+    """
+    if values.size == 0 or values.max() == 0:
+        return 0.0
+    if values.min() == 0:
+        return math.inf
+    logs = np.log2(values) - math.log2(values.max())
+    # log2(mean r) − mean log2 r with r ≤ 1: both terms are small where the values are nearly equal
+    difference = math.log2(math.fsum(np.exp2(logs)) / values.size) - math.fsum(logs) / values.size
+    return max(difference, 0.0)

@@ -1,0 +1,96 @@
+"""The normal law in arithmetic that gives the same bits on every machine.
+
+A decoder must rebuild the encoder's probabilities and gains exactly. Library ``exp`` and ``erf`` differ between machines in
+the last bit, so everything that a decoder computes from a stored number goes through this file, which uses only IEEE
+addition, multiplication and division, in a fixed order.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import pi
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+_ERF_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
+_SQRT_HALF = float(Fraction(6369051672525773, 9007199254740992))  # nearest double to √½
+_INVERSE_SQRT_TWO_PI = 1.0 / (2.0 * pi) ** 0.5  # the square root is correctly rounded everywhere
+
+
+def normal_cdf(x: Float64Array) -> Float64Array:
+    """Standard normal distribution function, absolute error below 1.5e-7, monotone, the same bits everywhere.
+
+    ``erf(u) ≈ 1 − (1 + a₁u + … + a₆u⁶)⁻¹⁶`` for u ≥ 0.
+
+    References
+    ----------
+    Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.28.
+    """
+    u = np.abs(x) * _SQRT_HALF
+    polynomial = np.zeros_like(u)
+    for a in reversed(_ERF_COEFFICIENTS):
+        polynomial = (polynomial + a) * u
+    power = polynomial + 1.0
+    with np.errstate(over="ignore"):  # far tail: the power overflows and its inverse is the right zero
+        for _ in range(4):
+            power = power * power
+    half_tail = 0.5 / power
+    return np.where(x < 0, half_tail, 1.0 - half_tail)
+
+
+def _exp_minus(u: Float64Array) -> Float64Array:
+    """``exp(−u)`` for u ≥ 0: a Taylor polynomial at u/2¹⁰, squared ten times; relative error below 1e-12 for u < 100."""
+    v = -np.minimum(u, 700.0) / 1024.0
+    series = np.ones_like(v)
+    for k in range(8, 0, -1):
+        series = 1.0 + series * v / k
+    with np.errstate(under="ignore"):
+        for _ in range(10):
+            series = series * series
+    return series
+
+
+def normal_density(x: Float64Array) -> Float64Array:
+    """Standard normal density, relative error below 1e-11 for |x| < 14, the same bits everywhere."""
+    return _INVERSE_SQRT_TWO_PI * _exp_minus(0.5 * (x * x))
+
+
+def lmmse_gain(step_over_std: Float64Array) -> Float64Array:
+    """Gain γ of the linear minimum-mean-square-error reconstruction ``γ Δ z`` of a uniformly quantized normal variable.
+
+    With z = round(y/Δ), y ~ N(0, σ²) and r = Δ/σ:
+    ``γ = E[y z] / (Δ E[z²]) = Σ_{k≥1} φ((k−½) r) / (r Σ_{k≥1} (2k−1) Q((k−½) r))``, Q the upper tail.
+
+    Both sums are over boundaries between cells: by Abel summation ``E[y z] = 2σ Σ_k φ((k−½)r)`` and
+    ``E[z²] = 2 Σ_k (2k−1) Q((k−½) r)``.
+
+    Parameters
+    ----------
+    step_over_std : any shape, r > 0. Below r = 0.25 the expansion 1/(1 + r²/12), exact to O(r⁴·e^{−2π²/r²}), is used; above
+        r = 8, where virtually no sample leaves the zero cell, the gain of r = 8.
+
+    Returns
+    -------
+    float64 array of the same shape in (0.5, 1].
+
+    References
+    ----------
+    The gain is E[y z]/(Δ E[z²]) of WaterSIC (2603.04956 v1, section 4, LMMSE correction) evaluated for a normal law.
+
+    Examples
+    --------
+    >>> [round(float(g), 4) for g in lmmse_gain(np.array([0.5, 1.0, 2.0, 4.0]))]
+    [0.9796, 0.9231, 0.7572, 0.5933]
+    """
+    r = np.asarray(step_over_std, dtype=np.float64)
+    inner = np.clip(r, 0.25, 8.0)
+    numerator = np.zeros_like(inner)
+    denominator = np.zeros_like(inner)
+    for k in range(1, 40):  # at r = 0.25 boundary 40 is 9.9 standard deviations out
+        boundary = (k - 0.5) * inner
+        numerator = numerator + normal_density(boundary)
+        denominator = denominator + (2 * k - 1) * normal_cdf(-boundary)
+    return np.where(r < 0.25, 1.0 / (1.0 + r * r / 12.0), numerator / (inner * denominator))

@@ -1,0 +1,9 @@
+"""Quantizers: one method a file, each a frozen record of settings with one verb."""
+
+from rdtools.quantizers.base import Quantizer as Quantizer
+from rdtools.quantizers.base import ScalarQuantizer as ScalarQuantizer
+from rdtools.quantizers.gptq import GPTQ as GPTQ
+from rdtools.quantizers.problem import Problem as Problem
+from rdtools.quantizers.problem import prepare as prepare
+from rdtools.quantizers.rtn import RTN as RTN
+from rdtools.quantizers.watersic import WaterSIC as WaterSIC

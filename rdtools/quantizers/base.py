@@ -1,0 +1,108 @@
+"""The protocol behind which every method stands, and what the scalar methods share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Protocol
+
+from rdtools.errors import UsageError
+from rdtools.hessians.layer import Layer
+from rdtools.ops import choose_backend
+from rdtools.quantizers.problem import Problem, prepare
+from rdtools.quantizers.rate_search import Candidate, check_rate
+from rdtools.records import CodeModelKind, QuantizedLayer, QuantizedWeight
+from rdtools.transforms import RotationChoice
+
+
+class Quantizer(Protocol):
+    """A method with its settings: a frozen record with one verb."""
+
+    @property
+    def method(self) -> str:
+        """Name in result tables."""
+        ...
+
+    def quantize(self, layer: Layer, *, seed: int = 0) -> QuantizedLayer:
+        """Quantize one layer; randomness comes from the seed and the layer's name alone."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScalarQuantizer(ABC):
+    """Settings that RTN, GPTQ and WaterSIC share.
+
+    Attributes
+    ----------
+    rate_bits : target rate of the codes in bits per live weight; scales and models come on top and are counted apart
+    coding : how codes are coded, and so what kind of rate the target is: "fixed" (levels of a per-row absmax grid), "shared"
+        (one histogram) or "column" (a normal law a column)
+    rotation : None, "hadamard", "haar", or "auto" (Hadamard where it exists)
+    damping : relative to the mean diagonal of H; None for none unless H is singular
+    backend : None, "numba" or "reference"
+    """
+
+    rate_bits: float
+    coding: CodeModelKind
+    rotation: RotationChoice | None = None
+    damping: float | None = None
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate_bits)
+        if self.damping is not None and not 0 <= self.damping < float("inf"):
+            raise UsageError(f"damping {self.damping}: expected a finite number of at least 0, relative to the mean diagonal")
+        if self.coding not in self._codings():
+            raise UsageError(f"{type(self).__name__}: coding {self.coding!r}, expected one of {', '.join(self._codings())}")
+        if self.rotation not in (None, "auto", "haar", "hadamard"):
+            raise UsageError(f"rotation {self.rotation!r}: expected None, 'auto', 'haar' or 'hadamard'")
+
+    @staticmethod
+    def _codings() -> tuple[CodeModelKind, ...]:
+        return ("fixed", "shared", "column")
+
+    @property
+    @abstractmethod
+    def base_name(self) -> str:
+        """Method name without the rotation."""
+
+    @property
+    def method(self) -> str:
+        """Name in result tables."""
+        suffix = {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
+        return self.base_name + suffix
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
+        """Quantize a prepared layer; the rate is per live weight."""
+
+    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
+        """Make a layer ready; the answer serves every rate."""
+        return prepare(layer, rotation=self.rotation, damping=self.damping, seed=seed)
+
+    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
+        """Quantize one layer.
+
+        Parameters
+        ----------
+        layer : weight and Hessian
+        seed : of the run; a rotation is drawn from it and the layer's name
+        problem : what `prepare` gave for this layer and seed, to be used again at another rate
+
+        Raises
+        ------
+        RateUnreachable
+            If no setting has the rate; the message says which rates exist.
+        UnsupportedOrder, NotPositiveSemidefinite, BackendUnavailable
+        """
+        problem = self.prepare(layer, seed=seed) if problem is None else problem
+        candidate = self.solve(problem)
+        return QuantizedLayer(
+            weight=candidate.result,
+            method=self.method,
+            target_rate_bits=self.rate_bits,
+            code_rate_bits=candidate.rate_bits * problem.live_fraction,
+            damping=problem.damping,
+            seed=problem.seed,
+            backend=choose_backend(self.backend),
+        )

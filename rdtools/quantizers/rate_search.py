@@ -1,0 +1,105 @@
+"""Find the step whose codes have the rate that was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from rdtools.errors import InvalidRate, RateUnreachable
+
+#: The largest rate that the coder's 24-bit probabilities carry with room to spare.
+MAX_RATE_BITS = 16.0
+#: How near the target the search stops, and how near is good enough where the rate jumps.
+SEARCH_TOLERANCE_BITS = 0.002
+RATE_TOLERANCE_BITS = 0.01
+_EVALUATIONS = 60
+
+Result = TypeVar("Result")
+
+
+def check_rate(rate_bits: float) -> None:
+    """Refuse a rate that no quantizer here can mean.
+
+    Raises
+    ------
+    InvalidRate
+    """
+    if not (math.isfinite(rate_bits) and 0 < rate_bits <= MAX_RATE_BITS):
+        raise InvalidRate(
+            f"rate {rate_bits} bits per weight: expected a number above 0 and at most {MAX_RATE_BITS:g}, such as 3 or 2.5"
+        )
+
+
+@dataclass(frozen=True)
+class Candidate(Generic[Result]):
+    """A trial: its rate in bits per live weight, and what was quantized."""
+
+    rate_bits: float
+    result: Result
+
+
+def search_step(
+    evaluate: Callable[[float], Candidate[Result]],
+    *,
+    rate_bits: float,
+    start: float,
+    name: str,
+) -> Candidate[Result]:
+    """The candidate nearest to a rate, by a bracketed secant on log2(step).
+
+    At high rate the rate falls by one bit an octave of step; at low rate more slowly. The secant starts with slope −1 and is kept
+    inside the bracket that its own evaluations have found.
+
+    Parameters
+    ----------
+    evaluate : quantizes with log2(step)
+    rate_bits : target, bits per live weight
+    start : log2(step) to begin with
+    name : of the layer and method, for the message
+
+    Raises
+    ------
+    RateUnreachable
+        If no step comes within RATE_TOLERANCE_BITS; names the nearest rates that exist.
+    """
+    below: tuple[float, float] | None = None  # (log2 step, rate) with rate < target: the step is too coarse
+    above: tuple[float, float] | None = None
+    x, slope = start, -1.0
+    best: Candidate[Result] | None = None
+    for _ in range(_EVALUATIONS):
+        candidate = evaluate(x)
+        error = candidate.rate_bits - rate_bits
+        if best is None or abs(error) < abs(best.rate_bits - rate_bits):
+            best = candidate
+        if abs(error) <= SEARCH_TOLERANCE_BITS:
+            return candidate
+        if error < 0 and (below is None or x < below[0]):
+            below = (x, candidate.rate_bits)
+        elif error > 0 and (above is None or x > above[0]):
+            above = (x, candidate.rate_bits)
+        if below is not None and above is not None:
+            width = below[0] - above[0]
+            if width <= 1e-9:
+                break
+            slope = (below[1] - above[1]) / width
+            x = above[0] + (rate_bits - above[1]) / slope
+            # a secant that hugs one end of the bracket has met a kink: halve instead
+            margin = 0.02 * width
+            if not above[0] + margin < x < below[0] - margin:
+                x = 0.5 * (above[0] + below[0])
+        else:
+            x += min(max(error, -4.0), 4.0) if abs(error) > 0.05 else math.copysign(0.1, error)
+            if abs(x - start) > 60:
+                break
+    assert best is not None
+    if abs(best.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS:
+        return best
+    if above is None:
+        reach = f"its codes reach at most {best.rate_bits:.4f}; a matrix of few weights has few code sequences"
+    elif below is None:
+        reach = f"its codes take at least {best.rate_bits:.4f}"
+    else:
+        reach = f"the nearest rates it has are {below[1]:.4f} and {above[1]:.4f}"
+    raise RateUnreachable(f"{name}: {rate_bits:g} bits per weight cannot be reached: {reach}; ask for one of these")

@@ -1,0 +1,68 @@
+"""Rounding to nearest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.quantizers.base import ScalarQuantizer
+from rdtools.quantizers.grid import entropy_coded, fixed_rate
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.rate_search import Candidate
+from rdtools.records import CodeModelKind, QuantizedWeight
+
+Float64Array = NDArray[np.float64]
+
+
+def _round(
+    weight: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, code_min: int, code_max: int
+) -> NDArray[np.int32]:
+    return np.clip(np.rint(weight / steps - offset), code_min, code_max).astype(np.int32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RTN(ScalarQuantizer):
+    """Round every weight to the nearest point of a uniform grid, blind to the Hessian.
+
+    ``z = rint(w/Δ)``. With coding "fixed" the grid is per row and absmax, ``Δ_k = 2 max|w_k| / K``; with "shared" or "column" one
+    step Δ serves the whole matrix and the codes are entropy-coded.
+
+    High-rate distortion: ``Δ²/12 · tr(H)/n``; see `rdtools.theory.sic`.
+
+    References
+    ----------
+    Fixed-rate loss: rdtools.theory.sic.absmax_distortion. Entropy-coded: WaterSIC, arXiv 2603.04956 v1, section 3 (with α_i = α
+    and no feedback).
+
+    Examples
+    --------
+    >>> from rdtools.hessians.layer import Layer
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32))
+    >>> q = RTN(rate_bits=3).quantize(layer)
+    >>> abs(q.code_rate_bits - 3) < 0.01
+    True
+    """
+
+    coding: CodeModelKind = "shared"
+
+    @property
+    def base_name(self) -> str:
+        """rtn, rtn-int (fixed rate) or rtn-column."""
+        return {"fixed": "rtn-int", "shared": "rtn", "column": "rtn-column"}[self.coding]
+
+    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
+        """Round; the factor of the problem is not used."""
+        name = f"{problem.key.name}: {self.method}"
+        if self.coding == "fixed":
+            return fixed_rate(problem, _round, rate_bits=self.rate_bits, name=name)
+        return entropy_coded(
+            problem,
+            _round,
+            rate_bits=self.rate_bits,
+            coding=self.coding,
+            relative_steps=None,
+            shrink=False,
+            name=name,
+        )

@@ -1,0 +1,25 @@
+"""The SIC sweep as a rounding rule."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.ops import sic_sweep
+from rdtools.quantizers.grid import Rounding
+
+Float64Array = NDArray[np.float64]
+
+
+def sic_rounding(factor: Float64Array, backend: str | None) -> Rounding:
+    """Codes by successive cancellation under ``H = L Lᵀ``."""
+
+    def rounding(
+        weight: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, code_min: int, code_max: int
+    ) -> NDArray[np.int32]:
+        codes, _ = sic_sweep(
+            weight, factor, steps, gains, offset=offset, code_min=code_min, code_max=code_max, backend=backend
+        )
+        return codes
+
+    return rounding

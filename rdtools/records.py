@@ -1,0 +1,233 @@
+"""What passes between the stages: frozen records of plain fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+#: 2^(j/8), rounded to float64; literals, because a library's power function may differ between machines in the last bit.
+_OCTAVE_EIGHTHS = np.array(
+    [
+        1.0,
+        1.0905077326652577,
+        1.189207115002721,
+        1.2968395546510096,
+        1.4142135623730951,
+        1.5422108254079407,
+        1.681792830507429,
+        1.8340080864093424,
+    ]
+)
+
+RotationKind = Literal["haar", "hadamard"]
+CodeModelKind = Literal["fixed", "shared", "column"]
+
+#: The rate kind that the codes of each model are charged by.
+RATE_KIND_OF_MODEL: dict[CodeModelKind, str] = {
+    "fixed": "fixed",
+    "shared": "entropy_shared",
+    "column": "entropy_column",
+}
+
+
+@dataclass(frozen=True)
+class LayerKey:
+    """Which matrix of which model.
+
+    Attributes
+    ----------
+    model : name given to the model in the run
+    name : module path, such as ``model.layers.0.self_attn.q_proj``
+    type : q, k, v, o, gate, up, down, or the last part of the path
+    block : index of the transformer block, −1 outside blocks
+    """
+
+    model: str
+    name: str
+    type: str
+    block: int
+
+
+@dataclass(frozen=True, eq=False)
+class Hessian:
+    """An input's uncentred second moment.
+
+    Attributes
+    ----------
+    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
+    n_tokens : tokens in the mean
+    dropped_tokens : tokens left out because an activation was NaN or infinite
+    name : which input, for messages and seeds
+    """
+
+    matrix: Float64Array
+    n_tokens: int
+    dropped_tokens: int = 0
+    name: str = "Hessian"
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What theory needs of a Hessian, on its live columns (those with a positive diagonal).
+
+    Attributes
+    ----------
+    eigenvalues : (r,) float64, descending, ≥ 0
+    cholesky_diagonal : (r,) float64, ℓ_ii of ``H + damping·mean(diag H)·I = L Lᵀ``
+    diagonal : (r,) float64, H_ii
+    columns : n, dead columns included; r ≤ n
+    rank : eigenvalues above n·eps of the largest
+    damping : relative damping that `cholesky_diagonal` needed; 0 unless H is singular
+    eigenvector_max : max|Q_ij| of the orthonormal eigenvectors Q, nan where they were not computed
+    simple : no two neighbouring eigenvalues agree to 1e-8 of the largest; else Q is a matter of choice
+    """
+
+    eigenvalues: Float64Array
+    cholesky_diagonal: Float64Array
+    diagonal: Float64Array
+    columns: int
+    rank: int
+    damping: float = 0.0
+    eigenvector_max: float = float("nan")
+    simple: bool = True
+
+    @property
+    def live(self) -> int:
+        """Number of live columns r."""
+        return len(self.eigenvalues)
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """An orthogonal matrix that a seed rebuilds; see `rdtools.transforms`.
+
+    Attributes
+    ----------
+    kind : "haar" or "hadamard" (random signs, then a Hadamard matrix over √order)
+    order : n
+    seed : 32-bit
+    """
+
+    kind: RotationKind
+    order: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class CodeModel:
+    """How the codes are entropy-coded.
+
+    Attributes
+    ----------
+    kind : "fixed" (uniform over `levels`), "shared" (one histogram) or "column" (a normal law for each column, of standard
+        deviation `weight_std` / column step)
+    levels : number of levels K of a fixed-rate grid, codes lie in [−⌊K/2⌋, K−1−⌊K/2⌋]; 0 for the other kinds
+    weight_std : float32 value; the scale of the normal laws, 0 for the other kinds
+    """
+
+    kind: CodeModelKind
+    levels: int = 0
+    weight_std: float = 0.0
+
+
+@dataclass(frozen=True)
+class QuantizedWeight:
+    """All that a decoder needs to rebuild Ŵ, and nothing else.
+
+    ``Ŵ[:, live] = row_scales ∘ ((codes + offset) ∘ (gain · column_steps)) · Qᵀ`` and ``Ŵ[:, dead] = 0``. Every number in it is held
+    exactly as it is stored, so that writing and reading lose nothing.
+
+    Attributes
+    ----------
+    codes : (m, r) int32
+    step : float32 value; the step of every column, or the finest one
+    step_exponents : (r,) uint8, column i has step ``step · 2^(exponent/8)``; None for equal steps
+    row_scales : (m,) float64 holding bfloat16 values, or None for 1
+    live : (n,) bool, the r columns that were quantized
+    code_model : how the codes are coded
+    offset : 0, or ½ for a mid-rise grid
+    gain_std : float32 value; if positive, column i is reconstructed with ``lmmse_gain(step_i / gain_std)``, else with gain 1
+    rotation : Q, of order r, or None
+    """
+
+    codes: NDArray[np.int32]
+    step: float
+    step_exponents: NDArray[np.uint8] | None
+    row_scales: Float64Array | None
+    live: NDArray[np.bool_]
+    code_model: CodeModel
+    offset: float = 0.0
+    gain_std: float = 0.0
+    rotation: Rotation | None = None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n) of Ŵ."""
+        return self.codes.shape[0], len(self.live)
+
+    @property
+    def column_steps(self) -> Float64Array:
+        """(r,) step of each column."""
+        if self.step_exponents is None:
+            return np.full(self.codes.shape[1], self.step)
+        octaves, eighths = np.divmod(self.step_exponents.astype(np.int32), 8)
+        return np.ldexp(self.step * _OCTAVE_EIGHTHS[eighths], octaves)
+
+
+@dataclass(frozen=True)
+class QuantizedLayer:
+    """A quantizer's answer: the decodable weight, and how it came about.
+
+    Attributes
+    ----------
+    weight : what is stored
+    method : name in result tables
+    target_rate_bits : what was asked for
+    code_rate_bits : what the codes take under `weight.code_model`, bits per weight, side information apart
+    damping : relative damping that was used
+    seed : run seed that the rotation was derived from
+    backend : which kernel ran
+    """
+
+    weight: QuantizedWeight
+    method: str
+    target_rate_bits: float
+    code_rate_bits: float
+    damping: float
+    seed: int
+    backend: str
+
+
+@dataclass(frozen=True)
+class RDPoint:
+    """A measured point: nothing in it comes from a formula that it will be compared with.
+
+    Attributes
+    ----------
+    distortion : tr(E H Eᵀ)/(mn) of the decoded Ŵ, per weight, undamped H
+    distortion_stderr : standard error over rows, taking rows as independent
+    relative_distortion : distortion / (tr(W H Wᵀ)/(mn)), nan where that is zero
+    rate_kind : what `code_rate_bits` is
+    code_rate_bits : ideal length of the codes under their model, bits per weight
+    entropy_shared_bits : plug-in entropy of all codes pooled, bits per weight
+    entropy_column_bits : mean plug-in entropy of the columns, Miller–Madow corrected, bits per weight
+    payload_bits : coded symbols in the file, bits per weight
+    side_info_bits : everything else in the file, bits per weight
+    coded_bits : 8 × file bytes per weight = payload_bits + side_info_bits
+    """
+
+    distortion: float
+    distortion_stderr: float
+    relative_distortion: float
+    rate_kind: str
+    code_rate_bits: float
+    entropy_shared_bits: float
+    entropy_column_bits: float
+    payload_bits: float
+    side_info_bits: float
+    coded_bits: float

@@ -1,0 +1,59 @@
+"""The table of a run: ``results.parquet`` and ``results.csv``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from rdtools import __version__
+from rdtools.errors import CorruptFile, UsageError
+from rdtools.files import atomic_path
+from rdtools.sweep.task import Row
+
+PARQUET = "results.parquet"
+CSV = "results.csv"
+
+
+def to_table(rows: Sequence[Row]) -> pd.DataFrame:
+    """Rows as a table, with the versions that made them; infinities stay infinite and what is missing is nan."""
+    table = pd.DataFrame(list(rows))
+    table["rdtools_version"] = __version__
+    table["numpy_version"] = np.__version__
+    table["python_version"] = platform.python_version()
+    return table
+
+
+def write_results(table: pd.DataFrame, folder: Path) -> None:
+    """Write both files, each whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
+    with atomic_path(folder / PARQUET) as scratch:
+        table.to_parquet(scratch, index=False)
+    with atomic_path(folder / CSV) as scratch:
+        table.to_csv(scratch, index=False)
+
+
+def read_results(folder: Path) -> pd.DataFrame:
+    """The table of a run.
+
+    Raises
+    ------
+    UsageError
+        If the run has none yet.
+    CorruptFile
+        If it cannot be read.
+    """
+    path = folder / PARQUET
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise CorruptFile(f"{path}: not a whole Parquet file ({error}); make it again with rdtools report") from error

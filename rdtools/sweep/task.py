@@ -1,0 +1,65 @@
+"""One task, in whatever process it runs."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rdtools.compare import compare, layer_columns
+from rdtools.errors import RateUnreachable, RdtoolsError
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.store import open_run
+from rdtools.quantizers import Problem, ScalarQuantizer
+from rdtools.sweep.plan import Task
+
+Row = dict[str, Any]
+
+
+def failed_row(quantizer: ScalarQuantizer, columns: Row, error: BaseException, *, seed: int) -> Row:
+    """The row of a quantization that did not come about: status "unreachable" or "failed", and why."""
+    status = "unreachable" if isinstance(error, RateUnreachable) else "failed"
+    message = str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
+    return {
+        **columns,
+        "method": quantizer.method,
+        "target_rate_bits": quantizer.rate_bits,
+        "status": status,
+        "message": message,
+        "seed": seed,
+    }
+
+
+def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int) -> Iterator[Row]:
+    """One row for each quantizer; those that agree in basis and damping share the factorization."""
+    problems: dict[tuple[object, ...], Problem] = {}
+    for quantizer in quantizers:
+        started = time.perf_counter()
+        try:
+            basis = (quantizer.rotation, quantizer.damping)
+            if basis not in problems:
+                problems[basis] = quantizer.prepare(layer, seed=seed)
+            quantized = quantizer.quantize(layer, seed=seed, problem=problems[basis])
+            row = compare(layer, quantizer, quantized, problems[basis])
+        except (RdtoolsError, ArithmeticError, MemoryError) as error:
+            row = failed_row(quantizer, layer_columns(layer), error, seed=seed)
+        row["seconds"] = time.perf_counter() - started
+        yield row
+
+
+def run_task(task: Task) -> list[Row]:
+    """All rows of a task; a layer that cannot be read gives failed rows, not an exception."""
+    run = open_run(task.run)
+    rows: list[Row] = []
+    for name in task.layers:
+        try:
+            layer = run[name]
+        except RdtoolsError as error:
+            columns = {"model": run.model_name, "layer": name}
+            rows += [
+                {**failed_row(q, columns, error, seed=task.seed), "seconds": math.nan} for q in task.quantizers
+            ]
+            continue
+        rows += quantize_layer(layer, task.quantizers, seed=task.seed)
+    return rows

@@ -1,0 +1,81 @@
+"""The limit at high rate, and from which rate on that is the truth.
+
+Everything here is per weight of the full matrix of n columns, of which r have a positive diagonal; dead columns cost nothing, so
+that a rate of R bits per weight is R n/r per live weight.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rdtools.linalg import log2_am_over_gm
+from rdtools.records import Spectrum
+
+
+def _mean_log2(spectrum: Spectrum) -> float:
+    """log2 of the geometric mean of the live eigenvalues, −inf if H is singular on them."""
+    if spectrum.rank < spectrum.live or spectrum.live == 0:
+        return -math.inf
+    return float(np.mean(np.log2(spectrum.eigenvalues)))
+
+
+def limit_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
+    """``D = σ² |H|^{1/n} 2^{−2R}``, the limit while every component is active.
+
+    Valid for D ≤ σ² λ_min, that is for rates of at least `critical_rate_bits`; below that rate it lies under the true limit
+    (`rdtools.theory.waterfilling`) and must not be reported. 0 for a singular H.
+
+    Parameters
+    ----------
+    spectrum : of H
+    rate_bits : bits per weight
+    variance : σ² of the weights
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, section 3 (high-rate form of the waterfilling rate).
+    """
+    if spectrum.live == 0:
+        return 0.0
+    share = spectrum.live / spectrum.columns
+    return share * variance * 2.0 ** (_mean_log2(spectrum) - 2.0 * rate_bits / share)
+
+
+def limit_rate_bits(spectrum: Spectrum, distortion: float, variance: float = 1.0) -> float:
+    """``R = ½ log2(σ² |H|^{1/n} / D)``, the inverse of `limit_distortion` with the same validity; may be negative outside it."""
+    if spectrum.live == 0 or variance == 0:
+        return 0.0
+    share = spectrum.live / spectrum.columns
+    if distortion == 0:
+        return math.inf
+    return share * 0.5 * (math.log2(variance) + _mean_log2(spectrum) - math.log2(distortion / share))
+
+
+def critical_rate_bits(spectrum: Spectrum) -> float:
+    """``R_c = ½ log2(GM(λ)/λ_min)`` per live weight, times r/n: from this rate on every component is active.
+
+    Infinite for a singular H; 0 for a white one. Real Hessians have R_c well above 4 bits, so that the high-rate formulas are not
+    the limit there.
+
+    References
+    ----------
+    Derived for this project from R(τ = σ² λ_min) of reverse waterfilling.
+    """
+    if spectrum.live == 0:
+        return 0.0
+    if spectrum.rank < spectrum.live:
+        return math.inf
+    share = spectrum.live / spectrum.columns
+    return share * max(0.0, 0.5 * (_mean_log2(spectrum) - math.log2(float(spectrum.eigenvalues[-1]))))
+
+
+def spectral_spread_bits(spectrum: Spectrum) -> float:
+    """``½ log2(AM(λ)/GM(λ))``: what rounding in the eigenbasis, or with no feedback at all, loses to the limit at high rate.
+
+    Infinite for a singular H.
+    """
+    if spectrum.rank < spectrum.live:
+        return math.inf
+    return 0.5 * log2_am_over_gm(spectrum.eigenvalues)

@@ -1,0 +1,56 @@
+"""Orthogonal changes of basis of a layer's input, rebuilt from a seed by encoder and decoder alike.
+
+A layer computes ``W x``; with Q orthogonal, ``(W Q)(Qᵀ x)`` is the same, so W is quantized as ``W Q`` against ``Qᵀ H Q``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.records import Rotation, RotationKind
+from rdtools.transforms.haar import haar_matrix
+from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
+
+Float64Array = NDArray[np.float64]
+RotationChoice = Literal["haar", "hadamard", "auto"]
+
+
+def new_rotation(choice: RotationChoice, order: int, generator: np.random.Generator) -> Rotation:
+    """Draw a rotation; "auto" is a randomized Hadamard matrix where that order exists, else Haar (`Rotation.kind` tells)."""
+    kind: RotationKind
+    if choice == "auto":
+        kind = "hadamard" if is_hadamard_order(order) else "haar"
+    else:
+        kind = choice
+    return Rotation(kind, order, int(generator.integers(2**32)))
+
+
+def _signs(rotation: Rotation) -> Float64Array:
+    # Raw PCG64 words: NumPy promises their stream for ever, which it does not of Generator methods.
+    words = np.random.PCG64(rotation.seed).random_raw(-(-rotation.order // 64))
+    bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=rotation.order)
+    return 1.0 - 2.0 * bits
+
+
+def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
+    """``x Q``, x of shape (..., n). For a Hadamard rotation ``Q = diag(signs) H/√n``."""
+    if rotation.kind == "haar":
+        return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)))
+    return hadamard_multiply(x * _signs(rotation))
+
+
+def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
+    """``x Qᵀ``, the inverse of `rotate`."""
+    if rotation.kind == "haar":
+        return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)).T)
+    return hadamard_multiply(x, transpose=True) * _signs(rotation)
+
+
+def rotate_moment(moment: Float64Array, rotation: Rotation) -> Float64Array:
+    """``Qᵀ H Q``, exactly symmetric."""
+    half = rotate(moment, rotation)
+    full = rotate(np.ascontiguousarray(half.T), rotation)
+    return 0.5 * (full + full.T)
