@@ -19,6 +19,7 @@ class Task:
     run : directory
     layers : names
     quantizers : every method at every rate
+    curve_rates : rates at which to tabulate the theory curves of each layer
     seed : of the run
     work : relative cost, m n² summed over layers
     """
@@ -26,16 +27,20 @@ class Task:
     run: Path
     layers: tuple[str, ...]
     quantizers: tuple[ScalarQuantizer, ...]
+    curve_rates: tuple[float, ...]
     seed: int
     work: float
 
 
-def plan(run: Run, quantizers: Sequence[ScalarQuantizer], *, seed: int) -> list[Task]:
+def plan(
+    run: Run, quantizers: Sequence[ScalarQuantizer], *, seed: int, curve_rates: Sequence[float] = ()
+) -> list[Task]:
     """One task for each Hessian of a run, the most work first."""
     tasks = []
     for index in range(len(run.hessians)):
         entries = [entry for entry in run.layers if entry.hessian == index]
         if entries:
             work = float(sum(m * n * n for m, n in (entry.shape for entry in entries)))
-            tasks.append(Task(run.path, tuple(entry.name for entry in entries), tuple(quantizers), seed, work))
+            names = tuple(entry.name for entry in entries)
+            tasks.append(Task(run.path, names, tuple(quantizers), tuple(curve_rates), seed, work))
     return sorted(tasks, key=lambda task: -task.work)

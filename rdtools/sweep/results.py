@@ -1,4 +1,4 @@
-"""The table of a run: ``results.parquet`` and ``results.csv``."""
+"""The tables of a run: ``results.parquet``, the same as ``results.csv``, and the theory curves in ``curves.parquet``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from rdtools.sweep.task import Row
 
 PARQUET = "results.parquet"
 CSV = "results.csv"
+CURVES = "curves.parquet"
 
 
 def to_table(rows: Sequence[Row]) -> pd.DataFrame:
@@ -27,8 +28,8 @@ def to_table(rows: Sequence[Row]) -> pd.DataFrame:
     return table
 
 
-def write_results(table: pd.DataFrame, folder: Path) -> None:
-    """Write both files, each whole or not at all.
+def write_results(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
+    """Write the three files, each whole or not at all.
 
     Raises
     ------
@@ -38,6 +39,8 @@ def write_results(table: pd.DataFrame, folder: Path) -> None:
         table.to_parquet(scratch, index=False)
     with atomic_path(folder / CSV) as scratch:
         table.to_csv(scratch, index=False)
+    with atomic_path(folder / CURVES) as scratch:
+        curves.to_parquet(scratch, index=False)
 
 
 def read_results(folder: Path) -> pd.DataFrame:

@@ -10,7 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 
 from rdtools.ops import warm_up
 from rdtools.sweep.plan import Task
-from rdtools.sweep.task import Row, failed_row, run_task
+from rdtools.sweep.task import Rows, failed_task, run_task
 
 Progress = Callable[[float, float], None]
 
@@ -36,7 +36,7 @@ def run_tasks(
     *,
     workers: int,
     progress: Progress = lambda done, total: None,
-) -> list[Row]:
+) -> Rows:
     """All rows of all tasks, in the order of the tasks.
 
     Parameters
@@ -46,16 +46,20 @@ def run_tasks(
     progress : called with (work done, work in all)
     """
     total = sum(task.work for task in tasks)
-    results: dict[int, list[Row]] = {}
+    finished: dict[int, Rows] = {}
     done = 0.0
     for index, rows in _results(tasks, workers):
-        results[index] = rows
+        finished[index] = rows
         done += tasks[index].work
         progress(done, total)
-    return [row for index in sorted(results) for row in results[index]]
+    ordered = [finished[index] for index in sorted(finished)]
+    return Rows(
+        [row for rows in ordered for row in rows.results],
+        [row for rows in ordered for row in rows.curves],
+    )
 
 
-def _results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[Row]]]:
+def _results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Rows]]:
     if workers <= 1 or len(tasks) <= 1:
         for index, task in enumerate(tasks):
             yield index, run_task(task)
@@ -70,14 +74,6 @@ def _results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, list[Ro
             try:
                 yield index, future.result()
             except BrokenProcessPool as error:
-                task = tasks[index]
-                yield (
-                    index,
-                    [
-                        failed_row(q, {"layer": name}, error, seed=task.seed)
-                        for name in task.layers
-                        for q in task.quantizers
-                    ],
-                )
+                yield index, failed_task(tasks[index], error)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from rdtools.compare import compare, layer_columns
+from rdtools.curves import theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
@@ -48,18 +51,37 @@ def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, see
         yield row
 
 
-def run_task(task: Task) -> list[Row]:
+@dataclass
+class Rows:
+    """What tasks yield.
+
+    Attributes
+    ----------
+    results : one row for each layer and quantizer
+    curves : theory curves of each layer, see `rdtools.curves`
+    """
+
+    results: list[Row] = field(default_factory=list)
+    curves: list[Row] = field(default_factory=list)
+
+
+def failed_task(task: Task, error: BaseException) -> Rows:
+    """The rows of a task whose process died."""
+    return Rows([failed_row(q, {"layer": name}, error, seed=task.seed) for name in task.layers for q in task.quantizers])
+
+
+def run_task(task: Task) -> Rows:
     """All rows of a task; a layer that cannot be read gives failed rows, not an exception."""
     run = open_run(task.run)
-    rows: list[Row] = []
+    rows = Rows()
     for name in task.layers:
         try:
             layer = run[name]
         except RdtoolsError as error:
             columns = {"model": run.model_name, "layer": name}
-            rows += [
-                {**failed_row(q, columns, error, seed=task.seed), "seconds": math.nan} for q in task.quantizers
-            ]
+            rows.results += [failed_row(q, columns, error, seed=task.seed) for q in task.quantizers]
             continue
-        rows += quantize_layer(layer, task.quantizers, seed=task.seed)
+        rows.results += quantize_layer(layer, task.quantizers, seed=task.seed)
+        if task.curve_rates:
+            rows.curves += theory_curves(layer, np.array(task.curve_rates))
     return rows

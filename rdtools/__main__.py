@@ -1,0 +1,5 @@
+"""``python -m rdtools``."""
+
+from rdtools.cli.main import run
+
+run()

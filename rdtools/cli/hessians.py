@@ -1,0 +1,52 @@
+"""``rdtools hessians``: collect and verify."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdtools.cli.report import Length, Model, RemoteCode, Sequences, Text, TokenFile
+
+app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
+
+
+@app.command()
+def collect(
+    out: Annotated[Path, typer.Argument(help="Run directory to write.")],
+    model: Model = "embedded",
+    text: Text = None,
+    tokens: TokenFile = None,
+    sequences: Sequences = 128,
+    length: Length = None,
+    trust_remote_code: RemoteCode = False,
+    device: Annotated[str, typer.Option(help="Torch device for the forward passes.")] = "cpu",
+) -> int:
+    """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
+    from rich.console import Console
+
+    from rdtools.cli.progress import progress_bar
+    from rdtools.hessians.collect import CalibrationRequest
+    from rdtools.hessians.collect import collect as collect_run
+
+    request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
+    with progress_bar("Hessians", Console(stderr=True)) as progress:
+        run = collect_run(
+            model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress
+        )
+    typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {run.hessians[0].n_tokens} tokens")
+    return 0
+
+
+@app.command()
+def verify(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> int:
+    """Check every file of a run, and the model's, against the manifest."""
+    from rdtools.hessians.store import open_run
+
+    opened = open_run(run)
+    opened.checkpoint()
+    for index in range(len(opened.hessians)):
+        opened.hessian(index)
+    typer.echo(f"{run}: {len(opened.hessians)} Hessians and {len(opened.manifest['model']['files'])} weight files are as written")
+    return 0

@@ -1,0 +1,115 @@
+"""The page: one HTML file that opens offline."""
+
+from __future__ import annotations
+
+import base64
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from rdtools import __version__
+from rdtools.files import write_atomically
+from rdtools.hessians.store import Run
+from rdtools.report import tables
+from rdtools.report.figures import ok_rows, representative_layers
+from rdtools.units import SCALAR_LOSS_BITS
+
+_RESULT_COLUMNS = (
+    "layer",
+    "method",
+    "target_rate_bits",
+    "status",
+    "rate_kind",
+    "code_rate_bits",
+    "side_info_bits",
+    "coded_bits",
+    "relative_distortion",
+    "distortion_ratio",
+    "limit_rate_bits",
+    "coded_gap_bits",
+    "joint_coded_gap_bits",
+    "rotation",
+    "damping",
+)
+
+
+def format_number(value: Any) -> str:
+    """A table cell: short, never a bare nan.
+
+    Examples
+    --------
+    >>> [format_number(v) for v in (3, 0.12345, 1.5e-9, float("nan"), float("inf"), "gptq")]
+    ['3', '0.1235', '1.5e-09', '–', '∞', 'gptq']
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        if math.isinf(value):
+            return "∞" if value > 0 else "−∞"
+        return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.2g}"
+    return str(value)
+
+
+def _cells(frame: pd.DataFrame, *, index: bool = False) -> dict[str, Any]:
+    rows = [[format_number(v) for v in ([i, *row] if index else row)] for i, row in zip(frame.index, frame.to_numpy(object), strict=True)]
+    return {"head": ([""] if index else []) + [str(c) for c in frame.columns], "rows": rows}
+
+
+def headline(table: pd.DataFrame) -> list[str]:
+    """Sentences that state what was found, computed from the rows."""
+    ok = ok_rows(table)
+    sentences = []
+    for target in sorted(ok["target_rate_bits"].unique()):
+        means = ok[ok["target_rate_bits"] == target].groupby("method")["coded_gap_bits"].mean().sort_values()
+        if len(means):
+            sentences.append(
+                f"At {target:g} bits per weight, {means.index[0]} comes nearest to the limit: its files are {means.iloc[0]:.3f} bit per weight "
+                f"above it on average; the farthest is {means.index[-1]} with {means.iloc[-1]:.3f}."
+            )
+    return sentences
+
+
+def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, command: str, seconds: float) -> Path:
+    """Write ``index.html`` into the run directory; figures are embedded.
+
+    Raises
+    ------
+    OutputError
+    """
+    environment = Environment(loader=PackageLoader("rdtools.report", "."), autoescape=True, undefined=StrictUndefined)
+    targets = sorted(table["target_rate_bits"].unique())
+    sections = [
+        {
+            "target": f"{target:g}",
+            "gap": _cells(tables.by_type(table, target=target, value="coded_gap_bits"), index=True),
+            "distortion": _cells(tables.by_type(table, target=target, value="relative_distortion"), index=True),
+        }
+        for target in targets
+    ]
+    columns = [c for c in _RESULT_COLUMNS if c in table]
+    page = environment.get_template("page.html").render(
+        title=f"Rate–distortion report: {run.model_name}",
+        run=run.manifest,
+        layers=len(run),
+        tokens=run.hessians[0].n_tokens,
+        methods=list(dict.fromkeys(table["method"])),
+        targets=[f"{t:g}" for t in targets],
+        headline=headline(table),
+        images={name: base64.b64encode(path.read_bytes()).decode() for name, path in figures.items()},
+        representative=representative_layers(table),
+        sections=sections,
+        layer_table=_cells(tables.layer_table(table)),
+        statuses=tables.status_counts(table),
+        problems=_cells(tables.problems(table)),
+        results=_cells(table[columns]),
+        scalar_loss=f"{SCALAR_LOSS_BITS:.4f}",
+        versions={**run.manifest["versions"], "rdtools": __version__},
+        command=command,
+        seconds=f"{seconds:.0f}",
+    )
+    path = run.path / "index.html"
+    write_atomically(path, page.encode())
+    return path

@@ -1,0 +1,55 @@
+"""One look for all figures: dictionaries that are applied with ``matplotlib.rc_context``, and a colour and marker for each method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: rcParams of every figure.
+RC: dict[str, Any] = {
+    "figure.dpi": 150,
+    "savefig.dpi": 150,
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.alpha": 0.25,
+    "legend.frameon": False,
+    "legend.fontsize": 8,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 4.5,
+    "figure.constrained_layout.use": True,
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "rdtools",
+}
+
+# Okabe and Ito's palette, distinguishable without colour vision.
+_BASE = {
+    "rtn": ("#7f7f7f", "s"),
+    "rtn-int": ("#b5b5b5", "v"),
+    "rtn-column": ("#5f5f5f", "d"),
+    "gptq": ("#0072B2", "o"),
+    "gptq-int": ("#56B4E9", "^"),
+    "gptq-column": ("#004c78", "d"),
+    "watersic": ("#D55E00", "D"),
+    "watersic-shared": ("#E69F00", "X"),
+    "watersic-lmmse": ("#009E73", "P"),
+    "watersic-lmmse-shared": ("#CC79A7", "X"),
+}
+LIMIT = {"color": "black", "linestyle": "-", "linewidth": 1.6}
+JOINT_LIMIT = {"color": "black", "linestyle": ":", "linewidth": 1.4}
+
+
+def method_style(method: str) -> dict[str, Any]:
+    """Colour and marker of a method; a rotated one is hollow."""
+    base, plus, _ = method.partition("+")
+    color, marker = _BASE.get(base, ("#333333", "."))
+    return {"color": color, "marker": marker, "markerfacecolor": "white" if plus else color}
+
+
+#: Metadata without a date, so that the same rows give the same bytes.
+SAVE_METADATA: dict[str, dict[str, Any]] = {
+    "pdf": {"CreationDate": None, "ModDate": None, "Producer": "rdtools", "Creator": "rdtools"},
+    "png": {"Software": "rdtools"},
+}
