@@ -80,6 +80,8 @@ def report(
     run.checkpoint()  # refuse altered weights before any work
     with progress_bar("Quantize, code, measure", console) as progress:
         rows = run_tasks(tasks, workers=workers or default_workers(), progress=progress)
+    place = {name: index for index, name in enumerate(run)}
+    rows.results.sort(key=lambda row: place[row["layer"]])
     table, curves = to_table(rows.results), pd.DataFrame(rows.curves)
     write_results(table, curves, out)
     with progress_bar("Figures and page", console):

@@ -240,8 +240,8 @@ def capture(
     for part in passes:
         sums = {item.name: MomentAccumulator(item.columns) for item in part}
         for first in range(0, len(tokens.ids), batch):
-            ids = torch.from_numpy(tokens.ids[first : first + batch])
-            mask = torch.from_numpy(tokens.mask[first : first + batch])
+            ids = torch.tensor(tokens.ids[first : first + batch])
+            mask = torch.tensor(tokens.mask[first : first + batch])
 
             def see(name: str, x: torch.Tensor, mask: torch.Tensor = mask, sums: dict[str, MomentAccumulator] = sums) -> None:
                 kept = x.reshape(*mask.shape, -1)[mask.to(x.device)]

@@ -13,7 +13,7 @@ import json
 import math
 import platform
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -88,7 +88,6 @@ class HessianEntry:
     sha256: str
 
 
-@dataclass(frozen=True, eq=False)
 class Run:
     """An opened run: a mapping from layer names to layers, each read from disk, and checked, when it is asked for.
 
@@ -99,12 +98,15 @@ class Run:
     layers, hessians : what the manifest lists
     """
 
-    path: Path
-    manifest: dict[str, Any]
-    layers: tuple[LayerEntry, ...]
-    hessians: tuple[HessianEntry, ...]
-    _checkpoint: list[Checkpoint] = field(default_factory=list)
-    _last: dict[int, Hessian] = field(default_factory=dict)
+    def __init__(
+        self, path: Path, manifest: dict[str, Any], layers: tuple[LayerEntry, ...], hessians: tuple[HessianEntry, ...]
+    ) -> None:
+        self.path = path
+        self.manifest = manifest
+        self.layers = layers
+        self.hessians = hessians
+        self._checkpoint: Checkpoint | None = None
+        self._last: tuple[int, Hessian] | None = None
 
     def __iter__(self) -> Iterator[str]:
         return (entry.name for entry in self.layers)
@@ -128,7 +130,7 @@ class Run:
         CorruptFile
             If a shard is missing, truncated or another than the Hessians were made with.
         """
-        if not self._checkpoint:
+        if self._checkpoint is None:
             model = self.manifest["model"]
             if model["source"] == EMBEDDED:
                 checkpoint = find_model(EMBEDDED)
@@ -136,8 +138,8 @@ class Run:
                 checkpoint = open_checkpoint(Path(model["directory"]), name=self.model_name)
             for name, entry in model["files"].items():
                 check_file(checkpoint.directory / name, size=entry["bytes"], sha256=entry["sha256"])
-            self._checkpoint.append(checkpoint)
-        return self._checkpoint[0]
+            self._checkpoint = checkpoint
+        return self._checkpoint
 
     def hessian(self, index: int) -> Hessian:
         """A Hessian by its number in the manifest; the one read last is kept, for the layers that share it.
@@ -146,7 +148,7 @@ class Run:
         ------
         CorruptFile
         """
-        if index not in self._last:
+        if self._last is None or self._last[0] != index:
             entry = self.hessians[index]
             path = self.path / entry.file
             check_file(path, size=entry.bytes, sha256=entry.sha256)
@@ -155,9 +157,8 @@ class Run:
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path))
-            self._last.clear()
-            self._last[index] = Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name)
-        return self._last[index]
+            self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name))
+        return self._last[1]
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of this name.

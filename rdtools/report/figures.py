@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -18,6 +19,9 @@ from rdtools.curves import JOINT_LIMIT, LIMIT, PREDICTIONS
 from rdtools.report.style import JOINT_LIMIT as JOINT_LIMIT_STYLE
 from rdtools.report.style import LIMIT as LIMIT_STYLE
 from rdtools.report.style import RC, SAVE_METADATA, method_style
+
+
+_THEORY_TICK: dict[str, Any] = {"linestyle": "none", "marker": "_", "markersize": 11, "markeredgewidth": 1.6, "alpha": 0.6, "zorder": 1}
 
 
 def ordered_types(types: pd.Series) -> list[str]:
@@ -98,7 +102,8 @@ def rate_distortion(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         axis.set_xlim(max(0, low - 0.6), high + 0.4)
         shown = own[(own["curve"] == LIMIT) & own["rate_bits"].between(*axis.get_xlim())]["distortion"]
         floor = 10 * math.log10(max(shown.min(), 1e-300) / signal) if not shown.empty else None
-        axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=3)
+        top = 10 * math.log10(rows["distortion"].max() / signal) if (rows["distortion"] > 0).any() else 0.0
+        axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=top + 3)
     handles, labels = axes[0].get_legend_handles_labels()
     for axis in axes[len(layers) :]:
         axis.axis("off")
@@ -131,15 +136,15 @@ def gptq_gap(table: pd.DataFrame) -> Figure:
                 continue
             center = j + (i - (len(methods) - 1) / 2) * width
             x = center + np.linspace(-0.32, 0.32, len(own)) * width if len(own) > 1 else np.array([center])
-            axis.hlines(own["gptq_gap_bits"], x - 0.06 * width, x + 0.06 * width, color=style["color"], linewidth=2.2, alpha=0.55)
+            axis.plot(x, own["gptq_gap_bits"], color=style["color"], **_THEORY_TICK)
             axis.plot(x, own["gap_bits"].to_numpy() - reference[own["layer"]].to_numpy(), linestyle="none", **style)
         axis.plot([], [], linestyle="none", label=f"{method}, measured at {top:g} bits", **style)
-        axis.plot([], [], color=style["color"], linewidth=2.2, alpha=0.55, label=f"{method}, theory G")
+    axis.plot([], [], color=method_style("gptq")["color"], label="G in theory", **_THEORY_TICK)
     axis.set_xticks(range(len(types)), types)
     axis.set_ylabel("GPTQ − WaterSIC (bits per weight)")
     axis.set_xlabel("layer type (one mark a block, first block left)")
     axis.axhline(0, color="black", linewidth=0.6)
-    axis.legend(ncols=2)
+    figure.legend(loc="outside upper center", ncols=len(methods) + 1)
     return figure
 
 
@@ -204,6 +209,19 @@ FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Figure]] = {
 }
 
 
+def save_figure(figure: Figure, stem: Path) -> Path:
+    """Write ``stem.png`` and ``stem.pdf``, the same bytes for the same figure; returns the PNG's path.
+
+    Raises
+    ------
+    OutputError
+    """
+    for kind, metadata in SAVE_METADATA.items():
+        with atomic_path(stem.with_name(f"{stem.name}.{kind}")) as scratch:
+            figure.savefig(scratch, format=kind, metadata=metadata)
+    return stem.with_name(f"{stem.name}.png")
+
+
 def write_figures(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> dict[str, Path]:
     """Draw every figure and write it as PNG and PDF; returns the PNGs by name.
 
@@ -211,12 +229,5 @@ def write_figures(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> di
     ------
     OutputError
     """
-    written = {}
     with matplotlib.rc_context(RC):
-        for name, draw in FIGURES.items():
-            figure = draw(table, curves)
-            for kind, metadata in SAVE_METADATA.items():
-                with atomic_path(folder / f"{name}.{kind}") as scratch:
-                    figure.savefig(scratch, format=kind, metadata=metadata)
-            written[name] = folder / f"{name}.png"
-    return written
+        return {name: save_figure(draw(table, curves), folder / name) for name, draw in FIGURES.items()}

@@ -53,9 +53,15 @@ def format_number(value: Any) -> str:
     return str(value)
 
 
-def _cells(frame: pd.DataFrame, *, index: bool = False) -> dict[str, Any]:
-    rows = [[format_number(v) for v in ([i, *row] if index else row)] for i, row in zip(frame.index, frame.to_numpy(object), strict=True)]
-    return {"head": ([""] if index else []) + [str(c) for c in frame.columns], "rows": rows}
+def _cells(frame: pd.DataFrame) -> dict[str, Any]:
+    rows = [[format_number(v) for v in row] for row in frame.to_numpy(object)]
+    return {"head": [str(c) for c in frame.columns], "rows": rows}
+
+
+def _by_type(table: pd.DataFrame, *, target: float, value: str, digits: str) -> dict[str, Any]:
+    means = tables.by_type(table, target=target, value=value)
+    shown = means.map(lambda v: "–" if math.isnan(v) else format(v, digits))
+    return _cells(shown.rename_axis("method").reset_index())
 
 
 def headline(table: pd.DataFrame) -> list[str]:
@@ -84,8 +90,8 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
     sections = [
         {
             "target": f"{target:g}",
-            "gap": _cells(tables.by_type(table, target=target, value="coded_gap_bits"), index=True),
-            "distortion": _cells(tables.by_type(table, target=target, value="relative_distortion"), index=True),
+            "gap": _by_type(table, target=target, value="coded_gap_bits", digits=".3f"),
+            "distortion": _by_type(table, target=target, value="relative_distortion", digits=".3g"),
         }
         for target in targets
     ]

@@ -53,7 +53,16 @@ def read_results(folder: Path) -> pd.DataFrame:
     CorruptFile
         If it cannot be read.
     """
-    path = folder / PARQUET
+    return _read(folder, PARQUET)
+
+
+def read_curves(folder: Path) -> pd.DataFrame:
+    """The theory curves of a run; raises as `read_results` does."""
+    return _read(folder, CURVES)
+
+
+def _read(folder: Path, name: str) -> pd.DataFrame:
+    path = folder / name
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
     try:

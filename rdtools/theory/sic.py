@@ -78,12 +78,14 @@ def watersic_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 
     return 4.0**SCALAR_LOSS_BITS * limit_distortion(spectrum, rate_bits, variance)
 
 
-def _uniform_step_distortion(spectrum: Spectrum, rate_bits: float, variance: float, noise_gain: float) -> float:
-    """``(Δ²/12) · noise_gain · r/n`` at the step where a N(0, σ²) weight has the entropy: ``Δ² = 2πe σ² 2^{−2R n/r}``."""
+def _uniform_step_distortion(
+    spectrum: Spectrum, rate_bits: float, variance: float, noise_gains: Float64Array
+) -> float:
+    """``(Δ²/12) · mean(noise_gains) · r/n`` at the step where a N(0, σ²) weight has the entropy: ``Δ² = 2πe σ² 2^{−2R n/r}``."""
     if spectrum.live == 0:
         return 0.0
     share = spectrum.live / spectrum.columns
-    return 4.0**SCALAR_LOSS_BITS * variance * noise_gain * share * 2.0 ** (-2.0 * rate_bits / share)
+    return 4.0**SCALAR_LOSS_BITS * variance * float(np.mean(noise_gains)) * share * 2.0 ** (-2.0 * rate_bits / share)
 
 
 def gptq_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
@@ -93,19 +95,20 @@ def gptq_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0)
     ----------
     WaterSIC, arXiv 2603.04956 v1, Theorem 3.3, distortion form.
     """
-    return _uniform_step_distortion(spectrum, rate_bits, variance, float(np.mean(spectrum.cholesky_diagonal**2)))
+    return _uniform_step_distortion(spectrum, rate_bits, variance, spectrum.cholesky_diagonal**2)
 
 
 def rtn_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
     """``D = (2πe/12) σ² (tr H/n) 2^{−2R}`` for entropy-coded rounding to nearest."""
-    return _uniform_step_distortion(spectrum, rate_bits, variance, float(np.mean(spectrum.diagonal)))
+    return _uniform_step_distortion(spectrum, rate_bits, variance, spectrum.diagonal)
 
 
 def absmax_distortion(spectrum: Spectrum, row_absmax: Float64Array, levels: int, *, feedback: bool) -> float:
-    """Distortion of fixed-rate rounding on K levels a row spanning ±max|row|: ``(1/12) mean_k (2 max|w_k|/K)² · g``.
+    """Distortion of fixed-rate rounding on K levels a row spanning ±max|row|: ``(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
 
-    g is ``(1/n) Σ ℓ_ii²`` with feedback (GPTQ) and ``tr H/n`` without (RTN). Exact to rounding noise for RTN at high rate; for GPTQ it
-    leaves out overload, which clamping adds where feedback pushes a weight outside its row's range.
+    g is ``(1/n) Σ ℓ_ii²`` with feedback (GPTQ) and ``(1 + 2/r) tr H/n`` without (RTN): the largest weight of a row lies on the outer edge
+    of its cell, where the squared error is Δ²/4 instead of Δ²/12. For GPTQ overload is left out, which clamping adds where
+    feedback pushes a weight outside its row's range.
 
     Parameters
     ----------
@@ -116,10 +119,10 @@ def absmax_distortion(spectrum: Spectrum, row_absmax: Float64Array, levels: int,
 
     References
     ----------
-    Fixed-rate absmax loss: derived for this project; with ``D = E‖x‖_∞²/3 · 2^{−2R}`` for iid Gaussian rows.
+    Derived for this project; without the edge term, ``D = E‖x‖_∞²/3 · 2^{−2R}`` for iid rows and a white Hessian.
     """
     if spectrum.live == 0:
         return 0.0
     share = spectrum.live / spectrum.columns
-    gain = np.mean(spectrum.cholesky_diagonal**2) if feedback else np.mean(spectrum.diagonal)
+    gain = np.mean(spectrum.cholesky_diagonal**2) if feedback else np.mean(spectrum.diagonal) * (1 + 2 / spectrum.live)
     return float(np.mean((2.0 * row_absmax / levels) ** 2) / 12.0 * gain * share)

@@ -1,0 +1,59 @@
+"""Every figure that the repository keeps, and the table behind each.
+
+    python -m rdtools.analysis.make_all --run rdtools-report
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import matplotlib
+import pandas as pd
+
+from rdtools.analysis import default_model_loss
+from rdtools.report import write_figures
+from rdtools.report.figures import save_figure
+from rdtools.report.style import RC
+from rdtools.sweep import read_curves, read_results
+
+#: Columns of the result table that the figures read.
+DRAWN = [
+    "layer",
+    "layer_type",
+    "block",
+    "method",
+    "target_rate_bits",
+    "status",
+    "distortion",
+    "distortion_stderr",
+    "relative_distortion",
+    "predicted_distortion",
+    "distortion_ratio",
+    "code_rate_bits",
+    "coded_bits",
+    "gap_bits",
+    "coded_gap_bits",
+    "gptq_gap_bits",
+]
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args(argv)
+    results, curves = read_results(options.run), read_curves(options.run)
+    write_figures(results, curves, options.out)
+    drawn = set(results.drop_duplicates("layer").groupby("layer_type")["layer"].apply(lambda s: s.iloc[len(s) // 2]))
+    results[DRAWN].to_csv(options.out / "results.csv", index=False, float_format="%.6g")
+    curves[curves["layer"].isin(drawn)].to_csv(options.out / "curves.csv", index=False, float_format="%.6g")
+    rows = default_model_loss.run(options.out)
+    with matplotlib.rc_context(RC):
+        save_figure(default_model_loss.draw(rows), options.out / "default_model_loss")
+    print(pd.Series(sorted(p.name for p in options.out.iterdir())).to_string(index=False))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
+from rdtools.hessians import capture as capture_module
+from rdtools.hessians.accumulate import MomentAccumulator
+from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model
+from rdtools.hessians.checkpoint import open_checkpoint
+from rdtools.hessians.tokens import Tokens, load_tokens
+
+
+def _tokens(ids, mask=None):
+    ids = np.asarray(ids, dtype=np.int64)
+    return Tokens(ids, np.ones(ids.shape, bool) if mask is None else np.asarray(mask, bool), "test")
+
+
+def _by_name(model, checkpoint, tokens):
+    return {item.name: hessian for item, hessian in capture(model, checkpoint, tokens)}
+
+
+@pytest.fixture
+def loaded(tiny_llama):
+    checkpoint = open_checkpoint(tiny_llama)
+    return load_model(checkpoint), checkpoint
+
+
+def test_layers_with_one_input_share_one_hessian(loaded):
+    groups = [[layer.name.rpartition(".")[2] for layer in item.layers] for item in find_shared_inputs(*loaded)]
+    block = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]
+    assert groups == 2 * block
+
+
+def test_hessian_is_the_uncentred_mean_over_tokens(loaded, tiny_tokens):
+    """Against activations recorded by hand, in float64, in one go."""
+    model, checkpoint = loaded
+    tokens = load_tokens(tiny_tokens)
+    seen = []
+    name = "model.layers.1.mlp.down_proj"
+    handle = model.get_submodule(name).register_forward_pre_hook(lambda m, args: seen.append(args[0]))
+    with torch.no_grad():
+        model(torch.from_numpy(tokens.ids))
+    handle.remove()
+    x = seen[0].double().reshape(-1, 24).numpy()
+    hessian = _by_name(model, checkpoint, tokens)[name]
+    assert hessian.n_tokens == tokens.ids.size
+    # float32 activations of another batch split differ by a few float32 roundings
+    np.testing.assert_allclose(hessian.matrix, x.T @ x / len(x), rtol=0, atol=64 * 2.0**-24 * np.abs(x).max() ** 2)
+    assert (hessian.matrix == hessian.matrix.T).all()
+
+
+def test_padding_is_masked_out(loaded):
+    """Right-padded rows give the Hessian of the unpadded ones: a causal model does not see what comes later."""
+    model, checkpoint = loaded
+    ids = np.random.default_rng(0).integers(1, 64, (4, 10))
+    padded = np.concatenate([ids, np.full((4, 6), -100)], axis=1)
+    mask = np.arange(16) < 10
+    plain = _by_name(model, checkpoint, _tokens(ids))
+    masked = _by_name(model, checkpoint, _tokens(padded, np.broadcast_to(mask, padded.shape)))
+    for name, hessian in plain.items():
+        assert masked[name].n_tokens == hessian.n_tokens == 40
+        scale = np.abs(hessian.matrix).max()
+        np.testing.assert_allclose(masked[name].matrix, hessian.matrix, rtol=0, atol=256 * 2.0**-24 * scale)
+
+
+def test_passes_over_groups_give_the_same(loaded, tiny_tokens, monkeypatch):
+    tokens = load_tokens(tiny_tokens)
+    whole = _by_name(*loaded, tokens)
+    monkeypatch.setattr(capture_module, "ACCUMULATOR_BYTES", 1)
+    progress = []
+    parts = {item.name: h for item, h in capture(*loaded, tokens, progress=lambda d, t: progress.append((d, t)))}
+    assert all((parts[name].matrix == whole[name].matrix).all() for name in whole)
+    assert progress[-1] == (8 * tokens.ids.size, 8 * tokens.ids.size)
+
+
+def test_rows_that_are_not_finite_are_dropped_and_counted():
+    sums = MomentAccumulator(2)
+    sums.add(np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, np.inf], [0.0, 1.0]], dtype=np.float32))
+    assert (sums.kept, sums.dropped) == (2, 2)
+    np.testing.assert_array_equal(sums.mean, [[0.5, 1.0], [1.0, 2.5]])
+
+
+def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):
+    model, checkpoint = loaded
+    with torch.no_grad():
+        model.model.layers[1].input_layernorm.weight[3] = float("nan")
+    with pytest.raises(BadActivations, match=r"model\.layers\.1\.self_attn\.q_proj: 192 of 192 tokens"):
+        _by_name(model, checkpoint, load_tokens(tiny_tokens))
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "use --length 32")],
+)
+def test_bad_tokens_are_refused(loaded, ids, message):
+    with pytest.raises(BadTokens, match=message):
+        _by_name(*loaded, _tokens(ids))
+
+
+def test_weights_that_the_model_does_not_run_with_are_noticed(loaded):
+    model, checkpoint = loaded
+    layer = find_shared_inputs(model, checkpoint)[0].layers[0]
+    check_weights(model, checkpoint, layer)
+    with torch.no_grad():
+        model.get_submodule(layer.name).weight[0, 0] += 1
+    with pytest.raises(ModelUnreadable, match="differs from the weight"):
+        check_weights(model, checkpoint, layer)
+
+
+def test_conv1d_layers_are_read_transposed(tmp_path):
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    GPT2LMHeadModel(GPT2Config(vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=2)).save_pretrained(tmp_path / "gpt2")
+    checkpoint = open_checkpoint(tmp_path / "gpt2")
+    layers = [layer for item in find_shared_inputs(load_model(checkpoint), checkpoint) for layer in item.layers]
+    attention = next(layer for layer in layers if layer.name.endswith("c_attn"))
+    assert (attention.shape, attention.transposed) == ((24, 8), True)
+    assert checkpoint.read(attention.tensor).shape == (8, 24)
+
+
+def test_capture_changes_no_global_setting(loaded, tiny_tokens):
+    import transformers
+
+    def state():
+        logging = transformers.utils.logging
+        return (torch.get_default_dtype(), torch.random.get_rng_state().sum(), logging.get_verbosity(), logging.is_progress_bar_enabled())
+
+    before = state()
+    _by_name(*loaded, load_tokens(tiny_tokens))
+    assert state() == before

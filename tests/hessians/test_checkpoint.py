@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rdtools.errors import BadTokens, CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
+from rdtools.hessians.checkpoint import find_model, open_checkpoint
+from rdtools.hessians.tokens import load_tokens
+
+
+class _Bomb:
+    """A pickle that leaves a trace if it is ever loaded."""
+
+    def __init__(self, trace):
+        self.trace = str(trace)
+
+    def __reduce__(self):
+        return (os.mkdir, (self.trace,))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text("{}")
+    return tmp_path / "m"
+
+
+def test_no_directory_no_config_no_weights(tmp_path, folder):
+    with pytest.raises(ModelUnreadable, match="no such directory"):
+        find_model(str(tmp_path / "nowhere"))
+    with pytest.raises(ModelUnreadable, match=r"no config\.json"):
+        open_checkpoint(tmp_path)
+    with pytest.raises(ModelUnreadable, match="no weights"):
+        open_checkpoint(folder)
+
+
+def test_a_pickle_is_named_and_never_loaded(folder, tmp_path):
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(_Bomb(tmp_path / "ran")))
+    with pytest.raises(ModelUnreadable, match=r"pytorch_model\.bin, which is a pickle and could run code"):
+        open_checkpoint(folder)
+    for name in ("ids.pt", "ids.npy", "ids.pkl"):
+        (tmp_path / name).write_bytes(pickle.dumps(_Bomb(tmp_path / "ran")))
+        with pytest.raises((BadTokens, CorruptFile), match="pickle"):
+            load_tokens(tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("keep", [0, 4, 30, -1])
+def test_truncated_weights_are_named(folder, keep):
+    save_file({"a": torch.ones(50)}, folder / "model.safetensors")
+    data = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(data[:keep])
+    with pytest.raises(CorruptFile, match=r"model\.safetensors: not a whole safetensors file"):
+        open_checkpoint(folder)
+
+
+def test_missing_shards_and_tensors_are_listed_before_any_work(folder):
+    save_file({"a": torch.ones(2)}, folder / "one.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
+    with pytest.raises(ModelUnreadable, match=r"missing two\.safetensors"):
+        open_checkpoint(folder)
+    index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "one.safetensors"}}))
+    with pytest.raises(CorruptFile, match="lists 1 tensors that no shard holds, first b"):
+        open_checkpoint(folder)
+    index.write_text(json.dumps({"weight_map": {"a": "../one.safetensors"}}))
+    with pytest.raises(CorruptFile, match="expected files of this directory only"):
+        open_checkpoint(folder)
+    index.write_text("not json")
+    with pytest.raises(CorruptFile, match="not an index"):
+        open_checkpoint(folder)
+
+
+def test_quantized_and_non_finite_tensors_are_refused(folder):
+    save_file({"q": torch.ones(2, dtype=torch.int8), "bad": torch.tensor([1.0, float("nan")])}, folder / "model.safetensors")
+    checkpoint = open_checkpoint(folder)
+    with pytest.raises(UnsupportedDtype, match="q has dtype I8"):
+        checkpoint.read("q")
+    with pytest.raises(NotFiniteInput, match=r"bad has 1 NaN or infinite entries, the first at \(1,\)"):
+        checkpoint.read("bad")
+    with pytest.raises(ModelUnreadable, match="no tensor 'absent'"):
+        checkpoint.read("absent")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_every_float_dtype_is_read_exactly(folder, dtype):
+    values = torch.tensor([[1.0, -0.333], [1e-3, 7.0]]).to(dtype)
+    save_file({"w": values}, folder / "model.safetensors")
+    np.testing.assert_array_equal(open_checkpoint(folder).read("w"), values.double().numpy())
+
+
+def test_an_unreachable_hub_is_a_service_error(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(ServiceUnavailable, match=r"nobody/no-model: neither a directory here nor .* \(no route to host\)"):
+        find_model("nobody/no-model")
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        (np.ones((2, 2)), "dtype float64"),
+        (np.ones(4, dtype=int), r"shape \(4,\)"),
+        (np.array([["a"]]), "dtype <U1"),
+    ],
+)
+def test_arrays_that_are_no_tokens_are_refused(tmp_path, array, message):
+    np.save(tmp_path / "t.npy", array)
+    with pytest.raises(BadTokens, match=message):
+        load_tokens(tmp_path / "t.npy")
+
+
+def test_masks_and_padding(tmp_path):
+    from safetensors.numpy import save_file as save_numpy
+
+    ids, mask = np.array([[1, 2, 0]], dtype=np.uint16), np.array([[1, 1, 0]])
+    save_numpy({"input_ids": ids, "attention_mask": mask}, tmp_path / "t.safetensors")
+    assert load_tokens(tmp_path / "t.safetensors").mask.tolist() == [[True, True, False]]
+    np.save(tmp_path / "t.npy", ids)
+    assert load_tokens(tmp_path / "t.npy", pad_token=2).mask.tolist() == [[True, False, True]]
+    assert load_tokens(tmp_path / "t.npy").mask.all()
+    save_numpy({"tokens": ids}, tmp_path / "other.safetensors")
+    with pytest.raises(BadTokens, match="holds tokens, expected a tensor 'input_ids'"):
+        load_tokens(tmp_path / "other.safetensors")

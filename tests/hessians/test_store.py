@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
+from rdtools.files import atomic_path, write_atomically
+from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.hessians.spectrum import spectrum_of
+from rdtools.hessians.store import MANIFEST, open_run, pack, unpack
+from rdtools.testing import second_moments
+
+
+@pytest.fixture
+def run(tiny_llama, tiny_tokens, tmp_path):
+    return collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
+
+
+@given(second_moments())
+def test_packing_is_exact(H):
+    assert (unpack(pack(H), name="x") == H).all()
+
+
+@pytest.mark.parametrize("size", [2, 5, 7])
+def test_wrong_lengths_never_broadcast(size):
+    with pytest.raises(CorruptFile, match=r"expected n\(n\+1\)/2"):
+        unpack(np.zeros(size), name="x")
+
+
+def test_a_run_reads_back_what_was_captured(run, tiny_llama):
+    import torch
+    from safetensors.torch import load_file
+
+    assert len(run) == 14
+    weights = load_file(tiny_llama / "model.safetensors")
+    for name in run:
+        layer = run[name]
+        assert torch.equal(torch.from_numpy(layer.weight), weights[f"{name}.weight"].double())
+        assert layer.hessian.n_tokens == 192
+    key = run["model.layers.1.self_attn.k_proj"].key
+    assert (key.model, key.type, key.block) == ("tiny", "k", 1)
+
+
+def test_layers_that_share_an_input_share_hessian_and_spectrum(run):
+    q, k = run["model.layers.0.self_attn.q_proj"], run["model.layers.0.self_attn.k_proj"]
+    assert q.hessian is k.hessian
+    assert q.spectrum is k.spectrum is spectrum_of(q.hessian)
+
+
+def test_manifest_states_conventions_hashes_and_versions(run):
+    manifest = json.loads((run.path / MANIFEST).read_text())
+    assert "uncentred mean over tokens" in manifest["conventions"]["hessian"]
+    assert manifest["calibration"]["token_sha256"]
+    assert {"rdtools", "python", "torch", "transformers", "numpy"} <= set(manifest["versions"])
+    assert all(len(h["sha256"]) == 64 and h["n_tokens"] == 192 for h in manifest["hessians"])
+    assert all(len(f["sha256"]) == 64 for f in manifest["model"]["files"].values())
+
+
+def test_the_same_run_is_used_again_and_another_refused(run, tiny_llama, tiny_tokens, tmp_path):
+    before = (run.path / MANIFEST).read_text()
+    collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=run.path)
+    assert (run.path / MANIFEST).read_text() == before
+    np.save(tmp_path / "other.npy", np.ones((2, 8), dtype=int))
+    with pytest.raises(UsageError, match="other calibration tokens; choose another --out"):
+        collect(str(tiny_llama), CalibrationRequest(tokens=tmp_path / "other.npy"), out=run.path)
+
+
+def test_a_flipped_bit_a_truncation_and_a_missing_file_are_told_apart(run):
+    path = run.path / run.hessians[0].file
+    whole = path.read_bytes()
+    name = run.layers[0].name
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(CorruptFile, match=rf"{path.name}.*SHA-256 is not the manifest's"):
+        open_run(run.path)[name]
+    path.write_bytes(whole[:-8])
+    with pytest.raises(CorruptFile, match=rf"{path.name}.*truncated"):
+        open_run(run.path)[name]
+    path.unlink()
+    with pytest.raises(CorruptFile, match=rf"{path.name}.*missing"):
+        open_run(run.path)[name]
+
+
+def test_other_weights_than_the_hessians_were_made_with_are_refused(run, tiny_llama):
+    shard = tiny_llama / "model.safetensors"
+    data = bytearray(shard.read_bytes())
+    data[-1] ^= 1
+    shard.write_bytes(bytes(data))
+    with pytest.raises(CorruptFile, match=r"model\.safetensors"):
+        open_run(run.path)[run.layers[0].name]
+
+
+def test_a_manifest_cannot_point_outside_the_run(run):
+    path = run.path / MANIFEST
+    manifest = json.loads(path.read_text())
+    manifest["hessians"][0]["file"] = "hessians/../../secret"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(CorruptFile, match="names files outside the run"):
+        open_run(run.path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "rdtools-run", "schema": 99}', '{"format": "rdtools-run", "schema": 1}'])
+def test_damaged_manifests_are_refused(run, text):
+    (run.path / MANIFEST).write_text(text)
+    with pytest.raises(CorruptFile, match=MANIFEST):
+        open_run(run.path)
+
+
+def test_a_folder_with_something_else_is_not_written_to(tiny_llama, tiny_tokens, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("x")
+    with pytest.raises(UsageError, match="not a run of rdtools"):
+        collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "mine")
+    assert [p.name for p in (tmp_path / "mine").iterdir()] == ["thesis.tex"]
+
+
+def test_unknown_layer_names_are_refused(run):
+    with pytest.raises(KeyError, match="no layer 'lm_head'"):
+        run["lm_head"]
+    assert "lm_head" not in run
+    assert run.layers[0].name in run
+
+
+def test_an_interrupted_write_leaves_the_old_file(tmp_path):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+    with pytest.raises(KeyboardInterrupt), atomic_path(path) as scratch:
+        scratch.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_full_disk_leaves_nothing_and_says_so(tmp_path, monkeypatch):
+    def no_space(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("rdtools.files.os.fsync", no_space)
+    with pytest.raises(OutputError, match="No space left on device"):
+        write_atomically(tmp_path / "file", b"data")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_are_read_through_the_index(tmp_path, tiny_tokens):
+    from conftest import make_tiny_llama
+
+    folder = make_tiny_llama(tmp_path / "sharded", shards=True)
+    assert len(list(folder.glob("*.safetensors"))) > 1
+    run = collect(str(folder), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
+    assert run["model.layers.1.mlp.down_proj"].weight.shape == (16, 24)
+    next(folder.glob("*.safetensors")).unlink()
+    with pytest.raises(ModelUnreadable, match="missing model-0"):
+        open_run(tmp_path / "run")[run.layers[0].name]

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from tolerances import rounding
+
+from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
+from rdtools.linalg import as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, log2_am_over_gm
+from rdtools.testing import second_moments, spectra
+
+
+def test_nan_is_refused_with_count_and_place():
+    with pytest.raises(NotFiniteInput, match=r"layer 3: 2 of 4 entries are NaN or infinite, the first at \(0, 1\)"):
+        as_float64(np.array([[1.0, np.nan], [np.inf, 1.0]]), name="layer 3")
+
+
+@pytest.mark.parametrize("dtype", [np.int32, np.complex128, np.bool_])
+def test_numbers_that_are_not_real_floats_are_refused(dtype):
+    with pytest.raises(UnsupportedDtype, match="expected real floating point"):
+        as_float64(np.ones(3, dtype=dtype), name="w")
+
+
+def test_half_precision_tensors_are_widened():
+    tensor = torch.tensor([[1.5, -2.0]], dtype=torch.bfloat16)
+    assert as_float64(tensor, name="w").tolist() == [[1.5, -2.0]]
+    with pytest.raises(UnsupportedDtype):
+        as_float64(torch.ones(2, dtype=torch.int8), name="w")
+
+
+def test_small_asymmetry_is_averaged_and_large_refused():
+    H = np.array([[2.0, 1.0 + 1e-7], [1.0, 2.0]])
+    assert check_moment(H)[0, 1] == check_moment(H)[1, 0] == pytest.approx(1.0 + 5e-8, rel=1e-12)
+    with pytest.raises(NotSymmetric, match=r"entries \(0, 1\) and \(1, 0\)"):
+        check_moment(np.array([[2.0, 1.0], [0.0, 2.0]]))
+
+
+def test_negative_diagonal_and_wrong_shapes_are_refused():
+    with pytest.raises(NotPositiveSemidefinite, match="diagonal entry 1"):
+        check_moment(np.diag([1.0, -1.0]))
+    with pytest.raises(ShapeMismatch):
+        check_moment(np.ones((2, 3)))
+    with pytest.raises(ShapeMismatch, match="looks transposed"):
+        check_weight(np.ones((4, 3)), columns=4)
+
+
+def test_rounding_below_zero_is_clipped_and_more_refused():
+    assert clip_eigenvalues(np.array([-1e-9, 1.0])).tolist() == [1.0, 0.0]
+    with pytest.raises(NotPositiveSemidefinite, match="smallest eigenvalue"):
+        clip_eigenvalues(np.array([-1e-3, 1.0]))
+
+
+@given(second_moments(max_condition=1e8))
+def test_factor_multiplies_back_without_damping(H):
+    factor = cholesky(H)
+    assert factor.damping == 0
+    np.testing.assert_allclose(factor.lower @ factor.lower.T, H, rtol=0, atol=rounding(len(H) + 1) * np.abs(H).max())
+
+
+def test_columns_of_very_different_energy_are_not_singular():
+    assert cholesky(np.diag([1.0, 1e-40, 1e40])).damping == 0
+
+
+def test_singular_matrix_gets_the_least_damping_and_says_so(rng):
+    X = rng.standard_normal((5, 8))
+    factor = cholesky(X.T @ X)
+    assert 0 < factor.damping <= 1e-9
+    with pytest.raises(NotPositiveSemidefinite, match=r"singular with damping 0 .* damping 1e-\d+ is the smallest"):
+        cholesky(X.T @ X, damping=0.0)
+    asked = cholesky(X.T @ X, damping=0.01)
+    expected = X.T @ X + 0.01 * np.trace(X.T @ X) / 8 * np.eye(8)
+    np.testing.assert_allclose(asked.lower @ asked.lower.T, expected, rtol=1e-12, atol=1e-12)
+
+
+@given(spectra(max_condition=1e12))
+def test_am_over_gm_is_at_least_one_and_scale_free(values):
+    ratio = log2_am_over_gm(values)
+    assert ratio >= 0
+    assert log2_am_over_gm(values * 2.0**40) == pytest.approx(ratio, abs=rounding(len(values)) * 60)
+    direct = math.log2(values.mean()) - np.log2(values).mean()
+    assert ratio == pytest.approx(direct, abs=rounding(len(values)) * 60)
+
+
+def test_am_over_gm_limits():
+    assert log2_am_over_gm(np.full(7, 3.0)) == 0
+    assert log2_am_over_gm(np.array([1.0, 0.0])) == math.inf
+    assert log2_am_over_gm(np.array([1e300, 1e-300])) == pytest.approx(math.log2(1e300) - 1, rel=1e-12)
+    assert log2_am_over_gm(np.zeros(3)) == log2_am_over_gm(np.zeros(0)) == 0

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _run(code: str, cwd: Path = ROOT) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, check=True)
+    return done.stdout.strip()
+
+
+def test_packages_are_the_folders_on_disk():
+    """An editable install hides a package that the list forgets; a wheel without it is broken."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    folders = {"rdtools.kernels", "rdtools.analysis"}
+    for path in (ROOT / "rdtools").rglob("*.py"):
+        folders.add(".".join(path.parent.relative_to(ROOT).parts))
+    assert set(settings["packages"]) == folders
+
+
+def test_top_level_is_as_fixed():
+    tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
+    if not tracked:
+        pytest.skip("not a git checkout")
+    visible = {Path(name).parts[0] for name in tracked if not name.startswith(".")}
+    fixed = {"pyproject.toml", "rdtools", "analysis", "kernels", "tests", "figures", "README.md"}
+    assert visible == fixed | {"LICENSE", "CHANGELOG.md"}
+
+
+def test_kernels_folder_is_no_package():
+    """With an __init__.py it would be taken for the PyPI package of that name, which transformers probes for."""
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+    assert not [p for p in ROOT.rglob("*") if p.is_dir() and p.name in ("triton", "numba") and ".venv" not in p.parts]
+
+
+def test_import_is_light():
+    heavy = ("torch", "transformers", "triton", "numba", "matplotlib", "pandas", "scipy", "numpy")
+    assert _run(f"import sys, rdtools; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_public_names_load_without_torch():
+    names = ["RTN", "GPTQ", "WaterSIC", "Layer", "measure", "compare", "open_run", "theory"]
+    code = f"import sys, rdtools as rd; [getattr(rd, n) for n in {names}]; print('torch' in sys.modules)"
+    assert _run(code) == "False"
+
+
+def test_help_loads_no_heavy_module():
+    code = (
+        "import sys\n"
+        "from rdtools.cli.main import main\n"
+        "main(['report', '--help'])\n"
+        "print([m for m in ('torch', 'transformers', 'numba', 'matplotlib', 'pandas', 'scipy') if m in sys.modules])"
+    )
+    assert _run(code).endswith("[]")
+
+
+def test_kernels_resolve_from_the_checkout_and_elsewhere(tmp_path):
+    code = "import rdtools.kernels.sic_sweep_reference as k, rdtools.analysis.train_default_model; print(k.__name__)"
+    assert _run(code) == "rdtools.kernels.sic_sweep_reference"
+    try:
+        assert _run(code, cwd=tmp_path) == "rdtools.kernels.sic_sweep_reference"
+    except subprocess.CalledProcessError as error:
+        if "No module named 'rdtools'" in error.stderr:
+            pytest.skip("rdtools is run from a checkout and not installed")
+        raise
+
+
+def test_no_foreign_kernels_module_comes_from_here():
+    import transformers  # noqa: F401  (its probe may leave a namespace entry)
+
+    module = sys.modules.get("kernels")
+    assert module is None or getattr(module, "__file__", None) is None or ROOT not in Path(module.__file__).parents

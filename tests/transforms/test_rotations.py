@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.linalg
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import STANDARD_ERRORS, rounding
+
+from rdtools.errors import UnsupportedOrder
+from rdtools.records import Rotation
+from rdtools.transforms import (
+    haar_matrix,
+    hadamard_multiply,
+    is_hadamard_order,
+    new_rotation,
+    rotate,
+    rotate_back,
+    rotate_moment,
+)
+
+ORDERS = [1, 2, 4, 12, 20, 24, 28, 36, 44, 48, 60, 76, 96, 108, 124, 192, 256, 384, 768]
+
+
+@pytest.mark.parametrize("n", ORDERS)
+def test_hadamard_is_orthogonal_with_equal_magnitudes(n):
+    H = hadamard_multiply(np.eye(n))
+    np.testing.assert_allclose(H @ H.T, np.eye(n), rtol=0, atol=rounding(n))
+    np.testing.assert_allclose(np.abs(H), n**-0.5, rtol=rounding(n))
+    np.testing.assert_allclose(hadamard_multiply(np.eye(n), transpose=True), H.T, rtol=0, atol=rounding(n))
+
+
+@pytest.mark.parametrize("k", range(8))
+def test_powers_of_two_are_sylvesters(k):
+    n = 2**k
+    np.testing.assert_allclose(hadamard_multiply(np.eye(n)) * n**0.5, scipy.linalg.hadamard(n), rtol=rounding(n))
+
+
+@pytest.mark.parametrize("k", range(10))
+def test_twelve_times_powers_of_two_can_be_built(k):
+    assert is_hadamard_order(12 * 2**k)
+
+
+@pytest.mark.parametrize("n", [3, 6, 10, 172, 86])
+def test_other_orders_are_refused_with_their_neighbours(n):
+    with pytest.raises(UnsupportedOrder, match=f"order {n} .*nearest orders are .* Haar"):
+        hadamard_multiply(np.zeros((2, n)))
+
+
+def test_multiplication_works_on_any_leading_shape(rng):
+    x = rng.standard_normal((3, 5, 24))
+    np.testing.assert_allclose(hadamard_multiply(x), x @ hadamard_multiply(np.eye(24)), rtol=0, atol=rounding(24) * 5)
+
+
+@given(st.sampled_from(["haar", "hadamard", "auto"]), st.sampled_from([1, 2, 12, 20, 32]), st.integers(0, 2**32 - 1))
+def test_rotation_and_back(choice, n, seed):
+    generator = np.random.default_rng(seed)
+    rotation = new_rotation(choice, n, generator)
+    x = generator.standard_normal((4, n))
+    y = rotate(x, rotation)
+    np.testing.assert_allclose(rotate_back(y, rotation), x, rtol=0, atol=rounding(4 * n) * 10)
+    np.testing.assert_allclose((y**2).sum(axis=1), (x**2).sum(axis=1), rtol=rounding(4 * n))
+    H = x.T @ x
+    np.testing.assert_allclose(rotate_moment(H, rotation), y.T @ y, rtol=0, atol=rounding(8 * n) * np.abs(H).max() * n)
+    assert rotation == new_rotation(choice, n, np.random.default_rng(seed))
+
+
+def test_auto_falls_back_to_haar_and_says_so(rng):
+    assert new_rotation("auto", 172, rng).kind == "haar"
+    assert new_rotation("auto", 768, rng).kind == "hadamard"
+
+
+def test_hadamard_signs_are_the_same_for_ever():
+    """A stored seed must mean the same rotation in every version: changing this is a breaking change of the container."""
+    golden = [[-1, -1, -1, -1], [1, -1, 1, -1], [1, 1, -1, -1], [-1, 1, 1, -1]]
+    assert (rotate(np.eye(4), Rotation("hadamard", 4, 12345)) * 2).tolist() == golden
+
+
+def test_haar_entries_have_the_moments_of_the_law():
+    """E Q_ij = 0 and E Q_ij² = 1/n, also on the diagonal, which plain QR gets wrong."""
+    n, draws = 4, 4000
+    rng = np.random.default_rng(5)
+    Q = np.array([haar_matrix(n, rng) for _ in range(draws)])
+    band = STANDARD_ERRORS * n**-0.5 / draws**0.5
+    assert np.abs(Q.mean(axis=0)).max() < band
+    assert np.abs((Q**2).mean(axis=0) - 1 / n).max() < band
