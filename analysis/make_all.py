@@ -1,6 +1,6 @@
 """Every figure that the repository keeps, and the table behind each.
 
-    python -m rdtools.analysis.make_all --run rdtools-report
+python -m rdtools.analysis.make_all --run rdtools-report
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-
 from rdtools.analysis import default_model_loss
+
 from rdtools.report import write_figures
 from rdtools.report.figures import save_figure
 from rdtools.report.style import RC

@@ -40,7 +40,16 @@ SEED = 20261121
 
 # Tests, vendored wheels and code-page tables are left out: Debian ships the first separately, the second is not
 # standard-library text, and the third is megabytes of numbers.
-SKIPPED_FOLDERS = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__", "ensurepip", "encodings"}
+SKIPPED_FOLDERS = {
+    "test",
+    "tests",
+    "idle_test",
+    "site-packages",
+    "dist-packages",
+    "__pycache__",
+    "ensurepip",
+    "encodings",
+}
 
 
 def is_held_out(relative: Path) -> bool:

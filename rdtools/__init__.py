@@ -14,8 +14,8 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels").is_dir():
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from rdtools import compare as compare
     from rdtools import theory as theory
-    from rdtools.compare import compare as compare
     from rdtools.hessians.layer import Layer as Layer
     from rdtools.hessians.store import open_run as open_run
     from rdtools.measure import measure as measure
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import RTN as RTN
     from rdtools.quantizers import WaterSIC as WaterSIC
 
-# Loaded when first used, so that `import rdtools` stays light.
+# Loaded when first used, so that `import rdtools` stays light. A name that is also a sub-module stands for that module.
 _HOME = {
     "theory": "rdtools.theory",
     "compare": "rdtools.compare",
@@ -41,7 +41,7 @@ def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module 'rdtools' has no attribute {name!r}")
     module = _import_module(_HOME[name])
-    value = module if name == "theory" else getattr(module, name)
+    value = module if _HOME[name] == f"rdtools.{name}" else getattr(module, name)
     globals()[name] = value
     return value
 

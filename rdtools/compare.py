@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,35 @@ import numpy as np
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
 from rdtools.quantizers import GPTQ, RTN, Problem, ScalarQuantizer, WaterSIC
-from rdtools.records import QuantizedLayer, Spectrum
+from rdtools.records import QuantizedLayer, RDPoint, Spectrum
 from rdtools.theory import high_rate, incoherence, sic
 from rdtools.theory.waterfilling import distortion_rate, joint_variances, rate_distortion
 
 #: Components of the joint limit up to which all of them are sorted; above, rows are pooled into equal groups.
 _JOINT_COMPONENTS = 4_000_000
+
+
+#: What `compare` adds to the columns of the layer, in order.
+RESULT_COLUMNS = (
+    "method",
+    "target_rate_bits",
+    "status",
+    "message",
+    *(f.name for f in fields(RDPoint)),
+    "predicted_distortion",
+    "distortion_ratio",
+    "limit_rate_bits",
+    "limit_distortion",
+    "gap_bits",
+    "coded_gap_bits",
+    "joint_limit_rate_bits",
+    "joint_coded_gap_bits",
+    "gptq_gap_bits",
+    "rotation",
+    "damping",
+    "seed",
+    "backend",
+)
 
 
 def basis_spectrum(layer: Layer, problem: Problem) -> Spectrum:
@@ -26,9 +49,7 @@ def basis_spectrum(layer: Layer, problem: Problem) -> Spectrum:
     return replace(layer.spectrum, cholesky_diagonal=np.diagonal(problem.factor).copy(), damping=problem.damping)
 
 
-def predicted_distortion(
-    quantizer: ScalarQuantizer, problem: Problem, spectrum: Spectrum, *, rate_bits: float, levels: int
-) -> float:
+def predicted_distortion(quantizer: ScalarQuantizer, problem: Problem, spectrum: Spectrum, *, rate_bits: float, levels: int) -> float:
     """What high-rate theory promises for a method at a rate, in the basis of `spectrum`; nan where it has no formula.
 
     Parameters
@@ -103,9 +124,7 @@ def layer_status(layer: Layer) -> str:
     return "ok"
 
 
-def compare(
-    layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer, problem: Problem | None = None
-) -> dict[str, Any]:
+def compare(layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer, problem: Problem | None = None) -> dict[str, Any]:
     """Measure a quantized layer and put theory beside it.
 
     Parameters

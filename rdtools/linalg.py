@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.linalg
@@ -27,7 +28,7 @@ NEGATIVE_EIGENVALUE_LIMIT = 1e-7
 DAMPING_LADDER = tuple(10.0**k for k in range(-12, 0))
 
 
-def as_float64(array: ArrayLike, *, name: str) -> Float64Array:
+def as_float64(array: Any, *, name: str) -> Float64Array:
     """A real floating-point array as float64, refusing complex and integer numbers.
 
     Raises
@@ -154,7 +155,7 @@ def _equilibrated_cholesky(H: Float64Array) -> Float64Array | None:
     pivots = np.diagonal(R)
     if not np.isfinite(pivots).all() or (pivots**2).min() < 10 * len(H) * np.finfo(np.float64).eps:
         return None
-    return R * scale[:, None]
+    return np.asarray(R * scale[:, None])
 
 
 def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = "Hessian") -> Cholesky:

@@ -100,9 +100,7 @@ def sic_sweep(
             "expected (m, n), (n, n), (n,), (n,)"
         )
     kernel = _kernel("sic_sweep", choose_backend(backend))
-    codes, residual = kernel.sic_sweep(
-        weight, factor, steps, gains, offset=offset, code_min=code_min, code_max=code_max
-    )
+    codes, residual = kernel.sic_sweep(weight, factor, steps, gains, offset=offset, code_min=code_min, code_max=code_max)
     return codes, residual
 
 

@@ -52,9 +52,7 @@ def second_moments(draw: Any, *, min_size: int = 1, max_size: int = 24, max_cond
 
 
 @st.composite
-def layers(
-    draw: Any, *, max_rows: int = 16, min_columns: int = 1, max_columns: int = 24, max_condition: float = 1e6
-) -> Layer:
+def layers(draw: Any, *, max_rows: int = 16, min_columns: int = 1, max_columns: int = 24, max_condition: float = 1e6) -> Layer:
     """Layers with a second moment from `second_moments` and weights that are normal, heavy-tailed or of unequal rows."""
     moment = draw(second_moments(min_size=min_columns, max_size=max_columns, max_condition=max_condition))
     generator = draw(generators())

@@ -10,9 +10,7 @@ from hypothesis import HealthCheck, settings
 # Two test processes share two cores: one thread each, set before a library reads them.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
-settings.register_profile(
-    "ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow]
-)
+settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("random", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 

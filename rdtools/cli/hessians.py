@@ -32,9 +32,7 @@ def collect(
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
     with progress_bar("Hessians", Console(stderr=True)) as progress:
-        run = collect_run(
-            model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress
-        )
+        run = collect_run(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
     typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {run.hessians[0].n_tokens} tokens")
     return 0
 

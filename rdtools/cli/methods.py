@@ -29,7 +29,16 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
 ROTATIONS: dict[str, RotationChoice] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar"}
 
 #: What `rdtools report` runs unless told otherwise.
-DEFAULT_METHODS = ("rtn-int", "rtn", "gptq-int", "gptq", "gptq+rotation", "watersic", "watersic-lmmse", "watersic+rotation")
+DEFAULT_METHODS = (
+    "rtn-int",
+    "rtn",
+    "gptq-int",
+    "gptq",
+    "gptq+rotation",
+    "watersic",
+    "watersic-lmmse",
+    "watersic+rotation",
+)
 
 
 def check_method(name: str) -> None:
@@ -42,14 +51,11 @@ def check_method(name: str) -> None:
     base, plus, suffix = name.partition("+")
     if base not in METHODS or (plus and suffix not in ROTATIONS):
         raise UnknownMethod(
-            f"unknown method {name!r}; expected one of {', '.join(METHODS)}, each also with "
-            f"{', '.join('+' + s for s in ROTATIONS)}"
+            f"unknown method {name!r}; expected one of {', '.join(METHODS)}, each also with {', '.join('+' + s for s in ROTATIONS)}"
         )
 
 
-def make_quantizers(
-    names: Sequence[str], rates: Sequence[float], *, damping: float | None = None
-) -> list[ScalarQuantizer]:
+def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[ScalarQuantizer]:
     """Every named method at every rate.
 
     Raises

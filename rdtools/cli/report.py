@@ -45,7 +45,8 @@ def report(
     methods: Annotated[str, typer.Option(help="Comma-separated; NAME or NAME+rotation.")] = ",".join(DEFAULT_METHODS),
     rates: Annotated[str, typer.Option(help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
     damping: Annotated[
-        float | None, typer.Option(help="Of the quantizers, relative to the mean diagonal; by default none unless H is singular.")
+        float | None,
+        typer.Option(help="Of the quantizers, relative to the mean diagonal; by default none unless H is singular."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Rotations are drawn from it.", min=0)] = 0,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.", min=1)] = None,
@@ -114,10 +115,13 @@ def _print_tables(table: object) -> int:
     assert isinstance(table, pd.DataFrame)
     console = Console()
     for target in sorted(table["target_rate_bits"].unique()):
+        title = f"Coded bits above the limit, codes of {target:g} bits per weight (mean over layers)"
+        console.print(title, highlight=False, soft_wrap=True)
         console.print(terminal_table(table, target=target))
     other = problems(table)
     for status, rows in other.groupby("status"):
         console.print(f"{len(rows)} rows {status}, left out of all means", highlight=False)
         for row in rows.drop_duplicates(["method", "message"]).head(5).itertuples():
-            console.print(f"  {row.layer}: {row.method} at {row.target_rate_bits:g}: {row.message}", highlight=False, markup=False)
+            line = f"  {row.layer}: {row.method} at {row.target_rate_bits:g}: {row.message}"
+            console.print(line.rstrip(": "), highlight=False, markup=False, soft_wrap=True)
     return int((table["status"] == "failed").sum())

@@ -140,7 +140,7 @@ def encode(weight: QuantizedWeight) -> Container:
     if weight.step_exponents is not None:
         side += weight.step_exponents.tobytes()
     if weight.row_scales is not None:
-        side += pack_bfloat16(weight.row_scales).tobytes()
+        side += pack_bfloat16(weight.row_scales).astype("<u2").tobytes()
     if weight.gain_std > 0:
         side += struct.pack("<f", weight.gain_std)
 

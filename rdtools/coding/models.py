@@ -129,7 +129,7 @@ def column_table(code_std: float) -> FrequencyTable:
     ``f_z ∝ max(1, ⌊2²⁴ (Φ((z+½)/s) − Φ((z−½)/s)) + ½⌋)`` on |z| ≤ 6 s + 1.
     """
     half = int(min(np.floor(WINDOW_STDS * code_std) + 1, WINDOW_LIMIT))
-    boundaries = np.arange(-half, half + 2) - 0.5
+    boundaries = np.arange(-half, half + 2, dtype=np.float64) - 0.5
     # a column that is never left at zero has a vanishing deviation: keep the quotient finite
     cdf = normal_cdf(boundaries / max(code_std, 1e-30))
     frequencies = np.maximum(1, np.floor(np.diff(cdf) * 2**PRECISION_BITS + 0.5)).astype(np.int64)
@@ -173,7 +173,5 @@ def fit_weight_std(counts: CodeCounts, column_steps: Float64Array, *, start: flo
         return column_code_length(counts, start * 2.0**octaves / column_steps)
 
     nearest = min(range(-2, 7), key=length)
-    result = scipy.optimize.minimize_scalar(
-        length, bounds=(nearest - 1, nearest + 1), method="bounded", options={"xatol": 1e-3}
-    )
+    result = scipy.optimize.minimize_scalar(length, bounds=(nearest - 1, nearest + 1), method="bounded", options={"xatol": 1e-3})
     return round_to_float32(start * 2.0**result.x)

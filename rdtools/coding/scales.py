@@ -24,7 +24,7 @@ def pack_bfloat16(values: Float64Array) -> NDArray[np.uint16]:
     with np.errstate(over="ignore"):
         bits = np.asarray(values, dtype=np.float64).astype("<f4").view("<u4").astype(np.uint64)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.minimum(rounded, 0x7F7F).astype("<u2")
+    return np.asarray(np.minimum(rounded, 0x7F7F), dtype=np.uint16)
 
 
 def unpack_bfloat16(patterns: NDArray[np.uint16]) -> Float64Array:
@@ -43,7 +43,7 @@ def octave_exponents(steps: Float64Array) -> tuple[float, NDArray[np.uint8]]:
     >>> octave_exponents(np.array([1.0, 2.0, 2.2]))
     (1.0, array([0, 8, 9], dtype=uint8))
     """
-    finest = round_to_float32(float(steps.min()))
+    finest = round_to_float32(float(steps.min())) if steps.size else 1.0
     exponents = np.rint(8.0 * np.log2(steps / finest))
     return finest, np.clip(exponents, 0, 255).astype(np.uint8)
 

@@ -63,7 +63,7 @@ class SharedInput:
 
     @property
     def columns(self) -> int:
-        """n."""
+        """N."""
         return self.layers[0].shape[1]
 
 
@@ -82,6 +82,14 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def _unreadable(checkpoint: Checkpoint, error: Exception) -> ModelUnreadable:
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    return ModelUnreadable(
+        f"{checkpoint.directory}: transformers {transformers.__version__} cannot load it as a causal language model ({reason}); "
+        "check config.json"
+    )
+
+
 def load_model(checkpoint: Checkpoint, *, trust_remote_code: bool = False, device: str = "cpu") -> Any:
     """The model in float32, ready to run forward; only safetensors are read.
 
@@ -92,19 +100,15 @@ def load_model(checkpoint: Checkpoint, *, trust_remote_code: bool = False, devic
     """
     try:
         with _quiet():
-            model = AutoModelForCausalLM.from_pretrained(
+            model: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint.directory,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
             )
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelUnreadable(
-            f"{checkpoint.directory}: transformers {transformers.__version__} cannot load it as a causal language model ({reason}); "
-            "check config.json"
-        ) from error
+    except (ValueError, KeyError, OSError, RuntimeError, ImportError, TypeError) as error:
+        raise _unreadable(checkpoint, error) from error
     return model.to(device).eval()
 
 
@@ -126,18 +130,26 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
 
 
 def model_limits(checkpoint: Checkpoint) -> tuple[int, int | None]:
-    """Longest sequence the configuration allows, and the id of its padding token, if that is not also a real one."""
-    with _quiet():
-        config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+    """Longest sequence the configuration allows, and the id of its padding token, if that is not also a real one.
+
+    Raises
+    ------
+    ModelUnreadable
+    """
+    try:
+        with _quiet():
+            config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
+    except (ValueError, KeyError, OSError, TypeError) as error:
+        raise _unreadable(checkpoint, error) from error
     pad = getattr(config, "pad_token_id", None)
     shared = (getattr(config, "eos_token_id", None), getattr(config, "bos_token_id", None))
     return int(getattr(config, "max_position_embeddings", 2048)), None if pad in shared else pad
 
 
-def _linear_layers(model: nn.Module, checkpoint: Checkpoint) -> dict[str, CapturedLayer]:
+def _linear_layers(model: Any, checkpoint: Checkpoint) -> dict[str, CapturedLayer]:
     """Linear layers inside the blocks; the output head is not one of them."""
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    head = model.get_output_embeddings()
     layers = {}
     for name, module in model.named_modules():
         if module is head or not isinstance(module, nn.Linear | Conv1D):
@@ -230,9 +242,7 @@ def capture(
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings)
     longest = getattr(model.config, "max_position_embeddings", None)
     if longest is not None and tokens.ids.shape[1] > longest:
-        raise BadTokens(
-            f"{tokens.source}: sequences of {tokens.ids.shape[1]} tokens, the model takes {longest}; use --length {longest}"
-        )
+        raise BadTokens(f"{tokens.source}: sequences of {tokens.ids.shape[1]} tokens, the model takes {longest}; use --length {longest}")
     passes = _passes(find_shared_inputs(model, checkpoint))
     total = len(passes) * tokens.ids.size
     batch = max(1, _BATCH_TOKENS // tokens.ids.shape[1])
@@ -267,7 +277,7 @@ def _finish(item: SharedInput, sums: MomentAccumulator) -> Hessian:
     return Hessian(sums.mean, sums.kept, sums.dropped, item.name)
 
 
-def check_weights(model: nn.Module, checkpoint: Checkpoint, layer: CapturedLayer) -> None:
+def check_weights(model: Any, checkpoint: Checkpoint, layer: CapturedLayer) -> None:
     """Make sure that the tensor read from the files is the one that the model ran with.
 
     Raises
@@ -285,5 +295,3 @@ def check_weights(model: nn.Module, checkpoint: Checkpoint, layer: CapturedLayer
 def versions() -> dict[str, str]:
     """Versions of what a Hessian depends on."""
     return {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__}
-
-

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from rdtools.linalg import cholesky, clip_eigenvalues
 from rdtools.records import Hessian, Spectrum
 
-
 _KNOWN: WeakKeyDictionary[Hessian, Spectrum] = WeakKeyDictionary()
 
 

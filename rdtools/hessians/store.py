@@ -98,9 +98,7 @@ class Run:
     layers, hessians : what the manifest lists
     """
 
-    def __init__(
-        self, path: Path, manifest: dict[str, Any], layers: tuple[LayerEntry, ...], hessians: tuple[HessianEntry, ...]
-    ) -> None:
+    def __init__(self, path: Path, manifest: dict[str, Any], layers: tuple[LayerEntry, ...], hessians: tuple[HessianEntry, ...]) -> None:
         self.path = path
         self.manifest = manifest
         self.layers = layers
@@ -204,9 +202,7 @@ class RunWriter:
             }
         )
         for name, tensor, shape, transposed in layers:
-            self._layers.append(
-                {"name": name, "tensor": tensor, "shape": list(shape), "transposed": transposed, "hessian": index}
-            )
+            self._layers.append({"name": name, "tensor": tensor, "shape": list(shape), "transposed": transposed, "hessian": index})
 
     def finish(self, *, model: dict[str, Any], calibration: dict[str, Any], versions: dict[str, str]) -> Run:
         """Write the manifest and open the run."""

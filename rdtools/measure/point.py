@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.coding import count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
 from rdtools.errors import CorruptFile
@@ -14,8 +17,8 @@ from rdtools.records import RATE_KIND_OF_MODEL, QuantizedLayer, QuantizedWeight,
 def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     """Whether two quantized weights are equal to the bit."""
 
-    def same_array(x: object, y: object) -> bool:
-        return (x is None and y is None) or (x is not None and y is not None and np.array_equal(x, y))  # type: ignore[call-overload]
+    def same_array(x: NDArray[Any] | None, y: NDArray[Any] | None) -> bool:
+        return (x is None and y is None) or (x is not None and y is not None and np.array_equal(x, y))
 
     return (
         same_array(a.codes, b.codes)

@@ -38,9 +38,9 @@ def _levels_for(rate_bits: float, name: str) -> int:
     ------
     RateUnreachable
     """
-    levels = max(2, round(2.0**rate_bits))
+    levels = max(2, round(math.exp2(rate_bits)))
     if abs(math.log2(levels) - rate_bits) > RATE_TOLERANCE_BITS:
-        low, high = max(2, math.floor(2.0**rate_bits)), max(2, math.ceil(2.0**rate_bits))
+        low, high = max(2, math.floor(math.exp2(rate_bits))), max(2, math.ceil(math.exp2(rate_bits)))
         choices = " and ".join(f"{math.log2(k):.4f} ({k} levels)" for k in sorted({low, high}))
         raise RateUnreachable(
             f"{name}: {rate_bits:g} bits per weight cannot be reached by a whole number of levels; the nearest rates are "

@@ -42,7 +42,7 @@ class Problem:
     @property
     def live_fraction(self) -> float:
         """r/n."""
-        return self.weight.shape[1] / len(self.live)
+        return float(self.weight.shape[1] / len(self.live))
 
     @property
     def weight_std(self) -> float:

@@ -27,9 +27,7 @@ def check_rate(rate_bits: float) -> None:
     InvalidRate
     """
     if not (math.isfinite(rate_bits) and 0 < rate_bits <= MAX_RATE_BITS):
-        raise InvalidRate(
-            f"rate {rate_bits} bits per weight: expected a number above 0 and at most {MAX_RATE_BITS:g}, such as 3 or 2.5"
-        )
+        raise InvalidRate(f"rate {rate_bits} bits per weight: expected a number above 0 and at most {MAX_RATE_BITS:g}, such as 3 or 2.5")
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,21 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rdtools.curves import JOINT_LIMIT, LIMIT, PREDICTIONS
 from rdtools.files import atomic_path
 from rdtools.hessians.layers import LAYER_TYPES
-from rdtools.curves import JOINT_LIMIT, LIMIT, PREDICTIONS
 from rdtools.report.style import JOINT_LIMIT as JOINT_LIMIT_STYLE
 from rdtools.report.style import LIMIT as LIMIT_STYLE
 from rdtools.report.style import RC, SAVE_METADATA, method_style
 
-
-_THEORY_TICK: dict[str, Any] = {"linestyle": "none", "marker": "_", "markersize": 11, "markeredgewidth": 1.6, "alpha": 0.6, "zorder": 1}
+_THEORY_TICK: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "_",
+    "markersize": 11,
+    "markeredgewidth": 1.6,
+    "alpha": 0.6,
+    "zorder": 1,
+}
 
 
 def ordered_types(types: pd.Series) -> list[str]:
@@ -190,7 +196,14 @@ def gap_to_limit(table: pd.DataFrame) -> Figure:
         mean, low, high = by_rate.mean(), by_rate.min(), by_rate.max()
         x = mean.index.to_numpy(dtype=float) + (i - (len(methods) - 1) / 2) * 0.07
         axis.errorbar(
-            x, mean, yerr=[mean - low, high - mean], linestyle="none", capsize=2, elinewidth=0.8, label=method, **method_style(method)
+            x,
+            mean,
+            yerr=[mean - low, high - mean],
+            linestyle="none",
+            capsize=2,
+            elinewidth=0.8,
+            label=method,
+            **method_style(method),
         )
     axis.axhline(0, color="black", linewidth=0.8)
     axis.set_xticks(sorted(ok["target_rate_bits"].unique()))

@@ -72,8 +72,8 @@ def headline(table: pd.DataFrame) -> list[str]:
         means = ok[ok["target_rate_bits"] == target].groupby("method")["coded_gap_bits"].mean().sort_values()
         if len(means):
             sentences.append(
-                f"At {target:g} bits per weight, {means.index[0]} comes nearest to the limit: its files are {means.iloc[0]:.3f} bit per weight "
-                f"above it on average; the farthest is {means.index[-1]} with {means.iloc[-1]:.3f}."
+                f"At {target:g} bits per weight, {means.index[0]} comes nearest to the limit: its files are {means.iloc[0]:.3f} bit per "
+                f"weight above it on average; the farthest is {means.index[-1]} with {means.iloc[-1]:.3f}."
             )
     return sentences
 

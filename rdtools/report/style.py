@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 #: rcParams of every figure.
-RC: dict[str, Any] = {
+RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
     "figure.dpi": 150,
     "savefig.dpi": 150,
     "font.size": 9,

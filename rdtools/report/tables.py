@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from rich import box
 from rich.table import Table
 
 from rdtools.report.figures import ok_rows, ordered_types
@@ -40,15 +41,15 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 
 
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
-    """Coded bits above the limit, by method and layer type, for the terminal; the least of each column is bold."""
+    """Mean coded bits above the limit, by method and layer type, for the terminal; the least of each column is bold."""
     means = by_type(table, target=target, value="coded_gap_bits")
-    shown = Table(title=f"coded bits above the limit at {target:g} bits per weight of codes (mean over layers)", title_justify="left")
-    shown.add_column("method")
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    shown.add_column("method", no_wrap=True)
     for column in means.columns:
         shown.add_column(str(column), justify="right")
-    best = means.min()
-    for method, row in means.iterrows():
-        cells = ["–" if np.isnan(v) else f"[bold]{v:.3f}[/]" if v == best[c] else f"{v:.3f}" for c, v in row.items()]
+    values = means.to_numpy(dtype=float)
+    for method, row, least in zip(means.index, values, values == means.min().to_numpy(), strict=True):
+        cells = ("–" if np.isnan(v) else f"[bold]{v:.3f}[/]" if bold else f"{v:.3f}" for v, bold in zip(row, least, strict=True))
         shown.add_row(str(method), *cells)
     return shown
 

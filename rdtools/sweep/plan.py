@@ -32,9 +32,7 @@ class Task:
     work: float
 
 
-def plan(
-    run: Run, quantizers: Sequence[ScalarQuantizer], *, seed: int, curve_rates: Sequence[float] = ()
-) -> list[Task]:
+def plan(run: Run, quantizers: Sequence[ScalarQuantizer], *, seed: int, curve_rates: Sequence[float] = ()) -> list[Task]:
     """One task for each Hessian of a run, the most work first."""
     tasks = []
     for index in range(len(run.hessians)):

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from rdtools import __version__
+from rdtools.compare import RESULT_COLUMNS
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import atomic_path
 from rdtools.sweep.task import Row
@@ -22,6 +23,9 @@ CURVES = "curves.parquet"
 def to_table(rows: Sequence[Row]) -> pd.DataFrame:
     """Rows as a table, with the versions that made them; infinities stay infinite and what is missing is nan."""
     table = pd.DataFrame(list(rows))
+    for name in RESULT_COLUMNS:
+        if name not in table:  # no quantization came about
+            table[name] = np.nan
     table["rdtools_version"] = __version__
     table["numpy_version"] = np.__version__
     table["python_version"] = platform.python_version()

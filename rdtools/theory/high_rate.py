@@ -40,7 +40,7 @@ def limit_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0
     if spectrum.live == 0:
         return 0.0
     share = spectrum.live / spectrum.columns
-    return share * variance * 2.0 ** (_mean_log2(spectrum) - 2.0 * rate_bits / share)
+    return share * variance * math.exp2(_mean_log2(spectrum) - 2.0 * rate_bits / share)
 
 
 def limit_rate_bits(spectrum: Spectrum, distortion: float, variance: float = 1.0) -> float:

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import limit_distortion, spectral_spread_bits
-from rdtools.units import SCALAR_LOSS_BITS
 
 Float64Array = NDArray[np.float64]
+
+#: Noise power of a uniform cell over that of the Gaussian limit at equal entropy: 4^SCALAR_LOSS_BITS.
+_SCALAR_LOSS = 2 * math.pi * math.e / 12
 
 
 def gptq_gap_bits(spectrum: Spectrum) -> float:
@@ -75,17 +77,15 @@ def watersic_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 
     """
     if spectrum.live == 0:
         return 0.0
-    return 4.0**SCALAR_LOSS_BITS * limit_distortion(spectrum, rate_bits, variance)
+    return _SCALAR_LOSS * limit_distortion(spectrum, rate_bits, variance)
 
 
-def _uniform_step_distortion(
-    spectrum: Spectrum, rate_bits: float, variance: float, noise_gains: Float64Array
-) -> float:
+def _uniform_step_distortion(spectrum: Spectrum, rate_bits: float, variance: float, noise_gains: Float64Array) -> float:
     """``(Δ²/12) · mean(noise_gains) · r/n`` at the step where a N(0, σ²) weight has the entropy: ``Δ² = 2πe σ² 2^{−2R n/r}``."""
     if spectrum.live == 0:
         return 0.0
     share = spectrum.live / spectrum.columns
-    return 4.0**SCALAR_LOSS_BITS * variance * float(np.mean(noise_gains)) * share * 2.0 ** (-2.0 * rate_bits / share)
+    return _SCALAR_LOSS * variance * float(np.mean(noise_gains)) * share * math.exp2(-2.0 * rate_bits / share)
 
 
 def gptq_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:

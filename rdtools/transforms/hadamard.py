@@ -24,7 +24,7 @@ def _quadratic_residue_matrix(q: int) -> NDArray[np.float64]:
     character = np.full(q, -1.0)
     character[[i * i % q for i in range(1, q)]] = 1.0
     character[0] = 0.0
-    return scipy.linalg.circulant(character)
+    return np.asarray(scipy.linalg.circulant(character))
 
 
 def _paley_core(order: int) -> NDArray[np.float64] | None:

@@ -20,19 +20,15 @@ RotationChoice = Literal["haar", "hadamard", "auto"]
 
 def new_rotation(choice: RotationChoice, order: int, generator: np.random.Generator) -> Rotation:
     """Draw a rotation; "auto" is a randomized Hadamard matrix where that order exists, else Haar (`Rotation.kind` tells)."""
-    kind: RotationKind
-    if choice == "auto":
-        kind = "hadamard" if is_hadamard_order(order) else "haar"
-    else:
-        kind = choice
-    return Rotation(kind, order, int(generator.integers(2**32)))
+    automatic: RotationKind = "hadamard" if is_hadamard_order(order) else "haar"
+    return Rotation(automatic if choice == "auto" else choice, order, int(generator.integers(2**32)))
 
 
 def _signs(rotation: Rotation) -> Float64Array:
     # Raw PCG64 words: NumPy promises their stream for ever, which it does not of Generator methods.
     words = np.random.PCG64(rotation.seed).random_raw(-(-rotation.order // 64))
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=rotation.order)
-    return 1.0 - 2.0 * bits
+    return np.where(bits, -1.0, 1.0)
 
 
 def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:

@@ -38,9 +38,7 @@ def weights(draw):
         code_model=CodeModel(kind, levels=levels, weight_std=draw(positive) if kind == "column" else 0.0),
         offset=draw(st.sampled_from((0.0, 0.5))),
         gain_std=draw(st.just(0.0) | positive),
-        rotation=Rotation(draw(st.sampled_from(("haar", "hadamard"))), r, draw(st.integers(0, 2**32 - 1)))
-        if draw(st.booleans())
-        else None,
+        rotation=Rotation(draw(st.sampled_from(("haar", "hadamard"))), r, draw(st.integers(0, 2**32 - 1))) if draw(st.booleans()) else None,
     )
 
 
@@ -97,16 +95,11 @@ def test_golden_bytes():
     assert encode(_example()).data.hex() == GOLDEN
 
 
-GOLDEN = (
-    "524454510102150102000000040000000200000007000000b00000003f0003100000403f0000803f"
-    "020acb01ff825ea43ab51698b1e6"
-)
+GOLDEN = "524454510102150102000000040000000200000007000000b00000003f0003100000403f0000803f020acb01ff825ea43ab51698b1e6"
 
 
 def test_one_symbol_costs_nothing_and_an_outlier_little():
-    zeros = dataclasses.replace(
-        _example(), codes=np.zeros((4096, 3), dtype=np.int32), code_model=CodeModel("shared"), step_exponents=None
-    )
+    zeros = dataclasses.replace(_example(), codes=np.zeros((4096, 3), dtype=np.int32), code_model=CodeModel("shared"), step_exponents=None)
     assert encode(zeros).payload_bytes <= 8
     codes = zeros.codes.copy()
     codes[5, 1] = 10**9

@@ -125,7 +125,12 @@ def test_capture_changes_no_global_setting(loaded, tiny_tokens):
 
     def state():
         logging = transformers.utils.logging
-        return (torch.get_default_dtype(), torch.random.get_rng_state().sum(), logging.get_verbosity(), logging.is_progress_bar_enabled())
+        return (
+            torch.get_default_dtype(),
+            torch.random.get_rng_state().sum(),
+            logging.get_verbosity(),
+            logging.is_progress_bar_enabled(),
+        )
 
     before = state()
     _by_name(*loaded, load_tokens(tiny_tokens))

@@ -126,9 +126,14 @@ def test_unknown_layer_names_are_refused(run):
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"old")
-    with pytest.raises(KeyboardInterrupt), atomic_path(path) as scratch:
-        scratch.write_bytes(b"half")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with atomic_path(path) as scratch:
+            scratch.write_bytes(b"half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

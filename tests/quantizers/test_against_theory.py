@@ -31,7 +31,12 @@ def layer(request):
 
 @pytest.mark.parametrize("rate", [4.0, 5.0])
 def test_distortion_is_the_prediction_within_one_percent(layer, rate):
-    for quantizer in (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), RTN(rate_bits=rate, coding="fixed")):
+    for quantizer in (
+        RTN(rate_bits=rate),
+        GPTQ(rate_bits=rate),
+        WaterSIC(rate_bits=rate),
+        RTN(rate_bits=rate, coding="fixed"),
+    ):
         row = compare(layer, quantizer, quantizer.quantize(layer))
         assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
 

@@ -37,9 +37,7 @@ def test_first_example_of_an_unbounded_gap():
     assert round(sic.gptq_gap_bits(s), 3) == 1.708
 
 
-@pytest.mark.parametrize(
-    ("exponent", "printed"), [(0.5, 0.1244), (1.0, 0.7361), (1.5, 2.0978), (2.0, 3.9221)]
-)
+@pytest.mark.parametrize(("exponent", "printed"), [(0.5, 0.1244), (1.0, 0.7361), (1.5, 2.0978), (2.0, 3.9221)])
 def test_rtn_gap_of_power_laws(exponent, printed):
     """Printed values for n = 1024, λ_i = i^−exponent, in the eigenbasis, where GPTQ is rounding to nearest."""
     s = compute_spectrum(np.diag(power_law(1024, exponent)), eigenvectors=False)

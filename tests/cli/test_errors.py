@@ -1,0 +1,131 @@
+"""Nonsense in: one line that names the file or setting and the remedy, the right exit code, nothing half-written."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from rdtools.cli.main import main
+
+
+def _fails(argv, capsys, code, *words):
+    assert main(argv) == code
+    error = capsys.readouterr().err
+    lines = [line for line in error.splitlines() if line.startswith("rdtools: error:")]
+    assert len(lines) == 1, error
+    for word in words:
+        assert word in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--rates", "0"], ["rate 0.0", "above 0"]),
+        (["--rates", "-1"], ["rate -1.0"]),
+        (["--rates", "nan"], ["rate nan"]),
+        (["--rates", "64"], ["rate 64.0", "at most 16"]),
+        (["--rates", "two"], ["'two' is not a number"]),
+        (["--methods", "gptq,magic"], ["unknown method 'magic'", "watersic"]),
+        (["--methods", "gptq+twist"], ["unknown method 'gptq+twist'"]),
+        (["--damping", "-1"], ["damping -1.0"]),
+        (["--seed", "-1"], ["seed"]),
+        (["--workers", "0"], ["workers"]),
+        (["--no-such-option"], ["no-such-option"]),
+    ],
+)
+def test_bad_settings(options, words, tmp_path, capsys):
+    _fails(["report", "--out", str(tmp_path / "run"), *options], capsys, 2, *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_models(tiny_llama, tmp_path, capsys):
+    out = ["--out", str(tmp_path / "run")]
+    (tmp_path / "empty").mkdir()
+    _fails(["report", "--model", str(tmp_path / "empty"), *out], capsys, 65, "no config.json", "empty")
+    _fails(["report", "--model", str(tmp_path / "none"), *out], capsys, 65, "no such directory")
+    shard = tiny_llama / "model.safetensors"
+    shard.write_bytes(shard.read_bytes()[:-100])
+    _fails(["report", "--model", str(tiny_llama), *out], capsys, 65, "model.safetensors", "copy it again")
+    shard.rename(tiny_llama / "pytorch_model.bin")
+    _fails(["report", "--model", str(tiny_llama), *out], capsys, 65, "pickle", "save_pretrained")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_model_of_a_kind_unknown_to_transformers(tmp_path, capsys, tiny_llama, tiny_tokens):
+    (tiny_llama / "config.json").write_text('{"model_type": "nonsense"}')
+    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "run")]
+    _fails(argv, capsys, 65, "check config.json")
+
+
+def test_bad_calibration(tiny_llama, tmp_path, capsys):
+    model = ["report", "--model", str(tiny_llama), "--out", str(tmp_path / "run")]
+    _fails(model, capsys, 2, "no calibration data", "--text")
+    _fails([*model, "--tokens", str(tmp_path / "none.npy")], capsys, 65, "no such file")
+    (tmp_path / "evil.npy").write_bytes(pickle.dumps({"a": 1}))
+    _fails([*model, "--tokens", str(tmp_path / "evil.npy")], capsys, 65, "evil.npy", "pickles are never loaded")
+    np.save(tmp_path / "big.npy", np.full((2, 4), 1000))
+    _fails([*model, "--tokens", str(tmp_path / "big.npy")], capsys, 65, "token id 1000", "another tokenizer")
+    (tmp_path / "t.txt").write_text("hello")
+    _fails([*model, "--text", str(tmp_path / "t.txt")], capsys, 65, "no usable tokenizer", "--tokens")
+    _fails([*model, "--text", "a", "--tokens", "b"], capsys, 2, "got both")
+    _fails([*model, "--text", "a", "--sequences", "0"], capsys, 2, "--sequences 0")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", [["compare"], ["theory"], ["hessians", "verify"]])
+def test_verbs_without_a_run(verb, tmp_path, capsys):
+    _fails([*verb, str(tmp_path)], capsys, 2, "so" if verb != ["compare"] else "no such file")
+
+
+def test_a_read_only_place_is_an_output_error(tiny_llama, tiny_tokens, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "file" / "run")]
+    _fails(argv, capsys, 74, "cannot be written", "choose another --out")
+
+
+def test_version_and_help(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("rdtools 0")
+    assert main(["--help"]) == 0
+    assert "report" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name, code, tiny_llama, tiny_tokens, tmp_path):
+    """Interrupted while Hessians are captured: only whole files, and no run until it is finished."""
+    np.save(tmp_path / "many.npy", np.random.default_rng(0).integers(0, 64, (20_000, 32)))
+    out = tmp_path / "run"
+    argv = [
+        "report",
+        "--model",
+        str(tiny_llama),
+        "--out",
+        str(out),
+        "--methods",
+        "rtn",
+        "--rates",
+        "3",
+        "--workers",
+        "1",
+    ]
+    source = f"from rdtools.cli.main import run; import sys; sys.argv[1:] = {[*argv, '--tokens', str(tmp_path / 'many.npy')]}; run()"
+    process = subprocess.Popen([sys.executable, "-c", source], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "Hessians" in process.stderr.readline()
+    time.sleep(3.0)
+    assert process.poll() is None
+    process.send_signal(getattr(signal, name))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code, error
+    assert "Traceback" not in error
+    assert not (out / "manifest.json").exists()
+    assert not [p for p in out.rglob("*") if p.suffix == ".part"] if out.exists() else True
+    assert main([*argv, "--tokens", str(tiny_tokens)]) == 0
+    assert os.path.exists(out / "index.html")
