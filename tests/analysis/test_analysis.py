@@ -1,0 +1,67 @@
+"""Smoke tests of the code behind the embedded model and the figures."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rdtools.analysis import default_model_loss, make_all, train_default_model
+
+FIGURES = Path(__file__).resolve().parents[2] / "figures"
+
+
+def test_training_writes_a_model_that_can_be_reported_on(tmp_path, monkeypatch):
+    from rdtools.hessians.checkpoint import open_checkpoint
+    from rdtools.hessians.tokens import load_tokens
+
+    documents = [f"def f{i}(x):\n    return x * {i} + {i * i}\n" * 40 for i in range(200)]
+    monkeypatch.setattr(train_default_model, "read_corpus", lambda library: (documents, documents[:100]))
+    for name, value in (("CONTEXT", 16), ("BATCH", 2), ("VOCABULARY", 400), ("EVALUATE_EVERY", 2)):
+        monkeypatch.setattr(train_default_model, name, value)
+    out = tmp_path / "model"
+    code = train_default_model.main(["--steps", "3", "--out", str(out), "--curve", str(tmp_path / "curve.csv")])
+    assert code == 0
+    assert pd.read_csv(tmp_path / "curve.csv")["step"].tolist() == [2, 3]
+    assert "model.layers.5.mlp.down_proj.weight" in open_checkpoint(out).shard_of
+    assert load_tokens(out / "calibration.safetensors").ids.shape == (128, 16)
+
+
+def test_corpus_is_split_by_module(tmp_path):
+    for name in ("pathlib.py", "argparse.py", "test/test_x.py", "encodings/cp1.py"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(name)
+    training, held_out = train_default_model.read_corpus(tmp_path)
+    assert (training, held_out) == (["argparse.py"], ["pathlib.py"])
+
+
+def test_learning_rate_rises_then_falls():
+    rates = [train_default_model.learning_rate(step, 4000) for step in range(4000)]
+    peak = int(np.argmax(rates))
+    assert peak in (train_default_model.WARMUP_STEPS - 1, train_default_model.WARMUP_STEPS)
+    assert max(rates) == pytest.approx(train_default_model.PEAK_RATE)
+    assert rates[-1] == pytest.approx(0.05 * train_default_model.PEAK_RATE, rel=1e-3)
+
+
+def test_the_gallery_is_complete_and_its_rows_draw(tmp_path):
+    """Every figure kept has its rows beside it, is in the gallery, and is drawn again from a run's tables."""
+    results, curves = pd.read_csv(FIGURES / "results.csv"), pd.read_csv(FIGURES / "curves.csv")
+    results.to_parquet(tmp_path / "results.parquet")
+    curves.to_parquet(tmp_path / "curves.parquet")
+    shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
+    assert make_all.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 0
+    gallery = (FIGURES / "README.md").read_text()
+    for path in tmp_path.glob("*.png"):
+        assert (FIGURES / path.name).is_file()
+        assert (FIGURES / path.with_suffix(".pdf").name).is_file()
+        assert f"]({path.name})" in gallery
+
+
+def test_loss_curve_ends_where_the_model_card_says():
+    rows = default_model_loss.run(FIGURES)
+    assert rows["step"].iloc[-1] == 4000
+    assert rows["held_out_loss_nats"].iloc[-1] == pytest.approx(3.139, abs=5e-4)
