@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-
 from rdtools.analysis import default_model_loss, make_all, train_default_model
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
