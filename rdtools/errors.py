@@ -1,7 +1,7 @@
 """Errors. A message is one line: where, what was got, what was expected, the likely cause, the remedy.
 
 ``exit_code`` is what the command line exits with: 1 some task failed, 2 usage, 65 bad data, 69 service unavailable,
-74 input or output.
+74 input or output, 75 busy: try again later.
 """
 
 from __future__ import annotations
@@ -87,6 +87,12 @@ class OutputError(RdtoolsError, OSError):
     """A result could not be written."""
 
     exit_code = 74
+
+
+class Busy(RdtoolsError, RuntimeError):
+    """Another process is writing to the same run directory."""
+
+    exit_code = 75
 
 
 class BackendUnavailable(RdtoolsError, RuntimeError):

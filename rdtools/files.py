@@ -9,7 +9,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from rdtools.errors import CorruptFile, OutputError
+from filelock import FileLock, Timeout
+
+from rdtools.errors import Busy, CorruptFile, OutputError
+
+#: Name of the lock file of a run directory.
+LOCK = ".lock"
+#: Ending of files that are being written.
+PART = ".rdtools-part"
 
 
 @contextlib.contextmanager
@@ -23,7 +30,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
@@ -46,6 +53,41 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes so that a reader sees the old file or the whole new one."""
     with atomic_path(path) as scratch:
         scratch.write_bytes(data)
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder, which is made if need be, and sweep away what a killed writer left half-written.
+
+    If nothing else was written there by the end, the folder, or the lock in it, is removed again.
+
+    Raises
+    ------
+    Busy
+        If another process holds it.
+    OutputError
+        If the folder cannot be made.
+    """
+    lock = FileLock(folder / LOCK)
+    folder_is_new, lock_is_new = not folder.exists(), not (folder / LOCK).exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise Busy(f"{folder}: another rdtools is writing there; wait for it or choose another --out") from None
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
+    try:
+        for stale in folder.rglob(f"*{PART}"):
+            stale.unlink(missing_ok=True)
+        before = set(folder.iterdir())
+        yield
+    finally:
+        if lock_is_new and set(folder.iterdir()) == before:
+            (folder / LOCK).unlink(missing_ok=True)
+        lock.release()
+        if folder_is_new and not any(folder.iterdir()):
+            folder.rmdir()
 
 
 def sha256_of_file(path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rdtools.cli.report import Length, Model, RemoteCode, Sequences, Text, TokenFile
+from rdtools.cli.report import Device, Length, Model, RemoteCode, Sequences, Text, TokenFile
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
 
@@ -21,17 +21,18 @@ def collect(
     sequences: Sequences = 128,
     length: Length = None,
     trust_remote_code: RemoteCode = False,
-    device: Annotated[str, typer.Option(help="Torch device for the forward passes.")] = "cpu",
+    device: Device = "cpu",
 ) -> int:
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
     from rich.console import Console
 
     from rdtools.cli.progress import progress_bar
+    from rdtools.files import sole_writer
     from rdtools.hessians.collect import CalibrationRequest
     from rdtools.hessians.collect import collect as collect_run
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
-    with progress_bar("Hessians", Console(stderr=True)) as progress:
+    with sole_writer(out), progress_bar("Hessians", Console(stderr=True)) as progress:
         run = collect_run(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
     typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {run.hessians[0].n_tokens} tokens")
     return 0

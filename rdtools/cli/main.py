@@ -43,7 +43,7 @@ def _on_terminate(_signal: int, _frame: object) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (1 some task failed, 2 usage, 65 data, 69 service, 74 output, 130 interrupt)."""
+    """Run the command line; returns the exit code (1 some task failed, 2 usage, 65 data, 69 service, 74 output, 75 busy, 130 interrupt)."""
     previous = signal.signal(signal.SIGTERM, _on_terminate)
     try:
         result = app(args=None if argv is None else list(argv), standalone_mode=False)

@@ -18,6 +18,7 @@ TokenFile = Annotated[Path | None, typer.Option(help="Calibrate on these token i
 Sequences = Annotated[int, typer.Option(help="Windows taken from --text.")]
 Length = Annotated[int | None, typer.Option(help="Tokens in a window; by default the model's longest, at most 2048.")]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+Device = Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")]
 Out = Annotated[Path, typer.Option(help="Run directory; Hessians in it are used again if they fit.")]
 
 
@@ -42,6 +43,7 @@ def report(
     sequences: Sequences = 128,
     length: Length = None,
     trust_remote_code: RemoteCode = False,
+    device: Device = "cpu",
     methods: Annotated[str, typer.Option(help="Comma-separated; NAME or NAME+rotation.")] = ",".join(DEFAULT_METHODS),
     rates: Annotated[str, typer.Option(help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
     damping: Annotated[
@@ -62,33 +64,32 @@ def report(
     from rich.console import Console
 
     from rdtools.cli.progress import progress_bar
+    from rdtools.files import sole_writer
     from rdtools.hessians.collect import CalibrationRequest, collect
 
     console = Console(stderr=True)
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
-    with progress_bar("Hessians", console) as progress:
-        run = collect(model, request, out=out, trust_remote_code=trust_remote_code, progress=progress)
+    with sole_writer(out):
+        with progress_bar("Hessians", console) as progress:
+            run = collect(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
 
-    import numpy as np
-    import pandas as pd
+        import pandas as pd
 
-    from rdtools.report import write_figures, write_page
-    from rdtools.sweep import default_workers, plan, run_tasks, to_table, write_results
+        from rdtools.report import write_figures, write_page
+        from rdtools.sweep import default_workers, plan, run_tasks, to_table, write_results
 
-    top = max(q.rate_bits for q in quantizers) + 0.5
-    curve_rates = [float(r) for r in np.linspace(0.0, top, 4 * int(np.ceil(top)) * 2 + 1)]
-    tasks = plan(run, quantizers, seed=seed, curve_rates=curve_rates)
-    run.checkpoint()  # refuse altered weights before any work
-    with progress_bar("Quantize, code, measure", console) as progress:
-        rows = run_tasks(tasks, workers=workers or default_workers(), progress=progress)
-    place = {name: index for index, name in enumerate(run)}
-    rows.results.sort(key=lambda row: place[row["layer"]])
-    table, curves = to_table(rows.results), pd.DataFrame(rows.curves)
-    write_results(table, curves, out)
-    with progress_bar("Figures and page", console):
-        figures = write_figures(table, curves, out / "figures")
-        command = shlex.join(["rdtools", *sys.argv[1:]])
-        page = write_page(run, table, figures, command=command, seconds=time.perf_counter() - started)
+        tasks = plan(run, quantizers, seed=seed, curve_rates=_curve_rates(max(q.rate_bits for q in quantizers)))
+        run.checkpoint()  # refuse altered weights before any work
+        with progress_bar("Quantize, code, measure", console) as progress:
+            rows = run_tasks(tasks, workers=workers or default_workers(), progress=progress)
+        place = {name: index for index, name in enumerate(run)}
+        rows.results.sort(key=lambda row: place[row["layer"]])
+        table, curves = to_table(rows.results), pd.DataFrame(rows.curves)
+        write_results(table, curves, out)
+        with progress_bar("Figures and page", console):
+            figures = write_figures(table, curves, out / "figures")
+            command = shlex.join(["rdtools", *sys.argv[1:]])
+            page = write_page(run, table, figures, command=command, seconds=time.perf_counter() - started)
     failed = _print_tables(table)
     typer.echo(f"\n{page}")
     return 1 if failed else 0
@@ -99,6 +100,11 @@ def compare(run: Annotated[Path, typer.Argument(help="Run directory of rdtools r
     from rdtools.sweep import read_results
 
     return 1 if _print_tables(read_results(run)) else 0
+
+
+def _curve_rates(top: float) -> list[float]:
+    """Every eighth of a bit from 0 to a little above the highest target."""
+    return [eighth / 8 for eighth in range(int(8 * top) + 6)]
 
 
 def _split(names: str) -> list[str]:

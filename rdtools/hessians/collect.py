@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rdtools.errors import UsageError
+from rdtools.files import LOCK
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
 from rdtools.hessians.store import Run, RunWriter, describe_model, is_run, open_run
 from rdtools.hessians.tokens import Tokens, embedded_tokens, load_tokens, tokenize_text
@@ -89,7 +90,7 @@ def collect(
         If `out` holds something else, or a run of another model or calibration (the message names the difference).
     ModelUnreadable, CorruptFile, BadTokens, BadActivations, OutputError, ServiceUnavailable
     """
-    if out.exists() and not is_run(out) and (not out.is_dir() or any(p.name != "hessians" for p in out.iterdir())):
+    if out.exists() and not is_run(out) and (not out.is_dir() or any(p.name not in ("hessians", LOCK) for p in out.iterdir())):
         raise UsageError(f"{out}: exists and is not a run of rdtools; choose another --out")
     checkpoint = find_model(source)
     tokens = _calibration(request, checkpoint)

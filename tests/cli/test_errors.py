@@ -90,6 +90,25 @@ def test_a_read_only_place_is_an_output_error(tiny_llama, tiny_tokens, tmp_path,
     _fails(argv, capsys, 74, "cannot be written", "choose another --out")
 
 
+def test_two_writers_do_not_meet(tiny_llama, tiny_tokens, tmp_path, capsys):
+    from rdtools.files import sole_writer
+
+    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "run")]
+    with sole_writer(tmp_path / "run"):
+        _fails(argv, capsys, 75, "another rdtools is writing there")
+    assert not (tmp_path / "run").exists()
+
+
+def test_litter_of_a_killed_writer_is_swept_and_other_files_are_not(tmp_path):
+    from rdtools.files import sole_writer
+
+    for name in (".index.html.x1.rdtools-part", "thesis.tex"):
+        (tmp_path / name).write_text("x")
+    with sole_writer(tmp_path):
+        assert {p.name for p in tmp_path.iterdir()} == {"thesis.tex", ".lock"}
+    assert {p.name for p in tmp_path.iterdir()} == {"thesis.tex"}
+
+
 def test_version_and_help(capsys):
     assert main(["--version"]) == 0
     assert capsys.readouterr().out.startswith("rdtools 0")
@@ -126,6 +145,6 @@ def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name,
     assert process.returncode == code, error
     assert "Traceback" not in error
     assert not (out / "manifest.json").exists()
-    assert not [p for p in out.rglob("*") if p.suffix == ".part"] if out.exists() else True
+    assert not [p for p in out.rglob("*") if p.suffix == ".rdtools-part"] if out.exists() else True
     assert main([*argv, "--tokens", str(tiny_tokens)]) == 0
     assert os.path.exists(out / "index.html")

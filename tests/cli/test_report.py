@@ -38,6 +38,7 @@ def test_everything_is_written(reported):
         "figures",
         "hessians",
         "manifest.json",
+        ".lock",
     }
     names = {"rate_distortion", "gap_to_limit", "gptq_watersic_gap", "predicted_measured"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "pdf")}
