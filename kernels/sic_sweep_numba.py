@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, prange
+from numba import prange
 from numpy.typing import NDArray
+from rdtools.kernels._jit import jit
 
 Float64Array = NDArray[np.float64]
 
@@ -12,7 +13,7 @@ Float64Array = NDArray[np.float64]
 PANEL = 64
 
 
-@njit(cache=True, parallel=True, fastmath=False)
+@jit(parallel=True)
 def _sweep_panel(weight, triangle, steps, gains, offset, code_min, code_max, interference, codes, error):  # type: ignore[no-untyped-def]
     """Decide the columns of one panel; `interference` holds the error fed back by all later columns, and is overwritten."""
     m, p = weight.shape

@@ -6,11 +6,8 @@ of the backend that ran.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from importlib import import_module
 from importlib.util import find_spec
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,20 +41,6 @@ def choose_backend(backend: str | None) -> str:
     if backend not in available:
         raise BackendUnavailable(f"backend {backend!r}: available here are {', '.join(available)}")
     return backend
-
-
-def _kernel(operation: str, backend: str) -> ModuleType:
-    if backend == "numba" and "NUMBA_CACHE_DIR" not in os.environ and not os.access(_kernel_folder(), os.W_OK):
-        # Numba writes its cache beside the source; in a read-only installation it would refuse to compile.
-        os.environ["NUMBA_CACHE_DIR"] = os.path.join(tempfile.gettempdir(), f"rdtools-numba-{os.getuid()}")
-    return import_module(f"rdtools.kernels.{operation}_{backend}")
-
-
-def _kernel_folder() -> str:
-    spec = find_spec("rdtools.kernels")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    return next(iter(spec.submodule_search_locations))
 
 
 def sic_sweep(
@@ -99,7 +82,7 @@ def sic_sweep(
             f"sic_sweep: weight {weight.shape}, factor {factor.shape}, steps {steps.shape}, gains {gains.shape}; "
             "expected (m, n), (n, n), (n,), (n,)"
         )
-    kernel = _kernel("sic_sweep", choose_backend(backend))
+    kernel = import_module(f"rdtools.kernels.sic_sweep_{choose_backend(backend)}")
     codes, residual = kernel.sic_sweep(weight, factor, steps, gains, offset=offset, code_min=code_min, code_max=code_max)
     return codes, residual
 

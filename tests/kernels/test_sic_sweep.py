@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -112,3 +115,14 @@ def test_unknown_backend_and_wrong_shapes_are_refused():
         ops.sic_sweep(np.ones((1, 1)), np.ones((1, 1)), np.ones(1), backend="cuda")
     with pytest.raises(ShapeMismatch):
         ops.sic_sweep(np.ones((2, 3)), np.eye(2), np.ones(3))
+
+
+def test_without_a_place_for_a_cache_it_compiles_all_the_same():
+    code = (
+        "import numba.core.caching as caching, numpy as np\n"
+        "caching.CacheImpl._locator_classes = []\n"
+        "from rdtools import ops\n"
+        "print(ops.sic_sweep(np.array([[0.6]]), np.ones((1, 1)), np.ones(1), backend='numba')[0].tolist())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[[1]]"
