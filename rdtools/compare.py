@@ -12,7 +12,7 @@ from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
 from rdtools.quantizers import GPTQ, RTN, Problem, ScalarQuantizer, WaterSIC
 from rdtools.records import QuantizedLayer, RDPoint, Spectrum
-from rdtools.theory import high_rate, incoherence, sic
+from rdtools.theory import high_rate, incoherence, rotation, sic
 from rdtools.theory.waterfilling import distortion_rate, joint_variances, rate_distortion
 
 #: Components of the joint limit up to which all of them are sorted; above, rows are pooled into equal groups.
@@ -111,6 +111,7 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "hessian_incoherence": incoherence.hessian_incoherence(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),
         "natural_gptq_gap_bits": sic.gptq_gap_bits(spectrum),
+        "rotated_gptq_gap_bits": rotation.rotated_gptq_gap_bits(spectrum),
         "rtn_gap_bits": sic.rtn_gap_bits(spectrum),
     }
 
@@ -149,7 +150,7 @@ def compare(layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer,
     mean, joint = limit_variances(layer, joint=False), limit_variances(layer, joint=True)
     limit = float(rate_distortion(point.distortion, mean).rate_bits)
     joint_limit = float(rate_distortion(point.distortion, joint).rate_bits)
-    rotation = quantized.weight.rotation
+    turn = quantized.weight.rotation
     return {
         **layer_columns(layer),
         "method": quantized.method,
@@ -166,7 +167,7 @@ def compare(layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer,
         "joint_limit_rate_bits": joint_limit,
         "joint_coded_gap_bits": point.coded_bits - joint_limit,
         "gptq_gap_bits": sic.gptq_gap_bits(spectrum),
-        "rotation": "none" if rotation is None else rotation.kind,
+        "rotation": "none" if turn is None else turn.kind,
         "damping": quantized.damping,
         "seed": quantized.seed,
         "backend": quantized.backend,

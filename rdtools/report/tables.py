@@ -21,6 +21,7 @@ LAYER_COLUMNS = {
     "hessian_incoherence": "μ_H",
     "critical_rate_bits": "R_c (bits)",
     "natural_gptq_gap_bits": "G, GPTQ (bits)",
+    "rotated_gptq_gap_bits": "G, rotated",
     "rtn_gap_bits": "G, RTN (bits)",
 }
 
