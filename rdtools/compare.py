@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
-from rdtools.quantizers import GPTQ, RTN, Problem, ScalarQuantizer, WaterSIC
-from rdtools.records import QuantizedLayer, RDPoint, Spectrum
+from rdtools.quantizers import Problem, ScalarQuantizer
+from rdtools.records import QuantizedLayer, RDPoint
 from rdtools.theory import high_rate, incoherence, rotation, sic
-from rdtools.theory.waterfilling import distortion_rate, joint_variances, rate_distortion
-
-#: Components of the joint limit up to which all of them are sorted; above, rows are pooled into equal groups.
-_JOINT_COMPONENTS = 4_000_000
-
+from rdtools.theory.mismatch import damped_noise_gains
+from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
 
 #: What `compare` adds to the columns of the layer, in order.
 RESULT_COLUMNS = (
@@ -42,53 +40,62 @@ RESULT_COLUMNS = (
 )
 
 
-def basis_spectrum(layer: Layer, problem: Problem) -> Spectrum:
-    """The layer's spectrum with the Cholesky diagonal of the basis that the quantizer worked in."""
-    if problem.rotation is None:
-        return layer.spectrum
-    return replace(layer.spectrum, cholesky_diagonal=np.diagonal(problem.factor).copy(), damping=problem.damping)
+@dataclass(frozen=True)
+class Limits:
+    """The two limits of a layer, sorted once.
+
+    Attributes
+    ----------
+    mean : components ``σ² λ_i`` with σ² the mean square of the live weights
+    joint : components ``σ_k² λ_i`` over rows k and directions i
+    """
+
+    mean: Components
+    joint: Components
 
 
-def predicted_distortion(quantizer: ScalarQuantizer, problem: Problem, spectrum: Spectrum, *, rate_bits: float, levels: int) -> float:
-    """What high-rate theory promises for a method at a rate, in the basis of `spectrum`; nan where it has no formula.
+def layer_limits(layer: Layer) -> Limits:
+    """Limits of a layer; dead columns are components of variance zero."""
+    spectrum = layer.spectrum
+    eigenvalues = np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)])
+    return Limits(components(layer.weight_variance * eigenvalues), joint_components(layer.row_variances, eigenvalues))
+
+
+def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
+    """Distortion per unit of squared step over 12, by column, in the basis and with the damping that the quantizer used.
+
+    Without a factor (rounding to nearest) the diagonal of H, whose mean a rotation leaves as it is.
+    """
+    if problem.factor is None:
+        return layer.spectrum.diagonal
+    mean_diagonal = float(np.mean(layer.spectrum.diagonal)) if layer.spectrum.live else 0.0
+    return damped_noise_gains(problem.factor, problem.damping * mean_diagonal)
+
+
+def predicted_distortion(
+    quantizer: ScalarQuantizer, problem: Problem, gains: NDArray[np.float64], *, rate_bits: float, levels: int
+) -> float:
+    """What high-rate theory promises for a method at a rate; nan where it has no formula.
+
+    It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count).
 
     Parameters
     ----------
     quantizer : the method
     problem : the prepared layer, for the weights' variance and row ranges
-    spectrum : from `basis_spectrum`
+    gains : from `noise_gains`
     rate_bits : of the codes, bits per weight of the full matrix
     levels : of a fixed-rate grid, else 0
     """
-    variance = problem.weight_std**2
+    share = problem.live_fraction
     if levels:
         row_absmax = np.abs(problem.weight).max(axis=1, initial=0.0)
-        return sic.absmax_distortion(spectrum, row_absmax, levels, feedback=isinstance(quantizer, GPTQ))
-    if isinstance(quantizer, RTN):
-        return sic.rtn_distortion(spectrum, rate_bits, variance)
-    if isinstance(quantizer, GPTQ):
-        return sic.gptq_distortion(spectrum, rate_bits, variance)
-    # a shared histogram costs WaterSIC a mixture term that this formula does not have
-    if isinstance(quantizer, WaterSIC) and quantizer.coding == "column" and spectrum.rank == spectrum.live:
-        return sic.watersic_distortion(spectrum, rate_bits, variance)
-    return math.nan
-
-
-def limit_variances(layer: Layer, *, joint: bool) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Component variances of the limit: ``σ² λ_i`` with the mean variance σ², or ``σ_k² λ_i`` over rows k and directions i.
-
-    Dead columns are components of variance zero. A joint spectrum of more than 4·10⁶ components is pooled over neighbouring rows of the
-    sorted row variances, which moves the limit up, by less than the spread of variances inside a pool.
-    """
-    spectrum = layer.spectrum
-    eigenvalues = np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)])
-    rows = np.mean(layer.weight[:, layer.live] ** 2, axis=1) if spectrum.live else np.zeros(len(layer.weight))
-    if not joint:
-        return float(rows.mean()) * eigenvalues
-    pools = max(1, _JOINT_COMPONENTS // spectrum.columns)
-    if len(rows) > pools:
-        rows = np.concatenate([np.full(len(part), part.mean()) for part in np.array_split(np.sort(rows), pools)])
-    return joint_variances(rows, eigenvalues)
+        return sic.absmax_distortion(gains, row_absmax, levels, feedback=problem.factor is not None, live_fraction=share)
+    steps = quantizer.relative_steps(problem)
+    if steps is not None and quantizer.coding == "shared":
+        return math.nan
+    steps = np.ones_like(gains) if steps is None else steps
+    return sic.sic_distortion(gains, steps, rate_bits, problem.weight_std**2, live_fraction=share)
 
 
 def layer_columns(layer: Layer) -> dict[str, Any]:
@@ -106,8 +113,8 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "rank": spectrum.rank,
         "n_tokens": layer.hessian.n_tokens,
         "dropped_tokens": layer.hessian.dropped_tokens,
-        "weight_variance": float(np.mean(layer.weight[:, layer.live] ** 2)) if spectrum.live else 0.0,
-        "weight_incoherence": incoherence.weight_incoherence(layer.weight),
+        "weight_variance": layer.weight_variance,
+        "weight_incoherence": incoherence.weight_incoherence(layer.weight[:, layer.live]),
         "hessian_incoherence": incoherence.hessian_incoherence(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),
         "natural_gptq_gap_bits": sic.gptq_gap_bits(spectrum),
@@ -125,7 +132,13 @@ def layer_status(layer: Layer) -> str:
     return "ok"
 
 
-def compare(layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer, problem: Problem | None = None) -> dict[str, Any]:
+def compare(
+    layer: Layer,
+    quantizer: ScalarQuantizer,
+    quantized: QuantizedLayer,
+    problem: Problem | None = None,
+    limits: Limits | None = None,
+) -> dict[str, Any]:
     """Measure a quantized layer and put theory beside it.
 
     Parameters
@@ -134,22 +147,29 @@ def compare(layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer,
     quantizer : the method with its settings
     quantized : its answer
     problem : the prepared layer it worked on; made again if not given
+    limits : of the layer; made again if not given
 
     Returns
     -------
     dict
-        ``predicted_distortion`` of the method at the rate of its codes; ``limit_rate_bits``, the least rate of any method at the
+        ``predicted_distortion`` of the method at the rate of its codes, a histogram apart; ``limit_rate_bits``, the least rate of any method at the
         measured distortion for iid N(0, σ²) weights of the same mean variance, and ``joint_limit_rate_bits`` for independent rows of the
-        measured row variances; ``gap_bits`` = code rate − limit rate and ``coded_gap_bits`` = coded − limit rate.
+        measured row variances; ``gap_bits`` = code rate − limit rate and ``coded_gap_bits`` = coded − limit rate; ``gptq_gap_bits``, what
+        equal steps with this basis and damping lose to WaterSIC at high rate. Predictions with feedback are nan for a singular H.
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
+    limits = layer_limits(layer) if limits is None else limits
     point = measure(layer, quantized)
-    spectrum = basis_spectrum(layer, problem)
-    levels = quantized.weight.code_model.levels
-    predicted = predicted_distortion(quantizer, problem, spectrum, rate_bits=point.code_rate_bits, levels=levels)
-    mean, joint = limit_variances(layer, joint=False), limit_variances(layer, joint=True)
-    limit = float(rate_distortion(point.distortion, mean).rate_bits)
-    joint_limit = float(rate_distortion(point.distortion, joint).rate_bits)
+    spectrum = layer.spectrum
+    gains = noise_gains(layer, problem)
+    predicted = math.nan
+    if problem.factor is None or spectrum.rank == spectrum.live:
+        levels = quantized.weight.code_model.levels
+        # theory knows no histogram to be sent: at the entropy of the codes
+        rate = point.entropy_shared_bits if point.rate_kind == "entropy_shared" else point.code_rate_bits
+        predicted = predicted_distortion(quantizer, problem, gains, rate_bits=rate, levels=levels)
+    limit = float(rate_distortion(point.distortion, limits.mean).rate_bits)
+    joint_limit = float(rate_distortion(point.distortion, limits.joint).rate_bits)
     turn = quantized.weight.rotation
     return {
         **layer_columns(layer),
@@ -161,12 +181,12 @@ def compare(layer: Layer, quantizer: ScalarQuantizer, quantized: QuantizedLayer,
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
         "limit_rate_bits": limit,
-        "limit_distortion": float(distortion_rate(point.code_rate_bits, mean).distortion),
+        "limit_distortion": float(distortion_rate(point.code_rate_bits, limits.mean).distortion),
         "gap_bits": point.code_rate_bits - limit,
         "coded_gap_bits": point.coded_bits - limit,
         "joint_limit_rate_bits": joint_limit,
         "joint_coded_gap_bits": point.coded_bits - joint_limit,
-        "gptq_gap_bits": sic.gptq_gap_bits(spectrum),
+        "gptq_gap_bits": math.nan if problem.factor is None else sic.noise_gap_bits(spectrum, gains),
         "rotation": "none" if turn is None else turn.kind,
         "damping": quantized.damping,
         "seed": quantized.seed,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.compare import limit_variances
+from rdtools.compare import Limits, layer_limits
 from rdtools.hessians.layer import Layer
 from rdtools.theory import sic
 from rdtools.theory.waterfilling import distortion_rate
@@ -18,17 +18,17 @@ LIMIT, JOINT_LIMIT = "limit", "joint limit"
 PREDICTIONS = {"rtn": sic.rtn_distortion, "gptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
 
 
-def theory_curves(layer: Layer, rates: NDArray[np.float64]) -> Iterator[dict[str, Any]]:
-    """Limits and predictions of a layer at rates in bits per weight."""
+def theory_curves(layer: Layer, rates: NDArray[np.float64], limits: Limits | None = None) -> Iterator[dict[str, Any]]:
+    """Limits and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H."""
     spectrum = layer.spectrum
-    variance = float(np.mean(layer.weight[:, layer.live] ** 2)) if spectrum.live else 0.0
+    limits = layer_limits(layer) if limits is None else limits
     curves: dict[str, NDArray[np.float64]] = {
-        LIMIT: distortion_rate(rates, limit_variances(layer, joint=False)).distortion,
-        JOINT_LIMIT: distortion_rate(rates, limit_variances(layer, joint=True)).distortion,
+        LIMIT: distortion_rate(rates, limits.mean).distortion,
+        JOINT_LIMIT: distortion_rate(rates, limits.joint).distortion,
     }
     for name, predict in PREDICTIONS.items():
-        if name != "watersic" or spectrum.rank == spectrum.live:
-            curves[name] = np.array([predict(spectrum, float(rate), variance) for rate in rates])
+        if name == "rtn" or spectrum.rank == spectrum.live:
+            curves[name] = np.array([predict(spectrum, float(rate), layer.weight_variance) for rate in rates])
     for name, distortions in curves.items():
         for rate, distortion in zip(rates, distortions, strict=True):
             yield {

@@ -53,6 +53,10 @@ class NotPositiveSemidefinite(DataError):
     """A Hessian with an eigenvalue below zero by more than rounding, or one that resists the largest damping."""
 
 
+class ScaleOutOfRange(DataError):
+    """Weights so small or large that a stored scale cannot hold their step."""
+
+
 class ShapeMismatch(DataError):
     """Arrays whose shapes do not belong together."""
 

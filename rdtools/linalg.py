@@ -24,8 +24,9 @@ Float64Array = NDArray[np.float64]
 ASYMMETRY_LIMIT = 1e-6
 #: Negative eigenvalues down to this multiple of the largest count as rounding of a float32 accumulation.
 NEGATIVE_EIGENVALUE_LIMIT = 1e-7
-#: Automatic damping, relative to the mean diagonal, tried in this order; the first that factors is used and reported.
-DAMPING_LADDER = tuple(10.0**k for k in range(-12, 0))
+#: Damping of a singular matrix, relative to the mean diagonal, tried in this order; the first that factors is used and reported. The
+#: least that merely factors (1e-12) lets columns that others explain feed back errors far larger than the weights; 1e-4 is WaterSIC's.
+DAMPING_LADDER = (1e-4, 1e-3)
 
 
 def as_float64(array: Any, *, name: str) -> Float64Array:
@@ -88,6 +89,14 @@ def check_moment(matrix: ArrayLike, *, name: str = "Hessian") -> Float64Array:
         i = int(diagonal.argmin())
         raise NotPositiveSemidefinite(
             f"{name}: diagonal entry {i} is {diagonal[i]:.3g}, expected a mean of squares; the matrix is not E[x xᵀ]"
+        )
+    root = np.sqrt(diagonal)
+    excess = np.abs(H) - (1 + ASYMMETRY_LIMIT) * root[:, None] * root[None, :]
+    if excess.max() > 0:
+        i, j = (int(k) for k in np.unravel_index(excess.argmax(), H.shape))
+        raise NotPositiveSemidefinite(
+            f"{name}: entry ({i}, {j}) is {H[i, j]:.3g} beside diagonal entries {diagonal[i]:.3g} and {diagonal[j]:.3g}, expected at most "
+            "the root of their product; the matrix is not E[x xᵀ]"
         )
     return H
 
@@ -183,12 +192,12 @@ def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = 
     if damping is None:
         raise NotPositiveSemidefinite(
             f"{name}: no Cholesky factor even with damping {DAMPING_LADDER[-1]:g} of the mean diagonal; "
-            "expected a positive semidefinite matrix"
+            "expected a positive semidefinite matrix; it has an eigenvalue well below zero"
         )
     works = cholesky(moment, name=name).damping
     raise NotPositiveSemidefinite(
-        f"{name}: singular with damping {damping:g} of the mean diagonal; damping {works:g} is the smallest of the tried "
-        "ones that works; likely fewer calibration tokens than columns"
+        f"{name}: singular with damping {damping:g} of the mean diagonal; damping {works:g} works; likely fewer calibration tokens than "
+        "columns"
     )
 
 

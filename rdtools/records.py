@@ -81,7 +81,7 @@ class Spectrum:
     cholesky_diagonal : (r,) float64, ℓ_ii of ``H + damping·mean(diag H)·I = L Lᵀ``
     diagonal : (r,) float64, H_ii
     columns : n, dead columns included; r ≤ n
-    rank : eigenvalues above n·eps of the largest
+    rank : r where H factors without damping, else the number of eigenvalues above r·eps of the largest
     damping : relative damping that `cholesky_diagonal` needed; 0 unless H is singular
     eigenvector_max : max|Q_ij| of the orthonormal eigenvectors Q, nan where they were not computed
     simple : no two neighbouring eigenvalues agree to 1e-8 of the largest; else Q is a matter of choice
@@ -105,6 +105,9 @@ class Spectrum:
 @dataclass(frozen=True)
 class Rotation:
     """An orthogonal matrix that a seed rebuilds; see `rdtools.transforms`.
+
+    A Hadamard rotation is the same everywhere and for ever. A Haar rotation depends on NumPy's normal generator and LAPACK's QR: the same
+    machine and versions rebuild it to the bit, others to rounding at best, so it is for experiments and not for archives.
 
     Attributes
     ----------
@@ -213,9 +216,10 @@ class RDPoint:
     distortion_stderr : standard error over rows, taking rows as independent
     relative_distortion : distortion / (tr(W H Wᵀ)/(mn)), nan where that is zero
     rate_kind : what `code_rate_bits` is
-    code_rate_bits : ideal length of the codes under their model, bits per weight
-    entropy_shared_bits : plug-in entropy of all codes pooled, bits per weight
-    entropy_column_bits : mean plug-in entropy of the columns, Miller–Madow corrected, bits per weight
+    code_rate_bits : ideal length of the codes under their model, bits per weight; a histogram is part of it
+    entropy_shared_bits : plug-in entropy of all codes pooled, Miller–Madow corrected, bits per weight, histogram apart; nan with too
+        few codes
+    entropy_column_bits : mean plug-in entropy of the columns, Miller–Madow corrected, bits per weight; nan with too few rows
     payload_bits : coded symbols in the file, bits per weight
     side_info_bits : everything else in the file, bits per weight
     coded_bits : 8 × file bytes per weight = payload_bits + side_info_bits

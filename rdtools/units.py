@@ -20,14 +20,11 @@ from __future__ import annotations
 
 import math
 
-#: entropy_column: codes under one model a column; entropy_shared: under one histogram of the whole matrix;
-#: fixed: logarithm of the number of levels; coded: 8 × bytes of a file that decodes to Ŵ, side information included.
+#: entropy_column: codes under a normal law a column; entropy_shared: codes under one histogram of the whole matrix, and the
+#: histogram; fixed: logarithm of the number of levels; coded: 8 × bytes of a file that decodes to Ŵ, all side information included.
 RATE_KINDS = ("entropy_column", "entropy_shared", "fixed", "coded")
 
-#: What a uniform scalar quantizer with entropy coding loses to the Gaussian limit at high rate: ½ log2(2πe/12) bits.
-SCALAR_LOSS_BITS = 0.5 * math.log2(2 * math.pi * math.e / 12)
-
-#: Bits of one stored scale (bfloat16).
-SCALE_BITS = 16
-
-NATS_PER_BIT = math.log(2)
+#: Noise power of a uniform scalar quantizer with entropy coding over that of the Gaussian limit at high rate.
+SCALAR_LOSS = 2 * math.pi * math.e / 12
+#: The same in bits: ½ log2(2πe/12) = 0.2546.
+SCALAR_LOSS_BITS = 0.5 * math.log2(SCALAR_LOSS)

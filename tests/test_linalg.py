@@ -9,7 +9,7 @@ from hypothesis import given
 from tolerances import rounding
 
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
-from rdtools.linalg import as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, log2_am_over_gm
+from rdtools.linalg import DAMPING_LADDER, as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, log2_am_over_gm
 from rdtools.testing import second_moments, spectra
 
 
@@ -64,15 +64,28 @@ def test_columns_of_very_different_energy_are_not_singular():
     assert cholesky(np.diag([1.0, 1e-40, 1e40])).damping == 0
 
 
-def test_singular_matrix_gets_the_least_damping_and_says_so(rng):
+def test_singular_matrix_gets_the_first_damping_that_factors_and_says_so(rng):
     X = rng.standard_normal((5, 8))
-    factor = cholesky(X.T @ X)
-    assert 0 < factor.damping <= 1e-9
-    with pytest.raises(NotPositiveSemidefinite, match=r"singular with damping 0 .* damping 1e-\d+ is the smallest"):
+    assert cholesky(X.T @ X).damping == DAMPING_LADDER[0]
+    with pytest.raises(NotPositiveSemidefinite, match=r"singular with damping 0 .* damping 0\.0001 works"):
         cholesky(X.T @ X, damping=0.0)
     asked = cholesky(X.T @ X, damping=0.01)
     expected = X.T @ X + 0.01 * np.trace(X.T @ X) / 8 * np.eye(8)
     np.testing.assert_allclose(asked.lower @ asked.lower.T, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_an_indefinite_matrix_is_not_damped_away(rng):
+    Q = np.linalg.qr(rng.standard_normal((6, 6)))[0]
+    H = (Q * [1, 1, 1, 1, 1, -0.02]) @ Q.T
+    with pytest.raises(NotPositiveSemidefinite, match="well below zero"):
+        cholesky(0.5 * (H + H.T))
+
+
+def test_off_diagonal_entries_are_bounded_by_the_diagonal():
+    for H in ([[0.0, 1.0], [1.0, 4.0]], [[1.0, 2.0], [2.0, 1.0]]):
+        with pytest.raises(NotPositiveSemidefinite, match=r"entry \(0, 1\).*root of their product"):
+            check_moment(np.array(H))
+    assert check_moment(np.ones((3, 3))).shape == (3, 3)
 
 
 @given(spectra(max_condition=1e12))

@@ -11,7 +11,7 @@ Layout, little-endian::
     row scales                                            m×bf16      if the flag is set
     gain deviation                                        f32         if the flag is set
     code model    fixed: levels u32; column: weight deviation f32;
-                  shared: lowest code, window, frequencies as variable-length integers
+                  shared: histogram, as `histogram_bytes` writes it
     escaped codes                                         their number, then each, as variable-length integers
     payload                                               u32 words of a range coder
     CRC-32 of all that                                    u32
@@ -67,6 +67,21 @@ def _varint(value: int) -> bytes:
     return bytes(out)
 
 
+def histogram_bytes(table: FrequencyTable) -> bytes:
+    """A histogram as variable-length integers: number of runs of consecutive codes; of each its distance, length and frequencies.
+
+    The distance is that of the first code from zero, then from the end of the run before; so an outlier costs a few bytes.
+    """
+    starts = [0, *(np.flatnonzero(np.diff(table.values) > 1) + 1).tolist()]
+    out = [_varint(len(starts))]
+    previous = 0
+    for first, stop in zip(starts, [*starts[1:], len(table.values)], strict=True):
+        out += [_varint(int(table.values[first]) - previous), _varint(stop - first)]
+        out += map(_varint, table.frequencies[first:stop].tolist())
+        previous = int(table.values[stop - 1])
+    return b"".join(out)
+
+
 class _Reader:
     """Reads a container from front to back, naming the file when it ends too soon."""
 
@@ -98,6 +113,20 @@ class _Reader:
                 return u >> 1 if u % 2 == 0 else -((u + 1) >> 1)
             if shift > 63:
                 raise CorruptFile(f"{self._name}: an integer of more than 63 bits; the file is damaged")
+
+    def histogram(self) -> FrequencyTable:
+        values: list[int] = []
+        frequencies: list[int] = []
+        for _ in range(self.varint()):
+            first = (values[-1] if values else 0) + self.varint()
+            length = self.varint()
+            values += range(first, first + length)
+            frequencies += (self.varint() for _ in range(length))
+        return FrequencyTable(np.array(values, dtype=np.int64), np.array(frequencies, dtype=np.int64))
+
+    def finish(self) -> None:
+        if self._position != len(self._data):
+            raise CorruptFile(f"{self._name}: {len(self._data) - self._position} bytes after the payload; the file is damaged")
 
 
 def _tables(model: CodeModel, column_steps: NDArray[np.float64], shared: FrequencyTable | None) -> list[FrequencyTable]:
@@ -151,18 +180,20 @@ def encode(weight: QuantizedWeight) -> Container:
         side += struct.pack("<f", model.weight_std)
     elif codes.size:
         shared = shared_table(count_codes(codes))
-        side += _varint(shared.lowest) + b"".join(map(_varint, (shared.window, *shared.frequencies.tolist())))
+        side += histogram_bytes(shared)
 
     encoder = constriction.stream.queue.RangeEncoder()
     escaped: list[int] = []
     if codes.size:
         for table, first, stop in _runs(_tables(model, weight.column_steps, shared)):
-            symbols = codes[:, first:stop].T.ravel().astype(np.int64) - table.lowest
-            outside = (symbols < 0) | (symbols >= table.window)
-            if outside.any():
-                escaped += (symbols[outside] + table.lowest).tolist()
-                symbols[outside] = table.window
-            encoder.encode(symbols.astype(np.int32), _coder_model(table))
+            values = codes[:, first:stop].T.ravel()
+            symbols = np.searchsorted(table.values, values)
+            if table.escapes:
+                outside = (values < table.values[0]) | (values > table.values[-1])
+                escaped += values[outside].tolist()
+                symbols[outside] = len(table.values)
+            if len(table.frequencies) > 1:  # a single code needs no bits
+                encoder.encode(symbols.astype(np.int32), _coder_model(table))
     side += b"".join(map(_varint, (len(escaped), *escaped)))
 
     words = encoder.get_compressed().astype("<u4")
@@ -206,11 +237,10 @@ def decode(data: bytes, *, name: str = "container") -> QuantizedWeight:
     elif kind == "column":
         model = CodeModel(kind, weight_std=reader.f32())
     elif m * r:
-        lowest, window = reader.varint(), reader.varint()
-        frequencies = np.array([reader.varint() for _ in range(window + 1)], dtype=np.int64)
-        shared = FrequencyTable(lowest, frequencies, escape=True)
-    escaped = [reader.varint() for _ in range(reader.varint())]
+        shared = reader.histogram()
+    escaped = np.array([reader.varint() for _ in range(reader.varint())], dtype=np.int64)
     payload = np.frombuffer(reader.take(4 * words), "<u4").astype(np.uint32)
+    reader.finish()
 
     rotation_kind = _ROTATIONS[rotation_index]
     weight = QuantizedWeight(
@@ -228,10 +258,14 @@ def decode(data: bytes, *, name: str = "container") -> QuantizedWeight:
         decoder = constriction.stream.queue.RangeDecoder(payload)
         used = 0
         for table, first, stop in _runs(_tables(model, weight.column_steps, shared)):
-            values = decoder.decode(_coder_model(table), m * (stop - first)).astype(np.int64) + table.lowest
-            if table.escape:
-                outside = np.flatnonzero(values == table.lowest + table.window)
-                values[outside] = escaped[used : used + len(outside)]
-                used += len(outside)
+            count = m * (stop - first)
+            single = len(table.frequencies) == 1
+            symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_coder_model(table), count)
+            values = np.append(table.values, 0)[symbols]
+            outside = np.flatnonzero(symbols == len(table.values))
+            if used + len(outside) > len(escaped):
+                raise CorruptFile(f"{name}: fewer escaped codes than escape symbols; the file is damaged")
+            values[outside] = escaped[used : used + len(outside)]
+            used += len(outside)
             weight.codes[:, first:stop] = values.reshape(stop - first, m).T
     return weight

@@ -1,7 +1,7 @@
 """Entropy models of integer codes: integer frequency tables, and the ideal length of codes under them.
 
-An alphabet is a window of consecutive integers and, last, an escape symbol for codes outside it. Frequencies are integers, or
-come from a stored float32 through `rdtools.portable`, so that every machine decodes the same codes.
+An alphabet is a sorted list of codes and, for the normal laws, an escape symbol at the end for codes outside it. Frequencies are
+integers, or come from a stored float32 through `rdtools.portable`, so that every machine decodes the same codes.
 """
 
 from __future__ import annotations
@@ -22,30 +22,26 @@ IntArray = NDArray[np.int64]
 PRECISION_BITS = 24
 #: Window half-width of a normal law in standard deviations, and its limit in symbols; what lies outside is escaped.
 WINDOW_STDS = 6.0
-WINDOW_LIMIT = 2**15
-#: Bits charged for an escaped code besides its escape symbol: a variable-length integer in the container.
-ESCAPE_BITS = 40
+WINDOW_LIMIT = 2**18
 
 
 @dataclass(frozen=True)
 class FrequencyTable:
-    """Frequencies of the codes lowest, lowest + 1, …, and of the escape symbol last where there is one.
+    """Frequencies of codes.
 
     Attributes
     ----------
-    lowest : code of the first entry
-    frequencies : (K,) or (K + 1,) int64, ≥ 0
-    escape : whether the last entry is the escape symbol
+    values : (K,) int64, ascending, the codes of the alphabet
+    frequencies : (K,) int64, ≥ 0, or (K + 1,) with that of the escape symbol last
     """
 
-    lowest: int
+    values: IntArray
     frequencies: IntArray
-    escape: bool
 
     @property
-    def window(self) -> int:
-        """Number of codes that need no escape."""
-        return len(self.frequencies) - int(self.escape)
+    def escapes(self) -> bool:
+        """Whether there is an escape symbol."""
+        return len(self.frequencies) > len(self.values)
 
 
 @dataclass(frozen=True)
@@ -76,21 +72,67 @@ def count_codes(codes: NDArray[np.int32]) -> CodeCounts:
     return CodeCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
 
 
-def _entropy_bits(counts: IntArray) -> float:
-    """Plug-in entropy of a histogram in bits per symbol."""
-    total = int(counts.sum())
-    p = counts[counts > 0] / total
-    return float(-(p * np.log2(p)).sum()) if total else 0.0
+def shared_table(counts: CodeCounts) -> FrequencyTable:
+    """The histogram of all codes, on the codes that occur."""
+    values, index = np.unique(counts.values, return_inverse=True)
+    return FrequencyTable(values, np.bincount(index, weights=counts.counts).astype(np.int64))
+
+
+def column_table(code_std: float) -> FrequencyTable:
+    """Frequencies of a rounded normal variable of standard deviation `code_std`, escape symbol of frequency 1 last.
+
+    ``f_z ∝ max(1, ⌊2²⁴ (Φ((z+½)/s) − Φ((z−½)/s)) + ½⌋)`` on |z| ≤ 6 s + 1.
+    """
+    half = int(_window(np.array(code_std)))
+    boundaries = np.arange(-half, half + 2, dtype=np.float64) - 0.5
+    # a column that is never left at zero has a vanishing deviation: keep the quotient finite
+    cdf = normal_cdf(boundaries / max(code_std, 1e-30))
+    frequencies = np.maximum(1, np.floor(np.diff(cdf) * 2**PRECISION_BITS + 0.5)).astype(np.int64)
+    return FrequencyTable(np.arange(-half, half + 1), np.append(frequencies, 1))
+
+
+def uniform_table(levels: int) -> FrequencyTable:
+    """Equal frequencies for the K codes −⌊K/2⌋ … K−1−⌊K/2⌋."""
+    return FrequencyTable(np.arange(levels) - levels // 2, np.ones(levels, dtype=np.int64))
+
+
+def _window(code_stds: Float64Array) -> Float64Array:
+    """Largest |z| that the table of a column of this deviation holds."""
+    return np.minimum(np.floor(WINDOW_STDS * code_stds) + 1, WINDOW_LIMIT)
+
+
+def varint_bytes(values: IntArray) -> IntArray:
+    """Length of signed variable-length integers of seven bits a byte, as the container writes escaped codes."""
+    zigzag = np.where(values >= 0, 2 * values, -2 * values - 1)
+    return np.asarray(1 + sum((zigzag >> (7 * k)) > 0 for k in range(1, 10)), dtype=np.int64)
+
+
+def entropy_bits(table: FrequencyTable) -> float:
+    """Plug-in entropy of a histogram in bits per code."""
+    p = table.frequencies[table.frequencies > 0] / table.frequencies.sum()
+    return abs(float((p * np.log2(p)).sum()))
+
+
+def _corrected(plug_in: float, distinct: int, groups: int, samples: int) -> float:
+    """Miller–Madow: plus (K − 1)/(2 m ln 2) a group of m samples with K different codes; nan where K is on average above m/4."""
+    if distinct > max(groups, samples / 4):
+        return float("nan")
+    return plug_in + (distinct - groups) / (2 * samples * np.log(2))
 
 
 def pooled_entropy(counts: CodeCounts) -> float:
-    """Plug-in entropy of all codes in one histogram, bits per code."""
-    _, index = np.unique(counts.values, return_inverse=True)
-    return _entropy_bits(np.bincount(index, weights=counts.counts).astype(np.int64))
+    """Entropy of all codes in one histogram, bits per code, corrected as `mean_column_entropy`."""
+    if counts.values.size == 0:
+        return 0.0
+    table = shared_table(counts)
+    return _corrected(entropy_bits(table), len(table.values), 1, counts.shape[0] * counts.shape[1])
 
 
 def mean_column_entropy(counts: CodeCounts) -> float:
     """Mean over columns of the plug-in entropy with the Miller–Madow correction (K − 1)/(2 m ln 2), bits per code.
+
+    nan where columns have on average more than m/4 different codes: there the correction is no longer small and the entropy is
+    that of the sample and not of its law.
 
     References
     ----------
@@ -99,79 +141,51 @@ def mean_column_entropy(counts: CodeCounts) -> float:
     m, r = counts.shape
     if m * r == 0:
         return 0.0
-    plug_in = -(counts.counts * np.log2(counts.counts / m)).sum() / (m * r)
-    correction = (len(counts.counts) - r) / (2 * m * np.log(2)) / r
-    return float(plug_in + correction)
-
-
-def shared_table(counts: CodeCounts) -> FrequencyTable:
-    """The histogram of all codes, on a window that holds all but far outliers.
-
-    The window is every code if they span at most 2·WINDOW_LIMIT, else that many around the median; the rest is escaped.
-    """
-    values, index = np.unique(counts.values, return_inverse=True)
-    totals = np.bincount(index, weights=counts.counts).astype(np.int64)
-    lowest, highest = int(values[0]), int(values[-1])
-    if highest - lowest >= 2 * WINDOW_LIMIT:
-        median = int(values[np.searchsorted(np.cumsum(totals), totals.sum() / 2)])
-        inside = np.abs(values - median) < WINDOW_LIMIT
-        lowest, highest = int(values[inside][0]), int(values[inside][-1])
-    frequencies = np.zeros(highest - lowest + 2, dtype=np.int64)
-    inside = (values >= lowest) & (values <= highest)
-    frequencies[values[inside] - lowest] = totals[inside]
-    frequencies[-1] = totals[~inside].sum()
-    return FrequencyTable(lowest, frequencies, escape=True)
-
-
-def column_table(code_std: float) -> FrequencyTable:
-    """Frequencies of a rounded normal variable of standard deviation `code_std`, escape symbol of frequency 1 last.
-
-    ``f_z ∝ max(1, ⌊2²⁴ (Φ((z+½)/s) − Φ((z−½)/s)) + ½⌋)`` on |z| ≤ 6 s + 1.
-    """
-    half = int(min(np.floor(WINDOW_STDS * code_std) + 1, WINDOW_LIMIT))
-    boundaries = np.arange(-half, half + 2, dtype=np.float64) - 0.5
-    # a column that is never left at zero has a vanishing deviation: keep the quotient finite
-    cdf = normal_cdf(boundaries / max(code_std, 1e-30))
-    frequencies = np.maximum(1, np.floor(np.diff(cdf) * 2**PRECISION_BITS + 0.5)).astype(np.int64)
-    return FrequencyTable(-half, np.append(frequencies, 1), escape=True)
-
-
-def uniform_table(levels: int) -> FrequencyTable:
-    """Equal frequencies for the K codes −⌊K/2⌋ … K−1−⌊K/2⌋."""
-    return FrequencyTable(-(levels // 2), np.ones(levels, dtype=np.int64), escape=False)
-
-
-def shared_code_length(counts: CodeCounts) -> float:
-    """Ideal length of all codes under their own shared histogram, bits in all, the histogram itself not counted."""
-    return pooled_entropy(counts) * counts.shape[0] * counts.shape[1]
+    plug_in = abs(float((counts.counts * np.log2(counts.counts / m)).sum())) / (m * r)
+    return _corrected(plug_in, len(counts.counts), r, m * r)
 
 
 def column_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     """Ideal length of all codes when column i is coded as a rounded normal variable of deviation `code_stds[i]`, bits in all.
 
-    Probabilities below 2⁻²⁴ are coded as 2⁻²⁴; codes outside the window of `column_table` cost ESCAPE_BITS more.
+    No frequency is below one, and the coder adds one to each, so that no probability is below 2·2⁻²⁴; a code outside the window of
+    `column_table` costs an escape symbol and a variable-length integer.
     """
     s = np.maximum(code_stds, 1e-30)[counts.columns]
     # the upper tail on the positive side, where it is accurate: Φ(b) − Φ(a) = Φ(−a) − Φ(−b)
     z = np.abs(counts.values)
     p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
-    length = -np.log2(np.maximum(p, 2.0**-PRECISION_BITS))
-    outside = z > np.minimum(np.floor(WINDOW_STDS * code_stds[counts.columns]) + 1, WINDOW_LIMIT)
-    return float((counts.counts * (length + ESCAPE_BITS * outside)).sum())
+    outside = z > _window(code_stds[counts.columns])
+    unit = 2.0**-PRECISION_BITS
+    length = -np.log2(np.maximum(np.where(outside, 0.0, p), unit) + unit)
+    if outside.any():
+        length[outside] += 8 * varint_bytes(counts.values[outside])
+    return float((counts.counts * length).sum())
 
 
-def fit_weight_std(counts: CodeCounts, column_steps: Float64Array, *, start: float) -> float:
+def fit_weight_std(counts: CodeCounts, column_steps: Float64Array) -> float:
     """The float32 `weight_std` for which codes of deviation ``weight_std / column_steps`` are shortest.
 
-    Maximum likelihood of one scale, to 0.1 %, where the length is flat. With outliers the length has several minima, so whole octaves
-    around `start` are tried first, more of them above, because feedback widens codes and nothing narrows them.
+    Maximum likelihood of one scale, to 0.1 %, where the length is flat. The search starts at the root mean square of what the codes
+    stand for, which outliers can only make too large, and walks whole octaves down and up first, past one that is no better, because
+    escapes make small steps in the length.
     """
-    if start <= 0:
+    if counts.values.size == 0:
         return 0.0
+    squares = (counts.values * column_steps[counts.columns]) ** 2
+    start = float(np.sqrt((counts.counts * squares).sum() / counts.counts.sum())) or float(column_steps.min()) / 4
 
     def length(octaves: float) -> float:
         return column_code_length(counts, start * 2.0**octaves / column_steps)
 
-    nearest = min(range(-2, 7), key=length)
+    nearest, least = 0, length(0)
+    for direction in (-1, 1):
+        octave, misses = nearest, 0
+        while misses < 2 and abs(octave) < 120:
+            octave += direction
+            trial = length(octave)
+            misses = misses + 1 if trial >= least else 0
+            if trial < least:
+                nearest, least = octave, trial
     result = scipy.optimize.minimize_scalar(length, bounds=(nearest - 1, nearest + 1), method="bounded", options={"xatol": 1e-3})
-    return round_to_float32(start * 2.0**result.x)
+    return round_to_float32(start * 2.0 ** float(result.x))

@@ -32,20 +32,21 @@ def unpack_bfloat16(patterns: NDArray[np.uint16]) -> Float64Array:
     return (patterns.astype("<u4") << 16).view("<f4").astype(np.float64)
 
 
-def octave_exponents(steps: Float64Array) -> tuple[float, NDArray[np.uint8]]:
-    """Steps on a logarithmic grid: the finest as float32, and each one's distance above it in eighths of an octave.
+def octave_exponents(steps: Float64Array) -> NDArray[np.uint8]:
+    """Distance of each step above the finest in eighths of an octave, rounded; shape (r,).
 
     One byte a column. Rounding to eighths of an octave costs successive cancellation ½ log2 K = 0.0009 bit, against the 8 bits over
-    the number of rows that a 16-bit scale would cost more. Steps more than 2^31 times the finest are stored as that.
+    the number of rows that a 16-bit scale would cost more. A step more than 2^31.875 times the finest is stored as that: of such a column
+    every code is zero at any rate that the finest one has.
 
     Examples
     --------
     >>> octave_exponents(np.array([1.0, 2.0, 2.2]))
-    (1.0, array([0, 8, 9], dtype=uint8))
+    array([0, 8, 9], dtype=uint8)
     """
-    finest = round_to_float32(float(steps.min())) if steps.size else 1.0
-    exponents = np.rint(8.0 * np.log2(steps / finest))
-    return finest, np.clip(exponents, 0, 255).astype(np.uint8)
+    if steps.size == 0:
+        return np.zeros(0, dtype=np.uint8)
+    return np.asarray(np.minimum(np.rint(8.0 * np.log2(steps / steps.min())), 255), dtype=np.uint8)
 
 
 def round_to_float32(value: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -44,18 +44,29 @@ class Layer:
         ------
         ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
         """
-        moment = hessian if isinstance(hessian, Hessian) else Hessian(np.zeros((0, 0)), n_tokens)
-        matrix = check_moment(hessian.matrix if isinstance(hessian, Hessian) else hessian, name=f"{name}: Hessian")
-        checked = check_weight(weight, columns=len(matrix), name=name)
+        given = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")  # type: ignore[arg-type]
+        # copies, so that a later change of the caller's arrays cannot disagree with a spectrum computed before
+        matrix = np.array(check_moment(given.matrix, name=f"{name}: Hessian"))
+        checked = np.array(check_weight(weight, columns=len(matrix), name=name))
         if checked.size == 0:
             raise ShapeMismatch(f"{name}: weight of shape {checked.shape} is empty; expected at least one row and column")
-        record = Hessian(matrix, moment.n_tokens, moment.dropped_tokens, moment.name)
-        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, record)
+        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, replace(given, matrix=matrix))
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:
         """(n,) bool, columns whose input is not always zero; weights in the others do not matter."""
         return np.asarray(np.diagonal(self.hessian.matrix) > 0)
+
+    @cached_property
+    def row_variances(self) -> NDArray[np.float64]:
+        """(m,) mean square of each row over its live columns."""
+        live = self.weight[:, self.live]
+        return np.mean(live**2, axis=1) if live.size else np.zeros(len(live))
+
+    @property
+    def weight_variance(self) -> float:
+        """Mean square of the live weights."""
+        return float(self.row_variances.mean())
 
     @property
     def spectrum(self) -> Spectrum:

@@ -24,8 +24,10 @@ def spectrum_of(hessian: Hessian) -> Spectrum:
 def compute_spectrum(moment: NDArray[np.float64], *, eigenvectors: bool = True, name: str = "Hessian") -> Spectrum:
     """Eigenvalues, Cholesky diagonal, rank and largest eigenvector entry of a checked second moment.
 
-    Dead columns (zero diagonal, hence zero rows and columns) are left out. A singular rest has no Cholesky factor; its
-    diagonal is then that of the least damped matrix that has one, and `Spectrum.damping` says so.
+    Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
+    without damping (see `rdtools.linalg.cholesky`); then, and only then, the rank is below the number of live columns: the number of
+    eigenvalues above r·eps of the largest. The diagonal is that of the least damped matrix that has a factor, and `Spectrum.damping`
+    says so.
 
     Parameters
     ----------
@@ -53,12 +55,13 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigenvectors: bool = True, 
         largest = float("nan")
     eigenvalues = clip_eigenvalues(raw, name=name)
     factor = cholesky(H, name=name)
+    resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     return Spectrum(
         eigenvalues=eigenvalues,
         cholesky_diagonal=np.diagonal(factor.lower).copy(),
         diagonal=diagonal[live].copy(),
         columns=len(moment),
-        rank=int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum()),
+        rank=r if factor.damping == 0 else min(resolved, r - 1),
         damping=factor.damping,
         eigenvector_max=largest,
         simple=bool((-np.diff(eigenvalues) > 1e-8 * eigenvalues[0]).all()),

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
+from rdtools.coding import code_length, count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
 from rdtools.errors import CorruptFile
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
@@ -67,7 +67,7 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
         distortion_stderr=error.stderr,
         relative_distortion=error.mean / signal.mean if signal.mean > 0 else float("nan"),
         rate_kind=RATE_KIND_OF_MODEL[weight.code_model.kind],
-        code_rate_bits=quantized.code_rate_bits,
+        code_rate_bits=code_length(weight, counts) / size,
         entropy_shared_bits=pooled_entropy(counts) * coded_share,
         entropy_column_bits=mean_column_entropy(counts) * coded_share,
         payload_bits=payload,

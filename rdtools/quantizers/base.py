@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.errors import UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.ops import choose_backend
+from rdtools.quantizers.grid import Rounding, entropy_coded, fixed_rate
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import Candidate, check_rate
 from rdtools.records import CodeModelKind, QuantizedLayer, QuantizedWeight
@@ -72,13 +76,40 @@ class ScalarQuantizer(ABC):
         suffix = {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
         return self.base_name + suffix
 
+    #: Whether the method looks at the Hessian.
+    uses_hessian: ClassVar[bool] = True
+
     @abstractmethod
+    def _rounding(self, problem: Problem) -> Rounding:
+        """How codes are decided at given steps."""
+
+    def relative_steps(self, problem: Problem) -> NDArray[np.float64] | None:
+        """Column steps up to a common factor, (r,); None for equal ones."""
+        return None
+
+    @property
+    def _shrinks(self) -> bool:
+        return False
+
     def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
         """Quantize a prepared layer; the rate is per live weight."""
+        name = f"{problem.key.name}: {self.method}"
+        rounding = self._rounding(problem)
+        if self.coding == "fixed":
+            return fixed_rate(problem, rounding, rate_bits=self.rate_bits, name=name)
+        return entropy_coded(
+            problem,
+            rounding,
+            rate_bits=self.rate_bits,
+            coding=self.coding,
+            relative_steps=self.relative_steps(problem),
+            shrink=self._shrinks,
+            name=name,
+        )
 
     def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
         """Make a layer ready; the answer serves every rate."""
-        return prepare(layer, rotation=self.rotation, damping=self.damping, seed=seed)
+        return prepare(layer, rotation=self.rotation, damping=self.damping, factor=self.uses_hessian, seed=seed)
 
     def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
         """Quantize one layer.
@@ -104,5 +135,5 @@ class ScalarQuantizer(ABC):
             code_rate_bits=candidate.rate_bits * problem.live_fraction,
             damping=problem.damping,
             seed=problem.seed,
-            backend=choose_backend(self.backend),
+            backend=choose_backend(self.backend) if self.uses_hessian else "numpy",
         )

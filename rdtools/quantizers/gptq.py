@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.grid import entropy_coded, fixed_rate
+from rdtools.quantizers.grid import Rounding
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.sweep import sic_rounding
-from rdtools.records import CodeModelKind, QuantizedWeight
+from rdtools.records import CodeModelKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,18 +44,5 @@ class GPTQ(ScalarQuantizer):
         """gptq, gptq-int (fixed rate) or gptq-column."""
         return {"fixed": "gptq-int", "shared": "gptq", "column": "gptq-column"}[self.coding]
 
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Sweep the columns."""
-        name = f"{problem.key.name}: {self.method}"
-        rounding = sic_rounding(problem.factor, self.backend)
-        if self.coding == "fixed":
-            return fixed_rate(problem, rounding, rate_bits=self.rate_bits, name=name)
-        return entropy_coded(
-            problem,
-            rounding,
-            rate_bits=self.rate_bits,
-            coding=self.coding,
-            relative_steps=None,
-            shrink=False,
-            name=name,
-        )
+    def _rounding(self, problem: Problem) -> Rounding:
+        return sic_rounding(problem, self.backend)

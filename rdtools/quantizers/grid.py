@@ -10,16 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import (
-    column_code_length,
+    code_length,
     count_codes,
     fit_weight_std,
     octave_exponents,
     reconstruction_gains,
     round_to_bfloat16,
     round_to_float32,
-    shared_code_length,
 )
-from rdtools.errors import RateUnreachable
+from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import RATE_TOLERANCE_BITS, Candidate, search_step
@@ -29,6 +28,9 @@ Float64Array = NDArray[np.float64]
 
 #: Decides codes: (weight (m, r), steps (r,), gains (r,), offset, code_min, code_max) → codes (m, r).
 Rounding = Callable[[Float64Array, Float64Array, Float64Array, float, int, int], NDArray[np.int32]]
+
+#: Smallest normal float32 and largest finite one: what a stored step may be.
+_STEP_RANGE = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 
 
 def _levels_for(rate_bits: float, name: str) -> int:
@@ -49,14 +51,32 @@ def _levels_for(rate_bits: float, name: str) -> int:
     return levels
 
 
+def _check_step(step: float, name: str) -> None:
+    if not _STEP_RANGE[0] <= step <= _STEP_RANGE[1]:
+        raise ScaleOutOfRange(
+            f"{name}: a step of {step:.3g} does not fit a stored float32 scale, expected {_STEP_RANGE[0]:.1e} to {_STEP_RANGE[1]:.1e}; "
+            "rescale the weights"
+        )
+
+
 def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: str) -> Candidate[QuantizedWeight]:
     """Quantize on K = 2^rate uniform levels a row, spanning ±max|row|: a mid-rise grid of step ``2 max|row| / K`` for even K.
 
     The row scales are bfloat16 and count as side information.
+
+    Raises
+    ------
+    RateUnreachable
+        If no whole number of levels has the rate.
+    ScaleOutOfRange
+        If a row's step is outside the normal range of float32.
     """
     levels = _levels_for(rate_bits, name)
     W = problem.weight
-    row_scales = round_to_bfloat16(2.0 * np.abs(W).max(axis=1, initial=0.0) / levels)
+    exact = 2.0 * np.abs(W).max(axis=1, initial=0.0) / levels
+    for step in exact[exact > 0]:
+        _check_step(float(step), name)
+    row_scales = round_to_bfloat16(exact)
     divisor = np.where(row_scales > 0, row_scales, 1.0)
     ones = np.ones(W.shape[1])
     offset = 0.5 if levels % 2 == 0 else 0.0
@@ -92,12 +112,18 @@ def entropy_coded(
     relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
     shrink : reconstruct with the LMMSE gain of each column's step over the weights' deviation
     coding : "shared" or "column"
+
+    Raises
+    ------
+    RateUnreachable
+        If no step has the rate, or one weight is so far out that its code needs more than 32 bits.
+    ScaleOutOfRange
+        If the step is outside the normal range of float32.
     """
     W = problem.weight
     std = problem.weight_std
     gain_std = round_to_float32(std) if shrink else 0.0
-
-    finest, exponents = (1.0, None) if relative_steps is None else octave_exponents(relative_steps)
+    exponents = None if relative_steps is None else octave_exponents(relative_steps)
     scale_free = QuantizedWeight(
         codes=np.zeros(W.shape, dtype=np.int32),
         step=1.0,
@@ -109,23 +135,26 @@ def entropy_coded(
         rotation=problem.rotation,
     )
 
-    def quantize(log2_scale: float) -> Candidate[QuantizedWeight]:
-        trial = replace(scale_free, step=round_to_float32(2.0**log2_scale * finest))
+    def quantize(log2_step: float) -> Candidate[QuantizedWeight]:
+        step = math.exp2(log2_step)
+        _check_step(step, name)
+        trial = replace(scale_free, step=round_to_float32(step))
         steps = trial.column_steps
         codes = rounding(W, steps, reconstruction_gains(steps, gain_std), 0.0, -CODE_MAX, CODE_MAX)
         counts = count_codes(codes)
-        if coding == "column":
-            weight_std = fit_weight_std(counts, steps, start=std)
-            length = column_code_length(counts, weight_std / steps)
-            model = CodeModel("column", weight_std=weight_std)
-        else:
-            length = shared_code_length(counts)
-            model = CodeModel("shared")
-        return Candidate(length / max(W.size, 1), replace(trial, codes=codes, code_model=model))
+        model = CodeModel(coding, weight_std=fit_weight_std(counts, steps) if coding == "column" else 0.0)
+        coded = replace(trial, codes=codes, code_model=model)
+        return Candidate(code_length(coded, counts) / max(W.size, 1), coded)
 
     if std == 0:  # nothing to code: zeros at rate 0, whatever the target
         return quantize(0.0)
     # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
-    shape = 0.0 if relative_steps is None else float(np.mean(np.log2(relative_steps)))
-    start = 0.5 * math.log2(2 * math.pi * math.e) + math.log2(std) - shape - rate_bits
-    return search_step(quantize, rate_bits=rate_bits, start=start, name=name)
+    spread = 0.0 if exponents is None else float(np.mean(exponents)) / 8
+    start = 0.5 * math.log2(2 * math.pi * math.e) + math.log2(std) - spread - rate_bits
+    found = search_step(quantize, rate_bits=rate_bits, start=start, name=name)
+    if np.abs(found.result.codes).max(initial=0) >= CODE_MAX:
+        raise RateUnreachable(
+            f"{name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {std:.3g}) "
+            "would need a code of more than 32 bits; remove the outlier or ask for less"
+        )
+    return found

@@ -24,7 +24,7 @@ class Problem:
     ----------
     key : which matrix
     weight : (m, r) float64, live columns of W, times Q if rotated
-    factor : (r, r) float64, L of the damped and rotated Hessian
+    factor : (r, r) float64, L of the damped and rotated Hessian; None for a method that does not look at it
     damping : relative damping that was used
     live : (n,) bool
     rotation : Q, or None
@@ -33,7 +33,7 @@ class Problem:
 
     key: LayerKey
     weight: Float64Array
-    factor: Float64Array
+    factor: Float64Array | None
     damping: float
     live: NDArray[np.bool_]
     rotation: Rotation | None
@@ -60,6 +60,7 @@ def prepare(
     *,
     rotation: RotationChoice | None = None,
     damping: float | None = None,
+    factor: bool = True,
     seed: int = 0,
 ) -> Problem:
     """Drop dead columns, rotate, factor.
@@ -69,6 +70,7 @@ def prepare(
     layer : what to quantize
     rotation : None for the natural basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar
     damping : relative to the mean diagonal; None for none unless H is singular, see `rdtools.linalg.cholesky`
+    factor : whether the Hessian is wanted at all
     seed : of the run
 
     Raises
@@ -80,10 +82,14 @@ def prepare(
     """
     live = layer.live
     weight = layer.weight[:, live]
-    moment = layer.hessian.matrix[np.ix_(live, live)]
     turn = None
     if rotation is not None and weight.shape[1] > 0:
         turn = new_rotation(rotation, weight.shape[1], layer_generator(seed, layer.key.name))
-        weight, moment = rotate(weight, turn), rotate_moment(moment, turn)
-    factor = cholesky(moment, damping=damping, name=layer.key.name)
-    return Problem(layer.key, weight, factor.lower, factor.damping, live, turn, seed)
+        weight = rotate(weight, turn)
+    if not factor:
+        return Problem(layer.key, weight, None, 0.0, live, turn, seed)
+    moment = layer.hessian.matrix[np.ix_(live, live)]
+    if turn is not None:
+        moment = rotate_moment(moment, turn)
+    found = cholesky(moment, damping=damping, name=layer.key.name)
+    return Problem(layer.key, weight, found.lower, found.damping, live, turn, seed)

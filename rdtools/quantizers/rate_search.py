@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from rdtools.errors import InvalidRate, RateUnreachable
 
-#: The largest rate that the coder's 24-bit probabilities carry with room to spare.
-MAX_RATE_BITS = 16.0
+#: The largest rate whose codes fit the alphabets of the coder, columns of very different step included.
+MAX_RATE_BITS = 12.0
 #: How near the target the search stops, and how near is good enough where the rate jumps.
 SEARCH_TOLERANCE_BITS = 0.002
 RATE_TOLERANCE_BITS = 0.01
@@ -66,9 +66,11 @@ def search_step(
     above: tuple[float, float] | None = None
     x, slope = start, -1.0
     best: Candidate[Result] | None = None
+    seen: list[float] = []
     for _ in range(_EVALUATIONS):
         candidate = evaluate(x)
         error = candidate.rate_bits - rate_bits
+        seen.append(candidate.rate_bits)
         if best is None or abs(error) < abs(best.rate_bits - rate_bits):
             best = candidate
         if abs(error) <= SEARCH_TOLERANCE_BITS:
@@ -95,9 +97,9 @@ def search_step(
     if abs(best.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS:
         return best
     if above is None:
-        reach = f"its codes reach at most {best.rate_bits:.4f}; a matrix of few weights has few code sequences"
+        reach = f"its codes reach at most {max(seen):.4f}; a matrix of few weights has few code sequences"
     elif below is None:
-        reach = f"its codes take at least {best.rate_bits:.4f}"
+        reach = f"its codes take at least {min(seen):.4f}"
     else:
         reach = f"the nearest rates it has are {below[1]:.4f} and {above[1]:.4f}"
     raise RateUnreachable(f"{name}: {rate_bits:g} bits per weight cannot be reached: {reach}; ask for one of these")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.grid import entropy_coded, fixed_rate
+from rdtools.quantizers.grid import Rounding
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rate_search import Candidate
-from rdtools.records import CodeModelKind, QuantizedWeight
+from rdtools.records import CodeModelKind
 
 Float64Array = NDArray[np.float64]
 
@@ -46,23 +46,12 @@ class RTN(ScalarQuantizer):
     """
 
     coding: CodeModelKind = "shared"
+    uses_hessian: ClassVar[bool] = False
 
     @property
     def base_name(self) -> str:
         """rtn, rtn-int (fixed rate) or rtn-column."""
         return {"fixed": "rtn-int", "shared": "rtn", "column": "rtn-column"}[self.coding]
 
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Round; the factor of the problem is not used."""
-        name = f"{problem.key.name}: {self.method}"
-        if self.coding == "fixed":
-            return fixed_rate(problem, _round, rate_bits=self.rate_bits, name=name)
-        return entropy_coded(
-            problem,
-            _round,
-            rate_bits=self.rate_bits,
-            coding=self.coding,
-            relative_steps=None,
-            shrink=False,
-            name=name,
-        )
+    def _rounding(self, problem: Problem) -> Rounding:
+        return _round

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.grid import entropy_coded
+from rdtools.quantizers.grid import Rounding
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.sweep import sic_rounding
-from rdtools.records import CodeModelKind, QuantizedWeight
+from rdtools.records import CodeModelKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,14 +55,14 @@ class WaterSIC(ScalarQuantizer):
         """watersic, watersic-lmmse, and either with -shared."""
         return "watersic" + "-lmmse" * self.lmmse + "-shared" * (self.coding == "shared")
 
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Sweep the columns."""
-        return entropy_coded(
-            problem,
-            sic_rounding(problem.factor, self.backend),
-            rate_bits=self.rate_bits,
-            coding=self.coding,
-            relative_steps=1.0 / np.diagonal(problem.factor),
-            shrink=self.lmmse,
-            name=f"{problem.key.name}: {self.method}",
-        )
+    def _rounding(self, problem: Problem) -> Rounding:
+        return sic_rounding(problem, self.backend)
+
+    def relative_steps(self, problem: Problem) -> NDArray[np.float64]:
+        """``1/ℓ_ii``."""
+        assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
+        return np.asarray(1.0 / np.diagonal(problem.factor))
+
+    @property
+    def _shrinks(self) -> bool:
+        return self.lmmse

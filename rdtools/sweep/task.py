@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.compare import compare, layer_columns
+from rdtools.compare import Limits, compare, layer_columns, layer_limits
 from rdtools.curves import theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
@@ -34,19 +34,28 @@ def failed_row(quantizer: ScalarQuantizer, columns: Row, error: BaseException, *
     }
 
 
-def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int) -> Iterator[Row]:
+def _layer_columns(layer: Layer) -> Row:
+    """Columns of a layer that may have no spectrum."""
+    try:
+        return layer_columns(layer)
+    except (RdtoolsError, np.linalg.LinAlgError):
+        return {"model": layer.key.model, "layer": layer.key.name, "layer_type": layer.key.type, "block": layer.key.block}
+
+
+def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int, limits: Limits | None = None) -> Iterator[Row]:
     """One row for each quantizer; those that agree in basis and damping share the factorization."""
     problems: dict[tuple[object, ...], Problem] = {}
     for quantizer in quantizers:
         started = time.perf_counter()
         try:
-            basis = (quantizer.rotation, quantizer.damping)
+            limits = layer_limits(layer) if limits is None else limits
+            basis = (quantizer.rotation, quantizer.damping, quantizer.uses_hessian)
             if basis not in problems:
                 problems[basis] = quantizer.prepare(layer, seed=seed)
             quantized = quantizer.quantize(layer, seed=seed, problem=problems[basis])
-            row = compare(layer, quantizer, quantized, problems[basis])
-        except (RdtoolsError, ArithmeticError, MemoryError) as error:
-            row = failed_row(quantizer, layer_columns(layer), error, seed=seed)
+            row = compare(layer, quantizer, quantized, problems[basis], limits)
+        except (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
+            row = failed_row(quantizer, _layer_columns(layer), error, seed=seed)
         row["seconds"] = time.perf_counter() - started
         yield row
 
@@ -77,11 +86,12 @@ def run_task(task: Task) -> Rows:
     for name in task.layers:
         try:
             layer = run[name]
+            limits = layer_limits(layer)
         except RdtoolsError as error:
             columns = {"model": run.model_name, "layer": name}
             rows.results += [failed_row(q, columns, error, seed=task.seed) for q in task.quantizers]
             continue
-        rows.results += quantize_layer(layer, task.quantizers, seed=task.seed)
+        rows.results += quantize_layer(layer, task.quantizers, seed=task.seed, limits=limits)
         if task.curve_rates:
-            rows.curves += theory_curves(layer, np.array(task.curve_rates))
+            rows.curves += theory_curves(layer, np.array(task.curve_rates), limits)
     return rows

@@ -10,15 +10,18 @@ import math
 
 import numpy as np
 
-from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
 
 
-def _mean_log2(spectrum: Spectrum) -> float:
-    """log2 of the geometric mean of the live eigenvalues, −inf if H is singular on them."""
+def mean_log2(spectrum: Spectrum) -> float:
+    """log2 of ``|H|^{1/r}`` on the live columns, −inf if H is singular on them.
+
+    From the Cholesky diagonal, which keeps its relative accuracy where columns differ by more than the 16 decades that eigenvalues
+    resolve.
+    """
     if spectrum.rank < spectrum.live or spectrum.live == 0:
         return -math.inf
-    return float(np.mean(np.log2(spectrum.eigenvalues)))
+    return 2.0 * float(np.mean(np.log2(spectrum.cholesky_diagonal)))
 
 
 def limit_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
@@ -40,7 +43,7 @@ def limit_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0
     if spectrum.live == 0:
         return 0.0
     share = spectrum.live / spectrum.columns
-    return share * variance * math.exp2(_mean_log2(spectrum) - 2.0 * rate_bits / share)
+    return share * variance * math.exp2(mean_log2(spectrum) - 2.0 * rate_bits / share)
 
 
 def limit_rate_bits(spectrum: Spectrum, distortion: float, variance: float = 1.0) -> float:
@@ -50,14 +53,14 @@ def limit_rate_bits(spectrum: Spectrum, distortion: float, variance: float = 1.0
     share = spectrum.live / spectrum.columns
     if distortion == 0:
         return math.inf
-    return share * 0.5 * (math.log2(variance) + _mean_log2(spectrum) - math.log2(distortion / share))
+    return share * 0.5 * (math.log2(variance) + mean_log2(spectrum) - math.log2(distortion / share))
 
 
 def critical_rate_bits(spectrum: Spectrum) -> float:
     """``R_c = ½ log2(GM(λ)/λ_min)`` per live weight, times r/n: from this rate on every component is active.
 
-    Infinite for a singular H; 0 for a white one. Real Hessians have R_c well above 4 bits, so that the high-rate formulas are not
-    the limit there.
+    Infinite for a H that is singular or whose smallest eigenvalue is below the resolution of float64; 0 for a white one. Real Hessians
+    often have R_c above 3 bits, so that the high-rate formulas are not the limit there.
 
     References
     ----------
@@ -65,17 +68,8 @@ def critical_rate_bits(spectrum: Spectrum) -> float:
     """
     if spectrum.live == 0:
         return 0.0
-    if spectrum.rank < spectrum.live:
+    smallest = float(spectrum.eigenvalues[-1])
+    if spectrum.rank < spectrum.live or smallest <= spectrum.live * np.finfo(np.float64).eps * float(spectrum.eigenvalues[0]):
         return math.inf
     share = spectrum.live / spectrum.columns
-    return share * max(0.0, 0.5 * (_mean_log2(spectrum) - math.log2(float(spectrum.eigenvalues[-1]))))
-
-
-def spectral_spread_bits(spectrum: Spectrum) -> float:
-    """``½ log2(AM(λ)/GM(λ))``: what rounding in the eigenbasis, or with no feedback at all, loses to the limit at high rate.
-
-    Infinite for a singular H.
-    """
-    if spectrum.rank < spectrum.live:
-        return math.inf
-    return 0.5 * log2_am_over_gm(spectrum.eigenvalues)
+    return share * max(0.0, 0.5 * (mean_log2(spectrum) - math.log2(smallest)))

@@ -5,9 +5,9 @@ For Haar-distributed Q the Cholesky diagonal of ``Qᵀ H Q`` concentrates: with 
 
     ℓ²(t) = t s/(1 − t) = η / ((1/n) Σ_j 1/(λ_j + s)).
 
-ℓ² falls from the mean of λ at t = 0 to its harmonic mean at t = 1, and ``exp ∫₀¹ ln ℓ²(t) dt`` is the geometric mean, as it must be. Derived
-for this project from the unitary invariance of the ensemble (ℓ_ii² is the harmonic mean of a compressed spectrum; free compression); no paper
-known to us states it. A drawn rotation lies above it by O(1/n) where a few eigenvalues dominate.
+ℓ² falls from the mean of λ at t = 0 to its harmonic mean at t = 1, and ``exp ∫₀¹ ln ℓ²(t) dt`` is the geometric mean, as it must be.
+Derived for this project from the unitary invariance of the ensemble (ℓ_ii² is the harmonic mean of a compressed spectrum; free
+compression); no paper known to us states it. A drawn rotation lies above it by O(1/n) where a few eigenvalues dominate.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def _shift_averages(eigenvalues: Float64Array, s: Float64Array) -> tuple[Float64
 def rotated_cholesky_moments(eigenvalues: Float64Array) -> tuple[float, float]:
     """Arithmetic and geometric mean of ``ℓ²`` over t, for positive eigenvalues.
 
-    ``AM = ∫₀^∞ ℓ² (−dη/ds) ds`` and ``GM = exp ∫₀^∞ ln ℓ² (−dη/ds) ds``, by the trapezoidal rule in ln s. GM equals the geometric mean of λ,
-    which is the check on the quadrature.
+    ``AM = ∫₀^∞ ℓ² (−dη/ds) ds`` and ``GM = exp ∫₀^∞ ln ℓ² (−dη/ds) ds``, by the trapezoidal rule in ln s. GM equals the geometric mean
+    of λ, which is the check on the quadrature.
 
     Parameters
     ----------
@@ -72,10 +72,10 @@ def rotated_cholesky_moments(eigenvalues: Float64Array) -> tuple[float, float]:
 
 
 def rotated_gptq_gap_bits(spectrum: Spectrum) -> float:
-    """``½ log2(AM/GM)`` of the Cholesky diagonal after a Haar rotation: what rotated GPTQ loses to WaterSIC at high rate.
+    """``(r/n) ½ log2(AM/GM)`` of ℓ² after a Haar rotation: bits per weight that rotated GPTQ loses to WaterSIC at high rate.
 
-    Never above `rdtools.theory.sic.rtn_gap_bits`; 0 for a white H, infinite for a singular one. One draw at n = 1024 agrees to about 0.01 bit
-    unless a few eigenvalues hold most of the trace.
+    Never above `rdtools.theory.sic.rtn_gap_bits`; 0 for a white H, infinite for a singular one. One draw at n = 1024 agrees to about
+    0.01 bit unless a few eigenvalues hold most of the trace.
 
     References
     ----------
@@ -89,10 +89,10 @@ def rotated_gptq_gap_bits(spectrum: Spectrum) -> float:
     """
     if spectrum.live == 0:
         return 0.0
-    if spectrum.rank < spectrum.live:
+    if spectrum.rank < spectrum.live or spectrum.eigenvalues[-1] <= 0:
         return math.inf
-    arithmetic, _ = rotated_cholesky_moments(spectrum.eigenvalues)
-    return max(0.0, 0.5 * (math.log2(arithmetic) - float(np.mean(np.log2(spectrum.eigenvalues)))))
+    arithmetic, geometric = rotated_cholesky_moments(spectrum.eigenvalues)
+    return spectrum.live / spectrum.columns * max(0.0, 0.5 * (math.log2(arithmetic) - math.log2(geometric)))
 
 
 def rotated_cholesky_diagonal(spectrum: Spectrum) -> Float64Array:

@@ -14,18 +14,21 @@ from numpy.typing import NDArray
 
 from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
-from rdtools.theory.high_rate import limit_distortion, spectral_spread_bits
+from rdtools.theory.high_rate import limit_distortion, mean_log2
+from rdtools.units import SCALAR_LOSS
 
 Float64Array = NDArray[np.float64]
 
-#: Noise power of a uniform cell over that of the Gaussian limit at equal entropy: 4^SCALAR_LOSS_BITS.
-_SCALAR_LOSS = 2 * math.pi * math.e / 12
+
+def _share(spectrum: Spectrum) -> float:
+    return spectrum.live / spectrum.columns
 
 
 def gptq_gap_bits(spectrum: Spectrum) -> float:
-    """``G = ½ log2( (1/n) Σ ℓ_ii² / Π ℓ_ii^{2/n} )``: bits per live weight that entropy-coded GPTQ loses to WaterSIC at high rate.
+    """``G = (r/n) ½ log2( (1/r) Σ ℓ_ii² / Π ℓ_ii^{2/r} )``: bits per weight that entropy-coded GPTQ loses to WaterSIC at high rate.
 
-    ℓ_ii is the Cholesky diagonal in the basis and column order of `spectrum`. 0 if it is constant, infinite for a singular H.
+    ℓ_ii is the Cholesky diagonal in the basis and column order of `spectrum`, over its r live columns of n. 0 if it is constant, infinite
+    for a singular H.
 
     References
     ----------
@@ -41,11 +44,24 @@ def gptq_gap_bits(spectrum: Spectrum) -> float:
     """
     if spectrum.rank < spectrum.live:
         return math.inf
-    return 0.5 * log2_am_over_gm(spectrum.cholesky_diagonal**2)
+    return _share(spectrum) * 0.5 * log2_am_over_gm(spectrum.cholesky_diagonal**2)
+
+
+def noise_gap_bits(spectrum: Spectrum, noise_gains: Float64Array) -> float:
+    """``(r/n) ½ log2( mean g / |H|^{1/r} )``: bits per weight that equal steps with these noise gains lose to WaterSIC at high rate.
+
+    g = ℓ_ii² gives `gptq_gap_bits`, g = H_ii gives `rtn_gap_bits`, `rdtools.theory.mismatch.damped_noise_gains` gives GPTQ with damping.
+    Infinite for a singular H.
+    """
+    if spectrum.live == 0:
+        return 0.0
+    if spectrum.rank < spectrum.live:
+        return math.inf
+    return _share(spectrum) * 0.5 * (math.log2(float(np.mean(noise_gains))) - mean_log2(spectrum))
 
 
 def rtn_gap_bits(spectrum: Spectrum) -> float:
-    """``½ log2( (tr H/n) / |H|^{1/n} )``: bits per live weight that rounding with one step loses to WaterSIC at high rate.
+    """``(r/n) ½ log2( (tr H/r) / |H|^{1/r} )``: bits per weight that rounding with one step loses to WaterSIC at high rate.
 
     Invariant under rotation, and at least `gptq_gap_bits` in any basis, because ``Σ ℓ_ii² ≤ tr H``. Infinite for a singular H.
 
@@ -53,17 +69,55 @@ def rtn_gap_bits(spectrum: Spectrum) -> float:
     ----------
     Derived for this project from WaterSIC, arXiv 2603.04956 v1, eqs. 5–11, without feedback.
     """
-    return spectral_spread_bits(spectrum)
+    return max(0.0, noise_gap_bits(spectrum, spectrum.diagonal))
 
 
-def sic_gap_bits(steps: Float64Array, cholesky_diagonal: Float64Array) -> float:
-    """``½ log2 K(A)``, K = AM/GM of (α_i ℓ_ii)²: bits that SIC with steps α loses to WaterSIC; 0 for α_i = c/ℓ_ii.
+def sic_gap_bits(steps: Float64Array, noise_gains: Float64Array) -> float:
+    """``½ log2 K``, K = AM/GM of α_i² g_i: bits per live weight that SIC with steps α loses to WaterSIC; 0 for α_i = c/ℓ_ii, g_i = ℓ_ii².
 
     References
     ----------
     WaterSIC, arXiv 2603.04956 v1, eqs. 5–11.
     """
-    return 0.5 * log2_am_over_gm((steps * cholesky_diagonal) ** 2)
+    return 0.5 * log2_am_over_gm(steps**2 * noise_gains)
+
+
+def sic_distortion(
+    noise_gains: Float64Array,  # (r,)
+    relative_steps: Float64Array,  # (r,)
+    rate_bits: float,
+    variance: float = 1.0,
+    *,
+    live_fraction: float = 1.0,
+) -> float:
+    """``D = (2πe/12) σ² 2^{−2R} · mean(α² g)/GM(α²)``, times r/n, R n/r for R: any scalar scheme with per-column entropy coding.
+
+    From ``D = (1/12 n) Σ α_i² g_i`` and ``R = ½ log2(2πe σ²) − mean log2 α_i``.
+
+    Parameters
+    ----------
+    noise_gains : distortion per unit of squared step over 12: H_ii for rounding, ℓ_ii² with feedback, see also
+        `rdtools.theory.mismatch.damped_noise_gains`
+    relative_steps : α up to a factor
+    rate_bits : bits per weight of the full matrix
+    variance : σ²
+    live_fraction : r/n
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, eqs. 5–11.
+
+    Examples
+    --------
+    >>> round(sic_distortion(np.ones(3), np.ones(3), 0.0), 5)
+    1.42329
+    """
+    if noise_gains.size == 0 or variance == 0:
+        return 0.0
+    logs = 2 * np.log2(relative_steps)
+    center = float(np.mean(logs))
+    spread = float(np.mean(np.exp2(logs - center) * noise_gains))
+    return SCALAR_LOSS * variance * spread * live_fraction * math.exp2(-2.0 * rate_bits / live_fraction)
 
 
 def watersic_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
@@ -75,54 +129,53 @@ def watersic_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 
     ----------
     WaterSIC, arXiv 2603.04956 v1, Theorem 3.3.
     """
-    if spectrum.live == 0:
-        return 0.0
-    return _SCALAR_LOSS * limit_distortion(spectrum, rate_bits, variance)
-
-
-def _uniform_step_distortion(spectrum: Spectrum, rate_bits: float, variance: float, noise_gains: Float64Array) -> float:
-    """``(Δ²/12) · mean(noise_gains) · r/n`` at the step where a N(0, σ²) weight has the entropy: ``Δ² = 2πe σ² 2^{−2R n/r}``."""
-    if spectrum.live == 0:
-        return 0.0
-    share = spectrum.live / spectrum.columns
-    return _SCALAR_LOSS * variance * float(np.mean(noise_gains)) * share * math.exp2(-2.0 * rate_bits / share)
+    return SCALAR_LOSS * limit_distortion(spectrum, rate_bits, variance)
 
 
 def gptq_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
-    """``D = (2πe/12) (σ²/n) Σ ℓ_ii² 2^{−2R}`` for entropy-coded GPTQ, in the basis of `spectrum`.
+    """``D = (2πe/12) (σ²/n) Σ ℓ_ii² 2^{−2R}`` for entropy-coded GPTQ without damping, in the basis of `spectrum`.
 
     References
     ----------
     WaterSIC, arXiv 2603.04956 v1, Theorem 3.3, distortion form.
     """
-    return _uniform_step_distortion(spectrum, rate_bits, variance, spectrum.cholesky_diagonal**2)
+    gains = spectrum.cholesky_diagonal**2
+    return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, live_fraction=_share(spectrum))
 
 
 def rtn_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
     """``D = (2πe/12) σ² (tr H/n) 2^{−2R}`` for entropy-coded rounding to nearest."""
-    return _uniform_step_distortion(spectrum, rate_bits, variance, spectrum.diagonal)
+    gains = spectrum.diagonal
+    return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, live_fraction=_share(spectrum))
 
 
-def absmax_distortion(spectrum: Spectrum, row_absmax: Float64Array, levels: int, *, feedback: bool) -> float:
-    """Distortion of fixed-rate rounding on K levels a row spanning ±max|row|: ``(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
+def absmax_distortion(
+    noise_gains: Float64Array,  # (r,)
+    row_absmax: Float64Array,  # (m,)
+    levels: int,
+    *,
+    feedback: bool,
+    live_fraction: float = 1.0,
+) -> float:
+    """Distortion of fixed-rate rounding on K levels a row spanning ±max|row|: ``(r/n)(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
 
-    g is ``(1/n) Σ ℓ_ii²`` with feedback (GPTQ) and ``(1 + 2/r) tr H/n`` without (RTN): the largest weight of a row lies on the outer edge
-    of its cell, where the squared error is Δ²/4 instead of Δ²/12. For GPTQ overload is left out, which clamping adds where
-    feedback pushes a weight outside its row's range.
+    g is the mean noise gain; without feedback it is multiplied by 1 + 2/r, because the largest weight of a row lies on the outer edge of
+    its cell, where the squared error is Δ²/4 instead of Δ²/12. With feedback overload is left out, which clamping adds where feedback
+    pushes a weight outside its row's range.
 
     Parameters
     ----------
-    spectrum : of H, in the basis in which rows are scaled
-    row_absmax : (m,) largest magnitude of each row in that basis
+    noise_gains : as for `sic_distortion`
+    row_absmax : largest magnitude of each row in the basis in which rows are scaled
     levels : K ≥ 2
     feedback : whether errors are cancelled successively
+    live_fraction : r/n
 
     References
     ----------
     Derived for this project; without the edge term, ``D = E‖x‖_∞²/3 · 2^{−2R}`` for iid rows and a white Hessian.
     """
-    if spectrum.live == 0:
+    if noise_gains.size == 0:
         return 0.0
-    share = spectrum.live / spectrum.columns
-    gain = np.mean(spectrum.cholesky_diagonal**2) if feedback else np.mean(spectrum.diagonal) * (1 + 2 / spectrum.live)
-    return float(np.mean((2.0 * row_absmax / levels) ** 2) / 12.0 * gain * share)
+    edge = 1.0 if feedback else 1 + 2 / noise_gains.size
+    return float(np.mean((2.0 * row_absmax / levels) ** 2) / 12.0 * np.mean(noise_gains) * edge * live_fraction)

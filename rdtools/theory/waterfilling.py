@@ -39,32 +39,67 @@ class Waterfilling:
 
 
 @dataclass(frozen=True)
-class _Sorted:
-    """Positive variances, descending, with running sums: `log_sum[k]` of the k largest logs, `tail[k]` of all but those."""
+class Components:
+    """Component variances made ready: positive ones in descending order, with running sums.
 
-    count: int
+    Attributes
+    ----------
+    total : number of components, zeros and multiplicities included
+    log2, values : (k,) distinct entries, descending
+    number, log_sum : (k + 1,) components, and sum of their logs, before each entry
+    tail : (k + 1,) sum of the variances from each entry on
+    """
+
+    total: float
     log2: Float64Array
     values: Float64Array
+    number: Float64Array
     log_sum: Float64Array
     tail: Float64Array
 
 
-def _sort(variances: ArrayLike) -> _Sorted:
+def components(variances: ArrayLike, multiplicities: ArrayLike | None = None) -> Components:
+    """Sort once what `distortion_rate` and `rate_distortion` are asked about many times.
+
+    Parameters
+    ----------
+    variances : (n,), ≥ 0, in any order
+    multiplicities : (n,), how often each occurs; 1 by default
+
+    Raises
+    ------
+    ValueError
+        If variances are empty, negative or not finite, or multiplicities do not fit them.
+    """
     v = np.asarray(variances, dtype=np.float64).ravel()
+    counts = np.ones_like(v) if multiplicities is None else np.asarray(multiplicities, dtype=np.float64).ravel()
     if v.size == 0 or not np.isfinite(v).all() or v.min() < 0:
         raise ValueError(
             f"waterfilling: variances of shape {v.shape}, expected at least one, finite and not negative; "
             "clip eigenvalues with rdtools.linalg.clip_eigenvalues first"
         )
-    positive = np.sort(v[v > 0])[::-1]
+    if counts.shape != v.shape or not counts.min() > 0:
+        raise ValueError(f"waterfilling: multiplicities of shape {counts.shape}, expected one above 0 for each of {v.size} variances")
+    order = np.argsort(-v, kind="stable")
+    order = order[: int((v > 0).sum())]
+    positive, times = v[order], counts[order]
     logs = np.log2(positive)
-    log_sum = np.concatenate([[0.0], np.cumsum(logs)])
-    # summed from the smallest up, so that the tail of a steep spectrum keeps its digits
-    tail = np.concatenate([np.cumsum(positive[::-1])[::-1], [0.0]])
-    return _Sorted(v.size, logs, positive, log_sum, tail)
+    return Components(
+        total=float(counts.sum()),
+        log2=logs,
+        values=positive,
+        number=np.concatenate([[0.0], np.cumsum(times)]),
+        log_sum=np.concatenate([[0.0], np.cumsum(times * logs)]),
+        # summed from the smallest up, so that the tail of a steep spectrum keeps its digits
+        tail=np.concatenate([np.cumsum((times * positive)[::-1])[::-1], [0.0]]),
+    )
 
 
-def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike) -> Waterfilling:
+def _ready(variances: ArrayLike | Components) -> Components:
+    return variances if isinstance(variances, Components) else components(variances)
+
+
+def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike | Components) -> Waterfilling:
     """D(R): the least distortion at a rate.
 
     With k active components ``log2 τ = (Σ_{i≤k} log2 v_i − 2 n R)/k`` and ``D = (k τ + Σ_{i>k} v_i)/n``; component k + 1 is active from
@@ -73,7 +108,7 @@ def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike) -> Waterfilling:
     Parameters
     ----------
     rate_bits : any shape, ≥ 0, bits per component
-    variances : (n,), ≥ 0; zeros are components that cost nothing
+    variances : (n,), ≥ 0, zeros are components that cost nothing; or `components` of them
 
     Returns
     -------
@@ -99,23 +134,22 @@ def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike) -> Waterfilling:
     R = np.asarray(rate_bits, dtype=np.float64)
     if np.isnan(R).any() or (R < 0).any():
         raise ValueError(f"waterfilling: rate {R.min() if R.size else R}, expected bits per component of at least 0")
-    s = _sort(variances)
+    s = _ready(variances)
     if s.values.size == 0:
         zeros = np.zeros_like(R)
         return Waterfilling(R, zeros, zeros, np.zeros(R.shape, dtype=np.int64))
-    k_all = np.arange(len(s.values))
-    # rate per component at which component k + 1 joins the k before it; non-decreasing up to rounding
-    joining = np.maximum.accumulate(s.log_sum[:-1] - k_all * s.log2) / (2 * s.count)
+    # rate per component at which entry k + 1 joins the k before it; non-decreasing up to rounding
+    joining = np.maximum.accumulate(s.log_sum[:-1] - s.number[:-1] * s.log2) / (2 * s.total)
     k = np.searchsorted(joining, R, side="left")
     kk = np.maximum(k, 1)
     with np.errstate(invalid="ignore"):
-        log_level = np.where(k == 0, s.log2[0], (s.log_sum[kk] - 2 * s.count * R) / kk)
+        log_level = np.where(k == 0, s.log2[0], (s.log_sum[kk] - 2 * s.total * R) / s.number[kk])
     level = np.exp2(log_level)
-    D = (kk * level + s.tail[kk]) / s.count
-    return Waterfilling(R, D, level, k.astype(np.int64))
+    D = (s.number[kk] * level + s.tail[kk]) / s.total
+    return Waterfilling(R, D, level, s.number[k].astype(np.int64))
 
 
-def rate_distortion(distortion: ArrayLike, variances: ArrayLike) -> Waterfilling:
+def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) -> Waterfilling:
     """R(D): the least rate at a distortion; 0 from the mean variance on, infinite at D = 0.
 
     With k active components ``τ = (n D − Σ_{i>k} v_i)/k`` and ``R = (1/2n) Σ_{i≤k} log2(v_i/τ)``.
@@ -123,7 +157,7 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike) -> Waterfilling
     Parameters
     ----------
     distortion : any shape, ≥ 0, per component
-    variances : (n,), ≥ 0
+    variances : (n,), ≥ 0, or `components` of them
 
     Raises
     ------
@@ -138,25 +172,36 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike) -> Waterfilling
     D = np.asarray(distortion, dtype=np.float64)
     if np.isnan(D).any() or (D < 0).any():
         raise ValueError(f"waterfilling: distortion {D.min() if D.size else D}, expected at least 0")
-    s = _sort(variances)
+    s = _ready(variances)
     if s.values.size == 0:
         zeros = np.zeros_like(D)
         return Waterfilling(zeros, zeros, zeros, np.zeros(D.shape, dtype=np.int64))
-    k_all = np.arange(len(s.values))
-    # total distortion at which component k + 1 joins: the level is at its variance; non-increasing up to rounding
-    joining = np.minimum.accumulate(k_all * s.values + s.tail[:-1])
-    k = np.searchsorted(-joining, -s.count * D, side="left")
+    # total distortion at which entry k + 1 joins: the level is at its variance; non-increasing up to rounding
+    joining = np.minimum.accumulate(s.number[:-1] * s.values + s.tail[:-1])
+    k = np.searchsorted(-joining, -s.total * D, side="left")
     kk = np.maximum(k, 1)
-    level = np.where(k == 0, s.values[0], np.maximum(s.count * D - s.tail[kk], 0.0) / kk)
+    level = np.where(k == 0, s.values[0], np.maximum(s.total * D - s.tail[kk], 0.0) / s.number[kk])
     with np.errstate(divide="ignore"):
-        R = np.where(k == 0, 0.0, (s.log_sum[kk] - kk * np.log2(level)) / (2 * s.count))
-    return Waterfilling(np.maximum(R, 0.0), np.minimum(D, s.tail[0] / s.count), level, k.astype(np.int64))
+        R = np.where(k == 0, 0.0, (s.log_sum[kk] - s.number[kk] * np.log2(level)) / (2 * s.total))
+    return Waterfilling(np.maximum(R, 0.0), np.minimum(D, s.tail[0] / s.total), level, s.number[k].astype(np.int64))
 
 
-def joint_variances(row_variances: ArrayLike, eigenvalues: ArrayLike) -> Float64Array:
-    """Component variances ``σ_k² λ_i`` of rows of unequal variance, shape (m·n,), for the two functions above.
+def joint_components(row_variances: ArrayLike, eigenvalues: ArrayLike, *, most: int = 4_000_000) -> Components:
+    """Components ``σ_k² λ_i`` of rows of unequal variance, for the two functions above.
 
     The limit for a matrix whose row k is N(0, σ_k² I) with the σ_k known to both sides. It never exceeds the limit for the mean
     variance, and lies ``½ log2(AM/GM of σ_k²)`` below it where every component is active.
+
+    Parameters
+    ----------
+    row_variances : (m,), ≥ 0
+    eigenvalues : (n,), ≥ 0, zeros for dead columns
+    most : entries kept. A larger problem is pooled over neighbouring rows of the sorted variances, each pool at its mean, which moves the
+        limit up, by less than the spread of the logarithms inside a pool.
     """
-    return np.outer(np.asarray(row_variances, dtype=np.float64), np.asarray(eigenvalues, dtype=np.float64)).ravel()
+    rows = np.sort(np.asarray(row_variances, dtype=np.float64).ravel())
+    values = np.asarray(eigenvalues, dtype=np.float64).ravel()
+    pools = np.array_split(rows, min(len(rows), max(1, most // max(values.size, 1))))
+    means = np.array([pool.mean() for pool in pools])
+    sizes = np.array([len(pool) for pool in pools], dtype=np.float64)
+    return components(np.outer(means, values), np.outer(sizes, np.ones_like(values)))

@@ -30,7 +30,7 @@ def _fails(argv, capsys, code, *words):
         (["--rates", "0"], ["rate 0.0", "above 0"]),
         (["--rates", "-1"], ["rate -1.0"]),
         (["--rates", "nan"], ["rate nan"]),
-        (["--rates", "64"], ["rate 64.0", "at most 16"]),
+        (["--rates", "64"], ["rate 64.0", "at most 12"]),
         (["--rates", "two"], ["'two' is not a number"]),
         (["--methods", "gptq,magic"], ["unknown method 'magic'", "watersic"]),
         (["--methods", "gptq+twist"], ["unknown method 'gptq+twist'"]),

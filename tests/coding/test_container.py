@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rdtools.coding import decode, encode, octave_exponents, reconstruct, round_to_bfloat16
+from rdtools.coding import code_length, decode, encode, octave_exponents, reconstruct, round_to_bfloat16
 from rdtools.coding.scales import round_to_float32
 from rdtools.errors import CorruptFile
 from rdtools.measure.point import same_weight
@@ -98,6 +98,35 @@ def test_golden_bytes():
 GOLDEN = "524454510102150102000000040000000200000007000000b00000003f0003100000403f0000803f020acb01ff825ea43ab51698b1e6"
 
 
+@pytest.mark.parametrize("distance", [10, 300, 10_000, 60_000, 10**6, 2**31 - 1])
+@pytest.mark.parametrize("kind", ["shared", "column"])
+def test_one_outlier_costs_a_few_bytes_wherever_it_is(kind, distance):
+    rng = np.random.default_rng(0)
+    codes = np.rint(2 * rng.standard_normal((256, 256))).astype(np.int32)
+    plain = dataclasses.replace(
+        _example(), codes=codes, live=np.ones(256, bool), code_model=CodeModel(kind, weight_std=1.0), step_exponents=None, rotation=None
+    )
+    spiked = codes.copy()
+    spiked[7, 7] = distance
+    container = encode(dataclasses.replace(plain, codes=spiked))
+    assert len(container.data) <= len(encode(plain).data) + 16
+    assert (decode(container.data).codes == spiked).all()
+
+
+def test_length_is_what_the_file_takes():
+    """Ideal length against bytes: a word at the end, and the coder's 2⁻²⁴ grid of probabilities."""
+    rng = np.random.default_rng(1)
+    codes = np.rint(5 * rng.standard_t(2, size=(300, 40))).astype(np.int32)
+    for model in (CodeModel("shared"), CodeModel("column", weight_std=2.0)):
+        weight = dataclasses.replace(
+            _example(), codes=codes, live=np.ones(40, bool), code_model=model, step_exponents=None, rotation=None, gain_std=0.0
+        )
+        container = encode(weight)
+        ideal = code_length(weight)
+        coded = 8 * len(container.data) - 8 * (20 + 4 + 4 + 1 + 4 * (model.kind == "column"))  # header, step, CRC, count, deviation
+        assert ideal - 0.001 * codes.size <= coded <= ideal + 64 + 0.001 * codes.size
+
+
 def test_one_symbol_costs_nothing_and_an_outlier_little():
     zeros = dataclasses.replace(_example(), codes=np.zeros((4096, 3), dtype=np.int32), code_model=CodeModel("shared"), step_exponents=None)
     assert encode(zeros).payload_bytes <= 8
@@ -118,8 +147,7 @@ def test_reconstruction_by_hand():
 
 @given(arrays(np.float64, st.integers(1, 20), elements=st.floats(1e-3, 1e3)))
 def test_steps_are_stored_to_a_sixteenth_of_an_octave(steps):
-    finest, exponents = octave_exponents(steps)
-    stored = finest * 2.0 ** (exponents / 8)
+    stored = steps.min() * 2.0 ** (octave_exponents(steps) / 8)
     assert np.abs(np.log2(stored / steps)).max() <= 1 / 16 + 1e-6
 
 

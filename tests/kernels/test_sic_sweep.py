@@ -86,6 +86,16 @@ def test_residual_is_the_error_through_the_factor(layer):
     np.testing.assert_allclose(residual, (layer.weight - codes * steps) @ L, rtol=0, atol=rounding(20 * n) * scale)
 
 
+@given(layers(max_condition=1e4))
+def test_points_of_its_own_grid_are_fixed(layer):
+    """Weights on the grid are found again whatever the Hessian: every error is zero, so none is fed back."""
+    L = cholesky(layer.hessian.matrix).lower
+    m, n = layer.weight.shape
+    rng = np.random.default_rng(m * n)
+    codes, steps = rng.integers(-50, 50, (m, n)), np.exp(rng.standard_normal(n))
+    assert (ops.sic_sweep(codes * steps, L, steps)[0] == codes).all()
+
+
 def test_inputs_are_not_changed():
     W, L, _ = _case(8, 20)
     before = W.copy(), L.copy()

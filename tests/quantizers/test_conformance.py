@@ -8,15 +8,15 @@ from conformance import SUBJECTS, Subject
 from hypothesis import given, settings
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.coding import decode, encode, reconstruct
+from rdtools.coding import count_codes, decode, encode, reconstruct, shared_table
+from rdtools.coding.container import histogram_bytes
 from rdtools.compare import compare
-from rdtools.errors import RateUnreachable
+from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure, weighted_error
 from rdtools.quantizers import RTN
 from rdtools.testing import layers
-from rdtools.theory.waterfilling import rate_distortion
 
 subjects = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
 
@@ -50,7 +50,7 @@ def test_it_is_decodable_and_deterministic_and_leaves_its_input_alone(subject: S
 
 
 @subjects
-@pytest.mark.parametrize("rate", [1.0, 2.0, 4.0])
+@pytest.mark.parametrize("rate", [1.0, 2.0, 4.0, 8.0])
 def test_iid_gaussian_weights_never_beat_the_limit(subject: Subject, rate):
     """Converse: for W iid N(0, σ²), coded bits ≥ R_WF(D) up to the draw.
 
@@ -60,7 +60,9 @@ def test_iid_gaussian_weights_never_beat_the_limit(subject: Subject, rate):
     layer = gaussian_layer()
     row = compare(layer, subject.build(rate), subject.build(rate).quantize(layer))
     relative = math.sqrt(2 / layer.weight.size) + row["distortion_stderr"] / row["distortion"]
-    assert row["coded_gap_bits"] >= -STANDARD_ERRORS * 0.5 * math.log2(math.e) * relative
+    budget = STANDARD_ERRORS * 0.5 * math.log2(math.e) * relative
+    assert row["coded_gap_bits"] >= -budget
+    assert row["gap_bits"] >= -budget
 
 
 @subjects
@@ -80,8 +82,10 @@ def test_every_byte_is_counted(subject: Subject):
     assert point.coded_bits * layer.weight.size / 8 == len(encode(q.weight).data)
     assert point.coded_bits == pytest.approx(point.payload_bits + point.side_info_bits, rel=rounding(4))
     assert point.side_info_bits > 0
+    table = 8 * len(histogram_bytes(shared_table(count_codes(q.weight.codes)))) if q.weight.code_model.kind == "shared" else 0
+    symbols = point.code_rate_bits - table / layer.weight.size
     # a range coder needs less than 0.001 bit a symbol and one last word
-    assert point.code_rate_bits - 0.001 <= point.payload_bits <= point.code_rate_bits + 0.001 + 64 / layer.weight.size
+    assert symbols - 0.001 <= point.payload_bits <= symbols + 0.001 + 64 / layer.weight.size
 
 
 @subjects
@@ -119,7 +123,7 @@ def test_all_zero_weights_are_coded_at_no_rate(subject: Subject):
     assert point.distortion == 0
     assert math.isnan(point.relative_distortion)
     if q.weight.code_model.kind != "fixed":
-        assert q.code_rate_bits < 1e-3
+        assert q.code_rate_bits <= 64 / layer.weight.size  # a histogram of one code
 
 
 @subjects
@@ -129,7 +133,7 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     X = rng.standard_normal((30, 48))
     layer = Layer.of(rng.standard_normal((192, 48)), X.T @ X / 30, n_tokens=30)
     q = subject.build(3.0).quantize(layer)
-    assert 0 < q.damping <= 1e-9
+    assert q.damping == (1e-4 if q.backend != "numpy" else 0.0)
     row = compare(layer, subject.build(3.0), q)
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)
     # columns that the others explain are left to them, and their error is fed back: far from the limit, yet better than nothing
@@ -137,17 +141,24 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
 
 
 @subjects
-def test_huge_outlier_does_not_break_it(subject: Subject):
+@pytest.mark.parametrize("outlier", [1e3, 1e6, 1e12])
+def test_an_outlier_costs_its_row_and_little_else_or_is_refused(subject: Subject, outlier):
+    """Without rotation, gain or row scales one outlier is one long code; what spreads it spreads its energy, and says so in D."""
     layer = gaussian_layer()
     W = layer.weight.copy()
-    W[5, 7] = 1e9
+    W[5, 7] = outlier
     spiked = Layer.of(W, layer.hessian.matrix, name="spiked")
     try:
         q = subject.build(3.0).quantize(spiked)
-    except RateUnreachable as error:
-        assert "reach" in str(error)  # noqa: PT017  (either outcome is allowed; a silent third is not)
-    else:
-        assert np.isfinite(measure(spiked, q).distortion)
+    except RateUnreachable:
+        assert outlier == 1e12
+        return
+    point = measure(spiked, q)
+    # on K levels spanning ±max a small weight is half a step off, and a mid-rise grid has no zero
+    assert point.relative_distortion < (1 if "int" in subject.name else 0.05)
+    if "+" not in subject.name and "int" not in subject.name and "lmmse" not in subject.name:
+        clean = measure(layer, subject.build(3.0).quantize(layer))
+        assert point.distortion < 1.3 * clean.distortion
 
 
 @subjects
@@ -162,25 +173,36 @@ def test_any_layer_is_quantized_or_refused_with_the_rates_that_exist(subject: Su
     assert abs(q.code_rate_bits - 2.0) <= 0.01
     point = measure(layer, q)
     assert np.isfinite(point.distortion)
-    variance = float(np.mean(layer.weight**2))
-    assert float(rate_distortion(point.distortion, variance * layer.spectrum.eigenvalues).rate_bits) >= 0
+    signal = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
+    assert point.relative_distortion == pytest.approx(point.distortion / signal, rel=rounding(1000))
 
 
-@pytest.mark.parametrize("name", ["rtn", "rtn-int", "gptq", "gptq-int"])
-def test_idempotent_on_its_own_grid(name):
-    """Weights on the grid are fixed points: with a white Hessian, quantizing Ŵ again at the same steps gives Ŵ."""
+@pytest.mark.parametrize("name", ["rtn-int", "gptq-int"])
+def test_points_of_its_own_rows_are_fixed(name):
+    """The largest level of a mid-rise row is half a step inside its range: with the range put back, the rest is found again."""
     subject = next(s for s in SUBJECTS if s.name == name)
-    rng = np.random.default_rng(0)
-    layer = Layer.of(rng.standard_normal((64, 48)), np.eye(48))
-    first = reconstruct(subject.build(3.0).quantize(layer).weight)
-    if name.endswith("int"):
-        # the largest level of a mid-rise row is half a step inside its range; put the range back
-        scale = np.abs(layer.weight).max(axis=1)
-        first[:, 0] = scale
-        second = reconstruct(subject.build(3.0).quantize(Layer.of(first, np.eye(48))).weight)
-        np.testing.assert_array_equal(second[:, 1:], first[:, 1:])
-    else:
-        second = reconstruct(subject.build(3.0).quantize(Layer.of(first, np.eye(48))).weight)
-        # the same entropy is found at the same step or a neighbouring one; the grid points themselves stay
-        assert measure(Layer.of(first, np.eye(48)), subject.build(3.0).quantize(Layer.of(first, np.eye(48)))).relative_distortion < 0.02
-        assert second.shape == first.shape
+    layer = Layer.of(np.random.default_rng(0).standard_normal((64, 48)), np.eye(48))
+    on_grid = reconstruct(subject.build(3.0).quantize(layer).weight)
+    on_grid[:, 0] = np.abs(layer.weight).max(axis=1)
+    again = reconstruct(subject.build(3.0).quantize(Layer.of(on_grid, np.eye(48))).weight)
+    np.testing.assert_array_equal(again[:, 1:], on_grid[:, 1:])
+
+
+def test_scales_that_do_not_fit_a_file_are_refused():
+    layer = gaussian_layer()
+    for scale in (1e-44, 1e44):
+        tiny = Layer.of(scale * layer.weight, layer.hessian.matrix, name="tiny")
+        for name in ("rtn", "rtn-int", "watersic"):
+            with pytest.raises(ScaleOutOfRange, match=r"tiny: .*float32 scale.*rescale"):
+                next(s for s in SUBJECTS if s.name == name).build(3.0).quantize(tiny)
+
+
+@pytest.mark.parametrize("scale", [1e-80, 1e80])
+def test_the_scale_of_the_hessian_does_not_matter(scale):
+    layer = gaussian_layer()
+    scaled = Layer.of(layer.weight, scale * layer.hessian.matrix, name="gaussian")
+    for name in ("gptq", "watersic"):
+        subject = next(s for s in SUBJECTS if s.name == name)
+        a, b = subject.build(3.0).quantize(layer), subject.build(3.0).quantize(scaled)
+        # the scale is no power of two, so a tie may fall the other way
+        assert (a.weight.codes != b.weight.codes).mean() < 1e-3

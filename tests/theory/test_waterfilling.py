@@ -10,7 +10,7 @@ from scipy.optimize import brentq
 from tolerances import rounding
 
 from rdtools.testing import spectra
-from rdtools.theory.waterfilling import distortion_rate, joint_variances, rate_distortion
+from rdtools.theory.waterfilling import components, distortion_rate, joint_components, rate_distortion
 
 
 def test_white_spectrum_is_one_gaussian():
@@ -112,7 +112,7 @@ def test_concatenating_a_spectrum_with_itself_changes_nothing(variances, rate):
 @given(spectra(min_size=2), spectra(min_size=1, max_size=5), st.floats(0.05, 6))
 def test_joint_limit_is_at_most_the_limit_of_the_mean_variance(eigenvalues, rows, rate):
     """Jensen: at one water level each component's dual term is concave in its variance."""
-    joint = float(distortion_rate(rate, joint_variances(rows, eigenvalues)).distortion)
+    joint = float(distortion_rate(rate, joint_components(rows, eigenvalues)).distortion)
     mean = float(distortion_rate(rate, rows.mean() * eigenvalues).distortion)
     assert joint <= mean * (1 + rounding(1000))
 
@@ -120,7 +120,7 @@ def test_joint_limit_is_at_most_the_limit_of_the_mean_variance(eigenvalues, rows
 def test_joint_limit_at_high_rate_gains_the_spread_of_row_variances():
     rows, eigenvalues = np.array([1.0, 4.0, 16.0]), np.array([1.0, 0.5])
     D = 1e-6
-    gain = rate_distortion(D, rows.mean() * eigenvalues).rate_bits - rate_distortion(D, joint_variances(rows, eigenvalues)).rate_bits
+    gain = rate_distortion(D, rows.mean() * eigenvalues).rate_bits - rate_distortion(D, joint_components(rows, eigenvalues)).rate_bits
     assert float(gain) == pytest.approx(0.5 * math.log2(7.0 / 4.0), abs=rounding(100))
 
 
@@ -149,3 +149,30 @@ def test_bad_rates_and_variances_are_refused(bad):
         distortion_rate(1.0, [1.0, bad])
     with pytest.raises(ValueError, match="variances"):
         distortion_rate(1.0, [])
+
+
+@given(spectra(max_size=8), st.lists(st.integers(1, 4), min_size=8, max_size=8), st.floats(0, 6))
+def test_multiplicities_are_repetitions(variances, counts, rate):
+    counts = counts[: len(variances)]
+    short = distortion_rate(rate, components(variances, counts))
+    long = distortion_rate(rate, np.repeat(variances, counts))
+    assert float(short.distortion) == pytest.approx(float(long.distortion), rel=rounding(3000))
+    back = float(rate_distortion(short.distortion, components(variances, counts)).rate_bits)
+    assert back == pytest.approx(float(rate_distortion(short.distortion, np.repeat(variances, counts)).rate_bits), abs=rounding(3000))
+
+
+def test_pooling_keeps_few_entries_and_moves_the_limit_up_a_little(rng):
+    rows, eigenvalues = np.exp(rng.standard_normal(1000)), np.array([1.0, 0.3])
+    exact, pooled = joint_components(rows, eigenvalues), joint_components(rows, eigenvalues, most=200)
+    assert len(exact.values) == 2000
+    assert len(pooled.values) == 200
+    assert pooled.total == exact.total
+    gap = float(rate_distortion(1e-3, pooled).rate_bits - rate_distortion(1e-3, exact).rate_bits)
+    # 100 pools of 10: inside one the logarithms differ least in the middle and most at the ends; the mean spread bounds the gap
+    pools = np.array_split(np.sort(rows), 100)
+    assert 0 <= gap <= np.mean([0.5 * np.log2(p[-1] / p[0]) for p in pools])
+
+
+def test_bad_multiplicities_are_refused():
+    with pytest.raises(ValueError, match="multiplicities"):
+        components([1.0, 2.0], [1.0, 0.0])
