@@ -17,6 +17,27 @@ from rdtools.theory import high_rate, incoherence, rotation, sic
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
 
+#: What `layer_columns` says of a layer, in order.
+LAYER_COLUMNS = (
+    "model",
+    "layer",
+    "layer_type",
+    "block",
+    "rows",
+    "columns",
+    "live_columns",
+    "rank",
+    "n_tokens",
+    "dropped_tokens",
+    "weight_variance",
+    "weight_incoherence",
+    "hessian_incoherence",
+    "critical_rate_bits",
+    "natural_gptq_gap_bits",
+    "rotated_gptq_gap_bits",
+    "rtn_gap_bits",
+)
+
 #: What `compare` adds to the columns of the layer, in order.
 RESULT_COLUMNS = (
     "method",
@@ -152,10 +173,11 @@ def compare(
     Returns
     -------
     dict
-        ``predicted_distortion`` of the method at the rate of its codes, a histogram apart; ``limit_rate_bits``, the least rate of any method at the
-        measured distortion for iid N(0, σ²) weights of the same mean variance, and ``joint_limit_rate_bits`` for independent rows of the
-        measured row variances; ``gap_bits`` = code rate − limit rate and ``coded_gap_bits`` = coded − limit rate; ``gptq_gap_bits``, what
-        equal steps with this basis and damping lose to WaterSIC at high rate. Predictions with feedback are nan for a singular H.
+        ``predicted_distortion`` of the method at the rate of its codes, a histogram apart; ``limit_rate_bits``, the least rate of any
+        method at the measured distortion for iid N(0, σ²) weights of the same mean variance, and ``joint_limit_rate_bits`` for independent
+        rows of the measured row variances; ``gap_bits`` = code rate − limit rate and ``coded_gap_bits`` = coded − limit rate;
+        ``gptq_gap_bits``, what equal steps with this basis and damping lose to WaterSIC at high rate. Predictions with feedback are nan for
+        a singular H.
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     limits = layer_limits(layer) if limits is None else limits

@@ -13,6 +13,9 @@ from rdtools.hessians.layer import Layer
 from rdtools.theory import sic
 from rdtools.theory.waterfilling import distortion_rate
 
+#: Columns of the rows.
+CURVE_COLUMNS = ("layer", "curve", "rate_bits", "distortion")
+
 #: Curve names: the two limits, and high-rate predictions in the natural basis.
 LIMIT, JOINT_LIMIT = "limit", "joint limit"
 PREDICTIONS = {"rtn": sic.rtn_distortion, "gptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
@@ -31,9 +34,4 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], limits: Limits | Non
             curves[name] = np.array([predict(spectrum, float(rate), layer.weight_variance) for rate in rates])
     for name, distortions in curves.items():
         for rate, distortion in zip(rates, distortions, strict=True):
-            yield {
-                "layer": layer.key.name,
-                "curve": name,
-                "rate_bits": float(rate),
-                "distortion": float(distortion),
-            }
+            yield dict(zip(CURVE_COLUMNS, (layer.key.name, name, float(rate), float(distortion)), strict=True))

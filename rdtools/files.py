@@ -19,6 +19,22 @@ LOCK = ".lock"
 PART = ".rdtools-part"
 
 
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename in a folder durable, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; renamed to it, after an fsync, when the block ends without an exception.
@@ -39,8 +55,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield scratch
         with scratch.open("rb+") as file:
             os.fsync(file.fileno())
-        scratch.chmod(0o644)
+        scratch.chmod(0o666 & ~_umask())
         os.replace(scratch, path)
+        _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
             f"{path}: cannot be written: {error.strerror or error}; free some space or choose another --out, then run again"
@@ -57,9 +74,9 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
-    """Hold the lock of a folder, which is made if need be, and sweep away what a killed writer left half-written.
+    """Hold the lock of a run directory, which is made if need be, and sweep away what a killed writer left half-written in it.
 
-    If nothing else was written there by the end, the folder, or the lock in it, is removed again.
+    If nothing else was written there by the end, the lock, and a new folder, are removed again.
 
     Raises
     ------
@@ -69,8 +86,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
         If the folder cannot be made.
     """
     lock = FileLock(folder / LOCK)
-    folder_is_new, lock_is_new = not folder.exists(), not (folder / LOCK).exists()
     try:
+        folder_is_new, lock_is_new = not folder.exists(), not (folder / LOCK).exists()
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
@@ -78,16 +95,18 @@ def sole_writer(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
     try:
-        for stale in folder.rglob(f"*{PART}"):
-            stale.unlink(missing_ok=True)
+        for part in (folder, *(child for child in folder.iterdir() if child.is_dir() and not child.is_symlink())):
+            for stale in part.glob(f"*{PART}"):
+                stale.unlink(missing_ok=True)
         before = set(folder.iterdir())
         yield
     finally:
-        if lock_is_new and set(folder.iterdir()) == before:
-            (folder / LOCK).unlink(missing_ok=True)
-        lock.release()
-        if folder_is_new and not any(folder.iterdir()):
-            folder.rmdir()
+        if folder.is_dir():
+            if lock_is_new and set(folder.iterdir()) == before:
+                (folder / LOCK).unlink(missing_ok=True)
+            lock.release()
+            if folder_is_new and not any(folder.iterdir()):
+                folder.rmdir()
 
 
 def sha256_of_file(path: Path) -> str:
@@ -96,8 +115,8 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_file(path: Path, *, size: int, sha256: str) -> None:
-    """Compare a file with what a manifest says of it.
+def check_file(path: Path, *, size: int, sha256: str | None) -> None:
+    """Compare a file with what a manifest says of it; its size alone where no hash is given.
 
     Raises
     ------
@@ -110,5 +129,5 @@ def check_file(path: Path, *, size: int, sha256: str) -> None:
     if actual != size:
         kind = "truncated" if actual < size else "longer than written"
         raise CorruptFile(f"{path}: {actual} bytes, expected {size}: {kind}; copy it again or collect it anew")
-    if sha256_of_file(path) != sha256:
+    if sha256 is not None and sha256_of_file(path) != sha256:
         raise CorruptFile(f"{path}: its SHA-256 is not the manifest's: altered since it was written; copy it again")

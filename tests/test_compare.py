@@ -8,7 +8,7 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.compare import RESULT_COLUMNS, compare, layer_columns, layer_status
+from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
@@ -30,7 +30,7 @@ def test_public_names_are_functions_that_agree(layer):
 
 def test_a_row_has_the_columns_that_tables_promise(layer):
     q = GPTQ(rate_bits=3.0)
-    assert list(compare(layer, q, q.quantize(layer))) == [*layer_columns(layer), *RESULT_COLUMNS]
+    assert list(compare(layer, q, q.quantize(layer))) == [*LAYER_COLUMNS, *RESULT_COLUMNS]
 
 
 @pytest.mark.parametrize("quantizer", [RTN(rate_bits=3), GPTQ(rate_bits=3, rotation="auto"), WaterSIC(rate_bits=3)])

@@ -18,21 +18,20 @@ def collect(
     model: Model = "embedded",
     text: Text = None,
     tokens: TokenFile = None,
-    sequences: Sequences = 128,
+    sequences: Sequences = None,
     length: Length = None,
     trust_remote_code: RemoteCode = False,
     device: Device = "cpu",
 ) -> int:
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
-    from rich.console import Console
-
-    from rdtools.cli.progress import progress_bar
+    from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
-    from rdtools.hessians.collect import CalibrationRequest
+    from rdtools.hessians.collect import CalibrationRequest, check_run_directory
     from rdtools.hessians.collect import collect as collect_run
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
-    with sole_writer(out), progress_bar("Hessians", Console(stderr=True)) as progress:
+    check_run_directory(out)
+    with sole_writer(out), progress_bar("Hessians", PlainConsole(stderr=True)) as progress:
         run = collect_run(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
     typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {run.hessians[0].n_tokens} tokens")
     return 0
@@ -44,8 +43,6 @@ def verify(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> int:
     from rdtools.hessians.store import open_run
 
     opened = open_run(run)
-    opened.checkpoint()
-    for index in range(len(opened.hessians)):
-        opened.hessian(index)
-    typer.echo(f"{run}: {len(opened.hessians)} Hessians and {len(opened.manifest['model']['files'])} weight files are as written")
+    opened.check()
+    typer.echo(f"{run}: {len(opened.hessians)} Hessians and {len(opened.manifest.model.files)} files of the model are as written")
     return 0

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 import typer
@@ -26,6 +28,8 @@ app.command("theory")(theory.theory)
 app.command("compare")(report.compare)
 app.add_typer(hessians.app, name="hessians")
 
+_OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 74, 70, 130, 141, 143
+
 
 @app.callback(invoke_without_command=True)
 def _root(version: bool = typer.Option(False, "--version", help="Print the version and stop.", is_eager=True)) -> None:
@@ -42,39 +46,73 @@ def _on_terminate(_signal: int, _frame: object) -> None:
     raise _Terminated
 
 
+def _say(message: str) -> None:
+    """One line on standard error, whatever a path in it may hold."""
+    line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
+    print(f"rdtools: {line}", file=sys.stderr)
+
+
+def _pipe_closed() -> int:
+    # Python would try to flush what nobody reads, and complain
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return _PIPE_CLOSED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code (1 some task failed, 2 usage, 65 data, 69 service, 74 output, 75 busy, 130 interrupt)."""
+    """Run the command line.
+
+    Returns
+    -------
+    int
+        Exit code: 0 done, 1 some quantization failed or none could be measured, 2 usage, 65 data, 69 hub, 70 internal error, 74 output,
+        75 busy, 130 interrupt, 141 closed pipe, 143 terminated.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
     previous = signal.signal(signal.SIGTERM, _on_terminate)
     try:
-        result = app(args=None if argv is None else list(argv), standalone_mode=False)
+        result = app(args=arguments, standalone_mode=False, obj=shlex.join(["rdtools", *arguments]))
+        if result == _INTERRUPTED:  # typer's answer to KeyboardInterrupt
+            raise KeyboardInterrupt
+        if sys.stdout is not None:
+            sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RdtoolsError as error:
-        print(f"rdtools: error: {error}", file=sys.stderr)
+        _say(f"error: {error}")
         return error.exit_code
     except typer.Exit as stop:
         return int(stop.exit_code)
-    except typer.Abort:
-        return 130
-    except KeyboardInterrupt:
-        print("rdtools: interrupted; finished files are kept, run the same command to go on", file=sys.stderr)
-        return 130
+    except (typer.Abort, KeyboardInterrupt):
+        _say("interrupted; a finished capture is kept, everything else starts anew with the same command")
+        return _INTERRUPTED
     except _Terminated:
-        print("rdtools: terminated; finished files are kept, run the same command to go on", file=sys.stderr)
-        return 143
+        _say("terminated; a finished capture is kept, everything else starts anew with the same command")
+        return _TERMINATED
+    except BrokenPipeError:
+        return _pipe_closed()
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # typer's answer to a closed pipe
+            return _pipe_closed()
+        raise
+    except OSError as error:
+        _say(f"error: {error}; check the place, its permissions and its free space")
+        return _OUTPUT
     except Exception as error:
         if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the command-line parser
-            print(f"rdtools: error: {error.format_message()}", file=sys.stderr)
+            _say(f"error: {error.format_message()}")
             return int(error.exit_code)
-        raise
+        if os.environ.get("RDTOOLS_DEBUG"):
+            traceback.print_exc()
+        _say(
+            f"internal error: {type(error).__name__}: {error}; a fault of rdtools: run again with RDTOOLS_DEBUG=1 and report what it prints"
+        )
+        return _INTERNAL
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
 def run() -> None:
     """Entry point of the console script."""
-    code = main()
-    sys.stdout.flush()
-    # worker processes and native threads have nothing left to do: skip their slow teardown after an interrupt
-    if code in (130, 143):
-        os._exit(code)
-    raise SystemExit(code)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    raise SystemExit(main())

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rdtools.cli.methods import DEFAULT_METHODS, make_quantizers
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 Model = Annotated[str, typer.Option(help="'embedded', a local model directory or a hub id.")]
 Text = Annotated[Path | None, typer.Option(help="Calibrate on this UTF-8 text.")]
 TokenFile = Annotated[Path | None, typer.Option(help="Calibrate on these token ids (.npy or .safetensors).")]
-Sequences = Annotated[int, typer.Option(help="Windows taken from --text.")]
-Length = Annotated[int | None, typer.Option(help="Tokens in a window; by default the model's longest, at most 2048.")]
+Sequences = Annotated[int | None, typer.Option(help="Windows taken from --text; by default 128.")]
+Length = Annotated[int | None, typer.Option(help="Tokens in a window of --text; by default the model's longest, at most 2048.")]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Device = Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")]
-Out = Annotated[Path, typer.Option(help="Run directory; Hessians in it are used again if they fit.")]
+Out = Annotated[
+    Path, typer.Option(help="Run directory; Hessians in it are used again if they fit, results of an earlier report are replaced.")
+]
 
 
 def _rates(text: str) -> list[float]:
@@ -37,10 +40,11 @@ def _rates(text: str) -> list[float]:
 
 
 def report(
+    context: typer.Context,
     model: Model = "embedded",
     text: Text = None,
     tokens: TokenFile = None,
-    sequences: Sequences = 128,
+    sequences: Sequences = None,
     length: Length = None,
     trust_remote_code: RemoteCode = False,
     device: Device = "cpu",
@@ -57,49 +61,51 @@ def report(
     """Capture Hessians, compute the limits, quantize, code, measure, and write a page about it.
 
     Writes into the run directory: index.html, results.parquet and results.csv, curves.parquet, figures/*.png and *.pdf, and the
-    Hessians with a manifest. Exits with 1 if some quantization failed.
+    Hessians with a manifest. Exits with 1 if some quantization failed or none could be measured.
     """
     started = time.perf_counter()
     quantizers = make_quantizers(_split(methods), _rates(rates), damping=damping)
-    from rich.console import Console
-
-    from rdtools.cli.progress import progress_bar
+    from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
-    from rdtools.hessians.collect import CalibrationRequest, collect
+    from rdtools.hessians.collect import CalibrationRequest, check_run_directory, collect
 
-    console = Console(stderr=True)
+    console = PlainConsole(stderr=True)
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
+    check_run_directory(out)
     with sole_writer(out):
         with progress_bar("Hessians", console) as progress:
             run = collect(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
 
         import pandas as pd
 
-        from rdtools.report import write_figures, write_page
+        from rdtools.curves import CURVE_COLUMNS
+        from rdtools.report import PAGE, write_figures, write_page
         from rdtools.sweep import default_workers, plan, run_tasks, to_table, write_results
 
         tasks = plan(run, quantizers, seed=seed, curve_rates=_curve_rates(max(q.rate_bits for q in quantizers)))
-        run.checkpoint()  # refuse altered weights before any work
+        run.check()  # refuse altered files before any work
         with progress_bar("Quantize, code, measure", console) as progress:
             rows = run_tasks(tasks, workers=workers or default_workers(), progress=progress)
         place = {name: index for index, name in enumerate(run)}
         rows.results.sort(key=lambda row: place[row["layer"]])
-        table, curves = to_table(rows.results), pd.DataFrame(rows.curves)
+        table, curves = to_table(rows.results), pd.DataFrame(rows.curves, columns=list(CURVE_COLUMNS))
+        (out / PAGE).unlink(missing_ok=True)  # an old page must not stand beside new results
         write_results(table, curves, out)
         with progress_bar("Figures and page", console):
             figures = write_figures(table, curves, out / "figures")
-            command = shlex.join(["rdtools", *sys.argv[1:]])
-            page = write_page(run, table, figures, command=command, seconds=time.perf_counter() - started)
-    failed = _print_tables(table)
+            page = write_page(run, table, figures, command=str(context.obj), seconds=time.perf_counter() - started)
+    code = _print_tables(table)
+    if run.manifest.model.uncovered:
+        _note_uncovered(run.manifest.model.uncovered)
     typer.echo(f"\n{page}")
-    return 1 if failed else 0
+    return code
 
 
 def compare(run: Annotated[Path, typer.Argument(help="Run directory of rdtools report.")]) -> int:
     """Print the comparison tables of a run again."""
     from rdtools.sweep import read_results
 
-    return 1 if _print_tables(read_results(run)) else 0
+    return _print_tables(read_results(run))
 
 
 def _curve_rates(top: float) -> list[float]:
@@ -111,23 +117,26 @@ def _split(names: str) -> list[str]:
     return list(dict.fromkeys(name.strip() for name in names.split(",")))
 
 
-def _print_tables(table: object) -> int:
-    """Print a table for each rate, and the rows that are not ok; returns how many quantizations failed."""
-    import pandas as pd
-    from rich.console import Console
+def _note_uncovered(names: list[str]) -> None:
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    typer.echo(f"\nNot analysed: {len(names)} weight matrices that are not given one vector a token ({shown}); the page lists them")
 
+
+def _print_tables(table: pd.DataFrame) -> int:
+    """Print a table for each rate, and the rows that are not ok; returns the exit code."""
+    from rdtools.cli.console import PlainConsole
     from rdtools.report import problems, terminal_table
 
-    assert isinstance(table, pd.DataFrame)
-    console = Console()
+    console = PlainConsole()
     for target in sorted(table["target_rate_bits"].unique()):
-        title = f"Coded bits above the limit, codes of {target:g} bits per weight (mean over layers)"
-        console.print(title, highlight=False, soft_wrap=True)
+        console.print(f"Coded bits above the limit, codes of {target:g} bits per weight (mean over layers)", soft_wrap=True)
         console.print(terminal_table(table, target=target))
-    other = problems(table)
-    for status, rows in other.groupby("status"):
-        console.print(f"{len(rows)} rows {status}, left out of all means", highlight=False)
-        for row in rows.drop_duplicates(["method", "message"]).head(5).itertuples():
-            line = f"  {row.layer}: {row.method} at {row.target_rate_bits:g}: {row.message}"
-            console.print(line.rstrip(": "), highlight=False, markup=False, soft_wrap=True)
-    return int((table["status"] == "failed").sum())
+    for status, rows in problems(table).groupby("status"):
+        console.print(f"{len(rows)} rows {status}, left out of all means")
+        for row in rows.drop_duplicates(["method", "message"]).head(5).to_dict("records"):
+            where = f"{row['layer']}: {row['method']} at {row['target_rate_bits']:g}"
+            console.print(f"  {row['message'] or where}", soft_wrap=True)
+    if "distortion" not in table or table["distortion"].isna().all():
+        console.print("Nothing could be measured")
+        return 1
+    return 1 if (table["status"] == "failed").any() else 0

@@ -14,9 +14,10 @@ def theory(
 ) -> int:
     """Spectra, incoherence, critical rates and gaps of every layer of a run; nothing is quantized."""
     import pandas as pd
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
+    from rdtools.cli.console import PlainConsole
     from rdtools.compare import layer_columns, layer_status
     from rdtools.files import atomic_path
     from rdtools.hessians.store import open_run
@@ -32,10 +33,10 @@ def theory(
     if csv is not None:
         with atomic_path(csv) as scratch:
             table.to_csv(scratch, index=False)
-    shown = Table(title=f"{run}: theory by layer")
+    shown = Table()
     for heading in LAYER_COLUMNS.values():
-        shown.add_column(heading, justify="left" if heading == "layer" else "right")
+        shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
     for values in table[list(LAYER_COLUMNS)].itertuples(index=False):
-        shown.add_row(*(format_number(v) for v in values))
-    Console().print(shown)
+        shown.add_row(*(Text(format_number(v)) for v in values))
+    PlainConsole().print(shown)
     return 0

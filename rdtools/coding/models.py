@@ -6,6 +6,7 @@ integers, or come from a stored float32 through `rdtools.portable`, so that ever
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,7 +99,7 @@ def uniform_table(levels: int) -> FrequencyTable:
 
 def _window(code_stds: Float64Array) -> Float64Array:
     """Largest |z| that the table of a column of this deviation holds."""
-    return np.minimum(np.floor(WINDOW_STDS * code_stds) + 1, WINDOW_LIMIT)
+    return np.asarray(np.minimum(np.floor(WINDOW_STDS * code_stds) + 1, WINDOW_LIMIT))
 
 
 def varint_bytes(values: IntArray) -> IntArray:
@@ -117,7 +118,7 @@ def _corrected(plug_in: float, distinct: int, groups: int, samples: int) -> floa
     """Miller–Madow: plus (K − 1)/(2 m ln 2) a group of m samples with K different codes; nan where K is on average above m/4."""
     if distinct > max(groups, samples / 4):
         return float("nan")
-    return plug_in + (distinct - groups) / (2 * samples * np.log(2))
+    return plug_in + (distinct - groups) / (2 * samples * math.log(2))
 
 
 def pooled_entropy(counts: CodeCounts) -> float:

@@ -17,7 +17,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
-from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
+from rdtools.errors import BadActivations, ModelUnreadable, UsageError
 from rdtools.hessians.accumulate import MomentAccumulator
 from rdtools.hessians.checkpoint import Checkpoint
 from rdtools.hessians.tokens import Tokens, check_tokens
@@ -95,24 +95,39 @@ def load_model(checkpoint: Checkpoint, *, trust_remote_code: bool = False, devic
 
     Raises
     ------
+    UsageError
+        If there is no such device.
     ModelUnreadable
-        If transformers cannot build it as a causal language model.
+        If transformers cannot build it as a causal language model, or tensors are missing.
     """
     try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UsageError(f"--device {device}: not usable here ({reason}); expected cpu, or cuda on a machine that has it") from error
+    try:
         with _quiet():
-            model: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 checkpoint.directory,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
+                output_loading_info=True,
             )
-    except (ValueError, KeyError, OSError, RuntimeError, ImportError, TypeError) as error:
+    except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
+    model, loading = loaded
+    lost = sorted({*map(str, loading["missing_keys"]), *(str(key) for key in loading.get("mismatched_keys", ()))})
+    if lost:
+        raise ModelUnreadable(
+            f"{checkpoint.directory}: {len(lost)} tensors are missing or of the wrong shape, the first {lost[0]}; transformers would fill "
+            "them with random numbers: download the rest of the checkpoint"
+        )
     return model.to(device).eval()
 
 
-def load_tokenizer(checkpoint: Checkpoint) -> Any:
+def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> Any:
     """The tokenizer of a checkpoint.
 
     Raises
@@ -122,15 +137,31 @@ def load_tokenizer(checkpoint: Checkpoint) -> Any:
     """
     try:
         with _quiet():
-            return AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True)
-    except (ValueError, KeyError, OSError, ImportError) as error:
+            return AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:  # as above
         raise ModelUnreadable(
             f"{checkpoint.directory}: no usable tokenizer beside the model; give token ids with --tokens instead of --text"
         ) from error
 
 
-def model_limits(checkpoint: Checkpoint) -> tuple[int, int | None]:
-    """Longest sequence the configuration allows, and the id of its padding token, if that is not also a real one.
+@dataclass(frozen=True)
+class ModelLimits:
+    """What a model can read.
+
+    Attributes
+    ----------
+    longest : longest sequence, None where the configuration does not say
+    vocabulary : number of token ids
+    pad_token : id of the padding token, None where there is none or it is also a real one
+    """
+
+    longest: int | None
+    vocabulary: int
+    pad_token: int | None
+
+
+def model_limits(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> ModelLimits:
+    """Limits from a model's configuration.
 
     Raises
     ------
@@ -138,12 +169,14 @@ def model_limits(checkpoint: Checkpoint) -> tuple[int, int | None]:
     """
     try:
         with _quiet():
-            config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True)
-    except (ValueError, KeyError, OSError, TypeError) as error:
+            config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True, trust_remote_code=trust_remote_code)
+        text = config.get_text_config()
+        longest = getattr(text, "max_position_embeddings", None)
+        pad = getattr(text, "pad_token_id", None)
+        shared = (getattr(text, "eos_token_id", None), getattr(text, "bos_token_id", None))
+        return ModelLimits(None if longest is None else int(longest), int(text.vocab_size), None if pad in shared else pad)
+    except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
-    pad = getattr(config, "pad_token_id", None)
-    shared = (getattr(config, "eos_token_id", None), getattr(config, "bos_token_id", None))
-    return int(getattr(config, "max_position_embeddings", 2048)), None if pad in shared else pad
 
 
 def _linear_layers(model: Any, checkpoint: Checkpoint) -> dict[str, CapturedLayer]:
@@ -178,10 +211,10 @@ def _hooks(model: nn.Module, names: list[str], see: Callable[[str, torch.Tensor]
     try:
         for name in names:
 
-            def hook(_module: nn.Module, args: tuple[Any, ...], name: str = name) -> None:
-                see(name, args[0])
+            def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], name: str = name) -> None:
+                see(name, next(x for x in (*args, *kwargs.values()) if isinstance(x, torch.Tensor)))
 
-            handles.append(model.get_submodule(name).register_forward_pre_hook(hook))
+            handles.append(model.get_submodule(name).register_forward_pre_hook(hook, with_kwargs=True))
         yield
     finally:
         for handle in handles:
@@ -189,15 +222,33 @@ def _hooks(model: nn.Module, names: list[str], see: Callable[[str, torch.Tensor]
 
 
 def find_shared_inputs(model: Any, checkpoint: Checkpoint) -> list[SharedInput]:
-    """Group layers by the tensor that they are given: q, k and v share one, gate and up share one."""
+    """Group layers by the tensor that they are given: q, k and v share one, gate and up share one.
+
+    A layer that is not given one vector for each token, such as the expert of a mixture, is left out; see `uncovered`.
+    """
     layers = _linear_layers(model, checkpoint)
     seen: dict[str, torch.Tensor] = {}  # holding the tensors keeps their identities apart
     with torch.no_grad(), _hooks(model, list(layers), seen.__setitem__):
         model.base_model(input_ids=torch.zeros((1, 2), dtype=torch.long, device=model.device), use_cache=False)
     groups: dict[int, list[CapturedLayer]] = {}
     for name, tensor in seen.items():
-        groups.setdefault(id(tensor), []).append(layers[name])
+        if tensor.shape == (1, 2, layers[name].shape[1]):
+            groups.setdefault(id(tensor), []).append(layers[name])
+    if not groups:
+        raise ModelUnreadable(f"{checkpoint.directory}: no linear layer of the model is given one vector a token; nothing to analyse")
     return [SharedInput(tuple(group)) for group in groups.values()]
+
+
+def uncovered(model: Any, inputs: list[SharedInput]) -> list[str]:
+    """Weight matrices of the model that no captured layer stands for, embeddings and output head apart."""
+    covered = {layer.name for item in inputs for layer in item.layers}
+    head = model.get_output_embeddings()
+    names = []
+    for name, module in model.named_modules():
+        if name in covered or module is head or isinstance(module, nn.Embedding):
+            continue
+        names += [f"{name}.{key}" for key, value in module.named_parameters(recurse=False) if value.ndim >= 2]
+    return names
 
 
 def _passes(inputs: list[SharedInput]) -> list[list[SharedInput]]:
@@ -216,7 +267,7 @@ def _passes(inputs: list[SharedInput]) -> list[list[SharedInput]]:
 
 def capture(
     model: Any,
-    checkpoint: Checkpoint,
+    inputs: list[SharedInput],
     tokens: Tokens,
     *,
     progress: Progress = lambda done, total: None,
@@ -228,7 +279,7 @@ def capture(
     Parameters
     ----------
     model : from `load_model`
-    checkpoint : its files
+    inputs : from `find_shared_inputs`
     tokens : to run through it
     progress : called with (tokens done, tokens in all)
 
@@ -239,11 +290,9 @@ def capture(
     BadActivations
         If more than DROPPED_LIMIT of the tokens have NaN or infinite activations at some layer.
     """
-    check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings)
-    longest = getattr(model.config, "max_position_embeddings", None)
-    if longest is not None and tokens.ids.shape[1] > longest:
-        raise BadTokens(f"{tokens.source}: sequences of {tokens.ids.shape[1]} tokens, the model takes {longest}; use --length {longest}")
-    passes = _passes(find_shared_inputs(model, checkpoint))
+    longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
+    passes = _passes(inputs)
     total = len(passes) * tokens.ids.size
     batch = max(1, _BATCH_TOKENS // tokens.ids.shape[1])
     done = 0

@@ -101,6 +101,10 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     """
     if not directory.is_dir():
         raise ModelUnreadable(f"{directory}: no such directory; give a model directory, a hub id or '{EMBEDDED}'")
+    try:
+        str(directory.resolve()).encode()
+    except UnicodeEncodeError as error:
+        raise ModelUnreadable(f"{directory!r}: its path is not UTF-8, which safetensors cannot open; rename it") from error
     if not (directory / "config.json").is_file():
         raise ModelUnreadable(f"{directory}: no config.json, so no model; give the directory that save_pretrained wrote")
     index = directory / "model.safetensors.index.json"
@@ -108,7 +112,9 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     if index.is_file():
         try:
             shard_of = {str(k): str(v) for k, v in json.loads(index.read_text())["weight_map"].items()}
-        except (ValueError, KeyError, AttributeError) as error:
+            if not shard_of:
+                raise ValueError("an empty weight_map")
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise CorruptFile(f"{index}: not an index of safetensors ({error!r}); download it again") from error
         odd = sorted({s for s in shard_of.values() if Path(s).name != s})
         if odd:
@@ -131,8 +137,8 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     return Checkpoint(name or directory.resolve().name, directory, shard_of)
 
 
-def find_model(source: str, *, revision: str | None = None) -> Checkpoint:
-    """The checkpoint behind "embedded", a local directory or a hub id.
+def find_model(source: str, *, with_code: bool = False) -> Checkpoint:
+    """The checkpoint behind "embedded", a local directory or a hub id; `with_code` also downloads code that comes with a model.
 
     Raises
     ------
@@ -142,14 +148,18 @@ def find_model(source: str, *, revision: str | None = None) -> Checkpoint:
     """
     if source == EMBEDDED:
         return open_checkpoint(Path(str(files("rdtools.data") / "default_model")), name=EMBEDDED)
-    local = Path(source).expanduser()
-    if local.exists() or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source.startswith("."):
+    try:
+        local = Path(source).expanduser()
+        exists = local.exists()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ModelUnreadable(f"{source[:200]}: not a path ({error}); give a model directory, a hub id or '{EMBEDDED}'") from error
+    if exists or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", source) or source.startswith("."):
         return open_checkpoint(local)
     from huggingface_hub import snapshot_download
 
-    patterns = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja"]
+    patterns = ["*.json", "*.safetensors", "tokenizer*", "*.model", "*.txt", "*.jinja", *(["*.py"] if with_code else [])]
     try:
-        folder = snapshot_download(source, revision=revision, allow_patterns=patterns)
+        folder = snapshot_download(source, allow_patterns=patterns)
     except Exception as error:  # the hub client raises its own, requests' and httpx' families
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ServiceUnavailable(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rdtools.errors import UsageError
-from rdtools.files import LOCK
+from rdtools.files import LOCK, PART
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
-from rdtools.hessians.store import Run, RunWriter, describe_model, is_run, open_run
-from rdtools.hessians.tokens import Tokens, embedded_tokens, load_tokens, tokenize_text
+from rdtools.hessians.store import CalibrationEntry, ModelEntry, Run, RunWriter, describe_model, is_run, open_run, rewrite_manifest
+from rdtools.hessians.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 
 Progress = Callable[[int, int], None]
 
@@ -23,44 +22,66 @@ class CalibrationRequest:
     Attributes
     ----------
     text : a UTF-8 file, tokenized with the model's tokenizer
-    tokens : a .npy or .safetensors file of ids
-    sequences, length : windows taken of a text; `length` None for the model's longest, at most 2048
+    tokens : a .npy or .safetensors file of ids, used whole
+    sequences, length : windows taken of a text; None for 128, and for the model's longest, at most 2048
     """
 
     text: Path | None = None
     tokens: Path | None = None
-    sequences: int = 128
+    sequences: int | None = None
     length: int | None = None
 
     def __post_init__(self) -> None:
         if self.text is not None and self.tokens is not None:
             raise UsageError("--text and --tokens: got both, expected one source of calibration data")
-        if self.sequences < 1 or (self.length is not None and self.length < 1):
+        if self.text is None and (self.sequences is not None or self.length is not None):
+            raise UsageError("--sequences and --length cut a text; got them without --text; token files are used whole")
+        if min(self.sequences or 1, self.length or 1) < 1 or 0 in (self.sequences, self.length):
             raise UsageError(f"--sequences {self.sequences} --length {self.length}: expected at least 1 of each")
 
 
-def _calibration(request: CalibrationRequest, checkpoint: Checkpoint) -> Tokens:
+def check_run_directory(out: Path) -> None:
+    """Refuse a place that holds something else than a run, finished or begun by `collect`.
+
+    Raises
+    ------
+    UsageError
+    """
+    if is_run(out) or not out.exists():
+        return
+    if out.is_dir():
+        names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
+        if not names or (LOCK in names and names <= {LOCK, "hessians"}):
+            return
+    raise UsageError(f"{out}: exists and is not a run of rdtools; choose another --out")
+
+
+def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_remote_code: bool) -> Tokens:
     from rdtools.hessians.capture import load_tokenizer, model_limits
 
-    longest, pad = model_limits(checkpoint)
+    limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     if request.tokens is not None:
-        return load_tokens(request.tokens, pad_token=pad)
-    if request.text is not None:
-        length = request.length or min(longest, 2048)
-        return tokenize_text(request.text, load_tokenizer(checkpoint), sequences=request.sequences, length=length)
-    if checkpoint.name == EMBEDDED:
-        return embedded_tokens("calibration")
-    raise UsageError(
-        f"{checkpoint.name}: no calibration data; give --text FILE or --tokens FILE (the embedded tokens fit the embedded model only)"
-    )
+        tokens = load_tokens(request.tokens, pad_token=limits.pad_token)
+    elif request.text is not None:
+        length = request.length or min(limits.longest or 2048, 2048)
+        tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
+        tokens = tokenize_text(request.text, tokenizer, sequences=request.sequences or 128, length=length)
+    elif checkpoint.name == EMBEDDED:
+        tokens = embedded_tokens("calibration")
+    else:
+        raise UsageError(
+            f"{checkpoint.name}: no calibration data; give --text FILE or --tokens FILE (the embedded tokens fit the embedded model only)"
+        )
+    check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
+    return tokens
 
 
-def _fingerprint(manifest: dict[str, Any]) -> dict[str, Any]:
+def _fingerprint(model: ModelEntry, calibration: CalibrationEntry) -> dict[str, object]:
     """What must agree for the Hessians of two manifests to be the same."""
-    model, calibration = manifest["model"], manifest["calibration"]
     return {
-        "model files": {name: entry["sha256"] for name, entry in model["files"].items()},
-        "calibration tokens": calibration["token_sha256"],
+        "model files": {name: entry.sha256 for name, entry in model.files.items()},
+        "calibration tokens": calibration.token_sha256,
+        "--trust-remote-code": calibration.trust_remote_code,
     }
 
 
@@ -74,6 +95,8 @@ def collect(
     progress: Progress = lambda done, total: None,
 ) -> Run:
     """Capture every Hessian of a model into a run directory, or open the run that is there if it is the same.
+
+    Nothing is left of a capture that fails.
 
     Parameters
     ----------
@@ -90,34 +113,40 @@ def collect(
         If `out` holds something else, or a run of another model or calibration (the message names the difference).
     ModelUnreadable, CorruptFile, BadTokens, BadActivations, OutputError, ServiceUnavailable
     """
-    if out.exists() and not is_run(out) and (not out.is_dir() or any(p.name not in ("hessians", LOCK) for p in out.iterdir())):
-        raise UsageError(f"{out}: exists and is not a run of rdtools; choose another --out")
-    checkpoint = find_model(source)
-    tokens = _calibration(request, checkpoint)
+    check_run_directory(out)
+    checkpoint = find_model(source, with_code=trust_remote_code)
+    tokens = _calibration(request, checkpoint, trust_remote_code=trust_remote_code)
     model_entry = describe_model(checkpoint, source=source)
-    calibration = {
-        "source": tokens.source,
-        "sequences": tokens.ids.shape[0],
-        "length": tokens.ids.shape[1],
-        "padding": int((~tokens.mask).sum()),
-        "token_sha256": tokens.sha256,
-        "trust_remote_code": trust_remote_code,
-    }
+    calibration = CalibrationEntry(
+        source=tokens.source,
+        sequences=tokens.ids.shape[0],
+        length=tokens.ids.shape[1],
+        padding=int((~tokens.mask).sum()),
+        token_sha256=tokens.sha256,
+        trust_remote_code=trust_remote_code,
+    )
     if is_run(out):
         run = open_run(out)
-        old = _fingerprint(run.manifest)
-        new = _fingerprint({"model": model_entry, "calibration": calibration})
+        old, new = _fingerprint(run.manifest.model, run.manifest.calibration), _fingerprint(model_entry, calibration)
         different = [name for name in new if old[name] != new[name]]
         if different:
             raise UsageError(f"{out}: holds a run with other {' and '.join(different)}; choose another --out or delete it")
-        return run
+        moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
+        return run if moved == run.manifest.model else rewrite_manifest(run, model=moved)
 
-    from rdtools.hessians.capture import capture, check_weights, load_model, versions
+    from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model, uncovered, versions
 
     model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
-    writer = RunWriter(out)
-    for shared, hessian in capture(model, checkpoint, tokens, progress=progress):
+    inputs = find_shared_inputs(model, checkpoint)
+    for shared in inputs:
         for layer in shared.layers:
             check_weights(model, checkpoint, layer)
-        writer.add(hessian, [(entry.name, entry.tensor, entry.shape, entry.transposed) for entry in shared.layers])
-    return writer.finish(model=model_entry, calibration=calibration, versions=versions())
+    writer = RunWriter(out)
+    try:
+        for shared, hessian in capture(model, inputs, tokens, progress=progress):
+            writer.add(hessian, [(entry.name, entry.tensor, entry.shape, entry.transposed) for entry in shared.layers])
+        whole = model_entry.model_copy(update={"uncovered": uncovered(model, inputs)})
+        return writer.finish(model=whole, calibration=calibration, versions=versions())
+    except BaseException:
+        writer.discard()
+        raise

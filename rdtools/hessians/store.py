@@ -1,6 +1,7 @@
 """The run directory: Hessians and a manifest, read one layer at a time.
 
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
+    .lock                      held while a process writes
     hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
@@ -9,22 +10,23 @@ a directory without one is no run.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import platform
+import shlex
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from rdtools import __version__
-from rdtools.errors import CorruptFile, DataError, UsageError
+from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.files import check_file, sha256_of_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.hessians.layer import Layer
@@ -32,8 +34,6 @@ from rdtools.hessians.layers import block_index, layer_type
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey
 
-FORMAT = "rdtools-run"
-SCHEMA = 1
 MANIFEST = "manifest.json"
 CONVENTIONS = {
     "hessian": "E[x x^T], uncentred mean over tokens, no factor 2, no damping, float64",
@@ -64,28 +64,89 @@ def unpack(packed: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
     return matrix + np.tril(matrix, -1).T
 
 
-@dataclass(frozen=True)
-class LayerEntry:
+def _file_name(name: str) -> str:
+    if Path(name).name != name or not name.isprintable():
+        raise ValueError(f"{name!r} is not the name of a file in one folder")
+    return name
+
+
+def _hessian_file(name: str) -> str:
+    folder, _, file = name.partition("/")
+    if folder != "hessians":
+        raise ValueError(f"{name!r} is not in the run's folder of Hessians")
+    return f"hessians/{_file_name(file)}"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class FileEntry(_Entry):
+    """Size and hash of a file."""
+
+    bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class LayerEntry(_Entry):
     """A layer in the manifest."""
 
     name: str
     tensor: str
-    shape: tuple[int, int]
+    shape: Annotated[list[int], Field(min_length=2, max_length=2)]
     transposed: bool
-    hessian: int
+    hessian: Annotated[int, Field(ge=0)]
 
 
-@dataclass(frozen=True)
-class HessianEntry:
+class HessianEntry(FileEntry):
     """A Hessian in the manifest."""
 
     name: str
-    file: str
-    columns: int
-    n_tokens: int
-    dropped_tokens: int
-    bytes: int
-    sha256: str
+    file: Annotated[str, AfterValidator(_hessian_file)]
+    columns: Annotated[int, Field(ge=1)]
+    n_tokens: Annotated[int, Field(ge=0)]
+    dropped_tokens: Annotated[int, Field(ge=0)]
+
+
+class ModelEntry(_Entry):
+    """The model that Hessians were made with; `directory` is None for the embedded one."""
+
+    name: str
+    source: str
+    directory: str | None
+    files: dict[Annotated[str, AfterValidator(_file_name)], FileEntry]
+    uncovered: list[str] = []
+
+
+class CalibrationEntry(_Entry):
+    """The tokens that Hessians were made with."""
+
+    source: str
+    sequences: int
+    length: int
+    padding: int
+    token_sha256: str
+    trust_remote_code: bool
+
+
+class Manifest(_Entry):
+    """What ``manifest.json`` holds."""
+
+    format: Literal["rdtools-run"] = "rdtools-run"
+    version: Literal[1] = 1
+    created: str
+    conventions: dict[str, str]
+    versions: dict[str, str]
+    model: ModelEntry
+    calibration: CalibrationEntry
+    hessians: Annotated[list[HessianEntry], Field(min_length=1)]
+    layers: Annotated[list[LayerEntry], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _layers_have_hessians(self) -> Manifest:
+        if max(entry.hessian for entry in self.layers) >= len(self.hessians):
+            raise ValueError("a layer names a Hessian that is not listed")
+        return self
 
 
 class Run:
@@ -95,16 +156,24 @@ class Run:
     ----------
     path : the directory
     manifest : as read
-    layers, hessians : what the manifest lists
     """
 
-    def __init__(self, path: Path, manifest: dict[str, Any], layers: tuple[LayerEntry, ...], hessians: tuple[HessianEntry, ...]) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, verified: bool = False) -> None:
         self.path = path
         self.manifest = manifest
-        self.layers = layers
-        self.hessians = hessians
+        self._verified = verified
         self._checkpoint: Checkpoint | None = None
         self._last: tuple[int, Hessian] | None = None
+
+    @property
+    def layers(self) -> list[LayerEntry]:
+        """Layers that the manifest lists."""
+        return self.manifest.layers
+
+    @property
+    def hessians(self) -> list[HessianEntry]:
+        """Hessians that the manifest lists."""
+        return self.manifest.hessians
 
     def __iter__(self) -> Iterator[str]:
         return (entry.name for entry in self.layers)
@@ -118,26 +187,44 @@ class Run:
     @property
     def model_name(self) -> str:
         """Name of the model in tables."""
-        return str(self.manifest["model"]["name"])
+        return self.manifest.model.name
+
+    def key(self, entry: LayerEntry) -> LayerKey:
+        """Which matrix an entry is."""
+        return LayerKey(self.model_name, entry.name, layer_type(entry.name), block_index(entry.name))
 
     def checkpoint(self) -> Checkpoint:
         """The model's files, checked against the manifest when first asked for.
 
         Raises
         ------
-        CorruptFile
-            If a shard is missing, truncated or another than the Hessians were made with.
+        CorruptFile, ModelUnreadable
+            If a file is missing, truncated or another than the Hessians were made with.
         """
         if self._checkpoint is None:
-            model = self.manifest["model"]
-            if model["source"] == EMBEDDED:
-                checkpoint = find_model(EMBEDDED)
-            else:
-                checkpoint = open_checkpoint(Path(model["directory"]), name=self.model_name)
-            for name, entry in model["files"].items():
-                check_file(checkpoint.directory / name, size=entry["bytes"], sha256=entry["sha256"])
+            model = self.manifest.model
+            try:
+                checkpoint = find_model(EMBEDDED) if model.directory is None else open_checkpoint(Path(model.directory), name=model.name)
+            except ModelUnreadable as error:
+                raise ModelUnreadable(
+                    f"{error}; the run {self.path} reads its weights there: if the model has moved, run rdtools report --model NEW_PLACE "
+                    f"--out {shlex.quote(str(self.path))} with the same calibration data"
+                ) from error
+            for name, entry in model.files.items():
+                check_file(checkpoint.directory / name, size=entry.bytes, sha256=None if self._verified else entry.sha256)
             self._checkpoint = checkpoint
         return self._checkpoint
+
+    def check(self) -> None:
+        """Compare every file of the run, and of its model, with the manifest.
+
+        Raises
+        ------
+        CorruptFile, ModelUnreadable
+        """
+        self.checkpoint()
+        for entry in self.hessians:
+            check_file(self.path / entry.file, size=entry.bytes, sha256=entry.sha256)
 
     def hessian(self, index: int) -> Hessian:
         """A Hessian by its number in the manifest; the one read last is kept, for the layers that share it.
@@ -149,7 +236,7 @@ class Run:
         if self._last is None or self._last[0] != index:
             entry = self.hessians[index]
             path = self.path / entry.file
-            check_file(path, size=entry.bytes, sha256=entry.sha256)
+            check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
             try:
                 packed = load(path.read_bytes())["packed"]
             except (SafetensorError, KeyError) as error:
@@ -173,7 +260,7 @@ class Run:
         weight = self.checkpoint().read(entry.tensor)
         hessian = self.hessian(entry.hessian)
         weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=name)
-        return Layer(LayerKey(self.model_name, name, layer_type(name), block_index(name)), weight, hessian)
+        return Layer(self.key(entry), weight, hessian)
 
 
 class RunWriter:
@@ -181,8 +268,8 @@ class RunWriter:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._layers: list[dict[str, Any]] = []
-        self._hessians: list[dict[str, Any]] = []
+        self._layers: list[LayerEntry] = []
+        self._hessians: list[HessianEntry] = []
 
     def add(self, hessian: Hessian, layers: Iterable[tuple[str, str, tuple[int, int], bool]]) -> None:
         """Write one Hessian; `layers` are (name, tensor, shape, transposed) of the matrices that share it."""
@@ -191,42 +278,58 @@ class RunWriter:
         data = save({"packed": pack(hessian.matrix)})
         write_atomically(self._path / file, data)
         self._hessians.append(
-            {
-                "name": hessian.name,
-                "file": file,
-                "columns": len(hessian.matrix),
-                "n_tokens": hessian.n_tokens,
-                "dropped_tokens": hessian.dropped_tokens,
-                "bytes": len(data),
-                "sha256": sha256_of_file(self._path / file),
-            }
+            HessianEntry(
+                name=hessian.name,
+                file=file,
+                columns=len(hessian.matrix),
+                n_tokens=hessian.n_tokens,
+                dropped_tokens=hessian.dropped_tokens,
+                bytes=len(data),
+                sha256=sha256_of_file(self._path / file),
+            )
         )
         for name, tensor, shape, transposed in layers:
-            self._layers.append({"name": name, "tensor": tensor, "shape": list(shape), "transposed": transposed, "hessian": index})
+            self._layers.append(LayerEntry(name=name, tensor=tensor, shape=list(shape), transposed=transposed, hessian=index))
 
-    def finish(self, *, model: dict[str, Any], calibration: dict[str, Any], versions: dict[str, str]) -> Run:
+    def finish(self, *, model: ModelEntry, calibration: CalibrationEntry, versions: dict[str, str]) -> Run:
         """Write the manifest and open the run."""
-        manifest = {
-            "format": FORMAT,
-            "schema": SCHEMA,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "conventions": CONVENTIONS,
-            "versions": {"rdtools": __version__, "python": platform.python_version(), **versions},
-            "model": model,
-            "calibration": calibration,
-            "hessians": self._hessians,
-            "layers": self._layers,
-        }
-        text = json.dumps(manifest, indent=1, allow_nan=False)
-        write_atomically(self._path / MANIFEST, text.encode())
+        manifest = Manifest(
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            conventions=CONVENTIONS,
+            versions={"rdtools": __version__, "python": platform.python_version(), **versions},
+            model=model,
+            calibration=calibration,
+            hessians=self._hessians,
+            layers=self._layers,
+        )
+        _write_manifest(self._path, manifest)
         return open_run(self._path)
 
+    def discard(self) -> None:
+        """Remove the Hessians written so far."""
+        for entry in self._hessians:
+            (self._path / entry.file).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self._path / "hessians").rmdir()
 
-def describe_model(checkpoint: Checkpoint, *, source: str) -> dict[str, Any]:
-    """What the manifest keeps of a model: name, where it is, and size and hash of every weight file."""
-    shards = {p.name: {"bytes": p.stat().st_size, "sha256": sha256_of_file(p)} for p in checkpoint.shards}
-    place = {} if source == EMBEDDED else {"directory": str(checkpoint.directory.resolve())}
-    return {"name": checkpoint.name, "source": source, **place, "files": shards}
+
+def _write_manifest(path: Path, manifest: Manifest) -> None:
+    write_atomically(path / MANIFEST, manifest.model_dump_json(indent=1).encode())
+
+
+def rewrite_manifest(run: Run, *, model: ModelEntry) -> Run:
+    """The run with another entry for its model: the same files in another place."""
+    manifest = run.manifest.model_copy(update={"model": model})
+    _write_manifest(run.path, manifest)
+    return Run(run.path, manifest)
+
+
+def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
+    """What the manifest keeps of a model: name, place, and size and hash of its weights, configuration and code."""
+    code = [*checkpoint.directory.glob("*.py"), checkpoint.directory / "config.json"]
+    files = {path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256_of_file(path)) for path in (*checkpoint.shards, *sorted(code))}
+    directory = None if source == EMBEDDED else str(checkpoint.directory.resolve())
+    return ModelEntry(name=checkpoint.name, source=source, directory=directory, files=files)
 
 
 def is_run(path: Path) -> bool:
@@ -234,8 +337,13 @@ def is_run(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def open_run(path: str | Path) -> Run:
+def open_run(path: str | Path, *, verified: bool = False) -> Run:
     """Open a run directory; only the manifest is read.
+
+    Parameters
+    ----------
+    path : directory
+    verified : files were compared with their hashes a moment ago, so that comparing sizes is enough
 
     Raises
     ------
@@ -249,29 +357,18 @@ def open_run(path: str | Path) -> Run:
     >>> open_run("no/such/run")
     Traceback (most recent call last):
     ...
-    rdtools.errors.UsageError: no/such/run: no manifest.json, so not a run; make one with: rdtools report --out no/such/run
+    rdtools.errors.UsageError: no/such/run: no manifest.json, so not a finished run; rdtools report and rdtools hessians collect make one
     """
     path = Path(path)
     if not is_run(path):
-        raise UsageError(f"{path}: no {MANIFEST}, so not a run; make one with: rdtools report --out {path}")
+        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; rdtools report and rdtools hessians collect make one")
     place = path / MANIFEST
     try:
-        manifest = json.loads(place.read_text())
-        if manifest["format"] != FORMAT or manifest["schema"] != SCHEMA:
-            raise CorruptFile(
-                f"{place}: {manifest['format']} version {manifest['schema']}, expected {FORMAT} version {SCHEMA}; "
-                "read it with the rdtools that wrote it"
-            )
-        hessians = tuple(HessianEntry(**entry) for entry in manifest["hessians"])
-        layers = tuple(LayerEntry(**{**entry, "shape": tuple(entry["shape"])}) for entry in manifest["layers"])
-        manifest["model"]["name"], manifest["model"]["source"], manifest["model"]["files"].items()
-        inside = all(Path(h.file).parts[:1] == ("hessians",) and ".." not in Path(h.file).parts for h in hessians)
-        plain = all(Path(name).name == name for name in manifest["model"]["files"])
-        known = all(0 <= entry.hessian < len(hessians) for entry in layers)
-    except DataError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptFile(f"{place}: not a manifest of rdtools ({error!r}); collect the run again") from error
-    if not (inside and plain and known and layers):
-        raise CorruptFile(f"{place}: names files outside the run or Hessians that it does not list; do not use this run")
-    return Run(path, manifest, layers, hessians)
+        manifest = Manifest.model_validate_json(place.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise CorruptFile(f"{place}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
+    except OSError as error:
+        raise CorruptFile(f"{place}: cannot be read: {error.strerror}") from error
+    return Run(path, manifest, verified=verified)

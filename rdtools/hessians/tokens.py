@@ -38,17 +38,22 @@ class Tokens:
         return digest.hexdigest()
 
 
-def check_tokens(tokens: Tokens, *, vocabulary: int) -> None:
+def check_tokens(tokens: Tokens, *, vocabulary: int, longest: int | None) -> None:
     """Refuse what a model cannot read.
 
     Raises
     ------
     BadTokens
-        If there is no token, or an id outside [0, vocabulary).
+        If there is no token, an id outside [0, vocabulary), or too long a sequence.
     """
     kept = tokens.ids[tokens.mask]
     if kept.size == 0:
         raise BadTokens(f"{tokens.source}: no tokens; expected at least one sequence; the file is empty or all padding")
+    if longest is not None and tokens.ids.shape[1] > longest:
+        raise BadTokens(
+            f"{tokens.source}: sequences of {tokens.ids.shape[1]} tokens, the model takes {longest}; cut the ids, or give "
+            f"--length {longest} with --text"
+        )
     if kept.min() < 0 or kept.max() >= vocabulary:
         bad = int(kept.min()) if kept.min() < 0 else int(kept.max())
         raise BadTokens(
@@ -83,8 +88,10 @@ def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
     mask = None
     if path.suffix == ".npy":
         try:
-            ids = np.load(path, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
+            ids = np.load(path, allow_pickle=False, mmap_mode="r")
+            if not isinstance(ids, np.ndarray):
+                raise ValueError("an archive")
+        except (ValueError, OSError, EOFError, MemoryError, TypeError, OverflowError) as error:
             raise CorruptFile(f"{path}: not a plain NumPy array ({error}); pickles are never loaded: save integers") from error
     elif path.suffix == ".safetensors":
         from safetensors import SafetensorError
@@ -92,8 +99,8 @@ def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
 
         try:
             arrays = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise CorruptFile(f"{path}: not a whole safetensors file ({error}); write it again") from error
+        except (SafetensorError, OSError, TypeError) as error:
+            raise CorruptFile(f"{path}: not a whole safetensors file of integers ({error}); write it again") from error
         if "input_ids" not in arrays:
             raise BadTokens(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}, expected a tensor 'input_ids' (s, t)")
         ids, mask = arrays["input_ids"], arrays.get("attention_mask")
@@ -127,7 +134,7 @@ def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) ->
     except OSError as error:
         raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
     ids = np.asarray(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
-    if ids.size == 0:
+    if not text.strip() or ids.size == 0:
         raise BadTokens(f"{path}: empty; expected text to calibrate on")
     length = min(length, ids.size)
     windows = ids[: ids.size // length * length].reshape(-1, length)

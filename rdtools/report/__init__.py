@@ -1,6 +1,7 @@
 """Tables, figures and the page of a run."""
 
 from rdtools.report.figures import write_figures as write_figures
+from rdtools.report.page import PAGE as PAGE
 from rdtools.report.page import write_page as write_page
 from rdtools.report.tables import problems as problems
 from rdtools.report.tables import terminal_table as terminal_table

@@ -17,6 +17,9 @@ from rdtools.report import tables
 from rdtools.report.figures import ok_rows, representative_layers
 from rdtools.units import SCALAR_LOSS_BITS
 
+#: File name of the page in a run directory.
+PAGE = "index.html"
+
 _RESULT_COLUMNS = (
     "layer",
     "method",
@@ -24,6 +27,7 @@ _RESULT_COLUMNS = (
     "status",
     "rate_kind",
     "code_rate_bits",
+    "entropy_column_bits",
     "side_info_bits",
     "coded_bits",
     "relative_distortion",
@@ -112,10 +116,10 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
         problems=_cells(tables.problems(table)),
         results=_cells(table[columns]),
         scalar_loss=f"{SCALAR_LOSS_BITS:.4f}",
-        versions={**run.manifest["versions"], "rdtools": __version__},
+        versions={**run.manifest.versions, "rdtools": __version__},
         command=command,
         seconds=f"{seconds:.0f}",
     )
-    path = run.path / "index.html"
+    path = run.path / PAGE
     write_atomically(path, page.encode())
     return path

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from rdtools.report.figures import ok_rows, ordered_types
 
@@ -47,11 +48,11 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
     shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
     shown.add_column("method", no_wrap=True)
     for column in means.columns:
-        shown.add_column(str(column), justify="right")
+        shown.add_column(Text(str(column)), justify="right")
     values = means.to_numpy(dtype=float)
     for method, row, least in zip(means.index, values, values == means.min().to_numpy(), strict=True):
-        cells = ("–" if np.isnan(v) else f"[bold]{v:.3f}[/]" if bold else f"{v:.3f}" for v, bold in zip(row, least, strict=True))
-        shown.add_row(str(method), *cells)
+        cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if best else "") for v, best in zip(row, least, strict=True))
+        shown.add_row(Text(str(method)), *cells)
     return shown
 
 

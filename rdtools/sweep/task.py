@@ -13,8 +13,9 @@ from rdtools.compare import Limits, compare, layer_columns, layer_limits
 from rdtools.curves import theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
-from rdtools.hessians.store import open_run
+from rdtools.hessians.store import Run, open_run
 from rdtools.quantizers import Problem, ScalarQuantizer
+from rdtools.records import LayerKey
 from rdtools.sweep.plan import Task
 
 Row = dict[str, Any]
@@ -34,12 +35,16 @@ def failed_row(quantizer: ScalarQuantizer, columns: Row, error: BaseException, *
     }
 
 
+def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
+    """What is known of a layer that cannot be read or has no spectrum."""
+    return {"model": key.model, "layer": key.name, "layer_type": key.type, "block": key.block, "rows": rows, "columns": columns}
+
+
 def _layer_columns(layer: Layer) -> Row:
-    """Columns of a layer that may have no spectrum."""
     try:
         return layer_columns(layer)
-    except (RdtoolsError, np.linalg.LinAlgError):
-        return {"model": layer.key.model, "layer": layer.key.name, "layer_type": layer.key.type, "block": layer.key.block}
+    except (RdtoolsError, ArithmeticError, np.linalg.LinAlgError):
+        return _key_columns(layer.key, *layer.weight.shape)
 
 
 def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int, limits: Limits | None = None) -> Iterator[Row]:
@@ -74,22 +79,23 @@ class Rows:
     curves: list[Row] = field(default_factory=list)
 
 
-def failed_task(task: Task, error: BaseException) -> Rows:
-    """The rows of a task whose process died."""
-    return Rows([failed_row(q, {"layer": name}, error, seed=task.seed) for name in task.layers for q in task.quantizers])
+def failed_layer(run: Run, name: str, task: Task, error: BaseException) -> list[Row]:
+    """The rows of a layer none of whose quantizations came about."""
+    entry = next(entry for entry in run.layers if entry.name == name)
+    columns = _key_columns(run.key(entry), *entry.shape)
+    return [failed_row(q, columns, error, seed=task.seed) for q in task.quantizers]
 
 
 def run_task(task: Task) -> Rows:
     """All rows of a task; a layer that cannot be read gives failed rows, not an exception."""
-    run = open_run(task.run)
+    run = open_run(task.run, verified=True)
     rows = Rows()
     for name in task.layers:
         try:
             layer = run[name]
             limits = layer_limits(layer)
-        except RdtoolsError as error:
-            columns = {"model": run.model_name, "layer": name}
-            rows.results += [failed_row(q, columns, error, seed=task.seed) for q in task.quantizers]
+        except (RdtoolsError, OSError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
+            rows.results += failed_layer(run, name, task, error)
             continue
         rows.results += quantize_layer(layer, task.quantizers, seed=task.seed, limits=limits)
         if task.curve_rates:

@@ -10,6 +10,8 @@ import pandas as pd
 import pytest
 from rdtools.analysis import default_model_loss, make_all, train_default_model
 
+from rdtools.compare import RESULT_COLUMNS
+
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
 
@@ -49,7 +51,8 @@ def test_learning_rate_rises_then_falls():
 def test_the_gallery_is_complete_and_its_rows_draw(tmp_path):
     """Every figure kept has its rows beside it, is in the gallery, and is drawn again from a run's tables."""
     results, curves = pd.read_csv(FIGURES / "results.csv"), pd.read_csv(FIGURES / "curves.csv")
-    results.to_parquet(tmp_path / "results.parquet")
+    # the repository keeps the columns that figures read
+    results.reindex(columns=list(dict.fromkeys([*results.columns, *RESULT_COLUMNS]))).to_parquet(tmp_path / "results.parquet")
     curves.to_parquet(tmp_path / "curves.parquet")
     shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
     assert make_all.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 0

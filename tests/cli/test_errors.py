@@ -76,6 +76,9 @@ def test_bad_calibration(tiny_llama, tmp_path, capsys):
     _fails([*model, "--text", str(tmp_path / "t.txt")], capsys, 65, "no usable tokenizer", "--tokens")
     _fails([*model, "--text", "a", "--tokens", "b"], capsys, 2, "got both")
     _fails([*model, "--text", "a", "--sequences", "0"], capsys, 2, "--sequences 0")
+    _fails([*model, "--tokens", "a", "--length", "3"], capsys, 2, "cut a text")
+    np.save(tmp_path / "long.npy", np.zeros((2, 33), dtype=int))
+    _fails([*model, "--tokens", str(tmp_path / "long.npy")], capsys, 65, "sequences of 33 tokens, the model takes 32")
     assert not (tmp_path / "run").exists()
 
 
@@ -107,6 +110,44 @@ def test_litter_of_a_killed_writer_is_swept_and_other_files_are_not(tmp_path):
     with sole_writer(tmp_path):
         assert {p.name for p in tmp_path.iterdir()} == {"thesis.tex", ".lock"}
     assert {p.name for p in tmp_path.iterdir()} == {"thesis.tex"}
+
+
+def test_a_file_in_the_place_of_the_run(tiny_llama, tiny_tokens, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "file")]
+    _fails(argv, capsys, 2, "not a run of rdtools")
+
+
+def test_odd_names_give_one_line(tmp_path, capsys):
+    _fails(["compare", str(tmp_path / "a\nb[/x]")], capsys, 2, "a\\nb[/x]")
+
+
+def test_a_fault_of_the_program_is_one_line_and_says_so(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rdtools.sweep.read_results", lambda path: 1 / 0)
+    assert main(["compare", str(tmp_path)]) == 70
+    assert "internal error: ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_another_table_is_not_a_table_of_results(tmp_path, capsys):
+    import pandas as pd
+
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "results.parquet")
+    _fails(["compare", str(tmp_path)], capsys, 65, "no column 'layer'")
+    (tmp_path / "results.parquet").write_bytes(b"PAR1")
+    _fails(["compare", str(tmp_path)], capsys, 65, "not a whole Parquet file")
+
+
+def test_a_closed_pipe_is_not_a_failure(tmp_path):
+    done = subprocess.run(
+        f"{sys.executable} -c 'from rdtools.cli.main import run; run()' report --help | true; exit ${{PIPESTATUS[0]}}",
+        shell=True,
+        executable="/bin/bash",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (0, 141)
+    assert "Traceback" not in done.stderr
 
 
 def test_version_and_help(capsys):
@@ -144,6 +185,7 @@ def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name,
     _, error = process.communicate(timeout=60)
     assert process.returncode == code, error
     assert "Traceback" not in error
+    assert "starts anew with the same command" in error
     assert not (out / "manifest.json").exists()
     assert not [p for p in out.rglob("*") if p.suffix == ".rdtools-part"] if out.exists() else True
     assert main([*argv, "--tokens", str(tiny_tokens)]) == 0

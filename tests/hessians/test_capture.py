@@ -7,7 +7,7 @@ import torch
 from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
 from rdtools.hessians import capture as capture_module
 from rdtools.hessians.accumulate import MomentAccumulator
-from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model
+from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model, uncovered
 from rdtools.hessians.checkpoint import open_checkpoint
 from rdtools.hessians.tokens import Tokens, load_tokens
 
@@ -18,7 +18,7 @@ def _tokens(ids, mask=None):
 
 
 def _by_name(model, checkpoint, tokens):
-    return {item.name: hessian for item, hessian in capture(model, checkpoint, tokens)}
+    return {item.name: hessian for item, hessian in capture(model, find_shared_inputs(model, checkpoint), tokens)}
 
 
 @pytest.fixture
@@ -70,7 +70,8 @@ def test_passes_over_groups_give_the_same(loaded, tiny_tokens, monkeypatch):
     whole = _by_name(*loaded, tokens)
     monkeypatch.setattr(capture_module, "ACCUMULATOR_BYTES", 1)
     progress = []
-    parts = {item.name: h for item, h in capture(*loaded, tokens, progress=lambda d, t: progress.append((d, t)))}
+    inputs = find_shared_inputs(*loaded)
+    parts = {item.name: h for item, h in capture(loaded[0], inputs, tokens, progress=lambda d, t: progress.append((d, t)))}
     assert all((parts[name].matrix == whole[name].matrix).all() for name in whole)
     assert progress[-1] == (8 * tokens.ids.size, 8 * tokens.ids.size)
 
@@ -92,7 +93,7 @@ def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "use --length 32")],
+    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "cut the ids, or give --length 32")],
 )
 def test_bad_tokens_are_refused(loaded, ids, message):
     with pytest.raises(BadTokens, match=message):
@@ -135,3 +136,64 @@ def test_capture_changes_no_global_setting(loaded, tiny_tokens):
     before = state()
     _by_name(*loaded, load_tokens(tiny_tokens))
     assert state() == before
+
+
+def test_missing_tensors_are_not_filled_with_random_numbers(tiny_llama):
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(tiny_llama / "model.safetensors")
+    for name in ("model.embed_tokens.weight", "model.layers.0.input_layernorm.weight"):
+        save_file({k: v for k, v in weights.items() if k != name}, tiny_llama / "model.safetensors", metadata={"format": "pt"})
+        with pytest.raises(ModelUnreadable, match=f"1 tensors are missing or of the wrong shape, the first {name}"):
+            load_model(open_checkpoint(tiny_llama))
+
+
+def test_experts_of_a_mixture_are_listed_as_not_covered(tmp_path):
+    from transformers import MixtralConfig, MixtralForCausalLM
+
+    MixtralForCausalLM(
+        MixtralConfig(
+            vocab_size=32,
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            num_local_experts=2,
+            max_position_embeddings=32,
+        )
+    ).save_pretrained(tmp_path / "moe")
+    checkpoint = open_checkpoint(tmp_path / "moe")
+    model = load_model(checkpoint)
+    inputs = find_shared_inputs(model, checkpoint)
+    left = uncovered(model, inputs)
+    assert any("experts" in name for name in left)
+    assert not any("attn" in name or "embed" in name or "norm" in name for name in left)
+
+
+def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_path):
+    import json
+
+    from rdtools.hessians.capture import load_tokenizer, model_limits
+
+    config = json.loads((tiny_llama / "config.json").read_text())
+    config |= {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+    (tiny_llama / "config.json").write_text(json.dumps(config))
+    (tiny_llama / "configuration_own.py").write_text(
+        f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
+        "from transformers import LlamaConfig\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+    )
+    checkpoint = open_checkpoint(tiny_llama)
+    for read in (model_limits, load_tokenizer, load_model):
+        with pytest.raises(ModelUnreadable):
+            read(checkpoint)
+    assert not (tmp_path / "ran").exists()
+    assert model_limits(checkpoint, trust_remote_code=True).vocabulary == 64
+    assert (tmp_path / "ran").exists()
+
+
+def test_a_device_that_is_not_there_is_a_usage_error(tiny_llama):
+    from rdtools.errors import UsageError
+
+    with pytest.raises(UsageError, match="--device nonsense: not usable here"):
+        load_model(open_checkpoint(tiny_llama), device="nonsense")

@@ -72,6 +72,10 @@ def test_missing_shards_and_tensors_are_listed_before_any_work(folder):
     index.write_text(json.dumps({"weight_map": {"a": "../one.safetensors"}}))
     with pytest.raises(CorruptFile, match="expected files of this directory only"):
         open_checkpoint(folder)
+    for text in ("[]", '{"weight_map": {}}', '{"weight_map": 3}'):
+        index.write_text(text)
+        with pytest.raises(CorruptFile, match="not an index"):
+            open_checkpoint(folder)
     index.write_text("not json")
     with pytest.raises(CorruptFile, match="not an index"):
         open_checkpoint(folder)
@@ -130,3 +134,21 @@ def test_masks_and_padding(tmp_path):
     save_numpy({"tokens": ids}, tmp_path / "other.safetensors")
     with pytest.raises(BadTokens, match="holds tokens, expected a tensor 'input_ids'"):
         load_tokens(tmp_path / "other.safetensors")
+
+
+def test_disguised_and_absurd_token_files(tmp_path):
+    np.savez(tmp_path / "z.npz", ids=np.ones((2, 2), dtype=int))
+    (tmp_path / "z.npz").rename(tmp_path / "z.npy")
+    np.save(tmp_path / "huge.npy", np.ones((2, 2), dtype=int))
+    data = (tmp_path / "huge.npy").read_bytes().replace(b"(2, 2)", b"(9, 9)")
+    (tmp_path / "huge.npy").write_bytes(data)
+    save_file({"input_ids": torch.ones(2, 2, dtype=torch.bfloat16)}, tmp_path / "b.safetensors")
+    for name in ("z.npy", "huge.npy", "b.safetensors"):
+        with pytest.raises(CorruptFile, match=name):
+            load_tokens(tmp_path / name)
+
+
+@pytest.mark.parametrize("source", ["~nobody-here/m", "x" * 5000])
+def test_names_that_are_no_paths(source):
+    with pytest.raises(ModelUnreadable):
+        find_model(source)

@@ -52,6 +52,8 @@ def test_layers_that_share_an_input_share_hessian_and_spectrum(run):
 
 def test_manifest_states_conventions_hashes_and_versions(run):
     manifest = json.loads((run.path / MANIFEST).read_text())
+    assert set(manifest["model"]["files"]) == {"model.safetensors", "config.json"}
+    assert manifest["model"]["uncovered"] == []
     assert "uncentred mean over tokens" in manifest["conventions"]["hessian"]
     assert manifest["calibration"]["token_sha256"]
     assert {"rdtools", "python", "torch", "transformers", "numpy"} <= set(manifest["versions"])
@@ -97,15 +99,80 @@ def test_a_manifest_cannot_point_outside_the_run(run):
     manifest = json.loads(path.read_text())
     manifest["hessians"][0]["file"] = "hessians/../../secret"
     path.write_text(json.dumps(manifest))
-    with pytest.raises(CorruptFile, match="names files outside the run"):
+    with pytest.raises(CorruptFile, match=r"hessians\.0\.file.*not the name of a file"):
         open_run(run.path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "rdtools-run", "schema": 99}', '{"format": "rdtools-run", "schema": 1}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"format": "rdtools-run", "version": 99}', '{"format": "rdtools-run", "version": 1}'])
 def test_damaged_manifests_are_refused(run, text):
+    """See also the next test for single fields."""
     (run.path / MANIFEST).write_text(text)
     with pytest.raises(CorruptFile, match=MANIFEST):
         open_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("calibration",), None),
+        (("model", "directory"), 5),
+        (("model", "files", "model.safetensors"), {}),
+        (("model", "files"), {"../x": {"bytes": 1, "sha256": "0" * 64}}),
+        (("layers", 0, "shape"), [1]),
+        (("layers", 0, "hessian"), 99),
+        (("hessians", 0, "n_tokens"), "x"),
+        (("layers",), []),
+    ],
+)
+def test_a_wrong_field_is_named(run, path, value):
+    manifest = json.loads((run.path / MANIFEST).read_text())
+    target = manifest
+    for part in path[:-1]:
+        target = target[part]
+    target[path[-1]] = value
+    (run.path / MANIFEST).write_text(json.dumps(manifest))
+    with pytest.raises(CorruptFile, match=f"{MANIFEST}: not a manifest of this rdtools: .*collect the run again"):
+        open_run(run.path)
+
+
+def test_a_changed_configuration_is_another_model(run, tiny_llama, tiny_tokens):
+    config = tiny_llama / "config.json"
+    config.write_text(config.read_text().replace("silu", "relu"))
+    with pytest.raises(UsageError, match="other model files"):
+        collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=run.path)
+
+
+def test_a_moved_model_is_followed(run, tiny_llama, tiny_tokens):
+    place = tiny_llama.rename(tiny_llama.parent / "moved")
+    with pytest.raises(ModelUnreadable, match=r"if the model has moved, run rdtools report --model NEW_PLACE"):
+        open_run(run.path)[run.layers[0].name]
+    collect(str(place), CalibrationRequest(tokens=tiny_tokens), out=run.path)
+    assert open_run(run.path)[run.layers[0].name].weight.shape == (16, 16)
+
+
+def test_a_capture_that_fails_leaves_nothing(tiny_llama, tiny_tokens, tmp_path, monkeypatch):
+    from rdtools.hessians.store import RunWriter
+
+    real, count = RunWriter.add, iter(range(9))
+
+    def fail_late(self, *args):
+        real(self, *args)
+        if next(count) == 3:
+            raise OutputError("disk full")
+
+    monkeypatch.setattr(RunWriter, "add", fail_late)
+    with pytest.raises(OutputError):
+        collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
+    assert not [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
+
+
+def test_a_folder_of_somebodys_hessians_is_not_written_to(tiny_llama, tiny_tokens, tmp_path):
+    mine = tmp_path / "mine" / "hessians" / "0000.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    with pytest.raises(UsageError, match="not a run of rdtools"):
+        collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "mine")
+    assert mine.read_text() == "mine"
 
 
 def test_a_folder_with_something_else_is_not_written_to(tiny_llama, tiny_tokens, tmp_path):

@@ -1,4 +1,4 @@
-"""Progress bars with the time left, on standard error; silent where that is no terminal but for a line at the start and end."""
+"""Consoles and progress bars."""
 
 from __future__ import annotations
 
@@ -9,11 +9,22 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
+class PlainConsole(Console):
+    """A console that reads no markup in what it prints, and lets a closed pipe be seen as one."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        super().__init__(stderr=stderr, markup=False, highlight=False)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to the caller; rich would exit with 1, which here means that a quantization failed."""
+        raise BrokenPipeError
+
+
 @contextlib.contextmanager
 def progress_bar(title: str, console: Console) -> Iterator[Callable[[float, float], None]]:
-    """A bar; call what it yields with (done, total)."""
+    """A bar with the time left; call what it yields with (done, total). One line where the console is no terminal."""
     if not console.is_terminal:
-        console.print(f"{title} …", highlight=False)
+        console.print(f"{title} …")
         yield lambda done, total: None
         return
     columns = (

@@ -1,0 +1,116 @@
+"""Workers that die, are interrupted or meet bad layers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdtools.cli.methods import make_quantizers
+from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.hessians.layer import Layer
+from rdtools.records import Hessian, LayerKey
+from rdtools.sweep import plan
+from rdtools.sweep.task import quantize_layer, run_task
+
+
+@pytest.fixture
+def run(tiny_llama, tiny_tokens, tmp_path):
+    return collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
+
+
+def test_tasks_share_a_hessian_and_the_largest_comes_first(run):
+    tasks = plan(run, make_quantizers(["rtn"], [3.0]), seed=0)
+    assert len(tasks) == 8
+    assert [task.work for task in tasks] == sorted((task.work for task in tasks), reverse=True)
+    assert sorted(name for task in tasks for name in task.layers) == sorted(run)
+
+
+def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(run):
+    (run.path / run.hessians[0].file).write_bytes(b"x")
+    task = next(t for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0) if "model.layers.0.self_attn.q_proj" in t.layers)
+    rows = run_task(task).results
+    assert len(rows) == 6
+    assert {row["status"] for row in rows} == {"failed"}
+    assert {row["layer_type"] for row in rows} == {"q", "k", "v"}
+    assert all("0000.safetensors" in row["message"] for row in rows)
+
+
+def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
+    H = np.diag([1.0, 1.0, -0.5]) + 0.0
+    layer = Layer(LayerKey("m", "a.q_proj", "q", 0), np.ones((4, 3)), Hessian(np.abs(H) + np.eye(3)[::-1] * 5, 10, name="a.q_proj"))
+    rows = list(quantize_layer(layer, tuple(make_quantizers(["rtn", "gptq"], [3.0])), seed=0))
+    assert [row["status"] for row in rows] == ["failed", "failed"]
+    assert all("a.q_proj" in row["message"] for row in rows)
+
+
+_KILLER = """
+import os
+import rdtools.sweep.task as task
+real = task.quantize_layer
+def quantize_layer(layer, *args, **kwargs):
+    if layer.key.name == "model.layers.1.mlp.down_proj":
+        os.kill(os.getpid(), 9)
+    return real(layer, *args, **kwargs)
+task.quantize_layer = quantize_layer
+"""
+
+
+def test_a_worker_that_dies_takes_only_its_own_task_with_it(run, tmp_path, monkeypatch):
+    """Killed in one task, whichever process runs it: that task fails, every other is there."""
+    (tmp_path / "sitecustomize.py").write_text(_KILLER)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    code = (
+        "from rdtools.cli.methods import make_quantizers\n"
+        "from rdtools.hessians.store import open_run\n"
+        "from rdtools.sweep import plan, run_tasks\n"
+        "if __name__ == '__main__':\n"
+        f"    run = open_run({str(run.path)!r})\n"
+        "    rows = run_tasks(plan(run, make_quantizers(['rtn'], [2.0]), seed=0), workers=2).results\n"
+        "    failed = [row for row in rows if row['status'] == 'failed']\n"
+        "    print([row['layer'] for row in failed], len(rows), [row['message'] for row in failed])\n"
+    )
+    script = tmp_path / "go.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
+    assert done.stdout.startswith("['model.layers.1.mlp.down_proj'] 14"), done.stdout + done.stderr
+    assert "worker process died" in done.stdout
+
+
+def _workers_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(p) for p in children.read_text().split()] if children.exists() else []
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
+def test_workers_end_with_their_parent(name, code, tmp_path):
+    out = tmp_path / "run"
+    argv = ["report", "--out", str(out), "--methods", "watersic-lmmse", "--rates", "1,1.5,2,2.5,3,3.5,4,5,6", "--workers", "2"]
+    source = f"from rdtools.cli.main import run; import sys\nif __name__ == '__main__':\n    sys.argv[1:] = {argv}; run()"
+    script = tmp_path / "go.py"
+    script.write_text(source)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while "Quantize" not in process.stderr.readline():
+        assert process.poll() is None
+    deadline = time.monotonic() + 60
+    while len(_workers_of(process.pid)) < 3 and time.monotonic() < deadline:  # two workers and multiprocessing's tracker
+        time.sleep(0.1)
+    time.sleep(2)
+    workers = _workers_of(process.pid)
+    assert process.poll() is None
+    process.send_signal(getattr(signal, name))
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert "Traceback" not in error
+    deadline = time.monotonic() + 20
+    while any(Path(f"/proc/{w}").exists() for w in workers) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [w for w in workers if Path(f"/proc/{w}").exists()]
