@@ -45,10 +45,10 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
     """Mean coded bits above the limit, by method and layer type, for the terminal; the least of each column is bold."""
     means = by_type(table, target=target, value="coded_gap_bits")
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, collapse_padding=True)
     shown.add_column("method", no_wrap=True)
     for column in means.columns:
-        shown.add_column(Text(str(column)), justify="right")
+        shown.add_column(Text(str(column)), justify="right", no_wrap=True)
     values = means.to_numpy(dtype=float)
     for method, row, least in zip(means.index, values, values == means.min().to_numpy(), strict=True):
         cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if best else "") for v, best in zip(row, least, strict=True))
