@@ -27,34 +27,46 @@ def _quadratic_residue_matrix(q: int) -> NDArray[np.float64]:
     return np.asarray(scipy.linalg.circulant(character))
 
 
-def _paley_core(order: int) -> NDArray[np.float64] | None:
-    """A Hadamard matrix of exactly this order by Paley's constructions over prime fields, or None."""
+def _construction(order: int) -> str | None:
+    """Which construction has exactly this order: "one", "Paley I", "Paley II" or none."""
     if order == 1:
-        return np.ones((1, 1))
-    q = order - 1
-    if q % 4 == 3 and _is_prime(q):
-        S = np.zeros((order, order))
-        S[0, 1:], S[1:, 0] = 1.0, -1.0
-        S[1:, 1:] = _quadratic_residue_matrix(q)
-        return S + np.eye(order)
-    q = order // 2 - 1
-    if order % 4 == 0 and q % 4 == 1 and _is_prime(q):
-        C = np.zeros((q + 1, q + 1))
-        C[0, 1:] = C[1:, 0] = 1.0
-        C[1:, 1:] = _quadratic_residue_matrix(q)
-        return np.kron(C, [[1.0, 1.0], [1.0, -1.0]]) + np.kron(np.eye(q + 1), [[1.0, -1.0], [-1.0, -1.0]])
+        return "one"
+    if (order - 1) % 4 == 3 and _is_prime(order - 1):
+        return "Paley I"
+    if order % 4 == 0 and (order // 2 - 1) % 4 == 1 and _is_prime(order // 2 - 1):
+        return "Paley II"
     return None
+
+
+@lru_cache(maxsize=8)
+def _core(order: int) -> NDArray[np.float64]:
+    """A Hadamard matrix of an order that has a `_construction`; read-only, because it is kept."""
+    construction = _construction(order)
+    if construction == "one":
+        core = np.ones((1, 1))
+    elif construction == "Paley I":
+        core = np.eye(order)
+        core[0, 1:] += 1.0
+        core[1:, 0] -= 1.0
+        core[1:, 1:] += _quadratic_residue_matrix(order - 1)
+    else:
+        q = order // 2 - 1
+        conference = np.zeros((q + 1, q + 1))
+        conference[0, 1:] = conference[1:, 0] = 1.0
+        conference[1:, 1:] = _quadratic_residue_matrix(q)
+        core = np.kron(conference, [[1.0, 1.0], [1.0, -1.0]]) + np.kron(np.eye(q + 1), [[1.0, -1.0], [-1.0, -1.0]])
+    core.flags.writeable = False
+    return core
 
 
 @lru_cache(maxsize=512)
 def _core_order(order: int) -> int | None:
-    """Smallest c with order = 2^k · c and a known core of order c, or None."""
+    """Smallest c with order = 2^k · c that has a construction, or None."""
     c = order
     while c % 2 == 0:
         c //= 2
     while c <= order:
-        q1, q2 = c - 1, c // 2 - 1
-        if c == 1 or (q1 % 4 == 3 and _is_prime(q1)) or (c % 4 == 0 and q2 % 4 == 1 and _is_prime(q2)):
+        if _construction(c) is not None:
             return c
         c *= 2
     return None
@@ -76,14 +88,6 @@ def nearest_hadamard_orders(order: int) -> tuple[int, int]:
     below = next(k for k in range(max(order - 1, 1), 0, -1) if is_hadamard_order(k))
     above = next(k for k in range(order + 1, 2 * order + 3) if is_hadamard_order(k))
     return below, above
-
-
-@lru_cache(maxsize=8)
-def _core(order: int) -> NDArray[np.float64]:
-    core = _paley_core(order)
-    assert core is not None  # `_core_order` names only orders that `_paley_core` builds
-    core.flags.writeable = False
-    return core
 
 
 def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDArray[np.float64]:
