@@ -1,9 +1,12 @@
 """Closed forms: limits and predictions. Nothing here looks at a measured number."""
 
+from rdtools.theory import calibration as calibration
 from rdtools.theory import finite_rate as finite_rate
 from rdtools.theory import high_rate as high_rate
 from rdtools.theory import incoherence as incoherence
+from rdtools.theory import matmul as matmul
 from rdtools.theory import mismatch as mismatch
+from rdtools.theory import mixture as mixture
 from rdtools.theory import rotation as rotation
 from rdtools.theory import scalar as scalar
 from rdtools.theory import sic as sic

@@ -160,7 +160,7 @@ def test_version_and_help(capsys):
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name, code, tiny_llama, tiny_tokens, tmp_path):
     """Interrupted while Hessians are captured: only whole files, and no run until it is finished."""
-    np.save(tmp_path / "many.npy", np.random.default_rng(0).integers(0, 64, (20_000, 32)))
+    np.save(tmp_path / "many.npy", np.random.default_rng(0).integers(0, 64, (100_000, 32)))
     out = tmp_path / "run"
     argv = [
         "report",

@@ -92,7 +92,9 @@ def _workers_of(pid: int) -> list[int]:
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
 def test_workers_end_with_their_parent(name, code, tmp_path):
     out = tmp_path / "run"
-    argv = ["report", "--out", str(out), "--methods", "watersic-lmmse", "--rates", "1,1.5,2,2.5,3,3.5,4,5,6", "--workers", "2"]
+    # enough work for a minute, of which it gets a few seconds
+    rates = ",".join(f"{1 + k / 16:g}" for k in range(64))
+    argv = ["report", "--out", str(out), "--methods", "watersic-lmmse", "--rates", rates, "--workers", "2"]
     source = f"from rdtools.cli.main import run; import sys\nif __name__ == '__main__':\n    sys.argv[1:] = {argv}; run()"
     script = tmp_path / "go.py"
     script.write_text(source)
