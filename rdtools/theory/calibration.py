@@ -9,8 +9,8 @@ def calibration_penalty_bits(ratio: float) -> float:
     """``½ log2(1/(1−y)) + (−1 + ((y−1)/y) ln(1−y)) / (2 ln 2)``: bits that WaterSIC loses to too few calibration tokens.
 
     At high rate, with a Hessian from N = n/y independent normal tokens: the limit, for n and N large, of
-    ``½ log2(AM/GM of the eigenvalues of Σ̃⁻¹ Σ)`` with Σ̃ the sample moment. The arithmetic mean is 1/(1−y), the geometric mean comes from the
-    mean log-determinant of a Wishart matrix. 0 at y = 0, ¼ y log2(e) to first order, infinite at y = 1. Tokens of one text are
+    ``½ log2(AM/GM of the eigenvalues of Σ̃⁻¹ Σ)`` with Σ̃ the sample moment. The arithmetic mean is 1/(1−y), the geometric mean comes from
+    the mean log-determinant of a Wishart matrix. 0 at y = 0, ¼ y log2(e) to first order, infinite at y = 1. Tokens of one text are
     correlated, so that their effective number is smaller than their count.
 
     Parameters
