@@ -1,9 +1,11 @@
 """Closed forms: limits and predictions. Nothing here looks at a measured number."""
 
+from rdtools.theory import allocation as allocation
 from rdtools.theory import calibration as calibration
 from rdtools.theory import finite_rate as finite_rate
 from rdtools.theory import high_rate as high_rate
 from rdtools.theory import incoherence as incoherence
+from rdtools.theory import lattice as lattice
 from rdtools.theory import matmul as matmul
 from rdtools.theory import mismatch as mismatch
 from rdtools.theory import mixture as mixture
