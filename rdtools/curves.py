@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.compare import Limits, layer_limits
 from rdtools.hessians.layer import Layer
+from rdtools.linalg import cholesky
+from rdtools.records import Hessian
 from rdtools.theory import sic
+from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.waterfilling import distortion_rate
 
 #: Columns of the rows.
@@ -21,17 +25,59 @@ LIMIT, JOINT_LIMIT = "limit", "joint limit"
 PREDICTIONS = {"rtn": sic.rtn_distortion, "gptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
 
 
+#: Schemes whose curve is also predicted at finite rate, in the natural basis: name → column steps from the Cholesky diagonal.
+FINITE_RATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "gptq at finite rate": lambda diagonal: np.ones_like(diagonal),
+    "watersic at finite rate": lambda diagonal: 1.0 / diagonal,
+}
+#: The recursion costs n³ a point; above this many columns it is left out.
+FINITE_RATE_COLUMNS = 1024
+_STEP_OCTAVES = 0.5
+
+_Points = dict[str, list[tuple[float, float]]]
+_KNOWN: WeakKeyDictionary[Hessian, tuple[float, _Points]] = WeakKeyDictionary()
+
+
+def _finite_rate_points(layer: Layer, top: float) -> _Points:
+    """(rate, distortion) per weight of each scheme for weights of variance one; computed once for layers that share an input."""
+    hessian = layer.hessian
+    if hessian not in _KNOWN or _KNOWN[hessian][0] != top:
+        live = layer.live
+        share = float(live.mean())
+        factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name).lower
+        octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, _STEP_OCTAVES)
+        points: _Points = {}
+        for name, steps_of in FINITE_RATE.items():
+            steps = steps_of(np.diagonal(factor))
+            steps = steps / np.exp2(np.mean(np.log2(steps)))
+            found = [sic_at_finite_rate(factor, 2.0**octave * steps, lmmse=False) for octave in octaves]
+            points[name] = [(share * point.rate_bits, share * point.distortion) for point in found]
+        _KNOWN[hessian] = (top, points)
+    return _KNOWN[hessian][1]
+
+
 def theory_curves(layer: Layer, rates: NDArray[np.float64], limits: Limits | None = None) -> Iterator[dict[str, Any]]:
-    """Limits and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H."""
+    """Limits and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H.
+
+    The curves at finite rate have rates of their own, up to the highest asked for, and are left out above FINITE_RATE_COLUMNS columns.
+    """
     spectrum = layer.spectrum
     limits = layer_limits(layer) if limits is None else limits
-    curves: dict[str, NDArray[np.float64]] = {
-        LIMIT: distortion_rate(rates, limits.mean).distortion,
-        JOINT_LIMIT: distortion_rate(rates, limits.joint).distortion,
+    variance = layer.weight_variance
+    curves: _Points = {
+        LIMIT: _pairs(rates, distortion_rate(rates, limits.mean).distortion),
+        JOINT_LIMIT: _pairs(rates, distortion_rate(rates, limits.joint).distortion),
     }
     for name, predict in PREDICTIONS.items():
         if name == "rtn" or spectrum.rank == spectrum.live:
-            curves[name] = np.array([predict(spectrum, float(rate), layer.weight_variance) for rate in rates])
-    for name, distortions in curves.items():
-        for rate, distortion in zip(rates, distortions, strict=True):
-            yield dict(zip(CURVE_COLUMNS, (layer.key.name, name, float(rate), float(distortion)), strict=True))
+            curves[name] = _pairs(rates, np.array([predict(spectrum, float(rate), variance) for rate in rates]))
+    if 0 < spectrum.rank == spectrum.live <= FINITE_RATE_COLUMNS and rates.max(initial=0) > 0:
+        for name, points in _finite_rate_points(layer, float(rates.max())).items():
+            curves[name] = [(rate, variance * distortion) for rate, distortion in points]
+    for name, points in curves.items():
+        for rate, distortion in points:
+            yield dict(zip(CURVE_COLUMNS, (layer.key.name, name, rate, distortion), strict=True))
+
+
+def _pairs(rates: NDArray[np.float64], distortions: NDArray[np.float64]) -> list[tuple[float, float]]:
+    return list(zip(rates.tolist(), distortions.tolist(), strict=True))

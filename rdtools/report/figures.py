@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rdtools.curves import JOINT_LIMIT, LIMIT, PREDICTIONS
+from rdtools.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS
 from rdtools.files import atomic_path
 from rdtools.hessians.layers import LAYER_TYPES
 from rdtools.report.style import JOINT_LIMIT as JOINT_LIMIT_STYLE
@@ -77,14 +77,18 @@ def rate_distortion(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         rows = ok[ok["layer"] == layer]
         signal = float((rows["distortion"] / rows["relative_distortion"]).iloc[0])
         own = curves[curves["layer"] == layer]
-        for name in (LIMIT, JOINT_LIMIT, *PREDICTIONS):
+        for name in (LIMIT, JOINT_LIMIT, *PREDICTIONS, *FINITE_RATE):
             curve = own[own["curve"] == name]
             if curve.empty:
                 continue
+            scheme = name.partition(" ")[0]
+            dashes = "-" if name in FINITE_RATE else "--"
             style = {LIMIT: LIMIT_STYLE, JOINT_LIMIT: JOINT_LIMIT_STYLE}.get(
-                name, {"color": method_style(name)["color"], "linestyle": "--", "linewidth": 0.9}
+                name, {"color": method_style(scheme)["color"], "linestyle": dashes, "linewidth": 0.8}
             )
-            label = {LIMIT: "limit, mean variance", JOINT_LIMIT: "limit, row variances"}.get(name, f"{name}, high-rate theory")
+            label = {LIMIT: "limit, mean variance", JOINT_LIMIT: "limit, row variances"}.get(
+                name, f"{name}, theory" if name in FINITE_RATE else f"{name}, high-rate theory"
+            )
             with np.errstate(divide="ignore"):
                 decibel = 10 * np.log10(curve["distortion"].to_numpy() / signal)
             axis.plot(curve["rate_bits"], decibel, label=label, zorder=1, **style)
