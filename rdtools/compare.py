@@ -61,27 +61,6 @@ RESULT_COLUMNS = (
 )
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The two limits of a layer, sorted once.
-
-    Attributes
-    ----------
-    mean : components ``σ² λ_i`` with σ² the mean square of the live weights
-    joint : components ``σ_k² λ_i`` over rows k and directions i
-    """
-
-    mean: Components
-    joint: Components
-
-
-def layer_limits(layer: Layer) -> Limits:
-    """Limits of a layer; dead columns are components of variance zero."""
-    spectrum = layer.spectrum
-    eigenvalues = np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)])
-    return Limits(components(layer.weight_variance * eigenvalues), joint_components(layer.row_variances, eigenvalues))
-
-
 def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
     """Distortion per unit of squared step over 12, by column, in the basis and with the damping that the quantizer used.
 
@@ -153,12 +132,42 @@ def layer_status(layer: Layer) -> str:
     return "ok"
 
 
+@dataclass(frozen=True)
+class LayerFacts:
+    """What every row of a layer needs and no method changes, worked out once.
+
+    Attributes
+    ----------
+    columns : from `layer_columns`
+    status : from `layer_status`
+    mean_limit : components ``σ² λ_i`` with σ² the mean square of the live weights
+    joint_limit : components ``σ_k² λ_i`` over rows k and directions i
+    """
+
+    columns: dict[str, Any]
+    status: str
+    mean_limit: Components
+    joint_limit: Components
+
+
+def layer_facts(layer: Layer) -> LayerFacts:
+    """Columns, status and the two limits of a layer; dead columns are components of variance zero."""
+    spectrum = layer.spectrum
+    eigenvalues = np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)])
+    return LayerFacts(
+        columns=layer_columns(layer),
+        status=layer_status(layer),
+        mean_limit=components(layer.weight_variance * eigenvalues),
+        joint_limit=joint_components(layer.row_variances, eigenvalues),
+    )
+
+
 def compare(
     layer: Layer,
     quantizer: ScalarQuantizer,
     quantized: QuantizedLayer,
     problem: Problem | None = None,
-    limits: Limits | None = None,
+    facts: LayerFacts | None = None,
 ) -> dict[str, Any]:
     """Measure a quantized layer and put theory beside it.
 
@@ -168,7 +177,7 @@ def compare(
     quantizer : the method with its settings
     quantized : its answer
     problem : the prepared layer it worked on; made again if not given
-    limits : of the layer; made again if not given
+    facts : of the layer; worked out again if not given
 
     Returns
     -------
@@ -180,7 +189,7 @@ def compare(
         a singular H.
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    limits = layer_limits(layer) if limits is None else limits
+    facts = layer_facts(layer) if facts is None else facts
     point = measure(layer, quantized)
     spectrum = layer.spectrum
     gains = noise_gains(layer, problem)
@@ -190,20 +199,20 @@ def compare(
         # theory knows no histogram to be sent: at the entropy of the codes
         rate = point.entropy_shared_bits if point.rate_kind == "entropy_shared" else point.code_rate_bits
         predicted = predicted_distortion(quantizer, problem, gains, rate_bits=rate, levels=levels)
-    limit = float(rate_distortion(point.distortion, limits.mean).rate_bits)
-    joint_limit = float(rate_distortion(point.distortion, limits.joint).rate_bits)
+    limit = float(rate_distortion(point.distortion, facts.mean_limit).rate_bits)
+    joint_limit = float(rate_distortion(point.distortion, facts.joint_limit).rate_bits)
     turn = quantized.weight.rotation
     return {
-        **layer_columns(layer),
+        **facts.columns,
         "method": quantized.method,
         "target_rate_bits": quantized.target_rate_bits,
-        "status": layer_status(layer),
+        "status": facts.status,
         "message": "",
         **asdict(point),
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
         "limit_rate_bits": limit,
-        "limit_distortion": float(distortion_rate(point.code_rate_bits, limits.mean).distortion),
+        "limit_distortion": float(distortion_rate(point.code_rate_bits, facts.mean_limit).distortion),
         "gap_bits": point.code_rate_bits - limit,
         "coded_gap_bits": point.coded_bits - limit,
         "joint_limit_rate_bits": joint_limit,

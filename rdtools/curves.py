@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.compare import Limits, layer_limits
+from rdtools.compare import LayerFacts, layer_facts
 from rdtools.hessians.layer import Layer
 from rdtools.linalg import cholesky
 from rdtools.records import Hessian
@@ -56,17 +56,17 @@ def _finite_rate_points(layer: Layer, top: float) -> _Points:
     return _KNOWN[hessian][1]
 
 
-def theory_curves(layer: Layer, rates: NDArray[np.float64], limits: Limits | None = None) -> Iterator[dict[str, Any]]:
+def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | None = None) -> Iterator[dict[str, Any]]:
     """Limits and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H.
 
     The curves at finite rate have rates of their own, up to the highest asked for, and are left out above FINITE_RATE_COLUMNS columns.
     """
     spectrum = layer.spectrum
-    limits = layer_limits(layer) if limits is None else limits
+    facts = layer_facts(layer) if facts is None else facts
     variance = layer.weight_variance
     curves: _Points = {
-        LIMIT: _pairs(rates, distortion_rate(rates, limits.mean).distortion),
-        JOINT_LIMIT: _pairs(rates, distortion_rate(rates, limits.joint).distortion),
+        LIMIT: _pairs(rates, distortion_rate(rates, facts.mean_limit).distortion),
+        JOINT_LIMIT: _pairs(rates, distortion_rate(rates, facts.joint_limit).distortion),
     }
     for name, predict in PREDICTIONS.items():
         if name == "rtn" or spectrum.rank == spectrum.live:

@@ -93,6 +93,10 @@ class OutputError(RdtoolsError, OSError):
     exit_code = 74
 
 
+class WorkerDied(RdtoolsError, RuntimeError):
+    """A worker process ended in the middle of a task."""
+
+
 class Busy(RdtoolsError, RuntimeError):
     """Another process is writing to the same run directory."""
 

@@ -67,7 +67,7 @@ def check_moment(matrix: ArrayLike, *, name: str = "Hessian") -> Float64Array:
     ------
     ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric
     NotPositiveSemidefinite
-        For a negative diagonal entry.
+        For a negative diagonal entry, or an entry beyond the root of the product of its diagonal entries.
     """
     H = as_float64(matrix, name=name)
     if H.ndim != 2 or H.shape[0] != H.shape[1]:
@@ -184,9 +184,12 @@ def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = 
     if n == 0:
         return Cholesky(moment, 0.0)
     mean_diagonal = math.fsum(np.diagonal(moment)) / n
-    identity = np.eye(n)
     for delta in (0.0, *DAMPING_LADDER) if damping is None else (damping,):
-        lower = _equilibrated_cholesky(moment + delta * mean_diagonal * identity if delta else moment)
+        damped = moment
+        if delta:
+            damped = moment.copy()
+            damped[np.diag_indices(n)] += delta * mean_diagonal
+        lower = _equilibrated_cholesky(damped)
         if lower is not None:
             return Cholesky(lower, delta)
     if damping is None:

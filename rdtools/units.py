@@ -9,7 +9,11 @@ Distortion
 Relative distortion
     distortion over ``tr(W H Wᵀ) / (m n)``.
 Rate
-    bits per weight; its kind is one of RATE_KINDS.
+    bits per weight; its kind is one of
+    entropy_column (codes under a normal law a column),
+    entropy_shared (codes under one histogram of the whole matrix, and the histogram),
+    fixed (logarithm of the number of levels),
+    coded (8 × bytes of a file that decodes to Ŵ, all side information included).
 Gap
     rate minus the reverse-waterfilling rate at the measured distortion, in bits per weight.
 Order of successive cancellation
@@ -19,10 +23,6 @@ Order of successive cancellation
 from __future__ import annotations
 
 import math
-
-#: entropy_column: codes under a normal law a column; entropy_shared: codes under one histogram of the whole matrix, and the
-#: histogram; fixed: logarithm of the number of levels; coded: 8 × bytes of a file that decodes to Ŵ, all side information included.
-RATE_KINDS = ("entropy_column", "entropy_shared", "fixed", "coded")
 
 #: Noise power of a uniform scalar quantizer with entropy coding over that of the Gaussian limit at high rate.
 SCALAR_LOSS = 2 * math.pi * math.e / 12

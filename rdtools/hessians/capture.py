@@ -20,6 +20,7 @@ from transformers.pytorch_utils import Conv1D
 from rdtools.errors import BadActivations, ModelUnreadable, UsageError
 from rdtools.hessians.accumulate import MomentAccumulator
 from rdtools.hessians.checkpoint import Checkpoint
+from rdtools.hessians.layers import CapturedLayer
 from rdtools.hessians.tokens import Tokens, check_tokens
 from rdtools.records import Hessian
 
@@ -30,24 +31,6 @@ ACCUMULATOR_BYTES = 4 * 2**30
 _BATCH_TOKENS = 4096
 
 Progress = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class CapturedLayer:
-    """A linear layer and where its weight is in the checkpoint.
-
-    Attributes
-    ----------
-    name : module path
-    tensor : name in the checkpoint
-    shape : (m, n) = (out_features, in_features)
-    transposed : whether the checkpoint holds (n, m), as for GPT-2
-    """
-
-    name: str
-    tensor: str
-    shape: tuple[int, int]
-    transposed: bool
 
 
 @dataclass(frozen=True)
@@ -63,7 +46,7 @@ class SharedInput:
 
     @property
     def columns(self) -> int:
-        """N."""
+        """Length n of the input vector."""
         return self.layers[0].shape[1]
 
 

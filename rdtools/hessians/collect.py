@@ -126,13 +126,13 @@ def collect(
         trust_remote_code=trust_remote_code,
     )
     if is_run(out):
-        run = open_run(out)
+        run = open_run(out, checkpoint=checkpoint)
         old, new = _fingerprint(run.manifest.model, run.manifest.calibration), _fingerprint(model_entry, calibration)
         different = [name for name in new if old[name] != new[name]]
         if different:
             raise UsageError(f"{out}: holds a run with other {' and '.join(different)}; choose another --out or delete it")
         moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
-        return run if moved == run.manifest.model else rewrite_manifest(run, model=moved)
+        return run if moved == run.manifest.model else rewrite_manifest(run, checkpoint, model=moved)
 
     from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model, uncovered, versions
 
@@ -144,9 +144,9 @@ def collect(
     writer = RunWriter(out)
     try:
         for shared, hessian in capture(model, inputs, tokens, progress=progress):
-            writer.add(hessian, [(entry.name, entry.tensor, entry.shape, entry.transposed) for entry in shared.layers])
+            writer.add(hessian, shared.layers)
         whole = model_entry.model_copy(update={"uncovered": uncovered(model, inputs)})
-        return writer.finish(model=whole, calibration=calibration, versions=versions())
+        return writer.finish(checkpoint, model=whole, calibration=calibration, versions=versions())
     except BaseException:
         writer.discard()
         raise

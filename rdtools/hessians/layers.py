@@ -1,8 +1,9 @@
-"""From module paths to layer types."""
+"""Layers of a model: where they are, and from module paths to layer types."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 _TYPES = {
     "q_proj": "q",
@@ -16,6 +17,24 @@ _TYPES = {
 
 #: Order in tables and figures.
 LAYER_TYPES = tuple(_TYPES.values())
+
+
+@dataclass(frozen=True)
+class CapturedLayer:
+    """A linear layer and where its weight is in the checkpoint.
+
+    Attributes
+    ----------
+    name : module path
+    tensor : name in the checkpoint
+    shape : (m, n) = (out_features, in_features)
+    transposed : whether the checkpoint holds (n, m), as for GPT-2
+    """
+
+    name: str
+    tensor: str
+    shape: tuple[int, int]
+    transposed: bool
 
 
 def layer_type(path: str) -> str:

@@ -11,6 +11,7 @@ a directory without one is no run.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import platform
 import shlex
@@ -30,7 +31,7 @@ from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.files import check_file, sha256_of_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.hessians.layer import Layer
-from rdtools.hessians.layers import block_index, layer_type
+from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey
 
@@ -158,11 +159,11 @@ class Run:
     manifest : as read
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, verified: bool = False) -> None:
+    def __init__(self, path: Path, manifest: Manifest, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> None:
         self.path = path
         self.manifest = manifest
         self._verified = verified
-        self._checkpoint: Checkpoint | None = None
+        self._checkpoint = checkpoint
         self._last: tuple[int, Hessian] | None = None
 
     @property
@@ -251,7 +252,7 @@ class Run:
         Raises
         ------
         KeyError
-            If the run has no such layer; lists the nearest names.
+            If the run has no such layer.
         CorruptFile, ShapeMismatch, NotFiniteInput
         """
         entry = next((e for e in self.layers if e.name == name), None)
@@ -271,8 +272,8 @@ class RunWriter:
         self._layers: list[LayerEntry] = []
         self._hessians: list[HessianEntry] = []
 
-    def add(self, hessian: Hessian, layers: Iterable[tuple[str, str, tuple[int, int], bool]]) -> None:
-        """Write one Hessian; `layers` are (name, tensor, shape, transposed) of the matrices that share it."""
+    def add(self, hessian: Hessian, layers: Iterable[CapturedLayer]) -> None:
+        """Write one Hessian, and note the matrices that share it."""
         index = len(self._hessians)
         file = f"hessians/{index:04d}.safetensors"
         data = save({"packed": pack(hessian.matrix)})
@@ -285,13 +286,14 @@ class RunWriter:
                 n_tokens=hessian.n_tokens,
                 dropped_tokens=hessian.dropped_tokens,
                 bytes=len(data),
-                sha256=sha256_of_file(self._path / file),
+                sha256=hashlib.sha256(data).hexdigest(),
             )
         )
-        for name, tensor, shape, transposed in layers:
-            self._layers.append(LayerEntry(name=name, tensor=tensor, shape=list(shape), transposed=transposed, hessian=index))
+        for layer in layers:
+            entry = LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
+            self._layers.append(entry)
 
-    def finish(self, *, model: ModelEntry, calibration: CalibrationEntry, versions: dict[str, str]) -> Run:
+    def finish(self, checkpoint: Checkpoint, *, model: ModelEntry, calibration: CalibrationEntry, versions: dict[str, str]) -> Run:
         """Write the manifest and open the run."""
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -303,7 +305,7 @@ class RunWriter:
             layers=self._layers,
         )
         _write_manifest(self._path, manifest)
-        return open_run(self._path)
+        return open_run(self._path, checkpoint=checkpoint)
 
     def discard(self) -> None:
         """Remove the Hessians written so far."""
@@ -317,11 +319,11 @@ def _write_manifest(path: Path, manifest: Manifest) -> None:
     write_atomically(path / MANIFEST, manifest.model_dump_json(indent=1).encode())
 
 
-def rewrite_manifest(run: Run, *, model: ModelEntry) -> Run:
+def rewrite_manifest(run: Run, checkpoint: Checkpoint, *, model: ModelEntry) -> Run:
     """The run with another entry for its model: the same files in another place."""
     manifest = run.manifest.model_copy(update={"model": model})
     _write_manifest(run.path, manifest)
-    return Run(run.path, manifest)
+    return Run(run.path, manifest, checkpoint=checkpoint)
 
 
 def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
@@ -337,13 +339,14 @@ def is_run(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
-def open_run(path: str | Path, *, verified: bool = False) -> Run:
+def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> Run:
     """Open a run directory; only the manifest is read.
 
     Parameters
     ----------
     path : directory
     verified : files were compared with their hashes a moment ago, so that comparing sizes is enough
+    checkpoint : the model's files, where they were compared with the manifest a moment ago; else opened and compared when asked for
 
     Raises
     ------
@@ -371,4 +374,4 @@ def open_run(path: str | Path, *, verified: bool = False) -> Run:
         raise CorruptFile(f"{place}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
     except OSError as error:
         raise CorruptFile(f"{place}: cannot be read: {error.strerror}") from error
-    return Run(path, manifest, verified=verified)
+    return Run(path, manifest, verified=verified, checkpoint=checkpoint)

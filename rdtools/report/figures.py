@@ -125,7 +125,7 @@ def rate_distortion(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
 
 
 def gptq_gap(table: pd.DataFrame) -> Figure:
-    """What GPTQ loses to WaterSIC, by layer type, with and without rotation: theory as bars, measurements as markers."""
+    """What GPTQ loses to WaterSIC, by layer type, with and without rotation: theory as ticks, measurements as markers."""
     ok = ok_rows(table)
     top = ok["target_rate_bits"].max()
     at_top = ok[ok["target_rate_bits"] == top]

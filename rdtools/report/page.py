@@ -14,7 +14,7 @@ from rdtools import __version__
 from rdtools.files import write_atomically
 from rdtools.hessians.store import Run
 from rdtools.report import tables
-from rdtools.report.figures import ok_rows, representative_layers
+from rdtools.report.figures import ok_rows
 from rdtools.units import SCALAR_LOSS_BITS
 
 #: File name of the page in a run directory.
@@ -109,7 +109,6 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
         targets=[f"{t:g}" for t in targets],
         headline=headline(table),
         images={name: base64.b64encode(path.read_bytes()).decode() for name, path in figures.items()},
-        representative=representative_layers(table),
         sections=sections,
         layer_table=_cells(tables.layer_table(table)),
         statuses=tables.status_counts(table),

@@ -10,17 +10,13 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 
-from rdtools.errors import RdtoolsError
+from rdtools.errors import WorkerDied
 from rdtools.hessians.store import open_run
 from rdtools.ops import warm_up
 from rdtools.sweep.plan import Task
 from rdtools.sweep.task import Rows, failed_layer, run_task
 
 Progress = Callable[[float, float], None]
-
-
-class WorkerDied(RdtoolsError):
-    """A worker process ended in the middle of a task."""
 
 
 def default_workers() -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.compare import Limits, compare, layer_columns, layer_limits
+from rdtools.compare import LayerFacts, compare, layer_facts
 from rdtools.curves import theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
@@ -40,27 +40,21 @@ def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
     return {"model": key.model, "layer": key.name, "layer_type": key.type, "block": key.block, "rows": rows, "columns": columns}
 
 
-def _layer_columns(layer: Layer) -> Row:
-    try:
-        return layer_columns(layer)
-    except (RdtoolsError, ArithmeticError, np.linalg.LinAlgError):
-        return _key_columns(layer.key, *layer.weight.shape)
-
-
-def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int, limits: Limits | None = None) -> Iterator[Row]:
+def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
     """One row for each quantizer; those that agree in basis and damping share the factorization."""
     problems: dict[tuple[object, ...], Problem] = {}
     for quantizer in quantizers:
         started = time.perf_counter()
         try:
-            limits = layer_limits(layer) if limits is None else limits
+            facts = layer_facts(layer) if facts is None else facts
             basis = (quantizer.rotation, quantizer.damping, quantizer.uses_hessian)
             if basis not in problems:
                 problems[basis] = quantizer.prepare(layer, seed=seed)
             quantized = quantizer.quantize(layer, seed=seed, problem=problems[basis])
-            row = compare(layer, quantizer, quantized, problems[basis], limits)
+            row = compare(layer, quantizer, quantized, problems[basis], facts)
         except (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
-            row = failed_row(quantizer, _layer_columns(layer), error, seed=seed)
+            columns = _key_columns(layer.key, *layer.weight.shape) if facts is None else facts.columns
+            row = failed_row(quantizer, columns, error, seed=seed)
         row["seconds"] = time.perf_counter() - started
         yield row
 
@@ -93,11 +87,11 @@ def run_task(task: Task) -> Rows:
     for name in task.layers:
         try:
             layer = run[name]
-            limits = layer_limits(layer)
+            facts = layer_facts(layer)
         except (RdtoolsError, OSError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
             rows.results += failed_layer(run, name, task, error)
             continue
-        rows.results += quantize_layer(layer, task.quantizers, seed=task.seed, limits=limits)
+        rows.results += quantize_layer(layer, task.quantizers, seed=task.seed, facts=facts)
         if task.curve_rates:
-            rows.curves += theory_curves(layer, np.array(task.curve_rates), limits)
+            rows.curves += theory_curves(layer, np.array(task.curve_rates), facts)
     return rows
