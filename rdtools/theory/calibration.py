@@ -1,8 +1,23 @@
-"""What too few calibration tokens cost, in closed form."""
+"""What too few calibration tokens cost, in closed form, and how many they really are.
+
+Normal tokens of mean zero throughout; Σ is their second moment and Σ̃ the mean of x xᵀ over N of them.
+"""
 
 from __future__ import annotations
 
 import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import digamma
+
+from rdtools.records import Spectrum
+from rdtools.theory.high_rate import mean_log2
+
+Float64Array = NDArray[np.float64]
+
+#: From here on the expansion of ψ(x) − ln x to x⁻⁸ errs by less than eps of it, where the difference would cancel.
+_LARGE = 32.0
 
 
 def calibration_penalty_bits(ratio: float) -> float:
@@ -40,3 +55,159 @@ def calibration_penalty_bits(ratio: float) -> float:
         return (y / 2 + y * y / 4 - y / 4 - y * y / 12) / math.log(2)
     log = math.log1p(-y)
     return (-0.5 * log + 0.5 * (-1.0 + (y - 1.0) / y * log)) / math.log(2)
+
+
+def logdet_bias_bits(columns: int, tokens: float) -> float:
+    """``E ½ log2 |Σ̃|^{1/n} − ½ log2 |Σ|^{1/n}``: bits per weight by which a sample moment makes the high-rate limit look lower, ≤ 0.
+
+    For N independent normal tokens, exactly and for every Σ,
+
+        ``E ln|Σ̃| − ln|Σ| = Σ_{i=1}^n ψ((N − i + 1)/2) − n ln(N/2)``,
+
+    ψ the digamma function. With y = n/N held as n grows it tends to ``(−1 + ((y−1)/y) ln(1−y)) / (2 ln 2)``, the second term of
+    `calibration_penalty_bits`; −(n + 1) log2(e)/(4N) to first order, finite at N = n, −∞ below, where Σ̃ is singular.
+
+    Parameters
+    ----------
+    columns : n ≥ 0; 0 for none
+    tokens : N > 0, a whole number or an effective one
+
+    Raises
+    ------
+    ValueError
+        For negative columns, or tokens that are not positive.
+
+    References
+    ----------
+    Wishart determinant: Anderson, An Introduction to Multivariate Statistical Analysis, 3rd ed., section 7.5.
+
+    Examples
+    --------
+    One column and one token: E ln x² = −γ − ln 2 for standard normal x, in bits and halved.
+
+    >>> round(logdet_bias_bits(1, 1), 6) == round((-np.euler_gamma - math.log(2)) / (2 * math.log(2)), 6)
+    True
+    """
+    if not (columns >= 0 and tokens > 0):
+        raise ValueError(f"determinant bias: {columns} columns and {tokens} tokens, expected a count and a positive number")
+    n, N = int(columns), float(tokens)
+    if n == 0:
+        return 0.0
+    if n - 1 >= N:
+        return -math.inf
+    i = np.arange(n)
+    x = 0.5 * (N - i)
+    # ψ(x) − ln x + ln(1 − i/N): each is small where the tokens are many
+    inverse = 1 / x
+    series = -inverse * (0.5 + inverse * (1 / 12 - inverse**2 * (1 / 120 - inverse**2 * (1 / 252 - inverse**2 / 240))))
+    terms = np.where(x > _LARGE, series, digamma(x) - np.log(x)) + np.log1p(-i / N)
+    return math.fsum(terms) / (2 * n * math.log(2))
+
+
+def corrected_mean_log2(spectrum: Spectrum, tokens: float) -> float:
+    """log2 of ``|H|^{1/r}`` on the live columns with the bias of a moment of so many tokens taken off: `mean_log2` − 2 · bias.
+
+    Unbiased for N independent normal tokens, with a standard deviation of about ``(log2 e/n) √(2 ln(1/(1 − n/N)))``. −∞ for a singular
+    H, which nothing mends.
+
+    Parameters
+    ----------
+    spectrum : of the sample moment, undamped
+    tokens : N, effective
+
+    Raises
+    ------
+    ValueError
+        If H is regular, although so few tokens make it singular: then they are more than that, or H was damped.
+
+    Examples
+    --------
+    >>> one = Spectrum(np.ones(1), np.ones(1), np.ones(1), columns=1, rank=1)
+    >>> round(corrected_mean_log2(one, 1000), 5) == round(math.log2(math.e) / 1000, 5)
+    True
+    """
+    observed = mean_log2(spectrum)
+    if observed == -math.inf:
+        return observed
+    bias = logdet_bias_bits(spectrum.live, tokens)
+    if bias == -math.inf:
+        raise ValueError(
+            f"corrected determinant: {tokens} tokens for {spectrum.live} live columns of a regular moment, expected at least as many; "
+            "use more tokens, or an undamped moment"
+        )
+    return observed - 2 * bias
+
+
+def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
+    """``N_eff = N / (1 + 2 Σ_k (1 − k/N) r_k²)``: independent tokens whose sample moment is as noisy as that of N correlated ones.
+
+    For a stationary normal sequence with ``E x_t x_{t+k}ᵀ = r_k Σ``. Since ``Cov(x_ti x_tj, x_si x_sj) = r²_{t−s} (Σ_ii Σ_jj + Σ_ij²)``,
+    every entry of Σ̃ has exactly the variance of N_eff independent tokens. Hence `calibration_penalty_bits` at n/N_eff, to first order in
+    n/N_eff; beyond, eigenvalues know more than r², and it is too large: by 4, 16 and 49 % at n/N_eff = 0.09, 0.23 and 0.45 for
+    r_k = 0.8^k. N for white tokens, 1 for N copies of one.
+
+    Parameters
+    ----------
+    tokens : N ≥ 1
+    autocorrelation : (lags,) r_1, r_2, …, in [−1, 1]; later lags count as 0, lags from N on do not count
+
+    Raises
+    ------
+    ValueError
+        For N that is no positive integer, or a correlation outside [−1, 1].
+
+    References
+    ----------
+    Derived for this project; Bartlett's formula (J. Royal Stat. Soc. Suppl. 8, 1946) for products.
+
+    Examples
+    --------
+    >>> effective_tokens(4, np.ones(3)), effective_tokens(4, np.zeros(3))
+    (1.0, 4.0)
+    """
+    r = np.asarray(autocorrelation, dtype=np.float64).ravel()
+    if int(tokens) != tokens or tokens < 1:
+        raise ValueError(f"effective tokens: {tokens} tokens, expected a positive integer")
+    if not (np.abs(r) <= 1).all():
+        raise ValueError(f"effective tokens: an autocorrelation of {r[~(np.abs(r) <= 1)][0]}, expected −1 to 1; divide by lag 0")
+    r = r[: int(tokens) - 1]
+    return float(tokens / (1 + 2 * ((1 - np.arange(1, len(r) + 1) / tokens) @ r**2)))
+
+
+def effective_tokens_from_holdout(mean_eigenvalue: float, columns: int) -> float:
+    """``N_eff = (n + 1)/(1 − 1/μ)`` from ``μ = tr(Σ̃⁻¹ Σ')/n`` with Σ' the moment of tokens that Σ̃ has not seen.
+
+    The exact inverse of ``E tr(Σ̃⁻¹ Σ)/n = N/(N − n − 1)``, which holds for N > n + 1 independent normal tokens and every Σ; Σ' need not
+    be accurate, only independent of Σ̃ and unbiased. Infinite for μ ≤ 1, where nothing of the sample's noise is visible, n + 1 for
+    infinite μ. For correlated tokens it agrees with `effective_tokens` to first order in n/N_eff and serves `calibration_penalty_bits`
+    better beyond: within 1 and 7 % where that is 16 and 49 % too large.
+
+    Parameters
+    ----------
+    mean_eigenvalue : μ > 0
+    columns : n ≥ 1
+
+    Raises
+    ------
+    ValueError
+        For a mean that is not positive or no columns.
+
+    References
+    ----------
+    Inverse Wishart mean: Anderson, An Introduction to Multivariate Statistical Analysis, 3rd ed., Lemma 7.7.1.
+
+    Examples
+    --------
+    A hundred tokens for nine columns make the mean 100/90.
+
+    >>> round(effective_tokens_from_holdout(100 / 90, 9), 9)
+    100.0
+    """
+    if not (mean_eigenvalue > 0 and columns >= 1):
+        raise ValueError(
+            f"effective tokens: mean eigenvalue {mean_eigenvalue} of {columns} columns, expected positive ones; "
+            "pass tr(Σ̃⁻¹ Σ')/n of moments without damping"
+        )
+    if mean_eigenvalue <= 1:
+        return math.inf
+    return (columns + 1) / (1 - 1 / mean_eigenvalue)

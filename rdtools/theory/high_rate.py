@@ -12,6 +12,11 @@ import numpy as np
 
 from rdtools.records import Spectrum
 
+#: Bits per weight that one codebook which knows nothing of H loses at most to waterfilling for that H, at any rate; W normal. An
+#: existence statement by random coding: a line to draw beside the limit, and no method. Harbuzova, Ordentlich and Polyanskiy, Price of
+#: metric universality in vector quantization is at most 0.11 bit, arXiv 2602.05790, COLT 2026 (PMLR 336), abstract.
+UNIVERSALITY_BITS = 0.11
+
 
 def mean_log2(spectrum: Spectrum) -> float:
     """log2 of ``|H|^{1/r}`` on the live columns, −inf if H is singular on them.

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
+
+from rdtools.linalg import log2_am_over_gm
+from rdtools.records import Spectrum
+from rdtools.theory.high_rate import mean_log2
 
 Float64Array = NDArray[np.float64]
 
@@ -41,3 +47,80 @@ def damped_noise_gains(factor: Float64Array, damping: float) -> Float64Array:
     inverse = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
     counted = 1.0 - damping * np.einsum("ij,ij->i", inverse, inverse)
     return np.asarray(squared * np.clip(counted, 0.0, 1.0))
+
+
+def mismatch_penalty_bits(ratios: Float64Array) -> float:
+    """``½ log2(AM/GM)`` of the eigenvalues of ``Σ̃⁻¹ Σ``: bits that WaterSIC loses when it encodes with Σ̃ and Σ counts.
+
+    At high rate, per live weight: with steps α_i = c/ℓ̃_ii the distortion is ``(c²/12) tr(Σ̃⁻¹ Σ)/n`` and the rate
+    ``½ log2(2πe σ² |Σ̃|^{1/n}/c²)``. 0 if and only if Σ̃ ∝ Σ, unchanged under ``x → A x`` of both; infinite if Σ is singular where Σ̃ is
+    not. Damping and few tokens are the cases `damping_penalty_bits` and `rdtools.theory.calibration.calibration_penalty_bits`.
+
+    Parameters
+    ----------
+    ratios : (n,) eigenvalues, ≥ 0; 0 for none or all zero
+
+    Raises
+    ------
+    ValueError
+        For an eigenvalue that is negative or not finite.
+
+    References
+    ----------
+    Derived for this project (mismatched successive cancellation).
+
+    Examples
+    --------
+    >>> round(mismatch_penalty_bits(np.array([4.0, 1.0])), 6) == round(0.5 * math.log2(2.5 / 2), 6)
+    True
+    """
+    values = np.asarray(ratios, dtype=np.float64).ravel()
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f"mismatch: ratios from {values.min():.3g} to {values.max():.3g}, expected finite ones ≥ 0, as of Σ̃⁻¹ Σ")
+    return 0.5 * log2_am_over_gm(values)
+
+
+def damping_penalty_bits(spectrum: Spectrum, damping: float) -> float:
+    """``(r/n) ½ log2(AM/GM)`` of ``λ/(λ + δ)``: bits per weight that WaterSIC loses when it encodes with ``H + δ I``.
+
+    At high rate, against no damping; where weak directions are not coded at all the cost is smaller. 0 without damping, rises with δ to
+    `rdtools.theory.sic.rtn_gap_bits`, the loss of equal steps without feedback. Infinite for a singular H.
+
+    Parameters
+    ----------
+    spectrum : of H
+    damping : δ relative to the mean diagonal of the r live columns, ≥ 0
+
+    Raises
+    ------
+    ValueError
+        For a negative damping.
+
+    References
+    ----------
+    Derived for this project: `mismatch_penalty_bits` with Σ̃ = H + δ I.
+
+    Examples
+    --------
+    λ = 4 and 1 with δ = 2: λ/(λ + δ) = 2/3 and 1/3.
+
+    >>> s = Spectrum(np.array([4.0, 1.0]), np.array([2.0, 1.0]), np.array([4.0, 1.0]), columns=2, rank=2)
+    >>> round(damping_penalty_bits(s, 0.8), 6) == round(0.5 * math.log2(0.5 / math.sqrt(2 / 9)), 6)
+    True
+    """
+    if not 0 <= damping < math.inf:
+        raise ValueError(f"damping penalty: damping {damping}, expected zero or a positive number")
+    if spectrum.live == 0:
+        return 0.0
+    if spectrum.rank < spectrum.live:
+        return math.inf
+    if damping == 0:
+        return 0.0
+    values = spectrum.eigenvalues
+    delta = damping * float(np.mean(spectrum.diagonal))
+    share = spectrum.live / spectrum.columns
+    if values[-1] > spectrum.live * np.finfo(np.float64).eps * values[0]:
+        return share * mismatch_penalty_bits(values / (values + delta))
+    # eigenvalues below resolution: the determinant is that of the factor, and δ covers the rest
+    geometric = mean_log2(spectrum) - float(np.mean(np.log2(values + delta)))
+    return share * max(0.0, 0.5 * (math.log2(float(np.mean(values / (values + delta)))) - geometric))
