@@ -24,7 +24,7 @@ _OCTAVE_EIGHTHS = np.array(
     ]
 )
 
-RotationKind = Literal["haar", "hadamard"]
+RotationKind = Literal["haar", "hadamard", "kronecker"]
 CodeModelKind = Literal["fixed", "shared", "column"]
 
 #: The rate kind that the codes of each model are charged by.
@@ -106,12 +106,13 @@ class Spectrum:
 class Rotation:
     """An orthogonal matrix that a seed rebuilds; see `rdtools.transforms`.
 
-    A Hadamard rotation is the same everywhere and for ever. A Haar rotation depends on NumPy's normal generator and LAPACK's QR: the same
-    machine and versions rebuild it to the bit, others to rounding at best, so it is for experiments and not for archives.
+    A Hadamard rotation is the same everywhere and for ever. A Haar rotation, and a Kronecker product of two, depends on NumPy's normal
+    generator and LAPACK's QR: the same machine and versions rebuild it to the bit, others to rounding at best, so it is for experiments
+    and not for archives.
 
     Attributes
     ----------
-    kind : "haar" or "hadamard" (random signs, then a Hadamard matrix over √order)
+    kind : "haar", "kronecker" (of two Haar factors) or "hadamard" (random signs, then a Hadamard matrix over √order)
     order : n
     seed : 32-bit
     """

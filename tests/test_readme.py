@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_every_verb_is_described_and_exists():
     there = {(name, "") for name in root.commands if name != "hessians"}  # type: ignore[attr-defined]
     there |= {("hessians", name) for name in root.commands["hessians"].commands}  # type: ignore[attr-defined]
     assert described == there
+
+
+def test_the_claims_are_counted():
+    from rdtools.theory.claims import CLAIMS
+
+    section = README[README.index("## Claims") : README.index("## What to know")]
+    names = Counter(claim.name.partition(".")[0] for claim in CLAIMS)
+    rows = re.findall(r"^\| (`.+?) \| (\d+) \|", section, flags=re.MULTILINE)
+    printed = [(re.findall(r"`([\w#-]+)\.\*`", systems), int(number)) for systems, number in rows]
+    assert [number for _, number in printed] == [sum(names[system] for system in systems) for systems, _ in printed]
+    assert sorted(system for systems, _ in printed for system in systems) == sorted(names)
+    assert f"There are {len(CLAIMS)} of them" in section
 
 
 def test_every_method_is_described():

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 
 from rdtools import __version__
-from rdtools.cli import hessians, report, theory
+from rdtools.cli import hessians, report, theory, verify
 from rdtools.errors import RdtoolsError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
 app.command("report")(report.report)
 app.command("theory")(theory.theory)
 app.command("compare")(report.compare)
+app.command("verify")(verify.verify)
 app.add_typer(hessians.app, name="hessians")
 
 _OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 74, 70, 130, 141, 143
@@ -64,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0 done, 1 some quantization failed or none could be measured, 2 usage, 65 data, 69 hub, 70 internal error, 74 output,
-        75 busy, 130 interrupt, 141 closed pipe, 143 terminated.
+        Exit code: 0 done, 1 some quantization failed, none could be measured or a claim is violated, 2 usage, 65 data, 69 hub,
+        70 internal error, 74 output, 75 busy, 130 interrupt, 141 closed pipe, 143 terminated.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     previous = signal.signal(signal.SIGTERM, _on_terminate)

@@ -26,7 +26,7 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "watersic-lmmse-shared": ("WaterSIC", {"coding": "shared", "lmmse": True}),
 }
 #: Suffix → rotation.
-ROTATIONS: dict[str, RotationChoice] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar"}
+ROTATIONS: dict[str, RotationChoice] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar", "kronecker": "kronecker"}
 
 #: What `rdtools report` runs unless told otherwise.
 DEFAULT_METHODS = (

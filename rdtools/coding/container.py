@@ -38,7 +38,7 @@ MAGIC = b"RDTQ"
 VERSION = 1
 _HEADER = struct.Struct("<4sBBBBIII")
 _MODELS: tuple[CodeModelKind, ...] = ("fixed", "shared", "column")
-_ROTATIONS: tuple[RotationKind | None, ...] = (None, "haar", "hadamard")
+_ROTATIONS: tuple[RotationKind | None, ...] = (None, "haar", "hadamard", "kronecker")
 _STEP_EXPONENTS, _ROW_SCALES, _GAIN, _MID_RISE, _DEAD_COLUMNS = (1 << k for k in range(5))
 
 

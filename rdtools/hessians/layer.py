@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.errors import ShapeMismatch
-from rdtools.hessians.spectrum import spectrum_of
+from rdtools.hessians.spectrum import live_columns, spectrum_of
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey, Spectrum
 
@@ -55,7 +55,7 @@ class Layer:
     @cached_property
     def live(self) -> NDArray[np.bool_]:
         """(n,) bool, columns whose input is not always zero; weights in the others do not matter."""
-        return np.asarray(np.diagonal(self.hessian.matrix) > 0)
+        return live_columns(self.hessian.matrix)
 
     @cached_property
     def row_variances(self) -> NDArray[np.float64]:

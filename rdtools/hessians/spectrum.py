@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -21,7 +22,46 @@ def spectrum_of(hessian: Hessian) -> Spectrum:
     return _KNOWN[hessian]
 
 
-def compute_spectrum(moment: NDArray[np.float64], *, eigenvectors: bool = True, name: str = "Hessian") -> Spectrum:
+@dataclass(frozen=True, eq=False)
+class Eigen:
+    """``H = Q diag(λ) Qᵀ`` on the live columns.
+
+    Attributes
+    ----------
+    values : (r,) descending, ≥ 0
+    vectors : (r, r) Q, column i belongs to value i
+    """
+
+    values: NDArray[np.float64]
+    vectors: NDArray[np.float64]
+
+    def root(self) -> NDArray[np.float64]:
+        """``H^{1/2} = Q diag(√λ) Qᵀ``, symmetric, (r, r)."""
+        return np.asarray((self.vectors * np.sqrt(self.values)) @ self.vectors.T)
+
+
+def live_columns(moment: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(n,) bool: columns whose input is not always zero."""
+    return np.asarray(np.diagonal(moment) > 0)
+
+
+def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") -> Eigen:
+    """Eigenvalues and eigenvectors of a checked second moment on its live columns; for who needs more of them than a `Spectrum`.
+
+    Raises
+    ------
+    NotPositiveSemidefinite
+        For an eigenvalue below zero by more than rounding.
+    """
+    live = live_columns(moment)
+    if not live.any():
+        return Eigen(np.zeros(0), np.zeros((0, 0)))
+    # syevr: its workspace does not overflow 32-bit integers from n = 32767 on, as that of syevd does
+    raw, Q = scipy.linalg.eigh(moment[np.ix_(live, live)], driver="evr", check_finite=False)
+    return Eigen(clip_eigenvalues(raw, name=name), np.ascontiguousarray(Q[:, ::-1]))
+
+
+def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
     """Eigenvalues, Cholesky diagonal, rank and largest eigenvector entry of a checked second moment.
 
     Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
@@ -32,7 +72,7 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigenvectors: bool = True, 
     Parameters
     ----------
     moment : (n, n) float64, as from `rdtools.linalg.check_moment`
-    eigenvectors : also compute the eigenvectors Q, for ``max|Q_ij|``
+    eigen : its `eigendecomposition`, if known
 
     Raises
     ------
@@ -40,21 +80,14 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigenvectors: bool = True, 
         For an eigenvalue below zero by more than rounding.
     """
     diagonal = np.diagonal(moment)
-    live = diagonal > 0
+    live = live_columns(moment)
     r = int(live.sum())
     if r == 0:
         nothing = np.zeros(0)
         return Spectrum(nothing, nothing, nothing, columns=len(moment), rank=0)
-    H = moment[np.ix_(live, live)]
-    # syevr: its workspace does not overflow 32-bit integers from n = 32767 on, as that of syevd does
-    if eigenvectors:
-        raw, Q = scipy.linalg.eigh(H, driver="evr", check_finite=False)
-        largest = float(np.abs(Q).max())
-    else:
-        raw = scipy.linalg.eigh(H, driver="evr", eigvals_only=True, check_finite=False)
-        largest = float("nan")
-    eigenvalues = clip_eigenvalues(raw, name=name)
-    factor = cholesky(H, name=name)
+    eigen = eigendecomposition(moment, name=name) if eigen is None else eigen
+    eigenvalues = eigen.values
+    factor = cholesky(moment[np.ix_(live, live)], name=name)
     resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     return Spectrum(
         eigenvalues=eigenvalues,
@@ -63,6 +96,6 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigenvectors: bool = True, 
         columns=len(moment),
         rank=r if factor.damping == 0 else min(resolved, r - 1),
         damping=factor.damping,
-        eigenvector_max=largest,
+        eigenvector_max=float(np.abs(eigen.vectors).max()),
         simple=bool((-np.diff(eigenvalues) > 1e-8 * eigenvalues[0]).all()),
     )

@@ -41,7 +41,7 @@ class ScalarQuantizer(ABC):
     rate_bits : target rate of the codes in bits per live weight; scales and models come on top and are counted apart
     coding : how codes are coded, and so what kind of rate the target is: "fixed" (levels of a per-row absmax grid), "shared"
         (one histogram) or "column" (a normal law a column)
-    rotation : None, "hadamard", "haar", or "auto" (Hadamard where it exists)
+    rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
     """
@@ -58,8 +58,8 @@ class ScalarQuantizer(ABC):
             raise UsageError(f"damping {self.damping}: expected a finite number of at least 0, relative to the mean diagonal")
         if self.coding not in self._codings():
             raise UsageError(f"{type(self).__name__}: coding {self.coding!r}, expected one of {', '.join(self._codings())}")
-        if self.rotation not in (None, "auto", "haar", "hadamard"):
-            raise UsageError(f"rotation {self.rotation!r}: expected None, 'auto', 'haar' or 'hadamard'")
+        if self.rotation not in (None, "auto", "haar", "hadamard", "kronecker"):
+            raise UsageError(f"rotation {self.rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
 
     @staticmethod
     def _codings() -> tuple[CodeModelKind, ...]:

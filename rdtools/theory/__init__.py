@@ -1,15 +1,22 @@
 """Closed forms: limits and predictions. Nothing here looks at a measured number."""
 
+from rdtools.theory import activation as activation
 from rdtools.theory import allocation as allocation
 from rdtools.theory import calibration as calibration
+from rdtools.theory import claims as claims
+from rdtools.theory import critical_channels as critical_channels
 from rdtools.theory import finite_rate as finite_rate
+from rdtools.theory import fixed_rate as fixed_rate
 from rdtools.theory import high_rate as high_rate
 from rdtools.theory import incoherence as incoherence
 from rdtools.theory import lattice as lattice
+from rdtools.theory import ldlq as ldlq
+from rdtools.theory import low_rank as low_rank
 from rdtools.theory import matmul as matmul
 from rdtools.theory import mismatch as mismatch
 from rdtools.theory import mixture as mixture
 from rdtools.theory import rotation as rotation
 from rdtools.theory import scalar as scalar
+from rdtools.theory import shannon as shannon
 from rdtools.theory import sic as sic
 from rdtools.theory import waterfilling as waterfilling

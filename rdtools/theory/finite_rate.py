@@ -28,12 +28,14 @@ class FiniteRatePoint:
     distortion : tr(C H)/n, per weight
     column_bits : (n,) entropy of each column
     input_variances : (n,) variance of what each scalar quantizer is given, in y-space
+    feedback_bits : mean ½ log2(v_i/(σ² ℓ_ii²)), what fed-back noise adds to the rate
     """
 
     rate_bits: float
     distortion: float
     column_bits: Float64Array
     input_variances: Float64Array
+    feedback_bits: float
 
 
 def sic_at_finite_rate(
@@ -52,7 +54,10 @@ def sic_at_finite_rate(
         cov(e_i, e_{>i}) = −(g/ℓ_ii) C a
         var(e_i) = (1 − g)² σ² + (g/ℓ_ii)² q + var(u)/ℓ_ii²
 
-    then R = mean H(z_i) and D = tr(C H)/n. As steps go to 0 it becomes the high-rate theory of `rdtools.theory.sic`.
+    then R = mean H(z_i) and D = tr(C H)/n. As steps go to 0 it becomes the high-rate theory of `rdtools.theory.sic`. Good to 1 % in
+    distortion and 0.01 bit in rate from 1.5 bits on while `feedback_bits` is below 1. Beyond, most of what a quantizer is given are the
+    errors of few columns, which are not normal: the rate was seen to be 0.05 bit too high at 1.6 bits of feedback, with H of condition
+    1e9.
 
     Parameters
     ----------
@@ -94,5 +99,7 @@ def sic_at_finite_rate(
         C[i, i + 1 :] = C[i + 1 :, i] = -(g / ell) * fed_back
         C[i, i] = (1.0 - g) ** 2 * variance + (g / ell) ** 2 * q + noise / ell**2
         bits[i], inputs[i] = scalar.entropy_bits, v
+    feedback = 0.5 * float(np.mean(np.log2(inputs / (variance * np.diagonal(factor) ** 2))))
     # tr(C L Lᵀ) = Σ (C L) ∘ L
-    return FiniteRatePoint(float(bits.mean()), float(np.einsum("ij,ij->", C @ factor, factor)) / n, bits, inputs)
+    distortion = float(np.einsum("ij,ij->", C @ factor, factor)) / n
+    return FiniteRatePoint(float(bits.mean()), distortion, bits, inputs, feedback)

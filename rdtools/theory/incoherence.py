@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import betaincinv, lambertw
 
 from rdtools.records import Spectrum
 
@@ -72,3 +73,94 @@ def incoherence_trace_bound(incoherence: float, eigenvalues: Float64Array) -> fl
     QuIP, arXiv 2307.13304, Lemma 2.
     """
     return incoherence**2 / len(eigenvalues) * float(np.sqrt(eigenvalues).sum()) ** 2
+
+
+def _check_failure(failure: float) -> None:
+    if not 0 < failure < 1:
+        raise ValueError(f"incoherence bound: failure probability {failure}, expected a number strictly between 0 and 1")
+
+
+def hadamard_incoherence_bound(columns: int, *, failure: float) -> float:
+    """``√(2 ln(2n²/δ))``: after a randomized Hadamard rotation μ_H is below it with probability at least 1 − δ, whatever H.
+
+    Parameters
+    ----------
+    columns : n
+    failure : δ, in (0, 1)
+
+    References
+    ----------
+    QuIP#, arXiv 2402.04396, Lemma 3.1.
+
+    Examples
+    --------
+    >>> round(hadamard_incoherence_bound(1024, failure=0.01), 2), round(hadamard_incoherence_bound(4096, failure=0.01), 2)
+    (6.19, 6.62)
+    """
+    _check_failure(failure)
+    return math.sqrt(2 * math.log(2 * columns**2 / failure))
+
+
+def hadamard_weight_incoherence_bound(rows: int, columns: int, *, failure: float) -> float:
+    """``2 ln(4mn/δ)``: after randomized Hadamard rotations on both sides μ_W is below it with probability at least 1 − δ, whatever W.
+
+    About eight times what is seen at n = 1024.
+
+    References
+    ----------
+    QuIP#, arXiv 2402.04396, Lemma 3.1.
+
+    Examples
+    --------
+    >>> round(hadamard_weight_incoherence_bound(1024, 1024, failure=0.01), 1)
+    39.7
+    """
+    _check_failure(failure)
+    return 2 * math.log(4 * rows * columns / failure)
+
+
+def hadamard_tail_probability(threshold: float, columns: int) -> float:
+    """``2 exp(−a² n/2)``, at most 1: bound on ``P(|bᵀ H S x| ≥ a)`` for unit vectors b, x and random signs S, H orthonormal Hadamard.
+
+    Holds where the entries of b H are of equal magnitude 1/√n, as for b an axis; `hadamard_incoherence_bound` is its union over n² entries.
+
+    References
+    ----------
+    QuIP#, arXiv 2402.04396, proof of Lemma 3.1.
+    """
+    return min(1.0, 2 * math.exp(-(threshold**2) * columns / 2))
+
+
+def haar_incoherence_bound(columns: int, *, failure: float) -> float:
+    """μ_H after a Haar rotation is below it with probability at least 1 − δ, whatever H; at most √n.
+
+    The square of an entry of a Haar matrix follows a beta law with parameters ½ and (n−1)/2; this is √n times its quantile at
+    1 − δ/n², the union over n² entries.
+
+    References
+    ----------
+    Derived for this project; QuIP, arXiv 2307.13304, Lemma 5 with k = 1 leaves its constants open.
+    """
+    _check_failure(failure)
+    if columns == 1:
+        return 1.0
+    # by the upper tail, as 1 − quantile of the mirrored law, which keeps the digits of δ/n²
+    return math.sqrt(columns * (1.0 - float(betaincinv((columns - 1) / 2, 0.5, failure / columns**2))))
+
+
+def kronecker_incoherence_bound(columns: int, *, failure: float) -> float:
+    """μ_H after a Kronecker product of two Haar rotations is below it with probability at least 1 − δ, whatever H; at most √n.
+
+    An entry of a rotated eigenvector is ``u X v`` with u, v uniform on spheres of p and q dimensions and ‖X‖_F = 1. By Chernoff's bound
+    for χ², which dominates, ``P(p‖uX‖² ≥ s) ≤ √s e^{(1−s)/2}`` and likewise for ``q (y·v)²/‖y‖²``, so that ``n (uXv)² ≤ s²`` but for twice
+    that probability. s is where it is δ/(2n²). Valid for every p q = n; much above what is seen.
+
+    References
+    ----------
+    Derived for this project, as QuIP, arXiv 2307.13304, Lemma 5 with k = 2 leaves its constants open.
+    """
+    _check_failure(failure)
+    tail = failure / (2.0 * columns**2)
+    # √s e^{(1−s)/2} = tail  ⇔  −s e^{−s} = −tail²/e, on the branch s ≥ 1
+    s = -float(lambertw(-(tail**2) / math.e, k=-1).real)
+    return min(s, math.sqrt(columns))

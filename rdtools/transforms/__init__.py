@@ -3,6 +3,7 @@
 from rdtools.transforms.haar import haar_matrix as haar_matrix
 from rdtools.transforms.hadamard import hadamard_multiply as hadamard_multiply
 from rdtools.transforms.hadamard import is_hadamard_order as is_hadamard_order
+from rdtools.transforms.kronecker import kronecker_orders as kronecker_orders
 from rdtools.transforms.rotation import RotationChoice as RotationChoice
 from rdtools.transforms.rotation import new_rotation as new_rotation
 from rdtools.transforms.rotation import rotate as rotate

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_matrix
 from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
+from rdtools.transforms.kronecker import haar_factors, kronecker_multiply
 
 Float64Array = NDArray[np.float64]
-RotationChoice = Literal["haar", "hadamard", "auto"]
+RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
 
 
 def new_rotation(choice: RotationChoice, order: int, generator: np.random.Generator) -> Rotation:
@@ -35,6 +36,8 @@ def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
     """``x Q``, x of shape (..., n). For a Hadamard rotation ``Q = diag(signs) H/√n``."""
     if rotation.kind == "haar":
         return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)))
+    if rotation.kind == "kronecker":
+        return kronecker_multiply(x, *haar_factors(rotation.order, np.random.default_rng(rotation.seed)))
     return hadamard_multiply(x * _signs(rotation))
 
 
@@ -42,6 +45,9 @@ def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
     """``x Qᵀ``, the inverse of `rotate`."""
     if rotation.kind == "haar":
         return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)).T)
+    if rotation.kind == "kronecker":
+        left, right = haar_factors(rotation.order, np.random.default_rng(rotation.seed))
+        return kronecker_multiply(x, left.T, right.T)
     return hadamard_multiply(x, transpose=True) * _signs(rotation)
 
 

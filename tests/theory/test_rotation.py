@@ -102,7 +102,7 @@ def test_haar_draws_agree_within_sampling_error(name):
     """Second route: draw rotations at n = 192. The mean over draws is the prediction up to its standard error and O(1/n)."""
     eigenvalues = np.sort(TABLE[name][0])[::-1][:: N // 192][:192]
     rng = np.random.default_rng(3)
-    draws = [gptq_gap_bits(compute_spectrum(haar_moment(eigenvalues, rng), eigenvectors=False)) for _ in range(24)]
+    draws = [gptq_gap_bits(compute_spectrum(haar_moment(eigenvalues, rng))) for _ in range(24)]
     error = np.std(draws, ddof=1) / math.sqrt(len(draws))
     # the bias of a draw is that of about one leading column in n, which has at most the energy tr H instead of its mean
     bias = 0.5 * math.log2(1 + eigenvalues.max() / eigenvalues.sum() + 1 / 192)

@@ -34,7 +34,7 @@ def test_white_hessian_has_no_gap_and_one_formula():
 def test_first_example_of_an_unbounded_gap():
     """Σ = diag(t, 1, …, 1): ½ log2(((t + n − 1)/n) / t^{1/n}); printed for n = 1024, t = 1e4: 1.708 bit."""
     n, t = 1024, 1e4
-    s = compute_spectrum(np.diag([t, *np.ones(n - 1)]), eigenvectors=False)
+    s = compute_spectrum(np.diag([t, *np.ones(n - 1)]))
     expected = 0.5 * math.log2((t + n - 1) / n / t ** (1 / n))
     assert sic.gptq_gap_bits(s) == pytest.approx(expected, abs=rounding(n) * 20)
     assert round(sic.gptq_gap_bits(s), 3) == 1.708
@@ -43,7 +43,7 @@ def test_first_example_of_an_unbounded_gap():
 @pytest.mark.parametrize(("exponent", "printed"), [(0.5, 0.1244), (1.0, 0.7361), (1.5, 2.0978), (2.0, 3.9221)])
 def test_rtn_gap_of_power_laws(exponent, printed):
     """Printed values for n = 1024, λ_i = i^−exponent, in the eigenbasis, where GPTQ is rounding to nearest."""
-    s = compute_spectrum(np.diag(power_law(1024, exponent)), eigenvectors=False)
+    s = compute_spectrum(np.diag(power_law(1024, exponent)))
     assert round(sic.rtn_gap_bits(s), 4) == printed
     assert round(sic.gptq_gap_bits(s), 4) == printed
 

@@ -1,0 +1,171 @@
+"""``rdtools verify``: every claim, held against synthetic families, a run or the embedded model."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+
+    from rdtools.hessians.layer import Layer
+    from rdtools.theory.claims import Claim
+
+EMBEDDED = "embedded"
+VERDICTS = "verification.parquet"
+_NAME = 36
+
+
+def verify(
+    run: Annotated[str | None, typer.Argument(help="Run directory, or 'embedded'; by default synthetic families.")] = None,
+    claims: Annotated[str, typer.Option(help="Comma-separated names or patterns, such as 'quip.*'.")] = "*",
+    seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a list of records instead of tables.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="One line a claim instead of one a claim and layer.")] = False,
+    out: Annotated[Path | None, typer.Option(help=f"Write all rows here, .parquet or .csv; for a run by default {VERDICTS} in it.")] = None,
+    list_claims: Annotated[bool, typer.Option("--list", help="Print the claims and stop.")] = False,
+) -> int:
+    """Hold every claim of the theory against layers: holds, violated, or not applicable and why.
+
+    Exits with 1 if a claim is violated.
+    """
+    chosen = _chosen(claims)
+    if list_claims:
+        _print_claims(chosen, as_json=as_json)
+        return 0
+    if out is not None and out.suffix not in (".parquet", ".csv"):
+        from rdtools.errors import UsageError
+
+        raise UsageError(f"--out {out}: expected a name that ends in .parquet or .csv")
+    import pandas as pd
+    from threadpoolctl import threadpool_limits
+
+    from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.verify import verify as verdicts
+    from rdtools.verify import verify_counterexample
+
+    console = PlainConsole(stderr=True)
+    rows = []
+    # many small products: more threads than one were seen to wait for each other more than they work
+    with _layers(run, seed, console) as (count, layers), progress_bar("Verify", console) as progress, threadpool_limits(1):
+        total = count * len(chosen)
+        for verdict in verdicts(layers, claims=chosen, seed=seed):
+            rows.append(verdict.to_row())
+            progress(len(rows), total)
+    if run is None:
+        rows += [verdict.to_row() for verdict in verify_counterexample(chosen)]
+    table = pd.DataFrame(rows)
+    if out is None and run not in (None, EMBEDDED):
+        out = Path(str(run)) / VERDICTS
+    if out is not None:
+        _write(table, out)
+    if as_json:
+        typer.echo(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], indent=1, ensure_ascii=False))
+    else:
+        _print(table, summary=summary)
+    return 1 if (table["status"] == "violated").any() else 0
+
+
+def _chosen(patterns: str) -> list[Claim]:
+    from rdtools.errors import UsageError
+    from rdtools.theory.claims import CLAIMS
+
+    wanted = [part.strip() for part in patterns.split(",") if part.strip()]
+    chosen = [claim for claim in CLAIMS if any(fnmatch.fnmatchcase(claim.name, pattern) for pattern in wanted)]
+    for pattern in wanted:
+        if not fnmatch.filter([claim.name for claim in chosen], pattern):
+            raise UsageError(f"--claims {pattern!r}: no claim of this name; rdtools verify --list prints all {len(CLAIMS)}")
+    if not chosen:
+        raise UsageError(f"--claims {patterns!r}: expected a name or a pattern such as 'quip.*'")
+    return chosen
+
+
+@contextlib.contextmanager
+def _layers(run: str | None, seed: int, console: Console) -> Iterator[tuple[int, Iterator[Layer]]]:
+    """How many layers there are, and the layers."""
+    if run is None:
+        from rdtools.verify import synthetic_layers
+
+        families = synthetic_layers(seed=seed)
+        yield len(families), iter(families)
+        return
+    from rdtools.hessians.store import open_run
+
+    if run != EMBEDDED:
+        opened = open_run(run)
+        yield len(opened), (opened[name] for name in opened)
+        return
+    import tempfile
+
+    from rdtools.cli.console import progress_bar
+    from rdtools.hessians.collect import CalibrationRequest, collect
+
+    with tempfile.TemporaryDirectory(prefix="rdtools-") as scratch:
+        request = CalibrationRequest()
+        with progress_bar("Hessians", console) as progress:
+            opened = collect(EMBEDDED, request, out=Path(scratch) / "run", trust_remote_code=False, device="cpu", progress=progress)
+        yield len(opened), (opened[name] for name in opened)
+
+
+def _plain(value: str | float) -> str | float | None:
+    """JSON knows neither NaN nor infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _write(table: pd.DataFrame, out: Path) -> None:
+    from rdtools.files import atomic_path
+
+    with atomic_path(out) as scratch:
+        if out.suffix == ".csv":
+            table.to_csv(scratch, index=False)
+        else:
+            table.to_parquet(scratch, index=False)
+
+
+def _print_claims(claims: list[Claim], *, as_json: bool) -> None:
+    if as_json:
+        records = [{"claim": claim.name, "statement": claim.statement, "source": str(claim.source)} for claim in claims]
+        typer.echo(json.dumps(records, indent=1, ensure_ascii=False))
+        return
+    for claim in claims:
+        typer.echo(f"{claim.name}\n    {claim.statement}\n    {claim.source}")
+
+
+def _print(table: pd.DataFrame, *, summary: bool) -> None:
+    """One line for each row or claim, to be read in a terminal of any width and searched with grep."""
+    if summary:
+        for claim, rows in table.groupby("claim", sort=False):
+            counts = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
+            first = rows.iloc[0]
+            typer.echo(f"{claim:<{_NAME}} {counts}: {first['statement']} ({first['source']})")
+    else:
+        for subject, rows in table.groupby("subject", sort=False):
+            typer.echo(f"\n{subject}")
+            for row in rows.to_dict("records"):
+                typer.echo(f"  {_line(row)}")
+    typer.echo()
+    for row in table[table["status"] == "violated"].to_dict("records"):
+        typer.echo(f"{row['subject']}: {_line(row)}\n  {row['statement']}")
+    counts = table["status"].value_counts()
+    alarms = table["false_alarm"].fillna(0).sum()
+    typer.echo(
+        f"{counts.get('holds', 0)} hold, {counts.get('violated', 0)} violated, {counts.get('not applicable', 0)} not applicable; "
+        f"if every claim is true, the probability that one is called violated is at most {alarms:.1g}"
+    )
+
+
+def _line(row: dict[str, Any]) -> str:
+    head = f"{row['status']:<14} {row['claim']:<{_NAME}}"
+    if row["status"] == "not applicable":
+        return f"{head} {row['assumption']}"
+    condition = f"; {row['assumption']}" if row["assumption"] else ""
+    sides = f"{row['lhs']:.5g} {row['relation']} {row['rhs']:.5g}"
+    return f"{head} {sides:<26} margin {row['margin']:.3g} {row['unit']} ({row['source']}{condition})"

@@ -1,0 +1,287 @@
+"""Statements that were derived for this project, and textbook ones on the weights: none of the papers has them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+
+from rdtools.theory.calibration import calibration_penalty_bits, logdet_bias_bits
+from rdtools.theory.claims.evidence import (
+    Estimate,
+    Evidence,
+    MismatchEvidence,
+    MomentEvidence,
+    NormalEvidence,
+    RotationEvidence,
+    SchemePoint,
+    WeightEvidence,
+)
+from rdtools.theory.claims.record import Assumption, Claim, Source
+from rdtools.theory.claims.terms import POSITIVE_DEFINITE, RESOLVED, factor_rounding, ours, root_trace, sum_rounding, trace_h
+from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
+from rdtools.theory.mismatch import damped_noise_gains
+from rdtools.theory.mixture import mixture_loss_bits
+from rdtools.theory.rotation import rotated_cholesky_moments, rotated_gptq_gap_bits
+from rdtools.theory.sic import absmax_distortion, gptq_gap_bits
+from rdtools.theory.waterfilling import distortion_rate, joint_components
+
+#: What the finite-rate prediction is good to, from this rate on.
+_FINITE_RATE_ACCURACY = 0.01
+_FINITE_RATE_ACCURACY_BITS = 0.01
+_LOWEST_FINITE_RATE = 1.5
+_MOST_FEEDBACK_BITS = 1.0
+#: Rate at which the limits for equal and for measured row variances are compared.
+_JOINT_RATE = 2.0
+
+_FINITE = Assumption(
+    f"a point of at least {_LOWEST_FINITE_RATE} bits with less than {_MOST_FEEDBACK_BITS:g} bit of feedback, on at most 1024 columns, with "
+    "16 rows for each value of a code",
+    lambda e: bool(_points(e)),
+)
+
+
+def _points(e: Evidence) -> list[SchemePoint]:
+    return [
+        point
+        for point in e.normal.finite_rate
+        if point.rate_bits.value >= _LOWEST_FINITE_RATE and _predict(e, point).feedback_bits < _MOST_FEEDBACK_BITS
+    ]
+
+
+def _predict(e: Evidence, point: SchemePoint) -> FiniteRatePoint:
+    factor = e.moment.factor
+    assert factor is not None  # an assumption of every claim that asks
+    return _recursion(factor.tobytes(), point.steps.tobytes(), len(factor))
+
+
+@lru_cache(maxsize=64)
+def _recursion(factor: bytes, steps: bytes, columns: int) -> FiniteRatePoint:
+    """Two claims look at each point."""
+    return sic_at_finite_rate(np.frombuffer(factor).reshape(columns, columns), np.frombuffer(steps), lmmse=False)
+
+
+def _farthest_distortion(e: Evidence) -> Estimate:
+    """Of the points, measured over predicted distortion, the one farthest from 1 beside its standard error."""
+    ratios = [point.distortion.scaled(1 / _predict(e, point).distortion) for point in _points(e)]
+    return max(ratios, key=lambda ratio: abs(ratio.value - 1) / max(ratio.stderr, 1e-300))
+
+
+def _farthest_rate(e: Evidence) -> Estimate:
+    """Of the points, measured less predicted rate, the one farthest from 0 beside its standard error."""
+    differences = [
+        Estimate(point.rate_bits.value - _predict(e, point).rate_bits, point.rate_bits.stderr, point.rate_bits.degrees)
+        for point in _points(e)
+    ]
+    return max(differences, key=lambda difference: abs(difference.value) / max(difference.stderr, 1e-300))
+
+
+def _drawn_gap(e: Evidence) -> Estimate:
+    columns = e.moment.columns
+    return Estimate.of(0.5 * (np.log2(e.rotations.haar_traces / columns) - e.rotations.haar_log2_determinants))
+
+
+def _leading_trace(e: Evidence) -> float:
+    """A drawn rotation exceeds the limit where few eigenvalues dominate: its first coordinates, four of them granted tr H/n each."""
+    return 4 * trace_h(e) / e.moment.columns**2
+
+
+def _leading_coordinates(e: Evidence) -> float:
+    arithmetic, _ = rotated_cholesky_moments(e.moment.spectrum.eigenvalues)
+    return 0.5 * math.log2(1 + _leading_trace(e) / arithmetic) + factor_rounding(e, 1.0)
+
+
+def _ratio(e: Evidence) -> float:
+    return e.moment.columns / e.mismatch.tokens
+
+
+def _limit_distance(e: Evidence) -> float:
+    """The penalty is a limit in n: its arithmetic mean is N/(N−n−1) and not 1/(1−y), its geometric mean has a bias of its own."""
+    y = _ratio(e)
+    n, N = e.moment.columns, e.mismatch.tokens
+    exact = 0.5 * math.log2(N / (N - n - 1)) + logdet_bias_bits(n, N)
+    # the mean of the logarithm of the arithmetic mean is below the logarithm of its mean by half its relative variance, 2y/((1−y) n²)
+    return abs(exact - calibration_penalty_bits(y)) + 0.5 * math.log2(math.e) * 2 * y / (1 - y) / n**2
+
+
+def _mean_of(draws: Callable[[MismatchEvidence], np.ndarray[tuple[int], np.dtype[np.float64]]]) -> Callable[[Evidence], Estimate]:
+    return lambda e: Estimate.of(draws(e.mismatch))
+
+
+def _entropy(e: Evidence) -> Estimate:
+    assert e.weights.entropy is not None  # an assumption of the claim
+    return e.weights.entropy
+
+
+def _absmax(e: Evidence) -> float:
+    point = e.normal.absmax
+    return absmax_distortion(np.diagonal(e.moment.matrix), point.row_absmax, point.levels, feedback=False)
+
+
+CLAIMS = (
+    Claim(
+        "rotation.deterministic-equivalent",
+        "½ log2(AM/GM of ℓ_ii²) after Haar rotation = its limit with ℓ²(t) = t s(t)/(1−t) (mean of those drawn)",
+        ours("deterministic equivalent of a rotated Cholesky diagonal"),
+        (MomentEvidence, RotationEvidence),
+        left=_drawn_gap,
+        right=lambda e: rotated_gptq_gap_bits(e.moment.spectrum),
+        relation="=",
+        unit="bit",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED),
+        tolerance=_leading_coordinates,
+    ),
+    Claim(
+        "rotation.below-incoherent-bound",
+        "tr D/n ≤ (mean √λ)² after Haar rotation, QuIP's bound at μ_H = 1 (mean of those drawn)",
+        ours("limit of QuIP 2307.13304 Lemma 2 under Haar rotation"),
+        (MomentEvidence, RotationEvidence),
+        left=lambda e: Estimate.of(e.rotations.haar_traces / e.moment.columns),
+        right=lambda e: (root_trace(e) / e.moment.columns) ** 2,
+        relation="≤",
+        unit="variance",
+        assumptions=(POSITIVE_DEFINITE,),
+        tolerance=lambda e: _leading_trace(e) + sum_rounding(e, trace_h(e)),
+    ),
+    Claim(
+        "rotation.above-determinant",
+        "tr D/n ≥ |H|^{1/n} after every Haar rotation (the least drawn)",
+        ours("arithmetic and geometric mean"),
+        (MomentEvidence, RotationEvidence),
+        left=lambda e: float(e.rotations.haar_traces.min()) / e.moment.columns,
+        right=lambda e: float(np.exp2(np.log2(e.moment.spectrum.eigenvalues).mean())),
+        relation="≥",
+        unit="variance",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED),
+        tolerance=lambda e: factor_rounding(e, float(e.rotations.haar_traces.min()) / e.moment.columns),
+    ),
+    Claim(
+        "mixture.shared-histogram",
+        "I = h(mixture of N(0, ℓ_ii²)) − mean h ≤ ½ log2(AM/GM of ℓ_ii²) = G",
+        ours("negentropy of a shared histogram; WaterSIC 2603.04956 v1 Table 6 shows the loss"),
+        (MomentEvidence,),
+        left=lambda e: mixture_loss_bits(np.sqrt(e.moment.pivots)),
+        right=lambda e: gptq_gap_bits(e.moment.spectrum) * e.moment.spectrum.columns / e.moment.spectrum.live,
+        relation="≤",
+        unit="bit",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED),
+        # the quadrature of the mixture's entropy
+        tolerance=lambda e: 1e-8 + factor_rounding(e, 1.0),
+    ),
+    Claim(
+        "finite-rate.distortion",
+        "measured/predicted D = 1 within 1 % from 1.5 bits on (the farthest of WaterSIC and GPTQ points)",
+        ours("covariance recursion"),
+        (MomentEvidence, NormalEvidence),
+        left=_farthest_distortion,
+        right=lambda e: 1.0,
+        relation="=",
+        unit="relative",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED, _FINITE),
+        tolerance=lambda e: _FINITE_RATE_ACCURACY,
+    ),
+    Claim(
+        "finite-rate.rate",
+        "measured − predicted rate = 0 within 0.01 bit from 1.5 bits on (the farthest of WaterSIC and GPTQ points)",
+        ours("covariance recursion"),
+        (MomentEvidence, NormalEvidence),
+        left=_farthest_rate,
+        right=lambda e: 0.0,
+        relation="=",
+        unit="bit",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED, _FINITE),
+        tolerance=lambda e: _FINITE_RATE_ACCURACY_BITS,
+    ),
+    Claim(
+        "mismatch.damped",
+        "D = Σ α_i² ℓ̃_ii² [L̃⁻¹ H L̃⁻ᵀ]_ii/(12 n) when columns are decided under H + δI = L̃ L̃ᵀ",
+        ours("mismatched successive cancellation"),
+        (MomentEvidence, MismatchEvidence),
+        left=lambda e: e.mismatch.distortion,
+        right=lambda e: (
+            float(
+                np.mean(
+                    e.mismatch.steps**2 * damped_noise_gains(e.mismatch.damped_factor, e.mismatch.damping * trace_h(e) / e.moment.columns)
+                )
+            )
+            / 12
+        ),
+        relation="=",
+        unit="distortion",
+        # the share of ℓ̃² that counts is 1 minus a number up to 1
+        tolerance=lambda e: sum_rounding(
+            e, float(np.mean(e.mismatch.steps**2 * np.diagonal(e.mismatch.damped_factor) ** 2)) / e.mismatch.damping
+        ),
+    ),
+    Claim(
+        "mismatch.calibration",
+        "½ log2(AM/GM of eig(Σ̃⁻¹Σ)) = ½ log2(1/(1−y)) + (−1 + ((y−1)/y) ln(1−y))/(2 ln 2), y = n/N (mean of those drawn)",
+        ours("Marchenko–Pastur limit of the mismatch penalty"),
+        (MomentEvidence, MismatchEvidence),
+        left=_mean_of(lambda m: m.penalties_bits),
+        right=lambda e: calibration_penalty_bits(_ratio(e)),
+        relation="=",
+        unit="bit",
+        assumptions=(Assumption("at least 16 live columns, as for a limit in n", lambda e: e.moment.columns >= 16),),
+        tolerance=_limit_distance,
+    ),
+    Claim(
+        "mismatch.determinant-bias",
+        "E (1/n) log2 |Σ̃|/|Σ| = (Σ ψ((N−i+1)/2)/n − ln(N/2))/ln 2 (mean of those drawn)",
+        Source("Wishart law", "", "Anderson, 3rd ed., section 7.5"),
+        (MomentEvidence, MismatchEvidence),
+        left=_mean_of(lambda m: m.log_determinants),
+        right=lambda e: 2 * logdet_bias_bits(e.moment.columns, e.mismatch.tokens),
+        relation="=",
+        unit="bit",
+    ),
+    Claim(
+        "mismatch.holdout",
+        "E tr(Σ̃⁻¹Σ')/n = N/(N−n−1), Σ' from other tokens (mean of those drawn)",
+        Source("inverse Wishart law", "", "Anderson, 3rd ed., Lemma 7.7.1"),
+        (MomentEvidence, MismatchEvidence),
+        left=_mean_of(lambda m: m.holdout_means),
+        right=lambda e: e.mismatch.tokens / (e.mismatch.tokens - e.moment.columns - 1),
+        relation="=",
+        unit="ratio",
+    ),
+    Claim(
+        "fixed-rate.absmax",
+        "D = mean Δ_k²/12 · tr H/n · (1 + 2/n), Δ_k = 2 max|w_k|/K, K = 64, within 1 %",
+        ours("absmax grids, the edge cell counted; WaterSIC 2603.04956 v1 baselines"),
+        (MomentEvidence, NormalEvidence),
+        left=lambda e: e.normal.absmax.distortion.scaled(1 / _absmax(e)),
+        right=lambda e: 1.0,
+        relation="=",
+        unit="relative",
+        assumptions=(Assumption("at least eight live columns, so that the largest of a row is far out", lambda e: e.moment.columns >= 8),),
+        tolerance=lambda e: 0.01,
+    ),
+    Claim(
+        "weights.entropy",
+        "h(W) ≤ ½ log2(2πe σ²)",
+        Source("Cover and Thomas, 2nd ed.", "", "Theorem 8.6.5"),
+        (WeightEvidence,),
+        left=_entropy,
+        right=lambda e: 0.5 * math.log2(2 * math.pi * math.e * e.weights.variance),
+        relation="≤",
+        unit="bit",
+        assumptions=(Assumption("there is more than one weight", lambda e: e.weights.entropy is not None),),
+        tolerance=lambda e: e.weights.entropy_bias_bits,
+    ),
+    Claim(
+        "waterfilling.rows-of-unequal-variance",
+        f"the limit for the measured row variances ≤ that for their mean, at {_JOINT_RATE:g} bits",
+        Source("Cover and Thomas, 2nd ed.", "", "Theorem 10.3.3"),
+        (MomentEvidence, WeightEvidence),
+        left=lambda e: float(
+            distortion_rate(_JOINT_RATE, joint_components(e.weights.row_variances, e.moment.spectrum.eigenvalues)).distortion
+        ),
+        right=lambda e: float(distortion_rate(_JOINT_RATE, e.weights.variance * e.moment.spectrum.eigenvalues).distortion),
+        relation="≤",
+        unit="distortion",
+        tolerance=lambda e: sum_rounding(e, e.weights.variance * trace_h(e)),
+    ),
+)

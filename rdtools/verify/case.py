@@ -1,0 +1,66 @@
+"""A layer made ready for experiments."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition
+from rdtools.linalg import cholesky
+from rdtools.records import Hessian, Spectrum
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MomentCase:
+    """A second moment on its live columns, factored once.
+
+    Attributes
+    ----------
+    name : of the input, for seeds and messages
+    matrix : (r, r) H
+    eigen, spectrum : of H
+    factor : L of ``H = L Lᵀ``, None if H is singular
+    seed : of the verification
+    """
+
+    name: str
+    matrix: Float64Array
+    eigen: Eigen
+    spectrum: Spectrum
+    factor: Float64Array | None
+    seed: int
+
+    @property
+    def columns(self) -> int:
+        """Number of live columns, r."""
+        return len(self.matrix)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Randomness of one experiment: a function of seed, input and purpose."""
+        return np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), zlib.crc32(purpose.encode())])
+
+
+def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
+    """Decompose and factor a second moment, each once."""
+    eigen = eigendecomposition(hessian.matrix, name=hessian.name)
+    spectrum = compute_spectrum(hessian.matrix, eigen=eigen, name=hessian.name)
+    live = np.diagonal(hessian.matrix) > 0
+    matrix = hessian.matrix[np.ix_(live, live)]
+    factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.live else None
+    return MomentCase(hessian.name, matrix, eigen, spectrum, factor, seed)
+
+
+def live_weight(layer: Layer) -> Float64Array:
+    """(m, r) weights on the live columns."""
+    return layer.weight[:, layer.live]
+
+
+def budget(size: int, *, work: int = 2**20, least: int = 64, most: int = 2**15) -> int:
+    """How many rows or draws of this size an experiment takes: many small ones, fewer large ones."""
+    return max(least, min(most, work // size))

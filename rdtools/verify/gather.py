@@ -1,0 +1,112 @@
+"""From a layer to the evidence that claims are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+
+from rdtools.hessians.layer import Layer
+from rdtools.records import Hessian
+from rdtools.theory.claims.evidence import (
+    ChannelEvidence,
+    ClampEvidence,
+    CriticalEvidence,
+    Evidence,
+    Float64Array,
+    LatticeEvidence,
+    LowRankEvidence,
+    MismatchEvidence,
+    MomentEvidence,
+    NormalEvidence,
+    PlaneEvidence,
+    RotationEvidence,
+    RoundingEvidence,
+    WeightEvidence,
+)
+from rdtools.verify.case import MomentCase, live_weight, moment_case
+from rdtools.verify.channels import channel_evidence
+from rdtools.verify.clamping import clamp_evidence
+from rdtools.verify.critical import critical_evidence
+from rdtools.verify.lattices import lattice_evidence
+from rdtools.verify.low_rank import low_rank_evidence
+from rdtools.verify.mismatch import mismatch_evidence
+from rdtools.verify.moment import moment_evidence
+from rdtools.verify.normal import normal_evidence
+from rdtools.verify.planes import plane_evidence
+from rdtools.verify.rotations import rotation_evidence, weight_evidence
+from rdtools.verify.rounding import rounding_evidence
+
+_CLAMP_COLUMNS = 64
+
+#: What is gathered about a second moment, once for all layers that share it.
+_OF_MOMENT: dict[type, Callable[[MomentCase], object]] = {
+    MomentEvidence: moment_evidence,
+    RotationEvidence: rotation_evidence,
+    RoundingEvidence: rounding_evidence,
+    LatticeEvidence: lattice_evidence,
+    NormalEvidence: normal_evidence,
+    MismatchEvidence: mismatch_evidence,
+    CriticalEvidence: critical_evidence,
+}
+#: What is gathered about a layer.
+_OF_LAYER: dict[type, Callable[[MomentCase, Float64Array], object]] = {
+    WeightEvidence: weight_evidence,
+    PlaneEvidence: plane_evidence,
+    ChannelEvidence: channel_evidence,
+    LowRankEvidence: low_rank_evidence,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """A second moment and the evidence about it.
+
+    Attributes
+    ----------
+    case : None where no column is ever used
+    parts : by kind
+    missing : why a kind could not be gathered
+    """
+
+    case: MomentCase | None
+    parts: Mapping[type, object]
+    missing: Mapping[type, str]
+
+
+def _sorted(found: Mapping[type, object]) -> tuple[dict[type, object], dict[type, str]]:
+    """Evidence and reasons apart."""
+    parts = {kind: part for kind, part in found.items() if not isinstance(part, str)}
+    return parts, {kind: part for kind, part in found.items() if isinstance(part, str)}
+
+
+def gather_shared(hessian: Hessian, kinds: Set[type], *, seed: int) -> Shared:
+    """Everything about a second moment that these kinds of evidence name."""
+    if not (hessian.matrix.diagonal() > 0).any():
+        return Shared(None, {}, dict.fromkeys({*_OF_MOMENT, *_OF_LAYER}, "no column of the input is ever used"))
+    case = moment_case(hessian, seed=seed)
+    parts, missing = _sorted({kind: gather(case) for kind, gather in _OF_MOMENT.items() if kind in kinds})
+    return Shared(case, parts, missing)
+
+
+def gather(layer: Layer, shared: Shared, kinds: Set[type]) -> Evidence:
+    """The evidence about a layer, what it shares with others included."""
+    found: dict[type, object] = {}
+    if shared.case is not None:
+        weight = live_weight(layer)
+        found = {kind: gather(shared.case, weight) for kind, gather in _OF_LAYER.items() if kind in kinds}
+    parts, missing = _sorted(found)
+    return Evidence(
+        subject=layer.key.name,
+        model=layer.key.model,
+        parts={**shared.parts, **parts},
+        missing={ClampEvidence: "speaks of one constructed matrix", **shared.missing, **missing},
+    )
+
+
+def counterexample() -> Evidence:
+    """The evidence of the one matrix on which clamping breaks LDLQ."""
+    return Evidence(
+        subject="counterexample",
+        parts={ClampEvidence: clamp_evidence(_CLAMP_COLUMNS)},
+        missing=dict.fromkeys({*_OF_MOMENT, *_OF_LAYER}, "the constructed matrix stands for the counterexample alone"),
+    )

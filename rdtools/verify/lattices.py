@@ -1,0 +1,80 @@
+"""BlockLDLQ with lattices: the vector quantizers for which its theorem is exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+
+from rdtools.theory.claims.evidence import Estimate, Float64Array, LatticeEvidence, LatticePoint
+from rdtools.theory.lattice import NORMALIZED_SECOND_MOMENTS
+from rdtools.theory.ldlq import blocks
+from rdtools.verify.case import MomentCase, budget
+
+#: Weights are uniform over a cube of this side, which is a period of every lattice here.
+_PERIOD = 8
+
+
+def nearest_d(x: Float64Array) -> Float64Array:
+    """Nearest integer vectors of even sum: round, and where the sum is odd take the second choice of the coordinate that is least sure.
+
+    References
+    ----------
+    Conway and Sloane, Sphere Packings, Lattices and Groups, 3rd ed., chapter 20, section 2.
+    """
+    rounded = np.rint(x)
+    odd = np.flatnonzero(rounded.sum(axis=-1) % 2)
+    doubt = x[odd] - rounded[odd]
+    least_sure = np.abs(doubt).argmax(axis=-1)
+    rounded[odd, least_sure] += np.where(doubt[np.arange(len(odd)), least_sure] < 0, -1.0, 1.0)
+    return rounded
+
+
+def nearest_e8(x: Float64Array) -> Float64Array:
+    """Nearest point of ``E8 = D8 ∪ (D8 + ½)``: the nearer of the two candidates."""
+    whole, half = nearest_d(x), nearest_d(x - 0.5) + 0.5
+    nearer = ((x - whole) ** 2).sum(axis=-1) <= ((x - half) ** 2).sum(axis=-1)
+    return np.where(nearer[:, None], whole, half)
+
+
+@dataclass(frozen=True)
+class _Lattice:
+    dimension: int
+    cell_volume: float
+    nearest: Callable[[Float64Array], Float64Array]
+
+
+_LATTICES = {"Z": _Lattice(1, 1.0, np.rint), "D4": _Lattice(4, 2.0, nearest_d), "E8": _Lattice(8, 1.0, nearest_e8)}
+
+
+def lattice_evidence(case: MomentCase) -> LatticeEvidence | str:
+    """Losses of block rounding on each lattice whose dimension divides the number of columns; or why there are none."""
+    H, L = case.matrix, case.factor
+    if L is None:
+        return "H is singular"
+    n = len(H)
+    points = {}
+    for name, lattice in _LATTICES.items():
+        if n % lattice.dimension:
+            continue
+        W = _PERIOD * case.generator(name).random((budget(n), n))
+        rounded = np.empty_like(W)
+        explained = np.zeros(len(W))
+        for part in blocks(n, lattice.dimension):
+            # column block k is given W_k + (W − Ŵ)_{>k} L_{>k,k} L_kk⁻¹
+            after = slice(part.stop, n)
+            carried = (W[:, after] - rounded[:, after]) @ L[after, part]
+            given = W[:, part] + scipy.linalg.solve_triangular(L[part, part], carried.T, lower=True, trans="T").T
+            rounded[:, part] = lattice.nearest(given)
+            explained += (((given - rounded[:, part]) @ L[part, part]) ** 2).sum(axis=1)
+        error = W - rounded
+        losses = np.einsum("ij,ij->i", error @ H, error)
+        points[name] = LatticePoint(
+            block=lattice.dimension,
+            error_variance=NORMALIZED_SECOND_MOMENTS[name] * lattice.cell_volume ** (2 / lattice.dimension),
+            loss=Estimate.of(losses),
+            identity_error=float(np.abs(losses / explained - 1).max()),
+        )
+    return LatticeEvidence(points)

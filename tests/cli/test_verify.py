@@ -1,0 +1,121 @@
+"""``rdtools verify`` as a user types it."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+
+from rdtools.cli.main import main
+from rdtools.theory import claims as registry
+
+QUICK = "quip.lemma-*,babai.order-*"
+
+
+@pytest.fixture
+def collected(tiny_llama, tiny_tokens, tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["hessians", "collect", str(out), "--model", str(tiny_llama), "--tokens", str(tiny_tokens)]) == 0
+    capsys.readouterr()
+    return out
+
+
+@pytest.fixture
+def false_claim(monkeypatch):
+    """A claim that no layer meets."""
+    wrong = replace(
+        next(c for c in registry.CLAIMS if c.name == "quip.lemma-2"), name="quip.wrong", statement="tr D ≤ 0", right=lambda e: 0.0
+    )
+    monkeypatch.setattr(registry, "CLAIMS", (*registry.CLAIMS, wrong))
+
+
+def test_one_line_a_claim_and_family(capsys):
+    assert main(["verify", "--claims", QUICK]) == 0
+    printed = capsys.readouterr().out
+    chosen = re.findall(r"^  (holds|violated|not applicable) +(\S+)", printed, re.M)
+    assert len(chosen) > 50
+    assert {name for _, name in chosen} >= {"quip.lemma-2", "babai.order-product"}
+    line = next(line for line in printed.splitlines() if "quip.lemma-2 " in line)
+    assert re.search(r"holds .*quip\.lemma-2 +\S+ ≤ \S+ +margin \S+ trace \(QuIP 2307\.13304 Lemma 2", line)
+    assert re.search(r"\d+ hold, 0 violated, \d+ not applicable", printed)
+
+
+def test_summary_has_a_line_for_each_claim(capsys):
+    assert main(["verify", "--claims", QUICK, "--summary"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("quip.", "babai."))]
+    assert len(lines) == len({line.split()[0] for line in lines})
+    assert all("holds" in line for line in lines)
+
+
+def test_json_is_a_list_of_records(capsys):
+    assert main(["verify", "--claims", "quip.lemma-2,lrc.optimal", "--json"]) == 0
+    records = json.loads(capsys.readouterr().out)
+    assert {"claim", "status", "lhs", "rhs", "margin", "source"} <= set(records[0])
+    held = [r for r in records if r["status"] == "holds"]
+    assert held
+    assert all(isinstance(r["margin"], float) for r in held)
+    absent = [r for r in records if r["status"] == "not applicable"]
+    assert absent
+    assert all(r["lhs"] is None and r["assumption"] for r in absent)
+
+
+def test_a_run_gets_rows_in_parquet_that_agree_with_what_is_printed(collected, capsys):
+    assert main(["verify", str(collected), "--claims", "quip.lemma-2,watersic.converse"]) == 0
+    table = pd.read_parquet(collected / "verification.parquet")
+    assert len(table) == 14 * 2
+    assert set(table["status"]) == {"holds"}
+    assert table["subject"].nunique() == 14
+    printed = capsys.readouterr().out
+    assert all(subject in printed for subject in table["subject"])
+    assert "28 hold, 0 violated" in printed
+
+
+def test_everything_on_a_run_of_random_weights(collected, capsys):
+    assert main(["verify", str(collected)]) == 0
+    assert "0 violated" in capsys.readouterr().out
+
+
+def test_rows_go_where_they_are_asked_to(tmp_path, capsys):
+    for suffix, read in ((".parquet", pd.read_parquet), (".csv", pd.read_csv)):
+        path = tmp_path / f"rows{suffix}"
+        assert main(["verify", "--claims", "quip.lemma-2", "--out", str(path)]) == 0
+        assert list(read(path)["claim"].unique()) == ["quip.lemma-2"]
+
+
+def test_a_violation_is_shown_and_is_the_exit_code(false_claim, tmp_path, capsys):
+    path = tmp_path / "rows.parquet"
+    assert main(["verify", "--claims", "quip.wrong", "--out", str(path)]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"white: violated +quip\.wrong", printed)
+    assert "tr D ≤ 0" in printed
+    assert (pd.read_parquet(path)["margin"] < 0).all()
+
+
+def test_claims_can_be_listed(capsys):
+    assert main(["verify", "--list"]) == 0
+    printed = capsys.readouterr().out
+    assert all(claim.name in printed and claim.statement in printed for claim in registry.CLAIMS)
+    assert main(["verify", "--list", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == len(registry.CLAIMS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--claims", "nonsense"], 2, "no claim of this name"),
+        (["--claims", ""], 2, "expected a name"),
+        (["--out", "rows.txt", "--claims", "quip.lemma-2"], 2, "ends in .parquet or .csv"),
+        (["/no/such/run", "--claims", "quip.lemma-2"], 2, "/no/such/run"),
+        (["--seed", "-1"], 2, "seed"),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(arguments, code, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["verify", *arguments]) == code
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.strip().count("\n") <= 1
+    assert list(tmp_path.iterdir()) == []

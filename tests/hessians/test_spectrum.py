@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import dataclasses
+import gc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tolerances import rounding
+
+from rdtools.errors import NotPositiveSemidefinite
+from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns, spectrum_of
+from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.records import Hessian
+from rdtools.testing import generators, second_moments, spectra
+
+
+@st.composite
+def moments_with_dead_columns(draw):
+    """A moment with some rows and columns zero, perhaps singular on the rest."""
+    n = draw(st.integers(1, 16))
+    generator = draw(generators())
+    X = generator.standard_normal((draw(st.integers(1, 2 * n)), n))
+    X[:, generator.random(n) < draw(st.sampled_from((0.0, 0.3, 1.0)))] = 0
+    return X.T @ X
+
+
+def _same(a, b):
+    for field in dataclasses.fields(a):
+        left, right = getattr(a, field.name), getattr(b, field.name)
+        same = np.array_equal(left, right, equal_nan=True) if isinstance(left, np.ndarray) else left == right or (left != left and right != right)
+        assert same, field.name
+
+
+@given(moments_with_dead_columns() | second_moments())
+def test_a_decomposition_given_or_not_gives_the_same_spectrum(H):
+    _same(compute_spectrum(H), compute_spectrum(H, eigen=eigendecomposition(H)))
+
+
+@given(moments_with_dead_columns() | second_moments())
+def test_decomposition_multiplies_back(H):
+    """Q diag(λ) Qᵀ = H and QᵀQ = 1 on the live columns; λ descending, ≥ 0, summing to tr H."""
+    live = live_columns(H)
+    r = int(live.sum())
+    eigen = eigendecomposition(H)
+    assert eigen.values.shape == (r,)
+    assert eigen.vectors.shape == (r, r)
+    assert (np.diff(eigen.values) <= 0).all()
+    assert (eigen.values >= 0).all()
+    budget = rounding(r + 1) * float(np.trace(H))
+    np.testing.assert_allclose((eigen.vectors * eigen.values) @ eigen.vectors.T, H[np.ix_(live, live)], rtol=0, atol=budget)
+    np.testing.assert_allclose(eigen.vectors.T @ eigen.vectors, np.eye(r), rtol=0, atol=rounding(r + 1))
+    assert eigen.values.sum() == pytest.approx(float(np.trace(H)), abs=budget)
+    assert eigen.vectors.flags.c_contiguous
+
+
+@given(moments_with_dead_columns() | second_moments())
+def test_root_squares_to_the_moment(H):
+    """S S = H, S symmetric and positive semidefinite, its eigenvalues √λ."""
+    live = live_columns(H)
+    r = int(live.sum())
+    eigen = eigendecomposition(H)
+    S = eigen.root()
+    scale = float(np.trace(H))
+    np.testing.assert_allclose(S @ S, H[np.ix_(live, live)], rtol=0, atol=rounding(2 * r + 1) * scale)
+    np.testing.assert_allclose(S, S.T, rtol=0, atol=rounding(r + 1) * np.sqrt(scale))
+    np.testing.assert_allclose(np.linalg.eigvalsh(S)[::-1], np.sqrt(eigen.values), rtol=0, atol=rounding(2 * r + 1) * np.sqrt(scale))
+
+
+def test_root_by_hand():
+    """[[2,1],[1,2]]: λ = 3, 1; S has (√3 + 1)/2 on its diagonal and (√3 − 1)/2 beside it."""
+    S = eigendecomposition(np.array([[2.0, 1.0], [1.0, 2.0]])).root()
+    a, b = (np.sqrt(3) + 1) / 2, (np.sqrt(3) - 1) / 2
+    np.testing.assert_allclose(S, [[a, b], [b, a]], rtol=rounding(10))
+    assert Eigen(np.array([9.0, 4.0]), np.eye(2)).root().tolist() == [[3, 0], [0, 2]]
+
+
+@given(spectra(max_size=16, max_condition=1e6), generators())
+def test_the_eigenvalues_are_those_put_in(eigenvalues, generator):
+    found = eigendecomposition(haar_moment(eigenvalues, generator))
+    np.testing.assert_allclose(found.values, eigenvalues, rtol=0, atol=rounding(8 * len(eigenvalues)) * eigenvalues[0])
+
+
+def test_dead_columns_are_left_out_of_everything(rng):
+    H = haar_moment(power_law(4, 1.0), rng)
+    live = np.array([False, True, True, False, True, True, False])
+    wide = np.zeros((7, 7))
+    wide[np.ix_(live, live)] = H
+    assert (live_columns(wide) == live).all()
+    small, padded = eigendecomposition(H), eigendecomposition(wide)
+    assert (small.values == padded.values).all()
+    assert (small.vectors == padded.vectors).all()
+    s = compute_spectrum(wide, eigen=padded)
+    assert (s.columns, s.live, s.rank) == (7, 4, 4)
+    _same(dataclasses.replace(compute_spectrum(H), columns=7), s)
+
+
+def test_all_dead():
+    nothing = np.zeros((3, 3))
+    eigen = eigendecomposition(nothing)
+    assert eigen.values.shape == (0,)
+    assert eigen.vectors.shape == eigen.root().shape == (0, 0)
+    _same(compute_spectrum(nothing), compute_spectrum(nothing, eigen=eigen))
+    s = compute_spectrum(nothing, eigen=eigen)
+    assert (s.columns, s.live, s.rank) == (3, 0, 0)
+    assert not live_columns(nothing).any()
+    _same(compute_spectrum(np.zeros((0, 0))), compute_spectrum(np.zeros((0, 0)), eigen=eigen))
+
+
+def test_one_column():
+    eigen = eigendecomposition(np.array([[4.0]]))
+    assert eigen.values.tolist() == [4.0]
+    assert np.abs(eigen.vectors).tolist() == [[1.0]]
+    assert eigen.root().tolist() == [[2.0]]
+
+
+def test_rank_one(rng):
+    v = rng.standard_normal(6)
+    eigen = eigendecomposition(np.outer(v, v))
+    assert eigen.values[0] == pytest.approx(float(v @ v), rel=rounding(12))
+    assert (eigen.values[1:] <= rounding(6) * eigen.values[0]).all()
+    np.testing.assert_allclose(eigen.root(), np.outer(v, v) / np.linalg.norm(v), rtol=0, atol=6 * np.sqrt(rounding(6)) * np.linalg.norm(v))
+    assert compute_spectrum(np.outer(v, v), eigen=eigen).rank == 1
+
+
+def test_an_indefinite_matrix_is_refused_by_name():
+    """Unit diagonal, correlations of −0.9 all round: an eigenvalue 1 − 2·0.9."""
+    H = np.full((3, 3), -0.9) + 1.9 * np.eye(3)
+    with pytest.raises(NotPositiveSemidefinite, match=r"^this one: smallest eigenvalue -0\.8"):
+        eigendecomposition(H, name="this one")
+    with pytest.raises(NotPositiveSemidefinite, match=r"^this one: "):
+        compute_spectrum(H, name="this one")
+
+
+def test_inputs_are_left_alone(rng):
+    H = haar_moment(power_law(5, 1.0), rng)
+    before = H.copy()
+    eigen = eigendecomposition(H)
+    values, vectors = eigen.values.copy(), eigen.vectors.copy()
+    eigen.root()
+    compute_spectrum(H, eigen=eigen)
+    assert (H == before).all()
+    assert (eigen.values == values).all()
+    assert (eigen.vectors == vectors).all()
+
+
+def test_a_record_is_decomposed_once_and_forgotten_with_it(rng):
+    record = Hessian(haar_moment(power_law(5, 1.0), rng), 0, name="kept")
+    first = spectrum_of(record)
+    assert spectrum_of(record) is first
+    other = Hessian(record.matrix, 0, name="kept")
+    assert spectrum_of(other) is not first
+    _same(spectrum_of(other), first)
+    from rdtools.hessians import spectrum as module
+
+    before = len(module._KNOWN)
+    del other
+    gc.collect()
+    assert len(module._KNOWN) == before - 1
