@@ -30,6 +30,8 @@ DRAWN = [
     "relative_distortion",
     "predicted_distortion",
     "distortion_ratio",
+    "finite_rate_distortion",
+    "finite_rate_ratio",
     "code_rate_bits",
     "coded_bits",
     "gap_bits",

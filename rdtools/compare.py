@@ -14,7 +14,10 @@ from rdtools.measure import measure
 from rdtools.quantizers import Problem, ScalarQuantizer
 from rdtools.records import QuantizedLayer, RDPoint
 from rdtools.theory import high_rate, incoherence, rotation, sic
+from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
+from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory.shannon import differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
 
 #: What `layer_columns` says of a layer, in order.
@@ -30,6 +33,7 @@ LAYER_COLUMNS = (
     "n_tokens",
     "dropped_tokens",
     "weight_variance",
+    "weight_negentropy_bits",
     "weight_incoherence",
     "hessian_incoherence",
     "critical_rate_bits",
@@ -47,6 +51,9 @@ RESULT_COLUMNS = (
     *(f.name for f in fields(RDPoint)),
     "predicted_distortion",
     "distortion_ratio",
+    "high_rate",
+    "finite_rate_distortion",
+    "finite_rate_ratio",
     "limit_rate_bits",
     "limit_distortion",
     "gap_bits",
@@ -98,6 +105,42 @@ def predicted_distortion(
     return sic.sic_distortion(gains, steps, rate_bits, problem.weight_std**2, live_fraction=share)
 
 
+#: The finite-rate prediction costs n³ and is left out above this many live columns.
+FINITE_RATE_COLUMNS = 1024
+
+
+def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Problem) -> float:
+    """What is predicted at the very steps that were used, for iid normal weights; nan for a fixed rate and above FINITE_RATE_COLUMNS.
+
+    With feedback by the covariance recursion of `rdtools.theory.finite_rate`, without by the scalar quantizer alone.
+    """
+    weight = quantized.weight
+    variance = problem.weight_std**2
+    if weight.code_model.kind == "fixed" or variance == 0:
+        return math.nan
+    share, steps, lmmse = problem.live_fraction, weight.column_steps, weight.gain_std > 0
+    mean_diagonal = float(np.mean(layer.spectrum.diagonal))
+    if problem.factor is None:
+        scalar = uniform_quantizer(weight.step / problem.weight_std)
+        return share * variance * mean_diagonal * (scalar.lmmse_distortion if lmmse else scalar.distortion)
+    if len(steps) > FINITE_RATE_COLUMNS:
+        return math.nan
+    point = sic_at_finite_rate(problem.factor, steps, variance, lmmse=lmmse, damping=problem.damping * mean_diagonal)
+    return share * point.distortion
+
+
+def weight_negentropy_bits(layer: Layer) -> float:
+    """Bits by which the Shannon lower bound for iid weights of this layer's empirical law lies below the Gaussian limit at high rate.
+
+    nan for weights that have no density: one, all equal, or some repeated so often (pruned ones) that the estimate is −∞.
+    """
+    live = layer.weight[:, layer.live]
+    if live.size < 2:
+        return math.nan
+    entropy = differential_entropy(live).entropy_bits
+    return negentropy_bits(entropy, layer.weight_variance) if math.isfinite(entropy) else math.nan
+
+
 def layer_columns(layer: Layer) -> dict[str, Any]:
     """The columns that depend on the layer alone."""
     spectrum = layer.spectrum
@@ -114,6 +157,7 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "n_tokens": layer.hessian.n_tokens,
         "dropped_tokens": layer.hessian.dropped_tokens,
         "weight_variance": layer.weight_variance,
+        "weight_negentropy_bits": weight_negentropy_bits(layer),
         "weight_incoherence": incoherence.weight_incoherence(layer.weight[:, layer.live]),
         "hessian_incoherence": incoherence.hessian_incoherence(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),
@@ -182,11 +226,12 @@ def compare(
     Returns
     -------
     dict
-        ``predicted_distortion`` of the method at the rate of its codes, a histogram apart; ``limit_rate_bits``, the least rate of any
-        method at the measured distortion for iid N(0, σ²) weights of the same mean variance, and ``joint_limit_rate_bits`` for independent
-        rows of the measured row variances; ``gap_bits`` = code rate − limit rate and ``coded_gap_bits`` = coded − limit rate;
-        ``gptq_gap_bits``, what equal steps with this basis and damping lose to WaterSIC at high rate. Predictions with feedback are nan for
-        a singular H.
+        ``predicted_distortion`` of the method at the rate of its codes, a histogram apart, by high-rate theory, and ``high_rate``, whether
+        that is where it applies; ``finite_rate_distortion`` at the steps used, by theory that holds from about 1.5 bits on;
+        ``limit_rate_bits``, the least rate of any method at the measured distortion for iid N(0, σ²) weights of the same mean variance, and
+        ``joint_limit_rate_bits`` for independent rows of the measured row variances; ``gap_bits`` = code rate − limit rate and
+        ``coded_gap_bits`` = coded − limit rate; ``gptq_gap_bits``, what equal steps with this basis and damping lose to WaterSIC at high
+        rate. Predictions with feedback are nan for a singular H.
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     facts = layer_facts(layer) if facts is None else facts
@@ -199,6 +244,7 @@ def compare(
         # theory knows no histogram to be sent: at the entropy of the codes
         rate = point.entropy_shared_bits if point.rate_kind == "entropy_shared" else point.code_rate_bits
         predicted = predicted_distortion(quantizer, problem, gains, rate_bits=rate, levels=levels)
+    finite = finite_rate_distortion(layer, quantized, problem)
     limit = float(rate_distortion(point.distortion, facts.mean_limit).rate_bits)
     joint_limit = float(rate_distortion(point.distortion, facts.joint_limit).rate_bits)
     turn = quantized.weight.rotation
@@ -211,6 +257,9 @@ def compare(
         **asdict(point),
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
+        "high_rate": sic.high_rate_applies(quantized.weight.column_steps, spectrum, point.distortion, layer.weight_variance),
+        "finite_rate_distortion": finite,
+        "finite_rate_ratio": point.distortion / finite if finite > 0 else math.nan,
         "limit_rate_bits": limit,
         "limit_distortion": float(distortion_rate(point.code_rate_bits, facts.mean_limit).distortion),
         "gap_bits": point.code_rate_bits - limit,

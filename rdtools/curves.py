@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -9,19 +10,22 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.compare import LayerFacts, layer_facts
+from rdtools.compare import FINITE_RATE_COLUMNS, LayerFacts, layer_facts
 from rdtools.hessians.layer import Layer
 from rdtools.linalg import cholesky
 from rdtools.records import Hessian
 from rdtools.theory import sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
+from rdtools.theory.high_rate import UNIVERSALITY_BITS, limit_distortion
 from rdtools.theory.waterfilling import distortion_rate
 
 #: Columns of the rows.
 CURVE_COLUMNS = ("layer", "curve", "rate_bits", "distortion")
 
-#: Curve names: the two limits, and high-rate predictions in the natural basis.
+#: Curve names: the two limits; what some codebook that knows nothing of H attains; what no method passes on weights of this law, whatever
+#: their law is; and high-rate predictions in the natural basis.
 LIMIT, JOINT_LIMIT = "limit", "joint limit"
+UNIVERSAL, SHANNON = "universal codebook", "Shannon lower bound"
 PREDICTIONS = {"rtn": sic.rtn_distortion, "gptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
 
 
@@ -30,8 +34,6 @@ FINITE_RATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "gptq at finite rate": lambda diagonal: np.ones_like(diagonal),
     "watersic at finite rate": lambda diagonal: 1.0 / diagonal,
 }
-#: The recursion costs n³ a point; above this many columns it is left out.
-FINITE_RATE_COLUMNS = 1024
 _STEP_OCTAVES = 0.5
 
 _Points = dict[str, list[tuple[float, float]]]
@@ -68,6 +70,10 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
         LIMIT: _pairs(rates, distortion_rate(rates, facts.mean_limit).distortion),
         JOINT_LIMIT: _pairs(rates, distortion_rate(rates, facts.joint_limit).distortion),
     }
+    curves[UNIVERSAL] = _pairs(rates + float(layer.live.mean()) * UNIVERSALITY_BITS, distortion_rate(rates, facts.mean_limit).distortion)
+    negentropy = float(layer.live.mean()) * facts.columns["weight_negentropy_bits"]
+    if spectrum.rank == spectrum.live > 0 and not math.isnan(negentropy):
+        curves[SHANNON] = _pairs(rates, np.array([limit_distortion(spectrum, float(rate) + negentropy, variance) for rate in rates]))
     for name, predict in PREDICTIONS.items():
         if name == "rtn" or spectrum.rank == spectrum.live:
             curves[name] = _pairs(rates, np.array([predict(spectrum, float(rate), variance) for rate in rates]))

@@ -8,11 +8,13 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
+from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status, weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.theory.shannon import differential_entropy
 from rdtools.theory.waterfilling import rate_distortion
+from rdtools.units import SCALAR_LOSS_BITS
 
 
 @pytest.fixture
@@ -79,6 +81,49 @@ def test_predictions_hold_with_damping(damping, rotation):
         assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
         if isinstance(quantizer, GPTQ):
             assert row["gap_bits"] - floor == pytest.approx(row["gptq_gap_bits"], abs=0.02)
+
+
+@pytest.mark.parametrize(("rotation", "damping"), [(None, None), ("haar", None), (None, 0.1)])
+@pytest.mark.parametrize("rate", [2.0, 3.0])
+def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rotation, damping):
+    """On normal weights within the 1 % that the recursion is good to, of whose error the sample's is a third."""
+    rng = np.random.default_rng(4)
+    layer = rd.Layer.of(0.3 * rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.5), rng), name="finite")
+    settings = {"rate_bits": rate, "rotation": rotation, "damping": damping}
+    for quantizer in (RTN(**settings), GPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
+        row = compare(layer, quantizer, quantizer.quantize(layer))
+        assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["high_rate"] <= (rate > 2)
+    fine = compare(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer))
+    assert fine["high_rate"]
+    assert fine["finite_rate_ratio"] == pytest.approx(fine["distortion_ratio"], rel=0.003)
+
+
+def test_no_finite_rate_prediction_for_fixed_rates_and_wide_layers(layer, monkeypatch):
+    fixed = GPTQ(rate_bits=3, coding="fixed")
+    assert math.isnan(compare(layer, fixed, fixed.quantize(layer))["finite_rate_distortion"])
+    monkeypatch.setattr("rdtools.compare.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
+    assert math.isnan(compare(layer, GPTQ(rate_bits=3), GPTQ(rate_bits=3).quantize(layer))["finite_rate_distortion"])
+
+
+def test_finite_rate_prediction_counts_dead_columns():
+    rng = np.random.default_rng(5)
+    H = np.zeros((64, 64))
+    H[::2, ::2] = np.diag(power_law(32, 1.5))
+    layer = rd.Layer.of(rng.standard_normal((8192, 64)), H, name="half")
+    for quantizer in (RTN(rate_bits=2), WaterSIC(rate_bits=2)):
+        assert compare(layer, quantizer, quantizer.quantize(layer))["finite_rate_ratio"] == pytest.approx(1, abs=0.01)
+
+
+def test_negentropy_of_the_weights(rng):
+    """0 for a normal law, ½ log2(2πe/12) for a uniform one, within the error of the estimate; none for weights without a density."""
+    shape = (2000, 10)
+    for weight, bits in ((rng.standard_normal(shape), 0.0), (rng.uniform(-1, 1, shape), SCALAR_LOSS_BITS)):
+        estimate = differential_entropy(weight)
+        band = 4 * (estimate.stderr_bits + math.log2(math.e) / math.sqrt(weight.size)) + estimate.bias_bound_bits
+        assert weight_negentropy_bits(rd.Layer.of(weight, np.eye(10))) == pytest.approx(bits, abs=band)
+    assert math.isnan(weight_negentropy_bits(rd.Layer.of(np.ones(shape), np.eye(10))))
+    assert math.isnan(weight_negentropy_bits(rd.Layer.of(np.ones((1, 1)), np.eye(1))))
 
 
 def test_gaps_are_per_weight_of_the_full_matrix():

@@ -6,7 +6,7 @@ import pytest
 
 import rdtools.curves as curves_module
 from rdtools.compare import compare
-from rdtools.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, theory_curves
+from rdtools.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, WaterSIC
@@ -25,7 +25,7 @@ def layer(rng):
 
 def test_every_curve_is_there_and_falls(layer):
     table = _table(layer)
-    assert set(table["curve"]) == {LIMIT, JOINT_LIMIT, *PREDICTIONS, *FINITE_RATE}
+    assert set(table["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, SHANNON, *PREDICTIONS, *FINITE_RATE}
     for _, curve in table.groupby("curve"):
         ordered = curve.sort_values("rate_bits")["distortion"].to_numpy()
         assert (np.diff(ordered) <= 0).all()
@@ -70,9 +70,9 @@ def test_dead_columns_share_the_rate(rng):
 def test_left_out_where_it_does_not_hold_or_costs_too_much(layer, rng, monkeypatch):
     X = rng.standard_normal((20, 32))
     singular = Layer.of(layer.weight, X.T @ X / 20)
-    assert set(_table(singular)["curve"]) == {LIMIT, JOINT_LIMIT, "rtn"}
+    assert set(_table(singular)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, "rtn"}
     monkeypatch.setattr(curves_module, "FINITE_RATE_COLUMNS", 31)
-    assert set(_table(layer)["curve"]) == {LIMIT, JOINT_LIMIT, *PREDICTIONS}
+    assert set(_table(layer)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, SHANNON, *PREDICTIONS}
     dead = Layer.of(np.ones((2, 3)), np.zeros((3, 3)))
     assert (_table(dead)["distortion"] == 0).all()
 

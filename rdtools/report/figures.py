@@ -13,11 +13,10 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rdtools.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS
+from rdtools.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.files import atomic_path
 from rdtools.hessians.layers import LAYER_TYPES
-from rdtools.report.style import JOINT_LIMIT as JOINT_LIMIT_STYLE
-from rdtools.report.style import LIMIT as LIMIT_STYLE
+from rdtools.report import style
 from rdtools.report.style import RC, SAVE_METADATA, method_style
 
 _THEORY_TICK: dict[str, Any] = {
@@ -27,6 +26,14 @@ _THEORY_TICK: dict[str, Any] = {
     "markeredgewidth": 1.6,
     "alpha": 0.6,
     "zorder": 1,
+}
+
+#: Lines that no method is predicted to lie on: curve → label and look.
+_REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
+    LIMIT: ("limit, mean variance", style.LIMIT),
+    JOINT_LIMIT: ("limit, row variances", style.JOINT_LIMIT),
+    UNIVERSAL: ("limit + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
+    SHANNON: ("Shannon lower bound, law of all weights", style.SHANNON),
 }
 
 
@@ -77,21 +84,19 @@ def rate_distortion(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         rows = ok[ok["layer"] == layer]
         signal = float((rows["distortion"] / rows["relative_distortion"]).iloc[0])
         own = curves[curves["layer"] == layer]
-        for name in (LIMIT, JOINT_LIMIT, *PREDICTIONS, *FINITE_RATE):
+        for name in (*_REFERENCES, *PREDICTIONS, *FINITE_RATE):
             curve = own[own["curve"] == name]
             if curve.empty:
                 continue
-            scheme = name.partition(" ")[0]
-            dashes = "-" if name in FINITE_RATE else "--"
-            style = {LIMIT: LIMIT_STYLE, JOINT_LIMIT: JOINT_LIMIT_STYLE}.get(
-                name, {"color": method_style(scheme)["color"], "linestyle": dashes, "linewidth": 0.8}
-            )
-            label = {LIMIT: "limit, mean variance", JOINT_LIMIT: "limit, row variances"}.get(
-                name, f"{name}, theory" if name in FINITE_RATE else f"{name}, high-rate theory"
-            )
+            if name in _REFERENCES:
+                label, look = _REFERENCES[name]
+            else:
+                label = f"{name}, theory" if name in FINITE_RATE else f"{name}, high-rate theory"
+                color = method_style(name.partition(" ")[0])["color"]
+                look = {"color": color, "linestyle": "-" if name in FINITE_RATE else "--", "linewidth": 0.8}
             with np.errstate(divide="ignore"):
                 decibel = 10 * np.log10(curve["distortion"].to_numpy() / signal)
-            axis.plot(curve["rate_bits"], decibel, label=label, zorder=1, **style)
+            axis.plot(curve["rate_bits"], decibel, label=label, zorder=1, **look)
         for method, points in rows.groupby("method", sort=False):
             points = points[points["distortion"] > 0]
             spread = 10 / math.log(10) * 2 * points["distortion_stderr"] / points["distortion"]
@@ -159,9 +164,10 @@ def gptq_gap(table: pd.DataFrame) -> Figure:
 
 
 def predicted_and_measured(table: pd.DataFrame) -> Figure:
-    """Measured over predicted distortion, over the predicted one; 0 dB is agreement."""
+    """Measured over predicted distortion, over the predicted one; 0 dB is agreement. By high-rate theory where there is no other."""
     ok = ok_rows(table)
-    rows = ok[(ok["distortion_ratio"] > 0) & np.isfinite(ok["distortion_ratio"])]
+    ratio = ok["finite_rate_ratio"].fillna(ok["distortion_ratio"])
+    rows = ok.assign(ratio=ratio)[(ratio > 0) & np.isfinite(ratio)]
     if rows.empty:
         return _empty("no method here has a prediction")
     targets = sorted(rows["target_rate_bits"].unique())
@@ -170,10 +176,10 @@ def predicted_and_measured(table: pd.DataFrame) -> Figure:
     for axis, target in zip(axes, targets, strict=True):
         axis.axhline(0, color="black", linewidth=0.8)
         for method, points in rows[rows["target_rate_bits"] == target].groupby("method", sort=False):
-            predicted = points["predicted_distortion"] * points["relative_distortion"] / points["distortion"]
+            predicted = points["relative_distortion"] / points["ratio"]
             axis.plot(
                 10 * np.log10(predicted),
-                10 * np.log10(points["distortion_ratio"]),
+                10 * np.log10(points["ratio"]),
                 linestyle="none",
                 label=str(method),
                 alpha=0.8,

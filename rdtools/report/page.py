@@ -32,6 +32,7 @@ _RESULT_COLUMNS = (
     "coded_bits",
     "relative_distortion",
     "distortion_ratio",
+    "finite_rate_ratio",
     "limit_rate_bits",
     "coded_gap_bits",
     "joint_coded_gap_bits",

@@ -39,6 +39,8 @@ _BASE = {
 }
 LIMIT = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 JOINT_LIMIT = {"color": "black", "linestyle": ":", "linewidth": 1.4}
+UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
+SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
 
 def method_style(method: str) -> dict[str, Any]:

@@ -149,6 +149,25 @@ def rtn_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) 
     return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, live_fraction=_share(spectrum))
 
 
+def high_rate_applies(steps: Float64Array, spectrum: Spectrum, distortion: float, variance: float = 1.0) -> bool:
+    """Whether high-rate theory may be used: every step at most one standard deviation, and D ≤ σ² λ_min.
+
+    The first makes errors uniform on their cells and entropies those of densities, to 1e-8; by the second no direction is left
+    undecided, so that what is fed back is small and the limit is that of `rdtools.theory.high_rate`.
+
+    Parameters
+    ----------
+    steps : (r,) α
+    spectrum : of H
+    distortion : D, per weight of the full matrix
+    variance : σ²
+    """
+    if spectrum.live == 0 or spectrum.rank < spectrum.live:
+        return False
+    share = _share(spectrum)
+    return bool(float(np.max(steps)) ** 2 <= variance and distortion / share <= variance * float(spectrum.eigenvalues[-1]))
+
+
 def absmax_distortion(
     noise_gains: Float64Array,  # (r,)
     row_absmax: Float64Array,  # (m,)

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 
 from rdtools.hessians.layer import Layer
-from rdtools.hessians.spectrum import compute_spectrum
 from rdtools.hessians.synthetic import haar_moment, power_law
-from rdtools.theory.claims import CLAIMS, Assumption, Claim, Estimate, Evidence, Source, check
-from rdtools.theory.claims.evidence import ClampEvidence, LatticePoint, MomentEvidence
+from rdtools.theory.claims import CLAIMS, Estimate, Evidence, check
+from rdtools.theory.claims.evidence import LatticePoint, MomentEvidence
 from rdtools.verify.gather import counterexample, gather, gather_shared
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
