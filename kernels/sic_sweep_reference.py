@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+from rdtools.kernels.philox_reference import uniform
 
+FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
 
 
+def code_range(code_min: int, code_max: int, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The range of the codes as floating-point numbers, the nearest inside it where an end has no exact one."""
+    lowest, highest = dtype.type(code_min), dtype.type(code_max)
+    if int(lowest) < code_min:
+        lowest = np.nextafter(lowest, dtype.type(0))
+    if int(highest) > code_max:
+        highest = np.nextafter(highest, dtype.type(0))
+    return lowest, highest
+
+
+def _round(x: FloatArray, column: int, seed: int | None) -> FloatArray:
+    """``rint(x)``, or ``⌊x + u⌋`` with u uniform in [0, 1) if there is a seed, so that the mean is x."""
+    if seed is None:
+        return np.asarray(np.rint(x))
+    return np.asarray(np.floor(x + uniform(seed, np.arange(len(x)), column).astype(x.dtype)))
+
+
 def sic_sweep(
-    weight: Float64Array,  # (m, n)
-    factor: Float64Array,  # (n, n), lower triangular
+    weight: FloatArray,  # (m, n)
+    factor: FloatArray,  # (n, n), lower triangular
     steps: Float64Array,  # (n,)
     gains: Float64Array,  # (n,)
     *,
     offset: float = 0.0,
     code_min: int,
     code_max: int,
-) -> tuple[NDArray[np.int32], Float64Array]:
+    seed: int | None = None,
+    residual: bool = True,
+) -> tuple[NDArray[np.int32], FloatArray | None]:
     """Quantize columns from the last to the first, each against what those before it left over.
 
     With ``Y = W L``, for i = n … 1::
@@ -26,31 +49,82 @@ def sic_sweep(
         Y  ← Y − γ_i α_i (z_i + offset) L_i,:
 
     so that finally ``Y = (W − Ŵ) L`` with ``Ŵ_:i = γ_i α_i (z_i + offset)``, and ``‖Y‖²/(mn)`` is the distortion under L Lᵀ.
-    α_i = c/ℓ_ii is WaterSIC, α_i = α is GPTQ, L = I is rounding to nearest. Rows do not interact.
+    α_i = c/ℓ_ii is WaterSIC, α_i = α is GPTQ, L = I is rounding to nearest. Rows do not interact. Any target may stand for W.
 
     Parameters
     ----------
-    weight : (m, n) float64, W
-    factor : (n, n) float64, L, positive diagonal
+    weight : (m, n) float64 or float32, W; everything is computed in its dtype
+    factor : (n, n) float64 or float32, L, positive diagonal
     steps : (n,) float64, α, positive
     gains : (n,) float64, γ
     offset : 0, or ½ for a mid-rise grid
     code_min, code_max : range of the codes, within int32
+    seed : None to round to nearest; else ``⌊x + u⌋`` takes the place of rint, u by `rdtools.kernels.philox_reference.uniform`
+    residual : whether the final Y is wanted
 
     Returns
     -------
     codes : (m, n) int32
-    residual : (m, n) float64, the final Y
+    residual : (m, n), the final Y in W's dtype, or None
 
     References
     ----------
     WaterSIC, arXiv 2603.04956 v1, Algorithm 1 (ZSIC), with the reconstruction gain γ of its section 4.
     """
     n = weight.shape[1]
+    factor, steps, gains = (x.astype(weight.dtype, copy=False) for x in (factor, steps, gains))
+    lowest, highest = code_range(code_min, code_max, weight.dtype)
     Y = weight @ factor
     codes = np.empty(weight.shape, dtype=np.int32)
     for i in range(n - 1, -1, -1):
-        z = np.clip(np.rint(Y[:, i] / (steps[i] * factor[i, i]) - offset), code_min, code_max)
+        z = np.clip(_round(Y[:, i] / (steps[i] * factor[i, i]) - offset, i, seed), lowest, highest)
         codes[:, i] = z
         Y[:, : i + 1] -= np.outer(gains[i] * steps[i] * (z + offset), factor[i, : i + 1])
-    return codes, Y
+    return codes, Y if residual else None
+
+
+def sic_sweep_sample_gains(
+    weight: FloatArray,  # (m, n)
+    factor: FloatArray,  # (n, n), lower triangular
+    steps: Float64Array,  # (n,)
+    *,
+    offset: float = 0.0,
+    code_min: int,
+    code_max: int,
+    seed: int | None = None,
+    residual: bool = True,
+) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
+    """`sic_sweep` with the gain of each column fitted to its codes before they are fed back.
+
+    With p = z_i + offset and c = α_i ℓ_ii::
+
+        γ_i = ⟨p, Y_:i⟩ / (c ‖p‖²),   1 where p ≡ 0
+
+    the least squares fit of ``Y_:i`` by ``γ c p``, so that ``‖Y_:i‖²`` after the column is the least that its codes allow. The sum
+    over rows makes them interact: γ_i must be known before column i − 1 is decided.
+
+    Returns
+    -------
+    codes : (m, n) int32
+    gains : (n,) float64, γ
+    residual : (m, n), the final Y in W's dtype, or None
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, section 4 (LMMSE correction).
+    """
+    n = weight.shape[1]
+    factor, steps = (x.astype(weight.dtype, copy=False) for x in (factor, steps))
+    lowest, highest = code_range(code_min, code_max, weight.dtype)
+    Y = weight @ factor
+    codes = np.empty(weight.shape, dtype=np.int32)
+    gains = np.ones(n)
+    for i in range(n - 1, -1, -1):
+        c = steps[i] * factor[i, i]
+        z = np.clip(_round(Y[:, i] / c - offset, i, seed), lowest, highest)
+        codes[:, i] = z
+        p = (z + offset).astype(np.float64)
+        if p.any():
+            gains[i] = (p @ Y[:, i].astype(np.float64)) / (np.float64(c) * (p @ p))
+        Y[:, : i + 1] -= np.outer(weight.dtype.type(gains[i]) * steps[i] * (z + offset), factor[i, : i + 1])
+    return codes, gains, Y if residual else None

@@ -20,7 +20,9 @@ def sic_rounding(problem: Problem, backend: str | None) -> Rounding:
     def rounding(
         weight: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, code_min: int, code_max: int
     ) -> NDArray[np.int32]:
-        codes, _ = sic_sweep(weight, factor, steps, gains, offset=offset, code_min=code_min, code_max=code_max, backend=backend)
+        codes, _ = sic_sweep(
+            weight, factor, steps, gains, offset=offset, code_min=code_min, code_max=code_max, residual=False, backend=backend
+        )
         return codes
 
     return rounding

@@ -1,60 +1,72 @@
-"""Hadamard matrices: Sylvester doubling of a Paley core.
+"""Hadamard matrices: Sylvester doubling of a core by Paley or Williamson.
 
-An order can be built if it is ``2^k · c`` with c = 1, c = q + 1 for a prime q ≡ 3 (mod 4) (Paley I), or c = 2 (q + 1) for a
-prime q ≡ 1 (mod 4) (Paley II).
+An order can be built if it is ``2^k · c`` with c = 1; c = q + 1 for a prime power q ≡ 3 (mod 4) (Paley I); c = 2 (q + 1) for a prime
+power q ≡ 1 (mod 4) (Paley II); or c = 92, 116 or 172 (Williamson). The smallest such c is the core. The matrix of an order is part of the
+format of stored codes.
 """
 
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
+from scipy.linalg import circulant
 
 from rdtools.errors import UnsupportedOrder
+from rdtools.ops import hadamard_multiply as multiply_in_place
+from rdtools.transforms.galois import jacobsthal_matrix, prime_power
 
+SignArray = NDArray[np.int8]
 
-def _is_prime(q: int) -> bool:
-    return q >= 2 and all(q % d for d in range(2, int(q**0.5) + 1))
-
-
-def _quadratic_residue_matrix(q: int) -> NDArray[np.float64]:
-    """Jacobsthal matrix ``Q_ij = χ(i − j)``, χ the quadratic character of the prime field, shape (q, q)."""
-    character = np.full(q, -1.0)
-    character[[i * i % q for i in range(1, q)]] = 1.0
-    character[0] = 0.0
-    return np.asarray(scipy.linalg.circulant(character))
+#: First rows of four symmetric circulants A, B, C, D with A² + B² + C² + D² = 4t I, as far as the middle: entries 0 … (t − 1)/2.
+_WILLIAMSON = {
+    92: ("+++++-++---+", "+-+++--++-+-", "+-+--+++++--", "+--++-+-+---"),
+    116: ("+++++++---+-++-", "++++---+++-+--+", "++-+++---+--+-+", "+-+-++---+--+-+"),
+    172: ("+++++-++----+-++--++-+", "+++---++--+-+-+-++----", "++-+-++++-+--+--+++--+", "+-++-----++++-+-+++-++"),
+}
 
 
 def _construction(order: int) -> str | None:
-    """Which construction has exactly this order: "one", "Paley I", "Paley II" or none."""
+    """Which construction has exactly this order, if any."""
     if order == 1:
         return "one"
-    if (order - 1) % 4 == 3 and _is_prime(order - 1):
-        return "Paley I"
-    if order % 4 == 0 and (order // 2 - 1) % 4 == 1 and _is_prime(order // 2 - 1):
-        return "Paley II"
-    return None
+    for name, q, rest in (("Paley I", order - 1, 3), ("Paley II", order // 2 - 1, 1)):
+        if order % 4 == 0 and q % 4 == rest and prime_power(q) is not None:
+            return name
+    return "Williamson" if order in _WILLIAMSON else None
+
+
+def _paley(order: int, construction: str) -> SignArray:
+    q = order - 1 if construction == "Paley I" else order // 2 - 1
+    power = prime_power(q)
+    assert power is not None  # or `_construction` would not have named it
+    bordered = np.zeros((q + 1, q + 1), dtype=np.int8)
+    bordered[0, 1:] = 1
+    bordered[1:, 0] = 1 if construction == "Paley II" else -1
+    bordered[1:, 1:] = jacobsthal_matrix(*power)
+    if construction == "Paley I":
+        return bordered + np.eye(q + 1, dtype=np.int8)
+    signs, diagonal = np.array([[1, 1], [1, -1]], dtype=np.int8), np.array([[1, -1], [-1, -1]], dtype=np.int8)
+    return np.kron(bordered, signs) + np.kron(np.eye(q + 1, dtype=np.int8), diagonal)
+
+
+def _williamson(order: int) -> SignArray:
+    halves = [np.array([1 if sign == "+" else -1 for sign in half], dtype=np.int8) for half in _WILLIAMSON[order]]
+    A, B, C, D = (circulant(np.concatenate([half, half[:0:-1]])) for half in halves)
+    return np.block([[A, B, C, D], [-B, A, -D, C], [-C, D, A, -B], [-D, -C, B, A]])
 
 
 @lru_cache(maxsize=8)
-def _core(order: int) -> NDArray[np.float64]:
+def _core(order: int) -> SignArray:
     """A Hadamard matrix of an order that has a `_construction`; read-only, because it is kept."""
     construction = _construction(order)
+    assert construction is not None  # `_core_order` asked before
     if construction == "one":
-        core = np.ones((1, 1))
-    elif construction == "Paley I":
-        core = np.eye(order)
-        core[0, 1:] += 1.0
-        core[1:, 0] -= 1.0
-        core[1:, 1:] += _quadratic_residue_matrix(order - 1)
+        core = np.ones((1, 1), dtype=np.int8)
     else:
-        q = order // 2 - 1
-        conference = np.zeros((q + 1, q + 1))
-        conference[0, 1:] = conference[1:, 0] = 1.0
-        conference[1:, 1:] = _quadratic_residue_matrix(q)
-        core = np.kron(conference, [[1.0, 1.0], [1.0, -1.0]]) + np.kron(np.eye(q + 1), [[1.0, -1.0], [-1.0, -1.0]])
+        core = _williamson(order) if construction == "Williamson" else _paley(order, construction)
     core.flags.writeable = False
     return core
 
@@ -62,9 +74,7 @@ def _core(order: int) -> NDArray[np.float64]:
 @lru_cache(maxsize=512)
 def _core_order(order: int) -> int | None:
     """Smallest c with order = 2^k · c that has a construction, or None."""
-    c = order
-    while c % 2 == 0:
-        c //= 2
+    c = order // (order & -order)
     while c <= order:
         if _construction(c) is not None:
             return c
@@ -77,8 +87,8 @@ def is_hadamard_order(order: int) -> bool:
 
     Examples
     --------
-    >>> [n for n in (1, 2, 3, 4, 12, 20, 36, 172, 768) if is_hadamard_order(n)]
-    [1, 2, 4, 12, 20, 36, 768]
+    >>> [n for n in (1, 2, 3, 4, 12, 20, 36, 52, 156, 172, 344, 768) if is_hadamard_order(n)]
+    [1, 2, 4, 12, 20, 36, 52, 172, 344, 768]
     """
     return order >= 1 and _core_order(order) is not None
 
@@ -97,12 +107,16 @@ def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDA
 
     Parameters
     ----------
-    x : (..., n) float64
+    x : (..., n) float64; float32 is computed and returned in float32
 
     Raises
     ------
     UnsupportedOrder
-        Where n cannot be built; names the nearest orders and the alternative.
+        Where n cannot be built; names the nearest orders and the alternatives.
+
+    References
+    ----------
+    Paley, J. Math. Phys. 12 (1933), 311; Williamson, Duke Math. J. 11 (1944), 65.
 
     Examples
     --------
@@ -113,15 +127,12 @@ def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDA
     c = _core_order(n) if n else None
     if c is None:
         below, above = nearest_hadamard_orders(n)
+        block = max((k for k in range(1, n + 1) if n % k == 0 and is_hadamard_order(k)), default=1)
         raise UnsupportedOrder(
             f"no Hadamard matrix of order {n} is known to rdtools; the nearest orders are {below} and {above}; "
             "use a Haar rotation instead (+haar, or +rotation to have it chosen where needed)"
+            + (f", or turn blocks of {block} columns on their own: x.reshape(..., {n // block}, {block})" if block > 1 else "")
         )
-    core = _core(c)
-    y = x.reshape(-1, n // c, c) @ (core.T if transpose else core)
-    half = 1
-    while half < n // c:
-        y = y.reshape(-1, n // c // (2 * half), 2, half, c)
-        y = np.stack([y[:, :, 0] + y[:, :, 1], y[:, :, 0] - y[:, :, 1]], axis=2)
-        half *= 2
-    return np.asarray(y.reshape(x.shape) / np.sqrt(n))
+    y: NDArray[Any] = np.array(x, dtype=np.float32 if x.dtype == np.float32 else np.float64, order="C")
+    multiply_in_place(y, _core(c).T if transpose else _core(c))
+    return y

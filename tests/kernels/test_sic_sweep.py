@@ -2,15 +2,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tolerances import rounding
+from rdtools.kernels import _threads, sic_sweep_numba
+from rdtools.kernels.philox_reference import uniform
+from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools import ops
-from rdtools.errors import BackendUnavailable, ShapeMismatch
+from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, UsageError
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
 from rdtools.testing import layers
@@ -26,6 +30,10 @@ def _case(m, n, seed=0):
 
 def _poison(monkeypatch):
     """Fresh arrays hold NaN, or the least integer, so that an element a kernel forgets to write is seen."""
+    for dtype in (np.float64, np.float32):  # the compiler looks np.empty up as well
+        one = np.ones((1, 1), dtype=dtype)
+        ops.sic_sweep(one, one, np.ones(1))
+        ops.sic_sweep_sample_gains(one, one, np.ones(1))
     real = np.empty
 
     def empty(*args, **kwargs):
@@ -36,24 +44,222 @@ def _poison(monkeypatch):
     monkeypatch.setattr(np, "empty", empty)
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep's inputs, and what must hold of any right answer to it, computed in extended precision from the codes."""
+
+    weight: np.ndarray
+    factor: np.ndarray
+    steps: np.ndarray
+    gains: np.ndarray
+    offset: float
+    code_min: int
+    code_max: int
+    seed: int | None = None
+
+    def run(self, backend, **kwargs):
+        return ops.sic_sweep(
+            self.weight,
+            self.factor,
+            self.steps,
+            self.gains,
+            offset=self.offset,
+            code_min=self.code_min,
+            code_max=self.code_max,
+            seed=self.seed,
+            backend=backend,
+            **kwargs,
+        )
+
+    @property
+    def widths(self):
+        """α_i ℓ_ii."""
+        return self.steps * np.diagonal(self.factor)
+
+    @property
+    def scale(self):
+        """Largest magnitude that enters a sum."""
+        largest_code = max(abs(self.code_min), abs(self.code_max))
+        return np.abs(self.weight @ self.factor).max() + np.abs(self.steps).max() * np.abs(self.factor).max() * largest_code
+
+    def exact_residual(self, codes, gains=None):
+        gains = self.gains if gains is None else gains
+        error = self.weight.astype(np.longdouble) - (gains * self.steps).astype(np.longdouble) * (codes + np.longdouble(self.offset))
+        return error @ self.factor.astype(np.longdouble)
+
+    def doubt(self, codes, gains=None):
+        """How far the value that was rounded lies outside the cell of each code, in units of Y; 0 for the only right code.
+
+        Given the codes of later columns every decision stands on its own, so this judges all of them, not the first that differs.
+        """
+        gains = self.gains if gains is None else gains
+        x = self.exact_residual(codes, gains) / self.widths + gains * (codes + self.offset) - self.offset
+        lower, upper = codes - 0.5, codes + 0.5
+        if self.seed is not None:
+            u = np.stack([uniform(self.seed, np.arange(len(codes)), i) for i in range(codes.shape[1])], axis=1)
+            lower, upper = codes - u, codes + 1 - u
+        low = np.where(codes == self.code_min, 0, lower - x)
+        high = np.where(codes == self.code_max, 0, x - upper)
+        return np.maximum(0, np.maximum(low, high)) * self.widths
+
+    def budget(self, naive_codes, naive_residual, gains=None):
+        """Twice the error of the naive version in the same dtype, and a floor of a few roundings."""
+        naive_error = np.abs(naive_residual - self.exact_residual(naive_codes, gains)).max(initial=0)
+        return float(2 * naive_error + 8 * np.finfo(self.weight.dtype).eps * self.scale)
+
+
+def _sweep(m, n, dtype, offset=0.0, seed=None, code_range=(-40, 39)):
+    W, L, rng = _case(m, n)
+    # everything exact in the dtype, so that both versions round the same numbers
+    W, L, steps, gains = (
+        x.astype(dtype).astype(np.float64) for x in (W, L, np.exp(rng.standard_normal(n)) * 0.3, rng.uniform(0.5, 1.0, n))
+    )
+    return _Sweep(W.astype(dtype), L, steps, gains, offset, *code_range, seed)
+
+
 @pytest.mark.parametrize(("m", "n"), SHAPES)
 @pytest.mark.parametrize("offset", [0.0, 0.5])
-def test_numba_gives_the_codes_of_the_reference(m, n, offset, monkeypatch):
-    """Codes are equal except at ties, where the value that is rounded is at a boundary to rounding."""
-    W, L, rng = _case(m, n)
-    steps, gains = np.exp(rng.standard_normal(n)) * 0.3, rng.uniform(0.5, 1.0, n)
+@pytest.mark.parametrize("seed", [None, 2**64 - 3])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_numba_gives_the_codes_of_the_reference(m, n, offset, seed, dtype, monkeypatch):
+    """Codes differ only where a decision is a tie to rounding, every decision is right to rounding, and so is the residual."""
+    sweep = _sweep(m, n, dtype, offset, seed)
     _poison(monkeypatch)
-    kwargs = {"offset": offset, "code_min": -40, "code_max": 39}
-    slow, slow_residual = ops.sic_sweep(W, L, steps, gains, backend="reference", **kwargs)
-    fast, fast_residual = ops.sic_sweep(W, L, steps, gains, backend="numba", **kwargs)
-    scale = np.abs(W @ L).max() + np.abs(steps).max() * np.abs(L).max() * 40
-    budget = rounding(n) * scale
-    for k in np.flatnonzero((slow != fast).any(axis=1)):
-        i = int(np.flatnonzero(slow[k] != fast[k])[-1])  # the first column decided differently
-        pivot = steps[i] * L[i, i]
-        assert abs(abs(slow_residual[k, i] / pivot) - 0.5) < budget / pivot, f"row {k}, column {i} is no tie"
-    same = (slow == fast).all(axis=1)
-    np.testing.assert_allclose(fast_residual[same], slow_residual[same], rtol=0, atol=budget)
+    slow, slow_residual = sweep.run("reference")
+    fast, fast_residual = sweep.run("numba")
+    assert fast_residual.dtype == dtype
+    budget = sweep.budget(slow, slow_residual)
+    assert sweep.doubt(fast).max() <= budget
+    assert np.abs(fast_residual - sweep.exact_residual(fast)).max() <= budget
+    ties = slow != fast
+    for k in np.flatnonzero(ties.any(axis=1)):
+        i = int(np.flatnonzero(ties[k])[-1])  # the first column decided differently
+        assert max(sweep.doubt(slow)[k, i], sweep.doubt(fast)[k, i]) <= budget
+        assert abs(int(slow[k, i]) - int(fast[k, i])) == 1
+    without, nothing = sweep.run("numba", residual=False)
+    assert nothing is None
+    assert (without == fast).all()
+
+
+def _exact_sweep(m, n, dtype, seed=None):
+    """Dyadic numbers of few bits: no sum is ever rounded, so its order cannot matter."""
+    rng = np.random.default_rng(m * n)
+    W = rng.integers(-64, 64, (m, n)) / 16
+    L = np.tril(rng.integers(-4, 5, (n, n)) / 8, -1) + np.eye(n)
+    return _Sweep(W.astype(dtype), L, np.full(n, 0.5), np.ones(n), 0.0, -40, 39, seed)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("seed", [None, 7])
+@pytest.mark.parametrize(("panel", "strip", "rows", "threads"), [(512, 64, 512, 1), (48, 16, 5, 3), (7, 64, 64, 2), (1, 1, 1, 1)])
+def test_neither_blocks_nor_threads_change_a_code(dtype, seed, panel, strip, rows, threads, monkeypatch):
+    sweep = _exact_sweep(70, 137, dtype, seed)
+    expected, expected_residual = sweep.run("reference")
+    for name, value in (("PANEL", panel), ("STRIP", strip), ("ROWS", rows), ("thread_count", lambda: threads)):
+        monkeypatch.setattr(sic_sweep_numba, name, value)
+    codes, residual = sweep.run("numba")
+    assert (codes == expected).all()
+    assert (residual == expected_residual).all()
+
+
+def test_more_columns_than_a_panel():
+    for n in (sic_sweep_numba.PANEL + 1, 2 * sic_sweep_numba.PANEL):
+        sweep = _exact_sweep(3, n, np.float64)
+        assert (sweep.run("numba")[0] == sweep.run("reference")[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_stochastic_rounding_is_unbiased(dtype):
+    """With L = I the codes are independent with mean x and variance f(1 − f), f the fractional part."""
+    m = 20_000
+    x = np.array([-1.75, -0.5, 0.0, 0.1, 0.5, 3.9])
+    codes, _ = ops.sic_sweep(np.tile(x, (m, 1)).astype(dtype), np.eye(6), np.ones(6), seed=11)
+    f = x - np.floor(x)
+    assert (np.abs(codes.mean(axis=0) - x) <= STANDARD_ERRORS * np.sqrt(f * (1 - f) / m) + 2.0**-24).all()
+    assert (codes != ops.sic_sweep(np.tile(x, (m, 1)).astype(dtype), np.eye(6), np.ones(6), seed=12)[0]).any()
+
+
+@pytest.mark.parametrize(("m", "n"), [*SHAPES, (300, 70)])
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_sample_gains_are_those_of_the_reference(m, n, seed, dtype, monkeypatch):
+    """Given the gains that came out, codes and residual are right for them; the gains are the fit to the codes."""
+    sweep = _sweep(m, n, dtype, seed=seed, code_range=(-3, 3))
+    _poison(monkeypatch)
+    results = {}
+    for backend in ("reference", "numba"):
+        codes, gains, residual = ops.sic_sweep_sample_gains(
+            sweep.weight, sweep.factor, sweep.steps, code_min=-3, code_max=3, seed=seed, backend=backend
+        )
+        results[backend] = codes, gains, residual
+    slow, slow_gains, slow_residual = results["reference"]
+    budget = sweep.budget(slow, slow_residual, slow_gains.astype(dtype).astype(np.float64))
+    codes, gains, residual = results["numba"]
+    used = gains.astype(dtype).astype(np.float64)
+    assert sweep.doubt(codes, used).max() <= budget
+    exact = sweep.exact_residual(codes, used)
+    assert np.abs(residual - exact).max() <= budget
+    # least squares: nothing of the codes is left in the residual of their column
+    assert (np.abs((codes * exact).sum(axis=0)) <= 2 * budget * np.abs(codes).sum(axis=0)).all()
+    assert (gains[(codes == 0).all(axis=0)] == 1).all()
+    if (codes == slow).all():
+        np.testing.assert_allclose(gains, slow_gains, rtol=0, atol=2 * budget / sweep.widths.min())
+
+
+def test_sample_gains_do_not_raise_the_distortion(rng):
+    """The last column is decided alike with and without a gain, and fitting it cannot make its residual longer."""
+    W, L, _ = _case(200, 30)
+    steps = np.full(30, 1.5)
+    _, plain = ops.sic_sweep(W, L, steps)
+    _, gains, fitted = ops.sic_sweep_sample_gains(W, L, steps)
+    assert gains[-1] < 1
+    assert (fitted[:, -1] ** 2).sum() <= (plain[:, -1] ** 2).sum()
+    assert (fitted**2).sum() < (plain**2).sum()
+
+
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_codes_stay_in_their_range_where_float32_has_no_number_for_it(backend):
+    W = np.array([[1e12, -1e12, 3.0]], dtype=np.float32)
+    codes, _ = ops.sic_sweep(W, np.eye(3, dtype=np.float32), np.ones(3), backend=backend)
+    assert codes.tolist() == [[2**31 - 128, -(2**31) + 128, 3]]
+
+
+@pytest.mark.parametrize(("m", "n"), [(0, 5), (5, 0), (0, 0)])
+def test_nothing_to_decide(m, n):
+    codes, residual = ops.sic_sweep(np.ones((m, n)), np.eye(n), np.ones(n))
+    assert codes.shape == residual.shape == (m, n)
+    codes, gains, residual = ops.sic_sweep_sample_gains(np.ones((m, n)), np.eye(n), np.ones(n))
+    assert codes.shape == residual.shape == (m, n)
+    assert (gains == 1).all()
+
+
+def test_memory_of_a_sweep():
+    """Beside W and L: the codes, and less than one more copy of W for the cast factor and the errors in flight."""
+    m = n = 1024
+    W, L = np.ones((m, n), dtype=np.float32), np.eye(n)
+    ops.sic_sweep(W, L, np.ones(n), residual=False)
+    tracemalloc.start()
+    ops.sic_sweep(W, L, np.ones(n), residual=False)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    threads = _threads.thread_count()
+    in_flight = threads * min(sic_sweep_numba.ROWS, m // threads) * (n + sic_sweep_numba.PANEL + 2 * sic_sweep_numba.STRIP) * 4
+    assert peak <= W.nbytes + 0.76 * W.nbytes + in_flight + 2**18  # the cast panels are ¾ of a square at two panels, ½ at many
+    assert peak <= (1 + 2) * W.nbytes
+
+
+@given(layers(max_condition=1e4))
+def test_cross_target_minimises_the_error_of_the_other_input(layer):
+    """With the layer's own moment it is W; else ``T L = C L⁻ᵀ``, and the gradient ``T Σ − C`` is zero."""
+    H = layer.hessian.matrix
+    L = cholesky(H).lower
+    W = layer.weight
+    m, n = W.shape
+    scale = np.abs(W).max() * np.abs(H).max() * n
+    np.testing.assert_allclose(ops.cross_target(W @ (L @ L.T), L), W, rtol=0, atol=rounding(n, condition=1e4) * np.abs(W).max() * n)
+    C = W @ (H + np.random.default_rng(m * n).standard_normal((n, n)) * np.abs(H).max())
+    T = ops.cross_target(C, L)
+    np.testing.assert_allclose(T @ (L @ L.T), C, rtol=0, atol=rounding(n, condition=1e4) * (scale + np.abs(C).max() * n))
 
 
 def test_non_contiguous_input_gives_the_same(rng):
@@ -63,6 +269,9 @@ def test_non_contiguous_input_gives_the_same(rng):
     wide = np.repeat(np.repeat(W, 2, axis=0), 3, axis=1)[::2, ::3]
     assert not wide.flags.c_contiguous
     assert (ops.sic_sweep(wide, np.asfortranarray(L), steps)[0] == expected).all()
+    for array in (W, L, steps):
+        array.flags.writeable = False
+    assert (ops.sic_sweep(W, L, steps)[0] == expected).all()
 
 
 @given(layers(max_condition=1e4), st.floats(0.01, 3.0))
@@ -125,6 +334,12 @@ def test_unknown_backend_and_wrong_shapes_are_refused():
         ops.sic_sweep(np.ones((1, 1)), np.ones((1, 1)), np.ones(1), backend="cuda")
     with pytest.raises(ShapeMismatch):
         ops.sic_sweep(np.ones((2, 3)), np.eye(2), np.ones(3))
+    with pytest.raises(ShapeMismatch, match=r"steps \(2,\)"):
+        ops.sic_sweep_sample_gains(np.ones((2, 3)), np.eye(3), np.ones(2))
+    with pytest.raises(UnsupportedDtype, match="float16"):
+        ops.sic_sweep(np.ones((1, 1), dtype=np.float16), np.ones((1, 1)), np.ones(1))
+    with pytest.raises(UsageError, match="64 bits"):
+        ops.sic_sweep(np.ones((1, 1)), np.ones((1, 1)), np.ones(1), seed=-1)
 
 
 def test_without_a_place_for_a_cache_it_compiles_all_the_same():

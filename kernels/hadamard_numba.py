@@ -1,0 +1,113 @@
+"""Multiplication by a Hadamard matrix on the CPU: the core as a matrix product, Sylvester's part as passes over rows in cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rdtools.kernels._jit import jit
+from rdtools.kernels._threads import for_each, thread_count
+
+FloatArray = NDArray[Any]  # float64 or float32
+
+#: Elements that a thread takes at a time; with a core they pass through scratch of that size, which stays in the second-level cache.
+BLOCK = 2**15
+#: Fewer elements than this are not worth starting threads for.
+THREADS_FROM = 2**16
+
+
+@jit(nogil=True, error_model="numpy")
+def _divide(source, target, divisor):  # type: ignore[no-untyped-def]
+    for t in range(source.shape[0]):
+        target[t] = source[t] / divisor
+
+
+@jit(nogil=True, error_model="numpy")
+def _two_levels(source, target):  # type: ignore[no-untyped-def]
+    """Sums and differences of four neighbours, each kind into a quarter of its own."""
+    q = source.shape[0] // 4
+    for t in range(q):
+        a, b = source[4 * t] + source[4 * t + 1], source[4 * t] - source[4 * t + 1]
+        c, d = source[4 * t + 2] + source[4 * t + 3], source[4 * t + 2] - source[4 * t + 3]
+        target[t], target[q + t], target[2 * q + t], target[3 * q + t] = a + c, b + d, a - c, b - d
+
+
+@jit(nogil=True, error_model="numpy")
+def _one_level(source, target):  # type: ignore[no-untyped-def]
+    q = source.shape[0] // 2
+    for t in range(q):
+        target[t], target[q + t] = source[2 * t] + source[2 * t + 1], source[2 * t] - source[2 * t + 1]
+
+
+@jit(nogil=True, error_model="numpy")
+def _sylvester(x, n, root, scratch):  # type: ignore[no-untyped-def]
+    """Rows of n = 2^k elements, one after another in x: k levels, then the division.
+
+    Every level reads neighbours and writes halves apart, the same way each time (Pease's constant geometry), so that the passes are
+    vector instructions at every level; after k levels each element is in its place. Scratch, (2, n): a pass between two arrays that
+    begin at the same address modulo a page would wait for its own stores, so rows do not take part in it.
+    """
+    for first in range(0, x.shape[0], n):
+        row = x[first : first + n]
+        source, target, spare = row, scratch[0], scratch[1]
+        left = n
+        while left > 1:
+            if left >= 4:
+                _two_levels(source, target)
+                left //= 4
+            else:
+                _one_level(source, target)
+                left //= 2
+            source, target, spare = target, spare, target
+        _divide(source, row, root)
+
+
+@jit(nogil=True, error_model="numpy")
+def _butterflies(y, n, c, root, x):  # type: ignore[no-untyped-def]
+    """Rows of n = 2^k c elements, one after another in y, which is overwritten; the result goes to x."""
+    for first in range(0, y.shape[0], n):
+        row = y[first : first + n]
+        h = c
+        while h < n:
+            if 4 * h <= n:
+                for s in range(0, n, 4 * h):
+                    y0, y1, y2, y3 = row[s : s + h], row[s + h : s + 2 * h], row[s + 2 * h : s + 3 * h], row[s + 3 * h : s + 4 * h]
+                    for t in range(h):
+                        a, b, d, e = y0[t] + y1[t], y0[t] - y1[t], y2[t] + y3[t], y2[t] - y3[t]
+                        y0[t], y1[t], y2[t], y3[t] = a + d, b + e, a - d, b - e
+                h *= 4
+            else:
+                y0, y1 = row[:h], row[h:]
+                for t in range(h):
+                    a, b = y0[t] + y1[t], y0[t] - y1[t]
+                    y0[t], y1[t] = a, b
+                h *= 2
+        _divide(row, x[first : first + n], root)
+
+
+def hadamard_multiply(
+    x: FloatArray,  # (m, n)
+    core: FloatArray,  # (c, c), n = 2^k c
+) -> None:
+    """Same as `rdtools.kernels.hadamard_reference.hadamard_multiply`, faster; x has to be contiguous."""
+    (m, n), c = x.shape, len(core)
+    root = x.dtype.type(np.sqrt(n))
+    dense = core.astype(x.dtype)
+    rows = max(1, BLOCK // max(n, 1))
+    threads = thread_count() if x.size >= THREADS_FROM else 1
+    per_thread = rows * -(-m // (rows * threads))
+
+    def transform(top: int) -> None:
+        bottom = min(top + per_thread, m)
+        if c == 1:
+            _sylvester(x[top:bottom].reshape(-1), n, root, np.zeros((2, n), dtype=x.dtype))
+            return
+        scratch = np.empty(min(rows, bottom - top) * n, dtype=x.dtype)
+        for start in range(top, bottom, rows):
+            block = x[start : min(start + rows, bottom)].reshape(-1)
+            y = scratch[: block.size]
+            np.matmul(block.reshape(-1, c), dense, out=y.reshape(-1, c))
+            _butterflies(y, n, c, root, block)
+
+    for_each(transform, range(0, m, max(per_thread, 1)), threads)

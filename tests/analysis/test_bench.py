@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from rdtools.analysis import bench
+
+from rdtools.linalg import cholesky
+from rdtools.transforms import hadamard_multiply
+
+
+@pytest.mark.parametrize("op", sorted(bench.OPS))
+def test_rows_and_figure_of_every_op(op, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "passes", lambda tests: True)
+    out = tmp_path / "rows.csv"
+    assert bench.main(["--op", op, "--size", "64", "--repeats", "2", "--threads", "1", "--out", str(out)]) == 0
+    rows = pd.read_csv(out)
+    assert set(rows["op"]) == {op}
+    assert rows["contestant"].str.startswith("rdtools").any()
+    assert not rows["contestant"].str.startswith("rdtools").all()
+    assert (rows["ratio_to_floor"] > 0).all()
+    assert (rows["ratio_to_floor_q20"] <= rows["ratio_to_floor_q80"]).all()
+    assert {"device", "threads", "commit", "numpy", "cpu_seconds", "floor_seconds"} <= set(rows.columns)
+    assert out.with_suffix(".png").is_file()
+    assert out.with_suffix(".pdf").is_file()
+    assert "ratio_to_floor" in capsys.readouterr().out
+
+
+def test_an_op_with_red_tests_is_not_reported(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(bench, "passes", lambda tests: "tests/kernels/test_hadamard.py" not in tests)
+    out = tmp_path / "rows.csv"
+    arguments = ["--op", "hadamard", "--op", "gptq", "--size", "32", "--repeats", "1", "--threads", "1", "--out", str(out)]
+    assert bench.main(arguments) == 1
+    assert set(pd.read_csv(out)["op"]) == {"gptq"}
+    assert "hadamard: not reported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("body", "green"), [("assert True", True), ("assert False", False), (None, False)])
+def test_green_means_that_the_tests_pass(body, green, tmp_path):
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    if body is not None:
+        (tmp_path / "test_it.py").write_text(f"def test_it():\n    {body}\n")
+    assert bench.passes(("test_it.py",), tmp_path) is green
+
+
+def test_a_slow_contestant_is_timed_once(monkeypatch):
+    calls = []
+    slow = bench.Contestant("slow", "float32", lambda: calls.append("slow"))
+    quick = bench.Contestant("quick", "float32", lambda: calls.append("quick"))
+    clock = iter(np.cumsum([0, 0.1, 0, 9, 0, 0.1] + [0, 0.1, 0, 0.1] * 20))
+    monkeypatch.setattr(bench.time, "perf_counter", lambda: next(clock))
+    rows = list(bench.measure(bench.Case(2, 2, "none", lambda: None, [slow, quick]), seconds=5.0, repeats=3))
+    assert (calls.count("slow"), calls.count("quick")) == (1, 4)
+    assert [row["repeats"] for row in rows] == [1, 3]
+    assert rows[0]["ratio_to_floor"] == pytest.approx(90)
+
+
+def test_every_op_names_test_files_that_exist():
+    for op in bench.OPS.values():
+        assert all((bench.ROOT / test).is_file() for test in op.tests)
+
+
+def test_peers_decide_the_same_codes():
+    """In float64, where ties are rare, the GPTQ loop on reversed columns, LDLQ and the sweep are one algorithm (2507.18553, Theorem 4)."""
+    layer = bench._Layer.draw(96)
+    L = cholesky(layer.H).lower
+    scale = torch.from_numpy(layer.scale).double()
+    expected = layer.sweep(L, np.float64)
+    W = torch.from_numpy(layer.W).double()
+    T = bench.gptq_factor(torch.from_numpy(np.ascontiguousarray(layer.H[::-1, ::-1])))
+    different = (bench.gptq_loop(W.flip(1), T, scale).flip(1).numpy() != expected).mean()
+    different += (bench.ldlq_loop(W, torch.from_numpy(L), scale).numpy() != expected).mean()
+    assert different == 0
+    assert 0 < layer.loss(expected) < 0.1
+
+
+def test_butterfly_is_the_hadamard_multiplication(rng):
+    x = rng.standard_normal((5, 32))
+    assert (bench.hadamard_loop(torch.from_numpy(x)).numpy() == hadamard_multiply(x)).all()
