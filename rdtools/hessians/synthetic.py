@@ -59,7 +59,7 @@ def clamped_feedback_counterexample(n: int, slack: float = 0.01) -> tuple[Float6
     H[0, -1] += slack
     H[-1, 0] += slack
     H[0, 0] += 4 * slack + n * slack**2
-    w = 0.499 + 0.002 * (np.arange(n) % 2)
+    w = np.where(np.arange(n) % 2, 0.501, 0.499)
     return np.ascontiguousarray(H[::-1, ::-1]), w[None, ::-1].copy()
 
 

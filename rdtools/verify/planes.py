@@ -80,7 +80,7 @@ def reduced_basis(basis: Float64Array) -> Float64Array:
     B = basis.copy()
     k = 1
     while k < len(B):
-        R = np.linalg.qr(B.T, mode="r")
+        _, R = np.linalg.qr(B.T)
         for j in range(k - 1, -1, -1):
             times = np.rint(R[j, k] / R[j, j])
             B[k] -= times * B[j]

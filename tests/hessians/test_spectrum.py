@@ -5,15 +5,21 @@ import gc
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tolerances import rounding
 
 from rdtools.errors import NotPositiveSemidefinite
+from rdtools.hessians import spectrum as module
 from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns, spectrum_of
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.records import Hessian
 from rdtools.testing import generators, second_moments, spectra
+
+
+def _decomposition_budget(n):
+    """LAPACK's syevr tells eigenvalues apart from a relative gap of 1e-3 on: nearer ones have vectors orthogonal to eps over that gap."""
+    return rounding(n + 1, condition=1e3)
 
 
 @st.composite
@@ -29,7 +35,11 @@ def moments_with_dead_columns(draw):
 def _same(a, b):
     for field in dataclasses.fields(a):
         left, right = getattr(a, field.name), getattr(b, field.name)
-        same = np.array_equal(left, right, equal_nan=True) if isinstance(left, np.ndarray) else left == right or (left != left and right != right)
+        same = (
+            np.array_equal(left, right, equal_nan=True)
+            if isinstance(left, np.ndarray)
+            else left == right or (left != left and right != right)
+        )
         assert same, field.name
 
 
@@ -38,7 +48,14 @@ def test_a_decomposition_given_or_not_gives_the_same_spectrum(H):
     _same(compute_spectrum(H), compute_spectrum(H, eigen=eigendecomposition(H)))
 
 
+def _nearly_equal(seed):
+    X = np.random.default_rng(seed).standard_normal((20, 20))
+    return np.eye(20) + 1e-9 * (X + X.T)
+
+
 @given(moments_with_dead_columns() | second_moments())
+@example(_nearly_equal(0))
+@example(_nearly_equal(1))
 def test_decomposition_multiplies_back(H):
     """Q diag(λ) Qᵀ = H and QᵀQ = 1 on the live columns; λ descending, ≥ 0, summing to tr H."""
     live = live_columns(H)
@@ -48,9 +65,9 @@ def test_decomposition_multiplies_back(H):
     assert eigen.vectors.shape == (r, r)
     assert (np.diff(eigen.values) <= 0).all()
     assert (eigen.values >= 0).all()
-    budget = rounding(r + 1) * float(np.trace(H))
+    budget = _decomposition_budget(r) * float(np.trace(H))
     np.testing.assert_allclose((eigen.vectors * eigen.values) @ eigen.vectors.T, H[np.ix_(live, live)], rtol=0, atol=budget)
-    np.testing.assert_allclose(eigen.vectors.T @ eigen.vectors, np.eye(r), rtol=0, atol=rounding(r + 1))
+    np.testing.assert_allclose(eigen.vectors.T @ eigen.vectors, np.eye(r), rtol=0, atol=_decomposition_budget(r))
     assert eigen.values.sum() == pytest.approx(float(np.trace(H)), abs=budget)
     assert eigen.vectors.flags.c_contiguous
 
@@ -63,9 +80,9 @@ def test_root_squares_to_the_moment(H):
     eigen = eigendecomposition(H)
     S = eigen.root()
     scale = float(np.trace(H))
-    np.testing.assert_allclose(S @ S, H[np.ix_(live, live)], rtol=0, atol=rounding(2 * r + 1) * scale)
+    np.testing.assert_allclose(S @ S, H[np.ix_(live, live)], rtol=0, atol=2 * _decomposition_budget(r) * scale)
     np.testing.assert_allclose(S, S.T, rtol=0, atol=rounding(r + 1) * np.sqrt(scale))
-    np.testing.assert_allclose(np.linalg.eigvalsh(S)[::-1], np.sqrt(eigen.values), rtol=0, atol=rounding(2 * r + 1) * np.sqrt(scale))
+    np.testing.assert_allclose(np.linalg.eigvalsh(S)[::-1], np.sqrt(eigen.values), rtol=0, atol=_decomposition_budget(r) * np.sqrt(scale))
 
 
 def test_root_by_hand():
@@ -140,7 +157,7 @@ def test_inputs_are_left_alone(rng):
     values, vectors = eigen.values.copy(), eigen.vectors.copy()
     eigen.root()
     compute_spectrum(H, eigen=eigen)
-    assert (H == before).all()
+    assert (before == H).all()
     assert (eigen.values == values).all()
     assert (eigen.vectors == vectors).all()
 
@@ -152,8 +169,7 @@ def test_a_record_is_decomposed_once_and_forgotten_with_it(rng):
     other = Hessian(record.matrix, 0, name="kept")
     assert spectrum_of(other) is not first
     _same(spectrum_of(other), first)
-    from rdtools.hessians import spectrum as module
-
+    gc.collect()
     before = len(module._KNOWN)
     del other
     gc.collect()

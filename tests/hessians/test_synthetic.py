@@ -102,7 +102,7 @@ def test_channel_scaling_is_a_congruence(H, generator):
     s = np.exp(generator.standard_normal(len(H)))
     before = H.copy()
     scaled = channel_scaled(H, s)
-    assert (H == before).all()
+    assert (before == H).all()
     np.testing.assert_allclose(scaled, np.diag(s) @ H @ np.diag(s), rtol=rounding(4))
     np.testing.assert_allclose(channel_scaled(scaled, 1 / s), H, rtol=rounding(6))
     assert (scaled == scaled.T).all()

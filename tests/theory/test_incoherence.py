@@ -110,7 +110,7 @@ def test_weight_bound_is_symmetric_and_monotone(m, n, failure, factor):
 @bounds
 @pytest.mark.parametrize("failure", [0.0, 1.0, -0.1, 2.0, math.nan, math.inf])
 def test_a_failure_probability_is_refused(bound, failure):
-    with pytest.raises(ValueError, match="failure probability .* strictly between 0 and 1"):
+    with pytest.raises(ValueError, match=r"failure probability .* strictly between 0 and 1"):
         bound(16, failure=failure)
     with pytest.raises(ValueError, match="failure probability"):
         hadamard_weight_incoherence_bound(16, 16, failure=failure)
@@ -208,9 +208,7 @@ def test_bounds_fail_no_more_often_than_they_say(kind, n, bound, failure):
     draws = 1500 if n < 100 else 60
     limit = bound(n, failure=failure) * (1 + rounding(20))
     starts = [np.eye(n), haar_matrix(n, rng)]
-    above = sum(
-        math.sqrt(n) * float(np.abs(rotate(starts[k % 2], new_rotation(kind, n, rng))).max()) > limit for k in range(draws)
-    )
+    above = sum(math.sqrt(n) * float(np.abs(rotate(starts[k % 2], new_rotation(kind, n, rng))).max()) > limit for k in range(draws))
     assert above / draws <= failure + STANDARD_ERRORS * math.sqrt(failure * (1 - failure) / draws)
 
 

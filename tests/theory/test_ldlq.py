@@ -72,7 +72,9 @@ def test_table_of_three_spectra(name):
     eigenvalues, trace_d, root_bound, mu, mu_bound, trace, floor = TABLE[name]
     assert float(f"{eigenvalues.sum():.4g}") == trace
     floor_here = 256 * math.exp(np.log(eigenvalues).mean())
-    assert floor_here == pytest.approx(floor, abs=0.5 * 10.0 ** (math.floor(math.log10(floor)) - (1 if name == "rank 16" else 2 if floor < 1 else 3)))
+    assert floor_here == pytest.approx(
+        floor, abs=0.5 * 10.0 ** (math.floor(math.log10(floor)) - (1 if name == "rank 16" else 2 if floor < 1 else 3))
+    )
     # the printed μ has three digits, so the printed bound is its square's to a percent at most
     assert incoherence_trace_bound(mu, eigenvalues) == pytest.approx(mu_bound, rel=2 * 0.05 / mu + 0.005)
     rng = np.random.default_rng(0)
@@ -173,7 +175,7 @@ def test_white_and_diagonal_moments(eigenvalues):
 
 @given(st.integers(2, 16), st.data(), generators())
 def test_low_rank_bound(n, data, generator):
-    """tr D ≤ (μ² k/n) tr H for rank k, the eigenvectors of the other eigenvalues never entering; (tr S)² = k tr H if those left are equal."""
+    """tr D ≤ (μ² k/n) tr H for rank k, μ of all eigenvectors; (tr S)² = k tr H if the k eigenvalues are equal."""
     k = data.draw(st.integers(1, n))
     Q = haar_matrix(n, generator)
     values = np.zeros(n)

@@ -148,12 +148,16 @@ def test_a_reduced_basis_is_a_basis_and_falls_slowly(k, generator):
     assert (d[1:] >= d[:-1] * np.sqrt(0.5) * (1 - budget)).all()
 
 
-def test_targets_on_the_lattice_are_at_no_distance():
-    factor = np.array([[1.0, 0, 0], [0.3, 0.7, 0], [-0.2, 0.4, 1e-3]])
-    z = np.array([[3.0, -4.0, 100.0], [0, 0, 0], [1e6, 7, -5]])
-    distances = closest_points(factor, z @ factor)
-    assert (distances <= rounding(20) ** 2 * ((z @ np.abs(factor)) ** 2).sum(axis=1) + 0.0).all()
-    assert distances[1] == 0
+def test_targets_on_the_lattice_are_at_no_distance(rng):
+    """The ball is then of rounding's size, and may hold no integer."""
+    for _ in range(50):
+        factor = np.tril(rng.standard_normal((4, 4)), -1) + np.diag(1 + rng.random(4))
+        z = rng.integers(-9, 10, (4, 4)).astype(np.float64)
+        z[0] = 0
+        distances = closest_points(factor, z @ factor)
+        condition = np.linalg.cond(factor)
+        assert (distances <= rounding(40, condition=condition) ** 2 * ((np.abs(z) @ np.abs(factor)) ** 2).sum(axis=1)).all()
+        assert distances[0] == 0
 
 
 @given(second_moments(min_size=1, max_size=8, max_condition=1e4), generators())
