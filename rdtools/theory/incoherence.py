@@ -38,8 +38,8 @@ def weight_incoherence(weight: Float64Array) -> float:
 def hessian_incoherence(spectrum: Spectrum) -> float:
     """``μ_H = √r max|Q_ij|``, between 1 and √r, for the orthonormal eigenvectors Q of H on its r live columns.
 
-    Where eigenvalues repeat, the eigenvectors and so μ_H are a matter of choice; `Spectrum.simple` tells. nan if the eigenvectors
-    were not computed.
+    Where eigenvalues repeat, the eigenvectors and so μ_H are a matter of choice; `Spectrum.simple` tells. 0 without a live column; nan if
+    the spectrum was made without its `eigenvector_max`.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def hessian_incoherence(spectrum: Spectrum) -> float:
     >>> round(hessian_incoherence(s), 6)
     1.414214
     """
-    return math.sqrt(spectrum.live) * spectrum.eigenvector_max
+    return math.sqrt(spectrum.live) * spectrum.eigenvector_max if spectrum.live else 0.0
 
 
 def incoherence_trace_bound(incoherence: float, eigenvalues: Float64Array) -> float:
