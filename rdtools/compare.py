@@ -17,7 +17,7 @@ from rdtools.theory import high_rate, incoherence, rotation, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.scalar import uniform_quantizer
-from rdtools.theory.shannon import differential_entropy, negentropy_bits
+from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
 
 #: What `layer_columns` says of a layer, in order.
@@ -132,13 +132,13 @@ def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Pro
 def weight_negentropy_bits(layer: Layer) -> float:
     """Bits by which the Shannon lower bound for iid weights of this layer's empirical law lies below the Gaussian limit at high rate.
 
-    nan for weights that have no density: one, all equal, or some repeated so often (pruned ones) that the estimate is −∞.
+    nan for weights that have no density: a single one, or one value that makes up more than ATOM_SHARE of them, as zeros of pruned ones.
     """
     live = layer.weight[:, layer.live]
     if live.size < 2:
         return math.nan
-    entropy = differential_entropy(live).entropy_bits
-    return negentropy_bits(entropy, layer.weight_variance) if math.isfinite(entropy) else math.nan
+    estimate = differential_entropy(live)
+    return negentropy_bits(estimate.entropy_bits, layer.weight_variance) if estimate.largest_share <= ATOM_SHARE else math.nan
 
 
 def layer_columns(layer: Layer) -> dict[str, Any]:

@@ -123,6 +123,7 @@ def test_negentropy_of_the_weights(rng):
         band = 4 * (estimate.stderr_bits + math.log2(math.e) / math.sqrt(weight.size)) + estimate.bias_bound_bits
         assert weight_negentropy_bits(rd.Layer.of(weight, np.eye(10))) == pytest.approx(bits, abs=band)
     assert math.isnan(weight_negentropy_bits(rd.Layer.of(np.ones(shape), np.eye(10))))
+    assert math.isnan(weight_negentropy_bits(rd.Layer.of(rng.standard_normal(shape) * (rng.random(shape) < 0.5), np.eye(10))))
     assert math.isnan(weight_negentropy_bits(rd.Layer.of(np.ones((1, 1)), np.eye(1))))
 
 

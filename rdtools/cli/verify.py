@@ -6,7 +6,8 @@ import contextlib
 import fnmatch
 import json
 import math
-from collections.abc import Hashable, Iterator
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 EMBEDDED = "embedded"
 VERDICTS = "verification.parquet"
 _NAME = 36
+
+Row = dict[str, Any]
 
 
 def verify(
@@ -41,10 +44,8 @@ def verify(
     if list_claims:
         _print_claims(chosen, as_json=as_json)
         return 0
-    if out is not None and out.suffix not in (".parquet", ".csv"):
-        from rdtools.errors import UsageError
-
-        raise UsageError(f"--out {out}: expected a name that ends in .parquet or .csv")
+    if out is not None:
+        _check_writable(out)
     import pandas as pd
     from threadpoolctl import threadpool_limits
 
@@ -53,25 +54,32 @@ def verify(
     from rdtools.verify import verify_counterexample
 
     console = PlainConsole(stderr=True)
-    rows = []
+    rows: list[Row] = []
+    lines = not (summary or as_json)
     # many small products: more threads than one were seen to wait for each other more than they work
     with _layers(run, seed, console) as (count, layers), progress_bar("Verify", console) as progress, threadpool_limits(1):
-        total = count * len(chosen)
+        if out is None and run not in (None, EMBEDDED):
+            out = Path(str(run)) / VERDICTS
+            _check_writable(out)
         for verdict in verdicts(layers, claims=chosen, seed=seed):
             rows.append(verdict.to_row())
-            progress(len(rows), total)
-    if run is None:
-        rows += [verdict.to_row() for verdict in verify_counterexample(chosen)]
+            if lines:
+                _print_line(rows)
+            progress(len(rows), count * len(chosen))
+    for verdict in verify_counterexample(chosen) if run is None else ():
+        rows.append(verdict.to_row())
+        if lines:
+            _print_line(rows)
     table = pd.DataFrame(rows)
-    if out is None and run not in (None, EMBEDDED):
-        out = Path(str(run)) / VERDICTS
-    if out is not None:
-        _write(table, out)
     if as_json:
         typer.echo(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], indent=1, ensure_ascii=False))
     else:
-        _print(table, summary=summary)
-    return 1 if (table["status"] == "violated").any() else 0
+        if summary:
+            _print_summary(table)
+        _print_result(rows)
+    if out is not None:
+        _write(table, out)
+    return 1 if any(row["status"] == "violated" for row in rows) else 0
 
 
 def _chosen(patterns: str) -> list[Claim]:
@@ -120,6 +128,17 @@ def _plain(value: str | float) -> str | float | None:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _check_writable(out: Path) -> None:
+    """Find out before the work, not after it, whether its result can be kept."""
+    from rdtools.errors import OutputError, UsageError
+
+    if out.suffix not in (".parquet", ".csv"):
+        raise UsageError(f"--out {out}: expected a name that ends in .parquet or .csv")
+    folder = out.absolute().parent
+    if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise OutputError(f"{out}: cannot be written: expected a file in a folder that exists and may be written to; choose another --out")
+
+
 def _write(table: pd.DataFrame, out: Path) -> None:
     from rdtools.files import atomic_path
 
@@ -139,30 +158,34 @@ def _print_claims(claims: list[Claim], *, as_json: bool) -> None:
         typer.echo(f"{claim.name}\n    {claim.statement}\n    {claim.source}")
 
 
-def _print(table: pd.DataFrame, *, summary: bool) -> None:
-    """One line for each row or claim, to be read in a terminal of any width and searched with grep."""
-    if summary:
-        for claim, rows in table.groupby("claim", sort=False):
-            counts = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
-            first = rows.iloc[0]
-            typer.echo(f"{claim:<{_NAME}} {counts}: {first['statement']} ({first['source']})")
-    else:
-        for subject, rows in table.groupby("subject", sort=False):
-            typer.echo(f"\n{subject}")
-            for row in rows.to_dict("records"):
-                typer.echo(f"  {_line(row)}")
+def _print_line(rows: list[Row]) -> None:
+    """The newest row, as soon as it is there, to be read in a terminal of any width and searched with grep."""
+    if len(rows) == 1 or rows[-1]["subject"] != rows[-2]["subject"]:
+        typer.echo(f"\n{rows[-1]['subject']}")
+    typer.echo(f"  {_line(rows[-1])}")
+
+
+def _print_summary(table: pd.DataFrame) -> None:
+    for claim, rows in table.groupby("claim", sort=False):
+        counts = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
+        first = rows.iloc[0]
+        typer.echo(f"{claim:<{_NAME}} {counts}: {first['statement']} ({first['source']})")
+
+
+def _print_result(rows: list[Row]) -> None:
     typer.echo()
-    for row in table[table["status"] == "violated"].to_dict("records"):
-        typer.echo(f"{row['subject']}: {_line(row)}\n  {row['statement']}")
-    held, violated, absent = (int((table["status"] == status).sum()) for status in ("holds", "violated", "not applicable"))
-    alarms = table["false_alarm"].fillna(0).sum()
+    for row in rows:
+        if row["status"] == "violated":
+            typer.echo(f"{row['subject']}: {_line(row)}\n  {row['statement']}")
+    held, violated, absent = (sum(row["status"] == status for row in rows) for status in ("holds", "violated", "not applicable"))
+    alarms = sum(float(row["false_alarm"]) for row in rows if row["status"] != "not applicable")
     typer.echo(
         f"{held} hold, {violated} violated, {absent} not applicable; "
         f"if every claim is true, the probability that one is called violated is at most {alarms:.1g}"
     )
 
 
-def _line(row: dict[Hashable, Any]) -> str:
+def _line(row: Row) -> str:
     head = f"{row['status']:<14} {row['claim']:<{_NAME}}"
     if row["status"] == "not applicable":
         return f"{head} {row['assumption']}"

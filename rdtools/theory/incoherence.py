@@ -148,6 +148,12 @@ def haar_incoherence_bound(columns: int, *, failure: float) -> float:
     return math.sqrt(columns * (1.0 - float(betaincinv((columns - 1) / 2, 0.5, failure / columns**2))))
 
 
+def _chernoff_reach(tail: float) -> float:
+    """The s ≥ 1 with ``√s e^{(1−s)/2} = tail``: for u uniform on the sphere of n dimensions, ``n (u·a)² ≥ s ‖a‖²`` has less probability."""
+    # −s e^{−s} = −tail²/e
+    return -float(lambertw(-(tail**2) / math.e, k=-1).real)
+
+
 def kronecker_incoherence_bound(columns: int, *, failure: float) -> float:
     """μ_H after a Kronecker product of two Haar rotations is below it with probability at least 1 − δ, whatever H; at most √n.
 
@@ -160,7 +166,30 @@ def kronecker_incoherence_bound(columns: int, *, failure: float) -> float:
     Derived for this project, as QuIP, arXiv 2307.13304, Lemma 5 with k = 2 leaves its constants open.
     """
     _check_failure(failure)
-    tail = failure / (2.0 * columns**2)
-    # √s e^{(1−s)/2} = tail  ⇔  −s e^{−s} = −tail²/e, on the branch s ≥ 1
-    s = -float(lambertw(-(tail**2) / math.e, k=-1).real)
-    return min(s, math.sqrt(columns))
+    return min(_chernoff_reach(failure / (2.0 * columns**2)), math.sqrt(columns))
+
+
+def haar_weight_incoherence_bound(rows: int, columns: int, *, failure: float) -> float:
+    """μ_W after Haar rotations on both sides is below it with probability at least 1 − δ, whatever W; at most √(mn).
+
+    An entry is ``u W v`` with u, v uniform on spheres, as for `kronecker_incoherence_bound`, and there are mn of them.
+
+    References
+    ----------
+    Derived for this project, as QuIP, arXiv 2307.13304, Lemma 5 leaves its constants open.
+    """
+    _check_failure(failure)
+    return min(_chernoff_reach(failure / (2.0 * rows * columns)), math.sqrt(rows * columns))
+
+
+def kronecker_weight_incoherence_bound(rows: int, columns: int, *, failure: float) -> float:
+    """μ_W after Kronecker products of two Haar rotations on both sides is below it with probability at least 1 − δ; at most √(mn).
+
+    Four independent spheres: ``mn (uWv)² ≤ s⁴`` but for four times the probability, s where that is δ/(mn).
+
+    References
+    ----------
+    Derived for this project, as QuIP, arXiv 2307.13304, Lemma 5 with k = 2 leaves its constants open.
+    """
+    _check_failure(failure)
+    return min(_chernoff_reach(failure / (4.0 * rows * columns)) ** 2, math.sqrt(rows * columns))

@@ -203,3 +203,24 @@ def nearest_plane_ratio_bound(lengths: Float64Array) -> float:
         return 1.0
     squares = np.asarray(lengths, dtype=np.float64) ** 2
     return math.sqrt(1.0 + float((np.cumsum(squares) / squares).max()))
+
+
+def nearest_plane_sharp_ratio_bound(lengths: Float64Array) -> float:
+    """``√(max_j Σ_{j'≤j} d_j'²/d_j²)``: the same without the 1 under the root, and exact for a single column.
+
+    Up to the first column in which nearest plane and the closest point differ, both leave the same; there the closest point leaves at least
+    d_j/2, and from there on nearest plane at most ½ √(Σ_{j'≤j} d_j'²).
+
+    References
+    ----------
+    Derived for this project, by Babai's argument.
+
+    Examples
+    --------
+    >>> nearest_plane_sharp_ratio_bound(np.ones(4)), nearest_plane_sharp_ratio_bound(np.ones(1))
+    (2.0, 1.0)
+    """
+    if lengths.size == 0:
+        return 1.0
+    squares = np.asarray(lengths, dtype=np.float64) ** 2
+    return math.sqrt(float((np.cumsum(squares) / squares).max()))

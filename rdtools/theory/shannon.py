@@ -16,6 +16,10 @@ from rdtools.theory.high_rate import mean_log2
 Float64Array = NDArray[np.float64]
 
 
+#: Of weights that one value makes up more than this share of, it is taken to be an atom, and no entropy of a density is estimated.
+ATOM_SHARE = 0.01
+
+
 @dataclass(frozen=True)
 class EntropyEstimate:
     """A differential entropy, estimated.
@@ -26,12 +30,14 @@ class EntropyEstimate:
     stderr_bits : standard error √(Var log2 f / N), samples taken as independent
     bias_bound_bits : bound on what bias is left
     samples : N
+    largest_share : share of the commonest value; where it is not small beside 1 there is an atom and no density
     """
 
     entropy_bits: float
     stderr_bits: float
     bias_bound_bits: float
     samples: int
+    largest_share: float
 
     def interval(self, confidence: float = 0.95) -> tuple[float, float]:
         """``h ± (z · stderr + bias bound)``, z the two-sided normal quantile of `confidence`.
@@ -118,7 +124,7 @@ def differential_entropy(samples: ArrayLike) -> EntropyEstimate:
     x = np.ldexp(x, -exponent)  # exact; no difference of two overflows
     last = np.flatnonzero(np.append(x[1:] != x[:-1], True))
     if len(last) == 1:
-        return EntropyEstimate(-math.inf, 0.0, 0.0, x.size)
+        return EntropyEstimate(-math.inf, 0.0, 0.0, x.size, 1.0)
     cell = ((last + 0.5) * (math.ceil(x.size ** (2 / 3)) / x.size)).astype(np.int64)
     start = np.flatnonzero(np.append(True, cell[1:] != cell[:-1]))
     values = x[last]
@@ -128,7 +134,7 @@ def differential_entropy(samples: ArrayLike) -> EntropyEstimate:
     count = np.diff(last, prepend=-1)
     ends = float(count[:2].max() + count[-2:].max()) / x.size
     bound = abs(coarse - fine) + math.log2(math.e) / math.e * ends
-    return EntropyEstimate((4 * fine - coarse) / 3 + exponent, stderr, bound, x.size)
+    return EntropyEstimate((4 * fine - coarse) / 3 + exponent, stderr, bound, x.size, float(count.max()) / x.size)
 
 
 def negentropy_bits(entropy_bits: float, variance: float) -> float:

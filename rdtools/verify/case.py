@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.hessians.layer import Layer
-from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition
+from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
 from rdtools.linalg import cholesky
 from rdtools.records import Hessian, Spectrum
 
@@ -18,7 +18,7 @@ Float64Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class MomentCase:
-    """A second moment on its live columns, factored once.
+    """A second moment on its live columns.
 
     Attributes
     ----------
@@ -26,6 +26,7 @@ class MomentCase:
     matrix : (r, r) H
     eigen, spectrum : of H
     factor : L of ``H = L Lᵀ``, None if H is singular
+    n_tokens : behind H; 0 where it is exact
     seed : of the verification
     """
 
@@ -34,6 +35,7 @@ class MomentCase:
     eigen: Eigen
     spectrum: Spectrum
     factor: Float64Array | None
+    n_tokens: int
     seed: int
 
     @property
@@ -47,13 +49,13 @@ class MomentCase:
 
 
 def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
-    """Decompose and factor a second moment, each once."""
+    """Decompose a second moment once, and factor it where it is positive definite."""
     eigen = eigendecomposition(hessian.matrix, name=hessian.name)
     spectrum = compute_spectrum(hessian.matrix, eigen=eigen, name=hessian.name)
-    live = np.diagonal(hessian.matrix) > 0
+    live = live_columns(hessian.matrix)
     matrix = hessian.matrix[np.ix_(live, live)]
     factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.live else None
-    return MomentCase(hessian.name, matrix, eigen, spectrum, factor, seed)
+    return MomentCase(hessian.name, matrix, eigen, spectrum, factor, hessian.n_tokens, seed)
 
 
 def live_weight(layer: Layer) -> Float64Array:
@@ -61,6 +63,9 @@ def live_weight(layer: Layer) -> Float64Array:
     return layer.weight[:, layer.live]
 
 
-def budget(size: int, *, work: int = 2**20, least: int = 64, most: int = 2**15) -> int:
-    """How many rows or draws of this size an experiment takes: many small ones, fewer large ones."""
+def budget(size: int, *, work: int = 2**20, least: int = 1024, most: int = 2**15) -> int:
+    """How many rows or draws of this size an experiment takes: many small ones, fewer large ones.
+
+    The least number is what the allowance for skewed draws in `rdtools.theory.claims` was found with.
+    """
     return max(least, min(most, work // size))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from rdtools.theory.activation import disassemble, disassembly_counts, merge_distortions, minmax_step_power
-from rdtools.theory.claims.evidence import ChannelEvidence, Estimate, Float64Array
+from rdtools.theory.claims.layer_parts import ChannelEvidence
+from rdtools.theory.claims.parts import Estimate, Float64Array
 from rdtools.verify.case import MomentCase
 
 _TOKENS = 8192

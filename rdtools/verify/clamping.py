@@ -11,7 +11,7 @@ from rdtools.hessians.synthetic import clamped_feedback_counterexample
 from rdtools.linalg import cholesky
 from rdtools.measure import weighted_error
 from rdtools.ops import sic_sweep
-from rdtools.theory.claims.evidence import ClampEvidence
+from rdtools.theory.claims.parts import ClampEvidence
 
 _LEVELS = 4
 

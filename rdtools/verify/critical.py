@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from rdtools.theory.claims.evidence import CriticalEvidence, Estimate, Float64Array
+from rdtools.theory.claims.parts import CriticalEvidence, Estimate, Float64Array
 from rdtools.theory.critical_channels import critical_groups
 from rdtools.theory.fixed_rate import lloyd_max
 from rdtools.verify.case import MomentCase, budget
@@ -29,7 +29,7 @@ def critical_evidence(case: MomentCase) -> CriticalEvidence | str:
         return f"an eighth of {n} channels is no whole group of {_GROUP}"
     count = groups * _GROUP
     generator = case.generator("critical")
-    weights, others = generator.standard_normal((2, budget(n), n))
+    weights = generator.standard_normal((budget(n), n))
     diagonal = np.diagonal(case.matrix)
     basic, extended = _errors(weights, _BASIC), _errors(weights, _EXTENDED)
 
@@ -41,10 +41,9 @@ def critical_evidence(case: MomentCase) -> CriticalEvidence | str:
     largest = np.argsort(-diagonal, kind="stable")[:count]
     return CriticalEvidence(
         fraction=count / n,
-        share=float(diagonal[largest].sum() / diagonal.sum()),
         rate_bits=math.log2(_BASIC) + count / n * math.log2(_EXTENDED / _BASIC),
-        basic=Estimate.of(_errors(others, _BASIC).mean(axis=1)),
-        extended=Estimate.of(_errors(others, _EXTENDED).mean(axis=1)),
+        basic=lloyd_max(_BASIC).distortion,
+        extended=lloyd_max(_EXTENDED).distortion,
         selected=distortion(largest),
         unselected=distortion(generator.permutation(n)[:count]),
     )

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass
+from functools import partial
 
+import numpy as np
+
+from rdtools.errors import RdtoolsError
 from rdtools.hessians.layer import Layer
+from rdtools.hessians.spectrum import live_columns
 from rdtools.records import Hessian
-from rdtools.theory.claims.evidence import (
-    ChannelEvidence,
+from rdtools.theory.claims.evidence import Evidence
+from rdtools.theory.claims.layer_parts import ChannelEvidence, LowRankEvidence, PlaneEvidence, WeightEvidence
+from rdtools.theory.claims.parts import (
     ClampEvidence,
     CriticalEvidence,
-    Evidence,
     Float64Array,
     LatticeEvidence,
-    LowRankEvidence,
     MismatchEvidence,
     MomentEvidence,
     NormalEvidence,
-    PlaneEvidence,
     RotationEvidence,
     RoundingEvidence,
-    WeightEvidence,
 )
 from rdtools.verify.case import MomentCase, live_weight, moment_case
 from rdtools.verify.channels import channel_evidence
@@ -73,28 +75,38 @@ class Shared:
     missing: Mapping[type, str]
 
 
-def _sorted(found: Mapping[type, object]) -> tuple[dict[type, object], dict[type, str]]:
-    """Evidence and reasons apart."""
-    parts = {kind: part for kind, part in found.items() if not isinstance(part, str)}
-    return parts, {kind: part for kind, part in found.items() if isinstance(part, str)}
+def _sorted(wanted: Mapping[type, Callable[[], object]]) -> tuple[dict[type, object], dict[type, str]]:
+    """Evidence and, for kinds that could not be gathered, reasons; one that fails takes no other with it."""
+    parts: dict[type, object] = {}
+    missing: dict[type, str] = {}
+    for kind, gather in wanted.items():
+        try:
+            found = gather()
+        except (RdtoolsError, ArithmeticError, np.linalg.LinAlgError, MemoryError) as error:
+            found = f"could not be gathered: {type(error).__name__}: {error}"
+        if isinstance(found, str):
+            missing[kind] = found
+        else:
+            parts[kind] = found
+    return parts, missing
 
 
 def gather_shared(hessian: Hessian, kinds: Set[type], *, seed: int) -> Shared:
     """Everything about a second moment that these kinds of evidence name."""
-    if not (hessian.matrix.diagonal() > 0).any():
+    if not live_columns(hessian.matrix).any():
         return Shared(None, {}, dict.fromkeys({*_OF_MOMENT, *_OF_LAYER}, "no column of the input is ever used"))
     case = moment_case(hessian, seed=seed)
-    parts, missing = _sorted({kind: gather(case) for kind, gather in _OF_MOMENT.items() if kind in kinds})
+    parts, missing = _sorted({kind: partial(gather, case) for kind, gather in _OF_MOMENT.items() if kind in kinds})
     return Shared(case, parts, missing)
 
 
 def gather(layer: Layer, shared: Shared, kinds: Set[type]) -> Evidence:
     """The evidence about a layer, what it shares with others included."""
-    found: dict[type, object] = {}
+    wanted: dict[type, Callable[[], object]] = {}
     if shared.case is not None:
         weight = live_weight(layer)
-        found = {kind: gather(shared.case, weight) for kind, gather in _OF_LAYER.items() if kind in kinds}
-    parts, missing = _sorted(found)
+        wanted = {kind: partial(gather, shared.case, weight) for kind, gather in _OF_LAYER.items() if kind in kinds}
+    parts, missing = _sorted(wanted)
     return Evidence(
         subject=layer.key.name,
         model=layer.key.model,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from rdtools.theory.claims.evidence import Estimate, Float64Array, LatticeEvidence, LatticePoint
+from rdtools.theory.claims.parts import Estimate, Float64Array, LatticeEvidence, LatticePoint
 from rdtools.theory.lattice import NORMALIZED_SECOND_MOMENTS
 from rdtools.theory.ldlq import blocks
 from rdtools.verify.case import MomentCase, budget
@@ -46,7 +46,7 @@ class _Lattice:
     nearest: Callable[[Float64Array], Float64Array]
 
 
-_LATTICES = {"Z": _Lattice(1, 1.0, np.rint), "D4": _Lattice(4, 2.0, nearest_d), "E8": _Lattice(8, 1.0, nearest_e8)}
+_LATTICES = {"D4": _Lattice(4, 2.0, nearest_d), "E8": _Lattice(8, 1.0, nearest_e8)}
 
 
 def lattice_evidence(case: MomentCase) -> LatticeEvidence | str:
@@ -75,6 +75,6 @@ def lattice_evidence(case: MomentCase) -> LatticeEvidence | str:
             block=lattice.dimension,
             error_variance=NORMALIZED_SECOND_MOMENTS[name] * lattice.cell_volume ** (2 / lattice.dimension),
             loss=Estimate.of(losses),
-            identity_error=float(np.abs(losses / explained - 1).max()),
+            identity_error=float(np.abs(losses - explained).max() / np.sum(L**2)),
         )
     return LatticeEvidence(points)

@@ -6,7 +6,8 @@ import numpy as np
 
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky
-from rdtools.theory.claims.evidence import Float64Array, LowRankEvidence
+from rdtools.theory.claims.layer_parts import LowRankEvidence
+from rdtools.theory.claims.parts import Float64Array
 from rdtools.theory.low_rank import ActivationMoments, correction_target, low_rank_correction
 from rdtools.transforms import new_rotation, rotate
 from rdtools.verify.case import MomentCase
@@ -67,7 +68,7 @@ def low_rank_evidence(case: MomentCase, weight: Float64Array) -> LowRankEvidence
         course.append(loss(What, L))
         L = low_rank_correction(W, What, moments, rank).matrix
         course.append(loss(What, L))
-    left_over = np.linalg.svd((W - rounded) @ np.linalg.cholesky(moments.inputs), compute_uv=False)
+    left_over = np.linalg.svd((W - rounded) @ x.T, compute_uv=False)
     return LowRankEvidence(
         weight=W,
         rounded=rounded,
@@ -79,5 +80,6 @@ def low_rank_evidence(case: MomentCase, weight: Float64Array) -> LowRankEvidence
         perturbed_sampled=min(others),
         target_sampled=loss(target, correction),
         alternation=np.array(course),
-        weight_error_optimum=float((left_over[rank:] ** 2).sum()) / W.size,
+        weight_error_optimum=float((left_over[rank:] ** 2).sum()) / tokens / W.size,
+        condition=float(np.linalg.cond(moments.inputs) + np.linalg.cond(moments.quantized)),
     )

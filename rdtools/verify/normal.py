@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr
 
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure, weighted_error
 from rdtools.ops import sic_sweep
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
-from rdtools.theory.claims.evidence import (
+from rdtools.theory.claims.parts import (
+    BIN_DEVIATIONS,
     HIGH_RATE_SHARE,
     AbsmaxPoint,
     CodedPoint,
@@ -41,46 +41,56 @@ def normal_evidence(case: MomentCase) -> NormalEvidence:
     return NormalEvidence(
         high_rate={} if factor is None else _high_rate(case, factor, W),
         finite_rate=() if factor is None or n > FINITE_RATE_COLUMNS else _finite_rate(case, factor, W),
-        coded=_coded(case, W),
+        coded=coded_points(Layer.of(W, case.matrix, name=case.name)),
         absmax=_absmax(case, W),
     )
 
 
-def _scheme_factors(factor: Float64Array) -> dict[str, tuple[Float64Array, Float64Array]]:
+def _scheme_factors(factor: Float64Array, moment_diagonal: Float64Array) -> dict[str, tuple[Float64Array, Float64Array]]:
     """For each scheme the factor its feedback comes from, and its column steps up to a factor."""
     n = len(factor)
     return {
         "watersic": (factor, 1.0 / np.diagonal(factor)),
         "gptq": (factor, np.ones(n)),
         "rtn": (np.eye(n), np.ones(n)),
+        "rtn-columns": (np.eye(n), 1.0 / np.sqrt(moment_diagonal)),
     }
 
 
 def _distortion(W: Float64Array, reconstruction: Float64Array, case: MomentCase) -> Estimate:
     error = weighted_error(W, reconstruction, case.matrix)
-    return Estimate(error.mean, error.stderr)
+    return Estimate(error.mean, error.stderr, len(W) - 1)
 
 
-def _normal_code_length(codes: NDArray[np.int32], steps: Float64Array) -> Float64Array:
-    """(m,) ``−log2 P(z)`` per weight of each row, z the rounding of N(0, 1) at each column's step."""
-    # the far edge first, mirrored into the lower tail, where the logarithm of the distribution function keeps its digits
-    far, near = (-(np.abs(codes) - 0.5) * steps, -(np.abs(codes) + 0.5) * steps)
-    upper, lower = log_ndtr(far), log_ndtr(near)
-    lengths = -(upper + np.log1p(-np.exp(lower - upper))) / math.log(2)
-    return np.asarray(lengths.mean(axis=1))
+def _binned_code_length(codes: NDArray[np.int32]) -> Estimate:
+    """Bits per weight of a code that knows each column's frequencies in bins of BIN_DEVIATIONS, and nothing inside a bin.
+
+    An upper bound on the entropy, whatever the law of the codes, and above it by w²/(24 σ² ln 2) for bins of width w and a normal law;
+    fine codes have too many values for their frequencies to be known.
+    """
+    m, n = codes.shape
+    rows, correction = np.zeros(m), 0.0
+    for column in codes.T:
+        width = max(1.0, math.floor(BIN_DEVIATIONS * float(column.std())))
+        bins, where, counts = np.unique(np.floor_divide(column, width), return_inverse=True, return_counts=True)
+        rows += math.log2(width) - np.log2(counts / m)[where]
+        correction += (len(bins) - 1) / (2 * m * math.log(2))
+    estimate = Estimate.of(rows / n)
+    return Estimate(estimate.value + correction / n, estimate.stderr, estimate.degrees)
 
 
 def _high_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> dict[str, SchemePoint]:
     points = {}
-    for name, (used, relative) in _scheme_factors(factor).items():
+    diagonal = np.diagonal(case.matrix)
+    for name, (used, relative) in _scheme_factors(factor, diagonal).items():
         # the largest share that a column adds to the distortion: its error in y-space, or without feedback the mean
-        gains = np.diagonal(case.matrix).mean() if name == "rtn" else np.diagonal(factor) ** 2
-        steps = relative * math.sqrt(12 * HIGH_RATE_SHARE * float(case.spectrum.eigenvalues[-1]) / float(np.max(relative**2 * gains)))
+        added = np.mean(relative**2 * diagonal) if name.startswith("rtn") else np.max(relative**2 * np.diagonal(factor) ** 2)
+        steps = relative * math.sqrt(12 * HIGH_RATE_SHARE * float(case.spectrum.eigenvalues[-1]) / float(added))
         rate = 0.5 * math.log2(2 * math.pi * math.e) - float(np.log2(steps).min())
         if rate > _HIGHEST_RATE_BITS:
             continue
         codes, _ = sic_sweep(W, used, steps)
-        points[name] = SchemePoint(name, steps, _distortion(W, codes * steps, case), Estimate.of(_normal_code_length(codes, steps)))
+        points[name] = SchemePoint(name, steps, _distortion(W, codes * steps, case), _binned_code_length(codes))
     return points
 
 
@@ -95,13 +105,13 @@ def _empirical_code_length(codes: NDArray[np.int32]) -> Estimate | None:
         rows -= np.log2(counts / m)[where]
         correction += (len(values) - 1) / (2 * m * math.log(2))
     estimate = Estimate.of(rows / n)
-    return Estimate(estimate.value + correction / n, estimate.stderr)
+    return Estimate(estimate.value + correction / n, estimate.stderr, estimate.degrees)
 
 
 def _finite_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> tuple[SchemePoint, ...]:
     points = []
-    for name, (used, relative) in _scheme_factors(factor).items():
-        if name == "rtn":
+    for name, (used, relative) in _scheme_factors(factor, np.diagonal(case.matrix)).items():
+        if name.startswith("rtn"):
             continue
         center = float(np.mean(np.log2(relative)))
         for rate in _FINITE_RATES:
@@ -113,13 +123,14 @@ def _finite_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> tup
     return tuple(points)
 
 
-def _coded(case: MomentCase, W: Float64Array) -> tuple[CodedPoint, ...]:
-    layer = Layer.of(W, case.matrix, name=case.name)
+def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
+    """Files of a layer's weights by each method, measured."""
     points = []
     for rate in _CODED_RATES:
         for quantizer in (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True)):
             point = measure(layer, quantizer.quantize(layer))
-            points.append(CodedPoint(quantizer.method, point.coded_bits, Estimate(point.distortion, point.distortion_stderr)))
+            distortion = Estimate(point.distortion, point.distortion_stderr, len(layer.weight) - 1)
+            points.append(CodedPoint(quantizer.method, point.coded_bits, distortion))
     return tuple(points)
 
 

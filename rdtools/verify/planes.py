@@ -7,7 +7,8 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from rdtools.ops import sic_sweep
-from rdtools.theory.claims.evidence import Estimate, Float64Array, PlaneEvidence
+from rdtools.theory.claims.layer_parts import PlaneEvidence
+from rdtools.theory.claims.parts import Estimate, Float64Array
 from rdtools.verify.case import MomentCase, budget
 
 _CLOSEST_COLUMNS = 4

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from rdtools.ops import sic_sweep
-from rdtools.theory.claims.evidence import Estimate, Float64Array, RoundingEvidence
+from rdtools.theory.claims.parts import Estimate, Float64Array, RoundingEvidence
 from rdtools.theory.ldlq import ERROR_VARIANCE, Rounding, feedback_matrix, nearest_worst_signs
 from rdtools.verify.case import MomentCase, budget
 
@@ -53,6 +53,7 @@ def rounding_evidence(case: MomentCase) -> RoundingEvidence:
     W = _RANGE * generator.random((budget(n), n))
     feedback, plain = {}, {}
     identity = corner = math.nan
+    stochastic_worst = None
     for rounding in ERROR_VARIANCE:
         rounded, _ = round_with_feedback(W, none, rounding, generator)
         plain[rounding] = Estimate.of(_row_losses(W - rounded, H))
@@ -63,8 +64,11 @@ def rounding_evidence(case: MomentCase) -> RoundingEvidence:
             rounded, error = round_with_feedback(W, U, rounding, generator)
             losses = _row_losses(W - rounded, H)
             feedback[rounding] = Estimate.of(losses)
-            identity = max(identity, float(np.abs(losses / (error**2 @ D) - 1).max()))
+            identity = max(identity, float(np.abs(losses - error**2 @ D).max() / D.sum()))
     halves = np.full_like(W, 0.5)
+    if L is not None:
+        rounded, _ = round_with_feedback(halves, feedback_matrix(L), "stochastic", generator)
+        stochastic_worst = Estimate.of(_row_losses(halves - rounded, H))
     rounded, _ = round_with_feedback(halves, none, "stochastic", generator)
     signs = _INSIDE * nearest_worst_signs(H)[None, :]
     axes = case.eigen.values[case.eigen.values > 0]
@@ -74,6 +78,7 @@ def rounding_evidence(case: MomentCase) -> RoundingEvidence:
         feedback=feedback,
         plain=plain,
         corner=corner,
+        stochastic_worst=stochastic_worst,
         stochastic_half=Estimate.of(_row_losses(halves - rounded, H)),
         nearest_attained=float(_row_losses(signs - np.rint(signs), H)[0]),
         identity_error=identity,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from rdtools.hessians.layer import Layer
 from rdtools.records import Hessian
 from rdtools.theory.claims import CLAIMS, FALSE_ALARM, Claim, Verdict, check
-from rdtools.theory.claims.evidence import ClampEvidence
+from rdtools.theory.claims.parts import ClampEvidence
 from rdtools.verify.gather import Shared, counterexample, gather, gather_shared
 
 

@@ -94,6 +94,30 @@ def test_a_violation_is_shown_and_is_the_exit_code(false_claim, tmp_path, capsys
     assert (pd.read_parquet(path)["margin"] < 0).all()
 
 
+def test_a_run_that_cannot_be_written_to_is_refused_before_the_work(collected, capsys):
+    (collected / "verification.parquet").mkdir()
+    assert main(["verify", str(collected), "--claims", "quip.lemma-2"]) == 74
+    printed = capsys.readouterr()
+    assert "verification.parquet" in printed.err
+    assert printed.out == ""
+
+
+def test_what_was_found_before_an_interrupt_is_on_the_screen(monkeypatch, capsys):
+    from rdtools.verify import run
+
+    original, calls = run.gather_shared, []
+
+    def interrupted(*arguments, **settings):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return original(*arguments, **settings)
+
+    monkeypatch.setattr(run, "gather_shared", interrupted)
+    assert main(["verify", "--claims", "quip.lemma-2"]) == 130
+    assert capsys.readouterr().out.count("quip.lemma-2 ") == 2
+
+
 def test_claims_can_be_listed(capsys):
     assert main(["verify", "--list"]) == 0
     printed = capsys.readouterr().out
@@ -110,6 +134,7 @@ def test_claims_can_be_listed(capsys):
         (["--out", "rows.txt", "--claims", "quip.lemma-2"], 2, "ends in .parquet or .csv"),
         (["/no/such/run", "--claims", "quip.lemma-2"], 2, "/no/such/run"),
         (["--seed", "-1"], 2, "seed"),
+        (["--out", "no/such/folder/rows.csv", "--claims", "quip.lemma-2"], 74, "no/such/folder/rows.csv"),
     ],
 )
 def test_nonsense_is_refused_in_one_line(arguments, code, message, tmp_path, monkeypatch, capsys):

@@ -14,12 +14,14 @@ from rdtools.hessians.spectrum import compute_spectrum
 from rdtools.testing import generators, layers, second_moments
 from rdtools.theory.incoherence import (
     haar_incoherence_bound,
+    haar_weight_incoherence_bound,
     hadamard_incoherence_bound,
     hadamard_tail_probability,
     hadamard_weight_incoherence_bound,
     hessian_incoherence,
     incoherence_trace_bound,
     kronecker_incoherence_bound,
+    kronecker_weight_incoherence_bound,
     weight_incoherence,
 )
 from rdtools.transforms import haar_matrix, hadamard_multiply, new_rotation, rotate
@@ -277,3 +279,30 @@ def test_random_weights_stay_random_and_outliers_are_spread():
     assert weight_incoherence(W) == pytest.approx(146, rel=0.02)
     assert both(W) < 1.2 * high
     assert both(W) < hadamard_weight_incoherence_bound(1024, 1024, failure=0.01) / 6
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.floats(1e-12, 0.5), st.floats(1.1, 10))
+def test_weight_bounds_after_haar_and_kronecker_rotations(m, n, failure, factor):
+    """√s e^{(1−s)/2} = δ/(2mn) or δ/(4mn), s or s² capped at √(mn): equal in m and n, rising with both, falling with δ."""
+    for bound, union, power in ((haar_weight_incoherence_bound, 2, 1), (kronecker_weight_incoherence_bound, 4, 2)):
+        value = bound(m, n, failure=failure)
+        assert 1 <= value <= math.sqrt(m * n)
+        assert value == bound(n, m, failure=failure)
+        assert value <= bound(2 * m, n, failure=failure)
+        assert value >= bound(m, n, failure=min(factor * failure, 0.99))
+        if value < math.sqrt(m * n):
+            s = value ** (1 / power)
+            assert 0.5 * math.log(s) + (1 - s) / 2 == pytest.approx(math.log(failure / (union * m * n)), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["haar", "kronecker"])
+def test_weight_bounds_fail_no_more_often_than_they_say(kind, rng):
+    """At δ = ½ on the worst start, one entry: of 200 draws no more than a binomial's 1e-4 quantile pass the bound."""
+    bound = {"haar": haar_weight_incoherence_bound, "kronecker": kronecker_weight_incoherence_bound}[kind](16, 24, failure=0.5)
+    W = np.zeros((16, 24))
+    W[3, 5] = 1.0
+    passed = 0
+    for _ in range(200):
+        right, left = new_rotation(kind, 24, rng), new_rotation(kind, 16, rng)
+        passed += weight_incoherence(rotate(np.ascontiguousarray(rotate(W, right).T), left)) > bound
+    assert passed <= scipy.stats.binom.ppf(1 - 1e-4, 200, 0.5)

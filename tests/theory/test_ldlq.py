@@ -311,8 +311,7 @@ def test_nearest_plane_against_every_point(H, generator):
     ratio = math.sqrt(reached / closest)
     assert ratio >= 1 - rounding(100, condition=1e3)
     assert ratio <= ldlq.nearest_plane_ratio_bound(np.diagonal(L)) * (1 + rounding(100, condition=1e3))
-    # the sum reaches j'= j in the literature's form; without its first 1 it is still a bound
-    assert ratio**2 <= ldlq.nearest_plane_ratio_bound(np.diagonal(L)) ** 2 - 1 + rounding(100, condition=1e3)
+    assert ratio <= ldlq.nearest_plane_sharp_ratio_bound(np.diagonal(L)) * (1 + rounding(100, condition=1e3))
 
 
 @given(st.lists(st.floats(1e-3, 1e3), max_size=10), st.floats(1e-3, 1e3))
@@ -323,6 +322,9 @@ def test_ratio_bound_by_two_loops(lengths, scale):
         expected = max(expected, math.sqrt(1 + sum(float(d[i]) ** 2 for i in range(j + 1)) / float(d[j]) ** 2))
     assert ldlq.nearest_plane_ratio_bound(d) == pytest.approx(expected, rel=rounding(30))
     assert ldlq.nearest_plane_ratio_bound(scale * d) == pytest.approx(expected, rel=rounding(60))
+    sharp = ldlq.nearest_plane_sharp_ratio_bound(d)
+    assert sharp == pytest.approx(math.sqrt(max(expected**2 - 1, 1.0)), rel=rounding(60))
+    assert ldlq.nearest_plane_sharp_ratio_bound(scale * d) == pytest.approx(sharp, rel=rounding(60))
     if len(d):
         # its relaxed form, √(n+1) times the largest ratio of lengths
         relaxed = math.sqrt(len(d) + 1) * max(d[i] / d[j] for j in range(len(d)) for i in range(j + 1))
@@ -331,6 +333,7 @@ def test_ratio_bound_by_two_loops(lengths, scale):
 
 
 def test_ratio_bound_limits():
+    assert ldlq.nearest_plane_sharp_ratio_bound(np.zeros(0)) == ldlq.nearest_plane_sharp_ratio_bound(np.array([3.0])) == 1.0
     assert ldlq.nearest_plane_ratio_bound(np.zeros(0)) == 1.0
     assert ldlq.nearest_plane_ratio_bound(np.array([3.0])) == pytest.approx(math.sqrt(2), rel=rounding(4))
     assert ldlq.nearest_plane_ratio_bound(np.ones(15)) == pytest.approx(4.0, rel=rounding(20))

@@ -191,7 +191,7 @@ def test_extreme_scales_and_spreads():
 
 def test_equal_single_and_bad_samples():
     equal = differential_entropy(np.full(9, 0.3))
-    assert equal == EntropyEstimate(-math.inf, 0.0, 0.0, 9)
+    assert equal == EntropyEstimate(-math.inf, 0.0, 0.0, 9, 1.0)
     assert equal.interval() == (-math.inf, -math.inf)
     assert differential_entropy(np.zeros(4)).entropy_bits == -math.inf
     for few in ([], [1.0]):
@@ -237,7 +237,7 @@ def test_ten_million_samples_take_seconds_at_most():
 
 
 def test_interval_by_hand():
-    low, high = EntropyEstimate(2.0, 0.1, 0.01, 100).interval(0.95)
+    low, high = EntropyEstimate(2.0, 0.1, 0.01, 100, 0.01).interval(0.95)
     assert (low, high) == pytest.approx((2 - 0.01 - 0.1959964, 2 + 0.01 + 0.1959964), abs=1e-7)
 
 
@@ -340,3 +340,10 @@ def test_scalar_quantizers_of_laplace_weights_stay_above_it_and_reach_it_but_for
     if step <= 0.1:
         # E (f'/f)² = 1: a coarser density adds Δ²/24 nats to the entropy, and the noise of a cell changes by a share of the same order
         assert gap == pytest.approx(SCALAR_LOSS_BITS, abs=(step / scales.min()) ** 2 / 4)
+
+
+@pytest.mark.parametrize(("zeros", "share"), [(0, 1e-4), (2500, 0.25)])
+def test_an_atom_is_seen(zeros, share, rng):
+    samples = rng.standard_normal(10_000)
+    samples[:zeros] = 0.0
+    assert differential_entropy(samples).largest_share == share

@@ -25,10 +25,20 @@ def test_scalar_loss_constant():
 
 def test_white_hessian_has_no_gap_and_one_formula():
     s = compute_spectrum(3.0 * np.eye(5))
+    assert sic.rtn_columns_gap_bits(s) == 0
     assert sic.gptq_gap_bits(s) == sic.rtn_gap_bits(s) == high_rate.critical_rate_bits(s) == 0
     expected = 2 * math.pi * math.e / 12 * 2.0 * 3.0 * 2.0**-6
     for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion):
         assert predict(s, 3.0, 2.0) == pytest.approx(expected, rel=rounding(20))
+
+
+@pytest.mark.parametrize(("steps", "distortion", "applies"), [(0.9, 0.4, True), (1.1, 0.4, False), (0.9, 0.6, False), (1.0, 0.5, True)])
+def test_where_high_rate_theory_applies(steps, distortion, applies):
+    """Steps at most σ and D at most σ² λ_min, here of H = diag(2, ½) and σ = 1."""
+    s = compute_spectrum(np.diag([2.0, 0.5]))
+    assert sic.high_rate_applies(np.array([0.1, steps]), s, distortion) == applies
+    assert sic.high_rate_applies(np.array([0.2, 2 * steps]), s, 4 * distortion, 4.0) == applies
+    assert not sic.high_rate_applies(np.array([0.1]), compute_spectrum(np.ones((2, 2))), 0.0)
 
 
 def test_first_example_of_an_unbounded_gap():
@@ -63,6 +73,18 @@ def test_order_of_the_gaps(H):
     s = compute_spectrum(H)
     slack = rounding(len(H) + 1, condition=1e8)
     assert 0 <= sic.gptq_gap_bits(s) <= sic.rtn_gap_bits(s) + slack
+
+
+@given(second_moments(max_condition=1e6))
+def test_steps_by_column_are_between_one_step_and_none_lost(H):
+    """0 ≤ ½ log2(GM(H_ii)/|H|^{1/n}) ≤ gap of one step; 0 for a diagonal H; the general formula at steps ∝ 1/√H_ii."""
+    s = compute_spectrum(H)
+    gap = sic.rtn_columns_gap_bits(s)
+    assert 0 <= gap <= sic.rtn_gap_bits(s) + rounding(len(H) + 60)
+    assert sic.rtn_columns_gap_bits(compute_spectrum(np.diag(np.diagonal(H)))) == pytest.approx(0, abs=rounding(len(H) + 60))
+    steps = 1 / np.sqrt(s.diagonal)
+    through_distortion = 0.5 * math.log2(sic.sic_distortion(s.diagonal, steps, 3.0) / sic.watersic_distortion(s, 3.0))
+    assert gap == pytest.approx(through_distortion, abs=rounding(len(H) ** 2 + 60, condition=1e6))
 
 
 @given(second_moments(max_condition=1e6))
@@ -119,6 +141,7 @@ def test_singular_hessian_has_infinite_gaps(rng):
     s = compute_spectrum(X.T @ X)
     assert s.rank == 3
     assert s.damping > 0
+    assert sic.rtn_columns_gap_bits(s) == math.inf
     assert sic.gptq_gap_bits(s) == sic.rtn_gap_bits(s) == high_rate.critical_rate_bits(s) == math.inf
     assert high_rate.limit_distortion(s, 2.0) == sic.watersic_distortion(s, 2.0) == 0
 
@@ -140,6 +163,7 @@ def test_dead_columns_cost_nothing(rng):
 
 def test_all_dead_and_single_column():
     nothing = compute_spectrum(np.zeros((3, 3)))
+    assert sic.rtn_columns_gap_bits(nothing) == 0
     assert sic.gptq_gap_bits(nothing) == sic.rtn_gap_bits(nothing) == high_rate.critical_rate_bits(nothing) == 0
     for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.limit_distortion):
         assert predict(nothing, 2.0) == 0

@@ -7,24 +7,26 @@ import pytest
 import scipy.stats
 
 from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import ar1_moment
+from rdtools.hessians.synthetic import ar1_moment, haar_moment
 from rdtools.theory.claims import CLAIMS, check
-from rdtools.theory.claims.evidence import RoundingEvidence
+from rdtools.theory.claims.parts import RoundingEvidence
 from rdtools.verify import FAMILIES, synthetic_layers, verify, verify_counterexample
 from rdtools.verify.case import moment_case
 from rdtools.verify.rounding import rounding_evidence
 
+#: What is true in the limit of many columns only, of spectra that few eigenvalues do not dominate.
+_LEADERS = {"rotation.deterministic-equivalent", "rotation.below-incoherent-bound"}
 #: What cannot be said of a family, and why; every other claim holds on it.
 NOT_APPLICABLE = {
     "white": set(),
     "power law": set(),
     "AR(1)": set(),
-    "spiked": set(),
+    "spiked": _LEADERS,
     "two-level": set(),
-    "heterogeneous channels": set(),
+    "heterogeneous channels": _LEADERS,
     "axes": set(),
     # rounding decides some codes otherwise on another route, and sample moments have no accurate inverse
-    "near-singular": {"babai.textbook", "babai.nearest-plane"},
+    "near-singular": {"babai.textbook", "babai.nearest-plane", *_LEADERS},
     "rank-deficient": None,
     "one column": None,
 }
@@ -61,7 +63,25 @@ def _layer(H, W=None, name="layer"):
     return Layer.of(rng.standard_normal((8, len(H))) if W is None else W, H, name=name)
 
 
+def _dense(n: int, spread: float):
+    return haar_moment(np.geomspace(1, spread, n), np.random.default_rng(n))
+
+
+def _pruned(shape: tuple[int, int], zeros: float):
+    rng = np.random.default_rng(5)
+    return rng.standard_normal(shape) * (rng.random(shape) >= zeros)
+
+
 DEGENERATE = {
+    "two columns": _layer(ar1_moment(2, 0.5)),
+    "two columns, one row": _layer(ar1_moment(2, 0.5), np.array([[1.0, -2.0]])),
+    "three columns": _layer(ar1_moment(3, 0.9)),
+    "seven columns": _layer(_dense(7, 1e-3)),
+    "dense, spread of 1e15": _layer(_dense(16, 1e-15)),
+    "dense, spread of 1e16": _layer(_dense(64, 1e-16)),
+    "pruned": _layer(ar1_moment(32, 0.5), _pruned((64, 32), 0.98)),
+    "one live row": _layer(ar1_moment(32, 0.5), np.outer(np.arange(64) == 3, np.arange(1.0, 33.0)).astype(float)),
+    "ternary": _layer(ar1_moment(16, 0.5), np.random.default_rng(6).integers(-1, 2, (64, 16)).astype(float)),
     "no input is ever used": _layer(np.zeros((4, 4))),
     "one non-zero eigenvalue": _layer(np.diag([0.0, 3.0, 0.0])),
     "rank one": _layer(np.ones((5, 5))),
@@ -99,6 +119,19 @@ def test_the_same_seed_gives_the_same_verdicts_and_another_one_others():
     assert str(rows[0]) != str(rows[2])
 
 
+def test_a_part_that_fails_takes_no_other_with_it(monkeypatch):
+    from rdtools.verify import gather as gathering
+
+    def fail(case):
+        raise FloatingPointError("planted")
+
+    monkeypatch.setitem(gathering._OF_MOMENT, RoundingEvidence, fail)
+    verdicts = {v.claim.name: v for v in verify([_layer(ar1_moment(8, 0.8))])}
+    assert verdicts["quip.lemma-2"].status == "holds"
+    failed = verdicts["quip.lemma-3-average-nearest"]
+    assert (failed.status, failed.assumption) == ("not applicable", "could not be gathered: FloatingPointError: planted")
+
+
 def test_layers_with_the_same_input_share_what_is_gathered_about_it(monkeypatch):
     from rdtools.verify import run
 
@@ -113,7 +146,7 @@ def test_layers_with_the_same_input_share_what_is_gathered_about_it(monkeypatch)
 
 
 def test_statistical_claims_are_false_alarms_as_often_as_they_say():
-    """At a false-alarm rate of 1/4, over 160 seeds: within the binomial's 1e-4 quantiles, so neither blind nor jumpy."""
+    """With quantiles at ¼, a tenth of what is asked for, over 160 seeds: within the binomial's 1e-4 quantiles, not blind nor jumpy."""
     (claim,) = (c for c in CLAIMS if c.name == "quip.lemma-3-average-nearest")
     layer = _layer(ar1_moment(3, 0.6))
     kinds = {kind for kind in claim.needs if kind is not RoundingEvidence}
@@ -123,6 +156,6 @@ def test_statistical_claims_are_false_alarms_as_often_as_they_say():
     alarms = 0
     for seed in range(160):
         drawn = rounding_evidence(moment_case(layer.hessian, seed=seed))
-        alarms += check(claim, evidence.having(drawn), false_alarm=0.25).status == "violated"
+        alarms += check(claim, evidence.having(drawn), false_alarm=2.5).status == "violated"
     low, high = scipy.stats.binom.ppf([1e-4, 1 - 1e-4], 160, 0.25)
     assert low <= alarms <= high

@@ -1,8 +1,8 @@
 """Every published claim, and ours, as a record whose two sides can be computed and held against a layer."""
 
-from rdtools.theory.claims import babai, compensation, derived, high_rate, quip, quip_sharp
-from rdtools.theory.claims.evidence import Estimate as Estimate
+from rdtools.theory.claims import babai, compensation, derived, high_rate, quip, quip_sharp, rotations
 from rdtools.theory.claims.evidence import Evidence as Evidence
+from rdtools.theory.claims.parts import Estimate as Estimate
 from rdtools.theory.claims.record import FALSE_ALARM as FALSE_ALARM
 from rdtools.theory.claims.record import Assumption as Assumption
 from rdtools.theory.claims.record import Claim as Claim
@@ -17,5 +17,6 @@ CLAIMS: tuple[Claim, ...] = (
     *babai.CLAIMS,
     *high_rate.CLAIMS,
     *compensation.CLAIMS,
+    *rotations.CLAIMS,
     *derived.CLAIMS,
 )

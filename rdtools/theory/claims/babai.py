@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from rdtools.theory.claims.evidence import Evidence, MomentEvidence, PlaneEvidence
+from rdtools.theory.claims.evidence import Evidence
+from rdtools.theory.claims.layer_parts import PlaneEvidence
+from rdtools.theory.claims.parts import MomentEvidence
 from rdtools.theory.claims.quip import CORNER_SHARE
 from rdtools.theory.claims.record import Assumption, Claim, Source
-from rdtools.theory.claims.terms import POSITIVE_DEFINITE, RESOLVED, factor_rounding, sum_rounding, trace_h
+from rdtools.theory.claims.terms import POSITIVE_DEFINITE, RESOLVED, factor_rounding, ours, sum_rounding, trace_h
 from rdtools.theory.high_rate import mean_log2
-from rdtools.theory.ldlq import nearest_plane_ratio_bound
+from rdtools.theory.ldlq import nearest_plane_ratio_bound, nearest_plane_sharp_ratio_bound
 
 
 def _source(equation: str) -> Source:
@@ -120,6 +122,18 @@ CLAIMS = (
         (MomentEvidence, PlaneEvidence),
         left=lambda e: e.planes.closest_ratio,
         right=lambda e: nearest_plane_ratio_bound(e.planes.closest_lengths),
+        relation="≤",
+        unit="ratio",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED),
+        tolerance=lambda e: factor_rounding(e, 1.0),
+    ),
+    Claim(
+        "babai.sharp-ratio",
+        "‖y‖ ≤ √(max_j Σ_{j'≤j} d_j'²/d_j²) · distance of the closest point, up to four columns (largest ratio)",
+        ours("Babai's argument"),
+        (MomentEvidence, PlaneEvidence),
+        left=lambda e: e.planes.closest_ratio,
+        right=lambda e: nearest_plane_sharp_ratio_bound(e.planes.closest_lengths),
         relation="≤",
         unit="ratio",
         assumptions=(POSITIVE_DEFINITE, RESOLVED),

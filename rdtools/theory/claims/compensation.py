@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from rdtools.theory.activation import activation_distortion, merge_distortion
-from rdtools.theory.claims.evidence import ChannelEvidence, CriticalEvidence, Estimate, Evidence, LowRankEvidence, MomentEvidence
+from rdtools.theory.claims.evidence import Evidence
+from rdtools.theory.claims.layer_parts import ChannelEvidence, LowRankEvidence
+from rdtools.theory.claims.parts import CriticalEvidence, MomentEvidence
 from rdtools.theory.claims.record import Assumption, Claim, Source
 from rdtools.theory.claims.terms import ours, sum_rounding
-from rdtools.theory.critical_channels import critical_share, relaxed_distortion
+from rdtools.theory.critical_channels import relaxed_distortion
 from rdtools.theory.low_rank import (
     ActivationMoments,
     corrected_distortion,
@@ -27,8 +27,9 @@ _NOISE_MODEL = 0.03
 _CRVQ, _QLLM, _LRC = (Source(paper, "", "") for paper in ("CRVQ 2412.09282", "QLLM 2310.08041", "LRC 2412.07902"))
 
 _FINE = Assumption(
-    "the step times the number of copies is at most half the deviation that any other channel leaves, in every channel",
-    lambda e: 0 < e.channels.coarseness <= 0.5,
+    "the step times the number of copies is at most half the deviation that any other channel leaves, in every channel, and some "
+    "channel is no extreme of its token",
+    lambda e: 0 < e.channels.coarseness <= 0.5 and _noise(e, staggered=True) > 0,
 )
 
 
@@ -40,12 +41,9 @@ def _diagonal(e: Evidence) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     return np.diagonal(e.moment.matrix)
 
 
-def _relaxed(e: Evidence) -> Estimate:
-    """The prediction carries the errors of the two codes' constants, which were measured on other weights."""
+def _relaxed_ratio(e: Evidence) -> float:
     c = e.critical
-    value = relaxed_distortion(_diagonal(e), c.fraction, basic=c.basic.value, extended=c.extended.value)
-    mean, share = float(np.mean(_diagonal(e))), critical_share(_diagonal(e), c.fraction)
-    return Estimate(value, mean * math.hypot((1 - share) * c.basic.stderr, share * c.extended.stderr), c.basic.degrees)
+    return relaxed_distortion(_diagonal(e), c.fraction, basic=c.basic, extended=c.extended) / (float(np.mean(_diagonal(e))) * c.basic)
 
 
 def _noise(e: Evidence, *, staggered: bool) -> float:
@@ -54,8 +52,7 @@ def _noise(e: Evidence, *, staggered: bool) -> float:
 
 def _moment_rounding(e: Evidence, scale: float) -> float:
     """Rounding of sample moments, solved with."""
-    condition = float(np.linalg.cond(e.low_rank.moments.inputs)) + float(np.linalg.cond(e.low_rank.moments.quantized))
-    return 64 * e.moment.columns * float(np.finfo(np.float64).eps) * condition * scale
+    return 64 * e.moment.columns * float(np.finfo(np.float64).eps) * e.low_rank.condition * scale
 
 
 def _power(e: Evidence) -> float:
@@ -90,11 +87,11 @@ CLAIMS = (
         "D(λ)/D(0) = 1 − (1 − c_e/c_b) φ(λ) under diag(H), codes chosen without weighting",
         ours("CRVQ 2412.09282 under a diagonal H"),
         (MomentEvidence, CriticalEvidence),
-        left=lambda e: e.critical.selected,
-        right=_relaxed,
+        left=lambda e: e.critical.selected.scaled(1 / (float(np.mean(_diagonal(e))) * e.critical.basic)),
+        right=_relaxed_ratio,
         relation="=",
-        unit="distortion",
-        tolerance=lambda e: sum_rounding(e, e.critical.selected.value),
+        unit="ratio",
+        tolerance=lambda e: sum_rounding(e, 1.0),
     ),
     Claim(
         "crvq.selection",
@@ -105,17 +102,6 @@ CLAIMS = (
         right=lambda e: e.critical.unselected,
         relation="≤",
         unit="distortion",
-    ),
-    Claim(
-        "crvq.share",
-        "φ(λ) ≥ λ: the critical channels hold at least their share of tr H",
-        ours("CRVQ 2412.09282, share of tr H in the critical channels"),
-        (MomentEvidence, CriticalEvidence),
-        left=lambda e: e.critical.share,
-        right=lambda e: e.critical.fraction,
-        relation="≥",
-        unit="ratio",
-        tolerance=lambda e: sum_rounding(e, 1.0),
     ),
     Claim(
         "crvq.waterfilling",
@@ -140,7 +126,7 @@ CLAIMS = (
     ),
     Claim(
         "qllm.assembly",
-        "merging channels i and j costs ‖x_i − x_j‖² ‖w_i − w_j‖²/4",
+        "merging channels i and j costs E(x_i − x_j)² ‖w_i − w_j‖²/(4mn) per weight",
         _at(_QLLM, "channel assembly"),
         (MomentEvidence, ChannelEvidence),
         left=lambda e: e.channels.merge_distortion,
@@ -151,7 +137,7 @@ CLAIMS = (
     ),
     Claim(
         "qllm.noise",
-        "rounding activations costs Σ (E[Δ²; j no extreme of its token]/12) T_j² ‖w_j‖² with equal copies, within 3 %",
+        "rounding activations costs Σ (E[Δ²; j no extreme of its token]/12) T_j² ‖w_j‖²/(mn) with equal copies, within 3 % (ratio)",
         ours("uniform noise of QLLM 2310.08041's copies"),
         (MomentEvidence, ChannelEvidence),
         left=lambda e: e.channels.equal_distortion.scaled(1 / _noise(e, staggered=False)),
@@ -163,7 +149,7 @@ CLAIMS = (
     ),
     Claim(
         "qllm.noise-bound",
-        "it costs at most (E Δ²/12) Σ T_j² ‖w_j‖², within 3 %",
+        "it costs at most (E Δ²/12) Σ T_j² ‖w_j‖²/(mn), within 3 % (ratio)",
         ours("uniform noise of QLLM 2310.08041's copies"),
         (MomentEvidence, ChannelEvidence),
         left=lambda e: e.channels.equal_distortion.scaled(
@@ -177,7 +163,7 @@ CLAIMS = (
     ),
     Claim(
         "qllm.staggered",
-        "it costs Σ (E[Δ²; j no extreme of its token]/12) ‖w_j‖² with copies shifted by fractions of a step, within 3 %",
+        "it costs Σ (E[Δ²; j no extreme of its token]/12) ‖w_j‖²/(mn) with copies shifted by fractions of a step, within 3 % (ratio)",
         ours("Hermite's identity"),
         (MomentEvidence, ChannelEvidence),
         left=lambda e: e.channels.staggered_distortion.scaled(1 / _noise(e, staggered=True)),
@@ -201,7 +187,7 @@ CLAIMS = (
     ),
     Claim(
         "lrc.weight-step",
-        "with L fixed the best real Ŵ is (W − L) S_xy S_y⁻¹ and leaves tr (W−L) S (W−L)ᵀ",
+        "with L fixed the best real Ŵ is (W − L) S_xy S_y⁻¹ and leaves tr (W−L) S (W−L)ᵀ/(mn)",
         _at(_LRC, "weight step"),
         (MomentEvidence, LowRankEvidence),
         left=lambda e: e.low_rank.target_sampled,
@@ -213,7 +199,7 @@ CLAIMS = (
     ),
     Claim(
         "lrc.low-rank-step",
-        "with Ŵ fixed the best L of rank k leaves floor + Σ_{i>k} eig_i(R S_x Rᵀ)",
+        "with Ŵ fixed the best L of rank k leaves floor + Σ_{i>k} eig_i(R S_x Rᵀ)/(mn)",
         _at(_LRC, "low-rank step"),
         (MomentEvidence, LowRankEvidence),
         left=lambda e: e.low_rank.optimum_sampled,
@@ -249,7 +235,7 @@ CLAIMS = (
     ),
     Claim(
         "lrc.initialisation",
-        "Σ_{i>k} eig_i(W S Wᵀ) ≤ loss of every Ŵ with every L of rank k (the least seen)",
+        "Σ_{i>k} eig_i(W S Wᵀ)/(mn) ≤ loss of every Ŵ with every L of rank k (the least seen)",
         _at(_LRC, "initialisation"),
         (MomentEvidence, LowRankEvidence),
         left=lambda e: relaxed_correction(e.low_rank.weight, e.low_rank.moments, e.low_rank.rank).distortion,
@@ -261,7 +247,7 @@ CLAIMS = (
     ),
     Claim(
         "lrc.weight-error-only",
-        "with Q(x) = x the optimum is Σ_{i>k} s_i((W − Ŵ) S_x^½)²",
+        "with Q(x) = x the optimum is Σ_{i>k} s_i²/(mn), s_i the singular values of the outputs (W − Ŵ) x over the tokens",
         Source("QERA 2410.06040", "", "exact solution"),
         (MomentEvidence, LowRankEvidence),
         left=_qera,

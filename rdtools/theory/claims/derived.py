@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from dataclasses import replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from rdtools.linalg import log2_am_over_gm
 from rdtools.theory.calibration import calibration_penalty_bits, logdet_bias_bits
-from rdtools.theory.claims.evidence import (
+from rdtools.theory.claims.evidence import Evidence
+from rdtools.theory.claims.layer_parts import WeightEvidence
+from rdtools.theory.claims.parts import (
+    CodedPoint,
     Estimate,
-    Evidence,
     MismatchEvidence,
     MomentEvidence,
     NormalEvidence,
-    RotationEvidence,
     SchemePoint,
-    WeightEvidence,
 )
-from rdtools.theory.claims.record import Assumption, Claim, Source
-from rdtools.theory.claims.terms import POSITIVE_DEFINITE, RESOLVED, factor_rounding, ours, root_trace, sum_rounding, trace_h
+from rdtools.theory.claims.record import FALSE_ALARM, Assumption, Claim, Source
+from rdtools.theory.claims.terms import POSITIVE_DEFINITE, RESOLVED, factor_rounding, ours, sum_rounding, trace_h
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.mixture import mixture_loss_bits
-from rdtools.theory.rotation import rotated_cholesky_moments, rotated_gptq_gap_bits
+from rdtools.theory.shannon import shannon_lower_bound_bits
 from rdtools.theory.sic import absmax_distortion, gptq_gap_bits
 from rdtools.theory.waterfilling import distortion_rate, joint_components
 
@@ -35,6 +37,8 @@ _LOWEST_FINITE_RATE = 1.5
 _MOST_FEEDBACK_BITS = 1.0
 #: Rate at which the limits for equal and for measured row variances are compared.
 _JOINT_RATE = 2.0
+
+_PREDICTED: WeakKeyDictionary[SchemePoint, FiniteRatePoint] = WeakKeyDictionary()
 
 _FINITE = Assumption(
     f"a point of at least {_LOWEST_FINITE_RATE} bits with less than {_MOST_FEEDBACK_BITS:g} bit of feedback, on at most 1024 columns, with "
@@ -52,45 +56,29 @@ def _points(e: Evidence) -> list[SchemePoint]:
 
 
 def _predict(e: Evidence, point: SchemePoint) -> FiniteRatePoint:
-    factor = e.moment.factor
-    assert factor is not None  # an assumption of every claim that asks
-    return _recursion(factor.tobytes(), point.steps.tobytes(), len(factor))
+    if point not in _PREDICTED:
+        factor = e.moment.factor
+        assert factor is not None  # an assumption of every claim that asks
+        _PREDICTED[point] = sic_at_finite_rate(factor, point.steps, lmmse=False)
+    return _PREDICTED[point]
 
 
-@lru_cache(maxsize=64)
-def _recursion(factor: bytes, steps: bytes, columns: int) -> FiniteRatePoint:
-    """Two claims look at each point."""
-    return sic_at_finite_rate(np.frombuffer(factor).reshape(columns, columns), np.frombuffer(steps), lmmse=False)
+def _farthest(estimates: list[Estimate], target: float) -> Estimate:
+    """The estimate farthest from the target beyond its error; five standard errors are about what is granted."""
+    return max(estimates, key=lambda estimate: abs(estimate.value - target) - 5 * estimate.stderr)
 
 
 def _farthest_distortion(e: Evidence) -> Estimate:
-    """Of the points, measured over predicted distortion, the one farthest from 1 beside its standard error."""
-    ratios = [point.distortion.scaled(1 / _predict(e, point).distortion) for point in _points(e)]
-    return max(ratios, key=lambda ratio: abs(ratio.value - 1) / max(ratio.stderr, 1e-300))
+    return _farthest([point.distortion.scaled(1 / _predict(e, point).distortion) for point in _points(e)], 1.0)
 
 
 def _farthest_rate(e: Evidence) -> Estimate:
-    """Of the points, measured less predicted rate, the one farthest from 0 beside its standard error."""
-    differences = [
-        Estimate(point.rate_bits.value - _predict(e, point).rate_bits, point.rate_bits.stderr, point.rate_bits.degrees)
-        for point in _points(e)
-    ]
-    return max(differences, key=lambda difference: abs(difference.value) / max(difference.stderr, 1e-300))
+    return _farthest([replace(p.rate_bits, value=p.rate_bits.value - _predict(e, p).rate_bits) for p in _points(e)], 0.0)
 
 
-def _drawn_gap(e: Evidence) -> Estimate:
-    columns = e.moment.columns
-    return Estimate.of(0.5 * (np.log2(e.rotations.haar_traces / columns) - e.rotations.haar_log2_determinants))
-
-
-def _leading_trace(e: Evidence) -> float:
-    """A drawn rotation exceeds the limit where few eigenvalues dominate: its first coordinates, four of them granted tr H/n each."""
-    return 4 * trace_h(e) / e.moment.columns**2
-
-
-def _leading_coordinates(e: Evidence) -> float:
-    arithmetic, _ = rotated_cholesky_moments(e.moment.spectrum.eigenvalues)
-    return 0.5 * math.log2(1 + _leading_trace(e) / arithmetic) + factor_rounding(e, 1.0)
+def _of_several(e: Evidence) -> float:
+    """One of several points is looked at because it is the farthest; one of them is counted anyway."""
+    return FALSE_ALARM * (len(_points(e)) - 1)
 
 
 def _ratio(e: Evidence) -> float:
@@ -106,13 +94,35 @@ def _limit_distance(e: Evidence) -> float:
     return abs(exact - calibration_penalty_bits(y)) + 0.5 * math.log2(math.e) * 2 * y / (1 - y) / n**2
 
 
+_CALIBRATED = Assumption(
+    "16 to 1024 live columns, for which calibrations are drawn", lambda e: e.moment.columns >= 16 and e.mismatch.penalties_bits.size > 0
+)
+
+
 def _mean_of(draws: Callable[[MismatchEvidence], np.ndarray[tuple[int], np.dtype[np.float64]]]) -> Callable[[Evidence], Estimate]:
     return lambda e: Estimate.of(draws(e.mismatch))
+
+
+_DENSITY = Assumption("no value makes up more than 1 % of the weights", lambda e: e.weights.entropy is not None)
 
 
 def _entropy(e: Evidence) -> Estimate:
     assert e.weights.entropy is not None  # an assumption of the claim
     return e.weights.entropy
+
+
+def _shannon(e: Evidence, point: CodedPoint) -> Estimate:
+    if point.distortion.value == 0:
+        return Estimate(-math.inf, 0.0)
+    entropy = _entropy(e)
+    live = replace(e.moment.spectrum, columns=e.moment.columns)
+    bound = shannon_lower_bound_bits(live, point.distortion.value, entropy.value) - 0.5 * log2_am_over_gm(e.weights.row_variances)
+    slope = 1 / (2 * math.log(2) * point.distortion.value)
+    return Estimate(bound, entropy.stderr + point.distortion.stderr * slope, point.distortion.degrees)
+
+
+def _tightest(e: Evidence) -> CodedPoint:
+    return min(e.weights.coded, key=lambda point: point.coded_bits - _shannon(e, point).value)
 
 
 def _absmax(e: Evidence) -> float:
@@ -121,42 +131,6 @@ def _absmax(e: Evidence) -> float:
 
 
 CLAIMS = (
-    Claim(
-        "rotation.deterministic-equivalent",
-        "½ log2(AM/GM of ℓ_ii²) after Haar rotation = its limit with ℓ²(t) = t s(t)/(1−t) (mean of those drawn)",
-        ours("deterministic equivalent of a rotated Cholesky diagonal"),
-        (MomentEvidence, RotationEvidence),
-        left=_drawn_gap,
-        right=lambda e: rotated_gptq_gap_bits(e.moment.spectrum),
-        relation="=",
-        unit="bit",
-        assumptions=(POSITIVE_DEFINITE, RESOLVED),
-        tolerance=_leading_coordinates,
-    ),
-    Claim(
-        "rotation.below-incoherent-bound",
-        "tr D/n ≤ (mean √λ)² after Haar rotation, QuIP's bound at μ_H = 1 (mean of those drawn)",
-        ours("limit of QuIP 2307.13304 Lemma 2 under Haar rotation"),
-        (MomentEvidence, RotationEvidence),
-        left=lambda e: Estimate.of(e.rotations.haar_traces / e.moment.columns),
-        right=lambda e: (root_trace(e) / e.moment.columns) ** 2,
-        relation="≤",
-        unit="variance",
-        assumptions=(POSITIVE_DEFINITE,),
-        tolerance=lambda e: _leading_trace(e) + sum_rounding(e, trace_h(e)),
-    ),
-    Claim(
-        "rotation.above-determinant",
-        "tr D/n ≥ |H|^{1/n} after every Haar rotation (the least drawn)",
-        ours("arithmetic and geometric mean"),
-        (MomentEvidence, RotationEvidence),
-        left=lambda e: float(e.rotations.haar_traces.min()) / e.moment.columns,
-        right=lambda e: float(np.exp2(np.log2(e.moment.spectrum.eigenvalues).mean())),
-        relation="≥",
-        unit="variance",
-        assumptions=(POSITIVE_DEFINITE, RESOLVED),
-        tolerance=lambda e: factor_rounding(e, float(e.rotations.haar_traces.min()) / e.moment.columns),
-    ),
     Claim(
         "mixture.shared-histogram",
         "I = h(mixture of N(0, ℓ_ii²)) − mean h ≤ ½ log2(AM/GM of ℓ_ii²) = G",
@@ -181,6 +155,7 @@ CLAIMS = (
         unit="relative",
         assumptions=(POSITIVE_DEFINITE, RESOLVED, _FINITE),
         tolerance=lambda e: _FINITE_RATE_ACCURACY,
+        chance=_of_several,
     ),
     Claim(
         "finite-rate.rate",
@@ -193,6 +168,7 @@ CLAIMS = (
         unit="bit",
         assumptions=(POSITIVE_DEFINITE, RESOLVED, _FINITE),
         tolerance=lambda e: _FINITE_RATE_ACCURACY_BITS,
+        chance=_of_several,
     ),
     Claim(
         "mismatch.damped",
@@ -224,7 +200,7 @@ CLAIMS = (
         right=lambda e: calibration_penalty_bits(_ratio(e)),
         relation="=",
         unit="bit",
-        assumptions=(Assumption("at least 16 live columns, as for a limit in n", lambda e: e.moment.columns >= 16),),
+        assumptions=(POSITIVE_DEFINITE, RESOLVED, _CALIBRATED),
         tolerance=_limit_distance,
     ),
     Claim(
@@ -236,6 +212,7 @@ CLAIMS = (
         right=lambda e: 2 * logdet_bias_bits(e.moment.columns, e.mismatch.tokens),
         relation="=",
         unit="bit",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED, _CALIBRATED),
     ),
     Claim(
         "mismatch.holdout",
@@ -246,6 +223,7 @@ CLAIMS = (
         right=lambda e: e.mismatch.tokens / (e.mismatch.tokens - e.moment.columns - 1),
         relation="=",
         unit="ratio",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED, _CALIBRATED),
     ),
     Claim(
         "fixed-rate.absmax",
@@ -268,13 +246,25 @@ CLAIMS = (
         right=lambda e: 0.5 * math.log2(2 * math.pi * math.e * e.weights.variance),
         relation="≤",
         unit="bit",
-        assumptions=(Assumption("there is more than one weight", lambda e: e.weights.entropy is not None),),
+        assumptions=(_DENSITY,),
+        tolerance=lambda e: e.weights.entropy_bias_bits,
+    ),
+    Claim(
+        "weights.shannon-lower-bound",
+        "coded rate ≥ h(W) + ½ log2 |H|^{1/n} − ½ log2(2πe D) − ½ log2(AM/GM of σ_k²) for the layer's own weights (the tightest file)",
+        ours("Shannon lower bound, less what rows of unequal variance may gain"),
+        (MomentEvidence, WeightEvidence),
+        left=lambda e: _tightest(e).coded_bits,
+        right=lambda e: _shannon(e, _tightest(e)),
+        relation="≥",
+        unit="bit",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED, _DENSITY),
         tolerance=lambda e: e.weights.entropy_bias_bits,
     ),
     Claim(
         "waterfilling.rows-of-unequal-variance",
         f"the limit for the measured row variances ≤ that for their mean, at {_JOINT_RATE:g} bits",
-        Source("Cover and Thomas, 2nd ed.", "", "Theorem 10.3.3"),
+        ours("joint waterfilling over rows; concavity of the limit in log σ_k²"),
         (MomentEvidence, WeightEvidence),
         left=lambda e: float(
             distortion_rate(_JOINT_RATE, joint_components(e.weights.row_variances, e.moment.spectrum.eigenvalues)).distortion

@@ -6,28 +6,21 @@ import math
 
 import numpy as np
 
-from rdtools.theory.claims.evidence import (
-    ClampEvidence,
-    Evidence,
-    MomentEvidence,
-    PlaneEvidence,
-    RotationEvidence,
-    RoundingEvidence,
-    WeightEvidence,
-)
+from rdtools.theory.claims.evidence import Evidence
+from rdtools.theory.claims.layer_parts import PlaneEvidence, WeightEvidence
+from rdtools.theory.claims.parts import ClampEvidence, Estimate, MomentEvidence, RoundingEvidence
 from rdtools.theory.claims.record import Claim, Source
 from rdtools.theory.claims.terms import (
     POSITIVE_DEFINITE,
     RESOLVED,
     factor_rounding,
-    ours,
     root_diagonal,
     root_trace,
     sum_rounding,
     trace_d,
     trace_h,
 )
-from rdtools.theory.incoherence import hessian_incoherence, incoherence_trace_bound, kronecker_incoherence_bound
+from rdtools.theory.incoherence import hessian_incoherence, incoherence_trace_bound
 from rdtools.theory.ldlq import (
     average_proxy_loss,
     feedback_matrix,
@@ -48,6 +41,11 @@ def _mu(e: Evidence) -> float:
 
 def _lemma_2(e: Evidence) -> float:
     return incoherence_trace_bound(_mu(e), e.moment.spectrum.eigenvalues)
+
+
+def _stochastic_worst(e: Evidence) -> Estimate:
+    assert e.rounding.stochastic_worst is not None  # there where H is positive definite
+    return e.rounding.stochastic_worst
 
 
 def _zero_root(e: Evidence) -> float:
@@ -202,7 +200,7 @@ CLAIMS = (
     ),
     Claim(
         "quip.error-identity",
-        "E H Eᵀ = Σ η_i² D_ii in every row (largest relative difference)",
+        "E H Eᵀ = Σ η_i² D_ii in every row (largest difference over tr D)",
         _source("Theorem 1, proof"),
         (MomentEvidence, RoundingEvidence),
         left=lambda e: e.rounding.identity_error,
@@ -250,6 +248,18 @@ CLAIMS = (
         tolerance=lambda e: CORNER_SHARE * worst_proxy_loss(trace_d(e)) + factor_rounding(e, trace_d(e)),
     ),
     Claim(
+        "quip.theorem-1-worst-stochastic",
+        "mean loss of stochastic LDLQ ≤ tr D/4 (at half-integers)",
+        _source("Theorem 1"),
+        (MomentEvidence, RoundingEvidence),
+        left=_stochastic_worst,
+        right=lambda e: worst_proxy_loss(trace_d(e)),
+        relation="≤",
+        unit="squared step",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED),
+        tolerance=lambda e: factor_rounding(e, trace_d(e)),
+    ),
+    Claim(
         "quip.lemma-3-average-nearest",
         "mean loss of rounding to nearest = tr H/12, W uniform modulo the grid",
         _source("Lemma 3"),
@@ -279,28 +289,6 @@ CLAIMS = (
         left=lambda e: e.rounding.stochastic_half,
         right=lambda e: worst_proxy_loss(trace_h(e)),
         relation="=",
-        unit="squared step",
-        tolerance=lambda e: sum_rounding(e, trace_h(e)),
-    ),
-    Claim(
-        "quip.nearest-worst-least",
-        "some weights cost rounding to nearest at least tr H/4",
-        ours("the worst case of nearest rounding; QuIP's Lemma 3 is of stochastic rounding"),
-        (MomentEvidence, RoundingEvidence),
-        left=lambda e: e.rounding.nearest_attained,
-        right=lambda e: worst_proxy_loss(trace_h(e)),
-        relation="≥",
-        unit="squared step",
-        tolerance=lambda e: CORNER_SHARE * worst_proxy_loss(trace_h(e)) + sum_rounding(e, trace_h(e)),
-    ),
-    Claim(
-        "quip.nearest-worst-most",
-        "no weights cost rounding to nearest more than n λ_max/4",
-        ours("the worst case of nearest rounding; QuIP's Lemma 3 is of stochastic rounding"),
-        (MomentEvidence, RoundingEvidence),
-        left=lambda e: e.rounding.nearest_attained,
-        right=lambda e: e.moment.columns * float(e.moment.spectrum.eigenvalues[0]) / 4,
-        relation="≤",
         unit="squared step",
         tolerance=lambda e: sum_rounding(e, trace_h(e)),
     ),
@@ -341,24 +329,12 @@ CLAIMS = (
         assumptions=(POSITIVE_DEFINITE, RESOLVED),
     ),
     Claim(
-        "quip.lemma-5-kronecker",
-        "μ_H after a Kronecker rotation ≤ min(√n, s), √s e^{(1−s)/2} = δ/(2n²), with probability 1 − δ (largest drawn)",
-        ours("QuIP 2307.13304 Lemma 5 with explicit constants"),
-        (RotationEvidence, MomentEvidence),
-        left=lambda e: float(e.rotations.incoherence["kronecker"].max()),
-        right=lambda e: kronecker_incoherence_bound(e.moment.columns, failure=e.rotations.failure),
-        relation="≤",
-        unit="μ",
-        tolerance=lambda e: sum_rounding(e, math.sqrt(e.moment.columns)),
-        chance=lambda e: e.rotations.failure * e.rotations.incoherence["kronecker"].size,
-    ),
-    Claim(
         "quip.clamping-breaks-feedback",
-        "clamped LDLQ loses at least n/2 times as much as rounding to nearest, on the constructed H",
+        "clamped LDLQ loses more than rounding to nearest, on the constructed H",
         _source("finite-grid counterexample"),
         (ClampEvidence,),
         left=lambda e: e.clamping.clamped,
-        right=lambda e: e.clamping.columns / 2 * e.clamping.plain,
+        right=lambda e: e.clamping.plain,
         relation="≥",
         unit="squared step",
     ),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
-from rdtools.theory.claims.evidence import Estimate, Evidence, LatticeEvidence, MomentEvidence, RotationEvidence, WeightEvidence
+from rdtools.theory.claims.evidence import Evidence
+from rdtools.theory.claims.layer_parts import WeightEvidence
+from rdtools.theory.claims.parts import Estimate, LatticeEvidence, MomentEvidence, RotationEvidence
 from rdtools.theory.claims.record import Assumption, Claim, Source
 from rdtools.theory.claims.terms import POSITIVE_DEFINITE, RESOLVED, factor_rounding, ours, root_trace, sum_rounding, trace_d, trace_h
 from rdtools.theory.incoherence import (
-    haar_incoherence_bound,
     hadamard_incoherence_bound,
     hadamard_tail_probability,
     hadamard_weight_incoherence_bound,
@@ -29,7 +29,9 @@ def _hadamard_exists(e: Evidence) -> bool:
 
 
 _HADAMARD = Assumption("a Hadamard matrix of order n can be built", _hadamard_exists)
-_BOTH_HADAMARD = Assumption("Hadamard matrices of orders m and n can be built", lambda e: e.weights.rotated_incoherence.size > 0)
+_BOTH_HADAMARD = Assumption(
+    "Hadamard matrices of orders m and n can be built", lambda e: e.weights.rotated_incoherence["hadamard"].size > 0
+)
 
 
 def _tail(e: Evidence) -> Estimate:
@@ -43,8 +45,7 @@ def _block_trace(e: Evidence, block: int = _BLOCK) -> float:
 
 
 def _block_bound(e: Evidence) -> float:
-    root = (e.moment.eigenvectors * e.moment.spectrum.eigenvalues**0.5) @ e.moment.eigenvectors.T
-    return block_trace_bound(root, _BLOCK)
+    return block_trace_bound(e.moment.root, _BLOCK)
 
 
 def _divides(name: str, dimension: int) -> Assumption:
@@ -98,7 +99,7 @@ def _lattice_claims(name: str, dimension: int) -> tuple[Claim, ...]:
         ),
         Claim(
             f"quip#.block-identity-{name}",
-            f"E H Eᵀ = Σ_k η_k D_k η_kᵀ in every row on {name} (largest relative difference)",
+            f"E H Eᵀ = Σ_k η_k D_k η_kᵀ in every row on {name} (largest difference over tr H)",
             _source("Theorem 4.1, proof"),
             (MomentEvidence, LatticeEvidence),
             left=lambda e: e.lattices.points[name].identity_error,
@@ -129,12 +130,12 @@ CLAIMS = (
         "μ_W after randomized Hadamard rotations on both sides ≤ 2 ln(4mn/δ) with probability 1 − δ (largest drawn)",
         _source("Lemma 3.1"),
         (WeightEvidence, MomentEvidence),
-        left=lambda e: float(e.weights.rotated_incoherence.max()),
+        left=lambda e: float(e.weights.rotated_incoherence["hadamard"].max()),
         right=lambda e: hadamard_weight_incoherence_bound(e.weights.rows, e.moment.columns, failure=e.weights.failure),
         relation="≤",
         unit="μ",
         assumptions=(_BOTH_HADAMARD,),
-        chance=lambda e: e.weights.failure * e.weights.rotated_incoherence.size,
+        chance=lambda e: e.weights.failure * e.weights.rotated_incoherence["hadamard"].size,
     ),
     Claim(
         "quip#.lemma-3.1-tail",
@@ -146,18 +147,6 @@ CLAIMS = (
         relation="≤",
         unit="probability",
         assumptions=(_HADAMARD,),
-    ),
-    Claim(
-        "quip#.haar-incoherence",
-        "μ_H after a Haar rotation ≤ √n times the beta(½, (n−1)/2) quantile's root at δ/n², with probability 1 − δ (largest drawn)",
-        ours("QuIP 2307.13304 Lemma 5, k = 1, with explicit constants"),
-        (RotationEvidence, MomentEvidence),
-        left=lambda e: float(e.rotations.incoherence["haar"].max()),
-        right=lambda e: haar_incoherence_bound(e.moment.columns, failure=e.rotations.failure),
-        relation="≤",
-        unit="μ",
-        tolerance=lambda e: sum_rounding(e, math.sqrt(e.moment.columns)),
-        chance=lambda e: e.rotations.failure * e.rotations.incoherence["haar"].size,
     ),
     Claim(
         "quip#.lemma-b.1",
@@ -186,7 +175,7 @@ CLAIMS = (
     Claim(
         "quip#.block-between-plain",
         f"tr D_block ≤ tr H, blocks of {_BLOCK}",
-        _source("section 4"),
+        ours("nesting of block factorizations"),
         (MomentEvidence,),
         left=_block_trace,
         right=trace_h,
@@ -195,7 +184,6 @@ CLAIMS = (
         assumptions=(POSITIVE_DEFINITE,),
         tolerance=lambda e: sum_rounding(e, trace_h(e)),
     ),
-    *_lattice_claims("Z", 1),
     *_lattice_claims("D4", 4),
     *_lattice_claims("E8", 8),
 )

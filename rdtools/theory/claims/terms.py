@@ -50,4 +50,4 @@ def root_trace(e: Evidence) -> float:
 
 def root_diagonal(e: Evidence) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Diagonal of ``H^{1/2}``."""
-    return np.asarray(e.moment.eigenvectors**2 @ np.sqrt(e.moment.spectrum.eigenvalues))
+    return np.diagonal(e.moment.root)

@@ -12,7 +12,7 @@ import pytest
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.theory.claims import CLAIMS, Estimate, Evidence, check
-from rdtools.theory.claims.evidence import LatticePoint, MomentEvidence
+from rdtools.theory.claims.parts import LatticePoint, MomentEvidence
 from rdtools.verify.gather import counterexample, gather, gather_shared
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
@@ -23,7 +23,7 @@ Plant = Callable[[Evidence], Evidence]
 @pytest.fixture(scope="module")
 def honest() -> Evidence:
     rng = np.random.default_rng(3)
-    H = haar_moment(power_law(COLUMNS, 1.2), rng)
+    H = haar_moment(power_law(COLUMNS, 0.8), rng)
     layer = Layer.of(0.1 * rng.standard_normal((64, COLUMNS)), H, name="honest")
     kinds = {kind for claim in CLAIMS for kind in claim.needs}
     evidence = gather(layer, gather_shared(layer.hessian, kinds, seed=0), kinds)
@@ -140,27 +140,30 @@ PLANTS: dict[str, Plant] = {
     "quip.theorem-1-average-nearest": loss("feedback", "nearest", 1.1),
     "quip.theorem-1-average-stochastic": loss("feedback", "stochastic", 1.1),
     "quip.theorem-1-worst": rounding(corner=lambda r: 1.0001 * r.corner),
+    "quip.theorem-1-worst-stochastic": lambda e: e.having(
+        replace(e.rounding, stochastic_worst=Estimate(0.26 * e.moment.pivots.sum(), 1e-4 * e.moment.pivots.sum(), 1000))
+    ),
     "quip.lemma-3-average-nearest": loss("plain", "nearest", 0.9),
     "quip.lemma-3-average-stochastic": loss("plain", "stochastic", 0.9),
     "quip.lemma-3-worst-stochastic": rounding(stochastic_half=lambda r: r.stochastic_half.scaled(1.2)),
-    "quip.nearest-worst-least": lambda e: e.having(replace(e.rounding, nearest_attained=0.249 * float(np.trace(e.moment.matrix)))),
-    "quip.nearest-worst-most": rounding(nearest_attained=lambda r: 1.01 * COLUMNS / 4),
+    "ldlq.nearest-worst-least": lambda e: e.having(replace(e.rounding, nearest_attained=0.249 * float(np.trace(e.moment.matrix)))),
+    "ldlq.nearest-worst-most": rounding(nearest_attained=lambda r: 1.01 * COLUMNS / 4),
     "quip.theorem-4-witness": rounding(diagonal_mismatches=lambda r: 1),
     "quip.theorem-6": planes(textbook_variances=lambda p: p.textbook_variances * (1 + 1e-6)),
     "quip.rotation-keeps-loss": weights(loss_change=1e-6),
-    "quip.lemma-5-kronecker": incoherence("kronecker", 1.001 * math.sqrt(COLUMNS)),
-    "quip.clamping-breaks-feedback": lambda e: e.having(replace(e.clamping, clamped=e.clamping.plain)),
+    "rotation.kronecker-incoherence": incoherence("kronecker", 1.001 * math.sqrt(COLUMNS)),
+    "quip.clamping-breaks-feedback": lambda e: e.having(replace(e.clamping, clamped=0.99 * e.clamping.plain)),
     "quip.without-clamping": lambda e: e.having(replace(e.clamping, unclamped=1.01 * e.clamping.plain)),
     "quip#.lemma-3.1-hessian": incoherence("hadamard", 8.0),
-    "quip#.lemma-3.1-weights": weights(rotated_incoherence=np.array([80.0])),
+    "quip#.lemma-3.1-weights": lambda e: e.having(replace(e.weights, rotated_incoherence={"hadamard": np.array([80.0])})),
     "quip#.lemma-3.1-tail": rotations(tail_fraction=lambda r: Estimate(0.2, 1e-3, 63)),
-    "quip#.haar-incoherence": incoherence("haar", 5.9),
+    "rotation.haar-incoherence": incoherence("haar", 5.9),
     "quip#.lemma-b.1": moment(factor=lambda m: 3 * m.factor),
     "quip#.block-between-scalar": moment(pivots=lambda m: 3 * m.pivots),
     "quip#.block-between-plain": moment(factor=lambda m: 3 * m.factor),
-    **{f"quip#.theorem-4.1-{name}": lattice(name, loss=lambda p: p.loss.scaled(1e4)) for name in ("Z", "D4", "E8")},
-    **{f"quip#.block-loss-{name}": lattice(name, loss=lambda p: p.loss.scaled(1.1)) for name in ("Z", "D4", "E8")},
-    **{f"quip#.block-identity-{name}": lattice(name, identity_error=lambda p: 1e-6) for name in ("Z", "D4", "E8")},
+    **{f"quip#.theorem-4.1-{name}": lattice(name, loss=lambda p: p.loss.scaled(1e4)) for name in ("D4", "E8")},
+    **{f"quip#.block-loss-{name}": lattice(name, loss=lambda p: p.loss.scaled(1.1)) for name in ("D4", "E8")},
+    **{f"quip#.block-identity-{name}": lattice(name, identity_error=lambda p: 1e-6) for name in ("D4", "E8")},
     "babai.textbook": planes(textbook_mismatches=lambda p: 1),
     "babai.nearest-plane": planes(plane_mismatches=lambda p: 1),
     "babai.idempotent": planes(repeated_mismatches=lambda p: 1),
@@ -169,6 +172,7 @@ PLANTS: dict[str, Plant] = {
     "babai.worst-case-tight": planes(corner_row=lambda p: 1.0001 * p.corner_row),
     "babai.uniform": planes(uniform_row=lambda p: p.uniform_row.scaled(1.2)),
     "babai.ratio": planes(closest_ratio=lambda p: 100.0),
+    "babai.sharp-ratio": planes(closest_ratio=lambda p: 100.0),
     "babai.order-product": _one_order(lambda m: 1.001 * m.pivots),
     "babai.order-least": _one_order(lambda m: np.full(COLUMNS, 0.999 * np.exp(np.log(m.pivots).mean()))),
     "babai.order-most": _one_order(lambda m: np.full(COLUMNS, 1.001 * np.trace(m.matrix) / COLUMNS)),
@@ -179,16 +183,15 @@ PLANTS: dict[str, Plant] = {
     "watersic.theorem-3.3-watersic": scheme("watersic", "distortion", 1.1),
     "watersic.theorem-3.3-gptq": scheme("gptq", "distortion", 1.1),
     "watersic.rtn-gap": scheme("rtn", "distortion", 1.1),
+    "watersic.rtn-columns-gap": scheme("rtn-columns", "distortion", 1.1),
     "watersic.renyi": scheme("watersic", "rate_bits", 1.02),
     "watersic.uniform-cells": scheme("watersic", "distortion", 1.1),
     "watersic.basis-free": rotations(haar_log2_determinants=lambda r: r.haar_log2_determinants + 1e-6),
-    "watersic.feedback-gains": spectrum(cholesky_diagonal=lambda s: np.append(s.cholesky_diagonal[:-1], 10.0)),
     "matmul-ii.rotated-gptq": spectrum(
         eigenvalues=lambda s: power_law(COLUMNS, 4.0), cholesky_diagonal=lambda s: np.sqrt(power_law(COLUMNS, 4.0))
     ),
     "crvq.relaxation": critical(selected=lambda c: c.selected.scaled(1.1)),
     "crvq.selection": critical(unselected=lambda c: c.selected.scaled(0.9)),
-    "crvq.share": critical(share=lambda c: 0.99 * c.fraction),
     "crvq.waterfilling": critical(selected=lambda c: c.selected.scaled(0.1)),
     "qllm.disassembly": channels(split_error=lambda c: 1e-9),
     "qllm.assembly": channels(merge_distortion=lambda c: c.merge_distortion.scaled(1.3)),
@@ -202,6 +205,12 @@ PLANTS: dict[str, Plant] = {
     "lrc.alternation": low_rank(alternation=lambda v: np.append(v.alternation, 1.01 * v.alternation[0])),
     "lrc.initialisation": low_rank(optimum_sampled=lambda v: 0.0),
     "lrc.weight-error-only": low_rank(weight_error_optimum=lambda v: v.weight_error_optimum * 1.01),
+    "rotation.haar-weight-incoherence": lambda e: e.having(
+        replace(e.weights, rotated_incoherence={"haar": np.array([1.001 * math.sqrt(64 * COLUMNS)])})
+    ),
+    "rotation.kronecker-weight-incoherence": lambda e: e.having(
+        replace(e.weights, rotated_incoherence={"kronecker": np.array([1.001 * math.sqrt(64 * COLUMNS)])})
+    ),
     "rotation.deterministic-equivalent": rotations(haar_traces=lambda r: 2 * r.haar_traces),
     "rotation.below-incoherent-bound": rotations(haar_traces=lambda r: 3 * r.haar_traces),
     "rotation.above-determinant": rotations(haar_traces=lambda r: np.append(r.haar_traces, 0.5 * r.haar_traces[0])),
@@ -214,6 +223,7 @@ PLANTS: dict[str, Plant] = {
     "mismatch.holdout": mismatch(holdout_means=lambda m: 1.05 * m.holdout_means),
     "fixed-rate.absmax": normal(absmax=lambda n: replace(n.absmax, distortion=n.absmax.distortion.scaled(1.1))),
     "weights.entropy": weights(entropy=Estimate(0.0, 1e-3, 1000)),
+    "weights.shannon-lower-bound": lambda e: e.having(replace(e.weights, coded=(replace(e.weights.coded[0], coded_bits=1.0),))),
     "waterfilling.rows-of-unequal-variance": weights(row_variances=np.full(64, 0.1)),
 }
 

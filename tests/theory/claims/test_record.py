@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtools.theory.claims import CLAIMS, FALSE_ALARM, Assumption, Claim, Estimate, Evidence, Source, check
-from rdtools.theory.claims.evidence import ClampEvidence, RoundingEvidence
+from rdtools.theory.claims.parts import ClampEvidence, RoundingEvidence
 
 NOTHING = Evidence("nothing", {})
 
@@ -62,15 +62,16 @@ def test_infinite_sides():
 @pytest.mark.parametrize("degrees", [3, 40, math.inf])
 def test_statistical_error_is_granted_by_students_law(degrees):
     verdict = check(_claim(Estimate(1.0, 0.1, degrees), 0.0, "="), NOTHING, false_alarm=0.01)
-    quantile = scipy.stats.norm.isf(0.005) if math.isinf(degrees) else scipy.stats.t.isf(0.005, degrees)
+    quantile = scipy.stats.norm.isf(0.0005) if math.isinf(degrees) else scipy.stats.t.isf(0.0005, degrees)
     assert verdict.allowance == pytest.approx(0.1 * quantile, rel=1e-9)
+    assert (verdict.low, verdict.high) == pytest.approx((1 - 0.1 * quantile, 1 + 0.1 * quantile), rel=1e-9)
     assert verdict.false_alarm == 0.01
 
 
 def test_errors_of_both_sides_add_in_squares_and_the_fewer_degrees_count():
     verdict = check(_claim(Estimate(1.0, 3.0, 5), Estimate(1.0, 4.0, 50), "="), NOTHING)
     assert verdict.stderr == 5.0
-    assert verdict.allowance == pytest.approx(5.0 * scipy.stats.t.isf(FALSE_ALARM / 2, 5), rel=1e-9)
+    assert verdict.allowance == pytest.approx(5.0 * scipy.stats.t.isf(FALSE_ALARM / 20, 5), rel=1e-9)
 
 
 def test_what_is_missing_and_what_is_not_met_is_said():
