@@ -8,7 +8,7 @@ from rdtools.theory.activation import activation_distortion, merge_distortion
 from rdtools.theory.claims.evidence import Evidence
 from rdtools.theory.claims.layer_parts import ChannelEvidence, LowRankEvidence
 from rdtools.theory.claims.parts import CriticalEvidence, MomentEvidence
-from rdtools.theory.claims.record import Assumption, Claim, Source
+from rdtools.theory.claims.record import Assumption, Claim, Relation, Side, Source
 from rdtools.theory.claims.terms import ours, sum_rounding
 from rdtools.theory.critical_channels import relaxed_distortion
 from rdtools.theory.low_rank import (
@@ -80,6 +80,23 @@ _WELL_CONDITIONED = Assumption(
     "the sample moments are resolved to 0.1 % in float64",
     lambda e: _moment_rounding(e, 1.0) < 1e-3,
 )
+
+
+def _claim(name: str, statement: str, source: Source, left: Side, relation: Relation, right: Side) -> Claim:
+    """A statement about the low-rank correction, on sample moments that can be solved with."""
+    return Claim(
+        name,
+        statement,
+        source,
+        (MomentEvidence, LowRankEvidence),
+        left,
+        right,
+        relation,
+        "distortion",
+        assumptions=(_WELL_CONDITIONED,),
+        tolerance=_sample_rounding,
+    )
+
 
 CLAIMS = (
     Claim(
@@ -173,88 +190,60 @@ CLAIMS = (
         assumptions=(_FINE,),
         tolerance=lambda e: _NOISE_MODEL,
     ),
-    Claim(
+    _claim(
         "lrc.moments",
         "E‖W x − Ŵ Q(x) − L x‖² is a function of E xxᵀ, E QQᵀ and E xQᵀ",
         _at(_LRC, "objective"),
-        (MomentEvidence, LowRankEvidence),
-        left=lambda e: e.low_rank.sampled,
-        right=lambda e: corrected_distortion(e.low_rank.weight, e.low_rank.rounded, e.low_rank.correction, e.low_rank.moments),
-        relation="=",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        lambda e: e.low_rank.sampled,
+        "=",
+        lambda e: corrected_distortion(e.low_rank.weight, e.low_rank.rounded, e.low_rank.correction, e.low_rank.moments),
     ),
-    Claim(
+    _claim(
         "lrc.weight-step",
         "with L fixed the best real Ŵ is (W − L) S_xy S_y⁻¹ and leaves tr (W−L) S (W−L)ᵀ/(mn)",
         _at(_LRC, "weight step"),
-        (MomentEvidence, LowRankEvidence),
-        left=lambda e: e.low_rank.target_sampled,
-        right=lambda e: unpredictable_distortion(e.low_rank.weight, e.low_rank.correction, e.low_rank.moments),
-        relation="=",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        lambda e: e.low_rank.target_sampled,
+        "=",
+        lambda e: unpredictable_distortion(e.low_rank.weight, e.low_rank.correction, e.low_rank.moments),
     ),
-    Claim(
+    _claim(
         "lrc.low-rank-step",
         "with Ŵ fixed the best L of rank k leaves floor + Σ_{i>k} eig_i(R S_x Rᵀ)/(mn)",
         _at(_LRC, "low-rank step"),
-        (MomentEvidence, LowRankEvidence),
-        left=lambda e: e.low_rank.optimum_sampled,
-        right=_optimum,
-        relation="=",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        lambda e: e.low_rank.optimum_sampled,
+        "=",
+        _optimum,
     ),
-    Claim(
+    _claim(
         "lrc.optimal",
         "no other L of rank k leaves less (the least of those drawn)",
         _at(_LRC, "low-rank step"),
-        (MomentEvidence, LowRankEvidence),
-        left=lambda e: e.low_rank.perturbed_sampled,
-        right=_optimum,
-        relation="≥",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        lambda e: e.low_rank.perturbed_sampled,
+        "≥",
+        _optimum,
     ),
-    Claim(
+    _claim(
         "lrc.alternation",
         "alternating real weight steps and low-rank steps never raise the loss (largest rise)",
         _at(_LRC, "alternation"),
-        (MomentEvidence, LowRankEvidence),
-        left=lambda e: float(np.diff(e.low_rank.alternation).max()),
-        right=lambda e: 0.0,
-        relation="≤",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        lambda e: float(np.diff(e.low_rank.alternation).max()),
+        "≤",
+        lambda e: 0.0,
     ),
-    Claim(
+    _claim(
         "lrc.initialisation",
         "Σ_{i>k} eig_i(W S Wᵀ)/(mn) ≤ loss of every Ŵ with every L of rank k (the least seen)",
         _at(_LRC, "initialisation"),
-        (MomentEvidence, LowRankEvidence),
-        left=lambda e: relaxed_correction(e.low_rank.weight, e.low_rank.moments, e.low_rank.rank).distortion,
-        right=lambda e: min(float(e.low_rank.alternation.min()), e.low_rank.optimum_sampled),
-        relation="≤",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        lambda e: relaxed_correction(e.low_rank.weight, e.low_rank.moments, e.low_rank.rank).distortion,
+        "≤",
+        lambda e: min(float(e.low_rank.alternation.min()), e.low_rank.optimum_sampled),
     ),
-    Claim(
+    _claim(
         "lrc.weight-error-only",
         "with Q(x) = x the optimum is Σ_{i>k} s_i²/(mn), s_i the singular values of the outputs (W − Ŵ) x over the tokens",
         Source("QERA 2410.06040", "", "exact solution"),
-        (MomentEvidence, LowRankEvidence),
-        left=_qera,
-        right=lambda e: e.low_rank.weight_error_optimum,
-        relation="=",
-        unit="distortion",
-        assumptions=(_WELL_CONDITIONED,),
-        tolerance=_sample_rounding,
+        _qera,
+        "=",
+        lambda e: e.low_rank.weight_error_optimum,
     ),
 )

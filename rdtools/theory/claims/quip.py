@@ -22,6 +22,7 @@ from rdtools.theory.claims.terms import (
 )
 from rdtools.theory.incoherence import hessian_incoherence, incoherence_trace_bound
 from rdtools.theory.ldlq import (
+    Rounding,
     average_proxy_loss,
     feedback_matrix,
     feedback_trace,
@@ -59,6 +60,23 @@ def _factor(e: Evidence) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
 
 #: A corner is approached to 1e-6 of a step, so that its loss is short by this share.
 CORNER_SHARE = 1 - (1 - 2e-6) ** 2
+
+
+def _average(name: str, statement: str, source: Source, rounding: Rounding, *, feedback: bool) -> Claim:
+    """What rounding loses on average, with LDLQ's feedback or without any."""
+    return Claim(
+        name,
+        statement,
+        source,
+        (MomentEvidence, RoundingEvidence),
+        left=lambda e: (e.rounding.feedback if feedback else e.rounding.plain)[rounding],
+        right=lambda e: average_proxy_loss(trace_d(e) if feedback else trace_h(e), rounding),
+        relation="=",
+        unit="squared step",
+        assumptions=(POSITIVE_DEFINITE, RESOLVED) if feedback else (),
+        tolerance=lambda e: factor_rounding(e, trace_d(e)) if feedback else sum_rounding(e, trace_h(e)),
+    )
+
 
 CLAIMS = (
     Claim(
@@ -211,29 +229,19 @@ CLAIMS = (
         # ‖E‖² ≤ loss/λ_min, and E H Eᵀ rounds by n ε λ_max ‖E‖²
         tolerance=lambda e: factor_rounding(e, 1.0),
     ),
-    Claim(
+    _average(
         "quip.theorem-1-average-nearest",
         "mean loss of nearest LDLQ = tr D/12, W uniform modulo the grid",
         _source("Theorem 1"),
-        (MomentEvidence, RoundingEvidence),
-        left=lambda e: e.rounding.feedback["nearest"],
-        right=lambda e: average_proxy_loss(trace_d(e), "nearest"),
-        relation="=",
-        unit="squared step",
-        assumptions=(POSITIVE_DEFINITE, RESOLVED),
-        tolerance=lambda e: factor_rounding(e, trace_d(e)),
+        "nearest",
+        feedback=True,
     ),
-    Claim(
+    _average(
         "quip.theorem-1-average-stochastic",
         "mean loss of stochastic LDLQ = tr D/6, W uniform modulo the grid",
         _source("Theorem 1"),
-        (MomentEvidence, RoundingEvidence),
-        left=lambda e: e.rounding.feedback["stochastic"],
-        right=lambda e: average_proxy_loss(trace_d(e), "stochastic"),
-        relation="=",
-        unit="squared step",
-        assumptions=(POSITIVE_DEFINITE, RESOLVED),
-        tolerance=lambda e: factor_rounding(e, trace_d(e)),
+        "stochastic",
+        feedback=True,
     ),
     Claim(
         "quip.theorem-1-worst",
@@ -259,27 +267,19 @@ CLAIMS = (
         assumptions=(POSITIVE_DEFINITE, RESOLVED),
         tolerance=lambda e: factor_rounding(e, trace_d(e)),
     ),
-    Claim(
+    _average(
         "quip.lemma-3-average-nearest",
         "mean loss of rounding to nearest = tr H/12, W uniform modulo the grid",
         _source("Lemma 3"),
-        (MomentEvidence, RoundingEvidence),
-        left=lambda e: e.rounding.plain["nearest"],
-        right=lambda e: average_proxy_loss(trace_h(e), "nearest"),
-        relation="=",
-        unit="squared step",
-        tolerance=lambda e: sum_rounding(e, trace_h(e)),
+        "nearest",
+        feedback=False,
     ),
-    Claim(
+    _average(
         "quip.lemma-3-average-stochastic",
         "mean loss of stochastic rounding = tr H/6, W uniform modulo the grid",
         _source("Lemma 3"),
-        (MomentEvidence, RoundingEvidence),
-        left=lambda e: e.rounding.plain["stochastic"],
-        right=lambda e: average_proxy_loss(trace_h(e), "stochastic"),
-        relation="=",
-        unit="squared step",
-        tolerance=lambda e: sum_rounding(e, trace_h(e)),
+        "stochastic",
+        feedback=False,
     ),
     Claim(
         "quip.lemma-3-worst-stochastic",
