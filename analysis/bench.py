@@ -29,6 +29,7 @@ import pandas as pd
 import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from rdtools.kernels import e8p_reference
 from threadpoolctl import threadpool_limits
 
 from rdtools import ops
@@ -40,6 +41,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Bits of the grid that sweeps round to, and columns of a block of the GPTQ loop, as in the paper's code.
 BITS, GPTQ_BLOCK = 4, 128
+#: Tokens that arrive at a time, and vectors whose products with a table are in memory at a time.
+SEQUENCE, CANDIDATE_ROWS = 4096, 1024
 #: Idle time before each measurement: threads of the one before spin for a few milliseconds.
 SETTLE_SECONDS = 0.02
 
@@ -123,6 +126,44 @@ def hadamard_loop(x: torch.Tensor) -> torch.Tensor:
         x = torch.stack([x[:, :, 0] + x[:, :, 1], x[:, :, 0] - x[:, :, 1]], dim=2)
         half *= 2
     return x.view(m, n) / n**0.5
+
+
+def moment_loop(x: torch.Tensor) -> torch.Tensor:
+    """GPTQ's accumulation: the whole product of a sequence at a time, in float32 throughout."""
+    H = torch.zeros(x.shape[1], x.shape[1])
+    for start in range(0, len(x), SEQUENCE):
+        part = x[start : start + SEQUENCE]
+        H += part.T @ part
+    return H
+
+
+def e8p_candidates(x: torch.Tensor) -> torch.Tensor:
+    """The nearest E8P words by QuIP#'s table: with parity set right on the last coordinate, 1366 candidates are left for each shift."""
+    S = e8p_reference.entries()
+    table = []
+    for s in S:
+        for flipped in [None, *(j for j in range(7) if s[j] == 0.5)]:
+            signs = np.ones(8)
+            signs[[] if flipped is None else [flipped]] = -1
+            signs[7] = -1 if (int(s.sum()) % 2 == 1) != (flipped is not None) else 1
+            table.append(s * signs)
+    T = torch.from_numpy(np.array(table)).to(x.dtype)
+    half = 0.5 * (T * T).sum(1)
+    words, distances = [], []
+    for t in (0.25, -0.25):
+        y = x - t
+        signs = torch.where(y < 0, -1.0, 1.0).to(x.dtype)
+        signs[:, 7] *= signs.prod(1)
+        word = T[torch.cat([torch.addmm(half, part, T.T, beta=-1).argmax(1) for part in (y * signs).split(CANDIDATE_ROWS)])] * signs + t
+        words.append(word)
+        distances.append(((x - word) ** 2).sum(1))
+    return torch.where((distances[0] <= distances[1])[:, None], *words)
+
+
+def centroid_products(x: torch.Tensor, C: torch.Tensor) -> torch.Tensor:
+    """The nearest centroids by one matrix product a block of vectors."""
+    half = 0.5 * (C * C).sum(1)
+    return torch.cat([torch.addmm(half, part, C.T, beta=-1).argmax(1) for part in x.split(CANDIDATE_ROWS)])
 
 
 # -- ops -----------------------------------------------------------------------------------------------------------------------------
@@ -215,10 +256,90 @@ def build_hadamard(n: int) -> Iterator[Case]:
         yield Case(n, n, f"{x.dtype.name} copy", lambda x=x, y=y: np.copyto(y, x), contestants)
 
 
+def build_rank_update(n: int) -> Iterator[Case]:
+    """16n tokens: 65,536 for 4096 columns."""
+    x = np.random.default_rng(0).standard_normal((16 * n, n), dtype=np.float32)
+    X, part = torch.from_numpy(x), torch.empty(n, n)
+    half = X[: len(X) // 2]
+
+    def accumulate(dtype: Any) -> None:
+        total = np.zeros((n, n))
+        for start in range(0, len(x), SEQUENCE):
+            ops.rank_update(total, x[start : start + SEQUENCE].astype(dtype, copy=False))
+
+    contestants = [
+        Contestant("rdtools", "float32, sums float64", lambda: accumulate(np.float32), at_most=1.4 if n == 4096 else None),
+        Contestant("rdtools", "float64", lambda: accumulate(np.float64)),
+        Contestant("sums of products in torch", "float32", lambda: moment_loop(X)),
+    ]
+    yield Case(len(x), n, "float32 matmul of 16n³ flops", lambda: torch.mm(half.T, half, out=part), contestants)
+
+
+def build_quadratic_form(n: int) -> Iterator[Case]:
+    layer = _Layer.draw(n)
+    E = layer.W.astype(np.float64)
+    A, B, C = (torch.rand(*shape, dtype=torch.float64) for shape in ((n, n // 2), (n // 2, n), (n, n)))
+    contestants = [
+        Contestant("rdtools", "float64", lambda: ops.quadratic_form(E, layer.H)),
+        Contestant("product and einsum", "float64", lambda: np.einsum("ij,ij->i", E @ layer.H, E)),
+    ]
+    yield Case(n, n, "float64 matmul of n³ flops", lambda: torch.mm(A, B, out=C), contestants)
+
+
+def build_column_histogram(n: int) -> Iterator[Case]:
+    codes = np.rint(np.random.default_rng(0).standard_normal((n, n)) * 2).astype(np.int32)
+    low, width, copy = int(codes.min()), int(np.ptp(codes)) + 1, np.zeros_like(codes)
+
+    def keys() -> np.ndarray:
+        shifted = codes.astype(np.int64) - low + np.arange(n, dtype=np.int64) * width
+        return np.bincount(shifted.ravel(), minlength=n * width)
+
+    contestants = [
+        Contestant("rdtools", "int32", lambda: ops.column_histogram(codes, low=low, width=width)),
+        Contestant("bincount of keys", "int32", keys),
+    ]
+    yield Case(n, n, "int32 copy", lambda: np.copyto(copy, codes), contestants)
+
+
+def build_e8p(n: int) -> Iterator[Case]:
+    x = np.random.default_rng(0).standard_normal((n * n // 8, 8), dtype=np.float32) * np.float32(1.03)
+    X, copy = torch.from_numpy(x), np.zeros_like(x)
+    contestants = [
+        Contestant("rdtools", "float32", lambda: ops.e8p_nearest(x)[1], lambda words: float(((x - words) ** 2).mean() / (x**2).mean())),
+        Contestant(
+            "candidates in torch", "float32", lambda: e8p_candidates(X), lambda words: float(((X - words) ** 2).mean() / (X**2).mean())
+        ),
+    ]
+    yield Case(n, n, "float32 copy", lambda: np.copyto(copy, x), contestants)
+
+
+def build_nearest_centroid(n: int) -> Iterator[Case]:
+    """n centroids of 8 coordinates, and as many vectors as make n³ differences, products and sums."""
+    rng = np.random.default_rng(0)
+    x, C = rng.standard_normal((n * n // 24, 8), dtype=np.float32), rng.standard_normal((n, 8), dtype=np.float32)
+    w = rng.uniform(0.5, 1.0, x.shape).astype(np.float32)
+    X, T = torch.from_numpy(x), torch.from_numpy(C)
+
+    def loss(index: Any) -> float:
+        return float(((x - C[np.asarray(index)]) ** 2).mean())
+
+    contestants = [
+        Contestant("rdtools", "float32", lambda: ops.nearest_centroid(x, C)[0], loss),
+        Contestant("rdtools, weights of each vector", "float32", lambda: ops.nearest_centroid(x, C, w)[0], loss),
+        Contestant("products in torch", "float32", lambda: centroid_products(X, T), loss),
+    ]
+    yield Case(len(x), n, "float32 matmul of n³ flops", _product(n), contestants)
+
+
 OPS = {
     "sic_sweep": Op(build_sweep, (1024, 4096), ("tests/kernels/test_sic_sweep.py", "tests/kernels/test_philox.py")),
     "gptq": Op(build_gptq, (1024, 4096), ("tests/kernels/test_sic_sweep.py",)),
     "hadamard": Op(build_hadamard, (4096,), ("tests/kernels/test_hadamard.py",)),
+    "rank_update": Op(build_rank_update, (4096,), ("tests/kernels/test_rank_update.py",)),
+    "quadratic_form": Op(build_quadratic_form, (4096,), ("tests/kernels/test_quadratic_form.py",)),
+    "column_histogram": Op(build_column_histogram, (4096,), ("tests/kernels/test_column_histogram.py",)),
+    "e8p": Op(build_e8p, (4096,), ("tests/kernels/test_e8p.py",)),
+    "nearest_centroid": Op(build_nearest_centroid, (4096,), ("tests/kernels/test_nearest_centroid.py",)),
 }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch
+from rdtools.ops import quadratic_form
 
 Float64Array = NDArray[np.float64]
 
@@ -53,6 +54,6 @@ def weighted_error(
         )
     m, n = weight.shape
     E = weight - reconstruction
-    rows = np.maximum(np.einsum("ij,ij->i", E @ moment, E), 0.0) / n
+    rows = np.maximum(quadratic_form(E, moment), 0.0) / n
     stderr = float(rows.std(ddof=1) / np.sqrt(m)) if m > 1 else float("nan")
     return Distortion(float(rows.mean()), stderr)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from rdtools.analysis import bench
 
+from rdtools import ops
 from rdtools.linalg import cholesky
 from rdtools.transforms import hadamard_multiply
 
@@ -78,3 +79,19 @@ def test_peers_decide_the_same_codes():
 def test_butterfly_is_the_hadamard_multiplication(rng):
     x = rng.standard_normal((5, 32))
     assert (bench.hadamard_loop(torch.from_numpy(x)).numpy() == hadamard_multiply(x)).all()
+
+
+def test_peers_find_what_the_searches_find(rng):
+    """Words and centroids as near, to rounding of float64, with all 1366 candidates of QuIP#'s table."""
+    x, C = rng.standard_normal((500, 8)), rng.standard_normal((40, 8))
+    words = bench.e8p_candidates(torch.from_numpy(x)).numpy()
+    expected = ops.e8p_nearest(x)[1]
+    np.testing.assert_allclose(((x - words) ** 2).sum(1), ((x - expected) ** 2).sum(1), rtol=0, atol=1e3 * 2.0**-52)
+    assert (bench.centroid_products(torch.from_numpy(x), torch.from_numpy(C)).numpy() == ops.nearest_centroid(x, C)[0]).all()
+
+
+def test_sums_of_products_are_the_rank_update(rng):
+    x = rng.integers(-9, 9, (300, 7)).astype(np.float32)  # integers: no sum is rounded
+    total = np.zeros((7, 7))
+    ops.rank_update(total, x)
+    assert (np.tril(bench.moment_loop(torch.from_numpy(x)).numpy()) == total).all()

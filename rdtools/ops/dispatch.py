@@ -1,0 +1,108 @@
+"""Which backend runs where: the place of the data decides."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from rdtools.errors import BackendUnavailable, UsageError
+
+#: Backends of data in main memory, fastest first.
+BACKENDS = ("numba", "reference")
+
+
+def available_backends() -> tuple[str, ...]:
+    """Backends that can run here on data in main memory, fastest first."""
+    return tuple(name for name in BACKENDS if name == "reference" or find_spec("numba") is not None)
+
+
+def choose_backend(backend: str | None) -> str:
+    """The backend for data in main memory.
+
+    Raises
+    ------
+    BackendUnavailable
+        If it was asked for by name and is unknown or missing.
+    """
+    available = available_backends()
+    if backend is None:
+        return available[0]
+    if backend not in available:
+        hint = "; 'triton' is for tensors on a GPU: give it those" if backend == "triton" else ""
+        raise BackendUnavailable(f"backend {backend!r}: available here are {', '.join(available)}{hint}")
+    return backend
+
+
+def why_no_triton() -> str | None:
+    """What keeps Triton's kernels from running here; None if nothing does. TRITON_INTERPRET=1 runs them on CPU tensors, slowly."""
+    if find_spec("triton") is None:
+        return "Triton is not installed; install the package triton, or move the tensors with .cpu()"
+    interpreted = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")
+    if not interpreted and not import_module("torch").cuda.is_available():
+        return "Triton is installed, but torch finds no GPU with its driver; set TRITON_INTERPRET=1 to test without one"
+    return None
+
+
+def is_tensor(x: object) -> bool:
+    """Whether it is a torch tensor; torch is not imported to find out."""
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def dtype_name(x: Any) -> str:
+    """The dtype of an array or tensor as NumPy calls it."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def to_tensor(x: Any) -> Any:
+    """An array as a CPU tensor that shares its memory; None stays None."""
+    return x if x is None else import_module("torch").from_numpy(x)
+
+
+def dispatch(op: str, backend: str | None, *arrays: Any) -> tuple[str, list[Any], Callable[[Any], Any]]:
+    """The backend for data in this place, the data as it takes them, and how to give results back.
+
+    Raises
+    ------
+    UsageError
+        For tensors beside arrays, or on several devices.
+    BackendUnavailable
+    """
+    tensors = [x for x in arrays if is_tensor(x)]
+    if not tensors:
+        return choose_backend(backend), list(arrays), lambda x: x
+    places = sorted({str(x.device) if is_tensor(x) else "NumPy" for x in arrays})
+    if len(places) > 1:
+        raise UsageError(f"{op}: data in {' and '.join(places)}; expected all in one place")
+    on_gpu = tensors[0].device.type == "cuda"
+    if backend == "triton" or (on_gpu and backend is None):
+        reason = why_no_triton()
+        if reason is not None:
+            raise BackendUnavailable(f"{op}: backend 'triton' for tensors on {places[0]}: {reason}")
+        return "triton", [x.detach() for x in arrays], lambda x: x
+    if tensors[0].device.type != "cpu":
+        raise BackendUnavailable(f"{op}: backend {backend!r} for tensors on {places[0]}: it works in main memory; move them with .cpu()")
+    return choose_backend(backend), [x.detach().numpy() for x in arrays], to_tensor
+
+
+def kernel(op: str, family: str, backend: str) -> Any:
+    """The function of that name in the module of its family and backend.
+
+    Raises
+    ------
+    BackendUnavailable
+        If there is none, or Triton cannot be imported.
+    """
+    module = f"rdtools.kernels.{family}_{backend}"
+    if backend == "triton":
+        if find_spec(module) is None:
+            raise BackendUnavailable(f"{op}: there is no Triton kernel for it; move the tensors with .cpu()")
+        try:
+            return getattr(import_module(module), op)
+        except (ImportError, OSError, RuntimeError) as error:
+            raise BackendUnavailable(f"{op}: backend 'triton' cannot be loaded: {error}; move the tensors with .cpu()") from error
+    return getattr(import_module(module), op)

@@ -1,0 +1,135 @@
+"""Quadratic forms, sums of outer products, histograms."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
+from rdtools.ops.dispatch import choose_backend, kernel
+
+if TYPE_CHECKING:
+    pass
+
+FloatArray = NDArray[Any]  # float64 or float32
+Float64Array = NDArray[np.float64]
+
+
+#: Columns of a panel of `quadratic_form`: wide enough for full speed, narrow beside the layer.
+_FORM_PANEL = 256
+
+
+def quadratic_form(
+    error: FloatArray,  # (m, n)
+    moment: FloatArray,  # (n, n)
+) -> Float64Array:
+    """``e H eᵀ`` of each row e; their sum is ``tr(E H Eᵀ)``.
+
+    With H symmetric, a panel P of columns after another, ``e H eᵀ = Σ_P (2 e_{>P} H_{>P,P} + e_P H_PP) e_Pᵀ``: half the multiplications of
+    ``E H``, and no second matrix of E's size. BLAS does the work on its own threads; only the lower triangle and the panels on the
+    diagonal of H are read.
+
+    Parameters
+    ----------
+    error : (m, n) float64 or float32, E
+    moment : (n, n), in E's dtype, symmetric, H
+
+    Returns
+    -------
+    (m,) float64; products in E's dtype, sums over panels in float64
+
+    Raises
+    ------
+    ShapeMismatch, UnsupportedDtype
+
+    Examples
+    --------
+    >>> quadratic_form(np.array([[1.0, 1.0], [2.0, 0.0]]), np.array([[3.0, 1.0], [1.0, 5.0]])).tolist()
+    [10.0, 12.0]
+    """
+    if error.ndim != 2 or moment.shape != (error.shape[1],) * 2:
+        raise ShapeMismatch(f"quadratic_form: error {error.shape}, moment {moment.shape}; expected (m, n), (n, n)")
+    if error.dtype not in (np.float64, np.float32) or moment.dtype != error.dtype:
+        raise UnsupportedDtype(f"quadratic_form: error of {error.dtype}, moment of {moment.dtype}; expected both float64 or both float32")
+    m, n = error.shape
+    rows = np.zeros(m)
+    for start in range(0, n, _FORM_PANEL):
+        stop = min(start + _FORM_PANEL, n)
+        panel = error[:, start:stop]
+        fed = panel @ moment[start:stop, start:stop]
+        if stop < n:
+            fed += 2 * (error[:, stop:] @ moment[stop:, start:stop])
+        rows += np.einsum("ij,ij->i", fed, panel)
+    return rows
+
+
+def rank_update(
+    total: Float64Array,  # (n, n)
+    x: FloatArray,  # (k, n)
+    *,
+    backend: str | None = None,
+) -> None:
+    """``total ← total + tril(xᵀ x)`` in place; `rdtools.kernels.rank_update_numba` says how exact it is in float32.
+
+    Parameters
+    ----------
+    total : (n, n) float64, C-contiguous; its lower triangle is added to, what is above the diagonal stays
+    x : (k, n) float64, or float32, which is summed in float32 over short blocks of tokens
+    backend : None, "numba" or "reference"
+
+    Raises
+    ------
+    ShapeMismatch, UnsupportedDtype, BackendUnavailable
+
+    Examples
+    --------
+    >>> total = np.zeros((2, 2))
+    >>> rank_update(total, np.array([[1.0, 2.0], [3.0, 4.0]]))
+    >>> total.tolist()
+    [[10.0, 0.0], [14.0, 20.0]]
+    """
+    if x.ndim != 2 or total.shape != (x.shape[1],) * 2 or not total.flags.c_contiguous:
+        raise ShapeMismatch(f"rank_update: total {total.shape}, x {x.shape}; expected (n, n), C-contiguous, and (k, n)")
+    if total.dtype != np.float64 or x.dtype not in (np.float64, np.float32):
+        raise UnsupportedDtype(f"rank_update: total of {total.dtype}, x of {x.dtype}; expected float64, and float64 or float32")
+    kernel("rank_update", "rank_update", choose_backend(backend))(total, x)
+
+
+def column_histogram(
+    codes: NDArray[np.int32],  # (m, n)
+    *,
+    low: int,
+    width: int,
+    backend: str | None = None,
+) -> NDArray[np.int64]:
+    """``counts[j, k] = #{i : codes[i, j] = low + k}`` for 0 ≤ k < width; what lies outside the window is not counted.
+
+    Parameters
+    ----------
+    codes : (m, n) int32
+    low, width : the window
+    backend : None, "numba" or "reference"
+
+    Returns
+    -------
+    counts : (n, width) int64
+
+    Raises
+    ------
+    ShapeMismatch, UnsupportedDtype, UsageError, BackendUnavailable
+
+    Examples
+    --------
+    >>> column_histogram(np.array([[0, 3], [1, 3]], dtype=np.int32), low=0, width=3).tolist()
+    [[1, 1, 0], [0, 0, 0]]
+    """
+    if codes.ndim != 2:
+        raise ShapeMismatch(f"column_histogram: codes {codes.shape}, expected (m, n)")
+    if codes.dtype != np.int32:
+        raise UnsupportedDtype(f"column_histogram: codes of {codes.dtype}, expected int32; convert them")
+    if width < 0 or not -(2**62) < low < 2**62:
+        raise UsageError(f"column_histogram: window of {width} codes from {low}, expected no negative width and 62 bits at most")
+    counts: NDArray[np.int64] = kernel("column_histogram", "column_histogram", choose_backend(backend))(codes, low=low, width=width)
+    return counts

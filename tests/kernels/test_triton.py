@@ -1,0 +1,33 @@
+"""Triton's kernels, in processes of their own: whether they are interpreted is decided when Triton is first imported."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+CASES = Path(__file__).parent / "triton_cases.py"
+
+pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+
+
+def _run(selection, **environment):
+    command = [sys.executable, "-P", "-m", "pytest", "-n", "0", "-q", "-k", selection, str(CASES)]
+    done = subprocess.run(command, cwd=CASES.parents[2], env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("selection", ["sweep_gives", "not sweep_gives"])  # halves, for two test processes
+def test_kernels_under_the_interpreter(selection):
+    _run(selection, TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU with its driver")
+def test_kernels_on_a_gpu():
+    _run("test", TRITON_INTERPRET="0")
