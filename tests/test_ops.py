@@ -75,7 +75,7 @@ def test_triton_for_arrays_is_refused():
 
 
 def test_triton_that_is_not_installed(monkeypatch):
-    real = ops.find_spec
+    real = ops.dispatch.find_spec
     monkeypatch.setattr(ops.dispatch, "find_spec", lambda name: None if name == "triton" else real(name))
     with pytest.raises(BackendUnavailable, match="not installed"):
         ops.sic_sweep(*_tensors(), backend="triton")
@@ -85,7 +85,7 @@ def test_triton_that_is_not_installed(monkeypatch):
 def test_triton_without_a_driver(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    real = ops.find_spec
+    real = ops.dispatch.find_spec
     monkeypatch.setattr(ops.dispatch, "find_spec", lambda name: object() if name == "triton" else real(name))
     with pytest.raises(BackendUnavailable, match="no GPU with its driver"):
         ops.sic_sweep(*_tensors(), backend="triton")

@@ -147,7 +147,8 @@ def check(claim: Claim, evidence: Evidence, *, false_alarm: float = FALSE_ALARM)
     """
 
     def not_applicable(reason: str) -> Verdict:
-        return Verdict(claim, evidence.subject, "not applicable", *[math.nan] * 8, reason)
+        nan = math.nan
+        return Verdict(claim, evidence.subject, "not applicable", nan, nan, nan, nan, nan, nan, nan, nan, reason)
 
     for kind in claim.needs:
         if kind not in evidence.parts:
