@@ -213,8 +213,10 @@ def two_level_allocation(diagonal: ArrayLike, fraction: float, rate_bits: float)
     >>> best.critical_rate_bits, round(best.basic_rate_bits, 12), best.distortion
     (3.0, 1.0, 0.25)
     """
-    mean, phi, share = float(np.mean(_diagonal(diagonal))), critical_share(diagonal, fraction), _fraction(fraction)
-    parts = [(mean * phi / share, share)] if share > 0 else []
+    h, phi, share = _diagonal(diagonal), critical_share(diagonal, fraction), _fraction(fraction)
+    mean = float(np.mean(h))
+    # up to one channel the mean of the critical part is the largest entry, which φ/λ forgets where λ is next to nothing
+    parts = [(float(h[0]) if share * h.size <= 1 else mean * phi / share, share)] if share > 0 else []
     if share < 1:
         parts.append((mean * (1 - phi) / (1 - share), 1 - share))
     levels, times = zip(*parts, strict=True)

@@ -271,6 +271,7 @@ def test_two_levels_by_hand():
 
 
 @given(spectra(min_size=2), fractions, st.floats(0, 8))
+@example(np.full(2, 10**0.5), 5e-324, 1.0)
 def test_two_levels_lie_between_waterfilling_and_one_rate(diagonal, fraction, rate):
     """Joining channels into two parts at their means raises D(R); any split is at least as good as none."""
     best = two_level_allocation(diagonal, fraction, rate)
