@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
-from rdtools.quantizers import Problem, ScalarQuantizer
-from rdtools.records import QuantizedLayer, RDPoint
-from rdtools.theory import high_rate, incoherence, rotation, sic
+from rdtools.quantizers import Problem, Quantizer, ScalarQuantizer, VectorQuantizer
+from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes
+from rdtools.theory import high_rate, incoherence, ldlq, rotation, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.scalar import uniform_quantizer
@@ -76,28 +76,38 @@ def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
     if problem.factor is None:
         return layer.spectrum.diagonal
     mean_diagonal = float(np.mean(layer.spectrum.diagonal)) if layer.spectrum.live else 0.0
-    return damped_noise_gains(problem.factor, problem.damping * mean_diagonal)
+    return problem.by_column(damped_noise_gains(problem.factor, (problem.damping + problem.ridge) * mean_diagonal))
 
 
 def predicted_distortion(
-    quantizer: ScalarQuantizer, problem: Problem, gains: NDArray[np.float64], *, rate_bits: float, levels: int
+    layer: Layer, quantizer: Quantizer, quantized: QuantizedLayer, problem: Problem, gains: NDArray[np.float64], *, rate_bits: float
 ) -> float:
     """What high-rate theory promises for a method at a rate; nan where it has no formula.
 
-    It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count).
+    It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count), nor with a ridge, whose
+    targets are not independent, nor for a singular H.
 
     Parameters
     ----------
+    layer : the original
     quantizer : the method
+    quantized : its answer
     problem : the prepared layer, for the weights' variance and row ranges
     gains : from `noise_gains`
     rate_bits : of the codes, bits per weight of the full matrix
-    levels : of a fixed-rate grid, else 0
     """
-    share = problem.live_fraction
-    if levels:
+    share, codes = problem.live_fraction, quantized.weight.codes
+    if problem.ridge > 0 or (problem.factor is not None and layer.spectrum.rank < layer.spectrum.live):
+        return math.nan
+    if isinstance(quantizer, VectorQuantizer):
+        assert problem.factor is not None
+        damping = problem.damping * float(np.mean(layer.spectrum.diagonal))
+        return share * ldlq.block_distortion(problem.factor, quantizer.block, quantizer.error * problem.weight_std**2, damping=damping)
+    assert isinstance(codes, ScalarCodes)
+    assert isinstance(quantizer, ScalarQuantizer)
+    if codes.model.levels:
         row_absmax = np.abs(problem.weight).max(axis=1, initial=0.0)
-        return sic.absmax_distortion(gains, row_absmax, levels, feedback=problem.factor is not None, live_fraction=share)
+        return sic.absmax_distortion(gains, row_absmax, codes.model.levels, feedback=problem.factor is not None, live_fraction=share)
     steps = quantizer.relative_steps(problem)
     if steps is not None and quantizer.coding == "shared":
         return math.nan
@@ -114,18 +124,18 @@ def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Pro
 
     With feedback by the covariance recursion of `rdtools.theory.finite_rate`, without by the scalar quantizer alone.
     """
-    weight = quantized.weight
+    codes = quantized.weight.codes
     variance = problem.weight_std**2
-    if weight.code_model.kind == "fixed" or variance == 0:
+    if not isinstance(codes, ScalarCodes) or codes.model.kind == "fixed" or variance == 0:
         return math.nan
-    share, steps, lmmse = problem.live_fraction, weight.column_steps, weight.gain_std > 0
+    share, steps, lmmse = problem.live_fraction, codes.column_steps, codes.gain_std > 0
     mean_diagonal = float(np.mean(layer.spectrum.diagonal))
     if problem.factor is None:
-        scalar = uniform_quantizer(weight.step / problem.weight_std)
+        scalar = uniform_quantizer(codes.step / problem.weight_std)
         return share * variance * mean_diagonal * (scalar.lmmse_distortion if lmmse else scalar.distortion)
-    if len(steps) > FINITE_RATE_COLUMNS:
+    if len(steps) > FINITE_RATE_COLUMNS or problem.ridge > 0:
         return math.nan
-    point = sic_at_finite_rate(problem.factor, steps, variance, lmmse=lmmse, damping=problem.damping * mean_diagonal)
+    point = sic_at_finite_rate(problem.factor, steps[problem.order], variance, lmmse=lmmse, damping=problem.damping * mean_diagonal)
     return share * point.distortion
 
 
@@ -134,7 +144,7 @@ def weight_negentropy_bits(layer: Layer) -> float:
 
     nan for weights that have no density: a single one, or one value that makes up more than ATOM_SHARE of them, as zeros of pruned ones.
     """
-    live = layer.weight[:, layer.live]
+    live = layer.live_weight
     if live.size < 2:
         return math.nan
     estimate = differential_entropy(live)
@@ -158,7 +168,7 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "dropped_tokens": layer.hessian.dropped_tokens,
         "weight_variance": layer.weight_variance,
         "weight_negentropy_bits": weight_negentropy_bits(layer),
-        "weight_incoherence": incoherence.weight_incoherence(layer.weight[:, layer.live]),
+        "weight_incoherence": incoherence.weight_incoherence(layer.live_weight),
         "hessian_incoherence": incoherence.hessian_incoherence(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),
         "natural_gptq_gap_bits": sic.gptq_gap_bits(spectrum),
@@ -169,7 +179,7 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
 
 def layer_status(layer: Layer) -> str:
     """ok; degenerate where the weights or the Hessian are all zero; undersampled where there are fewer tokens than live columns."""
-    if not layer.live.any() or not np.any(layer.weight[:, layer.live]):
+    if not layer.live.any() or not np.any(layer.live_weight):
         return "degenerate"
     if 0 < layer.hessian.n_tokens < int(layer.live.sum()):
         return "undersampled"
@@ -208,7 +218,7 @@ def layer_facts(layer: Layer) -> LayerFacts:
 
 def compare(
     layer: Layer,
-    quantizer: ScalarQuantizer,
+    quantizer: Quantizer,
     quantized: QuantizedLayer,
     problem: Problem | None = None,
     facts: LayerFacts | None = None,
@@ -238,16 +248,13 @@ def compare(
     point = measure(layer, quantized)
     spectrum = layer.spectrum
     gains = noise_gains(layer, problem)
-    predicted = math.nan
-    if problem.factor is None or spectrum.rank == spectrum.live:
-        levels = quantized.weight.code_model.levels
-        # theory knows no histogram to be sent: at the entropy of the codes
-        rate = point.entropy_shared_bits if point.rate_kind == "entropy_shared" else point.code_rate_bits
-        predicted = predicted_distortion(quantizer, problem, gains, rate_bits=rate, levels=levels)
+    # theory knows no histogram to be sent: at the entropy of the codes
+    rate = point.entropy_shared_bits if point.rate_kind == "entropy_shared" else point.code_rate_bits
+    predicted = predicted_distortion(layer, quantizer, quantized, problem, gains, rate_bits=rate)
     finite = finite_rate_distortion(layer, quantized, problem)
     limit = float(rate_distortion(point.distortion, facts.mean_limit).rate_bits)
     joint_limit = float(rate_distortion(point.distortion, facts.joint_limit).rate_bits)
-    turn = quantized.weight.rotation
+    turn, codes = quantized.weight.basis.rotation, quantized.weight.codes
     return {
         **facts.columns,
         "method": quantized.method,
@@ -257,7 +264,8 @@ def compare(
         **asdict(point),
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
-        "high_rate": sic.high_rate_applies(quantized.weight.column_steps, spectrum, point.distortion, layer.weight_variance),
+        "high_rate": isinstance(codes, ScalarCodes)
+        and sic.high_rate_applies(codes.column_steps, spectrum, point.distortion, layer.weight_variance),
         "finite_rate_distortion": finite,
         "finite_rate_ratio": point.distortion / finite if finite > 0 else math.nan,
         "limit_rate_bits": limit,

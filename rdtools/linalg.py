@@ -157,14 +157,18 @@ def _equilibrated_cholesky(H: Float64Array) -> Float64Array | None:
     scale = np.sqrt(np.diagonal(H))
     if not (scale > 0).all():
         return None
+    R = H / scale[:, None]
+    R /= scale
     try:
-        R = scipy.linalg.cholesky(H / scale[:, None] / scale[None, :], lower=True, check_finite=False)
+        # the upper factor of a column-major view is the lower one in row-major memory: no copy on the way in or out
+        L = scipy.linalg.cholesky(R.T, lower=False, overwrite_a=True, check_finite=False).T
     except np.linalg.LinAlgError:
         return None
-    pivots = np.diagonal(R)
+    pivots = np.diagonal(L)
     if not np.isfinite(pivots).all() or (pivots**2).min() < 10 * len(H) * np.finfo(np.float64).eps:
         return None
-    return np.asarray(R * scale[:, None])
+    L *= scale[:, None]
+    return np.asarray(L)
 
 
 def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = "Hessian") -> Cholesky:

@@ -35,6 +35,11 @@ def act_order(moment: Float64Array) -> Order:
     return np.argsort(np.diagonal(moment), kind="stable")
 
 
+def reversed_act_order(moment: Float64Array) -> Order:
+    """The largest diagonal entry is decided last: what all others left over is then mended where it costs most."""
+    return act_order(moment)[::-1]
+
+
 def min_pivot(moment: Float64Array) -> Order:
     """Greedy, from the column decided last: place next the one whose variance, given those already placed, is smallest.
 
@@ -70,5 +75,6 @@ ORDERS: dict[str, Callable[[Float64Array], Order]] = {
     "natural": natural,
     "reversed": reversed_natural,
     "act-order": act_order,
+    "reversed-act-order": reversed_act_order,
     "min-pivot": min_pivot,
 }

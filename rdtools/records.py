@@ -25,13 +25,15 @@ _OCTAVE_EIGHTHS = np.array(
 )
 
 RotationKind = Literal["haar", "hadamard", "kronecker"]
-CodeModelKind = Literal["fixed", "shared", "column"]
+CodeModelKind = Literal["fixed", "shared", "column", "histogram"]
+TrellisCode = Literal["1mad", "3inst", "hyb"]
 
 #: The rate kind that the codes of each model are charged by.
 RATE_KIND_OF_MODEL: dict[CodeModelKind, str] = {
     "fixed": "fixed",
     "shared": "entropy_shared",
     "column": "entropy_column",
+    "histogram": "entropy_column",
 }
 
 
@@ -122,65 +124,140 @@ class Rotation:
     seed: int
 
 
-@dataclass(frozen=True)
-class CodeModel:
-    """How the codes are entropy-coded.
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Where decoded values belong: ``Ŵ[:, live] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
 
     Attributes
     ----------
-    kind : "fixed" (uniform over `levels`), "shared" (one histogram) or "column" (a normal law for each column, of standard
-        deviation `weight_std` / column step)
-    levels : number of levels K of a fixed-rate grid, codes lie in [−⌊K/2⌋, K−1−⌊K/2⌋]; 0 for the other kinds
+    rows : m
+    live : (n,) bool, the r columns that were quantized
+    rotation : Q, of order r, or None
+    row_rotation : U, of order m, or None
+    column_scales : (r,) float64 holding bfloat16 values, or None for 1
+    """
+
+    rows: int
+    live: NDArray[np.bool_]
+    rotation: Rotation | None = None
+    row_rotation: Rotation | None = None
+    column_scales: Float64Array | None = None
+
+
+@dataclass(frozen=True)
+class CodeModel:
+    """How integers are entropy-coded.
+
+    Attributes
+    ----------
+    kind : "fixed" (uniform over `levels`), "shared" (one histogram), "histogram" (one for each column) or "column" (a normal law for
+        each column, of variance ``(weight_std / column step)² + noise_variance``)
+    levels : number of levels K of a fixed-rate grid, integers lie in [−⌊K/2⌋, K−1−⌊K/2⌋]; 0 for the other kinds. With unequal column
+        steps it is that of the finest, halved with every octave of step begun; a single level is at zero
     weight_std : float32 value; the scale of the normal laws, 0 for the other kinds
+    noise_variance : float32 value; what fed-back errors add to the variance of every column, in squared steps; 0 for the other kinds
     """
 
     kind: CodeModelKind
     levels: int = 0
     weight_std: float = 0.0
+    noise_variance: float = 0.0
 
 
-@dataclass(frozen=True)
-class QuantizedWeight:
-    """All that a decoder needs to rebuild Ŵ, and nothing else.
-
-    ``Ŵ[:, live] = row_scales ∘ ((codes + offset) ∘ (gain · column_steps)) · Qᵀ`` and ``Ŵ[:, dead] = 0``. Every number in it is held
-    exactly as it is stored, so that writing and reading lose nothing.
+@dataclass(frozen=True, eq=False)
+class ScalarCodes:
+    """Integers on uniform grids: ``X_ki = row_scales_kg · gain_i · step_i · (z_ki + offset − zero_point_kg)``, g the group of column i.
 
     Attributes
     ----------
-    codes : (m, r) int32
+    integers : (m, r) int32, z
     step : float32 value; the step of every column, or the finest one
+    model : how the integers are coded
     step_exponents : (r,) uint8, column i has step ``step · 2^(exponent/8)``; None for equal steps
-    row_scales : (m,) float64 holding bfloat16 values, or None for 1
-    live : (n,) bool, the r columns that were quantized
-    code_model : how the codes are coded
+    row_scales : (m, G) float64 holding bfloat16 values, one for each row and group of columns, or None for 1
+    zero_points : (m, G) uint8, or None for 0
+    group_size : columns in a group, the last group holding what is left; 0 for a single group
     offset : 0, or ½ for a mid-rise grid
     gain_std : float32 value; if positive, column i is reconstructed with ``lmmse_gain(step_i / gain_std)``, else with gain 1
-    rotation : Q, of order r, or None
+    column_gains : (r,) float64 holding bfloat16 values, which multiply the gains; None for 1
     """
 
-    codes: NDArray[np.int32]
+    integers: NDArray[np.int32]
     step: float
-    step_exponents: NDArray[np.uint8] | None
-    row_scales: Float64Array | None
-    live: NDArray[np.bool_]
-    code_model: CodeModel
+    model: CodeModel
+    step_exponents: NDArray[np.uint8] | None = None
+    row_scales: Float64Array | None = None
+    zero_points: NDArray[np.uint8] | None = None
+    group_size: int = 0
     offset: float = 0.0
     gain_std: float = 0.0
-    rotation: Rotation | None = None
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n) of Ŵ."""
-        return self.codes.shape[0], len(self.live)
+    column_gains: Float64Array | None = None
 
     @property
     def column_steps(self) -> Float64Array:
         """(r,) step of each column."""
         if self.step_exponents is None:
-            return np.full(self.codes.shape[1], self.step)
+            return np.full(self.integers.shape[1], self.step)
         octaves, eighths = np.divmod(self.step_exponents.astype(np.int32), 8)
         return np.ldexp(self.step * _OCTAVE_EIGHTHS[eighths], octaves)
+
+
+@dataclass(frozen=True, eq=False)
+class LatticeCodes:
+    """Words of the E8P codebook and its residual stages, eight columns of a row at a time; see `rdtools.ops.rvq_decode`.
+
+    ``X = scale · decode(words)``, cut to the rows and columns of the basis.
+
+    Attributes
+    ----------
+    words : one (m, ⌈r/8⌉) uint16 array for each stage
+    bits : 2, 3 or 4 per weight
+    scale : float32 value
+    residual_scale : float32 value by which the second stage is divided; 0 with one stage
+    """
+
+    words: tuple[NDArray[np.uint16], ...]
+    bits: int
+    scale: float
+    residual_scale: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class TrellisCodes:
+    """Tail-biting paths through a bitshift trellis, one for each tile of 16 × 16 weights; see `rdtools.ops.trellis_decode`.
+
+    ``X = scale · decode(paths)``, tiles by rows of tiles, weights within a tile by rows, cut to the rows and columns of the basis.
+
+    Attributes
+    ----------
+    paths : (tiles, 32 · bits) uint8
+    code : which function of the state gives the values
+    state_bits : L
+    bits : per weight
+    scale : float32 value
+    """
+
+    paths: NDArray[np.uint8]
+    code: TrellisCode
+    state_bits: int
+    bits: int
+    scale: float
+
+
+@dataclass(frozen=True, eq=False)
+class QuantizedWeight:
+    """All that a decoder needs to rebuild Ŵ, and nothing else: codes, and where their values belong.
+
+    Every number in it is held exactly as it is stored, so that writing and reading lose nothing.
+    """
+
+    basis: Basis
+    codes: ScalarCodes | LatticeCodes | TrellisCodes
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n) of Ŵ."""
+        return self.basis.rows, len(self.basis.live)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rdtools.cli.methods import METHODS, make_quantizers
-from rdtools.quantizers import ScalarQuantizer
+from rdtools.cli.methods import METHODS, ORDERS, make_quantizers
+from rdtools.quantizers import Quantizer
 
 
 @dataclass(frozen=True)
@@ -17,14 +17,22 @@ class Subject:
     ----------
     name : in the registry
     build : rate in bits → quantizer
+    vector : whether it codes several weights together, at whole rates only
     """
 
     name: str
-    build: Callable[[float], ScalarQuantizer]
+    build: Callable[[float], Quantizer]
+    vector: bool
 
 
-def _subject(name: str) -> Subject:
-    return Subject(name, lambda rate: make_quantizers([name], [rate])[0])
+def _subject(name: str, *, vector: bool = False) -> Subject:
+    return Subject(name, lambda rate: make_quantizers([name], [rate])[0], vector)
 
 
-SUBJECTS = [_subject(name + suffix) for name in METHODS for suffix in ("", "+rotation", "+haar")]
+_VECTOR = [name for name, (kind, _) in METHODS.items() if kind in ("QuIPSharp", "QTIP")]
+
+SUBJECTS = [
+    *(_subject(name + suffix) for name in METHODS if name not in _VECTOR for suffix in ("", "+rotation", "+haar")),
+    *(_subject(f"{name}+{order}") for name in ("gptq", "gptq-int+haar", "watersic") for order in ORDERS),
+    *(_subject(name + suffix, vector=True) for name in _VECTOR for suffix in ("", "+haar")),
+]

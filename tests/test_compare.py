@@ -190,7 +190,7 @@ def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkey
 
     def wrong(data, *, name):
         decoded = real(data, name=name)
-        decoded.codes[0, 0] += 1
+        decoded.codes.integers[0, 0] += 1
         return decoded
 
     monkeypatch.setattr("rdtools.measure.point.decode", wrong)

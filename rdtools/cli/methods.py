@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from rdtools.errors import UnknownMethod
 
 if TYPE_CHECKING:
-    from rdtools.quantizers import ScalarQuantizer
+    from rdtools.quantizers import Quantizer
     from rdtools.transforms import RotationChoice
 
 #: Name → (class in rdtools.quantizers, settings).
@@ -24,9 +23,20 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "watersic-shared": ("WaterSIC", {"coding": "shared"}),
     "watersic-lmmse": ("WaterSIC", {"coding": "column", "lmmse": True}),
     "watersic-lmmse-shared": ("WaterSIC", {"coding": "shared", "lmmse": True}),
+    "watersic-histogram": ("WaterSIC", {"coding": "histogram"}),
+    "quip-sharp": ("QuIPSharp", {}),
+    "quip-sharp-unrefined": ("QuIPSharp", {"passes": 0}),
+    "quip-sharp-published": ("QuIPSharp", {"preset": "published"}),
+    "qtip": ("QTIP", {}),
+    "qtip-published": ("QTIP", {"preset": "published"}),
 }
 #: Suffix → rotation.
 ROTATIONS: dict[str, RotationChoice] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar", "kronecker": "kronecker"}
+#: Suffix → order of columns.
+ORDERS = ("reversed", "act-order", "reversed-act-order", "min-pivot")
+
+#: Classes whose columns can be put in order.
+_ORDERED = ("GPTQ", "WaterSIC")
 
 #: What `rdtools report` runs unless told otherwise.
 DEFAULT_METHODS = (
@@ -41,35 +51,50 @@ DEFAULT_METHODS = (
 )
 
 
-def check_method(name: str) -> None:
-    """Refuse a name that is not NAME or NAME+ROTATION.
+def _settings(name: str) -> tuple[str, dict[str, object]]:
+    """Class in rdtools.quantizers and settings of NAME, NAME+ROTATION, NAME+ORDER or NAME+ROTATION+ORDER.
 
     Raises
     ------
     UnknownMethod
     """
-    base, plus, suffix = name.partition("+")
-    if base not in METHODS or (plus and suffix not in ROTATIONS):
+    base, *suffixes = name.split("+")
+    rotations = [s for s in suffixes if s in ROTATIONS]
+    orders = [s for s in suffixes if s in ORDERS]
+    if base not in METHODS or suffixes != rotations + orders or len(rotations) > 1 or len(orders) > 1:
         raise UnknownMethod(
-            f"unknown method {name!r}; expected one of {', '.join(METHODS)}, each also with {', '.join('+' + s for s in ROTATIONS)}"
+            f"unknown method {name!r}; expected one of {', '.join(METHODS)}, each also with {', '.join('+' + s for s in ROTATIONS)}, "
+            f"and those that decide columns one after another with {', '.join('+' + s for s in ORDERS)} after that"
         )
+    class_name, settings = METHODS[base]
+    if orders and class_name not in _ORDERED:
+        raise UnknownMethod(f"unknown method {name!r}: {base} has no order of columns to choose")
+    chosen: dict[str, object] = {"rotation": ROTATIONS[rotations[0]]} if rotations else {}
+    return class_name, settings | chosen | ({"order": orders[0]} if orders else {})
 
 
-def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[ScalarQuantizer]:
+def check_method(name: str) -> None:
+    """Refuse a name that is no method.
+
+    Raises
+    ------
+    UnknownMethod
+    """
+    _settings(name)
+
+
+def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[Quantizer]:
     """Every named method at every rate.
 
     Raises
     ------
-    UnknownMethod, InvalidRate, UsageError
+    UnknownMethod, InvalidRate, RateUnreachable, UsageError
     """
-    for name in names:
-        check_method(name)
+    chosen = [_settings(name) for name in names]
     from rdtools import quantizers
 
-    made = []
-    for name in names:
-        base, _, suffix = name.partition("+")
-        class_name, settings = METHODS[base]
-        construct = partial(getattr(quantizers, class_name), rotation=ROTATIONS.get(suffix), damping=damping, **settings)
-        made += [cast("ScalarQuantizer", construct(rate_bits=rate)) for rate in rates]
+    made: list[Quantizer] = []
+    for class_name, settings in chosen:
+        construct = getattr(quantizers, class_name)
+        made += [construct(rate_bits=rate, damping=damping, **settings) for rate in rates]
     return made

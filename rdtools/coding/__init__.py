@@ -4,11 +4,14 @@ from rdtools.coding.container import Container as Container
 from rdtools.coding.container import decode as decode
 from rdtools.coding.container import encode as encode
 from rdtools.coding.length import code_length as code_length
+from rdtools.coding.length import scalar_code_length as scalar_code_length
 from rdtools.coding.models import count_codes as count_codes
-from rdtools.coding.models import fit_weight_std as fit_weight_std
+from rdtools.coding.models import fit_column_model as fit_column_model
 from rdtools.coding.models import mean_column_entropy as mean_column_entropy
 from rdtools.coding.models import pooled_entropy as pooled_entropy
 from rdtools.coding.models import shared_table as shared_table
+from rdtools.coding.reconstruct import TILE as TILE
+from rdtools.coding.reconstruct import place as place
 from rdtools.coding.reconstruct import reconstruct as reconstruct
 from rdtools.coding.reconstruct import reconstruction_gains as reconstruction_gains
 from rdtools.coding.scales import octave_exponents as octave_exponents

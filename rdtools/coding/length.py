@@ -1,32 +1,63 @@
-"""The ideal length of a quantized weight's codes: what `code_rate_bits` means for each code model."""
+"""The ideal length of a quantized weight's codes: what `code_rate_bits` means for each kind of codes and model."""
 
 from __future__ import annotations
 
 import math
 
-from rdtools.coding.container import histogram_bytes
-from rdtools.coding.models import CodeCounts, column_code_length, count_codes, entropy_bits, shared_table
-from rdtools.records import QuantizedWeight
+import numpy as np
+
+from rdtools.coding.fields import histogram_bytes
+from rdtools.coding.models import (
+    CodeCounts,
+    column_code_length,
+    column_levels,
+    column_stds,
+    column_tables,
+    count_codes,
+    entropy_bits,
+    shared_table,
+)
+from rdtools.coding.vector import STAGE_BYTES
+from rdtools.records import LatticeCodes, QuantizedWeight, ScalarCodes
 
 
-def code_length(weight: QuantizedWeight, counts: CodeCounts | None = None) -> float:
-    """Bits that the codes take under `weight.code_model`, in all.
+def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> tuple[float, float]:
+    """Bits that integers take under their model, and bits of the histograms that the model needs.
 
-    fixed: ``size · log2 levels``; shared: ``size · entropy`` of the histogram plus the histogram itself, without which the entropy of few
-    codes would be below that of their law; column: minus log2 of the probabilities of each column's normal law, escapes included.
+    fixed: log2 of the levels of each; shared and histogram: size times plug-in entropy, of all or by columns; column: minus log2 of the
+    probabilities of each column's normal law, escapes included. Without its histogram the entropy of few codes would be below that of
+    their law, so that the two belong together.
 
     Parameters
     ----------
-    weight : the codes and their model
+    codes : integers and their model
     counts : `count_codes` of them, if known
     """
-    size = weight.codes.size
-    if size == 0:
-        return 0.0
-    if weight.code_model.kind == "fixed":
-        return size * math.log2(weight.code_model.levels)
-    counts = count_codes(weight.codes) if counts is None else counts
-    if weight.code_model.kind == "shared":
-        table = shared_table(counts)
-        return size * entropy_bits(table) + 8 * len(histogram_bytes(table))
-    return column_code_length(counts, weight.code_model.weight_std / weight.column_steps)
+    (m, r), model = codes.integers.shape, codes.model
+    if m * r == 0:
+        return 0.0, 0.0
+    if model.kind == "fixed":
+        return m * math.fsum(np.log2(column_levels(codes))), 0.0
+    counts = count_codes(codes.integers) if counts is None else counts
+    if model.kind == "column":
+        return column_code_length(counts, column_stds(model, codes.column_steps)), 0.0
+    tables = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
+    symbols = math.fsum(int(t.frequencies.sum()) * entropy_bits(t) for t in tables)
+    return symbols, 8.0 * sum(len(histogram_bytes(t)) for t in tables)
+
+
+def code_length(weight: QuantizedWeight, counts: CodeCounts | None = None) -> float:
+    """Bits that the codes of a weight take, in all: of integers as `scalar_code_length` says, histograms
+    included, of lattice words and trellis paths as stored.
+
+    Parameters
+    ----------
+    weight : the codes and where they belong
+    counts : `count_codes` of its integers, if known
+    """
+    codes = weight.codes
+    if isinstance(codes, ScalarCodes):
+        return math.fsum(scalar_code_length(codes, counts))
+    if isinstance(codes, LatticeCodes):
+        return 8.0 * sum(words.size * size for words, size in zip(codes.words, STAGE_BYTES[codes.bits], strict=True))
+    return 8.0 * codes.paths.size

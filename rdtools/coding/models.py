@@ -6,6 +6,7 @@ integers, or come from a stored float32 through `rdtools.portable`, so that ever
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass
 
@@ -14,7 +15,9 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from rdtools.coding.scales import round_to_float32
+from rdtools.ops import column_histogram
 from rdtools.portable import normal_cdf
+from rdtools.records import CodeModel, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -63,12 +66,12 @@ def count_codes(codes: NDArray[np.int32]) -> CodeCounts:
         return CodeCounts(empty, empty, empty, (m, r))
     lowest = int(codes.min())
     width = int(codes.max()) - lowest + 1
-    keys = codes.astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
     if r * width <= max(4 * codes.size, 2**20):
-        dense = np.bincount(keys.ravel(), minlength=r * width)
+        dense = column_histogram(codes, low=lowest, width=width).ravel()
         found = np.flatnonzero(dense)
         counts = dense[found]
     else:  # outliers make the dense table huge
+        keys = codes.astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
         found, counts = np.unique(keys, return_counts=True)
     return CodeCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
 
@@ -77,6 +80,12 @@ def shared_table(counts: CodeCounts) -> FrequencyTable:
     """The histogram of all codes, on the codes that occur."""
     values, index = np.unique(counts.values, return_inverse=True)
     return FrequencyTable(values, np.bincount(index, weights=counts.counts).astype(np.int64))
+
+
+def column_tables(counts: CodeCounts) -> list[FrequencyTable]:
+    """The histogram of each column, on the codes that occur in it."""
+    starts = np.searchsorted(counts.columns, np.arange(counts.shape[1] + 1))
+    return [FrequencyTable(counts.values[i:j], counts.counts[i:j]) for i, j in itertools.pairwise(starts)]
 
 
 def column_table(code_std: float) -> FrequencyTable:
@@ -95,6 +104,13 @@ def column_table(code_std: float) -> FrequencyTable:
 def uniform_table(levels: int) -> FrequencyTable:
     """Equal frequencies for the K codes −⌊K/2⌋ … K−1−⌊K/2⌋."""
     return FrequencyTable(np.arange(levels) - levels // 2, np.ones(levels, dtype=np.int64))
+
+
+def column_levels(codes: ScalarCodes) -> IntArray:
+    """Levels of each column of a fixed-rate grid: those of the finest, halved with every octave of step begun; (r,)."""
+    if codes.step_exponents is None:
+        return np.full(codes.integers.shape[1], codes.model.levels)
+    return np.maximum(codes.model.levels >> -(-codes.step_exponents.astype(np.int64) // 8), 1)
 
 
 def _window(code_stds: Float64Array) -> Float64Array:
@@ -162,6 +178,65 @@ def column_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     if outside.any():
         length[outside] += 8 * varint_bytes(counts.values[outside])
     return float((counts.counts * length).sum())
+
+
+def column_stds(model: CodeModel, column_steps: Float64Array) -> Float64Array:
+    """Deviation of the normal law of each column: ``√((weight_std / step)² + noise_variance)``, the same on every machine."""
+    return np.sqrt((model.weight_std / column_steps) ** 2 + model.noise_variance)
+
+
+def _pool(counts: CodeCounts, column_steps: Float64Array) -> tuple[CodeCounts, Float64Array]:
+    """Columns of equal step counted as one, which is all that a normal law by step can see; and the steps."""
+    steps, group = np.unique(column_steps, return_inverse=True)
+    lowest = int(counts.values.min())
+    width = int(counts.values.max()) - lowest + 1
+    keys, index = np.unique(group[counts.columns] * width + (counts.values - lowest), return_inverse=True)
+    pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
+    return CodeCounts(keys // width, keys % width + lowest, pooled, (counts.shape[0], len(steps))), steps
+
+
+#: Noise variances that are tried, squared steps; rounding alone feeds back a twelfth of one times the energy of the feedback filter.
+_NOISE_VARIANCES = (0.01, 3.0)
+
+
+def fit_column_model(counts: CodeCounts, column_steps: Float64Array) -> CodeModel:
+    """The normal laws under which the codes are shortest: `weight_std` and `noise_variance` by descent of the code length, as float32.
+
+    Errors that successive cancellation feeds back enlarge the variance of columns whose own share is small; with WaterSIC's steps by about
+    the same number of squared steps in each, so that one number serves all. It is kept only where it pays.
+    """
+    if counts.values.size == 0:
+        return CodeModel("column")
+    pooled, steps = _pool(counts, column_steps)
+    plain = CodeModel("column", weight_std=fit_weight_std(pooled, steps))
+    if len(steps) == 1:
+        return plain  # equal columns: a second number would say the same
+
+    def length(model: CodeModel) -> float:
+        return column_code_length(pooled, column_stds(model, steps))
+
+    middle = math.exp(math.fsum(np.log(steps)) / len(steps))
+
+    def shared(log_noise: float) -> CodeModel:
+        """The noise taken from the weights' part where steps are middling: nearly the best deviation for it."""
+        noise = math.exp(log_noise)
+        return CodeModel(
+            "column",
+            weight_std=math.sqrt(max(plain.weight_std**2 - noise * middle**2, plain.weight_std**2 / 16)),
+            noise_variance=noise,
+        )
+
+    bounds = tuple(map(math.log, _NOISE_VARIANCES))
+    noise = scipy.optimize.minimize_scalar(lambda x: length(shared(x)), bounds=bounds, method="bounded", options={"xatol": 0.1})
+    start = shared(float(noise.x))
+
+    def scaled(octaves: float) -> CodeModel:
+        std = round_to_float32(start.weight_std * 2.0**octaves)
+        return CodeModel("column", weight_std=std, noise_variance=round_to_float32(start.noise_variance))
+
+    octaves = scipy.optimize.minimize_scalar(lambda x: length(scaled(x)), bounds=(-1.0, 1.0), method="bounded", options={"xatol": 4e-3})
+    noisy = scaled(float(octaves.x))
+    return noisy if length(noisy) < length(plain) else plain
 
 
 def fit_weight_std(counts: CodeCounts, column_steps: Float64Array) -> float:

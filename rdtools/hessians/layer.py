@@ -58,9 +58,14 @@ class Layer:
         return live_columns(self.hessian.matrix)
 
     @cached_property
+    def live_weight(self) -> NDArray[np.float64]:
+        """(m, r) the live columns of W; W itself where all are."""
+        return self.weight if self.live.all() else self.weight[:, self.live]
+
+    @cached_property
     def row_variances(self) -> NDArray[np.float64]:
         """(m,) mean square of each row over its live columns."""
-        live = self.weight[:, self.live]
+        live = self.live_weight
         return np.mean(live**2, axis=1) if live.size else np.zeros(len(live))
 
     @property

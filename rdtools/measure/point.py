@@ -2,31 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rdtools.coding import code_length, count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
 from rdtools.errors import CorruptFile
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
-from rdtools.records import RATE_KIND_OF_MODEL, QuantizedLayer, QuantizedWeight, RDPoint
+from rdtools.records import (
+    RATE_KIND_OF_MODEL,
+    Basis,
+    LatticeCodes,
+    QuantizedLayer,
+    QuantizedWeight,
+    RDPoint,
+    ScalarCodes,
+    TrellisCodes,
+)
+
+_PARTS = (QuantizedWeight, Basis, ScalarCodes, LatticeCodes, TrellisCodes)
 
 
 def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     """Whether two quantized weights are equal to the bit."""
 
-    def same_array(x: NDArray[Any] | None, y: NDArray[Any] | None) -> bool:
-        return (x is None and y is None) or (x is not None and y is not None and np.array_equal(x, y))
+    def same(x: Any, y: Any) -> bool:
+        if isinstance(x, np.ndarray):
+            return isinstance(y, np.ndarray) and x.dtype == y.dtype and np.array_equal(x, y)
+        if isinstance(x, tuple):
+            return isinstance(y, tuple) and len(x) == len(y) and all(map(same, x, y))
+        if isinstance(x, _PARTS):
+            return type(x) is type(y) and all(same(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
+        return bool(x == y)
 
-    return (
-        same_array(a.codes, b.codes)
-        and same_array(a.step_exponents, b.step_exponents)
-        and same_array(a.row_scales, b.row_scales)
-        and same_array(a.live, b.live)
-        and (a.step, a.code_model, a.offset, a.gain_std, a.rotation) == (b.step, b.code_model, b.offset, b.gain_std, b.rotation)
-    )
+    return same(a, b)
 
 
 def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
@@ -57,19 +68,22 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     moment = layer.hessian.matrix
     error = weighted_error(layer.weight, reconstruct(decoded), moment)
     signal = weighted_error(layer.weight, np.zeros_like(layer.weight), moment)
-    counts = count_codes(weight.codes)
     size = layer.weight.size
-    coded_share = weight.codes.size / size
+    counts, shared, column = None, float("nan"), float("nan")
+    if isinstance(weight.codes, ScalarCodes):
+        counts = count_codes(weight.codes.integers)
+        coded_share = weight.codes.integers.size / size
+        shared, column = pooled_entropy(counts) * coded_share, mean_column_entropy(counts) * coded_share
     payload = 8 * container.payload_bytes / size
     coded = 8 * len(container.data) / size
     return RDPoint(
         distortion=error.mean,
         distortion_stderr=error.stderr,
         relative_distortion=error.mean / signal.mean if signal.mean > 0 else float("nan"),
-        rate_kind=RATE_KIND_OF_MODEL[weight.code_model.kind],
+        rate_kind=RATE_KIND_OF_MODEL[weight.codes.model.kind] if isinstance(weight.codes, ScalarCodes) else "fixed",
         code_rate_bits=code_length(weight, counts) / size,
-        entropy_shared_bits=pooled_entropy(counts) * coded_share,
-        entropy_column_bits=mean_column_entropy(counts) * coded_share,
+        entropy_shared_bits=shared,
+        entropy_column_bits=column,
         payload_bits=payload,
         side_info_bits=coded - payload,
         coded_bits=coded,

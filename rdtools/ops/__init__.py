@@ -13,6 +13,8 @@ from rdtools.ops.dispatch import BACKENDS as BACKENDS
 from rdtools.ops.dispatch import available_backends as available_backends
 from rdtools.ops.dispatch import choose_backend as choose_backend
 from rdtools.ops.dispatch import why_no_triton as why_no_triton
+from rdtools.ops.e8p_residual import rvq_decode as rvq_decode
+from rdtools.ops.e8p_residual import rvq_nearest as rvq_nearest
 from rdtools.ops.hadamard import hadamard_multiply as hadamard_multiply
 from rdtools.ops.moments import column_histogram as column_histogram
 from rdtools.ops.moments import quadratic_form as quadratic_form
@@ -22,6 +24,10 @@ from rdtools.ops.sweep import CODE_MIN as CODE_MIN
 from rdtools.ops.sweep import cross_target as cross_target
 from rdtools.ops.sweep import sic_sweep as sic_sweep
 from rdtools.ops.sweep import sic_sweep_sample_gains as sic_sweep_sample_gains
+from rdtools.ops.trellis import trellis_decode as trellis_decode
+from rdtools.ops.trellis import trellis_pack as trellis_pack
+from rdtools.ops.trellis import trellis_quantize as trellis_quantize
+from rdtools.ops.trellis import trellis_values as trellis_values
 from rdtools.ops.vectors import centroid_update as centroid_update
 from rdtools.ops.vectors import e8p_nearest as e8p_nearest
 from rdtools.ops.vectors import e8p_words as e8p_words

@@ -5,5 +5,8 @@ from rdtools.quantizers.base import ScalarQuantizer as ScalarQuantizer
 from rdtools.quantizers.gptq import GPTQ as GPTQ
 from rdtools.quantizers.problem import Problem as Problem
 from rdtools.quantizers.problem import prepare as prepare
+from rdtools.quantizers.qtip import QTIP as QTIP
+from rdtools.quantizers.quip_sharp import QuIPSharp as QuIPSharp
 from rdtools.quantizers.rtn import RTN as RTN
+from rdtools.quantizers.vector import VectorQuantizer as VectorQuantizer
 from rdtools.quantizers.watersic import WaterSIC as WaterSIC

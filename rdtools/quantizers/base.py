@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
@@ -12,9 +13,11 @@ from numpy.typing import NDArray
 from rdtools.errors import UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.ops import choose_backend
+from rdtools.orders import ORDERS
 from rdtools.quantizers.grid import Rounding, entropy_coded, fixed_rate
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import Candidate, check_rate
+from rdtools.quantizers.sweep import Precision
 from rdtools.records import CodeModelKind, QuantizedLayer, QuantizedWeight
 from rdtools.transforms import RotationChoice
 
@@ -27,8 +30,22 @@ class Quantizer(Protocol):
         """Name in result tables."""
         ...
 
-    def quantize(self, layer: Layer, *, seed: int = 0) -> QuantizedLayer:
-        """Quantize one layer; randomness comes from the seed and the layer's name alone."""
+    @property
+    def rate_bits(self) -> float:
+        """Target rate."""
+        ...
+
+    @property
+    def preparation(self) -> tuple[Hashable, ...]:
+        """Settings that `prepare` depends on: methods that agree in them may share its answer."""
+        ...
+
+    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
+        """Make a layer ready; randomness comes from the seed and the layer's name alone."""
+        ...
+
+    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
+        """Quantize one layer; `problem` is what `prepare` gave for this layer and seed."""
         ...
 
 
@@ -43,6 +60,8 @@ class ScalarQuantizer(ABC):
         (one histogram) or "column" (a normal law a column)
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
+    order : in which columns are decided, a name in `rdtools.orders.ORDERS`
+    precision : of the sweep, "float64" or "float32"; factors are float64 always
     backend : None, "numba" or "reference"
     """
 
@@ -50,6 +69,8 @@ class ScalarQuantizer(ABC):
     coding: CodeModelKind
     rotation: RotationChoice | None = None
     damping: float | None = None
+    order: str = "natural"
+    precision: Precision = "float64"
     backend: str | None = None
 
     def __post_init__(self) -> None:
@@ -58,12 +79,16 @@ class ScalarQuantizer(ABC):
             raise UsageError(f"damping {self.damping}: expected a finite number of at least 0, relative to the mean diagonal")
         if self.coding not in self._codings():
             raise UsageError(f"{type(self).__name__}: coding {self.coding!r}, expected one of {', '.join(self._codings())}")
+        if self.order not in ORDERS:
+            raise UsageError(f"order {self.order!r}: expected one of {', '.join(ORDERS)}")
+        if self.precision not in ("float64", "float32"):
+            raise UsageError(f"precision {self.precision!r}: expected 'float64' or 'float32'")
         if self.rotation not in (None, "auto", "haar", "hadamard", "kronecker"):
             raise UsageError(f"rotation {self.rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
 
     @staticmethod
     def _codings() -> tuple[CodeModelKind, ...]:
-        return ("fixed", "shared", "column")
+        return ("fixed", "shared", "column", "histogram")
 
     @property
     @abstractmethod
@@ -74,7 +99,8 @@ class ScalarQuantizer(ABC):
     def method(self) -> str:
         """Name in result tables."""
         suffix = {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
-        return self.base_name + suffix
+        order = "" if self.order == "natural" else f"+{self.order}"
+        return self.base_name + suffix + order
 
     #: Whether the method looks at the Hessian.
     uses_hessian: ClassVar[bool] = True
@@ -107,9 +133,26 @@ class ScalarQuantizer(ABC):
             name=name,
         )
 
+    @property
+    def _ridge(self) -> float:
+        return 0.0
+
+    @property
+    def preparation(self) -> tuple[Hashable, ...]:
+        """Settings that `prepare` depends on: methods that agree in them may share its answer."""
+        return (self.rotation, self.uses_hessian and (self.damping, self.order, self._ridge))
+
     def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
         """Make a layer ready; the answer serves every rate."""
-        return prepare(layer, rotation=self.rotation, damping=self.damping, factor=self.uses_hessian, seed=seed)
+        return prepare(
+            layer,
+            rotation=self.rotation,
+            damping=self.damping,
+            order=self.order,
+            ridge=self._ridge,
+            factor=self.uses_hessian,
+            seed=seed,
+        )
 
     def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
         """Quantize one layer.

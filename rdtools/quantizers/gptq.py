@@ -33,7 +33,7 @@ class GPTQ(ScalarQuantizer):
     >>> from rdtools.hessians.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = GPTQ(rate_bits=2, coding="fixed").quantize(layer)
-    >>> int(q.weight.codes.min()), int(q.weight.codes.max()), q.code_rate_bits
+    >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits
     (-2, 1, 2.0)
     """
 
@@ -41,8 +41,8 @@ class GPTQ(ScalarQuantizer):
 
     @property
     def base_name(self) -> str:
-        """gptq, gptq-int (fixed rate) or gptq-column."""
-        return {"fixed": "gptq-int", "shared": "gptq", "column": "gptq-column"}[self.coding]
+        """gptq, gptq-int (fixed rate), gptq-column or gptq-histogram."""
+        return {"fixed": "gptq-int", "shared": "gptq"}.get(self.coding, f"gptq-{self.coding}")
 
     def _rounding(self, problem: Problem) -> Rounding:
-        return sic_rounding(problem, self.backend)
+        return sic_rounding(problem, self.backend, self.precision)

@@ -10,19 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import (
-    code_length,
     count_codes,
-    fit_weight_std,
+    fit_column_model,
     octave_exponents,
     reconstruction_gains,
     round_to_bfloat16,
     round_to_float32,
+    scalar_code_length,
 )
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rate_search import RATE_TOLERANCE_BITS, Candidate, search_step
-from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight
+from rdtools.quantizers.rate_search import RATE_TOLERANCE_BITS, SEARCH_TOLERANCE_BITS, Candidate, octaves_of_rate, search_step
+from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ Rounding = Callable[[Float64Array, Float64Array, Float64Array, float, int, int],
 _STEP_RANGE = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))
 
 
-def _levels_for(rate_bits: float, name: str) -> int:
+def levels_for(rate_bits: float, name: str) -> int:
     """The number of levels whose logarithm is the rate.
 
     Raises
@@ -51,7 +51,13 @@ def _levels_for(rate_bits: float, name: str) -> int:
     return levels
 
 
-def _check_step(step: float, name: str) -> None:
+def check_step(step: float, name: str) -> None:
+    """Refuse a step that a float32 cannot hold.
+
+    Raises
+    ------
+    ScaleOutOfRange
+    """
     if not _STEP_RANGE[0] <= step <= _STEP_RANGE[1]:
         raise ScaleOutOfRange(
             f"{name}: a step of {step:.3g} does not fit a stored float32 scale, expected {_STEP_RANGE[0]:.1e} to {_STEP_RANGE[1]:.1e}; "
@@ -71,28 +77,28 @@ def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: 
     ScaleOutOfRange
         If a row's step is outside the normal range of float32.
     """
-    levels = _levels_for(rate_bits, name)
-    W = problem.weight
+    levels = levels_for(rate_bits, name)
+    W = problem.target
     exact = 2.0 * np.abs(W).max(axis=1, initial=0.0) / levels
     for step in exact[exact > 0]:
-        _check_step(float(step), name)
+        check_step(float(step), name)
     row_scales = round_to_bfloat16(exact)
     divisor = np.where(row_scales > 0, row_scales, 1.0)
     ones = np.ones(W.shape[1])
     offset = 0.5 if levels % 2 == 0 else 0.0
     lowest = -(levels // 2)
-    codes = rounding(W / divisor[:, None], ones, ones, offset, lowest, lowest + levels - 1)
-    weight = QuantizedWeight(
-        codes=codes,
-        step=1.0,
-        step_exponents=None,
-        row_scales=row_scales,
-        live=problem.live,
-        code_model=CodeModel("fixed", levels=levels),
-        offset=offset,
-        rotation=problem.rotation,
-    )
-    return Candidate(math.log2(levels), weight)
+    integers = rounding(W / divisor[:, None], ones, ones, offset, lowest, lowest + levels - 1)
+    codes = ScalarCodes(integers, 1.0, CodeModel("fixed", levels=levels), row_scales=row_scales[:, None], offset=offset)
+    return Candidate(math.log2(levels), QuantizedWeight(problem.basis, codes))
+
+
+#: Weights up to which the rate is searched on all rows, and about how many the sample has beyond that.
+SAMPLED_FROM, SAMPLE = 2**20, 2**19
+
+
+def sample_rows(rows: int, columns: int) -> slice:
+    """Evenly spaced rows on which the rate of a large matrix is searched."""
+    return slice(0, rows, 1 if rows * columns <= SAMPLED_FROM else max(1, rows * columns // SAMPLE))
 
 
 def entropy_coded(
@@ -120,41 +126,42 @@ def entropy_coded(
     ScaleOutOfRange
         If the step is outside the normal range of float32.
     """
-    W = problem.weight
+    W = problem.target
     std = problem.weight_std
     gain_std = round_to_float32(std) if shrink else 0.0
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
-    scale_free = QuantizedWeight(
-        codes=np.zeros(W.shape, dtype=np.int32),
-        step=1.0,
-        step_exponents=exponents,
-        row_scales=None,
-        live=problem.live,
-        code_model=CodeModel(coding),
-        gain_std=gain_std,
-        rotation=problem.rotation,
-    )
+    size = max(W.size, 1)
 
-    def quantize(log2_step: float) -> Candidate[QuantizedWeight]:
+    def quantize(log2_step: float, rows: slice) -> Candidate[ScalarCodes]:
         step = math.exp2(log2_step)
-        _check_step(step, name)
-        trial = replace(scale_free, step=round_to_float32(step))
-        steps = trial.column_steps
-        codes = rounding(W, steps, reconstruction_gains(steps, gain_std), 0.0, -CODE_MAX, CODE_MAX)
-        counts = count_codes(codes)
-        model = CodeModel(coding, weight_std=fit_weight_std(counts, steps) if coding == "column" else 0.0)
-        coded = replace(trial, codes=codes, code_model=model)
-        return Candidate(code_length(coded, counts) / max(W.size, 1), coded)
+        check_step(step, name)
+        part = W[rows]
+        empty = ScalarCodes(
+            np.empty((0, W.shape[1]), dtype=np.int32), round_to_float32(step), CodeModel(coding), exponents, gain_std=gain_std
+        )
+        steps = empty.column_steps
+        integers = rounding(part, steps, reconstruction_gains(steps, gain_std), 0.0, -CODE_MAX, CODE_MAX)
+        counts = count_codes(integers)
+        model = fit_column_model(counts, steps) if coding == "column" else CodeModel(coding)
+        codes = replace(empty, integers=integers, model=model)
+        symbols, histograms = scalar_code_length(codes, counts)
+        return Candidate(symbols / max(part.size, 1) + histograms / size, codes)
 
+    everything, sample = slice(0, len(W), 1), sample_rows(*W.shape)
     if std == 0:  # nothing to code: zeros at rate 0, whatever the target
-        return quantize(0.0)
-    # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
-    spread = 0.0 if exponents is None else float(np.mean(exponents)) / 8
-    start = 0.5 * math.log2(2 * math.pi * math.e) + math.log2(std) - spread - rate_bits
-    found = search_step(quantize, rate_bits=rate_bits, start=start, name=name)
-    if np.abs(found.result.codes).max(initial=0) >= CODE_MAX:
+        found = quantize(0.0, everything)
+    else:
+        # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
+        spread = 0.0 if exponents is None else float(np.mean(exponents)) / 8
+        start = math.log2(std) - spread - octaves_of_rate(rate_bits)
+        tolerance = SEARCH_TOLERANCE_BITS
+        if sample.step > 1:
+            found = search_step(lambda x: quantize(x, sample), rate_bits=rate_bits, start=start, name=name)
+            start, tolerance = math.log2(found.result.step), RATE_TOLERANCE_BITS / 2
+        found = search_step(lambda x: quantize(x, everything), rate_bits=rate_bits, start=start, name=name, tolerance=tolerance)
+    if np.abs(found.result.integers).max(initial=0) >= CODE_MAX:
         raise RateUnreachable(
             f"{name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {std:.3g}) "
             "would need a code of more than 32 bits; remove the outlier or ask for less"
         )
-    return found
+    return Candidate(found.rate_bits, QuantizedWeight(problem.basis, found.result))

@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Generic, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rdtools.errors import InvalidRate, RateUnreachable
+from rdtools.portable import normal_cdf
 
 #: The largest rate whose codes fit the alphabets of the coder, columns of very different step included.
 MAX_RATE_BITS = 12.0
@@ -38,17 +43,36 @@ class Candidate(Generic[Result]):
     result: Result
 
 
+@lru_cache(maxsize=1)
+def _rounded_normal() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Entropy in bits of a rounded normal variable, and log2 of its deviation, on a grid that reaches from 1e-9 bit to 20 bits."""
+    octaves = np.arange(-3.5, 3.01, 1 / 16)
+    z = np.arange(0, 61)[:, None]
+    s = np.exp2(octaves)
+    p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
+    terms = -p * np.log2(np.maximum(p, 1e-300))
+    entropy = terms[0] + 2 * terms[1:].sum(axis=0)
+    fine = np.array([20.0])  # from here on it grows by one bit an octave
+    return np.append(entropy, entropy[-1] + fine), np.append(octaves, octaves[-1] + fine)
+
+
+def octaves_of_rate(rate_bits: float) -> float:
+    """log2 of the deviation, in steps, of a normal variable whose rounding has this entropy: a coordinate in which rate against log2(step)
+    is nearly a line of slope −1, even where most codes are zero.
+    """
+    entropies, octaves = _rounded_normal()
+    return float(np.interp(rate_bits, entropies, octaves))
+
+
 def search_step(
     evaluate: Callable[[float], Candidate[Result]],
     *,
     rate_bits: float,
     start: float,
     name: str,
+    tolerance: float = SEARCH_TOLERANCE_BITS,
 ) -> Candidate[Result]:
-    """The candidate nearest to a rate, by a bracketed secant on log2(step).
-
-    At high rate the rate falls by one bit an octave of step; at low rate more slowly. The secant starts with slope −1 and is kept
-    inside the bracket that its own evaluations have found.
+    """The candidate nearest to a rate, by a bracketed secant on log2(step) in the coordinate `octaves_of_rate`.
 
     Parameters
     ----------
@@ -56,6 +80,7 @@ def search_step(
     rate_bits : target, bits per live weight
     start : log2(step) to begin with
     name : of the layer and method, for the message
+    tolerance : how near the target the search stops
 
     Raises
     ------
@@ -64,7 +89,8 @@ def search_step(
     """
     below: tuple[float, float] | None = None  # (log2 step, rate) with rate < target: the step is too coarse
     above: tuple[float, float] | None = None
-    x, slope = start, -1.0
+    target = octaves_of_rate(rate_bits)
+    x = start
     best: Candidate[Result] | None = None
     seen: list[float] = []
     for _ in range(_EVALUATIONS):
@@ -73,7 +99,7 @@ def search_step(
         seen.append(candidate.rate_bits)
         if best is None or abs(error) < abs(best.rate_bits - rate_bits):
             best = candidate
-        if abs(error) <= SEARCH_TOLERANCE_BITS:
+        if abs(error) <= tolerance:
             return candidate
         if error < 0 and (below is None or x < below[0]):
             below = (x, candidate.rate_bits)
@@ -83,14 +109,16 @@ def search_step(
             width = below[0] - above[0]
             if width <= 1e-9:
                 break
-            slope = (below[1] - above[1]) / width
-            x = above[0] + (rate_bits - above[1]) / slope
+            low, high = octaves_of_rate(below[1]), octaves_of_rate(above[1])
+            x = above[0] + width * (high - target) / (high - low) if high > low else 0.5 * (above[0] + below[0])
             # a secant that hugs one end of the bracket has met a kink: halve instead
             margin = 0.02 * width
             if not above[0] + margin < x < below[0] - margin:
                 x = 0.5 * (above[0] + below[0])
         else:
-            x += min(max(error, -4.0), 4.0) if abs(error) > 0.05 else math.copysign(0.1, error)
+            stride = octaves_of_rate(candidate.rate_bits) - target
+            # past the target by a little, so that a slope that is not quite −1 ends in a bracket
+            x += min(max(stride, -4.0), 4.0) + math.copysign(0.02, error)
             if abs(x - start) > 60:
                 break
     assert best is not None

@@ -50,8 +50,8 @@ class RTN(ScalarQuantizer):
 
     @property
     def base_name(self) -> str:
-        """rtn, rtn-int (fixed rate) or rtn-column."""
-        return {"fixed": "rtn-int", "shared": "rtn", "column": "rtn-column"}[self.coding]
+        """rtn, rtn-int (fixed rate), rtn-column or rtn-histogram."""
+        return {"fixed": "rtn-int", "shared": "rtn"}.get(self.coding, f"rtn-{self.coding}")
 
     def _rounding(self, problem: Problem) -> Rounding:
         return _round

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.errors import UsageError
 from rdtools.quantizers.base import ScalarQuantizer
 from rdtools.quantizers.grid import Rounding
 from rdtools.quantizers.problem import Problem
@@ -45,23 +46,32 @@ class WaterSIC(ScalarQuantizer):
 
     coding: CodeModelKind = "column"
     lmmse: bool = False
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.ridge < float("inf"):
+            raise UsageError(f"ridge {self.ridge}: expected a finite number of at least 0, relative to the mean diagonal")
 
     @staticmethod
     def _codings() -> tuple[CodeModelKind, ...]:
-        return ("shared", "column")
+        return ("shared", "column", "histogram")
 
     @property
     def base_name(self) -> str:
-        """watersic, watersic-lmmse, and either with -shared."""
-        return "watersic" + "-lmmse" * self.lmmse + "-shared" * (self.coding == "shared")
+        """watersic, with -mmse (a ridge), -lmmse, and -shared or -histogram."""
+        return "watersic" + "-mmse" * (self.ridge > 0) + "-lmmse" * self.lmmse + ("" if self.coding == "column" else f"-{self.coding}")
 
     def _rounding(self, problem: Problem) -> Rounding:
-        return sic_rounding(problem, self.backend)
+        return sic_rounding(problem, self.backend, self.precision)
 
     def relative_steps(self, problem: Problem) -> NDArray[np.float64]:
         """``1/ℓ_ii``."""
-        assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
-        return np.asarray(1.0 / np.diagonal(problem.factor))
+        return np.asarray(1.0 / np.sqrt(problem.noise_gains))
+
+    @property
+    def _ridge(self) -> float:
+        return self.ridge
 
     @property
     def _shrinks(self) -> bool:

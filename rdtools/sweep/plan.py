@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdtools.hessians.store import Run
-from rdtools.quantizers import ScalarQuantizer
+from rdtools.quantizers import Quantizer
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,13 @@ class Task:
 
     run: Path
     layers: tuple[str, ...]
-    quantizers: tuple[ScalarQuantizer, ...]
+    quantizers: tuple[Quantizer, ...]
     curve_rates: tuple[float, ...]
     seed: int
     work: float
 
 
-def plan(run: Run, quantizers: Sequence[ScalarQuantizer], *, seed: int, curve_rates: Sequence[float] = ()) -> list[Task]:
+def plan(run: Run, quantizers: Sequence[Quantizer], *, seed: int, curve_rates: Sequence[float] = ()) -> list[Task]:
     """One task for each Hessian of a run, the most work first."""
     tasks = []
     for index in range(len(run.hessians)):

@@ -14,14 +14,14 @@ from rdtools.curves import theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import Run, open_run
-from rdtools.quantizers import Problem, ScalarQuantizer
+from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import LayerKey
 from rdtools.sweep.plan import Task
 
 Row = dict[str, Any]
 
 
-def failed_row(quantizer: ScalarQuantizer, columns: Row, error: BaseException, *, seed: int) -> Row:
+def failed_row(quantizer: Quantizer, columns: Row, error: BaseException, *, seed: int) -> Row:
     """The row of a quantization that did not come about: status "unreachable" or "failed", and why."""
     status = "unreachable" if isinstance(error, RateUnreachable) else "failed"
     message = str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
@@ -40,14 +40,14 @@ def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
     return {"model": key.model, "layer": key.name, "layer_type": key.type, "block": key.block, "rows": rows, "columns": columns}
 
 
-def quantize_layer(layer: Layer, quantizers: tuple[ScalarQuantizer, ...], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
+def quantize_layer(layer: Layer, quantizers: tuple[Quantizer, ...], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
     """One row for each quantizer; those that agree in basis and damping share the factorization."""
     problems: dict[tuple[object, ...], Problem] = {}
     for quantizer in quantizers:
         started = time.perf_counter()
         try:
             facts = layer_facts(layer) if facts is None else facts
-            basis = (quantizer.rotation, quantizer.damping, quantizer.uses_hessian)
+            basis = quantizer.preparation
             if basis not in problems:
                 problems[basis] = quantizer.prepare(layer, seed=seed)
             quantized = quantizer.quantize(layer, seed=seed, problem=problems[basis])

@@ -156,6 +156,39 @@ def blocks(columns: int, block: int) -> list[slice]:
     return [slice(max(0, stop - block), stop) for stop in range(columns, 0, -block)]
 
 
+def block_distortion(factor: Float64Array, block: int, error_variance: float, *, damping: float = 0.0) -> float:
+    """Distortion per weight of block LDLQ: ``ε (‖B‖_F² − δ ‖B L⁻¹‖_F²)/n`` with B the diagonal blocks of L, ``H + δ I = L Lᵀ``.
+
+    The error is ``E = η B L⁻¹`` with rounding errors η of variance ε, and its loss under H itself ``tr(E (L Lᵀ − δ I) Eᵀ)``.
+
+    Parameters
+    ----------
+    factor : (n, n) L
+    block : g; blocks are counted from the first column, and the last may be the small one
+    error_variance : ε per weight, the same in every block
+    damping : δ, absolute
+
+    References
+    ----------
+    QuIP#, arXiv 2402.04396 v2, section 4, before its bound; the damped form is derived here.
+
+    Examples
+    --------
+    >>> L = np.linalg.cholesky(np.array([[4.0, 2.0], [2.0, 3.0]]))
+    >>> block_distortion(L, 1, 0.5), block_distortion(L, 2, 0.5)
+    (1.5, 1.75)
+    """
+    n = len(factor)
+    B = np.zeros_like(factor)
+    for start in range(0, n, block):
+        part = slice(start, min(start + block, n))
+        B[part, part] = factor[part, part]
+    loss = float(np.sum(B**2))
+    if damping:
+        loss -= damping * float(np.sum(scipy.linalg.solve_triangular(factor, B.T, lower=True, trans="T", check_finite=False) ** 2))
+    return error_variance * loss / n
+
+
 def block_trace_bound(root: Float64Array, block: int) -> float:
     """``tr(S) ‖S ∘ M‖₂``, M the mask of the diagonal blocks: an upper bound on `block_trace`.
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.hessians.layer import Layer
 from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
 from rdtools.linalg import cholesky
 from rdtools.records import Hessian, Spectrum
@@ -56,11 +55,6 @@ def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
     matrix = hessian.matrix[np.ix_(live, live)]
     factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.live else None
     return MomentCase(hessian.name, matrix, eigen, spectrum, factor, hessian.n_tokens, seed)
-
-
-def live_weight(layer: Layer) -> Float64Array:
-    """(m, r) weights on the live columns."""
-    return layer.weight[:, layer.live]
 
 
 def budget(size: int, *, work: int = 2**20, least: int = 1024, most: int = 2**15) -> int:

@@ -25,7 +25,7 @@ from rdtools.theory.claims.parts import (
     RotationEvidence,
     RoundingEvidence,
 )
-from rdtools.verify.case import MomentCase, live_weight, moment_case
+from rdtools.verify.case import MomentCase, moment_case
 from rdtools.verify.channels import channel_evidence
 from rdtools.verify.clamping import clamp_evidence
 from rdtools.verify.critical import critical_evidence
@@ -104,7 +104,7 @@ def gather(layer: Layer, shared: Shared, kinds: Set[type]) -> Evidence:
     """The evidence about a layer, what it shares with others included."""
     wanted: dict[type, Callable[[], object]] = {}
     if shared.case is not None:
-        weight = live_weight(layer)
+        weight = layer.live_weight
         wanted = {kind: partial(gather, shared.case, weight) for kind, gather in _OF_LAYER.items() if kind in kinds}
     parts, missing = _sorted(wanted)
     return Evidence(

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import struct
 import zlib
+from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,10 +13,63 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rdtools.coding import code_length, decode, encode, octave_exponents, reconstruct, round_to_bfloat16
+from rdtools.coding.models import column_levels
 from rdtools.coding.scales import round_to_float32
+from rdtools.coding.vector import STAGE_BYTES
 from rdtools.errors import CorruptFile
 from rdtools.measure.point import same_weight
-from rdtools.records import CodeModel, QuantizedWeight, Rotation
+from rdtools.records import Basis, CodeModel, LatticeCodes, QuantizedWeight, Rotation, ScalarCodes, TrellisCodes
+
+positive = st.floats(1e-6, 1e6).map(round_to_float32)
+scales = st.floats(0, 1e30)
+
+
+def bfloat16s(shape):
+    return arrays(np.float64, shape, elements=scales).map(round_to_bfloat16)
+
+
+@st.composite
+def scalar_codes(draw, m: int, r: int):
+    kind = draw(st.sampled_from(("fixed", "shared", "column", "histogram")))
+    levels = draw(st.integers(2, 300)) if kind == "fixed" else 0
+    exponents = draw(st.none() | arrays(np.uint8, r, elements=st.integers(0, 8 if levels else 255)))
+    low, high = (-(levels // 4), (levels // 2 - 1) // 2) if levels else (-(2**31) + 1, 2**31 - 1)
+    near = st.integers(max(low, -9), min(high, 9))
+    groups = draw(st.integers(1, 3))
+    has_scales = draw(st.booleans())
+    return ScalarCodes(
+        integers=draw(arrays(np.int32, (m, r), elements=st.one_of(near, near, near, st.integers(low, high)))),
+        step=draw(positive),
+        model=CodeModel(
+            kind,
+            levels=levels,
+            weight_std=draw(positive) if kind == "column" else 0.0,
+            noise_variance=draw(st.just(0.0) | positive) if kind == "column" else 0.0,
+        ),
+        step_exponents=exponents,
+        row_scales=draw(bfloat16s((m, groups))) if has_scales else None,
+        zero_points=draw(st.none() | arrays(np.uint8, (m, groups))) if has_scales else None,
+        group_size=draw(st.integers(0, 9)) if has_scales else 0,
+        offset=draw(st.sampled_from((0.0, 0.5))),
+        gain_std=draw(st.just(0.0) | positive),
+        column_gains=draw(st.none() | bfloat16s(r)),
+    )
+
+
+@st.composite
+def lattice_codes(draw, m: int, r: int):
+    bits = draw(st.sampled_from((2, 3, 4)))
+    shape = (m, -(-r // 8))
+    words = tuple(draw(arrays(np.uint16, shape, elements=st.integers(0, 256**size - 1))) for size in STAGE_BYTES[bits])
+    return LatticeCodes(words, bits, draw(positive), draw(positive) if bits > 2 else 0.0)
+
+
+@st.composite
+def trellis_codes(draw, m: int, r: int):
+    bits = draw(st.integers(1, 4))
+    tiles = -(-m // 16) * -(-r // 16)
+    paths = draw(arrays(np.uint8, (tiles, 32 * bits), fill=st.just(0)))
+    return TrellisCodes(paths, draw(st.sampled_from(("1mad", "3inst", "hyb"))), draw(st.integers(8, 16)), bits, draw(positive))
 
 
 @st.composite
@@ -23,23 +78,14 @@ def weights(draw):
     m, n = draw(st.integers(0, 6)), draw(st.integers(1, 8))
     live = draw(arrays(np.bool_, n))
     r = int(live.sum())
-    kind = draw(st.sampled_from(("fixed", "shared", "column")))
-    levels = draw(st.integers(2, 300)) if kind == "fixed" else 0
-    low, high = (-(levels // 2), levels - 1 - levels // 2) if levels else (-(2**31) + 1, 2**31 - 1)
-    near = st.integers(max(low, -9), min(high, 9))
-    codes = draw(arrays(np.int32, (m, r), elements=st.one_of(near, near, near, st.integers(low, high))))
-    positive = st.floats(1e-6, 1e6).map(round_to_float32)
-    return QuantizedWeight(
-        codes=codes,
-        step=draw(positive),
-        step_exponents=draw(st.none() | arrays(np.uint8, r)),
-        row_scales=round_to_bfloat16(draw(arrays(np.float64, m, elements=st.floats(0, 1e30)))) if draw(st.booleans()) else None,
-        live=live,
-        code_model=CodeModel(kind, levels=levels, weight_std=draw(positive) if kind == "column" else 0.0),
-        offset=draw(st.sampled_from((0.0, 0.5))),
-        gain_std=draw(st.just(0.0) | positive),
-        rotation=Rotation(draw(st.sampled_from(("haar", "hadamard"))), r, draw(st.integers(0, 2**32 - 1))) if draw(st.booleans()) else None,
-    )
+
+    def turn(order):
+        kind = draw(st.sampled_from((None, "haar", "hadamard", "kronecker")))
+        return None if kind is None else Rotation(kind, order, draw(st.integers(0, 2**32 - 1)))
+
+    basis = Basis(m, live, turn(r), turn(m), draw(st.none() | bfloat16s(r)))
+    codes = draw(st.sampled_from((scalar_codes, scalar_codes, lattice_codes, trellis_codes)))
+    return QuantizedWeight(basis, draw(codes(m, r)))
 
 
 @given(weights())
@@ -66,83 +112,174 @@ def test_any_truncation_is_noticed(weight, data):
 
 
 def test_other_versions_and_fields_that_end_early_are_refused():
-    weight = _example()
-    body = bytearray(encode(weight).data[:-4])
-    body[4] = 99
+    whole = encode(_example()).data
     with pytest.raises(CorruptFile, match="version 99"):
-        decode(bytes(body) + struct.pack("<I", zlib.crc32(body)))
-    short = encode(weight).data[:30]
+        decode(whole[:4] + bytes([99]) + whole[5:])
+    # as long as its checksum says, but shorter than its fields
+    header, side = bytearray(whole[:20]), whole[24:28]
+    header[16:20] = struct.pack("<I", len(side))
     with pytest.raises(CorruptFile, match="ends inside a field"):
-        decode(short + struct.pack("<I", zlib.crc32(short)))
+        decode(bytes(header) + struct.pack("<I", zlib.crc32(side, zlib.crc32(header))) + side)
 
 
-def _example() -> QuantizedWeight:
-    codes = np.array([[0, 1, -3], [0, 2, 5]], dtype=np.int32)
-    return QuantizedWeight(
-        codes=codes,
+def _weight(integers: np.ndarray, model: CodeModel, **settings) -> QuantizedWeight:
+    """With no basis but the natural one, and equal steps of ½ unless told otherwise."""
+    m, n = integers.shape
+    return QuantizedWeight(Basis(m, np.ones(n, dtype=bool)), ScalarCodes(integers, 0.5, model, **settings))
+
+
+def _example(**settings) -> QuantizedWeight:
+    codes = ScalarCodes(
+        integers=np.array([[0, 1, -3], [0, 2, 5]], dtype=np.int32),
         step=0.5,
+        model=CodeModel("column", weight_std=1.0, noise_variance=0.25),
         step_exponents=np.array([0, 3, 16], dtype=np.uint8),
-        row_scales=None,
-        live=np.array([True, False, True, True]),
-        code_model=CodeModel("column", weight_std=1.0),
         gain_std=0.75,
-        rotation=Rotation("haar", 3, 7),
     )
+    basis = Basis(2, np.array([True, False, True, True]), Rotation("haar", 3, 7))
+    return QuantizedWeight(basis, dataclasses.replace(codes, **settings))
 
 
-def test_golden_bytes():
+def _goldens():
+    """One weight of each kind of content."""
+    halves = np.array([0.5, 2.0, 1.0])
+    yield "column", _example()
+    yield "shared", _example(model=CodeModel("shared"), gain_std=0.0, column_gains=halves)
+    yield "histogram", _example(model=CodeModel("histogram"))
+    fixed = _example(
+        integers=np.array([[3, 1, 0], [-4, -2, 0]], dtype=np.int32),
+        model=CodeModel("fixed", levels=8),
+        row_scales=np.array([[1.0, 2.0], [0.5, 4.0]]),
+        zero_points=np.array([[0, 1], [2, 3]], dtype=np.uint8),
+        group_size=2,
+        offset=0.5,
+    )
+    basis = Basis(2, np.ones(3, dtype=bool), None, Rotation("hadamard", 2, 5), halves)
+    yield "fixed", QuantizedWeight(basis, fixed.codes)
+    words = (np.array([[1, 2], [3, 65535]], dtype=np.uint16), np.array([[4, 255], [6, 7]], dtype=np.uint16))
+    yield "lattice", QuantizedWeight(Basis(2, np.ones(9, dtype=bool)), LatticeCodes(words, 3, 0.5, 2.0))
+    paths = np.arange(64, dtype=np.uint8).reshape(1, 64)
+    yield "trellis", QuantizedWeight(Basis(16, np.ones(16, dtype=bool)), TrellisCodes(paths, "3inst", 12, 2, 0.25))
+
+
+@pytest.mark.parametrize(("name", "weight"), list(_goldens()), ids=lambda x: x if isinstance(x, str) else "")
+def test_golden_bytes(name, weight):
     """The format is a promise: a change of these bytes is a new container version."""
-    assert encode(_example()).data.hex() == GOLDEN
+    assert encode(weight).data.hex() == GOLDEN[name]
+    assert same_weight(decode(bytes.fromhex(GOLDEN[name])), weight)
 
 
-GOLDEN = "524454510102150102000000040000000200000007000000b00000003f0003100000403f0000803f020acb01ff825ea43ab51698b1e6"
+GOLDEN = {
+    "column": (
+        "5244545102000101020000000400000020000000f6fc6ffc07000000b0090000003f0003100000403f020000803f0000803e04005427521a3153b2827eca2e66"
+    ),
+    "shared": (
+        "5244545102000101020000000400000026000000ebb8cc3107000000b0110000003f000310003f0040803f0106050202060604020206020202004eb9"
+        "dbee9a9e614a"
+    ),
+    "histogram": (
+        "5244545102000101020000000400000028000000aea6a6fa07000000b0090000003f0003100000403f03020002040202040202040502021002020200"
+        "e88e2f4a00000050"
+    ),
+    "fixed": (
+        "524454510200200202000000030000002f000000d865c0c605000000003f0040803f2f0000003f0003100404803f0040003f8040000102030000403f"
+        "000800000002002d5a01c7000030e3"
+    ),
+    "lattice": "524454510201000002000000090000000d000000a34c5651030000003f0000004001a06ebd010002000300ffff04ff0607",
+    "trellis": (
+        "524454510202000010000000100000000f00000050533c51010c020000803e010000008cce0e10000102030405060708090a0b0c0d0e0f1011121314"
+        "15161718191a1b1c1d1e1f202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3f"
+    ),
+}
 
 
 @pytest.mark.parametrize("distance", [10, 300, 10_000, 60_000, 10**6, 2**31 - 1])
 @pytest.mark.parametrize("kind", ["shared", "column"])
 def test_one_outlier_costs_a_few_bytes_wherever_it_is(kind, distance):
     rng = np.random.default_rng(0)
-    codes = np.rint(2 * rng.standard_normal((256, 256))).astype(np.int32)
-    plain = dataclasses.replace(
-        _example(), codes=codes, live=np.ones(256, bool), code_model=CodeModel(kind, weight_std=1.0), step_exponents=None, rotation=None
-    )
-    spiked = codes.copy()
+    integers = np.rint(2 * rng.standard_normal((256, 256))).astype(np.int32)
+    spiked = integers.copy()
     spiked[7, 7] = distance
-    container = encode(dataclasses.replace(plain, codes=spiked))
-    assert len(container.data) <= len(encode(plain).data) + 16
-    assert (decode(container.data).codes == spiked).all()
+    plain, container = (encode(_weight(z, CodeModel(kind, weight_std=1.0 * (kind == "column")))) for z in (integers, spiked))
+    assert len(container.data) <= len(plain.data) + 16
+    assert (decode(container.data).codes.integers == spiked).all()
 
 
-def test_length_is_what_the_file_takes():
+@pytest.mark.parametrize("model", [CodeModel("shared"), CodeModel("histogram"), CodeModel("column", weight_std=2.0)], ids=lambda m: m.kind)
+def test_length_is_what_the_file_takes(model):
     """Ideal length against bytes: a word at the end, and the coder's 2⁻²⁴ grid of probabilities."""
     rng = np.random.default_rng(1)
-    codes = np.rint(5 * rng.standard_t(2, size=(300, 40))).astype(np.int32)
-    for model in (CodeModel("shared"), CodeModel("column", weight_std=2.0)):
-        weight = dataclasses.replace(
-            _example(), codes=codes, live=np.ones(40, bool), code_model=model, step_exponents=None, rotation=None, gain_std=0.0
-        )
-        container = encode(weight)
-        ideal = code_length(weight)
-        coded = 8 * len(container.data) - 8 * (20 + 4 + 4 + 1 + 4 * (model.kind == "column"))  # header, step, CRC, count, deviation
-        assert ideal - 0.001 * codes.size <= coded <= ideal + 64 + 0.001 * codes.size
+    integers = np.rint(5 * rng.standard_t(2, size=(300, 40))).astype(np.int32)
+    weight = _weight(integers, model)
+    container = encode(weight)
+    ideal = code_length(weight)
+    # header, checksum, flags, step, model; of the one block: words, count of escapes, checksum
+    fields = 20 + 4 + 1 + 4 + 1 + 8 * (model.kind == "column") + 2 + 1 + 4
+    coded = 8 * (len(container.data) - fields)
+    assert ideal - 0.001 * integers.size <= coded <= ideal + 64 + 0.001 * integers.size
+
+
+def test_blocks_of_columns_decode_apart_from_each_other_and_name_the_damaged_one():
+    """More than a million symbols make several blocks; processes decode them to the same bits as one does."""
+    rng = np.random.default_rng(2)
+    integers = np.rint(rng.standard_normal((2**16, 40)) * 2.0 ** (np.arange(40) / 16)).astype(np.int32)
+    integers[5, 39] = 10**6
+    weight = _weight(integers, CodeModel("column", weight_std=1.0))
+    data = encode(weight).data
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        assert same_weight(decode(data, executor=pool), weight)
+    assert same_weight(decode(data), weight)
+    damaged = bytearray(data)
+    damaged[-3] ^= 4
+    with pytest.raises(CorruptFile, match="block 2 of 3"):
+        decode(bytes(damaged))
 
 
 def test_one_symbol_costs_nothing_and_an_outlier_little():
-    zeros = dataclasses.replace(_example(), codes=np.zeros((4096, 3), dtype=np.int32), code_model=CodeModel("shared"), step_exponents=None)
+    integers = np.zeros((4096, 3), dtype=np.int32)
+    zeros = _weight(integers, CodeModel("shared"))
     assert encode(zeros).payload_bytes <= 8
-    codes = zeros.codes.copy()
-    codes[5, 1] = 10**9
-    spiked = dataclasses.replace(zeros, codes=codes)
-    assert len(encode(spiked).data) <= len(encode(zeros).data) + 16
-    assert (decode(encode(spiked).data).codes == codes).all()
+    spiked = integers.copy()
+    spiked[5, 1] = 10**9
+    assert len(encode(_weight(spiked, CodeModel("shared"))).data) <= len(encode(zeros).data) + 16
+    # a column of one code takes no part of the payload, and its histogram six bytes
+    mixed = np.stack([np.full(4096, 7), np.tile([0, 1], 2048)], axis=1).astype(np.int32)
+    assert encode(_weight(mixed, CodeModel("histogram"))).payload_bytes <= 4096 / 8 + 8
 
 
 def test_reconstruction_by_hand():
-    """Column steps 0.5, 0.5·2^(3/8), 2; no gain, no rotation; the dead column is zero."""
-    weight = dataclasses.replace(_example(), gain_std=0.0, rotation=None, row_scales=np.array([1.0, 2.0]))
+    """Column steps 0.5, 0.5·2^(3/8), 2; the dead column is zero."""
+    codes = dataclasses.replace(_example().codes, gain_std=0.0, row_scales=np.array([[1.0], [2.0]]))
+    weight = QuantizedWeight(Basis(2, np.array([True, False, True, True])), codes)
     step = 0.5 * 2 ** (3 / 8)
     expected = [[0, 0, step, -6], [0, 0, 4 * step, 20]]
     np.testing.assert_allclose(reconstruct(weight), expected, rtol=1e-15)
+
+
+def test_reconstruction_of_groups_zero_points_and_gains_by_hand():
+    """Two groups of two columns and one of one: scale · gain · step · (z + ½ − zero), then column scales."""
+    codes = ScalarCodes(
+        integers=np.array([[1, 2, 3, 0, 1]], dtype=np.int32),
+        step=1.0,
+        model=CodeModel("fixed", levels=4),
+        row_scales=np.array([[1.0, 10.0, 100.0]]),
+        zero_points=np.array([[0, 1, 2]], dtype=np.uint8),
+        group_size=2,
+        column_gains=np.array([1.0, 1.0, 0.5, 1.0, 1.0]),
+    )
+    weight = QuantizedWeight(Basis(1, np.ones(5, dtype=bool), None, None, np.array([1.0, 1.0, 1.0, 1.0, 2.0])), codes)
+    assert reconstruct(weight).tolist() == [[1.0, 2.0, 10.0, -10.0, -200.0]]
+
+
+def test_levels_halve_with_every_octave_of_step_begun_and_a_single_level_is_zero():
+    """16 levels: steps 0, 1/8, 1, 9/8, 4 and 5 octaves above the finest have 16, 8, 8, 4, 1 and 1."""
+    exponents = np.array([0, 1, 8, 9, 32, 40], dtype=np.uint8)
+    codes = ScalarCodes(np.zeros((1, 6), dtype=np.int32), 1.0, CodeModel("fixed", levels=16), exponents, offset=0.5)
+    assert column_levels(codes).tolist() == [16, 8, 8, 4, 1, 1]
+    weight = QuantizedWeight(Basis(1, np.ones(6, dtype=bool)), codes)
+    assert code_length(weight) == pytest.approx(4 + 3 + 3 + 2)
+    assert reconstruct(weight)[0, -1] == 0
+    assert same_weight(decode(encode(weight).data), weight)
 
 
 @given(arrays(np.float64, st.integers(1, 20), elements=st.floats(1e-3, 1e3)))

@@ -14,7 +14,7 @@ from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
 from rdtools.measure.point import same_weight
 from rdtools.quantizers import GPTQ
-from rdtools.records import CodeModel, QuantizedWeight, Rotation
+from rdtools.records import Basis, CodeModel, QuantizedWeight, Rotation, ScalarCodes
 from rdtools.testing import generators
 from rdtools.transforms import new_rotation, rotate, rotate_back, rotate_moment
 from rdtools.transforms.kronecker import haar_factors, kronecker_multiply, kronecker_orders
@@ -112,23 +112,16 @@ def test_prime_orders_are_one_haar_matrix():
 def test_container_keeps_the_rotation(order, rng):
     live = np.ones(order + 1, dtype=bool)
     live[1] = False
-    weight = QuantizedWeight(
-        codes=rng.integers(-4, 5, (5, order)).astype(np.int32),
-        step=0.5,
-        step_exponents=None,
-        row_scales=None,
-        live=live,
-        code_model=CodeModel("shared"),
-        rotation=Rotation("kronecker", order, 123456789),
-    )
+    codes = ScalarCodes(rng.integers(-4, 5, (5, order)).astype(np.int32), 0.5, CodeModel("shared"))
+    weight = QuantizedWeight(Basis(5, live, Rotation("kronecker", order, 123456789)), codes)
     container = encode(weight)
     decoded = decode(container.data)
     assert same_weight(decoded, weight)
-    assert decoded.rotation == Rotation("kronecker", order, 123456789)
+    assert decoded.basis.rotation == Rotation("kronecker", order, 123456789)
     rebuilt = reconstruct(decoded)
     assert (rebuilt == reconstruct(weight)).all()
     A, B = haar_factors(order, np.random.default_rng(123456789))
-    np.testing.assert_allclose(rebuilt[:, live], 0.5 * weight.codes @ np.kron(A, B).T, rtol=0, atol=rounding(4 * order) * 8)
+    np.testing.assert_allclose(rebuilt[:, live], 0.5 * weight.codes.integers @ np.kron(A, B).T, rtol=0, atol=rounding(4 * order) * 8)
     assert (rebuilt[:, 1] == 0).all()
 
 
@@ -137,8 +130,8 @@ def test_gptq_under_a_kronecker_rotation(coding, rng):
     """Runs, is what is decoded, and is a rotation like the others: its distortion is near that of a Haar one."""
     layer = Layer.of(rng.standard_normal((96, 24)), haar_moment(power_law(24, 1.0), rng), name="gaussian")
     q = GPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").quantize(layer)
-    assert q.weight.rotation is not None
-    assert q.weight.rotation.kind == "kronecker"
+    assert q.weight.basis.rotation is not None
+    assert q.weight.basis.rotation.kind == "kronecker"
     assert GPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").method.endswith("+kronecker")
     assert (reconstruct(decode(encode(q.weight).data)) == reconstruct(q.weight)).all()
     haar = GPTQ(rate_bits=3.0, coding=coding, rotation="haar").quantize(layer)

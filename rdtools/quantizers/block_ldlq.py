@@ -1,0 +1,169 @@
+"""Block successive cancellation: LDLQ whose rounding takes several columns at a time, and the refinement of its result.
+
+With ``H = L Lᵀ`` in blocks of g columns and E = W − Ŵ, ``Ŵ_:k = Q(T_k)`` at ``T_k = W_:k + Σ_{j>k} E_:j L_jk L_kk⁻¹`` leaves ``(E L)_:k =
+(T_k − Ŵ_:k) L_kk``. So for any rounding rule Q and its own error ``η_k = T_k − Ŵ_:k``
+
+    tr(E H Eᵀ) = Σ_k tr(η_k D_k η_kᵀ),   D_k = L_kk L_kkᵀ.
+
+Blocks are counted from the last column, where the work begins; if g does not divide n the first block is the small one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from rdtools.errors import ShapeMismatch, UsageError
+from rdtools.linalg import cholesky
+
+FloatArray = NDArray[Any]  # float64 or float32
+Float64Array = NDArray[np.float64]
+
+#: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Codes are the rounding's own affair.
+BlockRounding = Callable[[FloatArray, int], FloatArray]
+
+#: Columns, in whole blocks, whose feedback from later columns is one matrix product.
+PANEL = 128
+
+
+def _spans(first: int, stop: int, width: int) -> list[slice]:
+    """Slices of so many columns from the last to the first; the last slice holds what is left over."""
+    return [slice(max(first, end - width), end) for end in range(stop, first, -width)]
+
+
+def _check(name: str, weight: FloatArray, square: FloatArray, block: int) -> None:
+    n = weight.shape[-1]
+    if weight.ndim != 2 or square.shape != (n, n):
+        raise ShapeMismatch(f"{name}: weight {weight.shape} with a matrix {square.shape}, expected (m, n) and (n, n)")
+    if block < 1:
+        raise UsageError(f"{name}: blocks of {block} columns, expected at least 1")
+
+
+def block_ldlq(
+    weight: FloatArray,  # (m, n)
+    factor: Float64Array,  # (n, n), lower triangular
+    block: int,
+    round_block: BlockRounding,
+) -> FloatArray:
+    """Round blocks of columns from the last to the first, each against the error that the later ones left.
+
+    ``Ŵ_:k = Q(W_:k + Σ_{j>k} E_:j L_jk L_kk⁻¹)``; with a block of one column and a uniform grid it is `rdtools.ops.sic_sweep`. Only a
+    panel's own columns are fed back one block at a time; what later panels left is one matrix product.
+
+    Parameters
+    ----------
+    weight : (m, n) float64 or float32, which is what everything but the blocks of L is computed in
+    factor : (n, n) float64, L, with a positive diagonal; only its lower triangle is read
+    block : g
+    round_block : Q, called once for each block
+
+    Returns
+    -------
+    (m, n), Ŵ: what `round_block` returned
+
+    Raises
+    ------
+    ShapeMismatch, UsageError
+
+    References
+    ----------
+    QuIP#, arXiv 2402.04396 v2, section 4 (BlockLDLQ), which counts the other way.
+
+    Examples
+    --------
+    >>> L = np.array([[1.0, 0.0], [0.5, 1.0]])
+    >>> block_ldlq(np.array([[0.6, 1.4]]), L, 1, lambda targets, first_column: np.rint(targets)).tolist()
+    [[1.0, 1.0]]
+    """
+    _check("block_ldlq", weight, factor, block)
+    n = weight.shape[1]
+    values, error = np.empty_like(weight, order="C"), np.empty_like(weight, order="C")
+    for panel in _spans(0, n, PANEL // block * block or block):
+        fed_back = error[:, panel.stop :] @ factor[panel.stop :, panel].astype(weight.dtype, copy=False)
+        for part in _spans(panel.start, panel.stop, block):
+            own = factor[part.stop : panel.stop, part].astype(weight.dtype, copy=False)
+            Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
+            # Y L_kk⁻¹ = (L_kk⁻ᵀ Yᵀ)ᵀ
+            correction = scipy.linalg.solve_triangular(factor[part, part], Y.T, lower=True, trans="T", check_finite=False).T
+            values[:, part] = round_block(np.add(weight[:, part], correction.astype(weight.dtype, copy=False), order="C"), part.start)
+            error[:, part] = weight[:, part] - values[:, part]
+    return values
+
+
+def refine_blocks(
+    weight: FloatArray,  # (m, n)
+    moment: FloatArray,  # (n, n)
+    values: FloatArray,  # (m, n)
+    block: int,
+    round_block: BlockRounding,
+    passes: int,
+) -> FloatArray:
+    """Round each block anew where the others put the optimum of its loss, from the last to the first, several times.
+
+    ``Ŵ_:k ← Q(Ŵ_:k + E H_:k H_kk⁻¹)``: without Q, the least loss given the other blocks. Q looks at the distance from that point and not at
+    the loss, whose level sets around it are those of H_kk: so a block of one column never raises the loss, and a larger block may. It ends
+    early where a pass changes nothing.
+
+    Parameters
+    ----------
+    weight : (m, n) float64 or float32, which everything is computed in
+    moment : (n, n), H, with positive definite diagonal blocks
+    values : (m, n), Ŵ to start from; it is not changed
+    block : g
+    round_block : Q, called for each block of each pass: its last call for a block is the one that counts
+    passes : at most so many
+
+    Returns
+    -------
+    (m, n), the new Ŵ
+
+    Raises
+    ------
+    ShapeMismatch, UsageError
+    NotPositiveSemidefinite
+        For a singular diagonal block.
+
+    References
+    ----------
+    The refinement passes of QuIP#, arXiv 2402.04396 v2.
+
+    Examples
+    --------
+    >>> H = np.array([[1.0, 0.9], [0.9, 1.0]])
+    >>> W, start = np.array([[0.4, 0.4]]), np.zeros((1, 2))
+    >>> refine_blocks(W, H, start, 1, lambda targets, first_column: np.rint(targets), 10).tolist()
+    [[0.0, 1.0]]
+    """
+    _check("refine_blocks", weight, moment, block)
+    if values.shape != weight.shape:
+        raise ShapeMismatch(f"refine_blocks: values {values.shape} for weight {weight.shape}")
+    n = weight.shape[1]
+    H = moment.astype(weight.dtype, copy=False)
+    inner = {
+        part.start: cholesky(moment[part, part].astype(np.float64), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
+        for part in _spans(0, n, block)
+    }
+    values = values.astype(weight.dtype)
+    error = weight - values
+    for _ in range(passes):
+        changed = False
+        for panel in _spans(0, n, PANEL // block * block or block):
+            G = error @ H[:, panel]
+            for part in _spans(panel.start, panel.stop, block):
+                local = slice(part.start - panel.start, part.stop - panel.start)
+                move = scipy.linalg.cho_solve((inner[part.start], True), G[:, local].T, check_finite=False).T
+                new = round_block(np.add(values[:, part], move.astype(weight.dtype, copy=False), order="C"), part.start)
+                # what a value moves by, its error moves by the other way
+                step = values[:, part] - new
+                if step.any():
+                    changed = True
+                    values[:, part] = new
+                    error[:, part] = weight[:, part] - new
+                    G[:, : local.start] += step @ H[part, panel.start : part.start]
+        if not changed:
+            break
+    return values

@@ -1,0 +1,286 @@
+"""What QuIP does to a layer before it rounds, apart from rotating it: scales of the columns, and how wide the grid is.
+
+The grid has K levels from −ρ to ρ times the root mean square of the weights. Weights are one thing and what is rounded another: feedback
+adds the errors of later columns to a column, so that the targets are wider than the weights, and what a code cannot reach is fed back to
+the columns that remain. ρ has to suit the targets. QuIP takes 2.4 at every rate.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+from scipy.optimize import brentq, minimize_scalar
+from scipy.special import ndtr
+
+from rdtools.errors import RateUnreachable, ShapeMismatch, UsageError
+from rdtools.ops import sic_sweep
+
+Float64Array = NDArray[np.float64]
+
+#: Column energies below this share of the largest count as that, so that a column of zeros does not get a scale without end.
+LEAST_ENERGY = 1e-8
+#: Variance of the targets, in that of the weights, beyond which feedback counts as running away.
+_WIDEST = 100.0
+#: Ratio of neighbouring half-ranges in the search on rows; a parabola through three of them does the rest.
+_SEARCH_RATIO = 1.2
+#: Half-ranges that it tries at most, a factor 1500 from where it starts.
+_TRIALS = 40
+
+
+def _log_energies(energies: Float64Array) -> Float64Array:
+    largest = energies.max(initial=0.0)
+    return np.log(np.maximum(energies, LEAST_ENERGY * largest)) if largest > 0 else np.zeros_like(energies)
+
+
+def column_scales(
+    weight: Float64Array,  # (m, n)
+    moment: Float64Array,  # (n, n)
+) -> Float64Array:
+    """``d_i = (H_ii / (Wᵀ W)_ii)^{1/4}``, up to a factor that makes their geometric mean 1.
+
+    To quantize ``W diag(d)`` against ``diag(1/d) H diag(1/d)`` is the same problem with other steps. These d minimise
+    ``tr(diag(1/d) H diag(1/d)) · ‖W diag(d)‖_F²``: by Cauchy and Schwarz it is at least ``(Σ √(H_ii (Wᵀ W)_ii))²``, and they give a column
+    the same share of both energies. Whatever the d are rounded to for storage serves as well, if it is used throughout.
+
+    Parameters
+    ----------
+    weight : (m, n), W
+    moment : (n, n), H; only its diagonal is read. Energies below LEAST_ENERGY of the largest are taken as that
+
+    Returns
+    -------
+    (n,) float64, d
+
+    Raises
+    ------
+    ShapeMismatch
+
+    References
+    ----------
+    QuIP, arXiv 2307.13304, Algorithm 1 (diagonal rescaling).
+
+    Examples
+    --------
+    >>> column_scales(np.array([[1.0, 4.0]]), np.eye(2)).round(6).tolist()
+    [1.414214, 0.707107]
+    """
+    n = weight.shape[-1]
+    if weight.ndim != 2 or moment.shape != (n, n):
+        raise ShapeMismatch(f"column_scales: weight {weight.shape} with a moment {moment.shape}, expected (m, n) and (n, n)")
+    if n == 0:
+        return np.ones(0)
+    exponents = 0.25 * (_log_energies(np.diagonal(moment)) - _log_energies(np.square(weight).sum(axis=0)))
+    return np.asarray(np.exp(exponents - exponents.mean()))
+
+
+def feedback_gain(
+    factor: Float64Array,  # (n, n), lower triangular
+) -> float:
+    """``κ = ‖diag(L) L⁻¹‖_F²/n − 1``: how much of the variance of the rounding errors feedback adds to the variance of the targets.
+
+    With ``H = L Lᵀ`` the targets exceed the weights by ``η (I − diag(L) L⁻¹)``, η the errors of the roundings themselves. κ = 0 for a
+    diagonal H. It is no function of tr D/tr H: for rotated matrices of 512 columns, with 1 % of damping, it is .15, .29 and 1.34 where
+    tr D/tr H is .88 (Wishart of 4n samples), .42 (eigenvalues 1/k) and .29 (eigenvalues e^{−8k/n}).
+
+    Examples
+    --------
+    >>> feedback_gain(np.array([[2.0, 0.0], [1.0, 1.0]]))
+    0.125
+    """
+    if len(factor) == 0:
+        return 0.0
+    inverse, info = scipy.linalg.lapack.dtrtri(factor.T, lower=0)
+    if info:
+        raise ShapeMismatch(f"feedback_gain: factor {factor.shape}, expected (n, n) with a positive diagonal")
+    rows = np.square(np.triu(inverse)).sum(axis=0)  # of L⁻¹, whose transpose this is
+    return float(rows @ np.diagonal(factor) ** 2) / len(factor) - 1.0
+
+
+@dataclass(frozen=True)
+class HalfRange:
+    """A grid of K levels −ρ … ρ, and what it does to targets that feedback has widened; for weights of mean square 1.
+
+    Attributes
+    ----------
+    half_range : ρ
+    input_variance : v, of the targets
+    granular : squared error from targets within half a step of the grid
+    overload : squared error from targets beyond
+    """
+
+    half_range: float
+    input_variance: float
+    granular: float
+    overload: float
+
+    @property
+    def error(self) -> float:
+        """Mean squared error of the roundings themselves; times tr D/tr H it is the loss relative to that of all weights zero."""
+        return self.granular + self.overload
+
+
+def _density(x: Float64Array | float) -> Float64Array:
+    return np.asarray(np.exp(-0.5 * np.square(x)) / math.sqrt(2 * math.pi))
+
+
+def _errors(levels: int, half_range: float, variance: float) -> tuple[float, float]:
+    """Granular and overload error of K levels −ρ … ρ for N(0, v); exact but for cancellation, some 1e-16 v."""
+    rho = half_range / math.sqrt(variance)
+    step = 2 * rho / (levels - 1)
+    even = levels % 2 == 0
+    # over the boundaries b between levels, by Abel summation: E[x x̂] = step Σ φ(b), E[x̂²] as a sum over tails
+    j = np.arange(1, (levels + 1) // 2, dtype=np.float64)
+    b = step * (j if even else j - 0.5)
+    correlation = step * (2 * float(_density(b).sum()) + (float(_density(0.0)) if even else 0.0))
+    power = step**2 * (2 * float(((2 * j if even else 2 * j - 1) * ndtr(-b)).sum()) + (0.25 if even else 0.0))
+    edge = rho + 0.5 * step
+    overload = 2 * ((1 + rho**2) * float(ndtr(-edge)) + (edge - 2 * rho) * float(_density(edge)))
+    return variance * (1 - 2 * correlation + power - overload), variance * overload
+
+
+def _at(levels: int, half_range: float, gain: float) -> HalfRange | None:
+    """The least fixed point of ``v = 1 + κ D(v)``; None if there is none below _WIDEST."""
+
+    def excess(variance: float) -> float:
+        return variance - 1.0 - gain * sum(_errors(levels, half_range, variance))
+
+    lower = 1.0
+    while lower < _WIDEST:
+        upper = 1.1 * lower
+        if excess(upper) >= 0:
+            variance = float(brentq(excess, lower, upper, xtol=1e-12)) if gain else 1.0
+            return HalfRange(half_range, variance, *_errors(levels, half_range, variance))
+        lower = upper
+    return None
+
+
+def predicted_half_range(levels: int, gain: float = 0.0) -> HalfRange:
+    """The half-range of least loss for normal weights under successive cancellation whose codes are clamped.
+
+    The targets are taken to be normal with one variance for all columns, and the rounding errors to be uncorrelated: with D(v; ρ) the
+    squared error of the grid for N(0, v), granular and overload,
+
+        v = 1 + κ D(v; ρ),   loss = (tr D/tr H) · D(v; ρ),
+
+    and ρ minimises the second where v is a fixed point of the first. Without feedback, κ = 0, it is the best uniform grid for a normal
+    variable. It is exact neither where columns differ (the last ones are given bare weights) nor where overload, which is correlated, is
+    most of the error; ρ suffers little from either. What it does suffer from are weights that are not normal, or whose energy follows H:
+    then `searched_half_range` sees what is there.
+
+    Parameters
+    ----------
+    levels : K ≥ 2
+    gain : κ, see `feedback_gain`
+
+    Raises
+    ------
+    UsageError
+    RateUnreachable
+        If so few levels let the targets run away at every half-range: about where κ times their least squared error reaches 1.
+
+    References
+    ----------
+    Derived for this project. QuIP, arXiv 2307.13304, Algorithm 1, takes ρ = 2.4.
+
+    Examples
+    --------
+    >>> [round(predicted_half_range(2**bits).half_range, 2) for bits in (2, 3, 4)]
+    [1.49, 2.05, 2.51]
+    >>> round(predicted_half_range(4, 1.34).half_range, 2)
+    1.63
+    """
+    if int(levels) != levels or levels < 2 or not 0 <= gain < math.inf:
+        raise UsageError(f"half-range: {levels} levels, gain {gain}; expected an integer of at least 2, and a finite number of at least 0")
+    K = int(levels)
+
+    def error(log_range: float) -> float:
+        found = _at(K, math.exp(log_range), gain)
+        return math.inf if found is None else found.error
+
+    # up to the widest that is worth while without feedback, times √v up to 4
+    grid = np.linspace(math.log(0.3), math.log(2 * (2 + 2 * math.sqrt(math.log(K)))), 40)
+    errors = [error(x) for x in grid]
+    best = int(np.argmin(errors))
+    if errors[best] == math.inf:
+        raise RateUnreachable(
+            f"{K} levels with a feedback gain of {gain:.3g}: the errors fed back widen the targets without end at every half-range; "
+            "use more levels, or damp the Hessian more"
+        )
+    bracket = (grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)])
+    # a parabola cannot go through an infinite value; errors that are not are below this one
+    polished = minimize_scalar(lambda x: min(error(x), _WIDEST), bounds=bracket, method="bounded", options={"xatol": 1e-5})
+    found = _at(K, math.exp(polished.x), gain)
+    assert found is not None  # next to a finite minimum
+    return found
+
+
+def searched_half_range(
+    weight: Float64Array,  # (m, n)
+    factor: Float64Array,  # (n, n), lower triangular
+    levels: int,
+    *,
+    generator: np.random.Generator,
+    rows: int = 128,
+    backend: str | None = None,
+) -> float:
+    """The half-range of least loss on a sample of rows, which are quantized at some ten half-ranges.
+
+    The loss is ``tr(E L Lᵀ Eᵀ)`` of successive cancellation with codes clamped and what clamping leaves fed back. It is flat at its least:
+    already 64 rows found a ρ whose loss on all rows was at most 2.5 % above the least, in layers of language models rotated on both sides.
+    There `predicted_half_range`, which takes weights to be normal and H to know nothing of them, was up to several times above.
+
+    Parameters
+    ----------
+    weight : (m, n) W, as it will be rounded
+    factor : (n, n) L, as it will be used
+    levels : K ≥ 2
+    generator : draws the rows
+    rows : how many; all if there are no more
+    backend : None, "numba" or "reference"
+
+    Returns
+    -------
+    ρ in units of the root mean square of all of W
+
+    Raises
+    ------
+    UsageError, ShapeMismatch, BackendUnavailable
+    """
+    if rows < 1:
+        raise UsageError(f"half-range: {rows} rows to search on, expected at least 1")
+    start = predicted_half_range(levels).half_range
+    spread = float(np.sqrt(np.mean(weight**2))) if weight.size else 0.0
+    if spread == 0:
+        return start
+    sample = weight[np.sort(generator.choice(len(weight), min(rows, len(weight)), replace=False))]
+
+    def loss(half_range: float) -> float:
+        steps = np.full(weight.shape[1], 2 * half_range * spread / (levels - 1))
+        _, residual = sic_sweep(
+            sample, factor, steps, offset=0.0 if levels % 2 else 0.5, code_min=-(levels // 2), code_max=(levels - 1) // 2, backend=backend
+        )
+        return float(np.square(residual).sum())
+
+    width = math.log(_SEARCH_RATIO)
+    logs = [math.log(start) + k * width for k in (-1, 0, 1)]
+    losses = [loss(math.exp(x)) for x in logs]
+    for _ in range(_TRIALS):
+        if losses[0] == min(losses):
+            logs.insert(0, logs[0] - width)
+            losses.insert(0, loss(math.exp(logs[0])))
+        elif losses[-1] == min(losses):
+            logs.append(logs[-1] + width)
+            losses.append(loss(math.exp(logs[-1])))
+        else:
+            break
+    best = int(np.argmin(losses))
+    if 0 < best < len(losses) - 1:
+        before, least, after = losses[best - 1 : best + 2]
+        vertex = logs[best] + 0.5 * width * (before - after) / (before - 2 * least + after)
+        if loss(math.exp(vertex)) < least:
+            return math.exp(vertex)
+    return math.exp(logs[best])

@@ -1,0 +1,105 @@
+"""QTIP: both sides rotated, trellis-coded tiles of 16 × 16 weights, block LDLQ."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import TILE
+from rdtools.errors import UsageError
+from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
+from rdtools.ops.trellis import TRELLIS_RMS
+from rdtools.quantizers.block_ldlq import block_ldlq
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.vector import VectorQuantizer, block_feedback_gain
+from rdtools.records import TrellisCode, TrellisCodes
+
+Float64Array = NDArray[np.float64]
+
+#: What the published scale brings weights to, relative to the root mean square of the code's values.
+PUBLISHED_RMS = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class QTIP(VectorQuantizer):
+    """Block LDLQ whose blocks of 16 columns are coded in tiles of 16 × 16 weights by tail-biting paths through a bitshift trellis.
+
+    A path of 256 weights takes 256 k bits, and the values of its states are computed from their bits. With "best" the input is scaled to
+    the code's optimum for normal targets of the variance that feedback gives them. Rows and columns that 16 does not divide are filled up
+    with zeros, whose codes are counted. Time and memory grow with 2^L.
+
+    Distortion: ``MSE · σ² tr(D)/n`` with D of the block factorization; see `rdtools.theory.ldlq.block_trace`.
+
+    Attributes
+    ----------
+    code : "1mad", "3inst" or "hyb"
+    state_bits : L, 12 or 16; None for 12 with "best" and 16 as published
+
+    References
+    ----------
+    QTIP, arXiv 2406.11235, sections 3 and 4; without fine-tuning.
+
+    Examples
+    --------
+    >>> from rdtools.hessians.layer import Layer
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((32, 32)), np.eye(32) + 0.5)
+    >>> q = QTIP(rate_bits=2).quantize(layer)
+    >>> q.weight.codes.paths.shape, q.code_rate_bits
+    ((4, 64), 2.0)
+    """
+
+    code: TrellisCode = "3inst"
+    state_bits: int | None = None
+
+    block: ClassVar[int] = TILE
+    row_block: ClassVar[int] = TILE
+    rates: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
+    base_name: ClassVar[str] = "qtip"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.code, self._state_bits, 1) not in TRELLIS_RMS:
+            known = sorted({(code, states) for code, states, _ in TRELLIS_RMS})
+            raise UsageError(
+                f"qtip: code {self.code!r} with {self._state_bits} state bits: expected one of "
+                f"{', '.join(f'{code} with {states}' for code, states in known)}"
+            )
+
+    @property
+    def method(self) -> str:
+        """Name in result tables."""
+        changed = "" if self.code == "3inst" else f"-{self.code}"
+        return super().method + changed + ("" if self.state_bits is None else f"-L{self.state_bits}")
+
+    @property
+    def _state_bits(self) -> int:
+        return self.state_bits or (16 if self.preset == "published" else 12)
+
+    @property
+    def error(self) -> float:
+        """Mean squared error on normal weights of mean square 1."""
+        return TRELLIS_RMS[self.code, self._state_bits, self.bits][1]
+
+    def _solve(self, problem: Problem, weight: Float64Array, factor: Float64Array, std: float) -> TrellisCodes:
+        table = trellis_values(self.code, self._state_bits)
+        if self.preset == "published":
+            input_rms = PUBLISHED_RMS * float(np.sqrt(np.mean(table**2)))
+        else:
+            widened = math.sqrt(1 + self.error * block_feedback_gain(factor, self.block))
+            input_rms = TRELLIS_RMS[self.code, self._state_bits, self.bits][0] / widened
+        scale = self.scale_of(std, input_rms)
+        tile_rows, tile_columns = (k // TILE for k in weight.shape)
+        paths = np.zeros((tile_rows, tile_columns, TILE * TILE * self.bits // 8), dtype=np.uint8)
+
+        def round_block(targets: NDArray[Any], first_column: int) -> NDArray[Any]:
+            tiles = targets.reshape(tile_rows, TILE * TILE)  # 16 columns of 16 rows: a tile is contiguous
+            states, values = trellis_quantize(tiles, table, self.bits, backend=self.backend)
+            paths[:, first_column // TILE] = trellis_pack(states, table, self.bits)
+            return values.reshape(targets.shape)
+
+        block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
+        return TrellisCodes(paths.reshape(tile_rows * tile_columns, -1), self.code, self._state_bits, self.bits, scale)

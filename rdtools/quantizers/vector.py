@@ -1,0 +1,173 @@
+"""What QuIP# and QTIP share: both sides rotated, one scale, blocks of columns rounded together with feedback."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from rdtools.coding import round_to_float32
+from rdtools.errors import RateUnreachable, UsageError
+from rdtools.hessians.layer import Layer
+from rdtools.ops import choose_backend
+from rdtools.quantizers.grid import check_step
+from rdtools.quantizers.problem import Problem, prepare
+from rdtools.quantizers.rate_search import check_rate
+from rdtools.records import LatticeCodes, QuantizedLayer, QuantizedWeight, TrellisCodes
+from rdtools.transforms import RotationChoice
+
+Float64Array = NDArray[np.float64]
+Preset = Literal["best", "published"]
+
+
+def check_preset(preset: str) -> None:
+    """Refuse a preset that there is not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if preset not in ("best", "published"):
+        raise UsageError(f"preset {preset!r}: expected 'best' or 'published'")
+
+
+def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, column_multiple: int) -> tuple[Float64Array, Float64Array]:
+    """Weight and factor with rows and columns added up to whole blocks: zero weights on inputs of their own and mean energy.
+
+    The added columns neither give nor take feedback; their codes are part of the file.
+    """
+    m, n = weight.shape
+    rows, columns = -(-m // row_multiple) * row_multiple, -(-n // column_multiple) * column_multiple
+    if (rows, columns) == (m, n):
+        return weight, factor
+    padded = np.zeros((rows, columns))
+    padded[:m, :n] = weight
+    L = np.zeros((columns, columns))
+    L[:n, :n] = factor
+    extra = np.arange(n, columns)
+    L[extra, extra] = np.sqrt(np.sum(factor**2) / n)
+    return padded, L
+
+
+def block_feedback_gain(factor: Float64Array, block: int) -> float:
+    """``‖blockdiag(L) L⁻¹‖_F²/n − 1``: how much of the variance of the rounding errors feedback adds to that of the targets.
+
+    Blocks are counted from the last column. With one column a block it is `incoherence_processing.feedback_gain`.
+    """
+    n = len(factor)
+    diagonal = np.zeros_like(factor)
+    for stop in range(n, 0, -block):
+        part = slice(max(0, stop - block), stop)
+        diagonal[part, part] = factor[part, part]
+    return float(np.sum(scipy.linalg.solve_triangular(factor, diagonal.T, lower=True, trans="T", check_finite=False) ** 2)) / n - 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorQuantizer(ABC):
+    """Settings that quantizers of vectors share.
+
+    Attributes
+    ----------
+    rate_bits : one of the rates that the method has codes for
+    preset : "published", the settings of the paper, or "best", those that measure best
+    rotation : of inputs and outputs; None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
+    damping : relative to the mean diagonal of H; None for the preset's: 0.01 as published, else none unless H is singular
+    backend : None, "numba" or "reference"
+    """
+
+    rate_bits: float
+    preset: Preset = "best"
+    rotation: RotationChoice | None = "auto"
+    damping: float | None = None
+    backend: str | None = None
+
+    #: Columns that are rounded together, and rows with them.
+    block: ClassVar[int]
+    row_block: ClassVar[int] = 1
+    #: The rates that there are.
+    rates: ClassVar[tuple[int, ...]]
+    #: Name without the preset.
+    base_name: ClassVar[str]
+    uses_hessian: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate_bits)
+        check_preset(self.preset)
+
+    @property
+    def method(self) -> str:
+        """Name in result tables."""
+        suffix = {None: "-unrotated", "auto": ""}.get(self.rotation, f"+{self.rotation}")
+        return self.base_name + "-published" * (self.preset == "published") + suffix
+
+    @property
+    def bits(self) -> int:
+        """Per weight."""
+        return int(self.rate_bits)
+
+    @property
+    @abstractmethod
+    def error(self) -> float:
+        """Mean squared error on normal weights of mean square 1, at the scale that is best for them."""
+
+    @abstractmethod
+    def _solve(self, problem: Problem, weight: Float64Array, factor: Float64Array, std: float) -> LatticeCodes | TrellisCodes:
+        """Codes of a padded problem whose weights have this root mean square."""
+
+    @property
+    def preparation(self) -> tuple[Hashable, ...]:
+        """Settings that `prepare` depends on."""
+        return ("both sides", self.rotation, self._damping)
+
+    @property
+    def _damping(self) -> float | None:
+        return 0.01 if self.damping is None and self.preset == "published" else self.damping
+
+    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
+        """Make a layer ready; the answer serves every rate."""
+        return prepare(layer, rotation=self.rotation, row_rotation=self.rotation, damping=self._damping, seed=seed)
+
+    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
+        """Quantize one layer.
+
+        Parameters
+        ----------
+        layer : weight and Hessian
+        seed : of the run; rotations are drawn from it and the layer's name
+        problem : what `prepare` gave for this layer and seed, to be used again at another rate
+
+        Raises
+        ------
+        RateUnreachable, UnsupportedOrder, NotPositiveSemidefinite, ScaleOutOfRange, BackendUnavailable
+        """
+        if self.rate_bits not in self.rates:
+            raise RateUnreachable(
+                f"{layer.key.name}: {self.method}: {self.rate_bits:g} bits per weight cannot be reached: its codes have "
+                f"{', '.join(map(str, self.rates[:-1]))} or {self.rates[-1]} bits; ask for one of these"
+            )
+        problem = self.prepare(layer, seed=seed) if problem is None else problem
+        factor = problem.factor
+        assert factor is not None  # `prepare` factors unless told not to
+        std = problem.weight_std
+        if std > 0:
+            check_step(std, f"{problem.key.name}: {self.method}")
+        weight, factor = pad_problem(problem.target, factor, self.row_block, self.block)
+        codes = self._solve(problem, weight, factor, std)
+        return QuantizedLayer(
+            weight=QuantizedWeight(problem.basis, codes),
+            method=self.method,
+            target_rate_bits=self.rate_bits,
+            code_rate_bits=self.rate_bits * weight.size / layer.weight.size,
+            damping=problem.damping,
+            seed=problem.seed,
+            backend=choose_backend(self.backend),
+        )
+
+    def scale_of(self, std: float, input_rms: float) -> float:
+        """What codebook values are multiplied by; 0 for weights that are all zero."""
+        return round_to_float32(std / input_rms)
