@@ -14,7 +14,8 @@ from rdtools.errors import UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.orders import ORDERS
-from rdtools.quantizers.grid import Rounding, entropy_coded, fixed_rate
+from rdtools.quantizers.entropy_grid import entropy_coded
+from rdtools.quantizers.grid import Rounding, fixed_rate
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import Candidate, check_rate
 from rdtools.quantizers.sweep import Precision
