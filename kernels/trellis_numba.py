@@ -17,8 +17,8 @@ from rdtools.kernels._threads import for_each, thread_count
 FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
 
-#: Sequences that a thread takes at a time.
-BLOCK = 16
+#: Sequences that a thread takes at a time: few, because one takes long.
+BLOCK = 4
 
 
 @jit(nogil=True, error_model="numpy")
@@ -118,7 +118,7 @@ def trellis_quantize(
     values: Float64Array,  # (2^L, V)
     bits_per_weight: int,
     tail_biting: bool,
-) -> tuple[NDArray[np.uint32], Float64Array]:
+) -> tuple[NDArray[np.int32], Float64Array]:
     """Same as `rdtools.kernels.trellis_reference.trellis_quantize`, faster; costs in the dtype of the sequences.
 
     Of paths equally near, to rounding, it may take another. A thread needs 2^(L−kV) T/V bytes for the ways back.
@@ -127,7 +127,7 @@ def trellis_quantize(
     dtype, n, fan = sequences.dtype, T // V, 2 ** (bits_per_weight * V)
     table = np.array(values.T, dtype=dtype, order="C")
     x = np.require(sequences, requirements=["C", "W", "A"]).reshape(S, n, V)  # a layout or read-only flag would be compiled anew
-    states = np.empty((S, n), dtype=np.uint32)
+    states = np.empty((S, n), dtype=np.int32)
 
     def quantize(start: int) -> None:
         block = slice(start, start + BLOCK)

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
-States = NDArray[np.uint32]
+States = NDArray[np.int32]
 
 #: The table of "hyb": 512 pairs of int8, in units of 1/32. They are the centroids of a normal vector with unit variances, from Lloyd's
 #: iteration on a grid of 700² points up to ±5.2, begun on a golden spiral and ended where nothing moved, scaled to an rms of √(15/16)
@@ -143,7 +143,7 @@ def trellis_quantize(
 
     Returns
     -------
-    states : (S, T/V) uint32
+    states : (S, T/V) int32
     reconstruction : (S, T)
 
     References
@@ -152,7 +152,7 @@ def trellis_quantize(
     """
     (S, T), V = sequences.shape, values.shape[1]
     n, step_bits = T // V, bits_per_weight * V
-    states = np.empty((S, n), dtype=np.uint32)
+    states = np.empty((S, n), dtype=np.int32)
     for s in range(S):
         x = sequences[s].astype(np.float64).reshape(n, V)
         overlap = None
@@ -169,8 +169,8 @@ def trellis_pack(
 ) -> NDArray[np.uint8]:
     """The circular bit strings of tail-biting paths, (S, n kV / 8): the kV high bits of one state after the other, highest bit first."""
     S, n = states.shape
-    places = np.arange(state_bits - 1, state_bits - step_bits - 1, -1, dtype=np.uint32)
-    bits = (states[:, :, None] >> places) & np.uint32(1)
+    places = np.arange(state_bits - 1, state_bits - step_bits - 1, -1, dtype=np.int32)
+    bits = (states[:, :, None] >> places) & np.int32(1)
     return np.packbits(bits.astype(np.uint8).reshape(S, n * step_bits), axis=1)
 
 
@@ -184,7 +184,7 @@ def trellis_unpack(
     bits = np.unpackbits(codes, axis=1)
     n = bits.shape[1] // step_bits
     starts = np.arange(n) * step_bits
-    states = np.zeros((S, n), dtype=np.uint32)
+    states = np.zeros((S, n), dtype=np.int32)
     for place in range(state_bits):
-        states = (states << np.uint32(1)) | bits[:, (starts + place) % bits.shape[1]]
+        states = (states << np.int32(1)) | bits[:, (starts + place) % bits.shape[1]]
     return states

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import torch
 import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found, import-untyped, unused-ignore]
@@ -50,10 +52,11 @@ def _viterbi(  # type: ignore[no-untyped-def]
     for t in range(1, steps):
         old, new = cost + (t + 1) % 2 * STATES, cost + t % 2 * STATES
         x = sequences + (first + t) % steps * DIMENSION
+        back += CLASSES
         for top in range(0, CLASSES, BLOCK):
             c = top + block
             least, choice = tl.min(tl.load(old + fan[:, None] * CLASSES + c[None, :]), axis=0, return_indices=True)
-            tl.store(back + t.to(tl.int64) * CLASSES + c, choice.to(tl.uint8))
+            tl.store(back + c, choice.to(tl.uint8))
             place = c[:, None] * FAN + fan[None, :]
             tl.store(new + place, least[:, None] + _errors(x, values, place, BLOCK, FAN, DIMENSION))
         tl.debug_barrier()
@@ -69,8 +72,9 @@ def _viterbi(  # type: ignore[no-untyped-def]
     tl.store(states + steps - 1, state)
     for k in range(1, steps):
         c = state // FAN
-        state = tl.load(back + (steps - k).to(tl.int64) * CLASSES + c).to(tl.int32) * CLASSES + c
+        state = tl.load(back + c).to(tl.int32) * CLASSES + c
         tl.store(states + steps - 1 - k, state)
+        back -= CLASSES
 
 
 def trellis_quantize(
@@ -99,7 +103,7 @@ def trellis_quantize(
             STATES=count, FAN=fan, DIMENSION=V, BLOCK=block, WIDTH=width, enable_fp_fusion=False,
         )  # fmt: skip
 
-    with torch.cuda.device_of(x):
+    with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         for start in range(0, S, max(batch, 1)):
             rows, found = x[start : start + batch], states[start : start + batch]
             overlaps = free

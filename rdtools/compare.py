@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
-from rdtools.quantizers import Problem, Quantizer, ScalarQuantizer, VectorQuantizer
+from rdtools.quantizers import Problem, Quantizer, QuIP, ScalarQuantizer, VectorQuantizer
 from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes
 from rdtools.theory import high_rate, incoherence, ldlq, rotation, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
@@ -68,6 +68,14 @@ RESULT_COLUMNS = (
 )
 
 
+def added_energy(problem: Problem) -> float:
+    """What damping and ridge put on the diagonal of the Hessian, absolute, in the basis of the factor."""
+    if problem.factor is None or len(problem.factor) == 0:
+        return 0.0
+    larger = (1 + problem.damping) * (1 + problem.ridge)
+    return float(np.sum(problem.factor**2)) / len(problem.factor) * (1 - 1 / larger)
+
+
 def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
     """Distortion per unit of squared step over 12, by column, in the basis and with the damping that the quantizer used.
 
@@ -75,8 +83,7 @@ def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
     """
     if problem.factor is None:
         return layer.spectrum.diagonal
-    mean_diagonal = float(np.mean(layer.spectrum.diagonal)) if layer.spectrum.live else 0.0
-    return problem.by_column(damped_noise_gains(problem.factor, (problem.damping + problem.ridge) * mean_diagonal))
+    return problem.by_column(damped_noise_gains(problem.factor, added_energy(problem)))
 
 
 def predicted_distortion(
@@ -101,9 +108,11 @@ def predicted_distortion(
         return math.nan
     if isinstance(quantizer, VectorQuantizer):
         assert problem.factor is not None
-        damping = problem.damping * float(np.mean(layer.spectrum.diagonal))
-        return share * ldlq.block_distortion(problem.factor, quantizer.block, quantizer.error * problem.weight_std**2, damping=damping)
+        error = quantizer.error * problem.weight_std**2
+        return share * ldlq.block_distortion(problem.factor, quantizer.block, error, damping=added_energy(problem))
     assert isinstance(codes, ScalarCodes)
+    if isinstance(quantizer, QuIP):
+        return share * quantizer.error * codes.step**2 * float(np.mean(gains)) if quantizer.feeds_back else math.nan
     assert isinstance(quantizer, ScalarQuantizer)
     if codes.model.levels:
         row_absmax = np.abs(problem.weight).max(axis=1, initial=0.0)
@@ -135,7 +144,7 @@ def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Pro
         return share * variance * mean_diagonal * (scalar.lmmse_distortion if lmmse else scalar.distortion)
     if len(steps) > FINITE_RATE_COLUMNS or problem.ridge > 0:
         return math.nan
-    point = sic_at_finite_rate(problem.factor, steps[problem.order], variance, lmmse=lmmse, damping=problem.damping * mean_diagonal)
+    point = sic_at_finite_rate(problem.factor, steps[problem.order], variance, lmmse=lmmse, damping=added_energy(problem))
     return share * point.distortion
 
 

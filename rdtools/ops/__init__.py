@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
 from rdtools.ops.dispatch import BACKENDS as BACKENDS
 from rdtools.ops.dispatch import available_backends as available_backends
 from rdtools.ops.dispatch import choose_backend as choose_backend

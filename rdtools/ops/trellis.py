@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import NotFiniteInput, ScaleOutOfRange, ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import choose_backend, kernel
+from rdtools.ops.dispatch import dispatch, dtype_name, kernel
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
-States = NDArray[np.uint32]
+States = NDArray[np.int32]
 
 #: The computed codes: two of one weight a state, one of two.
 TRELLIS_CODES = ("1mad", "3inst", "hyb")
@@ -101,12 +104,12 @@ def trellis_values(code: str, state_bits: int) -> Float64Array:
     return values
 
 
-def _check_trellis(name: str, values: Float64Array, bits_per_weight: int) -> tuple[int, int, int]:
+def _check_trellis(name: str, values: Float64Array | Tensor, bits_per_weight: int) -> tuple[int, int, int]:
     """L, kV and V of a trellis."""
     if values.ndim != 2 or len(values).bit_count() != 1 or values.shape[1] == 0:
-        raise ShapeMismatch(f"{name}: values {values.shape}, expected (2^L, V) with V > 0")
-    if values.dtype != np.float64:
-        raise UnsupportedDtype(f"{name}: values of {values.dtype}, expected float64; convert them")
+        raise ShapeMismatch(f"{name}: values {tuple(values.shape)}, expected (2^L, V) with V > 0")
+    if dtype_name(values) != "float64":
+        raise UnsupportedDtype(f"{name}: values of {dtype_name(values)}, expected float64; convert them")
     state_bits, dimension = len(values).bit_length() - 1, values.shape[1]
     step_bits = bits_per_weight * dimension
     if state_bits > MAX_STATE_BITS or not 1 <= step_bits <= min(state_bits, MAX_STEP_BITS):
@@ -126,13 +129,13 @@ def _check_circle(name: str, length: int, bits_per_weight: int, state_bits: int,
 
 
 def trellis_quantize(
-    sequences: FloatArray,  # (S, T)
-    values: Float64Array,  # (2^L, V)
+    sequences: FloatArray | Tensor,  # (S, T)
+    values: Float64Array | Tensor,  # (2^L, V)
     bits_per_weight: int,
     *,
     tail_biting: bool = True,
     backend: str | None = None,
-) -> tuple[States, Float64Array]:
+) -> tuple[Any, Any]:
     """The path through a bitshift trellis whose values are nearest to each sequence, by Viterbi's search.
 
     A free path is the nearest there is, and needs L − kV bits more than kT. A tail-biting one closes to a circle of kT bits; it is found in
@@ -142,14 +145,14 @@ def trellis_quantize(
     Parameters
     ----------
     sequences : (S, T) float64 or float32, finite, in units of the values; V divides T. The costs are in their dtype
-    values : (2^L, V), of `trellis_values` or any other; L up to 20
+    values : (2^L, V) float64, of `trellis_values` or any other; L up to 20
     bits_per_weight : k; kV is at most L and at most 8
     tail_biting : whether the path closes to a circle; then kT has to be L or more
-    backend : None, "numba" or "reference"
+    backend : None, "numba", "reference" or "triton"
 
     Returns
     -------
-    states : (S, T/V) uint32
+    states : (S, T/V) int32
     reconstruction : (S, T) float64, the values of the states
 
     Raises
@@ -171,22 +174,25 @@ def trellis_quantize(
     """
     state_bits, _, dimension = _check_trellis("trellis_quantize", values, bits_per_weight)
     if sequences.ndim != 2 or sequences.shape[1] == 0 or sequences.shape[1] % dimension:
-        raise ShapeMismatch(f"trellis_quantize: sequences {sequences.shape}, expected (S, T) with T > 0 a multiple of V = {dimension}")
-    if sequences.dtype not in (np.float64, np.float32):
-        raise UnsupportedDtype(f"trellis_quantize: sequences of {sequences.dtype}, expected float64 or float32; convert them")
+        raise ShapeMismatch(
+            f"trellis_quantize: sequences {tuple(sequences.shape)}, expected (S, T) with T > 0 a multiple of V = {dimension}"
+        )
+    if dtype_name(sequences) not in ("float64", "float32"):
+        raise UnsupportedDtype(f"trellis_quantize: sequences of {dtype_name(sequences)}, expected float64 or float32; convert them")
     length = sequences.shape[1]
     if tail_biting and length * bits_per_weight < state_bits:
         raise UsageError(
             f"trellis_quantize: {length} weights of {bits_per_weight} bits are a circle shorter than a state of {state_bits} bits; "
             "take longer sequences, fewer states, or tail_biting=False"
         )
-    largest = float(np.abs(sequences).max(initial=0))
+    chosen, (x, table), give_back = dispatch("trellis_quantize", backend, sequences, values)
+    largest = float(abs(x).max()) if len(x) else 0.0
     if not np.isfinite(largest):
         raise NotFiniteInput("trellis_quantize: NaN or infinity in the sequences")
     if largest > _LARGEST:
         raise ScaleOutOfRange(f"trellis_quantize: a weight of {largest:.3g}; divide the sequences by their rms, values are of order 1")
-    states, reconstruction = kernel("trellis_quantize", "trellis", choose_backend(backend))(sequences, values, bits_per_weight, tail_biting)
-    return states, reconstruction
+    states, reconstruction = kernel("trellis_quantize", "trellis", chosen)(x, table, bits_per_weight, tail_biting)
+    return give_back(states), give_back(reconstruction)
 
 
 def trellis_pack(
@@ -206,14 +212,14 @@ def trellis_pack(
 
     Examples
     --------
-    >>> trellis_pack(np.array([[1, 2, 1, 2, 1, 3, 2, 0]], dtype=np.uint32), np.zeros((4, 1)), 1).tolist()
+    >>> trellis_pack(np.array([[1, 2, 1, 2, 1, 3, 2, 0]], dtype=np.int32), np.zeros((4, 1)), 1).tolist()
     [[86]]
     """
     state_bits, step_bits, dimension = _check_trellis("trellis_pack", values, bits_per_weight)
     if states.ndim != 2 or states.shape[1] == 0:
         raise ShapeMismatch(f"trellis_pack: states {states.shape}, expected (S, T/V) with T > 0")
-    if states.dtype != np.uint32:
-        raise UnsupportedDtype(f"trellis_pack: states of {states.dtype}, expected uint32; convert them")
+    if states.dtype != np.int32:
+        raise UnsupportedDtype(f"trellis_pack: states of {states.dtype}, expected int32; convert them")
     _check_circle("trellis_pack", states.shape[1] * dimension, bits_per_weight, state_bits, dimension)
     codes: NDArray[np.uint8] = kernel("trellis_pack", "trellis", "reference")(states, state_bits, step_bits)
     wrong = (trellis_unpack(codes, values, bits_per_weight, states.shape[1] * dimension) != states).any(axis=1)
@@ -231,7 +237,7 @@ def trellis_unpack(
     bits_per_weight: int,
     length: int,
 ) -> States:
-    """The states of circular bit strings, (S, T/V) uint32; the inverse of `trellis_pack`.
+    """The states of circular bit strings, (S, T/V) int32; the inverse of `trellis_pack`.
 
     Raises
     ------

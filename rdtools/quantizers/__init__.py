@@ -6,6 +6,7 @@ from rdtools.quantizers.gptq import GPTQ as GPTQ
 from rdtools.quantizers.problem import Problem as Problem
 from rdtools.quantizers.problem import prepare as prepare
 from rdtools.quantizers.qtip import QTIP as QTIP
+from rdtools.quantizers.quip import QuIP as QuIP
 from rdtools.quantizers.quip_sharp import QuIPSharp as QuIPSharp
 from rdtools.quantizers.rtn import RTN as RTN
 from rdtools.quantizers.vector import VectorQuantizer as VectorQuantizer

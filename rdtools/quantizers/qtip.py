@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -14,8 +13,7 @@ from rdtools.errors import UsageError
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
 from rdtools.ops.trellis import TRELLIS_RMS
 from rdtools.quantizers.block_ldlq import block_ldlq
-from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.vector import VectorQuantizer, block_feedback_gain
+from rdtools.quantizers.vector import Rounded, VectorQuantizer
 from rdtools.records import TrellisCode, TrellisCodes
 
 Float64Array = NDArray[np.float64]
@@ -28,8 +26,8 @@ PUBLISHED_RMS = 0.9
 class QTIP(VectorQuantizer):
     """Block LDLQ whose blocks of 16 columns are coded in tiles of 16 × 16 weights by tail-biting paths through a bitshift trellis.
 
-    A path of 256 weights takes 256 k bits, and the values of its states are computed from their bits. With "best" the input is scaled to
-    the code's optimum for normal targets of the variance that feedback gives them. Rows and columns that 16 does not divide are filled up
+    A path of 256 weights takes 256 k bits, and the values of its states are computed from their bits. With "best" the scale is that
+    of least loss on a sample of rows. Rows and columns that 16 does not divide are filled up
     with zeros, whose codes are counted. Time and memory grow with 2^L.
 
     Distortion: ``MSE · σ² tr(D)/n`` with D of the block factorization; see `rdtools.theory.ldlq.block_trace`.
@@ -84,14 +82,14 @@ class QTIP(VectorQuantizer):
         """Mean squared error on normal weights of mean square 1."""
         return TRELLIS_RMS[self.code, self._state_bits, self.bits][1]
 
-    def _solve(self, problem: Problem, weight: Float64Array, factor: Float64Array, std: float) -> TrellisCodes:
-        table = trellis_values(self.code, self._state_bits)
+    @property
+    def _input_rms(self) -> float:
         if self.preset == "published":
-            input_rms = PUBLISHED_RMS * float(np.sqrt(np.mean(table**2)))
-        else:
-            widened = math.sqrt(1 + self.error * block_feedback_gain(factor, self.block))
-            input_rms = TRELLIS_RMS[self.code, self._state_bits, self.bits][0] / widened
-        scale = self.scale_of(std, input_rms)
+            return PUBLISHED_RMS * float(np.sqrt(np.mean(trellis_values(self.code, self._state_bits) ** 2)))
+        return TRELLIS_RMS[self.code, self._state_bits, self.bits][0]
+
+    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+        table = trellis_values(self.code, self._state_bits)
         tile_rows, tile_columns = (k // TILE for k in weight.shape)
         paths = np.zeros((tile_rows, tile_columns, TILE * TILE * self.bits // 8), dtype=np.uint8)
 
@@ -101,5 +99,6 @@ class QTIP(VectorQuantizer):
             paths[:, first_column // TILE] = trellis_pack(states, table, self.bits)
             return values.reshape(targets.shape)
 
-        block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
-        return TrellisCodes(paths.reshape(tile_rows * tile_columns, -1), self.code, self._state_bits, self.bits, scale)
+        values = block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
+        codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, -1), self.code, self._state_bits, self.bits, scale)
+        return codes, scale * values.astype(np.float64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -13,8 +12,7 @@ from rdtools.coding import round_to_float32
 from rdtools.ops import rvq_nearest
 from rdtools.ops.e8p_residual import INPUT_ERRORS, INPUT_SCALES, RESIDUAL_SCALES
 from rdtools.quantizers.block_ldlq import block_ldlq, refine_blocks
-from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.vector import VectorQuantizer, block_feedback_gain
+from rdtools.quantizers.vector import Rounded, VectorQuantizer
 from rdtools.records import LatticeCodes
 
 Float64Array = NDArray[np.float64]
@@ -28,10 +26,9 @@ class QuIPSharp(VectorQuantizer):
     """Block LDLQ with the E8P codebook, eight columns of a row at a time.
 
     Weights are rotated on both sides and brought to one root mean square. 2 bits: the nearest E8P word; 3 and 4 bits: a second stage for
-    what the first leaves. Refinement passes then round each block anew with the others fixed. With "best" the input is scaled to the
-    codebook's optimum for normal targets of the variance that feedback gives them, and refinement is undone where it raises the loss; as
-    published the scale is fixed. A number of columns
-    that eight does not divide is filled up with zeros, whose codes are counted.
+    what the first leaves. Refinement passes then round each block anew with the others fixed. With "best" the scale is that of least loss
+    on a sample of rows, and refinement is undone where it raises the loss; as published the scale is fixed. A number of columns that
+    eight does not divide is filled up with zeros, whose codes are counted.
 
     Distortion: ``MSE · σ² tr(D)/n`` with D of the block factorization; see `rdtools.theory.ldlq.block_trace`.
 
@@ -68,17 +65,17 @@ class QuIPSharp(VectorQuantizer):
         """Mean squared error on normal weights of mean square 1."""
         return INPUT_ERRORS[self.bits]
 
-    def _scales(self, factor: Float64Array) -> tuple[float, float]:
-        """Root mean square of the input in units of the codebook, and scale of the residual."""
-        if self.preset == "published":
-            return PUBLISHED_SCALES[self.bits]
-        widened = math.sqrt(1 + self.error * block_feedback_gain(factor, self.block))
-        return INPUT_SCALES[self.bits] / widened, RESIDUAL_SCALES.get(self.bits, 1.0)
+    @property
+    def _input_rms(self) -> float:
+        return PUBLISHED_SCALES[self.bits][0] if self.preset == "published" else INPUT_SCALES[self.bits]
 
-    def _solve(self, problem: Problem, weight: Float64Array, factor: Float64Array, std: float) -> LatticeCodes:
-        input_rms, residual_scale = self._scales(factor)
-        residual_scale = round_to_float32(residual_scale)
-        scale = self.scale_of(std, input_rms)
+    @property
+    def _refines(self) -> bool:
+        return self.passes > 0
+
+    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+        best = RESIDUAL_SCALES.get(self.bits, 1.0)
+        residual_scale = round_to_float32(PUBLISHED_SCALES[self.bits][1] if self.preset == "published" else best)
         m, n = weight.shape
         words = [np.zeros((m, n // 8), dtype=np.uint16) for _ in range(1 if self.bits == 2 else 2)]
 
@@ -92,10 +89,10 @@ class QuIPSharp(VectorQuantizer):
         x = (weight / (scale or 1.0)).astype(np.float32)
         values = block_ldlq(x, factor, self.block, round_block)
         chosen = tuple(words)
-        if self.passes:
-            unrefined = tuple(stage.copy() for stage in words)
-            refined = refine_blocks(x, factor @ factor.T, values, self.block, round_block, self.passes)
+        if moment is not None:
+            chosen = tuple(stage.copy() for stage in words)
+            refined = refine_blocks(x, moment, values, self.block, round_block, self.passes)
             # with small errors the nearest word is far from the one of least loss, and passes do harm
-            if self.preset == "best" and np.linalg.norm((x - values) @ factor) <= np.linalg.norm((x - refined) @ factor):
-                chosen = unrefined
-        return LatticeCodes(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale)
+            if self.preset == "published" or np.linalg.norm((x - refined) @ factor) < np.linalg.norm((x - values) @ factor):
+                chosen, values = tuple(words), refined
+        return LatticeCodes(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values.astype(np.float64)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_float32
@@ -18,11 +17,15 @@ from rdtools.ops import choose_backend
 from rdtools.quantizers.grid import check_step
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import check_rate
+from rdtools.quantizers.scale_search import search_scale, spread_rows
 from rdtools.records import LatticeCodes, QuantizedLayer, QuantizedWeight, TrellisCodes
 from rdtools.transforms import RotationChoice
 
 Float64Array = NDArray[np.float64]
 Preset = Literal["best", "published"]
+Codes = LatticeCodes | TrellisCodes
+#: Codes, and the values that they stand for.
+Rounded = tuple[Codes, Float64Array]
 
 
 def check_preset(preset: str) -> None:
@@ -54,19 +57,6 @@ def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, c
     return padded, L
 
 
-def block_feedback_gain(factor: Float64Array, block: int) -> float:
-    """``‖blockdiag(L) L⁻¹‖_F²/n − 1``: how much of the variance of the rounding errors feedback adds to that of the targets.
-
-    Blocks are counted from the last column. With one column a block it is `incoherence_processing.feedback_gain`.
-    """
-    n = len(factor)
-    diagonal = np.zeros_like(factor)
-    for stop in range(n, 0, -block):
-        part = slice(max(0, stop - block), stop)
-        diagonal[part, part] = factor[part, part]
-    return float(np.sum(scipy.linalg.solve_triangular(factor, diagonal.T, lower=True, trans="T", check_finite=False) ** 2)) / n - 1.0
-
-
 @dataclass(frozen=True, kw_only=True)
 class VectorQuantizer(ABC):
     """Settings that quantizers of vectors share.
@@ -74,7 +64,7 @@ class VectorQuantizer(ABC):
     Attributes
     ----------
     rate_bits : one of the rates that the method has codes for
-    preset : "published", the settings of the paper, or "best", those that measure best
+    preset : "published", the settings of the paper, or "best", those that measure best: the scale of least loss on a sample of rows
     rotation : of inputs and outputs; None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for the preset's: 0.01 as published, else none unless H is singular
     backend : None, "numba" or "reference"
@@ -86,6 +76,8 @@ class VectorQuantizer(ABC):
     damping: float | None = None
     backend: str | None = None
 
+    #: Rows on which the scale is searched.
+    sample_rows: ClassVar[int] = 128
     #: Columns that are rounded together, and rows with them.
     block: ClassVar[int]
     row_block: ClassVar[int] = 1
@@ -115,14 +107,37 @@ class VectorQuantizer(ABC):
     def error(self) -> float:
         """Mean squared error on normal weights of mean square 1, at the scale that is best for them."""
 
+    @property
     @abstractmethod
-    def _solve(self, problem: Problem, weight: Float64Array, factor: Float64Array, std: float) -> LatticeCodes | TrellisCodes:
-        """Codes of a padded problem whose weights have this root mean square."""
+    def _input_rms(self) -> float:
+        """Root mean square, in units of the codebook, that weights are brought to: as published, or best for normal targets."""
+
+    @abstractmethod
+    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+        """Codes of a padded problem, and the values that they stand for; `moment` is ``L Lᵀ`` for a method that refines."""
+
+    @property
+    def _refines(self) -> bool:
+        return False
+
+    def _solve(self, weight: Float64Array, factor: Float64Array, std: float) -> Codes:
+        input_rms = self._input_rms
+        moment = factor @ factor.T if self._refines else None
+        if self.preset == "best" and std > 0:
+            sample = spread_rows(weight, self.sample_rows, together=self.row_block)
+
+            def loss(rms: float) -> float:
+                _, values = self._round(sample, factor, moment, round_to_float32(std / rms))
+                return float(np.linalg.norm((sample - values) @ factor))
+
+            input_rms = search_scale(loss, input_rms)
+        codes, _ = self._round(weight, factor, moment, round_to_float32(std / input_rms))
+        return codes
 
     @property
     def preparation(self) -> tuple[Hashable, ...]:
         """Settings that `prepare` depends on."""
-        return ("both sides", self.rotation, self._damping)
+        return ("both sides", False, self.rotation, self._damping, "natural")
 
     @property
     def _damping(self) -> float | None:
@@ -157,7 +172,7 @@ class VectorQuantizer(ABC):
         if std > 0:
             check_step(std, f"{problem.key.name}: {self.method}")
         weight, factor = pad_problem(problem.target, factor, self.row_block, self.block)
-        codes = self._solve(problem, weight, factor, std)
+        codes = self._solve(weight, factor, std)
         return QuantizedLayer(
             weight=QuantizedWeight(problem.basis, codes),
             method=self.method,
@@ -167,7 +182,3 @@ class VectorQuantizer(ABC):
             seed=problem.seed,
             backend=choose_backend(self.backend),
         )
-
-    def scale_of(self, std: float, input_rms: float) -> float:
-        """What codebook values are multiplied by; 0 for weights that are all zero."""
-        return round_to_float32(std / input_rms)

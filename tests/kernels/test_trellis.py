@@ -1,11 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import struct
+import subprocess
+import sys
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rdtools.kernels import trellis_numba, trellis_reference
 from tolerances import STANDARD_ERRORS
 
@@ -218,7 +224,7 @@ def test_numba_takes_the_path_of_the_reference(state_bits, k, V, S, dtype, monke
     (fast, word), (fast_free, free_word) = (
         trellis_quantize(y, values, k, tail_biting=tail, backend="numba") for y, tail in ((x, True), (rotated, False))
     )
-    assert (fast.dtype, fast.shape, word.dtype, word.shape) == (np.uint32, (S, n), np.float64, (S, T))
+    assert (fast.dtype, fast.shape, word.dtype, word.shape) == (np.int32, (S, n), np.float64, (S, T))
     assert (word == values[fast].reshape(S, T)).all()
     assert (free_word == values[fast_free].reshape(S, T)).all()
     least = _costs(rotated, slow_free, values)
@@ -245,7 +251,7 @@ def test_of_equal_paths_both_take_the_same(state_bits, k, V, dtype):
     assert (trellis_quantize(x, values * 0 + 1, k)[0] == 0).all()
 
 
-@pytest.mark.parametrize(("block", "threads"), [(16, 1), (1, 3), (5, 2)])
+@pytest.mark.parametrize(("block", "threads"), [(4, 1), (1, 3), (5, 2)])
 def test_neither_blocks_threads_nor_layout_change_a_state(block, threads, monkeypatch):
     x, values = _normal((17, 40)), _table(7, 1)
     before = x.copy()
@@ -302,7 +308,7 @@ def test_states_that_are_no_circle_are_not_packed():
     with pytest.raises(UsageError, match="tail_biting=True"):
         trellis_pack(free, values, 2)
     with pytest.raises(UsageError, match="no tail-biting path"):
-        trellis_pack(states + np.uint32(64), values, 2)
+        trellis_pack(states + np.int32(64), values, 2)
 
 
 # Distortion
@@ -441,8 +447,40 @@ def test_wrong_bits_are_refused():
     with pytest.raises(UsageError, match="shorter than a state"):
         trellis_unpack(np.zeros((2, 1), dtype=np.uint8), np.zeros((2**9, 1)), 2, 4)
     with pytest.raises(ShapeMismatch, match="whole bytes"):
-        trellis_pack(np.zeros((1, 3), dtype=np.uint32), np.zeros((4, 1)), 1)
+        trellis_pack(np.zeros((1, 3), dtype=np.int32), np.zeros((4, 1)), 1)
     with pytest.raises(ShapeMismatch, match="T > 0"):
-        trellis_pack(np.zeros((1, 0), dtype=np.uint32), values, 2)
+        trellis_pack(np.zeros((1, 0), dtype=np.int32), values, 2)
     with pytest.raises(UnsupportedDtype, match="int64"):
         trellis_pack(np.zeros((1, 8), dtype=np.int64), values, 2)
+
+
+# Tensors
+
+
+def test_tensors_in_main_memory_give_tensors():
+    x, values = _normal((3, 16)), _table(6, 2)
+    expected = trellis_quantize(x, values, 2)
+    found = trellis_quantize(torch.from_numpy(x), torch.from_numpy(values), 2)
+    for tensor, array in zip(found, expected, strict=True):
+        assert (tensor.numpy() == array).all()
+    with pytest.raises(NotFiniteInput):
+        trellis_quantize(torch.full((1, 16), float("nan")), torch.from_numpy(values), 2)
+
+
+def _run_triton_cases(**environment):
+    """In a process of its own: whether kernels are interpreted is decided when Triton is first imported."""
+    cases = Path(__file__).parent / "trellis_triton_cases.py"
+    command = [sys.executable, "-P", "-m", "pytest", "-n", "0", "-q", str(cases)]
+    done = subprocess.run(command, cwd=cases.parents[2], env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_triton_under_the_interpreter():
+    _run_triton_cases(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(find_spec("triton") is None or not torch.cuda.is_available(), reason="torch finds no GPU with its driver")
+def test_triton_on_a_gpu():
+    _run_triton_cases(TRITON_INTERPRET="0")
