@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure, weighted_error
 from rdtools.ops import sic_sweep
-from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp, WaterSIC
 from rdtools.theory.claims.parts import (
     BIN_DEVIATIONS,
     HIGH_RATE_SHARE,
@@ -31,6 +31,8 @@ FINITE_RATE_COLUMNS = 1024
 #: Of an empirical entropy: with fewer rows for each distinct code the correction of its bias is no longer enough.
 _ROWS_A_VALUE = 16
 _CODED_RATES = (2.0, 4.0)
+#: Rows for methods that search, for scales or paths.
+_VECTOR_ROWS = 256
 _ABSMAX_BITS = 6
 
 
@@ -126,10 +128,13 @@ def _finite_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> tup
 def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
     """Files of a layer's weights by each method, measured."""
     points = []
+    few = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
     for rate in _CODED_RATES:
-        for quantizer in (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True)):
-            point = measure(layer, quantizer.quantize(layer))
-            distortion = Estimate(point.distortion, point.distortion_stderr, len(layer.weight) - 1)
+        scalar = (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
+        slower = (QuIP(rate_bits=rate), QuIPSharp(rate_bits=rate), QTIP(rate_bits=rate))
+        for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
+            point = measure(given, quantizer.quantize(given))
+            distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)
             points.append(CodedPoint(quantizer.method, point.coded_bits, distortion))
     return tuple(points)
 
