@@ -1,4 +1,4 @@
-"""Every figure that the repository keeps, and the table behind each.
+"""Every figure that the repository keeps, and the table behind each, but for timings: those are `rdtools.analysis.bench`'s.
 
 python -m rdtools.analysis.make_all --run rdtools-report
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from rdtools.analysis import default_model_loss
+from rdtools.analysis import coders, default_model_loss
 
 from rdtools.report import write_figures
 from rdtools.report.figures import save_figure
@@ -50,9 +50,11 @@ def main(argv: list[str] | None = None) -> int:
     drawn = set(results.drop_duplicates("layer").groupby("layer_type")["layer"].apply(lambda s: s.iloc[len(s) // 2]))
     results[DRAWN].to_csv(options.out / "results.csv", index=False, float_format="%.6g")
     curves[curves["layer"].isin(drawn)].to_csv(options.out / "curves.csv", index=False, float_format="%.6g")
-    rows = default_model_loss.run(options.out)
+    loss, coded = default_model_loss.run(options.out), coders.run(options.run)
+    coded.to_csv(options.out / "coders.csv", index=False, float_format="%.6g")
     with matplotlib.rc_context(RC):
-        save_figure(default_model_loss.draw(rows), options.out / "default_model_loss")
+        save_figure(default_model_loss.draw(loss), options.out / "default_model_loss")
+        save_figure(coders.draw(coded), options.out / "coders")
     print(pd.Series(sorted(p.name for p in options.out.iterdir())).to_string(index=False))
     return 0
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
+from rdtools.kernels.coordinate_descent_reference import tie
 from rdtools.kernels.sic_sweep_reference import code_range
 
 FloatArray = NDArray[Any]  # float64 or float32
@@ -31,7 +32,7 @@ ROWS = 512
 
 @jit(nogil=True, error_model="numpy")
 def _move_strip(  # type: ignore[no-untyped-def]
-    weight, triangle, steps, offset, lowest, highest, start, gradient, skip, codes, error, change, moved, g, z, d
+    weight, triangle, steps, offset, lowest, highest, tie, start, gradient, skip, codes, error, change, moved, g, z, d
 ):  # fmt: skip
     """Move the codes of columns start … start + p − 1 in turn; gradient[:, skip:] is E H when the strip begins.
 
@@ -49,7 +50,8 @@ def _move_strip(  # type: ignore[no-untyped-def]
             width = triangle[i, i] * step
             g_i, z_i, d_i = g[i], z[i], d[i]
             for r in range(LANES):
-                q = min(max(np.rint(z_i[r] + g_i[r] / width), lowest), highest)
+                move = g_i[r] / width
+                q = min(max(z_i[r] + np.rint(move), lowest), highest) if abs(move) > tie else z_i[r]
                 d_i[r] = (q - z_i[r]) * step
                 z_i[r] = q
             for j in range(i + 1, p):
@@ -110,8 +112,9 @@ def coordinate_descent(
                     change = np.empty((len(rows), end - start), dtype=dtype)
                     triangle = np.array(H[start:end, start:end], order="C")
                     _move_strip(
-                        w, triangle, alphas, dtype.type(offset), lowest, highest, start, G, start - first, c, error, change, moved, g, z, d
-                    )
+                        w, triangle, alphas, dtype.type(offset), lowest, highest, tie(dtype), start, G, start - first,
+                        c, error, change, moved, g, z, d,
+                    )  # fmt: skip
                     if end < stop:
                         G[:, end - first :] -= change @ H[start:end, end:stop]
             if not moved.all():

@@ -12,6 +12,14 @@ FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
 
 
+def tie(dtype: np.dtype[Any]) -> Any:
+    """The move, in codes, up to which a code stays: half a code and a little, ½ + √eps.
+
+    At a tie two codes are equally good, and with errors of rounding a row might go to and fro between them for ever.
+    """
+    return dtype.type(0.5 + np.sqrt(np.finfo(dtype).eps))
+
+
 def coordinate_descent(
     weight: FloatArray,  # (m, n)
     moment: FloatArray,  # (n, n)
@@ -28,11 +36,11 @@ def coordinate_descent(
 
     With ``Ŵ_:i = α_i (z_i + offset)`` and E = W − Ŵ, in each pass, for the columns i in the given order::
 
-        z_i ← clamp(rint(z_i + (E H)_:i / (H_ii α_i)), code_min, code_max)
+        z_i ← clamp(z_i + rint(δ), code_min, code_max),   δ = (E H)_:i / (H_ii α_i)
 
-    The loss ``e H eᵀ`` of a row is a parabola in z_i whose minimum is what rint is given, so that the nearest code in range is the best
-    one, and the loss never rises. Each code is clamped before the next column looks at it. Rows do not interact; a row is done when a pass
-    leaves it as it was.
+    The loss ``e H eᵀ`` of a row is a parabola in z_i with its minimum at z_i + δ, so that the nearest code in range is the best one, and
+    the loss never rises. A code stays where |δ| is at most `tie`. Each code is clamped before the next column looks at it. Rows do not
+    interact; a row is done when a pass leaves it as it was.
 
     Parameters
     ----------
@@ -61,8 +69,9 @@ def coordinate_descent(
         before = codes.copy()
         for i in order:
             error = weight - steps * (codes.astype(weight.dtype) + weight.dtype.type(offset))
-            x = codes[:, i].astype(weight.dtype) + error @ moment[:, i] / (moment[i, i] * steps[i])
-            codes[:, i] = np.clip(np.rint(x), lowest, highest)
+            move = error @ moment[:, i] / (moment[i, i] * steps[i])
+            z = codes[:, i].astype(weight.dtype)
+            codes[:, i] = np.where(np.abs(move) > tie(weight.dtype), np.clip(z + np.rint(move), lowest, highest), z)
         if (codes == before).all():
             return codes, used
     return codes, passes

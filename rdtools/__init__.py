@@ -16,11 +16,15 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
+    from rdtools.design import MmseWaterSIC as MmseWaterSIC
     from rdtools.hessians.layer import Layer as Layer
     from rdtools.hessians.store import open_run as open_run
     from rdtools.measure import measure as measure
     from rdtools.quantizers import GPTQ as GPTQ
+    from rdtools.quantizers import QTIP as QTIP
     from rdtools.quantizers import RTN as RTN
+    from rdtools.quantizers import QuIP as QuIP
+    from rdtools.quantizers import QuIPSharp as QuIPSharp
     from rdtools.quantizers import WaterSIC as WaterSIC
 
 # Loaded when first used, so that `import rdtools` stays light. A name that is also a sub-module stands for that module.
@@ -31,6 +35,10 @@ _HOME = {
     "open_run": "rdtools.hessians.store",
     "measure": "rdtools.measure",
     "GPTQ": "rdtools.quantizers",
+    "MmseWaterSIC": "rdtools.design",
+    "QTIP": "rdtools.quantizers",
+    "QuIP": "rdtools.quantizers",
+    "QuIPSharp": "rdtools.quantizers",
     "RTN": "rdtools.quantizers",
     "WaterSIC": "rdtools.quantizers",
 }

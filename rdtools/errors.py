@@ -105,3 +105,7 @@ class Busy(RdtoolsError, RuntimeError):
 
 class BackendUnavailable(RdtoolsError, RuntimeError):
     """A kernel backend that was asked for by name and is missing."""
+
+
+class NotConverged(RdtoolsError, RuntimeError):
+    """An iteration that did not reach its tolerance in the iterations it was given."""

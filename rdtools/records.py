@@ -155,7 +155,8 @@ class CodeModel:
     levels : number of levels K of a fixed-rate grid, integers lie in [−⌊K/2⌋, K−1−⌊K/2⌋]; 0 for the other kinds. With unequal column
         steps it is that of the finest, halved with every octave of step begun; a single level is at zero
     weight_std : float32 value; the scale of the normal laws, 0 for the other kinds
-    noise_variance : float32 value; what fed-back errors add to the variance of every column, in squared steps; 0 for the other kinds
+    noise_variance : float32 value; what fed-back errors add to the variance of every column, in squared steps, or a ridge takes from it;
+        0 for the other kinds
     """
 
     kind: CodeModelKind

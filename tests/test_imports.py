@@ -27,6 +27,7 @@ ALLOWED = {
     "hessians": BASE | {"transforms", "data", "ops"},
     "theory": BASE,
     "quantizers": BASE | {"ops", "orders", "transforms", "hessians", "coding"},
+    "design": BASE | {"orders", "transforms", "hessians", "quantizers", "theory"},
     "measure": BASE | {"ops", "coding", "hessians"},
     "testing": BASE | {"hessians"},
     "compare": BASE | {"hessians", "quantizers", "measure", "theory"},

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import Quantizer
     from rdtools.transforms import RotationChoice
 
-#: Name → (class in rdtools.quantizers, settings).
+#: Name → (class at the top of rdtools, settings).
 METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "rtn": ("RTN", {"coding": "shared"}),
     "rtn-int": ("RTN", {"coding": "fixed"}),
@@ -23,6 +23,7 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "watersic-shared": ("WaterSIC", {"coding": "shared"}),
     "watersic-lmmse": ("WaterSIC", {"coding": "column", "lmmse": True}),
     "watersic-lmmse-shared": ("WaterSIC", {"coding": "shared", "lmmse": True}),
+    "watersic-mmse": ("MmseWaterSIC", {}),
     "watersic-histogram": ("WaterSIC", {"coding": "histogram"}),
     "quip": ("QuIP", {}),
     "quip-ldlq": ("QuIP", {"adaptive": "ldlq"}),
@@ -51,9 +52,14 @@ DEFAULT_METHODS = (
     "gptq-int",
     "gptq",
     "gptq+rotation",
+    "gptq+act-order",
     "watersic",
     "watersic-lmmse",
+    "watersic-mmse",
     "watersic+rotation",
+    "quip",
+    "quip-sharp",
+    "qtip",
 )
 
 
@@ -97,10 +103,10 @@ def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: fl
     UnknownMethod, InvalidRate, RateUnreachable, UsageError
     """
     chosen = [_settings(name) for name in names]
-    from rdtools import quantizers
+    import rdtools
 
     made: list[Quantizer] = []
     for class_name, settings in chosen:
-        construct = getattr(quantizers, class_name)
+        construct = getattr(rdtools, class_name)
         made += [construct(rate_bits=rate, damping=damping, **settings) for rate in rates]
     return made

@@ -180,9 +180,17 @@ def column_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     return float((counts.counts * length).sum())
 
 
+#: Least variance of a normal law, squared steps: of a column that nothing but zeros is expected in.
+_LEAST_VARIANCE = 2.0**-12
+
+
 def column_stds(model: CodeModel, column_steps: Float64Array) -> Float64Array:
-    """Deviation of the normal law of each column: ``√((weight_std / step)² + noise_variance)``, the same on every machine."""
-    return np.sqrt((model.weight_std / column_steps) ** 2 + model.noise_variance)
+    """Deviation of the normal law of each column, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
+
+    With a negative noise variance it is at least 1/64.
+    """
+    variances = (model.weight_std / column_steps) ** 2 + model.noise_variance
+    return np.sqrt(np.maximum(variances, _LEAST_VARIANCE) if model.noise_variance < 0 else variances)
 
 
 def _pool(counts: CodeCounts, column_steps: Float64Array) -> tuple[CodeCounts, Float64Array]:
@@ -195,15 +203,11 @@ def _pool(counts: CodeCounts, column_steps: Float64Array) -> tuple[CodeCounts, F
     return CodeCounts(keys // width, keys % width + lowest, pooled, (counts.shape[0], len(steps))), steps
 
 
-#: Noise variances that are tried, squared steps; rounding alone feeds back a twelfth of one times the energy of the feedback filter.
-_NOISE_VARIANCES = (0.01, 3.0)
-
-
 def fit_column_model(counts: CodeCounts, column_steps: Float64Array) -> CodeModel:
     """The normal laws under which the codes are shortest: `weight_std` and `noise_variance` by descent of the code length, as float32.
 
-    Errors that successive cancellation feeds back enlarge the variance of columns whose own share is small; with WaterSIC's steps by about
-    the same number of squared steps in each, so that one number serves all. It is kept only where it pays.
+    Errors that successive cancellation feeds back enlarge the variance of columns whose own share is small, and a ridge takes from it; with
+    WaterSIC's steps by about the same number of squared steps in each, so that one number serves all. It is kept only where it pays.
     """
     if counts.values.size == 0:
         return CodeModel("column")
@@ -212,30 +216,20 @@ def fit_column_model(counts: CodeCounts, column_steps: Float64Array) -> CodeMode
     if len(steps) == 1:
         return plain  # equal columns: a second number would say the same
 
+    def model(x: Float64Array) -> CodeModel:
+        return CodeModel("column", weight_std=round_to_float32(plain.weight_std * math.exp(x[0])), noise_variance=round_to_float32(x[1]))
+
     def length(model: CodeModel) -> float:
         return column_code_length(pooled, column_stds(model, steps))
 
-    middle = math.exp(math.fsum(np.log(steps)) / len(steps))
-
-    def shared(log_noise: float) -> CodeModel:
-        """The noise taken from the weights' part where steps are middling: nearly the best deviation for it."""
-        noise = math.exp(log_noise)
-        return CodeModel(
-            "column",
-            weight_std=math.sqrt(max(plain.weight_std**2 - noise * middle**2, plain.weight_std**2 / 16)),
-            noise_variance=noise,
-        )
-
-    bounds = tuple(map(math.log, _NOISE_VARIANCES))
-    noise = scipy.optimize.minimize_scalar(lambda x: length(shared(x)), bounds=bounds, method="bounded", options={"xatol": 0.1})
-    start = shared(float(noise.x))
-
-    def scaled(octaves: float) -> CodeModel:
-        std = round_to_float32(start.weight_std * 2.0**octaves)
-        return CodeModel("column", weight_std=std, noise_variance=round_to_float32(start.noise_variance))
-
-    octaves = scipy.optimize.minimize_scalar(lambda x: length(scaled(x)), bounds=(-1.0, 1.0), method="bounded", options={"xatol": 4e-3})
-    noisy = scaled(float(octaves.x))
+    start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])
+    found = scipy.optimize.minimize(
+        lambda x: length(model(x)),
+        start[0],
+        method="Nelder-Mead",
+        options={"initial_simplex": start, "xatol": 3e-3, "fatol": 1e-5 * float(pooled.counts.sum()), "maxfev": 120},
+    )
+    noisy = model(found.x)
     return noisy if length(noisy) < length(plain) else plain
 
 

@@ -8,6 +8,7 @@ from rdtools.quantizers.problem import prepare as prepare
 from rdtools.quantizers.qtip import QTIP as QTIP
 from rdtools.quantizers.quip import QuIP as QuIP
 from rdtools.quantizers.quip_sharp import QuIPSharp as QuIPSharp
+from rdtools.quantizers.rate_search import check_rate as check_rate
 from rdtools.quantizers.rtn import RTN as RTN
 from rdtools.quantizers.vector import VectorQuantizer as VectorQuantizer
 from rdtools.quantizers.watersic import WaterSIC as WaterSIC

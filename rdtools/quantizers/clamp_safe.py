@@ -21,7 +21,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.errors import RdtoolsError, UsageError
+from rdtools.errors import NotConverged, UsageError
 from rdtools.linalg import cholesky
 
 Float64Array = NDArray[np.float64]
@@ -32,10 +32,6 @@ _RELAXATION = 1.6
 _CHECK_EVERY = 10
 #: What the penalty changes by at most, and at least, at a time; it is the factorization that makes small changes not worth while.
 _LARGEST_CHANGE, _LEAST_CHANGE = 10.0, 1.5
-
-
-class NotConverged(RdtoolsError, RuntimeError):
-    """An iteration that has not reached its tolerance when it may not go on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +80,11 @@ def clamp_safe_feedback(
     - Z: columns of X + V longer than √c are cut to √c;
     - V ← V + X − Z.
 
-    It takes 2 n³ operations; some tens of them are usual, some hundreds with H near singular. It ends where Z, which is allowed, is within
-    the tolerance of a lower bound: with multipliers μ ≥ 0, the least of ``tr(H Rᵀ R) + Σ μ_j ((Rᵀ R)_jj − 1 − c)`` over all R is that of
-    LDLQ for H + diag(μ), so that ``tr D(H + diag μ) − (1 + c) Σ μ_j`` is one. The best feedback is LDLQ's with a damping of each column's
-    own, the μ at which the bound is reached.
+    and takes 2 n³ operations. With multipliers μ ≥ 0, the least of ``tr(H Rᵀ R) + Σ μ_j ((Rᵀ R)_jj − 1 − c)`` over all R is that of LDLQ
+    for H + diag(μ). So ``tr D(H + diag μ) − (1 + c) Σ μ_j`` is a lower bound for any μ, and the best feedback is LDLQ's under a damping of
+    each column's own. Every tenth step the μ that V stands for give a bound, and an R, its columns cut where they are too long; it ends
+    where the better of this R and Z is within the tolerance of the bound. That takes some tens of steps; some hundreds, rarely thousands,
+    where the condition of H is beyond 1e5.
 
     Parameters
     ----------
@@ -120,11 +117,8 @@ def clamp_safe_feedback(
             f"clamp-safe feedback: moment {moment.shape}, slack {slack}, tolerance {tolerance}, {max_iterations} iterations; "
             "expected (n, n), at least 0, positive, at least 1"
         )
-    L = cholesky(moment, damping=0.0, name="clamp-safe feedback").lower
-    pivots = np.diagonal(L)
-    free = _inverse(L) * pivots[:, None]
+    free, least = _ldlq(moment)
     if np.square(np.tril(free, -1)).sum(axis=0).max(initial=0.0) <= slack:
-        least = float(pivots @ pivots)
         return ClampSafeFeedback(free, least, least)
     energies = np.diagonal(moment)
     if slack == 0:
@@ -142,20 +136,23 @@ def clamp_safe_feedback(
         forward = np.tril(scipy.linalg.solve_triangular(C, target.T, lower=True, check_finite=False).T, -1)
         X = np.tril(scipy.linalg.solve_triangular(C, forward.T, lower=True, trans="T", check_finite=False).T, -1)
         moved = _RELAXATION * X + (1 - _RELAXATION) * Z + V
-        Z = moved * np.sqrt(slack / np.maximum(np.square(moved).sum(axis=0), slack))
+        Z = _cut(moved, slack)
         V = moved - Z
         if iteration % _CHECK_EVERY and iteration < max_iterations:
             continue
-        R = Z + np.eye(n)
-        objective = float(np.einsum("ij,ij->", R @ moment, R))
         # V of a column that was cut points along it: ρ H_jj V_:j = 2 μ_j Z_:j
         multipliers = 0.5 * rho * energies * np.sqrt(np.square(V).sum(axis=0) / slack)
-        bound = _lower_bound(moment, slack, multipliers)
+        damped, trace = _ldlq(moment + np.diag(multipliers))
+        bound = trace - (1 + slack) * float(multipliers.sum())
+        allowed = [part + np.eye(n) for part in (Z, _cut(np.tril(damped, -1), slack))]
+        objectives = [float(np.einsum("ij,ij->", R @ moment, R)) for R in allowed]
+        best = int(np.argmin(objectives))
+        objective = objectives[best]
         primal, dual = _ratio(X - Z, Z, energies), _ratio(Z - before, V, energies)
         if objective - bound <= tolerance * objective:
-            return ClampSafeFeedback(R, objective, bound, iteration, primal, dual)
+            return ClampSafeFeedback(allowed[best], objective, bound, iteration, primal, dual)
         # a stiffer penalty lowers the primal residual and raises the other; they are kept about equal
-        change = min(max(math.sqrt(primal / dual) if dual > 0 else math.inf, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
+        change = min(max(math.sqrt(primal / dual) if dual > 0 else 1.0, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
         if not 1 / _LEAST_CHANGE < change < _LEAST_CHANGE:
             rho *= change
             V /= change
@@ -222,12 +219,21 @@ def _inverse(lower: Float64Array) -> Float64Array:
     return np.tril(inverse.T)
 
 
-def _lower_bound(moment: Float64Array, slack: float, multipliers: Float64Array) -> float:
-    pivots = np.diagonal(np.linalg.cholesky(moment + np.diag(multipliers)))
-    return float(pivots @ pivots - (1 + slack) * multipliers.sum())
+def _ldlq(moment: Float64Array) -> tuple[Float64Array, float]:
+    """R of least tr(H Rᵀ R) without a constraint, diag(L) L⁻¹, and that least value, tr D."""
+    L = cholesky(moment, damping=0.0, name="clamp-safe feedback").lower
+    pivots = np.diagonal(L)
+    return _inverse(L) * pivots[:, None], float(pivots @ pivots)
+
+
+def _cut(below: Float64Array, slack: float) -> Float64Array:
+    """Columns longer than √c are cut to it."""
+    return np.asarray(below * np.sqrt(slack / np.maximum(np.square(below).sum(axis=0), slack)))
 
 
 def _ratio(difference: Float64Array, whole: Float64Array, energies: Float64Array) -> float:
-    """Of two norms that weigh columns as the penalty does."""
-    squares = [float(energies @ np.square(matrix).sum(axis=0)) for matrix in (difference, whole)]
-    return math.sqrt(squares[0] / squares[1]) if squares[1] > 0 else 0.0
+    """Of two norms that weigh columns as the penalty does; infinite against nothing."""
+    part, full = (float(energies @ np.square(matrix).sum(axis=0)) for matrix in (difference, whole))
+    if full > 0:
+        return math.sqrt(part / full)
+    return math.inf if part > 0 else 0.0

@@ -18,6 +18,7 @@ from scipy.special import ndtr
 
 from rdtools.errors import RateUnreachable, ShapeMismatch, UsageError
 from rdtools.ops import sic_sweep
+from rdtools.quantizers.scale_search import search_scale
 
 Float64Array = NDArray[np.float64]
 
@@ -25,10 +26,6 @@ Float64Array = NDArray[np.float64]
 LEAST_ENERGY = 1e-8
 #: Variance of the targets, in that of the weights, beyond which feedback counts as running away.
 _WIDEST = 100.0
-#: Ratio of neighbouring half-ranges in the search on rows; a parabola through three of them does the rest.
-_SEARCH_RATIO = 1.2
-#: Half-ranges that it tries at most, a factor 1500 from where it starts.
-_TRIALS = 40
 
 
 def _log_energies(energies: Float64Array) -> Float64Array:
@@ -265,22 +262,4 @@ def searched_half_range(
         )
         return float(np.square(residual).sum())
 
-    width = math.log(_SEARCH_RATIO)
-    logs = [math.log(start) + k * width for k in (-1, 0, 1)]
-    losses = [loss(math.exp(x)) for x in logs]
-    for _ in range(_TRIALS):
-        if losses[0] == min(losses):
-            logs.insert(0, logs[0] - width)
-            losses.insert(0, loss(math.exp(logs[0])))
-        elif losses[-1] == min(losses):
-            logs.append(logs[-1] + width)
-            losses.append(loss(math.exp(logs[-1])))
-        else:
-            break
-    best = int(np.argmin(losses))
-    if 0 < best < len(losses) - 1:
-        before, least, after = losses[best - 1 : best + 2]
-        vertex = logs[best] + 0.5 * width * (before - after) / (before - 2 * least + after)
-        if loss(math.exp(vertex)) < least:
-            return math.exp(vertex)
-    return math.exp(logs[best])
+    return search_scale(loss, start)

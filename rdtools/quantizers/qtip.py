@@ -55,6 +55,7 @@ class QTIP(VectorQuantizer):
 
     block: ClassVar[int] = TILE
     row_block: ClassVar[int] = TILE
+    sample_rows: ClassVar[int] = 64
     rates: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
     base_name: ClassVar[str] = "qtip"
 

@@ -51,7 +51,7 @@ class QuIP:
     adaptive : None for the preset's: "ldlq" as published, else "ldlq-rg"; "ldlq"; "ldlq-rg", columns in activation order and then greedy passes; "greedy", passes alone from rounding to nearest;
         "nearest"; or "clamp-safe", feedback that keeps errors short, with stochastic rounding, see
         `rdtools.quantizers.clamp_safe`. The guarantee of the last is empty at 2 and 3 bits for matrices of thousands of columns:
-        `clamp_safe.guaranteed_levels` says what it leaves.
+        `clamp_safe.steps_left` says what it leaves.
     stochastic : round up or down at random, without bias
     passes : greedy ones, at most
     slack : c of "clamp-safe"

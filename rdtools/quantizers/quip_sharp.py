@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,6 +72,10 @@ class QuIPSharp(VectorQuantizer):
     @property
     def _refines(self) -> bool:
         return self.passes > 0
+
+    @property
+    def _trial(self) -> QuIPSharp:
+        return replace(self, passes=min(self.passes, 2))  # further passes hardly move the best scale
 
     def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
         best = RESIDUAL_SCALES.get(self.bits, 1.0)

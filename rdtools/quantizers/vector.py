@@ -120,6 +120,11 @@ class VectorQuantizer(ABC):
     def _refines(self) -> bool:
         return False
 
+    @property
+    def _trial(self) -> VectorQuantizer:
+        """The method as it is tried in the search for a scale."""
+        return self
+
     def _solve(self, weight: Float64Array, factor: Float64Array, std: float) -> Codes:
         input_rms = self._input_rms
         moment = factor @ factor.T if self._refines else None
@@ -127,7 +132,7 @@ class VectorQuantizer(ABC):
             sample = spread_rows(weight, self.sample_rows, together=self.row_block)
 
             def loss(rms: float) -> float:
-                _, values = self._round(sample, factor, moment, round_to_float32(std / rms))
+                _, values = self._trial._round(sample, factor, moment, round_to_float32(std / rms))
                 return float(np.linalg.norm((sample - values) @ factor))
 
             input_rms = search_scale(loss, input_rms)

@@ -36,6 +36,10 @@ _BASE = {
     "watersic-shared": ("#E69F00", "X"),
     "watersic-lmmse": ("#009E73", "P"),
     "watersic-lmmse-shared": ("#CC79A7", "X"),
+    "watersic-mmse": ("#117733", "*"),
+    "quip": ("#AA4499", "h"),
+    "quip-sharp": ("#882255", "p"),
+    "qtip": ("#332288", "H"),
 }
 LIMIT = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 JOINT_LIMIT = {"color": "black", "linestyle": ":", "linewidth": 1.4}
@@ -44,9 +48,10 @@ SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
 
 def method_style(method: str) -> dict[str, Any]:
-    """Colour and marker of a method; a rotated one is hollow."""
+    """Colour and marker of a method; a variant has those of the longest name that it begins with, a rotated or ordered one is hollow."""
     base, plus, _ = method.partition("+")
-    color, marker = _BASE.get(base, ("#333333", "."))
+    known = max((name for name in _BASE if base == name or base.startswith(f"{name}-")), key=len, default=None)
+    color, marker = ("#333333", ".") if known is None else _BASE[known]
     return {"color": color, "marker": marker, "markerfacecolor": "white" if plus else color}
 
 

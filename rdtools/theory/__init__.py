@@ -15,6 +15,8 @@ from rdtools.theory import low_rank as low_rank
 from rdtools.theory import matmul as matmul
 from rdtools.theory import mismatch as mismatch
 from rdtools.theory import mixture as mixture
+from rdtools.theory import mmse_plan as mmse_plan
+from rdtools.theory import mmse_sic as mmse_sic
 from rdtools.theory import rotation as rotation
 from rdtools.theory import scalar as scalar
 from rdtools.theory import shannon as shannon

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rdtools.kernels import _threads, coordinate_descent_numba
+from rdtools.kernels.coordinate_descent_reference import tie
 from tolerances import rounding
 
 from rdtools import ops
@@ -72,6 +73,7 @@ def test_every_decision_of_a_pass_is_right(m, n, offset, dtype, monkeypatch):
     # n products of an error, at most six steps and what is outside the grid, with an entry of H, over the width of a code
     error = 6 * steps.max() + np.abs(W).max()
     slack = 2 * n * np.finfo(dtype).eps * (error * np.abs(H).max() / (np.diagonal(H) * steps).min() + 6)
+    slack += float(tie(np.dtype(dtype))) - 0.5  # within which a code stays
     results = {}
     for backend in ("reference", "numba"):
         after, used = coordinate_descent(W, H, codes, steps, passes=1, backend=backend, **settings)
@@ -145,6 +147,7 @@ def test_where_it_ends_no_code_alone_can_do_better(layer, step):
     assert used < 1000
     E = W - steps * codes
     slack = rounding(100 * n, condition=1e4) * (ops.quadratic_form(E, H).max() + steps.max() ** 2 * np.abs(H).max())
+    slack += 2 * (float(tie(W.dtype)) - 0.5) * steps.max() ** 2 * np.diagonal(H).max()  # what a move at the edge of a tie would gain
     for move in (-1, 1):
         change = (steps**2 * np.diagonal(H)) - 2 * move * (E @ H) * steps
         allowed = np.abs(codes + move) <= 3
@@ -163,6 +166,18 @@ def test_a_diagonal_moment_is_rounding_to_nearest():
         assert used == 2
         again, used = coordinate_descent(W, H, codes, steps, backend=backend, **settings)
         assert (again == codes).all()
+        assert used == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_at_a_tie_a_code_stays(dtype, backend):
+    """Weights half a step off, to 1e-10: both codes are as good, and neither is left for the other."""
+    off = 0.5 + np.array([-1e-10, 0, 1e-10])
+    for start in (0, 1):
+        codes = np.full((1, 3), start, dtype=np.int32)
+        found, used = coordinate_descent(off[None].astype(dtype), np.eye(3), codes, np.ones(3), passes=9, backend=backend)
+        assert (found == start).all()
         assert used == 1
 
 

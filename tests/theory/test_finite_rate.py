@@ -20,6 +20,56 @@ from rdtools.theory.sic import gptq_distortion, watersic_distortion
 from rdtools.theory.waterfilling import rate_distortion
 
 
+def error_covariances(L, steps, variance, gains, damping, ridge):
+    """The recursion as it is derived, by the covariances of the errors ``e = T − V`` of the decided columns with each other and with T, W.
+
+    ``e_i = (1 − g) T_i − (g/ℓ) aᵀe − u/ℓ`` with a = L_{>i,i}; the distortion is ``tr(H cov(W − V))/n`` in full.
+    """
+    n = len(L)
+    A = L @ L.T
+    B = np.eye(n) - ridge * np.linalg.inv(A)
+    S, from_w = variance * B.T @ B, variance * B  # cov of T, and cov(W_j, T_k)
+    C, P, X = np.zeros((n, n)), np.zeros((n, n)), np.zeros((n, n))  # cov(e), cov(e_k, T_j), cov(e_k, W_j)
+    v, bits = np.empty(n), np.empty(n)
+    for i in range(n - 1, -1, -1):
+        ell, a, done = L[i, i], L[i + 1 :, i], slice(i + 1, n)
+        of_t, of_w, of_e = a @ P[done], a @ X[done], a @ C[done, done]
+        v[i] = ell**2 * S[i, i] + 2 * ell * of_t[i] + a @ of_e
+        scalar = uniform_quantizer(steps[i] * ell / math.sqrt(v[i]))
+        bits[i] = scalar.entropy_bits
+        gain = scalar.gain if gains is None else gains[i]
+        g = gain * scalar.correlation
+        noise = (gain**2 * scalar.power - g**2) * v[i]
+        P[i], X[i] = (1 - g) * S[i] - (g / ell) * of_t, (1 - g) * from_w[:, i] - (g / ell) * of_w
+        C[i, done] = C[done, i] = (1 - g) * P[done, i] - (g / ell) * of_e
+        C[i, i] = (1 - g) ** 2 * S[i, i] - 2 * (1 - g) * (g / ell) * of_t[i] + ((g / ell) ** 2) * (a @ of_e) + noise / ell**2
+    # W − V = W − T + e
+    cross = (variance * np.eye(n) - from_w).T @ (np.eye(n) - B)
+    error = cross + C + (X - P).T + (X - P)
+    H = A - (damping + ridge) * np.eye(n)
+    return bits, v, float(np.einsum("ij,ij->", H, error)) / n
+
+
+@pytest.mark.parametrize("n", [1, 7, 130])
+@pytest.mark.parametrize(("damping", "ridge"), [(0.0, 0.0), (0.02, 0.0), (0.0, 0.05), (0.02, 0.05)])
+@pytest.mark.parametrize("kind", ["sample", "none", "given"])
+def test_recursion_is_that_of_the_error_covariances(rng, n, damping, ridge, kind):
+    """The same numbers by tracking what is fed back as by tracking errors, over panels of columns and one row at a time."""
+    H = haar_moment(power_law(n, 1.5), rng)
+    L = np.linalg.cholesky(H + (damping + ridge) * np.eye(n))
+    steps = rng.uniform(0.3, 3.0, n) * np.diagonal(L).mean() / np.diagonal(L)
+    gains = {"sample": None, "none": np.ones(n), "given": rng.uniform(0.5, 1.2, n)}[kind]
+    point = sic_at_finite_rate(
+        L, steps, 2.0, lmmse=kind == "sample", gains=gains if kind == "given" else None, damping=damping, ridge=ridge
+    )
+    bits, v, D = error_covariances(L, steps, 2.0, gains, damping, ridge)
+    # n columns in turn, each of n additions, on a problem of the condition of L and of the cancellation of T against W
+    budget = rounding(n**2, condition=float(np.linalg.cond(L)) ** 2)
+    np.testing.assert_allclose(point.input_variances, v, rtol=budget)
+    np.testing.assert_allclose(point.column_bits, bits, atol=budget)
+    assert point.distortion == pytest.approx(D, rel=budget)
+
+
 def test_diagonal_hessian_is_independent_scalar_quantizers():
     ell, steps = np.array([2.0, 1.0, 0.1]), np.array([0.5, 2.0, 30.0])
     point = sic_at_finite_rate(np.diag(ell), steps, 4.0)
@@ -95,15 +145,18 @@ def test_simulation_agrees_to_one_percent_and_a_hundredth_of_a_bit(name, rate, s
 
 
 @pytest.mark.parametrize(
-    ("factor", "steps", "variance"),
+    ("factor", "steps", "variance", "settings"),
     [
-        (np.ones((2, 3)), np.ones(2), 1.0),
-        (np.eye(2), np.ones(3), 1.0),
-        (np.eye(2), np.zeros(2), 1.0),
-        (np.eye(2), np.ones(2), 0.0),
-        (np.zeros((0, 0)), np.zeros(0), 1.0),
+        (np.ones((2, 3)), np.ones(2), 1.0, {}),
+        (np.eye(2), np.ones(3), 1.0, {}),
+        (np.eye(2), np.zeros(2), 1.0, {}),
+        (np.eye(2), np.ones(2), 0.0, {}),
+        (np.zeros((0, 0)), np.zeros(0), 1.0, {}),
+        (np.eye(2), np.ones(2), 1.0, {"damping": -0.1}),
+        (np.eye(2), np.ones(2), 1.0, {"ridge": -0.1}),
+        (np.eye(2), np.ones(2), 1.0, {"gains": np.ones(3)}),
     ],
 )
-def test_bad_arguments_are_refused(factor, steps, variance):
+def test_bad_arguments_are_refused(factor, steps, variance, settings):
     with pytest.raises(ValueError, match="finite rate"):
-        sic_at_finite_rate(factor, steps, variance)
+        sic_at_finite_rate(factor, steps, variance, **settings)

@@ -1,0 +1,204 @@
+"""What entropy coders make of the same codes: containers of rdtools, and others' coders with the same or their own models.
+
+python -m rdtools.analysis.coders --run rdtools-report
+
+Every size is that of bytes that were decoded to the codes again, and holds all that a decoder of the matrix needs.
+"""
+
+# ruff: noqa: N806 (mathematical capitals)
+
+from __future__ import annotations
+
+import argparse
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import constriction
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rdtools.analysis import huffman
+
+from rdtools.coding import count_codes, decode, encode, fit_column_model, scalar_code_length, shared_table
+from rdtools.coding.models import FrequencyTable, column_stds, column_table, column_tables
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.store import open_run
+from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.report.figures import save_figure
+from rdtools.report.style import RC
+
+#: Many rows and few columns, and few rows and many columns.
+LAYERS = ("model.layers.3.mlp.gate_proj", "model.layers.3.mlp.down_proj")
+RATES = (2.0, 3.0)
+#: Models of the range coder and of ANS.
+MODELS: dict[CodeModelKind, str] = {"shared": "one histogram", "column": "a normal law a column", "histogram": "a histogram a column"}
+COLORS = {"range coder": "#D55E00", "ANS": "#0072B2", "Huffman": "#009E73", "zlib": "#7f7f7f", "LZMA": "#7f7f7f", "zstd": "#7f7f7f"}
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a coder makes of a matrix: bytes of coded symbols, and of everything else that its decoder needs."""
+
+    coder: str
+    payload: int
+    side: int
+
+
+def _tables(codes: ScalarCodes) -> list[FrequencyTable]:
+    """The frequencies by which a container codes each column."""
+    counts, n = count_codes(codes.integers), codes.integers.shape[1]
+    if codes.model.kind == "shared":
+        return [shared_table(counts)] * n
+    if codes.model.kind == "histogram":
+        return column_tables(counts)
+    return [column_table(std) for std in column_stds(codes.model, codes.column_steps).tolist()]
+
+
+def ans_bytes(integers: np.ndarray, tables: list[FrequencyTable]) -> int:
+    """Bytes of the symbols of all columns by asymmetric numeral systems; codes outside a table are coded as its escape symbol."""
+    coded = [(np.searchsorted(t.values, z), t) for z, t in zip(integers.T, tables, strict=True)]
+    columns = []
+    for z, (symbols, t) in zip(integers.T, coded, strict=True):
+        symbols[(z < t.values[0]) | (z > t.values[-1])] = len(t.values)
+        if len(t.frequencies) > 1:  # a single code needs no bits
+            model = constriction.stream.model.Categorical(t.frequencies / t.frequencies.sum(), perfect=False)
+            columns.append((symbols.astype(np.int32), model))
+    coder = constriction.stream.stack.AnsCoder()
+    for symbols, model in reversed(columns):  # what comes last is decoded first
+        coder.encode_reverse(symbols, model)
+    words = coder.get_compressed()
+    reader = constriction.stream.stack.AnsCoder(words)
+    _check("ANS", all((reader.decode(model, len(symbols)) == symbols).all() for symbols, model in columns))
+    return 4 * len(words)
+
+
+def _check(coder: str, same: bool) -> None:
+    if not same:
+        raise AssertionError(f"{coder}: what was decoded is not what was encoded")
+
+
+def general_coders() -> dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]]:
+    """Coders of bytes at their highest level: names, and how to write and read; zstd where the package zstandard is installed."""
+    coders: dict[str, tuple[Callable[[bytes], bytes], Callable[[bytes], bytes]]] = {
+        "zlib, level 9": (lambda data: zlib.compress(data, 9), zlib.decompress),
+        "LZMA, level 9": (lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE, preset=9), lzma.decompress),
+    }
+    if find_spec("zstandard") is not None:
+        zstandard = import_module("zstandard")
+        coders["zstd, level 22"] = zstandard.ZstdCompressor(level=22).compress, zstandard.ZstdDecompressor().decompress
+    return coders
+
+
+def sizes(weight: QuantizedWeight) -> Iterator[Size]:
+    """Every coder on the codes of one matrix.
+
+    Side information that has nothing to do with coding (shape, steps, checksums) is the container's for every coder; the models' is each
+    coder's own. Coders of bytes get the codes as int8, column after column.
+    """
+    codes = weight.codes
+    integers = codes.integers
+    m, n = integers.shape
+    counts = count_codes(integers)
+    models = {kind: CodeModel(kind) for kind in MODELS} | {"column": fit_column_model(counts, codes.column_steps)}
+    common = 0
+    for kind, label in MODELS.items():
+        own = replace(weight, codes=replace(codes, model=models[kind]))
+        container = encode(own)
+        _check(label, bool((decode(container.data).codes.integers == integers).all()))
+        side = len(container.data) - container.payload_bytes
+        yield Size(f"range coder, {label}", container.payload_bytes, side)
+        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.codes)), side)
+        if kind == "shared":
+            common = side - round(scalar_code_length(own.codes, counts)[1] / 8)
+    for per_column, label in ((False, "one code"), (True, "a code a column")):
+        tables, words = huffman.encode(integers, per_column=per_column)
+        _check("Huffman", bool((huffman.decode(tables + words, m, n, per_column=per_column) == integers).all()))
+        yield Size(f"Huffman, {label}", len(words), common + len(tables))
+    raw = integers.T.astype(np.int8).tobytes()
+    _check("int8", bool((integers == np.frombuffer(raw, np.int8).reshape(n, m).T).all()))
+    for name, (write, read) in general_coders().items():
+        data = write(raw)
+        _check(name, read(data) == raw)
+        yield Size(name, len(data), common)
+
+
+def measure(layer: Layer) -> Iterator[dict[str, object]]:
+    """A row for each method, rate and coder: bits per weight, and the plug-in entropies of the codes beside them."""
+    for rate in RATES:
+        for quantizer in (GPTQ(rate_bits=rate, coding="shared"), WaterSIC(rate_bits=rate)):
+            weight = quantizer.quantize(layer).weight
+            codes = weight.codes
+            N = codes.integers.size
+            entropies = {
+                f"{name}_entropy_bits": scalar_code_length(replace(codes, model=CodeModel(kind)))[0] / N
+                for name, kind in (("pooled", "shared"), ("column", "histogram"))
+            }
+            for size in sizes(weight):
+                yield {
+                    "layer": layer.key.name,
+                    "rows": codes.integers.shape[0],
+                    "columns": codes.integers.shape[1],
+                    "method": quantizer.method,
+                    "target_rate_bits": rate,
+                    "coder": size.coder,
+                    "coded_bits": 8 * (size.payload + size.side) / N,
+                    "side_bits": 8 * size.side / N,
+                    **entropies,
+                }
+
+
+def run(folder: Path) -> pd.DataFrame:
+    """Rows of the layers of a run of `rdtools report` on the embedded model."""
+    opened = open_run(folder)
+    return pd.DataFrame([row for name in LAYERS for row in measure(opened[name])])
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the codes."""
+    layers, panels = list(dict.fromkeys(rows["layer"])), list(dict.fromkeys(zip(rows["method"], rows["target_rate_bits"], strict=True)))
+    coders = list(dict.fromkeys(rows["coder"]))
+    figure = Figure(figsize=(2.0 * len(panels) + 1.8, 2.3 * len(layers) + 0.5))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(layers), len(panels), squeeze=False, sharey=True)
+    for layer, line in zip(layers, axes, strict=True):
+        for (method, rate), axis in zip(panels, line, strict=True):
+            own = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_rate_bits"] == rate)]
+            for look, name in (("-", "pooled"), ("--", "column")):
+                axis.axvline(own[f"{name}_entropy_bits"].iloc[0], color="black", linestyle=look, linewidth=0.8)
+            for row in own.itertuples():
+                y, color = -coders.index(row.coder), COLORS[row.coder.partition(",")[0]]
+                bare = row.coded_bits - row.side_bits
+                axis.plot([bare, row.coded_bits], [y, y], color=color, linewidth=0.8)
+                axis.plot(bare, y, color=color, marker="o", markerfacecolor="white", linestyle="none")
+                axis.plot(row.coded_bits, y, color=color, marker="o", linestyle="none")
+            axis.set_title(f"{method}, {rate:g} bits")
+            axis.set_yticks(-np.arange(len(coders)), coders)
+        line[0].set_ylabel(f"{layer.removeprefix('model.layers.')}\n{own['rows'].iloc[0]} × {own['columns'].iloc[0]}")
+    for axis in axes[-1]:
+        axis.set_xlabel("bits per weight")
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args(argv)
+    rows = run(options.run)
+    rows.to_csv(options.out / "coders.csv", index=False, float_format="%.6g")
+    with matplotlib.rc_context(RC):
+        save_figure(draw(rows), options.out / "coders")
+    print(rows.pivot_table(index="coder", columns=["layer", "method", "target_rate_bits"], values="coded_bits", sort=False).to_string())
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

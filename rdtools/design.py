@@ -1,0 +1,105 @@
+"""Settings that theory chooses: quantizers with what they leave open filled in by prediction, never by trial on the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+import numpy as np
+
+from rdtools.hessians.layer import Layer
+from rdtools.orders import natural, reversed_act_order
+from rdtools.quantizers import Problem, WaterSIC, check_rate, prepare
+from rdtools.records import Hessian, QuantizedLayer
+from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
+from rdtools.transforms import RotationChoice, rotate_moment
+
+#: Plans by Hessian, rate and basis: layers that share an input share its plan, which does not depend on the scale of the weights.
+_plans: WeakKeyDictionary[Hessian, dict[tuple[Hashable, ...], MmseSicPlan]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, kw_only=True)
+class MmseWaterSIC:
+    """WaterSIC whose ridge and column order are those of least predicted distortion at the rate.
+
+    Successive cancellation under ``H + μ I`` of ``W H (H + μ I)⁻¹``; see `rdtools.theory.mmse_plan`. At high rate it is WaterSIC. Below
+    about three bits, where WaterSIC's cancellation spends bits on directions that cannot repay them, it stays within 0.3 bit of the limit
+    for independent normal weights on the Hessians that were tried. It costs no side information beyond WaterSIC's steps.
+
+    Attributes
+    ----------
+    rate_bits : target rate of the codes in bits per live weight
+    rotation : None, "hadamard", "haar", "kronecker", or "auto"
+    backend : None, "numba" or "reference"
+
+    References
+    ----------
+    Derived for this project, from WaterSIC, arXiv 2603.04956 v1, Algorithm 2.
+
+    Examples
+    --------
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
+    >>> q = MmseWaterSIC(rate_bits=1.5).quantize(layer)
+    >>> abs(q.code_rate_bits - 1.5) < 0.01
+    True
+    """
+
+    rate_bits: float
+    rotation: RotationChoice | None = None
+    damping: float | None = None
+    backend: str | None = None
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate_bits)
+
+    @property
+    def method(self) -> str:
+        """Name in result tables."""
+        return "watersic-mmse" + {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
+
+    @property
+    def preparation(self) -> tuple[Hashable, ...]:
+        """Settings that `prepare` depends on."""
+        return ("planned", self.rate_bits, self.rotation, self.damping)
+
+    def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
+        """Ridge, order and prediction for weights of mean square 1."""
+        basis = prepare(layer, rotation=self.rotation, factor=False, seed=seed).basis
+        known = _plans.setdefault(layer.hessian, {})
+        key = (self.rate_bits, basis.rotation)
+        if key not in known:
+            moment = layer.hessian.matrix[np.ix_(layer.live, layer.live)]
+            if basis.rotation is not None:
+                moment = rotate_moment(moment, basis.rotation)
+            orders = {"reversed-act-order": reversed_act_order(moment), "natural": natural(moment)}
+            known[key] = plan_mmse_sic(moment, 1.0, self.rate_bits, orders=orders, eigenvalues=layer.spectrum.eigenvalues)
+        return known[key]
+
+    def settings(self, layer: Layer, *, seed: int = 0) -> WaterSIC:
+        """The WaterSIC that the plan asks for."""
+        own = WaterSIC(rate_bits=self.rate_bits, rotation=self.rotation, damping=self.damping, backend=self.backend)
+        if not layer.live.any():
+            return own
+        plan = self.plan(layer, seed=seed)
+        mean_diagonal = float(np.mean(np.diagonal(layer.hessian.matrix)[layer.live]))
+        return replace(own, order=plan.order_name, ridge=plan.ridge / mean_diagonal, lmmse=bool((plan.gains != 1).any()))
+
+    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
+        """Make a layer ready; the answer serves this rate."""
+        return self.settings(layer, seed=seed).prepare(layer, seed=seed)
+
+    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
+        """Quantize one layer.
+
+        Parameters
+        ----------
+        layer : weight and Hessian
+        seed : of the run; a rotation is drawn from it and the layer's name
+        problem : what `prepare` gave for this layer and seed
+
+        Raises
+        ------
+        RateUnreachable, UnsupportedOrder, NotPositiveSemidefinite, BackendUnavailable
+        """
+        return replace(self.settings(layer, seed=seed).quantize(layer, seed=seed, problem=problem), method=self.method)
