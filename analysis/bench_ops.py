@@ -197,8 +197,8 @@ def drawn_codes(n: int) -> QuantizedWeight:
     exponents = rng.integers(0, 25, n).astype(np.uint8)
     empty = ScalarCodes(np.empty((0, n), dtype=np.int32), 0.1875, CodeModel("column"), exponents)
     integers = np.rint(rng.standard_normal((n, n), dtype=np.float32) / empty.column_steps.astype(np.float32)).astype(np.int32)
-    model = coding.fit_column_model(coding.count_codes(integers), empty.column_steps)
-    return QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), dataclasses.replace(empty, integers=integers, model=model))
+    codes = coding.fit_column_laws(dataclasses.replace(empty, integers=integers))
+    return QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), codes)
 
 
 def build_coding(n: int) -> Iterator[Case]:

@@ -26,8 +26,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rdtools.analysis import huffman
 
-from rdtools.coding import count_codes, decode, encode, fit_column_model, scalar_code_length, shared_table
-from rdtools.coding.models import FrequencyTable, column_stds, column_table, column_tables
+from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
+from rdtools.coding.models import FrequencyTable, column_table, column_tables, law_stds
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
 from rdtools.quantizers import GPTQ, WaterSIC
@@ -59,7 +59,7 @@ def _tables(codes: ScalarCodes) -> list[FrequencyTable]:
         return [shared_table(counts)] * n
     if codes.model.kind == "histogram":
         return column_tables(counts)
-    return [column_table(std) for std in column_stds(codes.model, codes.column_steps).tolist()]
+    return [column_table(std) for std in law_stds(codes.model, codes.column_steps).tolist()]
 
 
 def ans_bytes(integers: np.ndarray, tables: list[FrequencyTable]) -> int:
@@ -107,10 +107,11 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
     integers = codes.integers
     m, n = integers.shape
     counts = count_codes(integers)
-    models = {kind: CodeModel(kind) for kind in MODELS} | {"column": fit_column_model(counts, codes.column_steps)}
+    equal = replace(codes, row_exponents=None)
     common = 0
     for kind, label in MODELS.items():
-        own = replace(weight, codes=replace(codes, model=models[kind]))
+        modelled = fit_column_laws(equal, counts=counts) if kind == "column" else replace(equal, model=CodeModel(kind))
+        own = replace(weight, codes=modelled)
         container = encode(own)
         _check(label, bool((decode(container.data).codes.integers == integers).all()))
         side = len(container.data) - container.payload_bytes

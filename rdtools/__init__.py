@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import RTN as RTN
     from rdtools.quantizers import QuIP as QuIP
     from rdtools.quantizers import QuIPSharp as QuIPSharp
+    from rdtools.quantizers import WaterfilledGPTQ as WaterfilledGPTQ
     from rdtools.quantizers import WaterSIC as WaterSIC
 
 # Loaded when first used, so that `import rdtools` stays light. A name that is also a sub-module stands for that module.
@@ -41,6 +42,7 @@ _HOME = {
     "QuIPSharp": "rdtools.quantizers",
     "RTN": "rdtools.quantizers",
     "WaterSIC": "rdtools.quantizers",
+    "WaterfilledGPTQ": "rdtools.quantizers",
 }
 __all__ = ["__version__", *_HOME]
 

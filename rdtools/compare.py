@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.coding import column_levels, spread_groups
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
-from rdtools.quantizers import Problem, Quantizer, QuIP, ScalarQuantizer, VectorQuantizer
+from rdtools.quantizers import Problem, Quantizer, QuIP, ScalarQuantizer, VectorQuantizer, WaterfilledGPTQ
 from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes
 from rdtools.theory import high_rate, incoherence, ldlq, rotation, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.scalar import uniform_quantizer
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
+from rdtools.theory.stored_grid import stored_grid_distortion
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
 
 #: What `layer_columns` says of a layer, in order.
@@ -86,13 +88,26 @@ def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
     return problem.by_column(damped_noise_gains(problem.factor, added_energy(problem)))
 
 
+def fixed_grid_prediction(quantizer: ScalarQuantizer, problem: Problem, codes: ScalarCodes, gains: NDArray[np.float64]) -> float:
+    """With one absmax grid a row by its range alone, else by rounding the weights themselves to the grids that were stored."""
+    share, levels, r = problem.live_fraction, codes.model.levels, problem.weight.shape[1]
+    if quantizer.absmax_rows:
+        row_absmax = np.abs(problem.weight).max(axis=1, initial=0.0)
+        return sic.absmax_distortion(gains, row_absmax, levels, feedback=problem.factor is not None, live_fraction=share)
+    assert codes.row_scales is not None
+    scales = spread_groups(codes.row_scales, codes.group_size, r) * codes.column_steps
+    zero = 0.0 if codes.zero_points is None else spread_groups(codes.zero_points, codes.group_size, r)
+    shifts = np.broadcast_to(codes.offset - zero, problem.weight.shape)
+    return stored_grid_distortion(problem.target, scales, shifts, column_levels(codes), gains, live_fraction=share)
+
+
 def predicted_distortion(
     layer: Layer, quantizer: Quantizer, quantized: QuantizedLayer, problem: Problem, gains: NDArray[np.float64], *, rate_bits: float
 ) -> float:
     """What high-rate theory promises for a method at a rate; nan where it has no formula.
 
     It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count), nor with a ridge, whose
-    targets are not independent, nor for a singular H.
+    targets are not independent, nor for a singular H, nor for greedy passes or feedback that clamping shapes.
 
     Parameters
     ----------
@@ -115,12 +130,13 @@ def predicted_distortion(
         return share * quantizer.error * codes.step**2 * float(np.mean(gains)) if quantizer.feeds_back else math.nan
     assert isinstance(quantizer, ScalarQuantizer)
     if codes.model.levels:
-        row_absmax = np.abs(problem.weight).max(axis=1, initial=0.0)
-        return sic.absmax_distortion(gains, row_absmax, codes.model.levels, feedback=problem.factor is not None, live_fraction=share)
+        return fixed_grid_prediction(quantizer, problem, codes, gains)
     steps = quantizer.relative_steps(problem)
     if steps is not None and quantizer.coding == "shared":
         return math.nan
     steps = np.ones_like(gains) if steps is None else steps
+    if isinstance(quantizer, WaterfilledGPTQ) and np.ptp(np.log2(steps**2 * problem.noise_gains)) > 1e-6:
+        return math.nan  # a column under the water has no high-rate theory
     return sic.sic_distortion(gains, steps, rate_bits, problem.weight_std**2, live_fraction=share)
 
 
@@ -142,9 +158,11 @@ def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Pro
     if problem.factor is None:
         scalar = uniform_quantizer(codes.step / problem.weight_std)
         return share * variance * mean_diagonal * (scalar.lmmse_distortion if lmmse else scalar.distortion)
-    if len(steps) > FINITE_RATE_COLUMNS or problem.ridge > 0:
+    if len(steps) > FINITE_RATE_COLUMNS:
         return math.nan
-    point = sic_at_finite_rate(problem.factor, steps[problem.order], variance, lmmse=lmmse, damping=added_energy(problem))
+    ridge = problem.penalty
+    damping = max(added_energy(problem) - ridge, 0.0)  # of sums that rounding may leave below
+    point = sic_at_finite_rate(problem.factor, steps[problem.order], variance, lmmse=lmmse, damping=damping, ridge=ridge)
     return share * point.distortion
 
 

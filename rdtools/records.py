@@ -24,6 +24,13 @@ _OCTAVE_EIGHTHS = np.array(
     ]
 )
 
+
+def power_of_eighths(exponents: NDArray[np.integer]) -> Float64Array:
+    """``2^(e/8)``, the same bits on every machine."""
+    octaves, eighths = np.divmod(exponents.astype(np.int32), 8)
+    return np.ldexp(_OCTAVE_EIGHTHS[eighths], octaves)
+
+
 RotationKind = Literal["haar", "hadamard", "kronecker"]
 CodeModelKind = Literal["fixed", "shared", "column", "histogram"]
 TrellisCode = Literal["1mad", "3inst", "hyb"]
@@ -151,7 +158,7 @@ class CodeModel:
     Attributes
     ----------
     kind : "fixed" (uniform over `levels`), "shared" (one histogram), "histogram" (one for each column) or "column" (a normal law for
-        each column, of variance ``(weight_std / column step)² + noise_variance``)
+        each row and column, of variance ``(weight_std · 2^(row exponent / 8) / column step)² + noise_variance``)
     levels : number of levels K of a fixed-rate grid, integers lie in [−⌊K/2⌋, K−1−⌊K/2⌋]; 0 for the other kinds. With unequal column
         steps it is that of the finest, halved with every octave of step begun; a single level is at zero
     weight_std : float32 value; the scale of the normal laws, 0 for the other kinds
@@ -175,8 +182,9 @@ class ScalarCodes:
     step : float32 value; the step of every column, or the finest one
     model : how the integers are coded
     step_exponents : (r,) uint8, column i has step ``step · 2^(exponent/8)``; None for equal steps
+    row_exponents : (m,) uint8, row k's normal laws have ``2^(exponent/8)`` times the deviation; None for equal rows
     row_scales : (m, G) float64 holding bfloat16 values, one for each row and group of columns, or None for 1
-    zero_points : (m, G) uint8, or None for 0
+    zero_points : (m, G) int8, or None for 0
     group_size : columns in a group, the last group holding what is left; 0 for a single group
     offset : 0, or ½ for a mid-rise grid
     gain_std : float32 value; if positive, column i is reconstructed with ``lmmse_gain(step_i / gain_std)``, else with gain 1
@@ -187,8 +195,9 @@ class ScalarCodes:
     step: float
     model: CodeModel
     step_exponents: NDArray[np.uint8] | None = None
+    row_exponents: NDArray[np.uint8] | None = None
     row_scales: Float64Array | None = None
-    zero_points: NDArray[np.uint8] | None = None
+    zero_points: NDArray[np.int8] | None = None
     group_size: int = 0
     offset: float = 0.0
     gain_std: float = 0.0
@@ -199,8 +208,7 @@ class ScalarCodes:
         """(r,) step of each column."""
         if self.step_exponents is None:
             return np.full(self.integers.shape[1], self.step)
-        octaves, eighths = np.divmod(self.step_exponents.astype(np.int32), 8)
-        return np.ldexp(self.step * _OCTAVE_EIGHTHS[eighths], octaves)
+        return self.step * power_of_eighths(self.step_exponents)
 
 
 @dataclass(frozen=True, eq=False)

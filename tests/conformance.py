@@ -32,7 +32,8 @@ def _subject(name: str, *, vector: bool = False) -> Subject:
 _VECTOR = [name for name, (kind, _) in METHODS.items() if kind in ("QuIPSharp", "QTIP")]
 
 SUBJECTS = [
-    *(_subject(name + suffix) for name in METHODS if name not in _VECTOR for suffix in ("", "+rotation", "+haar")),
+    *(_subject(name + suffix) for name in METHODS if name not in _VECTOR for suffix in ("", "+haar")),
+    *(_subject(name + "+rotation") for name in ("rtn-int", "gptq", "watersic-lmmse")),
     *(_subject(f"{name}+{order}") for name in ("gptq", "gptq-int+haar", "watersic") for order in ORDERS),
     *(_subject(name + suffix, vector=True) for name in _VECTOR for suffix in ("", "+haar")),
 ]

@@ -15,9 +15,19 @@ if TYPE_CHECKING:
 METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "rtn": ("RTN", {"coding": "shared"}),
     "rtn-int": ("RTN", {"coding": "fixed"}),
+    "rtn-int-g128": ("RTN", {"coding": "fixed", "group_size": 128}),
+    "rtn-int-asym": ("RTN", {"coding": "fixed", "symmetric": False}),
+    "rtn-int-mse": ("RTN", {"coding": "fixed", "grid": "mse"}),
     "rtn-column": ("RTN", {"coding": "column"}),
     "gptq": ("GPTQ", {"coding": "shared"}),
     "gptq-int": ("GPTQ", {"coding": "fixed"}),
+    "gptq-int-asym": ("GPTQ", {"coding": "fixed", "symmetric": False}),
+    "gptq-int-mse": ("GPTQ", {"coding": "fixed", "grid": "mse"}),
+    "gptq-int-g128": ("GPTQ", {"coding": "fixed", "group_size": 128}),
+    "gptq-int-g128-dynamic": ("GPTQ", {"coding": "fixed", "group_size": 128, "groups": "dynamic"}),
+    "gptq-int-g128-asym": ("GPTQ", {"coding": "fixed", "group_size": 128, "symmetric": False}),
+    "gptq-waterfilled-int": ("WaterfilledGPTQ", {}),
+    "gptq-waterfilled-column": ("WaterfilledGPTQ", {"coding": "column"}),
     "gptq-column": ("GPTQ", {"coding": "column"}),
     "watersic": ("WaterSIC", {"coding": "column"}),
     "watersic-shared": ("WaterSIC", {"coding": "shared"}),
@@ -43,7 +53,7 @@ ROTATIONS: dict[str, RotationChoice] = {"rotation": "auto", "hadamard": "hadamar
 ORDERS = ("reversed", "act-order", "reversed-act-order", "min-pivot")
 
 #: Classes whose columns can be put in order.
-_ORDERED = ("GPTQ", "WaterSIC")
+_ORDERED = ("GPTQ", "WaterfilledGPTQ", "WaterSIC")
 
 #: What `rdtools report` runs unless told otherwise.
 DEFAULT_METHODS = (

@@ -9,12 +9,14 @@ import numpy as np
 from rdtools.coding.fields import histogram_bytes
 from rdtools.coding.models import (
     CodeCounts,
-    column_code_length,
+    Laws,
     column_levels,
-    column_stds,
     column_tables,
+    count_by_law,
     count_codes,
     entropy_bits,
+    law_code_length,
+    law_stds,
     shared_table,
 )
 from rdtools.coding.vector import STAGE_BYTES
@@ -25,7 +27,7 @@ def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> 
     """Bits that integers take under their model, and bits of the histograms that the model needs.
 
     fixed: log2 of the levels of each; shared and histogram: size times plug-in entropy, of all or by columns; column: minus log2 of the
-    probabilities of each column's normal law, escapes included. Without its histogram the entropy of few codes would be below that of
+    probabilities of each normal law, escapes included. Without its histogram the entropy of few codes would be below that of
     their law, so that the two belong together.
 
     Parameters
@@ -40,7 +42,8 @@ def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> 
         return m * math.fsum(np.log2(column_levels(codes))), 0.0
     counts = count_codes(codes.integers) if counts is None else counts
     if model.kind == "column":
-        return column_code_length(counts, column_stds(model, codes.column_steps)), 0.0
+        laws = Laws.of(codes)
+        return law_code_length(count_by_law(codes.integers, laws, counts), law_stds(model, laws.steps)), 0.0
     tables = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
     symbols = math.fsum(int(t.frequencies.sum()) * entropy_bits(t) for t in tables)
     return symbols, 8.0 * sum(len(histogram_bytes(t)) for t in tables)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rdtools.coding.scales import round_to_float32
 from rdtools.ops import column_histogram
 from rdtools.portable import normal_cdf
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import CodeModel, ScalarCodes, power_of_eighths
 
 Float64Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -162,8 +162,8 @@ def mean_column_entropy(counts: CodeCounts) -> float:
     return _corrected(plug_in, len(counts.counts), r, m * r)
 
 
-def column_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
-    """Ideal length of all codes when column i is coded as a rounded normal variable of deviation `code_stds[i]`, bits in all.
+def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
+    """Ideal length of all codes when those of law i are coded as a rounded normal variable of deviation `code_stds[i]`, bits in all.
 
     No frequency is below one, and the coder adds one to each, so that no probability is below 2·2⁻²⁴; a code outside the window of
     `column_table` costs an escape symbol and a variable-length integer.
@@ -184,57 +184,128 @@ def column_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
 _LEAST_VARIANCE = 2.0**-12
 
 
-def column_stds(model: CodeModel, column_steps: Float64Array) -> Float64Array:
-    """Deviation of the normal law of each column, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
+def law_stds(model: CodeModel, steps: Float64Array) -> Float64Array:
+    """Deviation of normal laws, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
 
     With a negative noise variance it is at least 1/64.
     """
-    variances = (model.weight_std / column_steps) ** 2 + model.noise_variance
+    variances = (model.weight_std / steps) ** 2 + model.noise_variance
     return np.sqrt(np.maximum(variances, _LEAST_VARIANCE) if model.noise_variance < 0 else variances)
 
 
-def _pool(counts: CodeCounts, column_steps: Float64Array) -> tuple[CodeCounts, Float64Array]:
-    """Columns of equal step counted as one, which is all that a normal law by step can see; and the steps."""
-    steps, group = np.unique(column_steps, return_inverse=True)
-    lowest = int(counts.values.min())
-    width = int(counts.values.max()) - lowest + 1
-    keys, index = np.unique(group[counts.columns] * width + (counts.values - lowest), return_inverse=True)
-    pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
-    return CodeCounts(keys // width, keys % width + lowest, pooled, (counts.shape[0], len(steps))), steps
+@dataclass(frozen=True)
+class Laws:
+    """Which integers share a normal law: those whose row exponent less column exponent is the same.
+
+    Attributes
+    ----------
+    rows, columns : (m,) and (r,) exponents
+    distinct : (K,) int64 ascending, the differences that occur
+    steps : (K,) the step, in units of the row's deviation
+    """
+
+    rows: IntArray
+    columns: IntArray
+    distinct: IntArray
+    steps: Float64Array
+
+    @classmethod
+    def of(cls, codes: ScalarCodes) -> Laws:
+        """Those of integers on a grid."""
+        m, r = codes.integers.shape
+        rows = np.zeros(m, dtype=np.int64) if codes.row_exponents is None else codes.row_exponents.astype(np.int64)
+        columns = np.zeros(r, dtype=np.int64) if codes.step_exponents is None else codes.step_exponents.astype(np.int64)
+        distinct = np.unique(np.unique(rows)[:, None] - np.unique(columns)) if m * r else np.zeros(0, dtype=np.int64)
+        return cls(rows, columns, distinct, codes.step * power_of_eighths(-distinct))
+
+    def index(self, first: int, stop: int) -> NDArray[np.int16]:
+        """(stop − first, m) which of the distinct laws, for a span of columns."""
+        place = np.zeros(self.distinct[-1] - self.distinct[0] + 1, dtype=np.int16)
+        place[self.distinct - self.distinct[0]] = np.arange(len(self.distinct))
+        return np.asarray(place[self.rows[None, :] - self.columns[first:stop, None] - self.distinct[0]])
 
 
-def fit_column_model(counts: CodeCounts, column_steps: Float64Array) -> CodeModel:
+#: Integers whose laws are looked up at a time.
+_AT_A_TIME = 2**20
+
+
+def count_by_law(integers: NDArray[np.int32], laws: Laws, counts: CodeCounts | None = None) -> CodeCounts:
+    """Histogram of the integers of each law; `columns` are places among the distinct ones.
+
+    Parameters
+    ----------
+    integers : (m, r)
+    laws : of them
+    counts : `count_codes` of them, if known
+    """
+    m, r = integers.shape
+    if m * r == 0 or not laws.rows.any():
+        counts = count_codes(integers) if counts is None else counts
+        if counts.values.size == 0:
+            return counts
+        place = np.searchsorted(laws.distinct, -laws.columns)
+        lowest = int(counts.values.min())
+        width = int(counts.values.max()) - lowest + 1
+        keys, index = np.unique(place[counts.columns] * width + (counts.values - lowest), return_inverse=True)
+        pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
+        return CodeCounts(keys // width, keys % width + lowest, pooled, (m, r))
+    lowest = int(integers.min())
+    width = int(integers.max()) - lowest + 1
+    size = len(laws.distinct) * width
+    dense, sparse = np.zeros(size if size <= 2**22 else 0, dtype=np.int64), []
+    stride = max(1, _AT_A_TIME // m)
+    for first in range(0, r, stride):
+        part = integers[:, first : first + stride]
+        keys = laws.index(first, first + part.shape[1]).astype(np.int64) * width + (part.T - np.int64(lowest))
+        if dense.size:
+            dense += np.bincount(keys.ravel(), minlength=size)
+        else:  # outliers make the dense table huge
+            sparse.append(np.unique(keys, return_counts=True))
+    if dense.size:
+        found = np.flatnonzero(dense)
+        found_counts = dense[found]
+    else:
+        found, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
+        found_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
+    return CodeCounts(found // width, found % width + lowest, found_counts, (m, r))
+
+
+def fit_laws(counts: CodeCounts, steps: Float64Array) -> CodeModel:
     """The normal laws under which the codes are shortest: `weight_std` and `noise_variance` by descent of the code length, as float32.
 
     Errors that successive cancellation feeds back enlarge the variance of columns whose own share is small, and a ridge takes from it; with
     WaterSIC's steps by about the same number of squared steps in each, so that one number serves all. It is kept only where it pays.
+
+    Parameters
+    ----------
+    counts : from `count_by_law`
+    steps : `Laws.steps`
     """
     if counts.values.size == 0:
         return CodeModel("column")
-    pooled, steps = _pool(counts, column_steps)
-    plain = CodeModel("column", weight_std=fit_weight_std(pooled, steps))
+    plain = CodeModel("column", weight_std=fit_weight_std(counts, steps))
     if len(steps) == 1:
-        return plain  # equal columns: a second number would say the same
+        return plain  # equal laws: a second number would say the same
 
     def model(x: Float64Array) -> CodeModel:
         return CodeModel("column", weight_std=round_to_float32(plain.weight_std * math.exp(x[0])), noise_variance=round_to_float32(x[1]))
 
     def length(model: CodeModel) -> float:
-        return column_code_length(pooled, column_stds(model, steps))
+        return law_code_length(counts, law_stds(model, steps))
 
     start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])
     found = scipy.optimize.minimize(
         lambda x: length(model(x)),
         start[0],
         method="Nelder-Mead",
-        options={"initial_simplex": start, "xatol": 3e-3, "fatol": 1e-5 * float(pooled.counts.sum()), "maxfev": 120},
+        options={"initial_simplex": start, "xatol": 3e-3, "fatol": 1e-5 * float(counts.counts.sum()), "maxfev": 120},
     )
     noisy = model(found.x)
     return noisy if length(noisy) < length(plain) else plain
 
 
-def fit_weight_std(counts: CodeCounts, column_steps: Float64Array) -> float:
-    """The float32 `weight_std` for which codes of deviation ``weight_std / column_steps`` are shortest.
+def fit_weight_std(counts: CodeCounts, steps: Float64Array) -> float:
+    """The float32 `weight_std` for which codes of deviation ``weight_std / steps`` are shortest.
 
     Maximum likelihood of one scale, to 0.1 %, where the length is flat. The search starts at the root mean square of what the codes
     stand for, which outliers can only make too large, and walks whole octaves down and up first, past one that is no better, because
@@ -242,11 +313,11 @@ def fit_weight_std(counts: CodeCounts, column_steps: Float64Array) -> float:
     """
     if counts.values.size == 0:
         return 0.0
-    squares = (counts.values * column_steps[counts.columns]) ** 2
-    start = float(np.sqrt((counts.counts * squares).sum() / counts.counts.sum())) or float(column_steps.min()) / 4
+    squares = (counts.values * steps[counts.columns]) ** 2
+    start = float(np.sqrt((counts.counts * squares).sum() / counts.counts.sum())) or float(steps.min()) / 4
 
     def length(octaves: float) -> float:
-        return column_code_length(counts, start * 2.0**octaves / column_steps)
+        return law_code_length(counts, start * 2.0**octaves / steps)
 
     nearest, least = 0, length(0)
     for direction in (-1, 1):

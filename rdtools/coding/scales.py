@@ -37,16 +37,18 @@ def octave_exponents(steps: Float64Array) -> NDArray[np.uint8]:
 
     One byte a column. Rounding to eighths of an octave costs successive cancellation ½ log2 K = 0.0009 bit, against the 8 bits over
     the number of rows that a 16-bit scale would cost more. A step more than 2^31.875 times the finest is stored as that: of such a column
-    every code is zero at any rate that the finest one has.
+    every code is zero at any rate that the finest one has. A step of zero is stored as the finest.
 
     Examples
     --------
     >>> octave_exponents(np.array([1.0, 2.0, 2.2]))
     array([0, 8, 9], dtype=uint8)
     """
-    if steps.size == 0:
-        return np.zeros(0, dtype=np.uint8)
-    return np.asarray(np.minimum(np.rint(8.0 * np.log2(steps / steps.min())), 255), dtype=np.uint8)
+    positive = steps[steps > 0]
+    if positive.size == 0:
+        return np.zeros(len(steps), dtype=np.uint8)
+    finest = positive.min()
+    return np.asarray(np.minimum(np.rint(8.0 * np.log2(np.maximum(steps, finest) / finest)), 255), dtype=np.uint8)
 
 
 def round_to_float32(value: float) -> float:

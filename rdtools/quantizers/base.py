@@ -135,6 +135,11 @@ class ScalarQuantizer(ABC):
         )
 
     @property
+    def absmax_rows(self) -> bool:
+        """Whether a fixed rate means one grid a row from −max|row| to max|row|."""
+        return True
+
+    @property
     def _ridge(self) -> float:
         return 0.0
 

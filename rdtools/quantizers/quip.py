@@ -38,9 +38,9 @@ SAMPLE_ROWS = 128
 class QuIP:
     """Rotate both sides, round on one grid of K levels −ρσ … ρσ with the error of later columns fed back.
 
-    Published: columns rescaled, Kronecker products of two Haar matrices, damping 0.01, ρ = 2.4 at every rate, and weights clamped to the grid before they
-    are rounded, so that what is cut off is fed back to nobody. Best: randomized Hadamard matrices where they exist, ρ of least loss on a
-    sample of rows, and overload fed back like any other error.
+    Published: columns rescaled, Kronecker products of two Haar matrices, damping 0.01, ρ = 2.4 at every rate, and weights clamped to the
+    grid before they are rounded, so that what is cut off is fed back to nobody. Best: randomized Hadamard matrices where they exist, ρ of
+    least loss on a sample of rows, and overload fed back like any other error.
 
     Where nothing is clamped the distortion is ``s²/12 · tr(D)/n`` with s = 2 ρ σ/(K − 1), and twice that with stochastic rounding.
 
@@ -48,10 +48,10 @@ class QuIP:
     ----------
     rate_bits : log2 of the number of levels
     preset : "best" or "published"
-    adaptive : None for the preset's: "ldlq" as published, else "ldlq-rg"; "ldlq"; "ldlq-rg", columns in activation order and then greedy passes; "greedy", passes alone from rounding to nearest;
-        "nearest"; or "clamp-safe", feedback that keeps errors short, with stochastic rounding, see
-        `rdtools.quantizers.clamp_safe`. The guarantee of the last is empty at 2 and 3 bits for matrices of thousands of columns:
-        `clamp_safe.steps_left` says what it leaves.
+    adaptive : None for the preset's: "ldlq" as published, else "ldlq-rg". "ldlq"; "ldlq-rg", columns in activation order and then greedy
+        passes; "greedy", passes alone from rounding to nearest; "nearest"; or "clamp-safe", feedback that keeps errors short, with
+        stochastic rounding, see `rdtools.quantizers.clamp_safe`. The guarantee of the last is empty at 2 and 3 bits for matrices of
+        thousands of columns: `clamp_safe.steps_left` says what it leaves.
     stochastic : round up or down at random, without bias
     passes : greedy ones, at most
     slack : c of "clamp-safe"

@@ -8,8 +8,8 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.quantizers.base import ScalarQuantizer
 from rdtools.quantizers.grid import Rounding
+from rdtools.quantizers.grouped import Fit, GroupedCodes, RowGridQuantizer, round_groups
 from rdtools.quantizers.problem import Problem
 from rdtools.records import CodeModelKind
 
@@ -23,11 +23,11 @@ def _round(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RTN(ScalarQuantizer):
+class RTN(RowGridQuantizer):
     """Round every weight to the nearest point of a uniform grid, blind to the Hessian.
 
-    ``z = rint(w/Δ)``. With coding "fixed" the grid is per row and absmax, ``Δ_k = 2 max|w_k| / K``; with "shared" or "column" one
-    step Δ serves the whole matrix and the codes are entropy-coded.
+    ``z = rint(w/Δ)``. With coding "fixed" the grid is per row and absmax, ``Δ_k = 2 max|w_k| / K``, unless its settings say otherwise;
+    with "shared" or "column" one step Δ serves the whole matrix and the codes are entropy-coded.
 
     High-rate distortion: ``Δ²/12 · tr(H)/n``; see `rdtools.theory.sic`.
 
@@ -50,8 +50,11 @@ class RTN(ScalarQuantizer):
 
     @property
     def base_name(self) -> str:
-        """rtn, rtn-int (fixed rate), rtn-column or rtn-histogram."""
-        return {"fixed": "rtn-int", "shared": "rtn"}.get(self.coding, f"rtn-{self.coding}")
+        """rtn, rtn-int (fixed rate), with -g and the group size, -asym and -mse, rtn-column or rtn-histogram."""
+        return {"fixed": "rtn-int" + self._grid_suffix, "shared": "rtn"}.get(self.coding, f"rtn-{self.coding}")
 
     def _rounding(self, problem: Problem) -> Rounding:
         return _round
+
+    def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
+        return round_groups(problem.target, group_size, fit)

@@ -12,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rdtools.coding import code_length, decode, encode, octave_exponents, reconstruct, round_to_bfloat16
+from rdtools.coding import (
+    code_length,
+    decode,
+    encode,
+    fit_column_laws,
+    octave_exponents,
+    paying_row_exponents,
+    reconstruct,
+    round_to_bfloat16,
+    scalar_code_length,
+)
+from rdtools.coding.exponents import exponent_bytes, read_exponents
+from rdtools.coding.fields import Reader
 from rdtools.coding.models import column_levels
 from rdtools.coding.scales import round_to_float32
 from rdtools.coding.vector import STAGE_BYTES
@@ -47,8 +59,9 @@ def scalar_codes(draw, m: int, r: int):
             noise_variance=draw(st.just(0.0) | positive) if kind == "column" else 0.0,
         ),
         step_exponents=exponents,
+        row_exponents=draw(st.none() | arrays(np.uint8, m)) if kind == "column" else None,
         row_scales=draw(bfloat16s((m, groups))) if has_scales else None,
-        zero_points=draw(st.none() | arrays(np.uint8, (m, groups))) if has_scales else None,
+        zero_points=draw(st.none() | arrays(np.int8, (m, groups))) if has_scales else None,
         group_size=draw(st.integers(0, 9)) if has_scales else 0,
         offset=draw(st.sampled_from((0.0, 0.5))),
         gain_std=draw(st.just(0.0) | positive),
@@ -144,13 +157,14 @@ def _goldens():
     """One weight of each kind of content."""
     halves = np.array([0.5, 2.0, 1.0])
     yield "column", _example()
+    yield "rows", _example(row_exponents=np.array([4, 0], dtype=np.uint8))
     yield "shared", _example(model=CodeModel("shared"), gain_std=0.0, column_gains=halves)
     yield "histogram", _example(model=CodeModel("histogram"))
     fixed = _example(
         integers=np.array([[3, 1, 0], [-4, -2, 0]], dtype=np.int32),
         model=CodeModel("fixed", levels=8),
         row_scales=np.array([[1.0, 2.0], [0.5, 4.0]]),
-        zero_points=np.array([[0, 1], [2, 3]], dtype=np.uint8),
+        zero_points=np.array([[0, 1], [2, 3]], dtype=np.int8),
         group_size=2,
         offset=0.5,
     )
@@ -171,19 +185,24 @@ def test_golden_bytes(name, weight):
 
 GOLDEN = {
     "column": (
-        "5244545102000101020000000400000020000000f6fc6ffc07000000b0090000003f0003100000403f020000803f0000803e04005427521a3153b2827eca2e66"
+        "5244545102000101020000000400000021000000a9fd94c307000000b0110000003f000003100000403f020000803f0000803e04000e176f93ff590d"
+        "00a7ddfade"
+    ),
+    "rows": (
+        "52445451020001010200000004000000240000007d9f4daf07000000b0130000003f000003100004000000403f020000803f0000803e0400d0164d06"
+        "00fcffffd992ede0"
     ),
     "shared": (
-        "5244545102000101020000000400000026000000ebb8cc3107000000b0110000003f000310003f0040803f0106050202060604020206020202004eb9"
-        "dbee9a9e614a"
+        "52445451020001010200000004000000270000009fa9ffee07000000b0210000003f00000310003f0040803f0106050202060604020206020202004e"
+        "b9dbee9a9e614a"
     ),
     "histogram": (
-        "5244545102000101020000000400000028000000aea6a6fa07000000b0090000003f0003100000403f03020002040202040202040502021002020200"
-        "e88e2f4a00000050"
+        "5244545102000101020000000400000029000000e658f8b307000000b0110000003f000003100000403f030200020402020402020405020210020202"
+        "00e88e2f4a00000050"
     ),
     "fixed": (
-        "524454510200200202000000030000002f000000d865c0c605000000003f0040803f2f0000003f0003100404803f0040003f8040000102030000403f"
-        "000800000002002d5a01c7000030e3"
+        "5244545102002002020000000300000030000000b8fbce5905000000003f0040803f5d0000003f000003100404803f0040003f804000010203000040"
+        "3f000800000002002d5a01c7000030e3"
     ),
     "lattice": "524454510201000002000000090000000d000000a34c5651030000003f0000004001a06ebd010002000300ffff04ff0607",
     "trellis": (
@@ -263,7 +282,7 @@ def test_reconstruction_of_groups_zero_points_and_gains_by_hand():
         step=1.0,
         model=CodeModel("fixed", levels=4),
         row_scales=np.array([[1.0, 10.0, 100.0]]),
-        zero_points=np.array([[0, 1, 2]], dtype=np.uint8),
+        zero_points=np.array([[0, 1, 2]], dtype=np.int8),
         group_size=2,
         column_gains=np.array([1.0, 1.0, 0.5, 1.0, 1.0]),
     )
@@ -294,3 +313,40 @@ def test_bfloat16_rounds_to_nearest_even_and_saturates():
     expected = torch.tensor(values, dtype=torch.float32).to(torch.bfloat16).double().numpy()
     assert (round_to_bfloat16(values) == expected).all()
     assert np.isfinite(round_to_bfloat16(np.array([1e300]))).all()
+
+
+@given(arrays(np.uint8, st.integers(0, 40)))
+def test_exponents_come_back_in_the_shorter_form(exponents):
+    data = exponent_bytes(exponents)
+    reader = Reader(data, "x")
+    assert (read_exponents(reader, len(exponents)) == exponents).all()
+    reader.finish()
+    assert len(data) <= 1 + len(exponents)
+
+
+def test_exponents_near_each_other_take_about_their_entropy():
+    """4096 of a rounded normal law of deviation 3: log2(3 √(2πe)) = 3.63 bits each."""
+    exponents = np.rint(100 + 3 * np.random.default_rng(0).standard_normal(4096)).astype(np.uint8)
+    assert 8 * len(exponent_bytes(exponents)) == pytest.approx(3.63 * 4096, rel=0.01)
+
+
+def test_rows_of_unequal_deviation_are_coded_by_laws_of_their_own():
+    """Rows of four octaves: the length is that of laws that know each row, but for the rounding of exponents."""
+    rng = np.random.default_rng(3)
+    deviations = 2.0 ** np.linspace(0, 4, 128)
+    integers = np.rint(rng.standard_normal((128, 512)) * deviations[:, None]).astype(np.int32)
+    exponents = octave_exponents(deviations)
+    plain = ScalarCodes(integers, 1.0, CodeModel("column"))
+    unequal, equal = fit_column_laws(plain, row_exponents=exponents), fit_column_laws(plain)
+    assert (unequal.row_exponents == exponents).all()
+    assert equal.row_exponents is None
+    known = sum(
+        code_length(_weight(row[None], CodeModel("column", weight_std=float(s) / 2))) for row, s in zip(integers, deviations, strict=True)
+    )
+    assert scalar_code_length(unequal)[0] == pytest.approx(known, rel=0.002)
+    weight = QuantizedWeight(Basis(128, np.ones(512, dtype=bool)), unequal)
+    assert same_weight(decode(encode(weight).data), weight)
+    assert 8 * encode(weight).payload_bytes == pytest.approx(scalar_code_length(unequal)[0], rel=0.001)
+    # equal rows are not worth their exponents
+    assert paying_row_exponents(rng.standard_normal((128, 64))) is None
+    assert (paying_row_exponents(rng.standard_normal((128, 512)) * deviations[:, None]) != 0).any()

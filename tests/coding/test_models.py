@@ -13,13 +13,13 @@ from tolerances import entropy_band
 from rdtools.coding.fields import varint
 from rdtools.coding.models import (
     PRECISION_BITS,
-    column_code_length,
-    column_stds,
     column_table,
     count_codes,
     entropy_bits,
-    fit_column_model,
+    fit_laws,
     fit_weight_std,
+    law_code_length,
+    law_stds,
     mean_column_entropy,
     pooled_entropy,
     shared_table,
@@ -95,7 +95,7 @@ def test_code_length_is_the_cross_entropy(ratio):
     table = column_table(1 / ratio)
     p = table.frequencies / table.frequencies.sum()
     entropy = -(p * np.log2(p)).sum()
-    length = column_code_length(count_codes(codes), np.full(r, 1 / ratio)) / codes.size
+    length = law_code_length(count_codes(codes), np.full(r, 1 / ratio)) / codes.size
     assert length == pytest.approx(entropy, abs=entropy_band(m * r))
 
 
@@ -119,9 +119,9 @@ def test_fitted_noise_is_the_true_one_and_kept_only_where_it_pays():
         true = np.sqrt((1.7 / steps) ** 2 + noise)
         codes = np.rint(rng.standard_normal((20_000, 7)) * true).astype(np.int32)
         counts = count_codes(codes)
-        model = fit_column_model(counts, steps)
+        model = fit_laws(counts, steps)
         assert model.weight_std == float(np.float32(model.weight_std))
-        length = column_code_length(counts, column_stds(model, steps))
-        assert length <= column_code_length(counts, np.sqrt((fit_weight_std(counts, steps) / steps) ** 2))
+        length = law_code_length(counts, law_stds(model, steps))
+        assert length <= law_code_length(counts, np.sqrt((fit_weight_std(counts, steps) / steps) ** 2))
         # the likelihood is flat at its maximum: the search stops within a thousandth of a bit of the true law
-        assert length <= column_code_length(counts, true) + 1e-3 * codes.size
+        assert length <= law_code_length(counts, true) + 1e-3 * codes.size

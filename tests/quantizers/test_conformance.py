@@ -79,11 +79,12 @@ def test_iid_gaussian_weights_never_beat_the_limit(subject: Subject, rate):
 def test_never_much_worse_than_plain_rounding(subject: Subject, rate):
     """At most the distortion of fixed-rate rounding to nearest in the same layer, times 1.1 for the draw of a rotation.
 
-    What rounds at random has twice the error of rounding to nearest, and a grid for all rows lacks the bits that scales of rows of 48 cost.
+    What rounds at random has twice the error of rounding to nearest, a grid for all rows lacks the bits that scales of rows of 48 cost, and
+    four levels with a zero among them have three steps, which are a third wider.
     """
     layer = gaussian_layer()
     plain = measure(layer, RTN(rate_bits=rate, coding="fixed").quantize(layer))
-    allowance = 2.0 if subject.name.startswith(("quip-nearest", "quip-clamp-safe", "quip-published")) else 1.1
+    allowance = 2.0 if subject.name.startswith(("quip-nearest", "quip-clamp-safe", "quip-published", "rtn-int-asym")) else 1.1
     assert measure(layer, subject.build(rate).quantize(layer)).distortion <= allowance * plain.distortion
 
 
@@ -149,7 +150,9 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     X = rng.standard_normal((30, 48))
     layer = Layer.of(rng.standard_normal((192, 48)), X.T @ X / 30, n_tokens=30)
     q = subject.build(3.0).quantize(layer)
-    assert q.damping == (0.0 if q.backend == "numpy" else 0.01 if "published" in subject.name else 1e-4)
+    # a ridge does what damping does
+    undamped = q.backend == "numpy" or subject.name.startswith("watersic-mmse")
+    assert q.damping == (0.0 if undamped else 0.01 if "published" in subject.name else 1e-4)
     row = compare(layer, subject.build(3.0), q)
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)
     # columns that the others explain are left to them, and their error is fed back: far from the limit, yet better than nothing
@@ -173,7 +176,7 @@ def test_an_outlier_costs_its_row_and_little_else_or_is_refused(subject: Subject
     # on K levels spanning ±max a small weight is half a step off, and a mid-rise grid has no zero; codebooks are made for normal weights
     one_range = "int" in subject.name or "quip" in subject.name or subject.vector
     assert point.relative_distortion < (1 if one_range else 0.05)
-    if not one_range and "+" not in subject.name and "lmmse" not in subject.name:
+    if not one_range and "+" not in subject.name and "mmse" not in subject.name:
         clean = measure(layer, subject.build(3.0).quantize(layer))
         assert point.distortion < 1.3 * clean.distortion
 

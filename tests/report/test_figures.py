@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.cli.methods import DEFAULT_METHODS, METHODS, make_quantizers
 from rdtools.curves import theory_curves
 from rdtools.hessians.layer import Layer
 from rdtools.records import Hessian, LayerKey
@@ -62,7 +62,10 @@ def test_means_are_over_layers_that_are_ok(rows):
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
 
-def test_every_method_has_its_own_look():
-    looks = [(method_style(m)["color"], method_style(m)["marker"]) for m in METHODS]
-    assert len(set(looks)) == len(METHODS)
-    assert method_style("gptq+haar")["markerfacecolor"] == "white"
+def test_every_method_of_a_report_has_its_own_look_and_variants_that_of_their_family():
+    bases = {name.partition("+")[0] for name in DEFAULT_METHODS}
+    looks = {(style["color"], style["marker"]) for style in map(method_style, bases)}
+    assert len(looks) == len(bases)
+    assert all(method_style(name)["marker"] != "." for name in METHODS)
+    assert method_style("quip-published") == method_style("quip")
+    assert method_style("gptq+act-order")["markerfacecolor"] == "white"

@@ -1,0 +1,63 @@
+"""Runs of symbols through a range coder, each under a frequency table of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import constriction
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding.models import FrequencyTable
+from rdtools.errors import CorruptFile
+
+#: Integers, and the table that they are coded under.
+Run = tuple[NDArray[np.integer], FrequencyTable]
+
+
+def _model(table: FrequencyTable) -> constriction.stream.model.Categorical:
+    return constriction.stream.model.Categorical(table.frequencies / table.frequencies.sum(), perfect=False)
+
+
+def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
+    """Words of the coder, and the integers that tables have only an escape symbol for."""
+    encoder = constriction.stream.queue.RangeEncoder()
+    escaped: list[int] = []
+    for values, table in runs:
+        if len(table.values) == table.values[-1] - table.values[0] + 1:
+            symbols = values.astype(np.int64) - table.values[0]
+        else:
+            symbols = np.searchsorted(table.values, values)
+        if table.escapes:
+            outside = (values < table.values[0]) | (values > table.values[-1])
+            escaped += values[outside].tolist()
+            symbols[outside] = len(table.values)
+        if len(table.frequencies) > 1:  # a single code needs no bits
+            encoder.encode(symbols.astype(np.int32), _model(table))
+    return np.asarray(encoder.get_compressed()), escaped
+
+
+def decode_runs(
+    words: NDArray[np.uint32], escaped: NDArray[np.int64], runs: Sequence[tuple[int, FrequencyTable]], *, name: str
+) -> list[NDArray[np.int64]]:
+    """The integers of runs of so many symbols.
+
+    Raises
+    ------
+    CorruptFile
+        For more escape symbols than escaped integers; the message starts with `name`.
+    """
+    decoder = constriction.stream.queue.RangeDecoder(words)
+    decoded = []
+    used = 0
+    for count, table in runs:
+        single = len(table.frequencies) == 1
+        symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
+        values = np.append(table.values, 0)[symbols]
+        outside = np.flatnonzero(symbols == len(table.values))
+        if used + len(outside) > len(escaped):
+            raise CorruptFile(f"{name}: fewer escaped codes than escape symbols; the file is damaged")
+        values[outside] = escaped[used : used + len(outside)]
+        used += len(outside)
+        decoded.append(values)
+    return decoded

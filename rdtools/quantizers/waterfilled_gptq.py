@@ -1,0 +1,164 @@
+"""Waterfilled GPTQ: successive cancellation with as many bits for each column as its place in the factor deserves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
+from rdtools.coding.models import column_levels
+from rdtools.quantizers.base import ScalarQuantizer
+from rdtools.quantizers.block_ldlq import block_ldlq
+from rdtools.quantizers.column_widths import GRID_STEPS, allocate_widths, water_level, width_exponents
+from rdtools.quantizers.grid import Rounding, check_step
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.rate_search import Candidate
+from rdtools.quantizers.row_grid import FloatArray
+from rdtools.quantizers.scale_search import search_scale, spread_rows
+from rdtools.quantizers.sweep import sic_rounding
+from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
+
+Float64Array = NDArray[np.float64]
+
+#: Step of a column under the water, in that of a column at its level: 8 √12 = 28 standard deviations, so that only an outlier has a code
+#: other than zero, and is not lost.
+UNDER_WATER = 8.0
+#: Rows on which the scale is searched.
+SAMPLE_ROWS = 128
+
+
+def sweep_columns(
+    weight: FloatArray,  # (m, r)
+    factor: Float64Array,  # (r, r), lower triangular
+    order: NDArray[np.intp],  # (r,)
+    grid: ScalarCodes,
+) -> tuple[NDArray[np.int32], FloatArray]:
+    """Successive cancellation with levels and a step of its own for each column, one column after another.
+
+    Parameters
+    ----------
+    weight : (m, r) float64 or float32, which everything is computed in
+    factor : (r, r), L, columns in `order`
+    order : (r,) columns of the weights in the order of the factor's, the last decided first
+    grid : steps, levels and row scales of (m, 1); its integers are not looked at
+
+    Returns
+    -------
+    (m, r) int32 codes, and (m, r) what they stand for
+    """
+    levels, steps = column_levels(grid), grid.column_steps
+    assert grid.row_scales is not None
+    scales = grid.row_scales[:, 0]
+    divisors = np.where(scales > 0, scales, 1.0).astype(weight.dtype)
+    integers = np.zeros(weight.shape, dtype=np.int32)
+
+    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
+        column = order[first_column]
+        if levels[column] == 1:
+            return np.zeros_like(targets)
+        half = int(levels[column]) // 2
+        scaled = targets[:, 0] / divisors / steps[column].astype(weight.dtype)
+        codes = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
+        integers[:, column] = codes
+        return np.asarray((codes + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
+
+    rounded = block_ldlq(weight[:, order], factor, 1, round_column)
+    values = np.empty_like(rounded)
+    values[:, order] = rounded
+    return integers, values
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaterfilledGPTQ(ScalarQuantizer):
+    """GPTQ with unequal columns: rates from reverse waterfilling of the ℓ_ii².
+
+    With coding "fixed" every column has a whole number of bits, 0 to 8, whose mean is the rate; see `column_widths.allocate_widths`. Its
+    grid is the best uniform one for normal weights, scaled by the root mean square of the row and one factor for all rows, which is
+    searched on some of them and goes into the stored scales. Exponents of the steps are stored, and the levels follow from them.
+
+    With coding "column" steps are ``c/ℓ_ii`` and entropy-coded, as WaterSIC's, but columns under the water at the rate asked for get a step
+    so coarse that all their codes are zero. Where all columns are above the water this is WaterSIC.
+
+    High-rate distortion, coding "fixed": ``(σ²/n) Σ ℓ_ii² mse(b_i)``.
+
+    References
+    ----------
+    High-Rate Quantized Matrix Multiplication II, arXiv 2605.13768 (waterfilling improves the equal rates of GPTQ). Grids and whole bits are
+    this project's.
+
+    Examples
+    --------
+    >>> from rdtools.hessians.layer import Layer
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
+    >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)
+    >>> column_levels(q.weight.codes).tolist(), q.code_rate_bits
+    ([16, 4, 1], 2.0)
+    """
+
+    coding: CodeModelKind = "fixed"
+
+    @staticmethod
+    def _codings() -> tuple[CodeModelKind, ...]:
+        return ("fixed", "column")
+
+    @property
+    def base_name(self) -> str:
+        """gptq-waterfilled-int (a width for each column) or gptq-waterfilled-column (entropy-coded steps)."""
+        return "gptq-waterfilled-" + ("int" if self.coding == "fixed" else self.coding)
+
+    @property
+    def absmax_rows(self) -> bool:
+        """False: grids are for the root mean squares of rows."""
+        return False
+
+    def _rounding(self, problem: Problem) -> Rounding:
+        return sic_rounding(problem, self.backend, self.precision)
+
+    def relative_steps(self, problem: Problem) -> Float64Array | None:
+        """``1/ℓ_ii`` above the water, UNDER_WATER times that of its level below it; None for fixed widths."""
+        if self.coding == "fixed":
+            return None
+        logs = np.log2(problem.noise_gains)
+        if logs.size == 0:
+            return logs
+        level = water_level(problem.noise_gains, self.rate_bits)
+        return np.where(logs > level, np.exp2(-0.5 * logs), UNDER_WATER * 2.0 ** (-0.5 * level))
+
+    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
+        """Quantize a prepared layer; the rate is per live weight."""
+        if self.coding != "fixed":
+            return super().solve(problem)
+        assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
+        name = f"{problem.key.name}: {self.method}"
+        W, factor, order = problem.target.astype(self.precision, copy=False), problem.factor, problem.order
+        widths = allocate_widths(problem.noise_gains, self.rate_bits, name=name)
+        widest = int(widths.max(initial=0))
+        exponents = width_exponents(widths)
+
+        def grid(rows: FloatArray, scale: float) -> ScalarCodes:
+            spread = np.sqrt(np.mean(np.square(rows, dtype=np.float64), axis=1)) if rows.size else np.zeros(len(rows))
+            for edge in (spread.min(where=spread > 0, initial=np.inf), spread.max(initial=0.0)):
+                if 0 < edge < np.inf:
+                    check_step(float(edge), name)
+            return ScalarCodes(
+                np.empty((0, rows.shape[1]), dtype=np.int32),
+                round_to_float32(GRID_STEPS[widest]) if widest else 1.0,
+                CodeModel("fixed", levels=2**widest),
+                step_exponents=exponents if exponents.any() else None,
+                row_scales=round_to_bfloat16(scale * spread)[:, None],
+                offset=0.5,
+            )
+
+        sample = spread_rows(W, SAMPLE_ROWS)
+
+        def loss(scale: float) -> float:
+            _, values = sweep_columns(sample, factor, order, grid(sample, scale))
+            return float(np.linalg.norm((sample - values)[:, order] @ factor))
+
+        scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
+        empty = grid(W, scale)
+        codes = replace(empty, integers=sweep_columns(W, factor, order, empty)[0])
+        symbols, _ = scalar_code_length(codes)
+        return Candidate(symbols / max(W.size, 1), QuantizedWeight(problem.basis, codes))
