@@ -17,8 +17,6 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 
 from rdtools.errors import RateUnreachable, ShapeMismatch, UsageError
-from rdtools.ops import sic_sweep
-from rdtools.quantizers.scale_search import search_scale
 
 Float64Array = NDArray[np.float64]
 
@@ -166,7 +164,7 @@ def predicted_half_range(levels: int, gain: float = 0.0) -> HalfRange:
     and ρ minimises the second where v is a fixed point of the first. Without feedback, κ = 0, it is the best uniform grid for a normal
     variable. It is exact neither where columns differ (the last ones are given bare weights) nor where overload, which is correlated, is
     most of the error; ρ suffers little from either. What it does suffer from are weights that are not normal, or whose energy follows H:
-    then `searched_half_range` sees what is there.
+    then a search on rows of the weights sees what is there, as that of `rdtools.quantizers.quip`.
 
     Parameters
     ----------
@@ -213,53 +211,3 @@ def predicted_half_range(levels: int, gain: float = 0.0) -> HalfRange:
     found = _at(K, math.exp(polished.x), gain)
     assert found is not None  # next to a finite minimum
     return found
-
-
-def searched_half_range(
-    weight: Float64Array,  # (m, n)
-    factor: Float64Array,  # (n, n), lower triangular
-    levels: int,
-    *,
-    generator: np.random.Generator,
-    rows: int = 128,
-    backend: str | None = None,
-) -> float:
-    """The half-range of least loss on a sample of rows, which are quantized at some ten half-ranges.
-
-    The loss is ``tr(E L Lᵀ Eᵀ)`` of successive cancellation with codes clamped and what clamping leaves fed back. It is flat at its least:
-    already 64 rows found a ρ whose loss on all rows was at most 2.5 % above the least, in layers of language models rotated on both sides.
-    There `predicted_half_range`, which takes weights to be normal and H to know nothing of them, was up to several times above.
-
-    Parameters
-    ----------
-    weight : (m, n) W, as it will be rounded
-    factor : (n, n) L, as it will be used
-    levels : K ≥ 2
-    generator : draws the rows
-    rows : how many; all if there are no more
-    backend : None, "numba" or "reference"
-
-    Returns
-    -------
-    ρ in units of the root mean square of all of W
-
-    Raises
-    ------
-    UsageError, ShapeMismatch, BackendUnavailable
-    """
-    if rows < 1:
-        raise UsageError(f"half-range: {rows} rows to search on, expected at least 1")
-    start = predicted_half_range(levels).half_range
-    spread = float(np.sqrt(np.mean(weight**2))) if weight.size else 0.0
-    if spread == 0:
-        return start
-    sample = weight[np.sort(generator.choice(len(weight), min(rows, len(weight)), replace=False))]
-
-    def loss(half_range: float) -> float:
-        steps = np.full(weight.shape[1], 2 * half_range * spread / (levels - 1))
-        _, residual = sic_sweep(
-            sample, factor, steps, offset=0.0 if levels % 2 else 0.5, code_min=-(levels // 2), code_max=(levels - 1) // 2, backend=backend
-        )
-        return float(np.square(residual).sum())
-
-    return search_scale(loss, start)

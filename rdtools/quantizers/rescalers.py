@@ -248,6 +248,6 @@ def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarC
     kappa = bits_per_octave(grid, codes.step, problem.ideal, gram)
 
     def bits(choice: tuple[ScalarCodes, float]) -> float:
-        return kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0])
+        return float(kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0]))
 
     return min(choices, key=bits)[0]
