@@ -13,7 +13,7 @@ from rdtools.coding import column_levels, spread_groups
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
 from rdtools.quantizers import Problem, Quantizer, QuIP, ScalarQuantizer, VectorQuantizer, WaterfilledGPTQ
-from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes
+from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes, Spectrum
 from rdtools.theory import high_rate, incoherence, ldlq, rotation, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
@@ -38,6 +38,8 @@ LAYER_COLUMNS = (
     "weight_negentropy_bits",
     "weight_incoherence",
     "hessian_incoherence",
+    "leading_eigenvalue_share",
+    "least_pivot",
     "critical_rate_bits",
     "natural_gptq_gap_bits",
     "rotated_gptq_gap_bits",
@@ -178,6 +180,13 @@ def weight_negentropy_bits(layer: Layer) -> float:
     return negentropy_bits(estimate.entropy_bits, layer.weight_variance) if estimate.largest_share <= ATOM_SHARE else math.nan
 
 
+def least_pivot(spectrum: Spectrum) -> float:
+    """Least share ``ℓ_ii²/H_ii`` of a column's energy that those before it do not explain; 0 where H is singular, nan without columns."""
+    if spectrum.live == 0:
+        return math.nan
+    return float(np.min(spectrum.cholesky_diagonal**2 / spectrum.diagonal)) if spectrum.rank == spectrum.live else 0.0
+
+
 def layer_columns(layer: Layer) -> dict[str, Any]:
     """The columns that depend on the layer alone."""
     spectrum = layer.spectrum
@@ -197,6 +206,8 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "weight_negentropy_bits": weight_negentropy_bits(layer),
         "weight_incoherence": incoherence.weight_incoherence(layer.live_weight),
         "hessian_incoherence": incoherence.hessian_incoherence(spectrum),
+        "leading_eigenvalue_share": float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
+        "least_pivot": least_pivot(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),
         "natural_gptq_gap_bits": sic.gptq_gap_bits(spectrum),
         "rotated_gptq_gap_bits": rotation.rotated_gptq_gap_bits(spectrum),

@@ -302,6 +302,8 @@ class RDPoint:
     distortion : tr(E H Eᵀ)/(mn) of the decoded Ŵ, per weight, undamped H
     distortion_stderr : standard error over rows, taking rows as independent
     relative_distortion : distortion / (tr(W H Wᵀ)/(mn)), nan where that is zero
+    squared_error : ‖W − Ŵ‖²/(mn), dead columns included; with damping δ the quantizer's own loss is ``distortion + δ · squared_error``
+    edge_share : share of the integers of a fixed-rate grid that are its least or largest, where overload is; nan without such a grid
     rate_kind : what `code_rate_bits` is
     code_rate_bits : ideal length of the codes under their model, bits per weight; a histogram is part of it
     entropy_shared_bits : plug-in entropy of all codes pooled, Miller–Madow corrected, bits per weight, histogram apart; nan with too
@@ -315,6 +317,8 @@ class RDPoint:
     distortion: float
     distortion_stderr: float
     relative_distortion: float
+    squared_error: float
+    edge_share: float
     rate_kind: str
     code_rate_bits: float
     entropy_shared_bits: float

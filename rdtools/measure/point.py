@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import code_length, count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
+from rdtools.coding import code_length, column_levels, count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
 from rdtools.errors import CorruptFile
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
@@ -40,6 +40,15 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
+def edge_share(codes: ScalarCodes) -> float:
+    """Share of the integers of a fixed-rate grid that are the least or the largest of its levels; nan for other integers."""
+    if codes.model.kind != "fixed" or codes.integers.size == 0:
+        return float("nan")
+    levels = column_levels(codes)
+    lowest = -(levels // 2)
+    return float(np.mean((levels > 1) & ((codes.integers == lowest) | (codes.integers == lowest + levels - 1))))
+
+
 def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     """Code a quantized layer, decode it, and measure what came back.
 
@@ -66,12 +75,13 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
             "a fault of rdtools or of this machine: please report it"
         )
     moment = layer.hessian.matrix
-    error = weighted_error(layer.weight, reconstruct(decoded), moment)
+    rebuilt = reconstruct(decoded)
+    error = weighted_error(layer.weight, rebuilt, moment)
     signal = weighted_error(layer.weight, np.zeros_like(layer.weight), moment)
     size = layer.weight.size
-    counts, shared, column = None, float("nan"), float("nan")
+    counts, shared, column, edge = None, float("nan"), float("nan"), float("nan")
     if isinstance(weight.codes, ScalarCodes):
-        counts = count_codes(weight.codes.integers)
+        counts, edge = count_codes(weight.codes.integers), edge_share(weight.codes)
         coded_share = weight.codes.integers.size / size
         shared, column = pooled_entropy(counts) * coded_share, mean_column_entropy(counts) * coded_share
     payload = 8 * container.payload_bytes / size
@@ -80,6 +90,8 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
         distortion=error.mean,
         distortion_stderr=error.stderr,
         relative_distortion=error.mean / signal.mean if signal.mean > 0 else float("nan"),
+        squared_error=float(np.mean((layer.weight - rebuilt) ** 2)),
+        edge_share=edge,
         rate_kind=RATE_KIND_OF_MODEL[weight.codes.model.kind] if isinstance(weight.codes, ScalarCodes) else "fixed",
         code_rate_bits=code_length(weight, counts) / size,
         entropy_shared_bits=shared,

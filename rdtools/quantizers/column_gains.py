@@ -36,7 +36,7 @@ def with_column_gains(codes: ScalarCodes, gains: Float64Array) -> ScalarCodes:
     """Codes with the gain of each column multiplied by a number, and stored in bfloat16.
 
     Only the normal laws of columns need to know steps: under any other model a step, the gain that follows from it and the stored gain
-    become one number of 16 bits, as in the paper, where steps alone would take 8.
+    become one number of 16 bits, as in the paper; coded steps alone take some 3 bits each.
 
     Parameters
     ----------

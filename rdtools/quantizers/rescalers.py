@@ -10,6 +10,7 @@ import scipy.linalg
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16
+from rdtools.coding.exponents import exponent_bytes
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
 from rdtools.quantizers.column_gains import code_values, column_scales, without_column_gains
@@ -171,9 +172,10 @@ def round_columns(gram: Float64Array, columns: Float64Array) -> Float64Array:
 
 
 def _scale_bits(codes: ScalarCodes) -> int:
-    """Bits of all steps, gains and scales of columns and rows."""
-    parts = ((codes.step_exponents, 8), (codes.column_gains, 16), (codes.row_scales, 16))
-    return 32 * (codes.gain_std > 0) + sum(width * array.size for array, width in parts if array is not None)
+    """Bits of all steps, gains and scales of columns and rows in a file."""
+    steps = 0 if codes.step_exponents is None else 8 * len(exponent_bytes(codes.step_exponents))
+    stored = sum(16 * array.size for array in (codes.column_gains, codes.row_scales) if array is not None)
+    return steps + stored + 32 * (codes.gain_std > 0)
 
 
 def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: Float64Array) -> float:

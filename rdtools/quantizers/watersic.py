@@ -30,9 +30,9 @@ PUBLISHED: dict[str, Any] = {"coding": "shared", "damping": 1e-4, "dead_threshol
 class WaterSIC(ScalarQuantizer):
     """Successive cancellation with ``α_i = c/ℓ_ii``, so that every column contributes the same distortion.
 
-    The column steps are stored, on a grid of eighths of an octave in one byte each. With coding "column" the decoder derives each
-    column's entropy model from its step, a normal law of deviation σ/α_i, so that unequal column entropies cost nothing; with "shared"
-    all codes go into one histogram, as in the published implementations.
+    The column steps are stored, on a grid of eighths of an octave and coded, in some three bits each. With coding "column" the decoder
+    derives each column's entropy model from its step, a normal law of deviation σ/α_i, so that unequal column entropies cost nothing; with
+    "shared" all codes go into one histogram, as in the published implementations.
 
     High-rate distortion: ``c²/12`` at ½ log2(2πe/12) = 0.2546 bit above the limit, in any basis; see `rdtools.theory.sic`.
 

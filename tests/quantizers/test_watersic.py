@@ -181,12 +181,18 @@ def test_codes_are_decided_with_the_gains_that_are_stored():
 
 
 def test_one_number_a_column_holds_step_and_gain_where_no_law_needs_the_step():
-    """16 bits a column and row at most beyond the histogram, as in the paper: 16/m + 16/n bits a weight."""
+    """Beside histogram, header and checksums the published method has 16 bits a column and row, 16/m + 16/n bits a weight, at most."""
     layer = gaussian_layer(m=1024)
-    codes = WaterSIC.published(2.0).quantize(layer).weight.codes
+    q = WaterSIC.published(2.0).quantize(layer)
+    codes = q.weight.codes
     assert codes.step_exponents is None
     assert codes.gain_std == 0
     assert codes.column_gains.shape == (N,)
+    scales = 16 * N + (0 if codes.row_scales is None else 16 * 1024)
+    _, histogram = scalar_code_length(codes)
+    side = measure(layer, q).side_info_bits * layer.weight.size
+    # 24 bytes of header and checksum, and below 24 of flags, step, counts and the checksum of one block
+    assert 0 < side - scales - histogram < 8 * 48
     with_law = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(layer).weight.codes
     assert with_law.step_exponents is not None
 

@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tolerances import rounding
+
+from rdtools.coding import reconstruct
+from rdtools.compare import least_pivot
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.measure import measure, weighted_error
+from rdtools.measure.point import edge_share
+from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
+from rdtools.records import CodeModel, ScalarCodes
+
+
+def _layer() -> Layer:
+    rng = np.random.default_rng(0)
+    return Layer.of(rng.standard_normal((128, 32)), haar_moment(power_law(32, 1.0), rng))
+
+
+def test_squared_error_gives_the_loss_under_any_damping():
+    """tr(E (H + δI) Eᵀ) = tr(E H Eᵀ) + δ ‖E‖²."""
+    layer = _layer()
+    q = GPTQ(rate_bits=3, damping=0.1).quantize(layer)
+    point = measure(layer, q)
+    delta = 0.1 * float(np.mean(np.diagonal(layer.hessian.matrix)))
+    damped = weighted_error(layer.weight, reconstruct(q.weight), layer.hessian.matrix + delta * np.eye(32)).mean
+    assert point.distortion + delta * point.squared_error == pytest.approx(damped, rel=rounding(1000))
+
+
+def test_the_edge_share_counts_codes_at_the_ends_of_their_own_levels():
+    """Levels 4 and 2 of columns an octave apart, and a single level that is no end of anything."""
+    integers = np.array([[-2, -1, 0], [1, 0, 0], [0, 0, 0], [-1, -1, 0]], dtype=np.int32)
+    codes = ScalarCodes(integers, 1.0, CodeModel("fixed", levels=4), np.array([0, 8, 16], dtype=np.uint8), offset=0.5)
+    assert edge_share(codes) == (2 + 4 + 0) / 12
+    assert np.isnan(edge_share(ScalarCodes(integers, 1.0, CodeModel("shared"))))
+    layer = _layer()
+    assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).edge_share < 1
+    assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).edge_share)
+
+
+def test_the_least_pivot_is_the_energy_that_other_columns_do_not_explain():
+    H = np.array([[1.0, 0.6], [0.6, 1.0]])
+    assert least_pivot(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
+    assert least_pivot(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
+    assert np.isnan(least_pivot(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
