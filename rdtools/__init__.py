@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
     from rdtools.design import MmseWaterSIC as MmseWaterSIC
+    from rdtools.hessians.drift import Drift as Drift
     from rdtools.hessians.layer import Layer as Layer
     from rdtools.hessians.store import open_run as open_run
     from rdtools.measure import measure as measure
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOME = {
     "theory": "rdtools.theory",
     "compare": "rdtools.compare",
+    "Drift": "rdtools.hessians.drift",
     "Layer": "rdtools.hessians.layer",
     "open_run": "rdtools.hessians.store",
     "measure": "rdtools.measure",

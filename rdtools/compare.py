@@ -108,8 +108,8 @@ def predicted_distortion(
 ) -> float:
     """What high-rate theory promises for a method at a rate; nan where it has no formula.
 
-    It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count), nor with a ridge, whose
-    targets are not independent, nor for a singular H, nor for greedy passes or feedback that clamping shapes.
+    It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count), nor with a ridge or dropped
+    columns, whose targets are not independent, nor for a singular H, nor for greedy passes or feedback that clamping shapes.
 
     Parameters
     ----------
@@ -121,7 +121,8 @@ def predicted_distortion(
     rate_bits : of the codes, bits per weight of the full matrix
     """
     share, codes = problem.live_fraction, quantized.weight.codes
-    if problem.ridge > 0 or (problem.factor is not None and layer.spectrum.rank < layer.spectrum.live):
+    singular = problem.factor is not None and layer.spectrum.rank < layer.spectrum.live
+    if problem.ridge > 0 or singular or problem.ideal is not problem.weight:
         return math.nan
     if isinstance(quantizer, VectorQuantizer):
         assert problem.factor is not None
@@ -153,8 +154,10 @@ def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Pro
     """
     codes = quantized.weight.codes
     variance = problem.weight_std**2
-    if not isinstance(codes, ScalarCodes) or codes.model.kind == "fixed" or variance == 0:
+    if not isinstance(codes, ScalarCodes) or codes.model.kind == "fixed" or variance == 0 or problem.ideal is not problem.weight:
         return math.nan
+    if codes.column_gains is not None or codes.row_scales is not None:
+        return math.nan  # fitted to the codes, which the recursion does not know
     share, steps, lmmse = problem.live_fraction, codes.column_steps, codes.gain_std > 0
     mean_diagonal = float(np.mean(layer.spectrum.diagonal))
     if problem.factor is None:
@@ -166,6 +169,11 @@ def finite_rate_distortion(layer: Layer, quantized: QuantizedLayer, problem: Pro
     damping = max(added_energy(problem) - ridge, 0.0)  # of sums that rounding may leave below
     point = sic_at_finite_rate(problem.factor, steps[problem.order], variance, lmmse=lmmse, damping=damping, ridge=ridge)
     return share * point.distortion
+
+
+def applied_steps(codes: ScalarCodes) -> NDArray[np.float64]:
+    """(r,) distance of neighbouring points of each column, gains that are fitted to codes included."""
+    return codes.column_steps if codes.column_gains is None else codes.column_steps * codes.column_gains
 
 
 def weight_negentropy_bits(layer: Layer) -> float:
@@ -303,7 +311,7 @@ def compare(
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
         "high_rate": isinstance(codes, ScalarCodes)
-        and sic.high_rate_applies(codes.column_steps, spectrum, point.distortion, layer.weight_variance),
+        and sic.high_rate_applies(applied_steps(codes), spectrum, point.distortion, layer.weight_variance),
         "finite_rate_distortion": finite,
         "finite_rate_ratio": point.distortion / finite if finite > 0 else math.nan,
         "limit_rate_bits": limit,

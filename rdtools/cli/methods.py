@@ -34,6 +34,7 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "watersic-lmmse": ("WaterSIC", {"coding": "column", "lmmse": True}),
     "watersic-lmmse-shared": ("WaterSIC", {"coding": "shared", "lmmse": True}),
     "watersic-mmse": ("MmseWaterSIC", {}),
+    "watersic-published": ("WaterSIC", {"lmmse": "sample", "rescale": True, "dead_threshold": 1e-3, "coding": "shared", "damping": 1e-4}),
     "watersic-histogram": ("WaterSIC", {"coding": "histogram"}),
     "quip": ("QuIP", {}),
     "quip-ldlq": ("QuIP", {"adaptive": "ldlq"}),
@@ -118,5 +119,6 @@ def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: fl
     made: list[Quantizer] = []
     for class_name, settings in chosen:
         construct = getattr(rdtools, class_name)
-        made += [construct(rate_bits=rate, damping=damping, **settings) for rate in rates]
+        chosen_damping = {} if damping is None else {"damping": damping}
+        made += [construct(rate_bits=rate, **(settings | chosen_damping)) for rate in rates]
     return made

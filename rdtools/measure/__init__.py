@@ -5,6 +5,7 @@ from types import ModuleType
 
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error as weighted_error
+from rdtools.measure.drifted import drifted_error as drifted_error
 from rdtools.measure.point import measure as measure
 from rdtools.records import QuantizedLayer, RDPoint
 

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import nnls
 from tolerances import EPS, rounding
 
 from rdtools.coding import encode, round_to_bfloat16
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.quantizers import WaterSIC
-from rdtools.quantizers.column_gains import code_values, column_scales, with_column_gains
+from rdtools.quantizers.column_gains import code_values, column_scales, with_column_gains, without_column_gains
 from rdtools.quantizers.rescalers import fit_rescalers, rescaled, round_columns
 from rdtools.records import CodeModel, ScalarCodes
 
@@ -121,6 +122,28 @@ def test_a_factor_that_would_be_negative_is_zero_and_the_others_know():
     )
 
 
+def test_a_step_from_the_best_factors_that_are_not_negative_is_undone():
+    """Holding all at zero that would be negative may hold too many: the error would rise above that of non-negative least squares."""
+    rng = np.random.default_rng(0)
+    worse = 0
+    for _ in range(200):
+        factor = rng.standard_normal((6, 6))
+        values, ideal = rng.standard_normal((3, 6)), rng.standard_normal((3, 6))
+        gram = factor @ factor.T
+        A, y = stacked(values, gram, ideal)
+        best = nnls(A, y)[0]
+        found = fit_rescalers(values, gram, ideal, best, rows=False)
+        assert found.errors[-1] <= found.errors[0]
+        assert found.errors[0] == pytest.approx(float(((y - A @ best) ** 2).sum()), abs=rounding(1000) * float(y @ y))
+        free = np.linalg.lstsq(A, y)[0] > 0
+        held = np.zeros(6)
+        while free.any() and (np.linalg.lstsq(A[:, free], y)[0] < 0).any():
+            free[free] = np.linalg.lstsq(A[:, free], y)[0] > 0
+        held[free] = np.linalg.lstsq(A[:, free], y)[0]
+        worse += float(((y - A @ held) ** 2).sum()) > found.errors[0] * (1 + 1e-6)
+    assert worse > 0
+
+
 @given(st.integers(0, 2**32 - 1))
 def test_stored_factors_cost_at_most_half_a_step_of_bfloat16_in_each_pivot(seed):
     """Rounded one after another, ``(γ̂ − γ)ᵀ F (γ̂ − γ) = Σ (ℓ_ii e_i)²`` with |e_i| ≤ 2⁻⁸ of the larger of γ̂_i and what is rounded."""
@@ -212,6 +235,17 @@ def test_rescaling_never_raises_the_error_and_keeps_the_codes(settings):
     # and it pays: half a bit for each factor of 2 is the most that it can be worth
     bits = side_bits(b.weight) - side_bits(a.weight)
     assert 0.5 * layer.weight.size * np.log2(before / after) > bits
+
+
+def test_a_ridge_is_no_part_of_what_scales_are_fitted_to():
+    """It stands for the rate, which scales do not change: fitted under H to W, up to the rounding of γ, 2⁻⁹ squared of the signal."""
+    layer = uneven_layer(4096, 24)
+    codes = WaterSIC(rate_bits=1.0, ridge=1.0, coding="shared", rescale=True).quantize(layer).weight.codes
+    assert codes.row_scales is None
+    H, W = layer.hessian.matrix, layer.weight
+    values = code_values(without_column_gains(codes))
+    best = fit_rescalers(values, H, W, codes.column_gains, rows=False)
+    assert best.errors[0] - best.errors[-1] <= 2.0**-18 * float(np.vdot(W @ H, W))
 
 
 def test_all_zero_codes_are_left_alone():

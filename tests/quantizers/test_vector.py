@@ -114,9 +114,7 @@ def test_the_codes_stand_for_the_values_that_were_fed_back():
 
 
 def test_rates_without_codes_and_other_nonsense_are_refused():
-    with pytest.raises(
-        RateUnreachable, match=r"gaussian: quip-sharp: 2\.5 bits .* have 2, 3 or 4 bits"
-    ):
+    with pytest.raises(RateUnreachable, match=r"gaussian: quip-sharp: 2\.5 bits .* have 2, 3 or 4 bits"):
         QuIPSharp(rate_bits=2.5).quantize(_layer())
     with pytest.raises(RateUnreachable, match="1, 2, 3 or 4 bits"):
         QTIP(rate_bits=5).quantize(_layer())
