@@ -152,9 +152,8 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     q = subject.build(3.0).quantize(layer)
     # a ridge does what damping does
     undamped = q.backend == "numpy" or subject.name.startswith("watersic-mmse")
-    assert q.damping == (
-        0.0 if undamped else 0.01 if "published" in subject.name and "quip" in subject.name or "qtip-p" in subject.name else 1e-4
-    )
+    published = "published" in subject.name and not subject.name.startswith("watersic")
+    assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
     row = compare(layer, subject.build(3.0), q)
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)
     # columns that the others explain are left to them, and their error is fed back: far from the limit, yet better than nothing
@@ -178,7 +177,7 @@ def test_an_outlier_costs_its_row_and_little_else_or_is_refused(subject: Subject
     # on K levels spanning ±max a small weight is half a step off, and a mid-rise grid has no zero; codebooks are made for normal weights
     one_range = "int" in subject.name or "quip" in subject.name or subject.vector
     assert point.relative_distortion < (1 if one_range else 0.05)
-    if not one_range and "+" not in subject.name and "mmse" not in subject.name:
+    if not one_range and "+" not in subject.name and "mmse" not in subject.name and "published" not in subject.name:
         clean = measure(layer, subject.build(3.0).quantize(layer))
         assert point.distortion < 1.3 * clean.distortion
 

@@ -16,9 +16,9 @@ def test_by_hand():
     """Points −1, 0, 1, 2 of a scale of 1 and zero point −1; a column of one level; a row of zeros."""
     W = np.array([[0.25, 3.0], [-1.5, 2.0]])
     ones = np.ones((2, 2))
-    D = stored_grid_distortion(W, ones, ones, np.array([4, 1]), np.array([2.0, 1.0]))
+    found = stored_grid_distortion(W, ones, ones, np.array([4, 1]), np.array([2.0, 1.0]))
     # column 1: errors 0.25 and −0.5 with gain 2; column 2 is decoded as zero
-    assert D == pytest.approx((2 * (0.25**2 + 0.5**2) / 2 + (9 + 4) / 2) / 2, rel=rounding(10))
+    assert found == pytest.approx((2 * (0.25**2 + 0.5**2) / 2 + (9 + 4) / 2) / 2, rel=rounding(10))
     assert stored_grid_distortion(0 * W, 0 * ones, ones, np.array([4, 4]), np.array([2.0, 1.0])) == 0
 
 
