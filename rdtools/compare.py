@@ -98,8 +98,9 @@ def fixed_grid_prediction(quantizer: ScalarQuantizer, problem: Problem, codes: S
         return sic.absmax_distortion(gains, row_absmax, levels, feedback=problem.factor is not None, live_fraction=share)
     assert codes.row_scales is not None
     scales = spread_groups(codes.row_scales, codes.group_size, r) * codes.column_steps
-    zero = 0.0 if codes.zero_points is None else spread_groups(codes.zero_points, codes.group_size, r)
-    shifts = np.broadcast_to(codes.offset - zero, problem.weight.shape)
+    shifts = np.full(problem.weight.shape, codes.offset)
+    if codes.zero_points is not None:
+        shifts -= spread_groups(codes.zero_points, codes.group_size, r)
     return stored_grid_distortion(problem.target, scales, shifts, column_levels(codes), gains, live_fraction=share)
 
 

@@ -28,7 +28,7 @@ _OCTAVE_EIGHTHS = np.array(
 def power_of_eighths(exponents: NDArray[np.integer]) -> Float64Array:
     """``2^(e/8)``, the same bits on every machine."""
     octaves, eighths = np.divmod(exponents.astype(np.int32), 8)
-    return np.ldexp(_OCTAVE_EIGHTHS[eighths], octaves)
+    return np.asarray(np.ldexp(_OCTAVE_EIGHTHS[eighths], octaves), dtype=np.float64)
 
 
 RotationKind = Literal["haar", "hadamard", "kronecker"]

@@ -110,7 +110,7 @@ def column_levels(codes: ScalarCodes) -> IntArray:
     """Levels of each column of a fixed-rate grid: those of the finest, halved with every octave of step begun; (r,)."""
     if codes.step_exponents is None:
         return np.full(codes.integers.shape[1], codes.model.levels)
-    return np.maximum(codes.model.levels >> -(-codes.step_exponents.astype(np.int64) // 8), 1)
+    return np.asarray(np.maximum(codes.model.levels >> -(-codes.step_exponents.astype(np.int64) // 8), 1), dtype=np.int64)
 
 
 def _window(code_stds: Float64Array) -> Float64Array:

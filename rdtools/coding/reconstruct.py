@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,9 +24,10 @@ def reconstruction_gains(column_steps: Float64Array, gain_std: float) -> Float64
     return lmmse_gain(column_steps / gain_std) if gain_std > 0 else np.ones_like(column_steps)
 
 
-def spread_groups(values: NDArray[np.generic], group_size: int, columns: int) -> NDArray[np.generic]:
+def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float64Array:
     """(m, r) from (m, G): the value of each column's group."""
-    return values[:, np.zeros(columns, dtype=np.intp) if group_size == 0 else np.arange(columns) // group_size]
+    group = np.zeros(columns, dtype=np.intp) if group_size == 0 else np.arange(columns) // group_size
+    return np.asarray(values[:, group], dtype=np.float64)
 
 
 def _scalar_values(codes: ScalarCodes) -> Float64Array:
@@ -32,7 +35,7 @@ def _scalar_values(codes: ScalarCodes) -> Float64Array:
     scales = reconstruction_gains(steps, codes.gain_std) * steps
     if codes.column_gains is not None:
         scales = scales * codes.column_gains
-    values = codes.integers + codes.offset
+    values: Float64Array = codes.integers + np.float64(codes.offset)
     if codes.model.kind == "fixed":
         scales = np.where(column_levels(codes) > 1, scales, 0.0)  # a single level is at zero
     if codes.zero_points is not None:

@@ -98,7 +98,7 @@ class QTIP(VectorQuantizer):
             tiles = targets.reshape(tile_rows, TILE * TILE)  # 16 columns of 16 rows: a tile is contiguous
             states, values = trellis_quantize(tiles, table, self.bits, backend=self.backend)
             paths[:, first_column // TILE] = trellis_pack(states, table, self.bits)
-            return values.reshape(targets.shape)
+            return np.asarray(values.reshape(targets.shape))
 
         values = block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
         codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, -1), self.code, self._state_bits, self.bits, scale)

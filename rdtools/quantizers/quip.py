@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,7 +218,7 @@ class _Rounding:
         if settings.preset == "published":
             scaled = np.clip(scaled, lowest + offset, highest + offset)
         ones = np.ones(weight.shape[1])
-        grid = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": settings.backend}
+        grid: dict[str, Any] = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": settings.backend}
         if settings._adaptive == "greedy":
             codes = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
         else:
