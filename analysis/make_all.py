@@ -1,6 +1,6 @@
 """Every figure that the repository keeps, and the table behind each, but for timings: those are `rdtools.analysis.bench`'s.
 
-python -m rdtools.analysis.make_all --run rdtools-report
+python -m rdtools.analysis.make_all --run rdtools-report --others runs/other
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from rdtools.analysis import coders, default_model_loss
+from rdtools.analysis import coders, default_model_loss, low_rate, orders
 
 from rdtools.report import write_figures
 from rdtools.report.figures import save_figure
@@ -43,6 +43,7 @@ DRAWN = [
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
+    parser.add_argument("--others", type=Path, nargs="*", default=[], help="runs of other models, which the figure of orders shows as well")
     parser.add_argument("--out", type=Path, default=Path("figures"))
     options = parser.parse_args(argv)
     results, curves = read_results(options.run), read_curves(options.run)
@@ -50,11 +51,18 @@ def main(argv: list[str] | None = None) -> int:
     drawn = set(results.drop_duplicates("layer").groupby("layer_type")["layer"].apply(lambda s: s.iloc[len(s) // 2]))
     results[DRAWN].to_csv(options.out / "results.csv", index=False, float_format="%.6g")
     curves[curves["layer"].isin(drawn)].to_csv(options.out / "curves.csv", index=False, float_format="%.6g")
-    loss, coded = default_model_loss.run(options.out), coders.run(options.run)
-    coded.to_csv(options.out / "coders.csv", index=False, float_format="%.6g")
+    loss = default_model_loss.run(options.out)
+    tables = (
+        (coders, coders.run(options.run), 6),
+        (orders, orders.run([options.run, *options.others]), 4),
+        (low_rate, low_rate.run(options.run), 5),
+    )
     with matplotlib.rc_context(RC):
         save_figure(default_model_loss.draw(loss), options.out / "default_model_loss")
-        save_figure(coders.draw(coded), options.out / "coders")
+        for module, rows, digits in tables:
+            stem = options.out / module.__name__.rpartition(".")[2]
+            rows.to_csv(stem.with_suffix(".csv"), index=False, float_format=f"%.{digits}g")
+            save_figure(module.draw(rows), stem)
     print(pd.Series(sorted(p.name for p in options.out.iterdir())).to_string(index=False))
     return 0
 

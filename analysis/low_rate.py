@@ -1,0 +1,172 @@
+"""Gap to the limit from 1 to 4 bits: GPTQ, WaterSIC and MMSE-WaterSIC on every Hessian of a run, with normal and with real weights.
+
+python -m rdtools.analysis.low_rate --run rdtools-report
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from scipy.optimize import brentq
+from scipy.special import ndtr
+
+from rdtools.compare import layer_facts
+from rdtools.design import MmseWaterSIC
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.store import open_run
+from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.report.figures import ok_rows, save_figure
+from rdtools.report.style import RC, method_style
+from rdtools.sweep.task import quantize_layer
+from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
+from rdtools.theory.mmse_sic import normal_gains
+from rdtools.theory.waterfilling import components, rate_distortion
+from rdtools.units import SCALAR_LOSS_BITS
+
+RATES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
+#: Rows of the normal weights.
+ROWS = 4096
+#: Columns of the result table that are kept.
+KEPT = ("layer", "layer_type", "block", "method", "target_rate_bits", "status", "code_rate_bits", "gap_bits", "coded_gap_bits")
+
+Method = GPTQ | WaterSIC | MmseWaterSIC
+
+
+def methods() -> tuple[Method, ...]:
+    """Every method at every rate."""
+    made: list[Method] = []
+    for rate in RATES:
+        made += [
+            GPTQ(rate_bits=rate, coding="shared", order="act-order"),
+            WaterSIC(rate_bits=rate),
+            WaterSIC(rate_bits=rate, lmmse=True),
+            MmseWaterSIC(rate_bits=rate),
+        ]
+    return tuple(made)
+
+
+def pooled_bits(deviations: np.ndarray) -> float:
+    """Entropy of one histogram of rounded normal variables with these deviations."""
+    edges = np.arange(-0.5, np.ceil(12 * deviations.max()) + 1)
+    p = np.diff(ndtr(edges / deviations[:, None]), axis=1).mean(axis=0)
+    p = np.concatenate([p[:0:-1], p])
+    p = p[p > 0]
+    return float(-(p * np.log2(p)).sum())
+
+
+def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:
+    """Gap of independent normal weights at the target rate by theory at finite rate, which does not depend on their variance.
+
+    That of the plan where there is one. GPTQ's one histogram is charged as such, but not its bytes. nan for a singular H.
+    """
+    spectrum, share = layer.spectrum, float(layer.live.mean())
+    if spectrum.rank < spectrum.live:
+        return np.nan
+    if isinstance(quantizer, MmseWaterSIC):
+        return share * quantizer.plan(layer).gap_bits
+    problem = quantizer.prepare(layer)
+    ell = np.diagonal(problem.factor)
+    relative = 1 / ell if isinstance(quantizer, WaterSIC) else np.ones_like(ell)
+
+    def predict(octave: float) -> tuple[float, FiniteRatePoint]:
+        steps = 2.0**octave * relative
+        gains = normal_gains(steps, 1.0) if isinstance(quantizer, WaterSIC) and quantizer.lmmse else None
+        point = sic_at_finite_rate(problem.factor, steps, lmmse=False, gains=gains)
+        if quantizer.coding == "column":
+            return point.rate_bits, point
+        return pooled_bits(np.sqrt(point.input_variances) / (steps * ell)), point
+
+    octave = 0.5 * np.log2(2 * np.pi * np.e) - quantizer.rate_bits - np.mean(np.log2(relative))
+    found = brentq(lambda x: predict(x)[0] - quantizer.rate_bits, octave - 4, octave + 4, xtol=1e-4)
+    rate, point = predict(found)
+    return share * (rate - float(rate_distortion(point.distortion, components(spectrum.eigenvalues)).rate_bits))
+
+
+def measure(layer: Layer, kind: str, predicted: Mapping[Method, float]) -> Iterator[dict[str, object]]:
+    """A row for each method and rate, with the predicted gap and what a standard error of D is in bits of the gap."""
+    facts = layer_facts(layer)
+    values = layer.spectrum.eigenvalues
+    condition = float(values[0] / values[-1]) if layer.spectrum.rank == len(values) else np.inf
+    for quantizer, row in zip(predicted, quantize_layer(layer, tuple(predicted), seed=0, facts=facts), strict=True):
+        spread = np.nan
+        if row["status"] == "ok":
+            mean, error = row["distortion"], row["distortion_stderr"]
+            low, high = rate_distortion(np.array([mean + error, mean - error]), facts.mean_limit).rate_bits
+            spread = 0.5 * float(high - low)
+        kept = {name: row.get(name, np.nan) for name in KEPT}
+        yield {"weights": kind, **kept, "gap_stderr_bits": spread, "predicted_gap_bits": predicted[quantizer], "condition": condition}
+
+
+def normal_layer(layer: Layer, seed: int) -> Layer:
+    """The layer with independent standard normal weights of ROWS rows in place of its own, and the very same Hessian."""
+    return replace(layer, weight=np.random.default_rng(seed).standard_normal((ROWS, layer.weight.shape[1])))
+
+
+def run(folder: Path) -> pd.DataFrame:
+    """Rows of every layer, and before those that share an input, which follow one another, rows of normal weights on that input."""
+    opened = open_run(folder)
+    rows: list[dict[str, object]] = []
+    hessians = []
+    for name in opened:
+        layer = opened[name]
+        if not hessians or hessians[-1] is not layer.hessian:
+            hessians.append(layer.hessian)
+            predicted = {quantizer: predicted_gap_bits(layer, quantizer) for quantizer in methods()}
+            rows += measure(normal_layer(layer, len(hessians) - 1), "normal", predicted)
+        rows += measure(layer, "real", predicted)
+    return pd.DataFrame(rows)
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Gap over rate: marks at the mean over layers, bands from least to most, dashed lines at what is predicted for normal weights."""
+    ok = ok_rows(rows)
+    figure = Figure(figsize=(8.6, 3.6))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, sharey=True)
+    panels = (
+        ("normal", "gap_bits", "independent normal weights, rate of the codes"),
+        ("real", "coded_gap_bits", "real weights, coded bits"),
+    )
+    for axis, (kind, column, title) in zip(axes, panels, strict=True):
+        own = ok[ok["weights"] == kind]
+        for method, points in own.groupby("method", sort=False):
+            style, by_rate = method_style(str(method)), points.groupby("target_rate_bits")
+            mean = by_rate[column].mean()
+            axis.fill_between(mean.index, by_rate[column].min(), by_rate[column].max(), color=style["color"], alpha=0.13, linewidth=0)
+            axis.plot(mean.index, by_rate["predicted_gap_bits"].mean(), color=style["color"], linestyle="--", linewidth=0.9)
+            axis.plot(mean, linewidth=0.6, label=f"{method}, measured", **style)
+        axis.axhline(SCALAR_LOSS_BITS, color="black", linewidth=0.8)
+        axis.set_title(f"{title} ({own['layer'].nunique()} {'Hessians' if kind == 'normal' else 'matrices'})")
+        axis.set_xlabel("target rate of the codes (bits per weight)")
+    axes[0].set_ylabel("bits above the limit")
+    axes[0].plot([], [], color="black", linestyle="--", linewidth=0.9, label="theory at finite rate, normal weights")
+    axes[0].plot([], [], color="black", linewidth=0.8, label="½ log₂(2πe/12)")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args(argv)
+    rows = run(options.run)
+    rows.to_csv(options.out / "low_rate.csv", index=False, float_format="%.5g")
+    with matplotlib.rc_context(RC):
+        save_figure(draw(rows), options.out / "low_rate")
+    gaps = rows.pivot_table(index=["weights", "method"], columns="target_rate_bits", values=["gap_bits", "coded_gap_bits"], sort=False)
+    print(gaps.to_string(float_format="%.3f"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

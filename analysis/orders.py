@@ -1,0 +1,160 @@
+"""How far from WaterSIC entropy-coded GPTQ is by the order of its columns, with and without a random rotation, on every layer.
+
+python -m rdtools.analysis.orders --runs rdtools-report runs/other
+
+Differences in measured bits hold what coders make of the codes besides what steps and order do. WaterSIC's code has a normal law a column,
+and deviations of rows where they pay; one histogram has neither, and is sent. At the highest rate GPTQ is therefore measured with
+WaterSIC's code as well: for independent weights that leaves the G of theory.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.store import open_run
+from rdtools.quantizers import GPTQ, Quantizer, WaterSIC
+from rdtools.records import CodeModelKind
+from rdtools.report.figures import ok_rows, ordered_types, save_figure
+from rdtools.report.style import RC
+from rdtools.sweep.task import quantize_layer
+
+#: Order → colour and marker; hollow where the basis is rotated.
+ORDERS = {"natural": ("#0072B2", "o"), "reversed": ("#CC79A7", "v"), "act-order": ("#D55E00", "D"), "min-pivot": ("#009E73", "s")}
+_TICK: dict[str, Any] = {
+    "linestyle": "none",
+    "marker": "_",
+    "markersize": 9,
+    "markeredgewidth": 1.6,
+    "alpha": 0.6,
+    "zorder": 1,
+}
+RATES = (2.0, 3.0, 4.0)
+#: Coding of GPTQ → rates, and what the figure calls it.
+CODINGS: dict[CodeModelKind, tuple[tuple[float, ...], str]] = {
+    "shared": (RATES, "one histogram"),
+    "column": (RATES[-1:], "WaterSIC's code"),
+}
+#: Columns of the result table that are kept.
+KEPT = (
+    "model",
+    "layer",
+    "layer_type",
+    "block",
+    "method",
+    "target_rate_bits",
+    "status",
+    "rotation",
+    "gap_bits",
+    "coded_gap_bits",
+    "gptq_gap_bits",
+)
+
+
+def measure(layer: Layer) -> pd.DataFrame:
+    """Rows of one layer: WaterSIC, and GPTQ in each order and basis, with what each is above WaterSIC at the same target rate."""
+    quantizers: list[Quantizer] = [WaterSIC(rate_bits=rate) for rate in RATES]
+    for coding, (rates, _) in CODINGS.items():
+        for rotation in (None, "auto"):
+            quantizers += [GPTQ(rate_bits=rate, coding=coding, order=order, rotation=rotation) for order in ORDERS for rate in rates]
+    rows = pd.DataFrame(quantize_layer(layer, tuple(quantizers), seed=0)).reindex(columns=list(KEPT))
+    reference = rows[rows["method"] == "watersic"].set_index("target_rate_bits")["gap_bits"]
+    rows["above_watersic_bits"] = rows["gap_bits"] - rows["target_rate_bits"].map(reference)
+    return rows
+
+
+def run(folders: Sequence[Path]) -> pd.DataFrame:
+    """Rows of every layer of runs of `rdtools report` or `rdtools hessians collect`, one run a model."""
+    opened = [open_run(folder) for folder in folders]
+    return pd.concat([measure(run[name]) for run in opened for name in run], ignore_index=True)
+
+
+def gptq_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of GPTQ that may be averaged, with coding, order and basis as columns; any rotation is a rotation."""
+    ok = ok_rows(rows)
+    ok = ok[ok["method"] != "watersic"]
+    base, last = ok["method"].str.partition("+")[0], ok["method"].str.rpartition("+")[2]
+    return ok.assign(
+        coding=base.map({"gptq": "shared", "gptq-column": "column"}),
+        order=last.where(last.isin(list(ORDERS)), "natural"),
+        rotated=ok["rotation"].ne("none"),
+    )
+
+
+def type_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over blocks of G and of the measured bits above WaterSIC, a row for each model, type, coding and rate."""
+    keys = ["model", "layer_type", "coding", "target_rate_bits", "rotated", "order"]
+    means = gptq_rows(rows).groupby(keys, sort=False)[["gptq_gap_bits", "above_watersic_bits"]].mean()
+    return means.unstack(["rotated", "order"])
+
+
+def _draw_types(axis: Axes, own: pd.DataFrame) -> None:
+    types = ordered_types(own["layer_type"])
+    looks = [(order, rotated) for rotated in (False, True) for order in ORDERS]
+    for i, (order, rotated) in enumerate(looks):
+        color, marker = ORDERS[order]
+        by_type = own[(own["order"] == order) & (own["rotated"] == rotated)].groupby("layer_type")
+        above, theory = by_type["above_watersic_bits"], by_type["gptq_gap_bits"].mean().reindex(types)
+        mean, least, most = above.mean().reindex(types), above.min().reindex(types), above.max().reindex(types)
+        x = np.arange(len(types)) + (i - (len(looks) - 1) / 2) * 0.1
+        axis.plot(x, theory, color=color, **_TICK)
+        axis.errorbar(
+            x,
+            mean,
+            yerr=[mean - least, most - mean],
+            color=color,
+            marker=marker,
+            markerfacecolor="white" if rotated else color,
+            linestyle="none",
+            elinewidth=0.7,
+            label=order + ", rotated" * rotated,
+        )
+    axis.axhline(0, color="black", linewidth=0.6)
+    axis.set_xticks(range(len(types)), types)
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Bits above WaterSIC at the highest rate by layer type: marks at the mean over blocks, bars from least to most, ticks at mean G."""
+    own = gptq_rows(rows)
+    top = own["target_rate_bits"].max()
+    own = own[own["target_rate_bits"] == top]
+    models = list(dict.fromkeys(own["model"]))
+    figure = Figure(figsize=(10.4, 2.7 * len(models) + 0.6))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(len(models), len(CODINGS), squeeze=False)
+    for model, line in zip(models, axes, strict=True):
+        for (coding, (_, label)), axis in zip(CODINGS.items(), line, strict=True):
+            _draw_types(axis, own[(own["model"] == model) & (own["coding"] == coding)])
+            axis.set_title(f"{model}, {label}, {top:g} bits")
+        line[0].set_ylabel("GPTQ − WaterSIC (bits)")
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    tick = axes[0, 0].plot([], [], color="black", **_TICK)
+    figure.legend([*handles, *tick], [*labels, "G in theory"], loc="outside upper center", ncols=5)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("rdtools-report")], help="with Hessians, one a model")
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args(argv)
+    rows = run(options.runs)
+    rows.to_csv(options.out / "orders.csv", index=False, float_format="%.4g")
+    with matplotlib.rc_context(RC):
+        save_figure(draw(rows), options.out / "orders")
+    print(type_means(rows).to_string(float_format="%.3f"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
