@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import column_levels, spread_groups
+from rdtools.design import MmseWaterSIC
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
 from rdtools.quantizers import Problem, Quantizer, QuIP, ScalarQuantizer, VectorQuantizer, WaterfilledGPTQ
@@ -104,6 +105,44 @@ def fixed_grid_prediction(quantizer: ScalarQuantizer, problem: Problem, codes: S
     return stored_grid_distortion(problem.target, scales, shifts, column_levels(codes), gains, live_fraction=share)
 
 
+def quip_prediction(quantizer: QuIP, problem: Problem, codes: ScalarCodes, gains: NDArray[np.float64]) -> float:
+    """LDLQ's loss for the roundings of the weights themselves; what is clamped beforehand is fed back to nobody and loses H_ii.
+
+    nan for other feedback and greedy passes, and for stochastic rounding that clamps.
+    """
+    assert problem.factor is not None
+    if not quantizer.feeds_back:
+        return math.nan
+    weight, share, levels = problem.target, problem.live_fraction, column_levels(codes)
+    reach = 0.5 * (codes.model.levels - 1) * codes.step
+    inside = np.clip(weight, -reach, reach) if quantizer.clamps_first else weight
+    if quantizer.stochastic:
+        return share * codes.step**2 / 6 * float(np.mean(gains)) if np.abs(weight).max(initial=0.0) <= reach else math.nan
+    ones = np.ones_like(weight)
+    lost = stored_grid_distortion(inside, codes.step * ones, codes.offset * ones, levels, gains, live_fraction=share)
+    if quantizer.clamps_first:
+        energies = problem.by_column(np.sum(problem.factor**2, axis=1) - added_energy(problem))
+        lost += share * float(np.mean(energies * np.mean((weight - inside) ** 2, axis=0)))
+    return lost
+
+
+@dataclass(frozen=True)
+class RowVariances:
+    """What normal laws take the variances of rows to be, that of all weights being given: their geometric mean, and the least."""
+
+    geometric_mean: float
+    least: float
+
+
+def coded_variances(codes: ScalarCodes, variance: float) -> RowVariances:
+    """Those that row exponents stand for; the variance itself without them."""
+    if codes.row_exponents is None:
+        return RowVariances(variance, variance)
+    logs = codes.row_exponents / 4.0
+    arithmetic = float(np.mean(np.exp2(logs)))
+    return RowVariances(variance * 2.0 ** float(np.mean(logs)) / arithmetic, variance * 2.0 ** float(np.min(logs)) / arithmetic)
+
+
 def predicted_distortion(
     layer: Layer, quantizer: Quantizer, quantized: QuantizedLayer, problem: Problem, gains: NDArray[np.float64], *, rate_bits: float
 ) -> float:
@@ -122,6 +161,8 @@ def predicted_distortion(
     rate_bits : of the codes, bits per weight of the full matrix
     """
     share, codes = problem.live_fraction, quantized.weight.codes
+    if layer.spectrum.live == 0:
+        return 0.0
     singular = problem.factor is not None and layer.spectrum.rank < layer.spectrum.live
     if problem.ridge > 0 or singular or problem.ideal is not problem.weight:
         return math.nan
@@ -131,7 +172,7 @@ def predicted_distortion(
         return share * ldlq.block_distortion(problem.factor, quantizer.block, error, damping=added_energy(problem))
     assert isinstance(codes, ScalarCodes)
     if isinstance(quantizer, QuIP):
-        return share * quantizer.error * codes.step**2 * float(np.mean(gains)) if quantizer.feeds_back else math.nan
+        return quip_prediction(quantizer, problem, codes, gains)
     assert isinstance(quantizer, ScalarQuantizer)
     if codes.model.levels:
         return fixed_grid_prediction(quantizer, problem, codes, gains)
@@ -139,9 +180,9 @@ def predicted_distortion(
     if steps is not None and quantizer.coding == "shared":
         return math.nan
     steps = np.ones_like(gains) if steps is None else steps
-    if isinstance(quantizer, WaterfilledGPTQ) and np.ptp(np.log2(steps**2 * problem.noise_gains)) > 1e-6:
+    if isinstance(quantizer, WaterfilledGPTQ) and steps.size and np.ptp(np.log2(steps**2 * problem.noise_gains)) > 1e-6:
         return math.nan  # a column under the water has no high-rate theory
-    return sic.sic_distortion(gains, steps, rate_bits, problem.weight_std**2, live_fraction=share)
+    return sic.sic_distortion(gains, steps, rate_bits, coded_variances(codes, problem.weight_std**2).geometric_mean, live_fraction=share)
 
 
 #: The finite-rate prediction costs n³ and is left out above this many live columns.
@@ -283,7 +324,7 @@ def compare(
     Returns
     -------
     dict
-        ``predicted_distortion`` of the method at the rate of its codes, a histogram apart, by high-rate theory, and ``high_rate``, whether
+        ``predicted_distortion`` of the method at the rate of its codes, histograms apart, by high-rate theory, and ``high_rate``, whether
         that is where it applies; ``finite_rate_distortion`` at the steps used, by theory that holds from about 1.5 bits on;
         ``limit_rate_bits``, the least rate of any method at the measured distortion for iid N(0, σ²) weights of the same mean variance, and
         ``joint_limit_rate_bits`` for independent rows of the measured row variances; ``gap_bits`` = code rate − limit rate and
@@ -291,17 +332,21 @@ def compare(
         rate. Predictions with feedback are nan for a singular H.
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
+    if isinstance(quantizer, MmseWaterSIC):
+        quantizer = quantizer.settings(layer, seed=quantized.seed)
     facts = layer_facts(layer) if facts is None else facts
     point = measure(layer, quantized)
     spectrum = layer.spectrum
     gains = noise_gains(layer, problem)
-    # theory knows no histogram to be sent: at the entropy of the codes
-    rate = point.entropy_shared_bits if point.rate_kind == "entropy_shared" else point.code_rate_bits
+    codes = quantized.weight.codes
+    # theory knows no histograms to be sent: at the entropy of the codes
+    entropies = {"shared": point.entropy_shared_bits, "histogram": point.entropy_column_bits}
+    rate = entropies.get(codes.model.kind, point.code_rate_bits) if isinstance(codes, ScalarCodes) else point.code_rate_bits
     predicted = predicted_distortion(layer, quantizer, quantized, problem, gains, rate_bits=rate)
     finite = finite_rate_distortion(layer, quantized, problem)
     limit = float(rate_distortion(point.distortion, facts.mean_limit).rate_bits)
     joint_limit = float(rate_distortion(point.distortion, facts.joint_limit).rate_bits)
-    turn, codes = quantized.weight.basis.rotation, quantized.weight.codes
+    turn = quantized.weight.basis.rotation
     return {
         **facts.columns,
         "method": quantized.method,
@@ -312,7 +357,7 @@ def compare(
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
         "high_rate": isinstance(codes, ScalarCodes)
-        and sic.high_rate_applies(applied_steps(codes), spectrum, point.distortion, layer.weight_variance),
+        and sic.high_rate_applies(applied_steps(codes), spectrum, point.distortion, coded_variances(codes, layer.weight_variance).least),
         "finite_rate_distortion": finite,
         "finite_rate_ratio": point.distortion / finite if finite > 0 else math.nan,
         "limit_rate_bits": limit,

@@ -7,16 +7,36 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rdtools.errors import NotPositiveSemidefinite
 from rdtools.hessians.layer import Layer
+from rdtools.linalg import DAMPING_LADDER
 from rdtools.orders import natural, reversed_act_order
-from rdtools.quantizers import Problem, WaterSIC, check_rate, prepare
+from rdtools.quantizers import Problem, WaterSIC, check_damping, check_rate, check_rotation, prepare
 from rdtools.records import Hessian, QuantizedLayer
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
 
+Float64Array = NDArray[np.float64]
+
 #: Plans by Hessian, rate and basis: layers that share an input share its plan, which does not depend on the scale of the weights.
 _plans: WeakKeyDictionary[Hessian, dict[tuple[Hashable, ...], MmseSicPlan]] = WeakKeyDictionary()
+
+
+def _plan(moment: Float64Array, rate_bits: float, eigenvalues: Float64Array, damping: float | None) -> MmseSicPlan:
+    """The plan for H with the damping asked for, or the least of the ladder with which H plus a ridge is not singular."""
+    orders = {"reversed-act-order": reversed_act_order(moment), "natural": natural(moment)}
+    mean_diagonal = float(np.mean(np.diagonal(moment)))
+    ladder = (0.0, *DAMPING_LADDER) if damping is None else (damping,)
+    for delta in ladder:
+        damped = moment + delta * mean_diagonal * np.eye(len(moment)) if delta else moment
+        try:
+            return plan_mmse_sic(damped, 1.0, rate_bits, orders=orders, eigenvalues=eigenvalues + delta * mean_diagonal)
+        except NotPositiveSemidefinite:
+            if delta == ladder[-1]:
+                raise
+    raise AssertionError("a ladder has a last step")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +45,15 @@ class MmseWaterSIC:
 
     Successive cancellation under ``H + μ I`` of ``W H (H + μ I)⁻¹``; see `rdtools.theory.mmse_plan`. At high rate it is WaterSIC. Below
     about three bits, where WaterSIC's cancellation spends bits on directions that cannot repay them, it stays within 0.3 bit of the limit
-    for independent normal weights on the Hessians that were tried. It costs no side information beyond WaterSIC's steps.
+    for independent normal weights on the Hessians that were tried; trained weights are further from it, as with any method. It costs no
+    side information beyond WaterSIC's steps. The plan takes weights to be of one variance: an outlier of many deviations is shrunk by the
+    retarget like any other weight, where WaterSIC would spend a long code on it.
 
     Attributes
     ----------
     rate_bits : target rate of the codes in bits per live weight
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
+    damping : relative to the mean diagonal; None for none unless H with its ridge is singular
     backend : None, "numba" or "reference"
 
     References
@@ -52,6 +75,8 @@ class MmseWaterSIC:
 
     def __post_init__(self) -> None:
         check_rate(self.rate_bits)
+        check_rotation(self.rotation)
+        check_damping(self.damping)
 
     @property
     def method(self) -> str:
@@ -67,13 +92,12 @@ class MmseWaterSIC:
         """Ridge, order and prediction for weights of mean square 1."""
         basis = prepare(layer, rotation=self.rotation, factor=False, seed=seed).basis
         known = _plans.setdefault(layer.hessian, {})
-        key = (self.rate_bits, basis.rotation)
+        key = (self.rate_bits, basis.rotation, self.damping)
         if key not in known:
             moment = layer.hessian.matrix[np.ix_(layer.live, layer.live)]
             if basis.rotation is not None:
                 moment = rotate_moment(moment, basis.rotation)
-            orders = {"reversed-act-order": reversed_act_order(moment), "natural": natural(moment)}
-            known[key] = plan_mmse_sic(moment, 1.0, self.rate_bits, orders=orders, eigenvalues=layer.spectrum.eigenvalues)
+            known[key] = _plan(moment, self.rate_bits, layer.spectrum.eigenvalues, self.damping)
         return known[key]
 
     def settings(self, layer: Layer, *, seed: int = 0) -> WaterSIC:

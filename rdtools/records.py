@@ -203,6 +203,10 @@ class ScalarCodes:
     gain_std: float = 0.0
     column_gains: Float64Array | None = None
 
+    def __post_init__(self) -> None:
+        if self.row_scales is None and (self.zero_points is not None or self.group_size):
+            raise ValueError("zero points and groups belong to row scales; expected row_scales beside them")
+
     @property
     def column_steps(self) -> Float64Array:
         """(r,) step of each column."""
@@ -278,7 +282,7 @@ class QuantizedLayer:
     weight : what is stored
     method : name in result tables
     target_rate_bits : what was asked for
-    code_rate_bits : what the codes take under `weight.code_model`, bits per weight, side information apart
+    code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
     backend : which kernel ran

@@ -78,3 +78,16 @@ def test_dead_layers_and_rates_that_no_code_has():
     assert q.method == "watersic-mmse"
     with pytest.raises(errors.InvalidRate):
         MmseWaterSIC(rate_bits=0.0)
+
+
+def test_what_a_ridge_does_not_mend_is_damped_as_for_watersic():
+    """Two equal columns of 1e10 times the energy of the others: at 6 bits the ridge is too small beside them."""
+    rng = np.random.default_rng(6)
+    X = rng.standard_normal((300, 48))
+    X[:, 1] = X[:, 0]
+    X[:, :2] *= 1e5
+    layer = Layer.of(rng.standard_normal((256, 48)), X.T @ X / 300, n_tokens=300)
+    for damping in (None, 1e-2):
+        q = MmseWaterSIC(rate_bits=6.0, damping=damping).quantize(layer)
+        assert q.damping in ((0.0, 1e-4) if damping is None else (damping,))
+        assert abs(q.code_rate_bits - 6) <= 0.01

@@ -30,7 +30,7 @@ ALLOWED = {
     "design": BASE | {"orders", "transforms", "hessians", "quantizers", "theory"},
     "measure": BASE | {"ops", "coding", "hessians"},
     "testing": BASE | {"hessians"},
-    "compare": BASE | {"coding", "hessians", "quantizers", "measure", "theory"},
+    "compare": BASE | {"coding", "design", "hessians", "quantizers", "measure", "theory"},
     "curves": BASE | {"hessians", "theory", "compare"},
     "verify": BASE | {"ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
     "sweep": BASE | {"ops", "hessians", "quantizers", "compare", "curves"},

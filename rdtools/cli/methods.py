@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from rdtools.errors import UnknownMethod
@@ -34,7 +35,7 @@ METHODS: dict[str, tuple[str, dict[str, object]]] = {
     "watersic-lmmse": ("WaterSIC", {"coding": "column", "lmmse": True}),
     "watersic-lmmse-shared": ("WaterSIC", {"coding": "shared", "lmmse": True}),
     "watersic-mmse": ("MmseWaterSIC", {}),
-    "watersic-published": ("WaterSIC", {"lmmse": "sample", "rescale": True, "dead_threshold": 1e-3, "coding": "shared", "damping": 1e-4}),
+    "watersic-published": ("WaterSIC.published", {}),
     "watersic-histogram": ("WaterSIC", {"coding": "histogram"}),
     "quip": ("QuIP", {}),
     "quip-ldlq": ("QuIP", {"adaptive": "ldlq"}),
@@ -54,7 +55,9 @@ ROTATIONS: dict[str, RotationChoice] = {"rotation": "auto", "hadamard": "hadamar
 ORDERS = ("reversed", "act-order", "reversed-act-order", "min-pivot")
 
 #: Classes whose columns can be put in order.
-_ORDERED = ("GPTQ", "WaterfilledGPTQ", "WaterSIC")
+_ORDERED = ("GPTQ", "WaterfilledGPTQ", "WaterSIC", "WaterSIC.published")
+#: Classes that rotate on their own account.
+_ROTATED = ("QuIP", "QuIPSharp", "QTIP")
 
 #: What `rdtools report` runs unless told otherwise.
 DEFAULT_METHODS = (
@@ -92,6 +95,10 @@ def _settings(name: str) -> tuple[str, dict[str, object]]:
     class_name, settings = METHODS[base]
     if orders and class_name not in _ORDERED:
         raise UnknownMethod(f"unknown method {name!r}: {base} has no order of columns to choose")
+    if rotations == ["rotation"] and class_name in _ROTATED:
+        raise UnknownMethod(
+            f"unknown method {name!r}: {base} is rotated as it is; ask for it by that name, or for +haar or another rotation"
+        )
     chosen: dict[str, object] = {"rotation": ROTATIONS[rotations[0]]} if rotations else {}
     return class_name, settings | chosen | ({"order": orders[0]} if orders else {})
 
@@ -118,7 +125,7 @@ def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: fl
 
     made: list[Quantizer] = []
     for class_name, settings in chosen:
-        construct = getattr(rdtools, class_name)
+        construct = attrgetter(class_name)(rdtools)
         chosen_damping = {} if damping is None else {"damping": damping}
         made += [construct(rate_bits=rate, **(settings | chosen_damping)) for rate in rates]
     return made

@@ -174,7 +174,7 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
     outside = z > _window(code_stds[counts.columns])
     unit = 2.0**-PRECISION_BITS
-    length = -np.log2(np.maximum(np.where(outside, 0.0, p), unit) + unit)
+    length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
     if outside.any():
         length[outside] += 8 * varint_bytes(counts.values[outside])
     return float((counts.counts * length).sum())

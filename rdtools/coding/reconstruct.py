@@ -80,4 +80,6 @@ def reconstruct(weight: QuantizedWeight) -> Float64Array:
     """Ŵ, shape (m, n) float64."""
     basis = weight.basis
     live = int(basis.live.sum())
+    if live == 0:
+        return np.zeros(weight.shape)
     return place(_values(weight.codes, live)[: basis.rows, :live], basis)

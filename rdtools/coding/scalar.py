@@ -223,7 +223,10 @@ def decode_scalar(reader: Reader, rows: int, columns: int, apply: Map) -> Scalar
     zero_points = reader.bytes_array(rows, groups).view(np.int8) if flags & _ZERO_POINTS else None
     gain_std = reader.f32() if flags & _GAIN_STD else 0.0
     column_gains = reader.bfloat16(columns) if flags & _COLUMN_GAINS else None
-    kind = _MODELS[min(reader.u8(), len(_MODELS) - 1)]
+    kind_index = reader.u8()
+    if kind_index >= len(_MODELS):
+        raise CorruptFile(f"{reader.name}: code model {kind_index}, which this version does not know; the file is damaged")
+    kind = _MODELS[kind_index]
     model = CodeModel(kind)
     histograms: list[FrequencyTable] = []
     if kind == "fixed":

@@ -18,6 +18,7 @@ from rdtools.quantizers.entropy_grid import entropy_coded
 from rdtools.quantizers.grid import Rounding, fixed_rate
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import Candidate, check_rate
+from rdtools.quantizers.settings import check_damping, check_rotation
 from rdtools.quantizers.sweep import Precision
 from rdtools.records import CodeModelKind, QuantizedLayer, QuantizedWeight
 from rdtools.transforms import RotationChoice
@@ -76,16 +77,14 @@ class ScalarQuantizer(ABC):
 
     def __post_init__(self) -> None:
         check_rate(self.rate_bits)
-        if self.damping is not None and not 0 <= self.damping < float("inf"):
-            raise UsageError(f"damping {self.damping}: expected a finite number of at least 0, relative to the mean diagonal")
+        check_damping(self.damping)
+        check_rotation(self.rotation)
         if self.coding not in self._codings():
             raise UsageError(f"{type(self).__name__}: coding {self.coding!r}, expected one of {', '.join(self._codings())}")
         if self.order not in ORDERS:
             raise UsageError(f"order {self.order!r}: expected one of {', '.join(ORDERS)}")
         if self.precision not in ("float64", "float32"):
             raise UsageError(f"precision {self.precision!r}: expected 'float64' or 'float32'")
-        if self.rotation not in (None, "auto", "haar", "hadamard", "kronecker"):
-            raise UsageError(f"rotation {self.rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
 
     @staticmethod
     def _codings() -> tuple[CodeModelKind, ...]:
@@ -101,7 +100,7 @@ class ScalarQuantizer(ABC):
         """Name in result tables."""
         suffix = {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
         order = "" if self.order == "natural" else f"+{self.order}"
-        return self.base_name + suffix + order
+        return self.base_name + "-f32" * (self.precision == "float32") + suffix + order
 
     #: Whether the method looks at the Hessian.
     uses_hessian: ClassVar[bool] = True

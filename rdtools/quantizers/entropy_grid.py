@@ -132,7 +132,8 @@ class EntropyGrid:
             integers, gains = self.gain_fit(part, steps)
             codes = with_column_gains(codes, gains)
             if rows is None:
-                integers = self.rounding(part, steps, column_scales(codes) / steps, 0.0, -CODE_MAX, CODE_MAX)
+                # on the grid that the stored scales make of the fitted gains: at high rate, the points of the decoder
+                integers = self.rounding(part, column_scales(codes) / gains, gains, 0.0, -CODE_MAX, CODE_MAX)
         counts = count_codes(integers)
         codes = replace(codes, integers=integers)
         if self.coding == "column":
@@ -188,8 +189,9 @@ def search_rate(grid: EntropyGrid, weight_std: float, rate_bits: float) -> Candi
     RateUnreachable, ScaleOutOfRange
     """
     W = grid.target
-    if weight_std == 0:  # nothing to code: zeros at rate 0, whatever the target
+    if not W.any():  # nothing to code: zeros at rate 0, whatever was asked for
         return grid.at(0.0)
+    weight_std = weight_std or float(np.sqrt(np.mean(W**2)))
     # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
     spread = 0.0 if grid.exponents is None else float(np.mean(grid.exponents)) / 8
     start = math.log2(weight_std) - spread - octaves_of_rate(rate_bits)

@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import UsageError
+from rdtools.errors import RateUnreachable, UsageError
 from rdtools.ops import sic_sweep
 from rdtools.quantizers.base import ScalarQuantizer
 from rdtools.quantizers.block_ldlq import block_ldlq
@@ -170,8 +170,6 @@ class RowGridQuantizer(ScalarQuantizer):
         for setting in self._grid_settings:
             if self.coding != "fixed":
                 raise UsageError(f"{setting} with coding={self.coding!r}: entropy-coded grids have one scale; expected coding='fixed'")
-        if not self.symmetric and self.rate_bits > math.log2(MAX_SHIFTED_LEVELS):
-            raise UsageError(f"symmetric=False with rate_bits={self.rate_bits:g}: a zero point has one byte; expected at most 8 bits")
 
     @property
     def _grid_settings(self) -> list[str]:
@@ -206,6 +204,11 @@ class RowGridQuantizer(ScalarQuantizer):
             return super().solve(problem)
         name = f"{problem.key.name}: {self.method}"
         levels = levels_for(self.rate_bits, name)
+        if not self.symmetric and levels > MAX_SHIFTED_LEVELS:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a zero point has one byte, and so a grid with one at most "
+                f"{MAX_SHIFTED_LEVELS} levels; ask for at most {math.log2(MAX_SHIFTED_LEVELS):g} bits"
+            )
         group_size = min(self.group_size or 0, max(problem.target.shape[1], 1))
         fit = partial(row_grid, levels=levels, symmetric=self.symmetric, rule=self.grid, name=name)
         if group_size == 0:

@@ -101,5 +101,5 @@ class QTIP(VectorQuantizer):
             return np.asarray(values.reshape(targets.shape))
 
         values = block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
-        codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, -1), self.code, self._state_bits, self.bits, scale)
+        codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self._state_bits, self.bits, scale)
         return codes, scale * values.astype(np.float64)

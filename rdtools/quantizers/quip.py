@@ -20,6 +20,7 @@ from rdtools.quantizers.incoherence_processing import predicted_half_range
 from rdtools.quantizers.problem import Problem, layer_generator, prepare
 from rdtools.quantizers.rate_search import check_rate
 from rdtools.quantizers.scale_search import search_scale, spread_rows
+from rdtools.quantizers.settings import check_damping, check_rotation
 from rdtools.quantizers.vector import Preset, check_preset
 from rdtools.records import CodeModel, QuantizedLayer, QuantizedWeight, ScalarCodes
 from rdtools.transforms import RotationChoice
@@ -88,6 +89,8 @@ class QuIP:
     def __post_init__(self) -> None:
         check_rate(self.rate_bits)
         check_preset(self.preset)
+        check_rotation(None if self.rotation == "none" else self.rotation)
+        check_damping(self.damping)
         if self._adaptive not in ADAPTIVE:
             raise UsageError(f"quip: adaptive {self.adaptive!r}, expected one of {', '.join(ADAPTIVE)}")
         if self.passes < 0 or not 0 <= self.slack < float("inf"):
@@ -99,7 +102,8 @@ class QuIP:
     def method(self) -> str:
         """Name in result tables."""
         name = "quip" + "-published" * (self.preset == "published") + ("" if self.adaptive is None else f"-{self.adaptive}")
-        name += "-stochastic" * self.stochastic
+        name += "-stochastic" * self.stochastic + f"-p{self.passes}" * (self.passes != 10) + f"-c{self.slack:g}" * (self.slack != 1)
+        name += "" if self.rescale is None else "-rescaled" if self.rescale else "-unscaled"
         return name + {None: "", "none": "-unrotated", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
 
     @property
@@ -135,9 +139,9 @@ class QuIP:
         return self._adaptive == "ldlq"
 
     @property
-    def error(self) -> float:
-        """Mean squared error of a rounding that clamps nothing, in squared steps."""
-        return 1 / 6 if self.stochastic else 1 / 12
+    def clamps_first(self) -> bool:
+        """Whether weights are clamped to the grid before they are rounded, so that the rest is not fed back."""
+        return self.preset == "published"
 
     def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
         """Make a layer ready; the answer serves every rate."""
@@ -163,7 +167,7 @@ class QuIP:
         name = f"{problem.key.name}: {self.method}"
         levels = levels_for(self.rate_bits, name)
         feedback, moment = factor, None
-        if self._adaptive == "clamp-safe":
+        if self._adaptive == "clamp-safe" and factor.size:
             feedback = clamp_safe_feedback(factor @ factor.T, self.slack).factor
         elif self._adaptive in ("ldlq-rg", "greedy"):
             moment = factor @ factor.T
@@ -215,7 +219,7 @@ class _Rounding:
         settings, offset, lowest = self.settings, self.offset, -(self.levels // 2)
         highest = lowest + self.levels - 1
         scaled = weight / (step or 1.0)
-        if settings.preset == "published":
+        if settings.clamps_first:
             scaled = np.clip(scaled, lowest + offset, highest + offset)
         ones = np.ones(weight.shape[1])
         grid: dict[str, Any] = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": settings.backend}

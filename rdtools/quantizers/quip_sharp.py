@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_float32
+from rdtools.errors import UsageError
 from rdtools.ops import rvq_nearest
 from rdtools.ops.e8p_residual import INPUT_ERRORS, INPUT_SCALES, RESIDUAL_SCALES
 from rdtools.quantizers.block_ldlq import block_ldlq, refine_blocks
@@ -58,7 +59,13 @@ class QuIPSharp(VectorQuantizer):
     @property
     def method(self) -> str:
         """Name in result tables."""
-        return super().method + "-unrefined" * (self.passes == 0)
+        refined = {0: "-unrefined", 10: ""}.get(self.passes, f"-p{self.passes}")
+        return super().method + refined
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.passes < 0:
+            raise UsageError(f"quip-sharp: {self.passes} passes, expected at least 0")
 
     @property
     def error(self) -> float:

@@ -129,5 +129,5 @@ def search_step(
     elif below is None:
         reach = f"its codes take at least {min(seen):.4f}"
     else:
-        reach = f"the nearest rates it has are {below[1]:.4f} and {above[1]:.4f}"
+        reach = f"the nearest rates found are {below[1]:.4f} and {above[1]:.4f}"
     raise RateUnreachable(f"{name}: {rate_bits:g} bits per weight cannot be reached: {reach}; ask for one of these")

@@ -18,6 +18,7 @@ from rdtools.quantizers.grid import check_step
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import check_rate
 from rdtools.quantizers.scale_search import search_scale, spread_rows
+from rdtools.quantizers.settings import check_damping, check_rotation
 from rdtools.records import LatticeCodes, QuantizedLayer, QuantizedWeight, TrellisCodes
 from rdtools.transforms import RotationChoice
 
@@ -53,7 +54,7 @@ def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, c
     L = np.zeros((columns, columns))
     L[:n, :n] = factor
     extra = np.arange(n, columns)
-    L[extra, extra] = np.sqrt(np.sum(factor**2) / n)
+    L[extra, extra] = np.sqrt(np.sum(factor**2) / max(n, 1))
     return padded, L
 
 
@@ -90,6 +91,8 @@ class VectorQuantizer(ABC):
     def __post_init__(self) -> None:
         check_rate(self.rate_bits)
         check_preset(self.preset)
+        check_rotation(self.rotation)
+        check_damping(self.damping)
 
     @property
     def method(self) -> str:

@@ -179,6 +179,8 @@ def block_distortion(factor: Float64Array, block: int, error_variance: float, *,
     (1.5, 1.75)
     """
     n = len(factor)
+    if n == 0:
+        return 0.0
     B = np.zeros_like(factor)
     for start in range(0, n, block):
         part = slice(start, min(start + block, n))

@@ -134,7 +134,7 @@ def plan_mmse_sic(
     """
     natural = np.arange(len(moment))
     if orders is None:
-        orders = {"reversed act-order": np.argsort(-np.diagonal(moment), kind="stable"), "natural": natural}
+        orders = {"reversed-act-order": np.argsort(-np.diagonal(moment), kind="stable"), "natural": natural}
     if not (rate_bits > 0 and variance > 0 and orders):
         raise ValueError(f"mmse-sic: rate {rate_bits}, variance {variance}, {len(orders)} orders; expected all above 0")
     values = np.linalg.eigvalsh(moment) if eigenvalues is None else eigenvalues

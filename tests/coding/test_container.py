@@ -185,8 +185,7 @@ def test_golden_bytes(name, weight):
 
 GOLDEN = {
     "column": (
-        "5244545102000101020000000400000021000000a9fd94c307000000b0110000003f000003100000403f020000803f0000803e04000e176f93ff590d"
-        "00a7ddfade"
+        "5244545102000101020000000400000021000000a9fd94c307000000b0110000003f000003100000403f020000803f0000803e04000e176f93ff590d00a7ddfade"
     ),
     "rows": (
         "52445451020001010200000004000000240000007d9f4daf07000000b0130000003f000003100004000000403f020000803f0000803e0400d0164d06"
@@ -350,3 +349,14 @@ def test_rows_of_unequal_deviation_are_coded_by_laws_of_their_own():
     # equal rows are not worth their exponents
     assert paying_row_exponents(rng.standard_normal((128, 64))) is None
     assert (paying_row_exponents(rng.standard_normal((128, 512)) * deviations[:, None]) != 0).any()
+
+
+def test_records_that_no_file_can_hold_are_refused():
+    for settings in ({"zero_points": np.ones((2, 1), dtype=np.int8)}, {"group_size": 2}):
+        with pytest.raises(ValueError, match="belong to row scales"):
+            ScalarCodes(np.zeros((2, 3), dtype=np.int32), 1.0, CodeModel("shared"), **settings)
+
+
+def test_a_single_expected_code_has_no_negative_length():
+    zeros = ScalarCodes(np.zeros((20, 16), dtype=np.int32), 1.0, CodeModel("column", weight_std=0.0))
+    assert scalar_code_length(zeros)[0] == 0

@@ -144,6 +144,24 @@ def test_all_zero_weights_are_coded_at_no_rate(subject: Subject):
 
 
 @subjects
+@pytest.mark.parametrize("rate", [1.0, 3.0])
+def test_layers_without_inputs_and_white_ones_are_no_special_case(subject: Subject, rate):
+    """No live column: degenerate, at no loss. H = I and a single column, where feedback has nothing to do: a row as any other."""
+    rng = np.random.default_rng(3)
+    if subject.name.startswith("quip-sharp"):
+        rate = 2.0 * rate if rate == 1 else rate
+    for H, status in ((np.zeros((16, 16)), "degenerate"), (np.eye(16), "ok"), (np.eye(1), "ok")):
+        layer = Layer.of(rng.standard_normal((20, len(H))), H)
+        quantizer = subject.build(rate)
+        try:
+            row = compare(layer, quantizer, quantizer.quantize(layer))
+        except RateUnreachable:  # twenty weights have few code sequences
+            assert len(H) < 20
+            continue
+        assert (row["status"], row["distortion"] == 0) == (status, status == "degenerate")
+
+
+@subjects
 def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     """Fewer tokens than dimensions: a documented rule and a mark, not an error."""
     rng = np.random.default_rng(2)
@@ -191,8 +209,9 @@ def test_any_layer_is_quantized_or_refused_with_the_rates_that_exist(subject: Su
     except RateUnreachable as error:
         assert "bits per weight cannot be reached" in str(error)  # noqa: PT017
         return
-    # whole blocks of a codebook may be more than the weights
-    assert -0.01 <= q.code_rate_bits - 2.0 <= (np.inf if subject.vector else 0.01)
+    # of the columns that are coded; whole blocks of a codebook may be more than the weights
+    target = 2.0 * q.weight.basis.live.mean()
+    assert -0.01 <= q.code_rate_bits - target <= (np.inf if subject.vector else 0.01)
     point = measure(layer, q)
     assert np.isfinite(point.distortion)
     signal = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean

@@ -10,7 +10,7 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
 from rdtools.coding.reconstruct import spread_groups
-from rdtools.errors import UsageError
+from rdtools.errors import RateUnreachable, UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
@@ -309,6 +309,12 @@ def test_searched_grids_and_groups_are_better_where_they_should_be():
     assert grouped.side_info_bits > plain.side_info_bits
 
 
+@pytest.mark.parametrize("method", [GPTQ, RTN])
+def test_zero_points_of_a_byte_have_no_more_than_eight_bits(method):
+    with pytest.raises(RateUnreachable, match="9 bits per weight cannot be reached: a zero point has one byte"):
+        method(rate_bits=9, coding="fixed", symmetric=False).quantize(_layer())
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
@@ -317,7 +323,6 @@ def test_searched_grids_and_groups_are_better_where_they_should_be():
         ({"coding": "histogram", "grid": "mse"}, ("grid='mse'", "coding='histogram'")),
         ({"coding": "fixed", "group_size": 0}, ("group_size 0",)),
         ({"coding": "fixed", "grid": "minmax"}, ("grid 'minmax'",)),
-        ({"coding": "fixed", "symmetric": False, "rate_bits": 9}, ("symmetric=False", "rate_bits=9")),
     ],
 )
 @pytest.mark.parametrize("method", [GPTQ, RTN])

@@ -1,0 +1,31 @@
+"""Checks of settings that quantizers share."""
+
+from __future__ import annotations
+
+import math
+
+from rdtools.errors import UsageError
+
+_ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
+
+
+def check_rotation(rotation: str | None) -> None:
+    """Refuse a rotation that there is not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if rotation not in _ROTATIONS:
+        raise UsageError(f"rotation {rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
+
+
+def check_damping(damping: float | None) -> None:
+    """Refuse a damping that is no finite number of at least 0.
+
+    Raises
+    ------
+    UsageError
+    """
+    if damping is not None and not 0 <= damping < math.inf:
+        raise UsageError(f"damping {damping}: expected a finite number of at least 0, relative to the mean diagonal")
