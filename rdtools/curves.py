@@ -10,9 +10,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.compare import FINITE_RATE_COLUMNS, LayerFacts, layer_facts
+from rdtools.compare import LayerFacts, layer_facts
 from rdtools.hessians.layer import Layer
 from rdtools.linalg import cholesky
+from rdtools.predictions import FINITE_RATE_COLUMNS
 from rdtools.records import Hessian
 from rdtools.theory import sic
 from rdtools.theory.finite_rate import sic_at_finite_rate

@@ -30,9 +30,10 @@ ALLOWED = {
     "design": BASE | {"orders", "transforms", "hessians", "quantizers", "theory"},
     "measure": BASE | {"ops", "coding", "hessians"},
     "testing": BASE | {"hessians"},
-    "compare": BASE | {"coding", "design", "hessians", "quantizers", "measure", "theory"},
-    "curves": BASE | {"hessians", "theory", "compare"},
-    "verify": BASE | {"ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
+    "predictions": BASE | {"coding", "hessians", "quantizers", "theory"},
+    "compare": BASE | {"design", "predictions", "hessians", "quantizers", "measure", "theory"},
+    "curves": BASE | {"hessians", "theory", "predictions", "compare"},
+    "verify": BASE | {"design", "ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
     "sweep": BASE | {"ops", "hessians", "quantizers", "compare", "curves"},
     "report": BASE | {"hessians", "compare", "curves", "sweep"},
 }

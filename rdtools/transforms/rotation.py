@@ -14,6 +14,7 @@ from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_matrix
 from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
 from rdtools.transforms.kronecker import haar_factors, kronecker_multiply
+from rdtools.transforms.one_thread import one_blas_thread
 
 Float64Array = NDArray[np.float64]
 RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
@@ -42,12 +43,14 @@ def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
 
 
 def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
-    """``x Qᵀ``, the inverse of `rotate`."""
+    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits whatever the number of threads."""
     if rotation.kind == "haar":
-        return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)).T)
+        with one_blas_thread():
+            return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)).T)
     if rotation.kind == "kronecker":
-        left, right = haar_factors(rotation.order, np.random.default_rng(rotation.seed))
-        return kronecker_multiply(x, left.T, right.T)
+        with one_blas_thread():
+            left, right = haar_factors(rotation.order, np.random.default_rng(rotation.seed))
+            return kronecker_multiply(x, left.T, right.T)
     return hadamard_multiply(x, transpose=True) * _signs(rotation)
 
 

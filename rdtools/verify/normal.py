@@ -7,6 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.design import MmseWaterSIC
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure, weighted_error
 from rdtools.ops import sic_sweep
@@ -131,7 +132,7 @@ def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
     few = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
     for rate in _CODED_RATES:
         scalar = (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
-        slower = (QuIP(rate_bits=rate), QuIPSharp(rate_bits=rate), QTIP(rate_bits=rate))
+        slower = (MmseWaterSIC(rate_bits=rate), QuIP(rate_bits=rate), QuIPSharp(rate_bits=rate), QTIP(rate_bits=rate))
         for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
             point = measure(given, quantizer.quantize(given))
             distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)

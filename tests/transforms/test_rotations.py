@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_limits
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.records import Rotation
@@ -53,3 +55,13 @@ def test_haar_entries_have_the_moments_of_the_law():
     band = STANDARD_ERRORS * n**-0.5 / draws**0.5
     assert np.abs(Q.mean(axis=0)).max() < band
     assert np.abs((Q**2).mean(axis=0) - 1 / n).max() < band
+
+
+@pytest.mark.parametrize("kind", ["haar", "kronecker", "hadamard"])
+def test_a_decoder_gets_the_same_bits_on_any_number_of_threads(kind, rng):
+    x, rotation = rng.standard_normal((150, 332)), Rotation(kind, 332, 7)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(threads, user_api="blas"):
+            found.append(rotate_back(x, rotation))
+    assert (found[0] == found[1]).all()
