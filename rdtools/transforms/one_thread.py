@@ -16,4 +16,5 @@ def _libraries() -> ThreadpoolController:
 
 def one_blas_thread() -> AbstractContextManager[Any]:
     """While it lasts BLAS and LAPACK work in one thread: how a product is cut into parts decides about its rounding."""
-    return _libraries().limit(limits=1, user_api="blas")
+    limit: AbstractContextManager[Any] = _libraries().limit(limits=1, user_api="blas")
+    return limit

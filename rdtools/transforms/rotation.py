@@ -44,14 +44,13 @@ def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
 
 def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
     """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits whatever the number of threads."""
-    if rotation.kind == "haar":
-        with one_blas_thread():
+    with one_blas_thread():
+        if rotation.kind == "haar":
             return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)).T)
-    if rotation.kind == "kronecker":
-        with one_blas_thread():
+        if rotation.kind == "kronecker":
             left, right = haar_factors(rotation.order, np.random.default_rng(rotation.seed))
             return kronecker_multiply(x, left.T, right.T)
-    return hadamard_multiply(x, transpose=True) * _signs(rotation)
+        return hadamard_multiply(x, transpose=True) * _signs(rotation)
 
 
 def rotate_moment(moment: Float64Array, rotation: Rotation) -> Float64Array:
