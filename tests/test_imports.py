@@ -35,7 +35,7 @@ ALLOWED = {
     "curves": BASE | {"hessians", "theory", "predictions", "compare"},
     "verify": BASE | {"design", "ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
     "sweep": BASE | {"ops", "hessians", "quantizers", "compare", "curves"},
-    "report": BASE | {"hessians", "compare", "curves", "sweep"},
+    "report": BASE | {"orders", "hessians", "compare", "curves", "sweep"},
 }
 LAZY = {"__init__", "__main__", "cli", "analysis"}
 

@@ -37,6 +37,10 @@ _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+#: Lines of a legend that fit beside the panels; longer ones go below them.
+_LEGEND_IN_PANEL = 14
+
+
 def ordered_types(types: pd.Series) -> list[str]:
     """Layer types in the order of a Llama block, others after them by name."""
     present = set(types)
@@ -122,10 +126,10 @@ def rate_distortion(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     handles, labels = axes[0].get_legend_handles_labels()
     for axis in axes[len(layers) :]:
         axis.axis("off")
-    if len(layers) < len(axes):
+    if len(layers) < len(axes) and len(handles) <= _LEGEND_IN_PANEL:
         axes[-1].legend(handles, labels, loc="center", fontsize=7)
     else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=7)
+        figure.legend(handles, labels, loc="outside lower center", ncols=4 if columns > 3 else 3, fontsize=7)
     return figure
 
 

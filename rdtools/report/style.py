@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from rdtools.orders import ORDERS
+
 #: rcParams of every figure.
 RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
     "figure.dpi": 150,
@@ -48,11 +50,16 @@ SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
 
 def method_style(method: str) -> dict[str, Any]:
-    """Colour and marker of a method; a variant has those of the longest name that it begins with, a rotated or ordered one is hollow."""
-    base, plus, _ = method.partition("+")
+    """Colour and marker of a method; a variant has those of the longest name that it begins with.
+
+    In a rotated basis the marker is hollow, in another order of columns than the natural one half of it is.
+    """
+    base, *suffixes = method.split("+")
     known = max((name for name in _BASE if base == name or base.startswith(f"{name}-")), key=len, default=None)
     color, marker = ("#333333", ".") if known is None else _BASE[known]
-    return {"color": color, "marker": marker, "markerfacecolor": "white" if plus else color}
+    ordered = [s for s in suffixes if s in ORDERS]
+    look = {"color": color, "marker": marker, "markerfacecolor": "white" if len(suffixes) > len(ordered) else color}
+    return look | ({"fillstyle": "left", "markerfacecoloralt": "#dddddd"} if ordered else {})
 
 
 #: Metadata without a date, so that the same rows give the same bytes.

@@ -68,4 +68,7 @@ def test_every_method_of_a_report_has_its_own_look_and_variants_that_of_their_fa
     assert len(looks) == len(bases)
     assert all(method_style(name)["marker"] != "." for name in METHODS)
     assert method_style("quip-published") == method_style("quip")
-    assert method_style("gptq+act-order")["markerfacecolor"] == "white"
+    assert method_style("gptq+haar")["markerfacecolor"] == "white"
+    assert method_style("gptq+act-order")["fillstyle"] == "left"
+    looks = [tuple(sorted(method_style(name).items())) for name in DEFAULT_METHODS]
+    assert len(set(looks)) == len(looks)
