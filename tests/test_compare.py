@@ -103,7 +103,7 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
 def test_no_finite_rate_prediction_for_fixed_rates_and_wide_layers(layer, monkeypatch):
     fixed = GPTQ(rate_bits=3, coding="fixed")
     assert math.isnan(compare(layer, fixed, fixed.quantize(layer))["finite_rate_distortion"])
-    monkeypatch.setattr("rdtools.compare.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
+    monkeypatch.setattr("rdtools.predictions.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
     assert math.isnan(compare(layer, GPTQ(rate_bits=3), GPTQ(rate_bits=3).quantize(layer))["finite_rate_distortion"])
 
 

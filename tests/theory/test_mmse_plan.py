@@ -98,7 +98,7 @@ def test_orders_are_the_callers():
     by_name = {name: order(H) for name, order in ORDERS.items()}
     alone = {name: plan_mmse_sic(H, 1.0, 1.0, orders={name: order}) for name, order in by_name.items()}
     default = plan_mmse_sic(H, 1.0, 1.0)
-    assert default.order_name == "reversed act-order"
+    assert default.order_name == "reversed-act-order"
     assert default.order.tolist() == by_name["act-order"][::-1].tolist()
     assert default.gap_bits < min(alone[name].gap_bits for name in ("natural", "reversed", "act-order", "min-pivot"))
     together = plan_mmse_sic(H, 1.0, 1.0, orders=by_name, eigenvalues=np.linalg.eigvalsh(H))
