@@ -12,7 +12,7 @@ from rdtools.design import MmseWaterSIC
 from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
 from rdtools.predictions import applied_steps, coded_variances, finite_rate_distortion, noise_gains, predicted_distortion
-from rdtools.quantizers import Problem, Quantizer
+from rdtools.quantizers import Problem, Quantizer, WaterSIC
 from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes, Spectrum
 from rdtools.theory import high_rate, incoherence, rotation, sic
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
@@ -154,6 +154,16 @@ def layer_facts(layer: Layer) -> LayerFacts:
     )
 
 
+def side_information_message(quantizer: Quantizer, point: RDPoint, gptq_gap_bits: float) -> str:
+    """Why unequal steps may lose to equal ones on this layer: their exponents are one byte or less each, but of few rows that is much."""
+    if not isinstance(quantizer, WaterSIC) or not point.side_info_bits > gptq_gap_bits:
+        return ""
+    return (
+        f"side information takes {point.side_info_bits:.4f} bit, more than the {gptq_gap_bits:.4f} bit that unequal steps gain over equal "
+        "ones here at high rate: GPTQ may come nearer to the limit"
+    )
+
+
 def compare(
     layer: Layer,
     quantizer: Quantizer,
@@ -197,12 +207,13 @@ def compare(
     limit = float(rate_distortion(point.distortion, facts.mean_limit).rate_bits)
     joint_limit = float(rate_distortion(point.distortion, facts.joint_limit).rate_bits)
     turn = quantized.weight.basis.rotation
+    gptq_gap = math.nan if problem.factor is None else sic.noise_gap_bits(spectrum, gains)
     return {
         **facts.columns,
         "method": quantized.method,
         "target_rate_bits": quantized.target_rate_bits,
         "status": facts.status,
-        "message": "",
+        "message": side_information_message(quantizer, point, gptq_gap),
         **asdict(point),
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
@@ -216,7 +227,7 @@ def compare(
         "coded_gap_bits": point.coded_bits - limit,
         "joint_limit_rate_bits": joint_limit,
         "joint_coded_gap_bits": point.coded_bits - joint_limit,
-        "gptq_gap_bits": math.nan if problem.factor is None else sic.noise_gap_bits(spectrum, gains),
+        "gptq_gap_bits": gptq_gap,
         "rotation": "none" if turn is None else turn.kind,
         "damping": quantized.damping,
         "seed": quantized.seed,

@@ -241,3 +241,13 @@ def test_a_histogram_a_column_is_predicted_at_its_entropy(rng):
     row = compare(layer, quantizer, quantizer.quantize(layer))
     # the corrected entropy of 4096 codes of about 60 values is good to 0.01 bit, which is 1.4 % of D
     assert row["distortion_ratio"] == pytest.approx(1, abs=0.014 + 4 * row["distortion_stderr"] / row["distortion"])
+
+
+def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
+    """White Hessian: nothing to gain; 64 rows: a third of a byte a column is 0.04 bit."""
+    layer = rd.Layer.of(rng.standard_normal((64, 48)), np.eye(48), name="white")
+    for quantizer in (rd.WaterSIC(rate_bits=3), rd.GPTQ(rate_bits=3)):
+        row = compare(layer, quantizer, quantizer.quantize(layer))
+        assert ("more than the 0.0000 bit" in row["message"]) == isinstance(quantizer, rd.WaterSIC)
+    tall = rd.Layer.of(rng.standard_normal((2048, 48)), np.diag(np.geomspace(1, 100, 48)), name="tall")
+    assert compare(tall, rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3).quantize(tall))["message"] == ""
