@@ -103,16 +103,6 @@ def _settings(name: str) -> tuple[str, dict[str, object]]:
     return class_name, settings | chosen | ({"order": orders[0]} if orders else {})
 
 
-def check_method(name: str) -> None:
-    """Refuse a name that is no method.
-
-    Raises
-    ------
-    UnknownMethod
-    """
-    _settings(name)
-
-
 def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[Quantizer]:
     """Every named method at every rate.
 

@@ -86,7 +86,6 @@ class VectorQuantizer(ABC):
     rates: ClassVar[tuple[int, ...]]
     #: Name without the preset.
     base_name: ClassVar[str]
-    uses_hessian: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_rate(self.rate_bits)
