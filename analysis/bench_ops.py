@@ -106,7 +106,7 @@ def build_hadamard(n: int) -> Iterator[Case]:
         y, core, tensor = np.zeros_like(x), np.ones((1, 1)), torch.from_numpy(x)
         contestants = [
             Contestant(
-                "rdtools, in place", x.dtype.name, lambda x=x, core=core: ops.hadamard_multiply(x, core), at_most=4.0 if n == 4096 else None
+                "rdtools, in place", x.dtype.name, lambda x=x, core=core: ops.hadamard_inplace(x, core), at_most=4.0 if n == 4096 else None
             ),
             Contestant("butterfly in torch", x.dtype.name, lambda tensor=tensor: peers.hadamard_loop(tensor)),
         ]

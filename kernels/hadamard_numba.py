@@ -86,11 +86,11 @@ def _butterflies(y, n, c, root, x):  # type: ignore[no-untyped-def]
         _divide(row, x[first : first + n], root)
 
 
-def hadamard_multiply(
+def hadamard_inplace(
     x: FloatArray,  # (m, n)
     core: FloatArray,  # (c, c), n = 2^k c
 ) -> None:
-    """Same as `rdtools.kernels.hadamard_reference.hadamard_multiply`, faster; x has to be contiguous."""
+    """Same as `rdtools.kernels.hadamard_reference.hadamard_inplace`, faster; x has to be contiguous."""
     (m, n), c = x.shape, len(core)
     root = x.dtype.type(np.sqrt(n))
     dense = core.astype(x.dtype)

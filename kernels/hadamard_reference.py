@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 FloatArray = NDArray[Any]  # float64 or float32
 
 
-def hadamard_multiply(
+def hadamard_inplace(
     x: FloatArray,  # (m, n)
     core: FloatArray,  # (c, c), n = 2^k c
 ) -> None:

@@ -35,11 +35,11 @@ def _sylvester(  # type: ignore[no-untyped-def]
     tl.store(x + place, y, mask=inside)
 
 
-def hadamard_multiply(
+def hadamard_inplace(
     x: Tensor,  # (m, n)
     core: Tensor,  # (c, c), n = 2^k c
 ) -> None:
-    """Same as `rdtools.kernels.hadamard_reference.hadamard_multiply`; x has to be contiguous."""
+    """Same as `rdtools.kernels.hadamard_reference.hadamard_inplace`; x has to be contiguous."""
     (m, n), c = x.shape, len(core)
     if x.numel() == 0:
         return

@@ -208,6 +208,22 @@ def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = 
     )
 
 
+def cross_target(
+    cross: Float64Array,  # (m, n)
+    factor: Float64Array,  # (n, n), lower triangular
+) -> Float64Array:
+    """The target ``T = C (L Lᵀ)⁻¹`` that is quantized in place of W when the layer's input is not the one that W was made for.
+
+    With inputs x̂ in place of x, ``E‖W x − Ŵ x̂‖² = tr (T − Ŵ) Σ_x̂ (T − Ŵ)ᵀ + constant`` for ``C = W E[x x̂ᵀ]`` and ``L Lᵀ = Σ_x̂``; a
+    term that corrects a residual stream is added to C. Cancellation starts at ``Y = T L = C L⁻ᵀ``. With x̂ = x, T = W.
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, section 4.
+    """
+    return np.asarray(scipy.linalg.cho_solve((factor, True), cross.T).T)
+
+
 def log2_am_over_gm(values: Float64Array) -> float:
     """``log2(arithmetic mean / geometric mean)``, exactly 0 for equal values and inf if only some are zero.
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from tolerances import rounding
 
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
-from rdtools.linalg import DAMPING_LADDER, as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, log2_am_over_gm
-from rdtools.testing import second_moments, spectra
+from rdtools.linalg import DAMPING_LADDER, as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, cross_target, log2_am_over_gm
+from rdtools.testing import layers, second_moments, spectra
 
 
 def test_nan_is_refused_with_count_and_place():
@@ -102,3 +102,17 @@ def test_am_over_gm_limits():
     assert log2_am_over_gm(np.array([1.0, 0.0])) == math.inf
     assert log2_am_over_gm(np.array([1e300, 1e-300])) == pytest.approx(math.log2(1e300) - 1, rel=1e-12)
     assert log2_am_over_gm(np.zeros(3)) == log2_am_over_gm(np.zeros(0)) == 0
+
+
+@given(layers(max_condition=1e4))
+def test_cross_target_minimises_the_error_of_the_other_input(layer):
+    """With the layer's own moment it is W; else ``T L = C L⁻ᵀ``, and the gradient ``T Σ − C`` is zero."""
+    H = layer.hessian.matrix
+    L = cholesky(H).lower
+    W = layer.weight
+    m, n = W.shape
+    scale = np.abs(W).max() * np.abs(H).max() * n
+    np.testing.assert_allclose(cross_target(W @ (L @ L.T), L), W, rtol=0, atol=rounding(n, condition=1e4) * np.abs(W).max() * n)
+    C = W @ (H + np.random.default_rng(m * n).standard_normal((n, n)) * np.abs(H).max())
+    T = cross_target(C, L)
+    np.testing.assert_allclose(T @ (L @ L.T), C, rtol=0, atol=rounding(n, condition=1e4) * (scale + np.abs(C).max() * n))

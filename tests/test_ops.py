@@ -46,7 +46,7 @@ def test_tensors_in_main_memory_give_tensors(backend):
     codes, gains, _ = ops.sic_sweep_sample_gains(*_tensors(), backend=backend)
     np.testing.assert_array_equal(gains.numpy(), ops.sic_sweep_sample_gains(W, L, STEPS, backend=backend)[1])
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).expand(2, 4).clone().T.contiguous().T
-    ops.hadamard_multiply(x, torch.ones(1, 1), backend=backend)
+    ops.hadamard_inplace(x, torch.ones(1, 1), backend=backend)
     assert x.tolist() == [[5.0, -1.0, -2.0, 0.0]] * 2
 
 

@@ -16,15 +16,14 @@ from rdtools.ops.dispatch import choose_backend as choose_backend
 from rdtools.ops.dispatch import why_no_triton as why_no_triton
 from rdtools.ops.e8p_residual import rvq_decode as rvq_decode
 from rdtools.ops.e8p_residual import rvq_nearest as rvq_nearest
-from rdtools.ops.hadamard import hadamard_multiply as hadamard_multiply
+from rdtools.ops.hadamard import hadamard_inplace as hadamard_inplace
 from rdtools.ops.moments import column_histogram as column_histogram
 from rdtools.ops.moments import quadratic_form as quadratic_form
 from rdtools.ops.moments import rank_update as rank_update
-from rdtools.ops.sweep import CODE_MAX as CODE_MAX
-from rdtools.ops.sweep import CODE_MIN as CODE_MIN
-from rdtools.ops.sweep import cross_target as cross_target
-from rdtools.ops.sweep import sic_sweep as sic_sweep
-from rdtools.ops.sweep import sic_sweep_sample_gains as sic_sweep_sample_gains
+from rdtools.ops.sic import CODE_MAX as CODE_MAX
+from rdtools.ops.sic import CODE_MIN as CODE_MIN
+from rdtools.ops.sic import sic_sweep as sic_sweep
+from rdtools.ops.sic import sic_sweep_sample_gains as sic_sweep_sample_gains
 from rdtools.ops.trellis import trellis_decode as trellis_decode
 from rdtools.ops.trellis import trellis_pack as trellis_pack
 from rdtools.ops.trellis import trellis_quantize as trellis_quantize
@@ -39,5 +38,5 @@ def warm_up() -> None:
     """Compile the kernels that quantizers use, so that worker processes load them from the cache."""
     if choose_backend(None) == "numba":
         for order in (1, 2):
-            hadamard_multiply(np.zeros((1, 2)), np.ones((order, order)))
+            hadamard_inplace(np.zeros((1, 2)), np.ones((order, order)))
         sic_sweep(np.zeros((1, 1)), np.ones((1, 1)), np.ones(1), residual=False)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
 from rdtools.ops.dispatch import choose_backend, kernel
-from rdtools.ops.sweep import CODE_MAX, CODE_MIN
+from rdtools.ops.sic import CODE_MAX, CODE_MIN
 
 FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]

@@ -16,16 +16,12 @@ FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
 WordCodes = tuple[NDArray[Any], ...]
 
-#: For each number of bits, the root mean square to which normal weights are brought and the scale of the residual that give the least
-#: squared error, found by search: .0913, .0295 and .00833 of the variance. It is flat there: 1 % of either scale costs less than 0.3 %.
-#: QuIP# has .9 or 1.03 (2 bits), .98 and 2.04 (3 bits), 1.03 and 3.45 (4 bits, which costs 15 %).
-INPUT_SCALES = {2: 1.03, 3: 0.984, 4: 0.892}
+#: Scale of the residual of least squared error on normal weights, by bits, found by search and flat there: 1 % costs less than 0.3 %.
 RESIDUAL_SCALES = {3: 2.04, 4: 3.86}
-INPUT_ERRORS = {2: 0.0913, 3: 0.0295, 4: 0.00833}
 
 
 def _residual_scale(name: str, bits: int, residual_scale: float | None) -> float:
-    if bits not in INPUT_SCALES:
+    if bits not in (2, 3, 4):
         raise UsageError(f"{name}: {bits} bits, expected 2, 3 or 4")
     scale = RESIDUAL_SCALES.get(bits, 1.0) if residual_scale is None else float(residual_scale)
     if not 0 < scale < math.inf:
@@ -83,7 +79,7 @@ def rvq_nearest(
 
     Parameters
     ----------
-    vectors : (k, 8) float64 or float32, finite, in units of the codebook: INPUT_SCALES has the best root mean square of normal weights
+    vectors : (k, 8) float64 or float32, finite, in units of the codebook
     bits : 2, 3 or 4
     residual_scale : r; None for the best on normal weights, RESIDUAL_SCALES; without effect at 2 bits
     backend : None, "numba" or "reference"

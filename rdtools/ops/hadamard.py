@@ -17,7 +17,7 @@ FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
 
 
-def hadamard_multiply(
+def hadamard_inplace(
     x: FloatArray | Tensor,  # (..., n)
     core: NDArray[Any] | Tensor,  # (c, c), n = 2^k c
     *,
@@ -38,19 +38,19 @@ def hadamard_multiply(
     Examples
     --------
     >>> x = np.array([[1.0, 2.0, 3.0, 4.0]])
-    >>> hadamard_multiply(x, np.ones((1, 1)))
+    >>> hadamard_inplace(x, np.ones((1, 1)))
     >>> x.tolist()
     [[5.0, -1.0, -2.0, 0.0]]
     """
     n, c = (x.shape[-1] if x.ndim else 0), len(core)
     if core.shape != (c, c) or c == 0 or n % c or (n // c).bit_count() != 1:
         raise ShapeMismatch(
-            f"hadamard_multiply: x {tuple(x.shape)}, core {tuple(core.shape)}; expected (..., n) and (c, c) with n a power of two times c"
+            f"hadamard_inplace: x {tuple(x.shape)}, core {tuple(core.shape)}; expected (..., n) and (c, c) with n a power of two times c"
         )
     if dtype_name(x) not in ("float64", "float32"):
-        raise UnsupportedDtype(f"hadamard_multiply: x of {dtype_name(x)}, expected float64 or float32; convert it")
-    chosen, (y, dense), _ = dispatch("hadamard_multiply", backend, x, core)
+        raise UnsupportedDtype(f"hadamard_inplace: x of {dtype_name(x)}, expected float64 or float32; convert it")
+    chosen, (y, dense), _ = dispatch("hadamard_inplace", backend, x, core)
     rows = y.contiguous() if chosen == "triton" else np.require(y, requirements=["C", "A"])
-    kernel("hadamard_multiply", "hadamard", chosen)(rows.reshape(-1, n), dense)
+    kernel("hadamard_inplace", "hadamard", chosen)(rows.reshape(-1, n), dense)
     if rows is not y:
         y[...] = rows

@@ -1,8 +1,7 @@
-"""Trellis-coded quantization as in QTIP: states, their bits, and what a code makes of a normal source."""
+"""Trellis-coded quantization as in QTIP: states and their bits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,56 +20,10 @@ States = NDArray[np.int32]
 #: The computed codes: two of one weight a state, one of two.
 TRELLIS_CODES = ("1mad", "3inst", "hyb")
 
-#: (code, L, k) → the input rms of least error, in units of the table, and the relative error there, of tail-biting sequences of 256
-#: standard normal numbers. The rms are those of `trellis_best_rms` on 1024 sequences for L = 12 and 256 for L = 16; the errors are of
-#: others, 8192 and 2048, with standard errors of at most 0.3 %. One code's rms is not another's: they scale their states differently.
-TRELLIS_RMS: dict[tuple[str, int, int], tuple[float, float]] = {
-    ("1mad", 12, 1): (1.14, 0.2796),
-    ("1mad", 12, 2): (0.97, 0.07451),
-    ("1mad", 12, 3): (0.92, 0.01930),
-    ("1mad", 12, 4): (0.87, 0.005008),
-    ("1mad", 16, 1): (1.13, 0.2687),
-    ("1mad", 16, 2): (0.98, 0.06881),
-    ("1mad", 16, 3): (0.94, 0.01758),
-    ("1mad", 16, 4): (0.92, 0.004528),
-    ("3inst", 12, 1): (1.41, 0.2738),
-    ("3inst", 12, 2): (1.21, 0.07309),
-    ("3inst", 12, 3): (1.14, 0.01946),
-    ("3inst", 12, 4): (1.07, 0.005286),
-    ("3inst", 16, 1): (1.43, 0.2665),
-    ("3inst", 16, 2): (1.23, 0.06882),
-    ("3inst", 16, 3): (1.17, 0.01776),
-    ("3inst", 16, 4): (1.13, 0.004621),
-    ("hyb", 12, 1): (1.11, 0.2748),
-    ("hyb", 12, 2): (0.94, 0.07481),
-    ("hyb", 12, 3): (0.86, 0.02106),
-    ("hyb", 12, 4): (0.79, 0.006579),
-    ("hyb", 16, 1): (1.1, 0.2686),
-    ("hyb", 16, 2): (0.96, 0.07052),
-    ("hyb", 16, 3): (0.87, 0.01900),
-    ("hyb", 16, 4): (0.77, 0.005575),
-}
-
 #: Largest L, and largest kV: the way back from a state is a byte.
 MAX_STATE_BITS, MAX_STEP_BITS = 20, 8
 #: Beyond, the square of a number in float32 might overflow when 2^24 of them are added.
 _LARGEST = 2.0**50
-
-
-@dataclass(frozen=True)
-class TrellisError:
-    """What a trellis makes of a source.
-
-    Attributes
-    ----------
-    input_rms : root mean square of what the search was given, in units of the table
-    relative_error : squared error over the squares of the source
-    standard_error : of the relative error, from the spread over sequences
-    """
-
-    input_rms: float
-    relative_error: float
-    standard_error: float
 
 
 def trellis_values(code: str, state_bits: int) -> Float64Array:
@@ -277,61 +230,3 @@ def trellis_decode(
     """
     states = trellis_unpack(codes, values, bits_per_weight, length)
     return values[states].reshape(len(codes), length)
-
-
-def trellis_error(
-    source: FloatArray,  # (S, T)
-    values: Float64Array,  # (2^L, V)
-    bits_per_weight: int,
-    input_rms: float,
-    *,
-    backend: str | None = None,
-) -> TrellisError:
-    """Relative error of tail-biting paths on a source of unit variance that the search is given at this rms.
-
-    ``ε = Σ (x − q(s x)/s)² / Σ x²`` over all weights x, s the rms. A ratio of sums varies less than the error alone, because both are large
-    where the source is; its standard error is that of ``mean e_i − ε mean p_i`` over sequences with errors e_i and powers p_i.
-
-    Parameters
-    ----------
-    source : (S, T) with S > 1, of unit variance
-    values, bits_per_weight, backend : as for `trellis_quantize`
-    input_rms : s, positive
-
-    Raises
-    ------
-    ShapeMismatch, UnsupportedDtype, UsageError, NotFiniteInput, ScaleOutOfRange, BackendUnavailable
-    """
-    if source.ndim != 2 or len(source) < 2 or not input_rms > 0:
-        raise UsageError(f"trellis_error: source {source.shape}, rms {input_rms}; expected (S, T) with S > 1, and a positive rms")
-    given = source * source.dtype.type(input_rms)
-    _, reconstruction = trellis_quantize(given, values, bits_per_weight, backend=backend)
-    errors = ((given - reconstruction) ** 2).sum(axis=1)
-    powers = (given.astype(np.float64) ** 2).sum(axis=1)
-    ratio = float(errors.sum() / powers.sum())
-    spread = float(np.std(errors - ratio * powers, ddof=1))
-    return TrellisError(input_rms, ratio, spread / (float(powers.mean()) * len(source) ** 0.5))
-
-
-def trellis_best_rms(
-    source: FloatArray,  # (S, T)
-    values: Float64Array,  # (2^L, V)
-    bits_per_weight: int,
-    *,
-    backend: str | None = None,
-) -> TrellisError:
-    """The input rms of least error on this source.
-
-    In steps of 5 % of the rms of the values from 0.7 to 1.4 of it, then of 0.01 about the best of these.
-
-    Raises
-    ------
-    ShapeMismatch, UnsupportedDtype, UsageError, NotFiniteInput, ScaleOutOfRange, BackendUnavailable
-    """
-
-    def best(candidates: Float64Array) -> TrellisError:
-        results = [trellis_error(source, values, bits_per_weight, float(s), backend=backend) for s in candidates]
-        return min(results, key=lambda result: result.relative_error)
-
-    coarse = best(np.sqrt(np.mean(values**2)) * np.arange(0.7, 1.425, 0.05)).input_rms
-    return best(np.round(coarse, 2) + np.arange(-4, 5) / 100)

@@ -12,8 +12,7 @@ from rdtools.coding import round_to_bfloat16
 from rdtools.errors import UsageError
 from rdtools.hessians.drift import Drift
 from rdtools.hessians.layer import Layer
-from rdtools.linalg import cholesky
-from rdtools.ops import cross_target
+from rdtools.linalg import cholesky, cross_target
 from rdtools.orders import ORDERS
 from rdtools.quantizers.incoherence_processing import column_scales
 from rdtools.records import Basis, LayerKey, Rotation

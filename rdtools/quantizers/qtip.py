@@ -11,12 +11,41 @@ from numpy.typing import NDArray
 from rdtools.coding import TILE
 from rdtools.errors import UsageError
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
-from rdtools.ops.trellis import TRELLIS_RMS
 from rdtools.quantizers.block_ldlq import block_ldlq
 from rdtools.quantizers.vector import Rounded, VectorQuantizer
 from rdtools.records import TrellisCode, TrellisCodes
 
 Float64Array = NDArray[np.float64]
+
+#: (code, L, k) → the input rms of least error, in units of the table, and the relative error there, of tail-biting sequences of 256
+#: standard normal numbers: `rdtools.analysis.trellis_rms` finds the rms on 1024 sequences for L = 12 and 256 for L = 16, the errors on
+#: 8192 and 2048 others, with standard errors of at most 0.3 %. One code's rms is not another's: they scale their states differently.
+TRELLIS_RMS: dict[tuple[str, int, int], tuple[float, float]] = {
+    ("1mad", 12, 1): (1.14, 0.2796),
+    ("1mad", 12, 2): (0.97, 0.07451),
+    ("1mad", 12, 3): (0.92, 0.01930),
+    ("1mad", 12, 4): (0.87, 0.005008),
+    ("1mad", 16, 1): (1.13, 0.2687),
+    ("1mad", 16, 2): (0.98, 0.06881),
+    ("1mad", 16, 3): (0.94, 0.01758),
+    ("1mad", 16, 4): (0.92, 0.004528),
+    ("3inst", 12, 1): (1.41, 0.2738),
+    ("3inst", 12, 2): (1.21, 0.07309),
+    ("3inst", 12, 3): (1.14, 0.01946),
+    ("3inst", 12, 4): (1.07, 0.005286),
+    ("3inst", 16, 1): (1.43, 0.2665),
+    ("3inst", 16, 2): (1.23, 0.06882),
+    ("3inst", 16, 3): (1.17, 0.01776),
+    ("3inst", 16, 4): (1.13, 0.004621),
+    ("hyb", 12, 1): (1.11, 0.2748),
+    ("hyb", 12, 2): (0.94, 0.07481),
+    ("hyb", 12, 3): (0.86, 0.02106),
+    ("hyb", 12, 4): (0.79, 0.006579),
+    ("hyb", 16, 1): (1.1, 0.2686),
+    ("hyb", 16, 2): (0.96, 0.07052),
+    ("hyb", 16, 3): (0.87, 0.01900),
+    ("hyb", 16, 4): (0.77, 0.005575),
+}
 
 #: What the published scale brings weights to, relative to the root mean square of the code's values.
 PUBLISHED_RMS = 0.9

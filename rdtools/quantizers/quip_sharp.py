@@ -11,14 +11,18 @@ from numpy.typing import NDArray
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.ops import rvq_nearest
-from rdtools.ops.e8p_residual import INPUT_ERRORS, INPUT_SCALES, RESIDUAL_SCALES
+from rdtools.ops.e8p_residual import RESIDUAL_SCALES
 from rdtools.quantizers.block_ldlq import block_ldlq, refine_blocks
 from rdtools.quantizers.vector import Rounded, VectorQuantizer
 from rdtools.records import LatticeCodes
 
 Float64Array = NDArray[np.float64]
 
-#: Root mean square of the input and scale of the residual, by bits, as published.
+#: By bits, the root mean square to which normal weights are brought for the least squared error, and that error relative to their
+#: variance, found by search. It is flat there: 1 % costs less than 0.3 %.
+INPUT_SCALES = {2: 1.03, 3: 0.984, 4: 0.892}
+INPUT_ERRORS = {2: 0.0913, 3: 0.0295, 4: 0.00833}
+#: Root mean square of the input and scale of the residual, by bits, as published; the latter costs 15 % at 4 bits.
 PUBLISHED_SCALES = {2: (0.9, 1.0), 3: (0.98, 2.04), 4: (1.03, 3.45)}
 
 

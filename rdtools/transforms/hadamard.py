@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import circulant
 
 from rdtools.errors import UnsupportedOrder
-from rdtools.ops import hadamard_multiply as multiply_in_place
+from rdtools.ops import hadamard_inplace
 from rdtools.transforms.galois import jacobsthal_matrix, prime_power
 
 SignArray = NDArray[np.int8]
@@ -134,5 +134,5 @@ def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDA
             + (f", or turn blocks of {block} columns on their own: x.reshape(..., {n // block}, {block})" if block > 1 else "")
         )
     y: NDArray[Any] = np.array(x, dtype=np.float32 if x.dtype == np.float32 else np.float64, order="C")
-    multiply_in_place(y, _core(c).T if transpose else _core(c))
+    hadamard_inplace(y, _core(c).T if transpose else _core(c))
     return y

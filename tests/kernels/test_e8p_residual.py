@@ -11,7 +11,8 @@ from scipy.stats import chi2
 from tolerances import EPS, STANDARD_ERRORS
 
 from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.e8p_residual import INPUT_SCALES, RESIDUAL_SCALES, e8_short_nearest, rvq_decode, rvq_nearest
+from rdtools.ops.e8p_residual import RESIDUAL_SCALES, e8_short_nearest, rvq_decode, rvq_nearest
+from rdtools.quantizers.quip_sharp import INPUT_ERRORS, INPUT_SCALES
 
 
 def _squares(x, words):
@@ -170,8 +171,8 @@ def test_the_scales_kept_are_the_best(bits):
     for other in around:
         difference = _losses(bits, *other) - best
         assert difference.mean() > -STANDARD_ERRORS * _standard_error(difference)
-    stated, digit = {2: (0.0913, 1e-4), 3: (0.0295, 1e-4), 4: (0.00833, 1e-5)}[bits]
-    assert abs(best.mean() - stated) <= STANDARD_ERRORS * _standard_error(best) + digit / 2
+    digit = 1e-5 if bits == 4 else 1e-4
+    assert abs(best.mean() - INPUT_ERRORS[bits]) <= STANDARD_ERRORS * _standard_error(best) + digit / 2
 
 
 def test_wrong_input_is_refused():

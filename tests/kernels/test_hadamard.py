@@ -31,12 +31,12 @@ def test_numba_is_as_exact_as_the_reference(m, n, dtype, transpose, monkeypatch)
     x = np.random.default_rng(n).standard_normal((m, n)).astype(dtype)
     core = _core_of(n).T if transpose else _core_of(n)
     real = np.empty
-    ops.hadamard_multiply(x.copy(), core)  # compiled before fresh arrays are poisoned: the compiler looks np.empty up as well
+    ops.hadamard_inplace(x.copy(), core)  # compiled before fresh arrays are poisoned: the compiler looks np.empty up as well
     monkeypatch.setattr(np, "empty", lambda *args, **kwargs: real(*args, **kwargs) * np.nan)
     expected = _exact(x, core)
     slow, fast = x.copy(), x.copy()
-    ops.hadamard_multiply(slow, core, backend="reference")
-    ops.hadamard_multiply(fast, core, backend="numba")
+    ops.hadamard_inplace(slow, core, backend="reference")
+    ops.hadamard_inplace(fast, core, backend="numba")
     budget = 2 * np.abs(slow - expected).max() + np.finfo(dtype).eps * np.abs(expected).max()
     assert np.abs(fast - expected).max() <= budget
     if len(core) == 1:
@@ -48,33 +48,33 @@ def test_numba_is_as_exact_as_the_reference(m, n, dtype, transpose, monkeypatch)
 def test_neither_blocks_nor_threads_change_a_bit(n, block, threads, monkeypatch):
     x = np.random.default_rng(0).integers(-100, 100, (77, n)).astype(float)  # integers: no sum is rounded
     expected = x.copy()
-    ops.hadamard_multiply(expected, _core_of(n), backend="reference")
+    ops.hadamard_inplace(expected, _core_of(n), backend="reference")
     for name, value in (("BLOCK", block), ("THREADS_FROM", 0), ("thread_count", lambda: threads)):
         monkeypatch.setattr(hadamard_numba, name, value)
-    ops.hadamard_multiply(x, _core_of(n), backend="numba")
+    ops.hadamard_inplace(x, _core_of(n), backend="numba")
     assert (x == expected).all()
 
 
 def test_any_layout_is_transformed_in_place(rng):
     x = rng.standard_normal((6, 5, 24))
     expected = x.copy()
-    ops.hadamard_multiply(expected, _core(12))
+    ops.hadamard_inplace(expected, _core(12))
     wide = np.repeat(x, 2, axis=1)
-    ops.hadamard_multiply(wide[:, ::2], _core(12))
+    ops.hadamard_inplace(wide[:, ::2], _core(12))
     assert (wide[:, ::2] == expected).all()
     assert (wide[:, 1::2] == x).all()
     flipped = np.asfortranarray(x)
-    ops.hadamard_multiply(flipped, _core(12))
+    ops.hadamard_inplace(flipped, _core(12))
     assert (flipped == expected).all()
 
 
 def test_no_rows_and_wrong_shapes():
-    ops.hadamard_multiply(np.zeros((0, 8)), _core(1))
+    ops.hadamard_inplace(np.zeros((0, 8)), _core(1))
     with pytest.raises(ShapeMismatch, match="power of two times c"):
-        ops.hadamard_multiply(np.zeros((2, 36)), _core(12))
+        ops.hadamard_inplace(np.zeros((2, 36)), _core(12))
     with pytest.raises(ShapeMismatch):
-        ops.hadamard_multiply(np.zeros(()), _core(1))
+        ops.hadamard_inplace(np.zeros(()), _core(1))
     with pytest.raises(UnsupportedDtype, match="int64"):
-        ops.hadamard_multiply(np.zeros((2, 4), dtype=np.int64), _core(1))
+        ops.hadamard_inplace(np.zeros((2, 4), dtype=np.int64), _core(1))
     with pytest.raises(BackendUnavailable):
-        ops.hadamard_multiply(np.zeros((2, 4)), _core(1), backend="cuda")
+        ops.hadamard_inplace(np.zeros((2, 4)), _core(1), backend="cuda")

@@ -189,9 +189,9 @@ def test_hadamard_is_the_reference(m, n, longest, dtype, monkeypatch):
     x = np.random.default_rng(n).standard_normal((m, n)).astype(dtype)
     core = _core_of(n)
     expected = x.copy()
-    ops.hadamard_multiply(expected, core, backend="reference")
+    ops.hadamard_inplace(expected, core, backend="reference")
     y, dense = _on_device(x, core)
-    ops.hadamard_multiply(y, dense, backend="triton")
+    ops.hadamard_inplace(y, dense, backend="triton")
     if len(core) == 1:
         assert (y.cpu().numpy() == expected).all()
         return
@@ -204,7 +204,7 @@ def test_hadamard_is_the_reference(m, n, longest, dtype, monkeypatch):
 def _sylvester(order):
     """Sylvester's matrix, by the reference."""
     S = np.eye(order) * np.sqrt(order)
-    ops.hadamard_multiply(S, np.ones((1, 1)), backend="reference")
+    ops.hadamard_inplace(S, np.ones((1, 1)), backend="reference")
     return np.rint(S)
 
 
@@ -212,8 +212,8 @@ def test_hadamard_of_any_layout_in_place():
     x = np.random.default_rng(0).standard_normal((6, 5, 24))
     expected = x.copy()
     core = _core_of(24)
-    ops.hadamard_multiply(expected, core, backend="reference")
+    ops.hadamard_inplace(expected, core, backend="reference")
     wide, dense = _on_device(np.repeat(x, 2, axis=1), core)
-    ops.hadamard_multiply(wide[:, ::2], dense, backend="triton")
+    ops.hadamard_inplace(wide[:, ::2], dense, backend="triton")
     np.testing.assert_allclose(wide[:, ::2].cpu().numpy(), expected, rtol=0, atol=24 * 2.0**-52 * np.abs(x).max() * 24)
     assert (wide[:, 1::2].cpu().numpy() == x).all()

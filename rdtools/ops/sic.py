@@ -1,4 +1,4 @@
-"""The SIC sweep."""
+"""Successive interference cancellation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_solve
 
 from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
 from rdtools.ops.dispatch import dispatch, dtype_name, kernel
@@ -99,7 +98,7 @@ def sic_sweep(
 
     Parameters
     ----------
-    weight : (m, n) float64 or float32, which is what the sweep computes in; W, or a target in its place such as `cross_target` gives
+    weight : (m, n) float64 or float32, which it computes in; W, or a target in its place as of `rdtools.linalg.cross_target`
     factor : (n, n) float64 or float32, lower triangular with a positive diagonal
     steps : (n,) float64, positive
     gains : (n,) float64, reconstruction gains; None for 1
@@ -196,19 +195,3 @@ def sic_sweep_sample_gains(
         *data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual
     )
     return give(codes), give(gains), give(final)
-
-
-def cross_target(
-    cross: Float64Array,  # (m, n)
-    factor: Float64Array,  # (n, n), lower triangular
-) -> Float64Array:
-    """The target ``T = C (L Lᵀ)⁻¹`` that a sweep quantizes in place of W when the layer's input is not the one that W was made for.
-
-    With inputs x̂ in place of x, ``E‖W x − Ŵ x̂‖² = tr (T − Ŵ) Σ_x̂ (T − Ŵ)ᵀ + constant`` for ``C = W E[x x̂ᵀ]`` and ``L Lᵀ = Σ_x̂``; a
-    term that corrects a residual stream is added to C. The sweep of T starts at ``Y = T L = C L⁻ᵀ``. With x̂ = x, T = W.
-
-    References
-    ----------
-    WaterSIC, arXiv 2603.04956 v1, section 4.
-    """
-    return np.asarray(cho_solve((factor, True), cross.T).T)
