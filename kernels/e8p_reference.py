@@ -29,7 +29,7 @@ def entries() -> NDArray[np.float64]:
 
 
 @lru_cache(maxsize=1)
-def codewords() -> NDArray[np.float64]:
+def e8p_codewords() -> NDArray[np.float64]:
     """All words, (65536, 8), in the order of their codes.
 
     A word is ``σ s + t/4`` with an entry s, signs σ of which an even number is negative if the sum of s is even, else an odd number, and
@@ -65,7 +65,7 @@ def e8p_nearest(
     codes : (k,) uint16
     words : (k, 8) in the dtype of the vectors, which holds them exactly
     """
-    W = codewords()
+    W = e8p_codewords()
     half = 0.5 * (W * W).sum(axis=1)
     codes = np.empty(len(vectors), dtype=np.uint16)
     for start in range(0, len(vectors), _BLOCK):

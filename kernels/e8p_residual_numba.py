@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
-from rdtools.kernels.e8p_residual_reference import short_words
+from rdtools.kernels.e8p_residual_reference import e8_short_words
 
 FloatArray = NDArray[Any]  # float64 or float32
 
@@ -71,13 +71,13 @@ def _nearest(vectors, table, pairs, codes, words):  # type: ignore[no-untyped-de
             words[v, j] = table[code, j]
 
 
-def short_nearest(
+def e8_short_nearest(
     vectors: FloatArray,  # (k, 8)
 ) -> tuple[NDArray[np.uint8], FloatArray]:
-    """Same as `rdtools.kernels.e8p_residual_reference.short_nearest`, faster; of words equally near it may take another."""
+    """Same as `rdtools.kernels.e8p_residual_reference.e8_short_nearest`, faster; of words equally near it may take another."""
     x = np.require(vectors, requirements=["C", "W", "A"])  # a layout or read-only flag of its own would be compiled anew
     codes, words = np.empty(len(x), dtype=np.uint8), np.empty(x.shape, dtype=x.dtype)
-    table = short_words()
+    table = e8_short_words()
 
     def search(start: int) -> None:
         block = slice(start, start + BLOCK)

@@ -16,7 +16,7 @@ _BLOCK = 2**14
 
 
 @lru_cache(maxsize=1)
-def short_words() -> NDArray[np.float64]:
+def e8_short_words() -> NDArray[np.float64]:
     """All words, (256, 8), in the order of their codes.
 
     E8, the integer vectors and the half-integer ones with an even sum, has 241 vectors of norm² at most 2. The other 15 words are of norm²
@@ -45,7 +45,7 @@ def short_words() -> NDArray[np.float64]:
     return W
 
 
-def short_nearest(
+def e8_short_nearest(
     vectors: FloatArray,  # (k, 8)
 ) -> tuple[NDArray[np.uint8], FloatArray]:
     """``argmin_w ‖x − w‖²`` for each vector x over all words w; computed in float64, and the smallest code of those equally near.
@@ -59,7 +59,7 @@ def short_nearest(
     codes : (k,) uint8
     words : (k, 8) in the dtype of the vectors, which holds them exactly
     """
-    W = short_words()
+    W = e8_short_words()
     half = 0.5 * (W * W).sum(axis=1)
     codes = np.empty(len(vectors), dtype=np.uint8)
     for start in range(0, len(vectors), _BLOCK):

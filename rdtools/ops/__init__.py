@@ -7,19 +7,20 @@ the backend that ran.
 
 from __future__ import annotations
 
-import numpy as np
-
 from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
 from rdtools.ops.dispatch import BACKENDS as BACKENDS
 from rdtools.ops.dispatch import available_backends as available_backends
 from rdtools.ops.dispatch import choose_backend as choose_backend
-from rdtools.ops.dispatch import why_no_triton as why_no_triton
+from rdtools.ops.dispatch import missing_triton_reason as missing_triton_reason
 from rdtools.ops.e8p_residual import rvq_decode as rvq_decode
 from rdtools.ops.e8p_residual import rvq_nearest as rvq_nearest
 from rdtools.ops.hadamard import hadamard_inplace as hadamard_inplace
 from rdtools.ops.moments import column_histogram as column_histogram
 from rdtools.ops.moments import quadratic_form as quadratic_form
 from rdtools.ops.moments import rank_update as rank_update
+from rdtools.ops.registry import OPERATIONS as OPERATIONS
+from rdtools.ops.registry import backends as backends
+from rdtools.ops.registry import warm_up as warm_up
 from rdtools.ops.sic import CODE_MAX as CODE_MAX
 from rdtools.ops.sic import CODE_MIN as CODE_MIN
 from rdtools.ops.sic import sic_sweep as sic_sweep
@@ -32,11 +33,3 @@ from rdtools.ops.vectors import centroid_update as centroid_update
 from rdtools.ops.vectors import e8p_nearest as e8p_nearest
 from rdtools.ops.vectors import e8p_words as e8p_words
 from rdtools.ops.vectors import nearest_centroid as nearest_centroid
-
-
-def warm_up() -> None:
-    """Compile the kernels that quantizers use, so that worker processes load them from the cache."""
-    if choose_backend(None) == "numba":
-        for order in (1, 2):
-            hadamard_inplace(np.zeros((1, 2)), np.ones((order, order)))
-        sic_sweep(np.zeros((1, 1)), np.ones((1, 1)), np.ones(1), residual=False)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import choose_backend, kernel
+from rdtools.errors import UsageError
+from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
+from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.registry import kernel
 from rdtools.ops.sic import CODE_MAX, CODE_MIN
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 
 
 def coordinate_descent(
@@ -28,7 +25,7 @@ def coordinate_descent(
     code_max: int = CODE_MAX,
     backend: str | None = None,
 ) -> tuple[NDArray[np.int32], int]:
-    """Lower the loss by one code of a row at a time; see `rdtools.kernels.coordinate_descent_reference.coordinate_descent`.
+    """Lower ``tr(E H Eᵀ)``, ``E = W − steps (codes + offset)``, by one code of a row at a time.
 
     Parameters
     ----------
@@ -60,14 +57,14 @@ def coordinate_descent(
     """
     n = weight.shape[-1]
     order = np.arange(n - 1, -1, -1) if order is None else np.asarray(order)
-    if weight.ndim != 2 or moment.shape != (n, n) or codes.shape != weight.shape or steps.shape != (n,) or order.shape != (n,):
-        raise ShapeMismatch(
-            f"coordinate_descent: weight {weight.shape}, moment {moment.shape}, codes {codes.shape}, steps {steps.shape}, "
-            f"order {order.shape}; expected (m, n), (n, n), (m, n), (n,), (n,)"
-        )
-    for key, array, dtypes in (("weight", weight, "float64 float32"), ("moment", moment, "float64 float32"), ("codes", codes, "int32")):
-        if str(array.dtype) not in dtypes.split():
-            raise UnsupportedDtype(f"coordinate_descent: {key} of {array.dtype}, expected {dtypes.replace(' ', ' or ')}; convert it")
+    check_arrays(
+        "coordinate_descent",
+        weight=(weight, "(m, n)", FLOATS),
+        moment=(moment, "(n, n)", FLOATS),
+        codes=(codes, "(m, n)", ("int32",)),
+        steps=(steps, "(n,)", ()),
+        order=(order, "(n,)", ()),
+    )
     if order.dtype.kind not in "iu" or not (np.sort(order) == np.arange(n)).all():
         raise UsageError("coordinate_descent: order is no permutation of the columns, expected each of 0 … n − 1 once")
     if passes < 0:
@@ -76,7 +73,7 @@ def coordinate_descent(
         raise UsageError("coordinate_descent: a diagonal entry of the moment, or a step, is not positive; leave out columns without input")
     if codes.size and not code_min <= int(codes.min()) <= int(codes.max()) <= code_max:
         raise UsageError(f"coordinate_descent: codes from {codes.min()} to {codes.max()} to start from, expected {code_min} to {code_max}")
-    found: tuple[NDArray[np.int32], int] = kernel("coordinate_descent", "coordinate_descent", choose_backend(backend))(
+    result: tuple[NDArray[np.int32], int] = kernel("coordinate_descent", choose_backend(backend))(
         weight,
         moment,
         codes,
@@ -87,4 +84,4 @@ def coordinate_descent(
         code_max=code_max,
         passes=passes,
     )
-    return found
+    return result

@@ -37,7 +37,7 @@ def choose_backend(backend: str | None) -> str:
     return backend
 
 
-def why_no_triton() -> str | None:
+def missing_triton_reason() -> str | None:
     """What keeps Triton's kernels from running here; None if nothing does. TRITON_INTERPRET=1 runs them on CPU tensors, slowly."""
     if find_spec("triton") is None:
         return "Triton is not installed; install the package triton, or move the tensors with .cpu()"
@@ -48,14 +48,9 @@ def why_no_triton() -> str | None:
 
 
 def is_tensor(x: object) -> bool:
-    """Whether it is a torch tensor; torch is not imported to find out."""
+    """True for a torch tensor; torch is not imported to find out."""
     torch = sys.modules.get("torch")  # whoever has a tensor has imported it
     return torch is not None and isinstance(x, torch.Tensor)
-
-
-def dtype_name(x: Any) -> str:
-    """The dtype of an array or tensor as NumPy calls it."""
-    return str(x.dtype).removeprefix("torch.")
 
 
 def to_tensor(x: Any) -> Any:
@@ -80,29 +75,10 @@ def dispatch(op: str, backend: str | None, *arrays: Any) -> tuple[str, list[Any]
         raise UsageError(f"{op}: data in {' and '.join(places)}; expected all in one place")
     on_gpu = tensors[0].device.type == "cuda"
     if backend == "triton" or (on_gpu and backend is None):
-        reason = why_no_triton()
+        reason = missing_triton_reason()
         if reason is not None:
             raise BackendUnavailable(f"{op}: backend 'triton' for tensors on {places[0]}: {reason}")
         return "triton", [x.detach() for x in arrays], lambda x: x
     if tensors[0].device.type != "cpu":
         raise BackendUnavailable(f"{op}: backend {backend!r} for tensors on {places[0]}: it works in main memory; move them with .cpu()")
     return choose_backend(backend), [x.detach().numpy() for x in arrays], to_tensor
-
-
-def kernel(op: str, family: str, backend: str) -> Any:
-    """The function of that name in the module of its family and backend.
-
-    Raises
-    ------
-    BackendUnavailable
-        If there is none, or Triton cannot be imported.
-    """
-    module = f"rdtools.kernels.{family}_{backend}"
-    if backend == "triton":
-        if find_spec(module) is None:
-            raise BackendUnavailable(f"{op}: there is no Triton kernel for it; move the tensors with .cpu()")
-        try:
-            return getattr(import_module(module), op)
-        except (ImportError, OSError, RuntimeError) as error:
-            raise BackendUnavailable(f"{op}: backend 'triton' cannot be loaded: {error}; move the tensors with .cpu()") from error
-    return getattr(import_module(module), op)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import choose_backend, kernel
+from rdtools.errors import ShapeMismatch, UsageError
+from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
+from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.registry import kernel
 from rdtools.ops.vectors import e8p_nearest, e8p_words
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 WordCodes = tuple[NDArray[Any], ...]
 
 #: Scale of the residual of least squared error on normal weights, by bits, found by search and flat there: 1 % costs less than 0.3 %.
@@ -56,11 +56,8 @@ def e8_short_nearest(
     >>> codes.tolist(), words.tolist()
     ([128], [[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]])
     """
-    if vectors.ndim != 2 or vectors.shape[1] != 8:
-        raise ShapeMismatch(f"e8_short_nearest: vectors {vectors.shape}, expected (k, 8)")
-    if vectors.dtype not in (np.float64, np.float32):
-        raise UnsupportedDtype(f"e8_short_nearest: vectors of {vectors.dtype}, expected float64 or float32; convert them")
-    codes, words = kernel("short_nearest", "e8p_residual", choose_backend(backend))(vectors)
+    check_arrays("e8_short_nearest", vectors=(vectors, "(k, 8)", FLOATS))
+    codes, words = kernel("e8_short_nearest", choose_backend(backend))(vectors)
     return codes, words
 
 
@@ -133,6 +130,6 @@ def rvq_decode(
     values = e8p_words(codes[0])
     if bits == 2:
         return values
-    words: Float64Array = kernel("short_words", "e8p_residual", "reference")() if bits == 3 else kernel("codewords", "e8p", "reference")()
+    words: Float64Array = kernel("e8_short_words" if bits == 3 else "e8p_codewords")()
     values += words[codes[1]] / scale
     return values

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.errors import ShapeMismatch, UnsupportedDtype
-from rdtools.ops.dispatch import dispatch, dtype_name, kernel
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.errors import ShapeMismatch
+from rdtools.ops.arrays import FLOATS, Array, check_arrays
+from rdtools.ops.dispatch import dispatch
+from rdtools.ops.registry import kernel
 
 
 def hadamard_inplace(
-    x: FloatArray | Tensor,  # (..., n)
-    core: NDArray[Any] | Tensor,  # (c, c), n = 2^k c
+    x: Array,  # (..., n)
+    core: Array,  # (c, c), n = 2^k c
     *,
     backend: str | None = None,
 ) -> None:
@@ -42,15 +35,12 @@ def hadamard_inplace(
     >>> x.tolist()
     [[5.0, -1.0, -2.0, 0.0]]
     """
-    n, c = (x.shape[-1] if x.ndim else 0), len(core)
-    if core.shape != (c, c) or c == 0 or n % c or (n // c).bit_count() != 1:
-        raise ShapeMismatch(
-            f"hadamard_inplace: x {tuple(x.shape)}, core {tuple(core.shape)}; expected (..., n) and (c, c) with n a power of two times c"
-        )
-    if dtype_name(x) not in ("float64", "float32"):
-        raise UnsupportedDtype(f"hadamard_inplace: x of {dtype_name(x)}, expected float64 or float32; convert it")
+    check_arrays("hadamard_inplace", x=(x, "(..., n)", FLOATS), core=(core, "(c, c)", ()))
+    n, c = x.shape[-1], len(core)
+    if c == 0 or n % c or (n // c).bit_count() != 1:
+        raise ShapeMismatch(f"hadamard_inplace: {n} columns with a core of order {c}, expected a power of two times c")
     chosen, (y, dense), _ = dispatch("hadamard_inplace", backend, x, core)
     rows = y.contiguous() if chosen == "triton" else np.require(y, requirements=["C", "A"])
-    kernel("hadamard_inplace", "hadamard", chosen)(rows.reshape(-1, n), dense)
+    kernel("hadamard_inplace", chosen)(rows.reshape(-1, n), dense)
     if rows is not y:
         y[...] = rows

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import choose_backend, kernel
-
-if TYPE_CHECKING:
-    pass
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
-
+from rdtools.errors import ShapeMismatch, UsageError
+from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
+from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.registry import kernel
 
 #: Columns of a panel of `quadratic_form`: wide enough for full speed, narrow beside the layer.
 _FORM_PANEL = 256
@@ -49,10 +42,8 @@ def quadratic_form(
     >>> quadratic_form(np.array([[1.0, 1.0], [2.0, 0.0]]), np.array([[3.0, 1.0], [1.0, 5.0]])).tolist()
     [10.0, 12.0]
     """
-    if error.ndim != 2 or moment.shape != (error.shape[1],) * 2:
-        raise ShapeMismatch(f"quadratic_form: error {error.shape}, moment {moment.shape}; expected (m, n), (n, n)")
-    if error.dtype not in (np.float64, np.float32) or moment.dtype != error.dtype:
-        raise UnsupportedDtype(f"quadratic_form: error of {error.dtype}, moment of {moment.dtype}; expected both float64 or both float32")
+    dtypes = (error.dtype.name,) if error.dtype.name in FLOATS else FLOATS
+    check_arrays("quadratic_form", error=(error, "(m, n)", FLOATS), moment=(moment, "(n, n)", dtypes))
     m, n = error.shape
     rows = np.zeros(m)
     for start in range(0, n, _FORM_PANEL):
@@ -90,11 +81,10 @@ def rank_update(
     >>> total.tolist()
     [[10.0, 0.0], [14.0, 20.0]]
     """
-    if x.ndim != 2 or total.shape != (x.shape[1],) * 2 or not total.flags.c_contiguous:
-        raise ShapeMismatch(f"rank_update: total {total.shape}, x {x.shape}; expected (n, n), C-contiguous, and (k, n)")
-    if total.dtype != np.float64 or x.dtype not in (np.float64, np.float32):
-        raise UnsupportedDtype(f"rank_update: total of {total.dtype}, x of {x.dtype}; expected float64, and float64 or float32")
-    kernel("rank_update", "rank_update", choose_backend(backend))(total, x)
+    check_arrays("rank_update", total=(total, "(n, n)", ("float64",)), x=(x, "(k, n)", FLOATS))
+    if not total.flags.c_contiguous:
+        raise ShapeMismatch(f"rank_update: total {total.shape} with strides {total.strides}, expected C-contiguous; pass a copy")
+    kernel("rank_update", choose_backend(backend))(total, x)
 
 
 def column_histogram(
@@ -125,11 +115,8 @@ def column_histogram(
     >>> column_histogram(np.array([[0, 3], [1, 3]], dtype=np.int32), low=0, width=3).tolist()
     [[1, 1, 0], [0, 0, 0]]
     """
-    if codes.ndim != 2:
-        raise ShapeMismatch(f"column_histogram: codes {codes.shape}, expected (m, n)")
-    if codes.dtype != np.int32:
-        raise UnsupportedDtype(f"column_histogram: codes of {codes.dtype}, expected int32; convert them")
+    check_arrays("column_histogram", codes=(codes, "(m, n)", ("int32",)))
     if width < 0 or not -(2**62) < low < 2**62:
         raise UsageError(f"column_histogram: window of {width} codes from {low}, expected no negative width and 62 bits at most")
-    counts: NDArray[np.int64] = kernel("column_histogram", "column_histogram", choose_backend(backend))(codes, low=low, width=width)
+    counts: NDArray[np.int64] = kernel("column_histogram", choose_backend(backend))(codes, low=low, width=width)
     return counts

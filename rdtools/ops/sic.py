@@ -2,75 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import dispatch, dtype_name, kernel
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
-
+from rdtools.errors import UsageError
+from rdtools.ops.arrays import FLOATS, Array, check_arrays
+from rdtools.ops.dispatch import dispatch
+from rdtools.ops.registry import kernel
 
 CODE_MIN, CODE_MAX = -(2**31) + 1, 2**31 - 1
 
 
-def _check_sweep(name: str, weight: Any, factor: Any, seed: int | None, **columns: Any) -> None:
-    n = weight.shape[-1]
-    if weight.ndim != 2 or factor.shape != (n, n) or any(c.shape != (n,) for c in columns.values()):
-        got = ", ".join(f"{key} {tuple(c.shape)}" for key, c in columns.items())
-        expected = ", ".join(["(m, n)", "(n, n)"] + ["(n,)"] * len(columns))
-        raise ShapeMismatch(f"{name}: weight {tuple(weight.shape)}, factor {tuple(factor.shape)}, {got}; expected {expected}")
-    for key, array in (("weight", weight), ("factor", factor)):
-        if dtype_name(array) not in ("float64", "float32"):
-            raise UnsupportedDtype(f"{name}: {key} of {dtype_name(array)}, expected float64 or float32; convert it")
+def _check(op: str, weight: Any, factor: Any, seed: int | None, **columns: Any) -> None:
+    vectors = {name: (column, "(n,)", ()) for name, column in columns.items()}
+    check_arrays(op, weight=(weight, "(m, n)", FLOATS), factor=(factor, "(n, n)", FLOATS), **vectors)
     if seed is not None and not 0 <= seed < 2**64:
-        raise UsageError(f"{name}: seed {seed}, expected None or an integer of at most 64 bits")
+        raise UsageError(f"{op}: seed {seed}, expected None or an integer of at most 64 bits")
 
 
-@overload
 def sic_sweep(
-    weight: FloatArray,
-    factor: FloatArray,
-    steps: Float64Array,
-    gains: Float64Array | None = None,
-    *,
-    offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
-    seed: int | None = None,
-    residual: Literal[True] = True,
-    backend: str | None = None,
-) -> tuple[NDArray[np.int32], FloatArray]: ...
-
-
-@overload
-def sic_sweep(
-    weight: FloatArray,
-    factor: FloatArray,
-    steps: Float64Array,
-    gains: Float64Array | None = None,
-    *,
-    offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
-    seed: int | None = None,
-    residual: Literal[False],
-    backend: str | None = None,
-) -> tuple[NDArray[np.int32], None]: ...
-
-
-@overload
-def sic_sweep(
-    weight: Tensor,
-    factor: Tensor,
-    steps: Tensor,
-    gains: Tensor | None = None,
+    weight: Array,  # (m, n)
+    factor: Array,  # (n, n), lower triangular
+    steps: Array,  # (n,)
+    gains: Array | None = None,  # (n,)
     *,
     offset: float = 0.0,
     code_min: int = CODE_MIN,
@@ -78,23 +33,11 @@ def sic_sweep(
     seed: int | None = None,
     residual: bool = True,
     backend: str | None = None,
-) -> tuple[Tensor, Tensor | None]: ...
+) -> tuple[Array, Any]:
+    """Successive interference cancellation: quantize columns from the last to the first, each against what those before it left over.
 
-
-def sic_sweep(
-    weight: FloatArray | Tensor,  # (m, n)
-    factor: FloatArray | Tensor,  # (n, n), lower triangular
-    steps: Float64Array | Tensor,  # (n,)
-    gains: Float64Array | Tensor | None = None,  # (n,)
-    *,
-    offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
-    seed: int | None = None,
-    residual: bool = True,
-    backend: str | None = None,
-) -> tuple[NDArray[np.int32] | Tensor, FloatArray | Tensor | None]:
-    """Successive interference cancellation; see `rdtools.kernels.sic_sweep_reference.sic_sweep` for the formula.
+    With ``Y = W L``, ``z_i = clamp(rint(Y_:i / (α_i ℓ_ii) − offset))`` and then ``Y ← Y − γ_i α_i (z_i + offset) L_i,:`` for i = n … 1;
+    α are the steps, γ the gains.
 
     Parameters
     ----------
@@ -125,19 +68,16 @@ def sic_sweep(
     """
     if gains is None:
         gains = np.ones(weight.shape[-1]) if isinstance(steps, np.ndarray) else steps.new_ones(weight.shape[-1])
-    _check_sweep("sic_sweep", weight, factor, seed, steps=steps, gains=gains)
+    _check("sic_sweep", weight, factor, seed, steps=steps, gains=gains)
     chosen, data, give = dispatch("sic_sweep", backend, weight, factor, steps, gains)
-    codes, final = kernel("sic_sweep", "sic_sweep", chosen)(
-        *data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual
-    )
+    codes, final = kernel("sic_sweep", chosen)(*data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual)
     return give(codes), give(final)
 
 
-@overload
 def sic_sweep_sample_gains(
-    weight: FloatArray,
-    factor: FloatArray,
-    steps: Float64Array,
+    weight: Array,  # (m, n)
+    factor: Array,  # (n, n), lower triangular
+    steps: Array,  # (n,)
     *,
     offset: float = 0.0,
     code_min: int = CODE_MIN,
@@ -145,39 +85,10 @@ def sic_sweep_sample_gains(
     seed: int | None = None,
     residual: bool = True,
     backend: str | None = None,
-) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]: ...
+) -> tuple[Array, Array, Any]:
+    """`sic_sweep` with the gain of each column fitted to its codes, ``γ_i = ⟨p, Y_:i⟩ / (α_i ℓ_ii ‖p‖²)``, ``p = z_i + offset``.
 
-
-@overload
-def sic_sweep_sample_gains(
-    weight: Tensor,
-    factor: Tensor,
-    steps: Tensor,
-    *,
-    offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
-    seed: int | None = None,
-    residual: bool = True,
-    backend: str | None = None,
-) -> tuple[Tensor, Tensor, Tensor | None]: ...
-
-
-def sic_sweep_sample_gains(
-    weight: FloatArray | Tensor,  # (m, n)
-    factor: FloatArray | Tensor,  # (n, n), lower triangular
-    steps: Float64Array | Tensor,  # (n,)
-    *,
-    offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
-    seed: int | None = None,
-    residual: bool = True,
-    backend: str | None = None,
-) -> tuple[NDArray[np.int32] | Tensor, Float64Array | Tensor, FloatArray | Tensor | None]:
-    """`sic_sweep` with the gain of each column fitted to its codes; see `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`.
-
-    The gain is a mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
+    1 where p ≡ 0. The gain is a mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
 
     Returns
     -------
@@ -189,9 +100,9 @@ def sic_sweep_sample_gains(
     ------
     ShapeMismatch, UnsupportedDtype, UsageError, BackendUnavailable
     """
-    _check_sweep("sic_sweep_sample_gains", weight, factor, seed, steps=steps)
+    _check("sic_sweep_sample_gains", weight, factor, seed, steps=steps)
     chosen, data, give = dispatch("sic_sweep_sample_gains", backend, weight, factor, steps)
-    codes, gains, final = kernel("sic_sweep_sample_gains", "sic_sweep", chosen)(
+    codes, gains, final = kernel("sic_sweep_sample_gains", chosen)(
         *data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual
     )
     return give(codes), give(gains), give(final)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import NotFiniteInput, ScaleOutOfRange, ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import dispatch, dtype_name, kernel
+from rdtools.errors import NotFiniteInput, ScaleOutOfRange, ShapeMismatch, UsageError
+from rdtools.ops.arrays import FLOATS, Array, Float64Array, check_arrays
+from rdtools.ops.dispatch import dispatch
+from rdtools.ops.registry import kernel
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 States = NDArray[np.int32]
 
 #: The computed codes: two of one weight a state, one of two.
@@ -53,16 +50,15 @@ def trellis_values(code: str, state_bits: int) -> Float64Array:
         raise UsageError(f"trellis_values: code {code!r}, expected one of {', '.join(TRELLIS_CODES)}")
     if not 1 <= state_bits <= MAX_STATE_BITS:
         raise UsageError(f"trellis_values: {state_bits} state bits, expected 1 to {MAX_STATE_BITS}")
-    values: Float64Array = kernel("trellis_values", "trellis", "reference")(code, state_bits)
+    values: Float64Array = kernel("trellis_values")(code, state_bits)
     return values
 
 
-def _check_trellis(name: str, values: Float64Array | Tensor, bits_per_weight: int) -> tuple[int, int, int]:
+def _check_trellis(name: str, values: Any, bits_per_weight: int) -> tuple[int, int, int]:
     """L, kV and V of a trellis."""
     if values.ndim != 2 or len(values).bit_count() != 1 or values.shape[1] == 0:
         raise ShapeMismatch(f"{name}: values {tuple(values.shape)}, expected (2^L, V) with V > 0")
-    if dtype_name(values) != "float64":
-        raise UnsupportedDtype(f"{name}: values of {dtype_name(values)}, expected float64; convert them")
+    check_arrays(name, values=(values, "(K, V)", ("float64",)))
     state_bits, dimension = len(values).bit_length() - 1, values.shape[1]
     step_bits = bits_per_weight * dimension
     if state_bits > MAX_STATE_BITS or not 1 <= step_bits <= min(state_bits, MAX_STEP_BITS):
@@ -75,20 +71,22 @@ def _check_trellis(name: str, values: Float64Array | Tensor, bits_per_weight: in
 
 def _check_circle(name: str, length: int, bits_per_weight: int, state_bits: int, dimension: int) -> None:
     """A length that steps of V weights fill, and a string that is whole bytes and not shorter than a state."""
-    if length % dimension or length * bits_per_weight % 8:
-        raise ShapeMismatch(f"{name}: {length} weights of {bits_per_weight} bits, expected a multiple of V = {dimension} and whole bytes")
+    if length == 0 or length % dimension or length * bits_per_weight % 8:
+        raise ShapeMismatch(
+            f"{name}: {length} weights of {bits_per_weight} bits, expected T > 0, a multiple of V = {dimension}, and whole bytes"
+        )
     if length * bits_per_weight < state_bits:
         raise UsageError(f"{name}: {length} weights of {bits_per_weight} bits are a circle shorter than a state of {state_bits} bits")
 
 
 def trellis_quantize(
-    sequences: FloatArray | Tensor,  # (S, T)
-    values: Float64Array | Tensor,  # (2^L, V)
+    sequences: Array,  # (S, T)
+    values: Array,  # (2^L, V)
     bits_per_weight: int,
     *,
     tail_biting: bool = True,
     backend: str | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Array, Array]:
     """The path through a bitshift trellis whose values are nearest to each sequence, by Viterbi's search.
 
     A free path is the nearest there is, and needs L − kV bits more than kT. A tail-biting one closes to a circle of kT bits; it is found in
@@ -130,8 +128,7 @@ def trellis_quantize(
         raise ShapeMismatch(
             f"trellis_quantize: sequences {tuple(sequences.shape)}, expected (S, T) with T > 0 a multiple of V = {dimension}"
         )
-    if dtype_name(sequences) not in ("float64", "float32"):
-        raise UnsupportedDtype(f"trellis_quantize: sequences of {dtype_name(sequences)}, expected float64 or float32; convert them")
+    check_arrays("trellis_quantize", sequences=(sequences, "(S, T)", FLOATS))
     length = sequences.shape[1]
     if tail_biting and length * bits_per_weight < state_bits:
         raise UsageError(
@@ -144,7 +141,7 @@ def trellis_quantize(
         raise NotFiniteInput("trellis_quantize: NaN or infinity in the sequences")
     if largest > _LARGEST:
         raise ScaleOutOfRange(f"trellis_quantize: a weight of {largest:.3g}; divide the sequences by their rms, values are of order 1")
-    states, reconstruction = kernel("trellis_quantize", "trellis", chosen)(x, table, bits_per_weight, tail_biting)
+    states, reconstruction = kernel("trellis_quantize", chosen)(x, table, bits_per_weight, tail_biting)
     return give_back(states), give_back(reconstruction)
 
 
@@ -169,12 +166,9 @@ def trellis_pack(
     [[86]]
     """
     state_bits, step_bits, dimension = _check_trellis("trellis_pack", values, bits_per_weight)
-    if states.ndim != 2 or states.shape[1] == 0:
-        raise ShapeMismatch(f"trellis_pack: states {states.shape}, expected (S, T/V) with T > 0")
-    if states.dtype != np.int32:
-        raise UnsupportedDtype(f"trellis_pack: states of {states.dtype}, expected int32; convert them")
+    check_arrays("trellis_pack", states=(states, "(S, n)", ("int32",)))
     _check_circle("trellis_pack", states.shape[1] * dimension, bits_per_weight, state_bits, dimension)
-    codes: NDArray[np.uint8] = kernel("trellis_pack", "trellis", "reference")(states, state_bits, step_bits)
+    codes: NDArray[np.uint8] = kernel("trellis_pack")(states, state_bits, step_bits)
     wrong = (trellis_unpack(codes, values, bits_per_weight, states.shape[1] * dimension) != states).any(axis=1)
     if wrong.any():
         raise UsageError(
@@ -203,11 +197,8 @@ def trellis_unpack(
     """
     state_bits, step_bits, dimension = _check_trellis("trellis_unpack", values, bits_per_weight)
     _check_circle("trellis_unpack", length, bits_per_weight, state_bits, dimension)
-    if codes.ndim != 2 or codes.shape[1] != length * bits_per_weight // 8:
-        raise ShapeMismatch(f"trellis_unpack: codes {codes.shape}, expected (S, {length * bits_per_weight // 8}) for {length} weights")
-    if codes.dtype != np.uint8:
-        raise UnsupportedDtype(f"trellis_unpack: codes of {codes.dtype}, expected uint8")
-    states: States = kernel("trellis_unpack", "trellis", "reference")(codes, state_bits, step_bits)
+    check_arrays("trellis_unpack", codes=(codes, f"(S, {length * bits_per_weight // 8})", ("uint8",)))
+    states: States = kernel("trellis_unpack")(codes, state_bits, step_bits)
     return states
 
 

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.ops.dispatch import choose_backend, kernel
-
-if TYPE_CHECKING:
-    pass
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.errors import UsageError
+from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
+from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.registry import kernel
 
 
 def e8p_nearest(
@@ -44,11 +38,8 @@ def e8p_nearest(
     >>> codes.tolist(), words.tolist()
     ([0], [[0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75]])
     """
-    if vectors.ndim != 2 or vectors.shape[1] != 8:
-        raise ShapeMismatch(f"e8p_nearest: vectors {vectors.shape}, expected (k, 8)")
-    if vectors.dtype not in (np.float64, np.float32):
-        raise UnsupportedDtype(f"e8p_nearest: vectors of {vectors.dtype}, expected float64 or float32; convert them")
-    codes, words = kernel("e8p_nearest", "e8p", choose_backend(backend))(vectors)
+    check_arrays("e8p_nearest", vectors=(vectors, "(k, 8)", FLOATS))
+    codes, words = kernel("e8p_nearest", choose_backend(backend))(vectors)
     return codes, words
 
 
@@ -56,22 +47,16 @@ def e8p_words(
     codes: NDArray[np.uint16],  # (...)
 ) -> Float64Array:
     """The words of E8P codes, shape (..., 8)."""
-    words: Float64Array = kernel("codewords", "e8p", "reference")()
+    words: Float64Array = kernel("e8p_codewords")()
     return words[codes]
 
 
-def _check_clusters(name: str, vectors: FloatArray, centroids: FloatArray, weights: FloatArray | None) -> FloatArray:
-    """The weights, ones if there are none."""
-    d = vectors.shape[-1] if vectors.ndim else 0
-    w = np.ones(d, dtype=vectors.dtype) if weights is None else weights
-    if vectors.ndim != 2 or centroids.ndim != 2 or len(centroids) == 0 or centroids.shape[1] != d or w.shape not in ((d,), vectors.shape):
-        raise ShapeMismatch(
-            f"{name}: vectors {vectors.shape}, centroids {centroids.shape}, weights {w.shape}; "
-            "expected (k, d), (K, d) with K > 0, (d,) or (k, d)"
-        )
-    for key, array in (("vectors", vectors), ("centroids", centroids), ("weights", w)):
-        if array.dtype not in (np.float64, np.float32):
-            raise UnsupportedDtype(f"{name}: {key} of {array.dtype}, expected float64 or float32; convert them")
+def _checked_weights(op: str, vectors: FloatArray, centroids: FloatArray, weights: FloatArray | None) -> FloatArray:
+    """The weights, ones if there are none, of arrays that fit each other."""
+    w = np.ones(vectors.shape[-1:], dtype=vectors.dtype) if weights is None else weights
+    check_arrays(op, vectors=(vectors, "(k, d)", FLOATS), centroids=(centroids, "(K, d)", FLOATS), weights=(w, "(d,) or (k, d)", FLOATS))
+    if len(centroids) == 0:
+        raise UsageError(f"{op}: no centroids, expected at least one")
     return w
 
 
@@ -106,8 +91,8 @@ def nearest_centroid(
     >>> index.tolist(), distance.tolist()
     ([0], [2.0])
     """
-    w = _check_clusters("nearest_centroid", vectors, centroids, weights)
-    index, distance = kernel("nearest_centroid", "nearest_centroid", choose_backend(backend))(vectors, centroids, w)
+    w = _checked_weights("nearest_centroid", vectors, centroids, weights)
+    index, distance = kernel("nearest_centroid", choose_backend(backend))(vectors, centroids, w)
     return index, distance
 
 
@@ -142,12 +127,9 @@ def centroid_update(
     >>> centroid_update(np.array([[0.0], [2.0], [9.0]]), np.array([0, 0, 1], dtype=np.int32), np.zeros((3, 1))).tolist()
     [[1.0], [9.0], [0.0]]
     """
-    w = _check_clusters("centroid_update", vectors, centroids, weights)
-    if index.shape != (len(vectors),):
-        raise ShapeMismatch(f"centroid_update: index {index.shape} for {len(vectors)} vectors")
-    if index.dtype != np.int32:
-        raise UnsupportedDtype(f"centroid_update: index of {index.dtype}, expected int32; convert it")
+    w = _checked_weights("centroid_update", vectors, centroids, weights)
+    check_arrays("centroid_update", vectors=(vectors, "(k, d)", ()), index=(index, "(k,)", ("int32",)))
     if len(index) and not 0 <= int(index.min()) <= int(index.max()) < len(centroids):
         raise UsageError(f"centroid_update: index from {index.min()} to {index.max()}, expected 0 to {len(centroids) - 1}")
-    new: FloatArray = kernel("centroid_update", "nearest_centroid", choose_backend(backend))(vectors, index, w, centroids)
+    new: FloatArray = kernel("centroid_update", choose_backend(backend))(vectors, index, w, centroids)
     return new

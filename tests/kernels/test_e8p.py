@@ -14,7 +14,7 @@ def _squares(x, words):
 
 def test_the_codebook_is_that_of_the_paper():
     """2^16 different words of mean zero, norm² ½ to 16½, on Ê8 + ¼: D̂8 − ¼ and D̂8 + ¼, halves with an even sum."""
-    W = e8p_reference.codewords()
+    W = e8p_reference.e8p_codewords()
     assert W.shape == (2**16, 8)
     assert len(np.unique(W, axis=0)) == 2**16
     assert (W.sum(axis=0) == 0).all()
@@ -57,7 +57,7 @@ def test_structure_finds_what_looking_at_all_words_finds(scale, dtype, monkeypat
 
 def test_the_padding_is_found_and_every_word_is_its_own():
     """Vectors near each word give it back, the 29 entries of norm² 12 with all their signs among them."""
-    W = e8p_reference.codewords()
+    W = e8p_reference.e8p_codewords()
     codes, words = ops.e8p_nearest(W)
     assert (codes == np.arange(2**16)).all()
     assert (words == W).all()

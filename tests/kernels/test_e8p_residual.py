@@ -21,7 +21,7 @@ def _squares(x, words):
 
 def test_the_words_are_the_short_vectors_of_e8():
     """All 241 of norm² at most 2, found among the integers and halves with an even sum, and ±2 e_i but for −2 e_8."""
-    W = e8p_residual_reference.short_words()
+    W = e8p_residual_reference.e8_short_words()
     assert W.shape == (256, 8)
     integers = (x for x in product((-1.0, 0.0, 1.0), repeat=8) if sum(x) % 2 == 0 and sum(v * v for v in x) <= 2)
     halves = (x for x in product((-0.5, 0.5), repeat=8) if sum(x) % 2 == 0)
@@ -35,7 +35,7 @@ def test_the_words_are_the_short_vectors_of_e8():
 
 
 def test_the_codes_say_what_the_words_are():
-    W = e8p_residual_reference.short_words()
+    W = e8p_residual_reference.e8_short_words()
     assert (W[127] == 0).all()
     assert W[[0, 3, 4 * 27 + 1]].tolist() == [[1, 1, 0, 0, 0, 0, 0, 0], [-1, -1, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 1, -1]]
     assert W[[112, 113, 126]].tolist() == [[2, 0, 0, 0, 0, 0, 0, 0], [-2, 0, 0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0, 0, 0, 2]]
@@ -59,7 +59,7 @@ def test_structure_finds_what_looking_at_all_words_finds(scale, dtype, monkeypat
     monkeypatch.setattr(np, "empty", poisoned)
     codes, words = e8_short_nearest(x, backend="numba")
     assert (codes.dtype, words.dtype) == (np.uint8, dtype)
-    assert (e8p_residual_reference.short_words()[codes] == words).all()
+    assert (e8p_residual_reference.e8_short_words()[codes] == words).all()
     other = codes != slow_codes
     floor = 64 * EPS * (np.abs(x).max() + 2) ** 2
     assert (np.abs(_squares(x[other], words[other]) - _squares(x[other], slow[other])) <= floor).all()
@@ -68,7 +68,7 @@ def test_structure_finds_what_looking_at_all_words_finds(scale, dtype, monkeypat
 
 def test_every_word_is_its_own_and_the_one_left_out_has_a_neighbour():
     """Within half of the least distance √2 a word is found again; near −2 e_8 one of those around it, ±e_i − e_8 and more."""
-    W = e8p_residual_reference.short_words()
+    W = e8p_residual_reference.e8_short_words()
     near = W + np.random.default_rng(0).uniform(-0.24, 0.24, W.shape)  # 8 · 0.24² < ½
     for backend in ("numba", "reference"):
         assert (e8_short_nearest(near, backend=backend)[0] == np.arange(256)).all()

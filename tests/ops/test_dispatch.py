@@ -97,8 +97,8 @@ def test_triton_that_cannot_be_loaded(failure, monkeypatch):
     def load(name):
         raise failure
 
-    monkeypatch.setattr(ops.dispatch, "why_no_triton", lambda: None)
-    monkeypatch.setattr(ops.dispatch, "import_module", load)
+    monkeypatch.setattr(ops.dispatch, "missing_triton_reason", lambda: None)
+    monkeypatch.setattr(ops.registry, "import_module", load)
     with pytest.raises(BackendUnavailable, match=str(failure)):
         ops.sic_sweep(*_tensors(), backend="triton")
 
@@ -106,12 +106,12 @@ def test_triton_that_cannot_be_loaded(failure, monkeypatch):
 def test_the_device_decides(monkeypatch):
     on_gpu = SimpleNamespace(device=torch.device("cuda:1"), detach=lambda: "data")
     monkeypatch.setattr(ops.dispatch, "is_tensor", lambda x: x is on_gpu)
-    monkeypatch.setattr(ops.dispatch, "why_no_triton", lambda: None)
+    monkeypatch.setattr(ops.dispatch, "missing_triton_reason", lambda: None)
     assert ops.dispatch.dispatch("op", None, on_gpu)[:2] == ("triton", ["data"])
     assert ops.dispatch.dispatch("op", "triton", on_gpu)[0] == "triton"
     with pytest.raises(BackendUnavailable, match=r"'numba' for tensors on cuda:1.*\.cpu\(\)"):
         ops.dispatch.dispatch("op", "numba", on_gpu)
-    monkeypatch.setattr(ops.dispatch, "why_no_triton", lambda: "the reason")
+    monkeypatch.setattr(ops.dispatch, "missing_triton_reason", lambda: "the reason")
     with pytest.raises(BackendUnavailable, match=r"'triton' for tensors on cuda:1: the reason"):
         ops.dispatch.dispatch("op", None, on_gpu)
 
@@ -123,7 +123,7 @@ def test_tensors_elsewhere_are_refused():
 
 def test_an_op_without_a_triton_kernel_says_so():
     with pytest.raises(BackendUnavailable, match="no Triton kernel"):
-        ops.dispatch.kernel("rank_update", "rank_update", "triton")
+        ops.registry.kernel("rank_update", "triton")
 
 
 def test_worker_processes_have_the_same_backends():

@@ -1,0 +1,59 @@
+"""Arrays that operations take: their types, and one check of shapes and dtypes for all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import ShapeMismatch, UnsupportedDtype
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FloatArray = NDArray[Any]  # float64 or float32
+Float64Array = NDArray[np.float64]
+#: NumPy arrays or torch tensors, one kind in a call; results are of that kind.
+Array = TypeVar("Array", NDArray[Any], "Tensor")
+
+#: What most operations compute in.
+FLOATS = ("float64", "float32")
+
+
+def dtype_name(x: Any) -> str:
+    """The dtype of an array or tensor as NumPy calls it."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def _fits(shape: tuple[int, ...], expected: str, sizes: dict[str, int]) -> bool:
+    """Compare a shape with one such as "(m, 8)"; letters that are new get their size."""
+    names = [name.strip() for name in expected.strip("()").split(",") if name.strip()]
+    if names[0] == "...":
+        names = names[1:]
+        shape = shape[-len(names) :]
+    return len(names) == len(shape) and all(
+        size == (int(name) if name.isdigit() else sizes.setdefault(name, size)) for name, size in zip(names, shape, strict=True)
+    )
+
+
+def check_arrays(op: str, **arrays: tuple[Any, str, tuple[str, ...]]) -> None:
+    """Check that shapes agree with each other and dtypes are among those that the operation takes.
+
+    Parameters
+    ----------
+    op : name of the operation, for the message
+    arrays : for each argument the array or tensor, its shape, and the dtypes, none for any. Shapes are such as "(m, n)", "(k, 8)" or
+        "(..., n)", where a letter means the same size everywhere, and " or " joins several
+
+    Raises
+    ------
+    ShapeMismatch, UnsupportedDtype
+    """
+    sizes: dict[str, int] = {}
+    if not all(any(_fits(tuple(x.shape), shape, sizes) for shape in shapes.split(" or ")) for x, shapes, _ in arrays.values()):
+        got = ", ".join(f"{name} {tuple(x.shape)}" for name, (x, _, _) in arrays.items())
+        raise ShapeMismatch(f"{op}: {got}; expected {', '.join(shapes for _, shapes, _ in arrays.values())}")
+    for name, (x, _, dtypes) in arrays.items():
+        if dtypes and dtype_name(x) not in dtypes:
+            raise UnsupportedDtype(f"{op}: {name} of {dtype_name(x)}, expected {' or '.join(dtypes)}; convert it")

@@ -1,0 +1,182 @@
+"""Every operation with the kernel modules that compute it, and tiny inputs that compile them.
+
+This table is the only place that knows a kernel module. A module has a function of the operation's name; all backends of one operation take
+the same arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from rdtools.errors import BackendUnavailable, UsageError
+
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+_FLOATS = (np.float64, np.float32)
+
+
+@dataclass(frozen=True)
+class Operation:
+    """A computation and who can do it.
+
+    Attributes
+    ----------
+    name : of the function in each kernel module
+    modules : backend → kernel module; every operation has a "reference"
+    examples : calls, as positional and named arguments, that compile each signature which quantizers and capture use; fresh arrays each
+        time, because some operations overwrite them
+    """
+
+    name: str
+    modules: Mapping[str, str]
+    examples: Callable[[], Iterator[Call]] = field(default=lambda: iter(()), repr=False)
+
+
+def _sic(*, gains: bool) -> Iterator[Call]:
+    for dtype in _FLOATS:
+        ones = np.ones(1)
+        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), ones, *([ones] if gains else [])), {"code_min": -1, "code_max": 1}
+
+
+def _coordinate_descent() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        codes, order = np.zeros((1, 1), dtype=np.int32), np.zeros(1, dtype=np.int64)
+        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), codes, np.ones(1), order), {"code_min": -1, "code_max": 1, "passes": 1}
+
+
+def _hadamard() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        for order in (1, 2):
+            yield (np.zeros((1, 4), dtype=dtype), np.ones((order, order))), {}
+
+
+def _vectors() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        yield (np.full((1, 8), 0.6, dtype=dtype),), {}  # no tie
+
+
+def _nearest_centroid() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        for weight in (1.0, 2.0):  # plain and weighted
+            yield (np.zeros((1, 4), dtype=dtype), np.zeros((2, 4), dtype=dtype), np.full(4, weight, dtype=dtype)), {}
+
+
+def _centroid_update() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        vectors = np.zeros((1, 4), dtype=dtype)
+        yield (vectors, np.zeros(1, dtype=np.int32), np.ones(4, dtype=dtype), vectors.copy()), {}
+
+
+def _rank_update() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        yield (np.zeros((1, 1)), np.zeros((1, 1), dtype=dtype)), {}
+
+
+def _column_histogram() -> Iterator[Call]:
+    for columns in (1, 600):  # one strip, and strips of a wider table
+        yield (np.zeros((2, columns), dtype=np.int32),), {"low": 0, "width": 1}
+
+
+def _trellis() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        yield (np.zeros((1, 4), dtype=dtype), np.zeros((4, 1)), 1, True), {}
+
+
+def _family(family: str, *fast: str) -> dict[str, str]:
+    return {backend: f"rdtools.kernels.{family}_{backend}" for backend in ("reference", *fast)}
+
+
+#: Name → operation.
+OPERATIONS = {
+    operation.name: operation
+    for operation in (
+        Operation("sic_sweep", _family("sic_sweep", "numba", "triton"), lambda: _sic(gains=True)),
+        Operation("sic_sweep_sample_gains", _family("sic_sweep", "numba", "triton"), lambda: _sic(gains=False)),
+        Operation("coordinate_descent", _family("coordinate_descent", "numba"), _coordinate_descent),
+        Operation("hadamard_inplace", _family("hadamard", "numba", "triton"), _hadamard),
+        Operation("e8p_nearest", _family("e8p", "numba"), _vectors),
+        Operation("e8_short_nearest", _family("e8p_residual", "numba"), _vectors),
+        Operation("e8p_codewords", _family("e8p")),
+        Operation("e8_short_words", _family("e8p_residual")),
+        Operation("nearest_centroid", _family("nearest_centroid", "numba"), _nearest_centroid),
+        Operation("centroid_update", _family("nearest_centroid", "numba"), _centroid_update),
+        Operation("rank_update", _family("rank_update", "numba"), _rank_update),
+        Operation("column_histogram", _family("column_histogram", "numba"), _column_histogram),
+        Operation("trellis_quantize", _family("trellis", "numba", "triton"), _trellis),
+        Operation("trellis_values", _family("trellis")),
+        Operation("trellis_pack", _family("trellis")),
+        Operation("trellis_unpack", _family("trellis")),
+    )
+}
+
+
+def operation(name: str) -> Operation:
+    """The operation of that name.
+
+    Raises
+    ------
+    UsageError
+    """
+    if name not in OPERATIONS:
+        raise UsageError(f"operation {name!r}: expected one of {', '.join(OPERATIONS)}")
+    return OPERATIONS[name]
+
+
+def backends(name: str) -> tuple[str, ...]:
+    """Backends that an operation has, installed here or not.
+
+    Raises
+    ------
+    UsageError
+
+    Examples
+    --------
+    >>> backends("rank_update")
+    ('reference', 'numba')
+    """
+    return tuple(operation(name).modules)
+
+
+def kernel(name: str, backend: str = "reference") -> Any:
+    """The function that computes an operation on a backend.
+
+    Raises
+    ------
+    UsageError
+    BackendUnavailable
+        If the operation does not have the backend, or Triton cannot be imported.
+    """
+    modules = operation(name).modules
+    if backend not in modules:
+        raise BackendUnavailable(f"{name}: there is no {backend.capitalize()} kernel for it; move the tensors with .cpu()")
+    try:
+        return getattr(import_module(modules[backend]), name)
+    except (ImportError, OSError, RuntimeError) as error:
+        if backend != "triton":
+            raise
+        raise BackendUnavailable(f"{name}: backend 'triton' cannot be loaded: {error}; move the tensors with .cpu()") from error
+
+
+def warm_up(names: Sequence[str] | None = None) -> None:
+    """Compile the Numba kernels of these operations, of all for None, so that other processes load them from the cache on disk.
+
+    Without Numba there is nothing to compile.
+
+    Raises
+    ------
+    UsageError
+        For a name that is no operation.
+    """
+    chosen = [operation(name) for name in (OPERATIONS if names is None else names)]
+    if find_spec("numba") is None:
+        return
+    for entry in chosen:
+        if "numba" in entry.modules:
+            compiled = kernel(entry.name, "numba")
+            for arguments, options in entry.examples():
+                compiled(*arguments, **options)

@@ -1,0 +1,113 @@
+"""The table of operations: complete, tested, and enough to compile all that is used."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdtools.errors import UsageError
+from rdtools.ops.registry import OPERATIONS, backends, kernel, warm_up
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FAST = [(name, backend) for name in OPERATIONS for backend in backends(name) if backend != "reference"]
+
+#: Ends a process by naming the compiled functions of our kernels that were not found in the cache.
+REPORT = """
+import sys
+from numba.core.dispatcher import Dispatcher
+functions = [(module, f) for module, values in list(sys.modules.items()) if module.startswith("rdtools.kernels")
+             for f in vars(values).values() if isinstance(f, Dispatcher) and f.__module__ == module]
+print(*sorted({f"{module}.{f.__name__}" for module, f in functions if sum(f.stats.cache_misses.values())}))
+print(*sorted({f"{module}.{f.__name__}" for module, f in functions if sum(f.stats.cache_hits.values())}))
+"""
+
+#: Operations on shapes of several panels, strips and blocks, and every family of quantizers.
+USE = """
+import numpy as np
+from rdtools import ops, quantizers
+from rdtools.hessians.layer import Layer
+rng = np.random.default_rng(0)
+for dtype in (np.float64, np.float32):
+    for m, n in ((1, 1), (70, 1100)):
+        W, L = rng.standard_normal((m, n)).astype(dtype), np.eye(n)
+        for weight in (W, np.asfortranarray(W)):
+            for seed, residual in ((None, True), (0, False)):
+                ops.sic_sweep(weight, L, np.ones(n), seed=seed, residual=residual)
+                codes = ops.sic_sweep_sample_gains(weight, L, np.ones(n), seed=seed, residual=residual)[0]
+        ops.coordinate_descent(W, L, codes, np.ones(n), passes=2)
+        for layout in (codes, np.asfortranarray(codes)):
+            ops.column_histogram(layout, low=-3, width=7)
+        for order in (1, 2):
+            ops.hadamard_inplace(rng.standard_normal((m, 64)).astype(dtype), np.ones((order, order)))
+        ops.rank_update(np.zeros((n, n)), W)
+        x, centroids = rng.standard_normal((m, 8)).astype(dtype), rng.standard_normal((5, 8)).astype(dtype)
+        for bits in (2, 3, 4):
+            ops.rvq_nearest(x, bits)
+        for weights in (None, np.full(8, 2, dtype), np.full(x.shape, 2, dtype)):
+            ops.centroid_update(x, ops.nearest_centroid(x, centroids, weights)[0], centroids, weights)
+        for code in ops.trellis.TRELLIS_CODES:
+            for free in (False, True):
+                ops.trellis_quantize(rng.standard_normal((m, 16)).astype(dtype), ops.trellis_values(code, 6), 1, tail_biting=not free)
+layer = Layer.of(rng.standard_normal((32, 32)), np.eye(32) + 0.5)
+for quantizer in (quantizers.RTN, quantizers.GPTQ, quantizers.WaterSIC, quantizers.QuIP, quantizers.QuIPSharp, quantizers.QTIP):
+    quantizer(rate_bits=2).quantize(layer)
+"""
+
+
+def _run(code, cache):
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code + REPORT], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    compiled, loaded = done.stdout.split("\n")[:2]
+    return set(compiled.split()), set(loaded.split())
+
+
+def test_after_a_warm_up_no_other_process_compiles(tmp_path):
+    """In a fresh cache; every family that `warm_up` compiled is then loaded by use."""
+    compiled, _ = _run("from rdtools.ops import warm_up\nwarm_up()\n", tmp_path)
+    assert {name.rpartition(".")[0] for name in compiled} == {
+        entry.modules["numba"] for entry in OPERATIONS.values() if "numba" in entry.modules
+    }
+    compiled, loaded = _run(USE, tmp_path)
+    assert compiled == set()
+    assert {name.rpartition(".")[0] for name in loaded} == {
+        entry.modules["numba"] for entry in OPERATIONS.values() if "numba" in entry.modules
+    }
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_every_operation_has_a_reference_and_a_file_for_each_backend(name):
+    assert OPERATIONS[name].name == name
+    assert "reference" in backends(name)
+    assert callable(kernel(name))
+    assert all((ROOT / "kernels" / f"{module.rpartition('.')[2]}.py").is_file() for module in OPERATIONS[name].modules.values())
+
+
+@pytest.mark.parametrize(("name", "backend"), FAST)
+def test_every_backend_is_tested_against_the_reference(name, backend):
+    """By a file of tests/kernels that calls the operation with this backend and with the reference."""
+    texts = [path.read_text() for path in (ROOT / "tests" / "kernels").glob("*.py")]
+    assert any(f"{name}(" in text and f'"{backend}"' in text and '"reference"' in text for text in texts)
+
+
+@pytest.mark.parametrize("name", [name for name, backend in FAST if backend == "numba"])
+def test_on_its_examples_numba_gives_what_the_reference_gives(name):
+    """Results, and arguments that are overwritten; the examples are exact in every dtype."""
+    examples = [list(OPERATIONS[name].examples()) for _ in range(2)]
+    assert examples[0]
+    for (fast, options), (slow, _) in zip(*examples, strict=True):
+        results = [kernel(name, backend)(*arguments, **options) for backend, arguments in (("numba", fast), ("reference", slow))]
+        for a, b in zip((*fast, results[0]), (*slow, results[1]), strict=True):
+            for x, y in zip(a if isinstance(a, tuple) else (a,), b if isinstance(b, tuple) else (b,), strict=True):
+                np.testing.assert_array_equal(x, y)
+
+
+def test_an_operation_that_is_not_there_is_named_with_those_that_are():
+    with pytest.raises(UsageError, match=r"operation 'sort': expected one of sic_sweep, .*trellis_unpack"):
+        warm_up(["sic_sweep", "sort"])
