@@ -8,17 +8,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 from numba import get_num_threads
-from threadpoolctl import ThreadpoolController
+
+from rdtools.threads import one_blas_thread
 
 _busy = threading.Lock()
-
-
-@lru_cache(maxsize=1)
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def thread_count() -> int:
@@ -29,17 +24,21 @@ def thread_count() -> int:
 def for_each(work: Callable[[int], None], items: range, threads: int) -> None:
     """Call `work` for every item on so many threads, each with BLAS to itself.
 
-    With one thread, or while another call has the threads, the items are done one after another in this thread. So only one call at a
-    time changes the limit of BLAS, and it sets back what it found.
+    With one thread, or while another call has the threads, the items are done one after another in this thread, and BLAS is left alone.
     """
     count = min(threads, len(items))
     if count <= 1 or not _busy.acquire(blocking=False):
         for item in items:
             work(item)
         return
+
+    def work_alone(item: int) -> None:
+        with one_blas_thread():
+            work(item)
+
     try:
-        with _controller().limit(limits=1, user_api="blas"), ThreadPoolExecutor(count) as pool:
-            for _ in pool.map(work, items):
+        with one_blas_thread(), ThreadPoolExecutor(count) as pool:
+            for _ in pool.map(work_alone, items):
                 pass
     finally:
         _busy.release()

@@ -11,10 +11,8 @@ from threadpoolctl import ThreadpoolController
 def blas():
     """The BLAS libraries loaded by now, with two threads each as long as no one says otherwise."""
     controller = ThreadpoolController().select(user_api="blas")
-    _threads._controller.cache_clear()
     with controller.limit(limits=2):
         yield lambda: {library["num_threads"] for library in controller.info()}
-    _threads._controller.cache_clear()
 
 
 def test_every_item_is_done_once_with_blas_on_one_thread(blas):
