@@ -23,8 +23,9 @@ from rdtools.design import MmseWaterSIC
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
 from rdtools.quantizers import GPTQ, WaterSIC
-from rdtools.report.figures import ok_rows, save_figure
-from rdtools.report.style import RC, method_style
+from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.rows import ok_rows
+from rdtools.report.style import RC, method_looks
 from rdtools.sweep.task import quantize_layer
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.mmse_sic import normal_gains
@@ -135,10 +136,11 @@ def draw(rows: pd.DataFrame) -> Figure:
         ("normal", "gap_bits", "independent normal weights, rate of the codes"),
         ("real", "coded_gap_bits", "real weights, coded bits"),
     )
+    looks = method_looks(rows["method"])
     for axis, (kind, column, title) in zip(axes, panels, strict=True):
         own = ok[ok["weights"] == kind]
         for method, points in own.groupby("method", sort=False):
-            style, by_rate = method_style(str(method)), points.groupby("target_rate_bits")
+            style, by_rate = looks[str(method)], points.groupby("target_rate_bits")
             mean = by_rate[column].mean()
             axis.fill_between(mean.index, by_rate[column].min(), by_rate[column].max(), color=style["color"], alpha=0.13, linewidth=0)
             axis.plot(mean.index, by_rate["predicted_gap_bits"].mean(), color=style["color"], linestyle="--", linewidth=0.9)
@@ -149,7 +151,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("bits above the limit")
     axes[0].plot([], [], color="black", linestyle="--", linewidth=0.9, label="theory at finite rate, normal weights")
     axes[0].plot([], [], color="black", linewidth=0.8, label="½ log₂(2πe/12)")
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = legend_entries(axes)
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
 

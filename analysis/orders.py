@@ -25,7 +25,8 @@ from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
 from rdtools.quantizers import GPTQ, Quantizer, WaterSIC
 from rdtools.records import CodeModelKind
-from rdtools.report.figures import ok_rows, ordered_types, save_figure
+from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.style import RC
 from rdtools.sweep.task import quantize_layer
 
@@ -137,7 +138,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             _draw_types(axis, own[(own["model"] == model) & (own["coding"] == coding)])
             axis.set_title(f"{model}, {label}, {top:g} bits")
         line[0].set_ylabel("GPTQ − WaterSIC (bits)")
-    handles, labels = axes[0, 0].get_legend_handles_labels()
+    handles, labels = legend_entries(axes.flat)
     tick = axes[0, 0].plot([], [], color="black", **_TICK)
     figure.legend([*handles, *tick], [*labels, "G in theory"], loc="outside upper center", ncols=5)
     return figure

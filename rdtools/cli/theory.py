@@ -21,7 +21,7 @@ def theory(
     from rdtools.compare import layer_columns, layer_status
     from rdtools.files import atomic_path
     from rdtools.hessians.store import open_run
-    from rdtools.report.page import format_number
+    from rdtools.report.rows import format_number
     from rdtools.report.tables import LAYER_COLUMNS
 
     opened = open_run(run)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import UsageError
+from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
 from rdtools.ops.dispatch import choose_backend
 from rdtools.ops.registry import kernel
@@ -56,7 +56,7 @@ def _checked_weights(op: str, vectors: FloatArray, centroids: FloatArray, weight
     w = np.ones(vectors.shape[-1:], dtype=vectors.dtype) if weights is None else weights
     check_arrays(op, vectors=(vectors, "(k, d)", FLOATS), centroids=(centroids, "(K, d)", FLOATS), weights=(w, "(d,) or (k, d)", FLOATS))
     if len(centroids) == 0:
-        raise UsageError(f"{op}: no centroids, expected at least one")
+        raise ShapeMismatch(f"{op}: centroids {centroids.shape}, expected at least one")
     return w
 
 

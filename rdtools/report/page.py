@@ -14,7 +14,7 @@ from rdtools import __version__
 from rdtools.files import write_atomically
 from rdtools.hessians.store import Run
 from rdtools.report import tables
-from rdtools.report.figures import ok_rows
+from rdtools.report.rows import format_number, ok_rows
 from rdtools.units import SCALAR_LOSS_BITS
 
 #: File name of the page in a run directory.
@@ -39,23 +39,6 @@ _RESULT_COLUMNS = (
     "rotation",
     "damping",
 )
-
-
-def format_number(value: Any) -> str:
-    """A table cell: short, never a bare nan.
-
-    Examples
-    --------
-    >>> [format_number(v) for v in (3, 0.12345, 1.5e-9, float("nan"), float("inf"), "gptq")]
-    ['3', '0.1235', '1.5e-09', '–', '∞', 'gptq']
-    """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "–"
-    if isinstance(value, float):
-        if math.isinf(value):
-            return "∞" if value > 0 else "−∞"
-        return f"{value:.4g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.2g}"
-    return str(value)
 
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:

@@ -1,9 +1,12 @@
-"""One look for all figures: dictionaries that are applied with ``matplotlib.rc_context``, and a colour and marker for each method."""
+"""One look for all figures: dictionaries that are applied with ``matplotlib.rc_context``, and looks of methods."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
+from rdtools.errors import UsageError
 from rdtools.orders import ORDERS
 
 #: rcParams of every figure.
@@ -26,22 +29,30 @@ RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
     "svg.hashsalt": "rdtools",
 }
 
-# Okabe and Ito's palette, distinguishable without colour vision.
-_BASE = {
-    "rtn": ("#7f7f7f", "s"),
-    "rtn-int": ("#b5b5b5", "v"),
-    "rtn-column": ("#5f5f5f", "d"),
-    "gptq": ("#0072B2", "o"),
-    "gptq-int": ("#56B4E9", "^"),
-    "gptq-column": ("#004c78", "d"),
-    "watersic": ("#D55E00", "D"),
-    "watersic-shared": ("#E69F00", "X"),
-    "watersic-lmmse": ("#009E73", "P"),
-    "watersic-lmmse-shared": ("#CC79A7", "X"),
-    "watersic-mmse": ("#117733", "*"),
-    "quip": ("#AA4499", "h"),
-    "quip-sharp": ("#882255", "p"),
-    "qtip": ("#332288", "H"),
+#: Okabe and Ito's palette, distinguishable without colour vision, and a grey; yellow, which is faint on white, last.
+BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY, YELLOW = PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7f7f7f", "#F0E442",
+)  # fmt: skip
+#: Shapes, those that are easily taken for another last.
+_MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
+#: Full in the natural basis and order, hollow in a rotated basis, half full in another order, or both.
+_FILLS = ("full", "hollow", "left", "bottom")
+#: Colour and marker that a name gets if it is free; a variant begins with those of the longest name that it begins with.
+_PREFERRED = {
+    "rtn": (GREY, "s"),
+    "rtn-int": (GREY, "v"),
+    "rtn-column": (GREY, "d"),
+    "gptq": (BLUE, "o"),
+    "gptq-int": (SKY, "^"),
+    "gptq-column": (BLUE, "d"),
+    "watersic": (VERMILLION, "D"),
+    "watersic-shared": (ORANGE, "X"),
+    "watersic-lmmse": (ORANGE, "P"),
+    "watersic-lmmse-shared": (ORANGE, "s"),
+    "watersic-mmse": (GREEN, "*"),
+    "quip": (PURPLE, "h"),
+    "quip-sharp": (PURPLE, ">"),
+    "qtip": (BLACK, "p"),
 }
 LIMIT = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 JOINT_LIMIT = {"color": "black", "linestyle": ":", "linewidth": 1.4}
@@ -49,17 +60,42 @@ UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
 SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
 
-def method_style(method: str) -> dict[str, Any]:
-    """Colour and marker of a method; a variant has those of the longest name that it begins with.
-
-    In a rotated basis the marker is hollow, in another order of columns than the natural one half of it is.
-    """
+def _preferred(method: str) -> tuple[str, str, str]:
     base, *suffixes = method.split("+")
-    known = max((name for name in _BASE if base == name or base.startswith(f"{name}-")), key=len, default=None)
-    color, marker = ("#333333", ".") if known is None else _BASE[known]
-    ordered = [s for s in suffixes if s in ORDERS]
-    look = {"color": color, "marker": marker, "markerfacecolor": "white" if len(suffixes) > len(ordered) else color}
-    return look | ({"fillstyle": "left", "markerfacecoloralt": "#dddddd"} if ordered else {})
+    known = max((name for name in _PREFERRED if base == name or base.startswith(f"{name}-")), key=len, default=None)
+    ordered = any(s in ORDERS for s in suffixes)
+    rotated = any(s not in ORDERS for s in suffixes)
+    return *((BLACK, "8") if known is None else _PREFERRED[known]), _FILLS[rotated + 2 * ordered]
+
+
+def _drawn(color: str, marker: str, fill: str) -> dict[str, Any]:
+    if fill in ("full", "hollow"):
+        return {"color": color, "marker": marker, "markerfacecolor": color if fill == "full" else "white"}
+    return {"color": color, "marker": marker, "markerfacecolor": color, "fillstyle": fill, "markerfacecoloralt": "white"}
+
+
+def method_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and fill of every method of a figure, no two alike.
+
+    They depend on the names, not on their order, so that figures of the same methods agree. Short names choose first. A name whose look is
+    taken keeps its colour as long as a marker is free in it, else in another fill of it, and only then goes to another colour.
+    """
+    looks: dict[str, dict[str, Any]] = {}
+    taken = set()
+    for method in sorted(set(methods), key=lambda name: (len(name), name)):
+        color, marker, fill = _preferred(method)
+        candidates = itertools.product(dict.fromkeys((color, *PALETTE)), dict.fromkeys((fill, *_FILLS)), dict.fromkeys((marker, *_MARKERS)))
+        look = next(((c, m, f) for c, f, m in candidates if (c, m, f) not in taken), None)
+        if look is None:
+            raise UsageError(f"{len(taken) + 1} methods in one figure, expected at most {len(taken)}, which is all looks; draw fewer")
+        taken.add(look)
+        looks[method] = _drawn(*look)
+    return looks
+
+
+def method_style(method: str) -> dict[str, Any]:
+    """The look of a method on its own, which it has beside others too unless a shorter name took it."""
+    return method_looks([method])[method]
 
 
 #: Metadata without a date, so that the same rows give the same bytes.

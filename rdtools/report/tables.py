@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from rdtools.report.figures import ok_rows, ordered_types
+from rdtools.report.rows import ok_rows, ordered_types
 
 #: Columns of the layer table: name in the results → heading.
 LAYER_COLUMNS = {

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import DEFAULT_METHODS, METHODS, make_quantizers
+from rdtools.cli.methods import make_quantizers
 from rdtools.curves import theory_curves
+from rdtools.hessians.collect import CalibrationRequest, collect
 from rdtools.hessians.layer import Layer
 from rdtools.records import Hessian, LayerKey
-from rdtools.report.figures import FIGURES, write_figures
-from rdtools.report.style import method_style
+from rdtools.report.figures import FIGURES, legend_entries, write_figures
 from rdtools.report.tables import by_type, status_counts
 from rdtools.sweep import to_table
 from rdtools.sweep.task import quantize_layer
@@ -62,13 +65,45 @@ def test_means_are_over_layers_that_are_ok(rows):
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
 
-def test_every_method_of_a_report_has_its_own_look_and_variants_that_of_their_family():
-    bases = {name.partition("+")[0] for name in DEFAULT_METHODS}
-    looks = {(style["color"], style["marker"]) for style in map(method_style, bases)}
-    assert len(looks) == len(bases)
-    assert all(method_style(name)["marker"] != "." for name in METHODS)
-    assert method_style("quip-published") == method_style("quip")
-    assert method_style("gptq+haar")["markerfacecolor"] == "white"
-    assert method_style("gptq+act-order")["fillstyle"] == "left"
-    looks = [tuple(sorted(method_style(name).items())) for name in DEFAULT_METHODS]
-    assert len(set(looks)) == len(looks)
+def test_a_legend_names_what_any_panel_shows(rows):
+    """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
+    table, curves = rows
+    kept = (table["method"] == "gptq") == ((table["target_rate_bits"] == 3.0) & (table["layer_type"] == "down"))
+    for name in ("predicted_measured", "rate_distortion"):
+        figure = FIGURES[name](table[kept], curves)
+        legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes if axis.get_legend() is not None)]
+        shown = {text.get_text() for legend in legends for text in legend.get_texts()}
+        drawn = {label for axis in figure.axes for label in axis.get_legend_handles_labels()[1]}
+        assert shown == drawn
+        assert any(label.startswith("gptq") for label in drawn - set(figure.axes[0].get_legend_handles_labels()[1]))
+
+
+def test_methods_look_the_same_in_every_figure_of_a_report(rows):
+    table, curves = rows
+    gap, predicted = (FIGURES[name](table, curves) for name in ("gap_to_limit", "predicted_measured"))
+    looks = []
+    for figure in (gap, predicted):
+        handles, labels = legend_entries(figure.axes)
+        lines = dict(zip(labels, (handle[0] if isinstance(handle, tuple) else handle for handle in handles), strict=True))
+        looks.append({label: (line.get_color(), line.get_marker(), line.get_markerfacecolor()) for label, line in lines.items()})
+    assert looks[0] == looks[1]
+
+
+def test_tables_are_made_without_matplotlib():
+    code = (
+        "import sys\n"
+        "import rdtools.report.tables, rdtools.report.rows, rdtools.report\n"
+        "from rdtools.cli import theory\n"
+        "assert 'matplotlib' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_theory_command_loads_no_matplotlib(tiny_llama, tiny_tokens, tmp_path):
+    code = (
+        "import sys\nfrom rdtools.cli.main import main\nassert main(['theory', sys.argv[1]]) == 0\nassert 'matplotlib' not in sys.modules\n"
+    )
+    collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "R_c" in done.stdout

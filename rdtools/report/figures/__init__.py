@@ -1,0 +1,38 @@
+"""Figures of a report, one per file: each takes rows and draws; none computes science."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from rdtools.report.figures import gap_to_limit, gptq_watersic_gap, predicted_measured, rate_distortion
+from rdtools.report.figures.canvas import legend_entries as legend_entries
+from rdtools.report.figures.canvas import save_figure as save_figure
+from rdtools.report.style import RC
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: File name → drawing of the table and the theory curves.
+FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Figure]] = {
+    "rate_distortion": rate_distortion.draw,
+    "gap_to_limit": gap_to_limit.draw,
+    "gptq_watersic_gap": gptq_watersic_gap.draw,
+    "predicted_measured": predicted_measured.draw,
+}
+
+
+def write_figures(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> dict[str, Path]:
+    """Draw every figure and write it as PNG and PDF; returns the PNGs by name.
+
+    Raises
+    ------
+    OutputError
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(RC):
+        return {name: save_figure(draw(table, curves), folder / name) for name, draw in FIGURES.items()}

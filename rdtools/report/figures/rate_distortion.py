@@ -1,0 +1,98 @@
+"""Distortion over coded bits, one panel for each layer type."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rdtools.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL
+from rdtools.report import style
+from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
+from rdtools.report.rows import ok_rows, ordered_types
+from rdtools.report.style import method_looks, method_style
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Lines that no method is predicted to lie on: curve → label and look.
+_REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
+    LIMIT: ("limit, mean variance", style.LIMIT),
+    JOINT_LIMIT: ("limit, row variances", style.JOINT_LIMIT),
+    UNIVERSAL: ("limit + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
+    SHANNON: ("Shannon lower bound, law of all weights", style.SHANNON),
+}
+
+#: Lines of a legend that fit beside the panels; longer ones go below them.
+_LEGEND_IN_PANEL = 14
+
+
+def representative_layers(table: pd.DataFrame) -> dict[str, str]:
+    """For each layer type the layer of the middle block."""
+    ok = ok_rows(table)
+    chosen = {}
+    for kind in ordered_types(ok["layer_type"]):
+        blocks = ok[ok["layer_type"] == kind].drop_duplicates("layer").sort_values("block")
+        chosen[kind] = str(blocks.iloc[len(blocks) // 2]["layer"])
+    return chosen
+
+
+def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+    """Distortion over coded bits for one layer of each type: limits and predictions as lines, measurements as markers."""
+    ok = ok_rows(table)
+    layers, looks = representative_layers(table), method_looks(table["method"])
+    if not layers:
+        return empty_figure("no row with status ok: nothing to draw")
+    columns = min(4, len(layers))
+    lines = math.ceil((len(layers) + 1) / columns) if len(layers) > 3 else 1
+    figure = new_figure(2.7 * columns, 2.5 * lines + (0.7 if len(layers) <= 3 else 0))
+    axes = figure.subplots(lines, columns, squeeze=False).ravel()
+    for axis, (kind, layer) in zip(axes, layers.items(), strict=False):
+        rows = ok[ok["layer"] == layer]
+        signal = float((rows["distortion"] / rows["relative_distortion"]).iloc[0])
+        own = curves[curves["layer"] == layer]
+        for name in (*_REFERENCES, *PREDICTIONS, *FINITE_RATE):
+            curve = own[own["curve"] == name]
+            if curve.empty:
+                continue
+            if name in _REFERENCES:
+                label, look = _REFERENCES[name]
+            else:
+                label = f"{name}, theory" if name in FINITE_RATE else f"{name}, high-rate theory"
+                color = method_style(name.partition(" ")[0])["color"]
+                look = {"color": color, "linestyle": "-" if name in FINITE_RATE else "--", "linewidth": 0.8}
+            with np.errstate(divide="ignore"):
+                decibel = 10 * np.log10(curve["distortion"].to_numpy() / signal)
+            axis.plot(curve["rate_bits"], decibel, label=label, zorder=1, **look)
+        for method, points in rows.groupby("method", sort=False):
+            points = points[points["distortion"] > 0]
+            spread = 10 / math.log(10) * 2 * points["distortion_stderr"] / points["distortion"]
+            axis.errorbar(
+                points["coded_bits"],
+                10 * np.log10(points["distortion"] / signal),
+                yerr=spread.fillna(0),
+                linestyle="none",
+                label=f"{method}, measured",
+                zorder=2,
+                **looks[str(method)],
+            )
+        short = layer.removeprefix("model.layers.")
+        axis.set_title(f"{kind}   ({short})")
+        axis.set_xlabel("coded bits per weight")
+        axis.set_ylabel("D / D₀ (dB)")
+        low, high = rows["coded_bits"].min(), rows["coded_bits"].max()
+        axis.set_xlim(max(0, low - 0.6), high + 0.4)
+        shown = own[(own["curve"] == LIMIT) & own["rate_bits"].between(*axis.get_xlim())]["distortion"]
+        floor = 10 * math.log10(max(shown.min(), 1e-300) / signal) if not shown.empty else None
+        top = 10 * math.log10(rows["distortion"].max() / signal) if (rows["distortion"] > 0).any() else 0.0
+        axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=top + 3)
+    handles, labels = legend_entries(axes)
+    for axis in axes[len(layers) :]:
+        axis.axis("off")
+    if len(layers) < len(axes) and len(handles) <= _LEGEND_IN_PANEL:
+        axes[-1].legend(handles, labels, loc="center", fontsize=7)
+    else:
+        figure.legend(handles, labels, loc="outside lower center", ncols=4 if columns > 3 else 3, fontsize=7)
+    return figure
