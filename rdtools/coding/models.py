@@ -1,7 +1,7 @@
 """Entropy models of integer codes: integer frequency tables, and the ideal length of codes under them.
 
 An alphabet is a sorted list of codes and, for the normal laws, an escape symbol at the end for codes outside it. Frequencies are
-integers, or come from a stored float32 through `rdtools.portable`, so that every machine decodes the same codes.
+integers, or come from a stored float32 through `rdtools.normal`, so that every machine decodes the same codes.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import scipy.optimize
 from numpy.typing import NDArray
 
 from rdtools.coding.scales import round_to_float32
+from rdtools.normal import normal_cdf
 from rdtools.ops import column_histogram
-from rdtools.portable import normal_cdf
 from rdtools.records import CodeModel, ScalarCodes, power_of_eighths
 
 Float64Array = NDArray[np.float64]

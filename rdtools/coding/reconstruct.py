@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding.models import column_levels
+from rdtools.normal import lmmse_gain
 from rdtools.ops import rvq_decode, trellis_decode, trellis_values
-from rdtools.portable import lmmse_gain
 from rdtools.records import Basis, LatticeCodes, QuantizedWeight, ScalarCodes, TrellisCodes
 from rdtools.transforms import rotate_back
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import InvalidRate, RateUnreachable
-from rdtools.portable import normal_cdf
+from rdtools.normal import normal_cdf
 
 #: The largest rate whose codes fit the alphabets of the coder, columns of very different step included.
 MAX_RATE_BITS = 12.0

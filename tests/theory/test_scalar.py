@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from rdtools.portable import lmmse_gain
+from rdtools.normal import lmmse_gain
 from rdtools.theory.scalar import uniform_quantizer
 
 # Step over deviation: entropy, and bits above ½ log2(1/D) without and with LMMSE reconstruction. The notes this was planned from print
@@ -75,7 +75,7 @@ def test_continuous_where_the_sums_take_over():
 
 @given(st.floats(0.05, 8))
 def test_the_decoders_gain_is_the_same_function(r):
-    """`rdtools.portable.lmmse_gain` is written apart, in portable arithmetic: power = 2 r² Σ (2k−1) Q with tails Q good to 1.5e-7 each.
+    """`rdtools.normal.lmmse_gain` is written apart, in portable arithmetic: power = 2 r² Σ (2k−1) Q with tails Q good to 1.5e-7 each.
 
     The (2k−1) of the boundaries within five deviations, where a tail is not below its own error, add up to at most (5/r + 1)².
     """
