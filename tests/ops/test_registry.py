@@ -111,3 +111,9 @@ def test_on_its_examples_numba_gives_what_the_reference_gives(name):
 def test_an_operation_that_is_not_there_is_named_with_those_that_are():
     with pytest.raises(UsageError, match=r"operation 'sort': expected one of sic_sweep, .*trellis_unpack"):
         warm_up(["sic_sweep", "sort"])
+
+
+def test_the_readme_of_the_kernels_lists_the_registry():
+    lines = [line.split("|")[1:3] for line in (ROOT / "kernels" / "README.md").read_text().splitlines() if line.startswith("| reference")]
+    listed = {name.strip(): tuple(b.strip() for b in group.split(",")) for group, names in lines for name in names.split(",")}
+    assert listed == {name: backends(name) for name in OPERATIONS}
