@@ -81,7 +81,7 @@ def method_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     taken keeps its colour as long as a marker is free in it, else in another fill of it, and only then goes to another colour.
     """
     looks: dict[str, dict[str, Any]] = {}
-    taken = set()
+    taken: set[tuple[str, str, str]] = set()
     for method in sorted(set(methods), key=lambda name: (len(name), name)):
         color, marker, fill = _preferred(method)
         candidates = itertools.product(dict.fromkeys((color, *PALETTE)), dict.fromkeys((fill, *_FILLS)), dict.fromkeys((marker, *_MARKERS)))
