@@ -9,7 +9,8 @@ from pathlib import Path
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
-from rdtools.hessians.store import CalibrationEntry, ModelEntry, Run, RunWriter, describe_model, is_run, open_run, rewrite_manifest
+from rdtools.hessians.manifest import CalibrationEntry, describe_model, fingerprint, is_run
+from rdtools.hessians.store import Run, RunWriter, open_run, rewrite_manifest
 from rdtools.hessians.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 
 Progress = Callable[[int, int], None]
@@ -57,7 +58,7 @@ def check_run_directory(out: Path) -> None:
 
 
 def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_remote_code: bool) -> Tokens:
-    from rdtools.hessians.capture import load_tokenizer, model_limits
+    from rdtools.hessians.pretrained import load_tokenizer, model_limits
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     if request.tokens is not None:
@@ -74,15 +75,6 @@ def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_r
         )
     check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
     return tokens
-
-
-def _fingerprint(model: ModelEntry, calibration: CalibrationEntry) -> dict[str, object]:
-    """What must agree for the Hessians of two manifests to be the same."""
-    return {
-        "model files": {name: entry.sha256 for name, entry in model.files.items()},
-        "calibration tokens": calibration.token_sha256,
-        "--trust-remote-code": calibration.trust_remote_code,
-    }
 
 
 def collect(
@@ -127,14 +119,16 @@ def collect(
     )
     if is_run(out):
         run = open_run(out, checkpoint=checkpoint)
-        old, new = _fingerprint(run.manifest.model, run.manifest.calibration), _fingerprint(model_entry, calibration)
+        old, new = fingerprint(run.manifest.model, run.manifest.calibration), fingerprint(model_entry, calibration)
         different = [name for name in new if old[name] != new[name]]
         if different:
             raise UsageError(f"{out}: holds a run with other {' and '.join(different)}; choose another --out or delete it")
         moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
         return run if moved == run.manifest.model else rewrite_manifest(run, checkpoint, model=moved)
 
-    from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model, uncovered, versions
+    from rdtools.hessians.capture import capture
+    from rdtools.hessians.inputs import check_weights, find_shared_inputs, uncovered
+    from rdtools.hessians.pretrained import load_model, versions
 
     model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
     inputs = find_shared_inputs(model, checkpoint)

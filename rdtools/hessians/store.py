@@ -18,30 +18,30 @@ import shlex
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from rdtools import __version__
-from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
-from rdtools.files import check_file, sha256_of_file, write_atomically
+from rdtools.errors import CorruptFile, ModelUnreadable
+from rdtools.files import check_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
+from rdtools.hessians.manifest import (
+    CONVENTIONS,
+    CalibrationEntry,
+    HessianEntry,
+    LayerEntry,
+    Manifest,
+    ModelEntry,
+    read_manifest,
+    write_manifest,
+)
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey
-
-MANIFEST = "manifest.json"
-CONVENTIONS = {
-    "hessian": "E[x x^T], uncentred mean over tokens, no factor 2, no damping, float64",
-    "packing": "lower triangle by rows",
-    "weight": "(out_features, in_features)",
-    "distortion": "tr((W - What) H (W - What)^T) / (m n)",
-}
 
 
 def pack(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -63,91 +63,6 @@ def unpack(packed: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
     matrix = np.zeros((n, n))
     matrix[np.tril_indices(n)] = packed
     return matrix + np.tril(matrix, -1).T
-
-
-def _file_name(name: str) -> str:
-    if Path(name).name != name or not name.isprintable():
-        raise ValueError(f"{name!r} is not the name of a file in one folder")
-    return name
-
-
-def _hessian_file(name: str) -> str:
-    folder, _, file = name.partition("/")
-    if folder != "hessians":
-        raise ValueError(f"{name!r} is not in the run's folder of Hessians")
-    return f"hessians/{_file_name(file)}"
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FileEntry(_Entry):
-    """Size and hash of a file."""
-
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class LayerEntry(_Entry):
-    """A layer in the manifest."""
-
-    name: str
-    tensor: str
-    shape: Annotated[list[int], Field(min_length=2, max_length=2)]
-    transposed: bool
-    hessian: Annotated[int, Field(ge=0)]
-
-
-class HessianEntry(FileEntry):
-    """A Hessian in the manifest."""
-
-    name: str
-    file: Annotated[str, AfterValidator(_hessian_file)]
-    columns: Annotated[int, Field(ge=1)]
-    n_tokens: Annotated[int, Field(ge=0)]
-    dropped_tokens: Annotated[int, Field(ge=0)]
-
-
-class ModelEntry(_Entry):
-    """The model that Hessians were made with; `directory` is None for the embedded one."""
-
-    name: str
-    source: str
-    directory: str | None
-    files: dict[Annotated[str, AfterValidator(_file_name)], FileEntry]
-    uncovered: list[str] = []
-
-
-class CalibrationEntry(_Entry):
-    """The tokens that Hessians were made with."""
-
-    source: str
-    sequences: int
-    length: int
-    padding: int
-    token_sha256: str
-    trust_remote_code: bool
-
-
-class Manifest(_Entry):
-    """What ``manifest.json`` holds."""
-
-    format: Literal["rdtools-run"] = "rdtools-run"
-    version: Literal[1] = 1
-    created: str
-    conventions: dict[str, str]
-    versions: dict[str, str]
-    model: ModelEntry
-    calibration: CalibrationEntry
-    hessians: Annotated[list[HessianEntry], Field(min_length=1)]
-    layers: Annotated[list[LayerEntry], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _layers_have_hessians(self) -> Manifest:
-        if max(entry.hessian for entry in self.layers) >= len(self.hessians):
-            raise ValueError("a layer names a Hessian that is not listed")
-        return self
 
 
 class Run:
@@ -304,7 +219,7 @@ class RunWriter:
             hessians=self._hessians,
             layers=self._layers,
         )
-        _write_manifest(self._path, manifest)
+        write_manifest(self._path, manifest)
         return open_run(self._path, checkpoint=checkpoint)
 
     def discard(self) -> None:
@@ -315,28 +230,11 @@ class RunWriter:
             (self._path / "hessians").rmdir()
 
 
-def _write_manifest(path: Path, manifest: Manifest) -> None:
-    write_atomically(path / MANIFEST, manifest.model_dump_json(indent=1).encode())
-
-
 def rewrite_manifest(run: Run, checkpoint: Checkpoint, *, model: ModelEntry) -> Run:
     """The run with another entry for its model: the same files in another place."""
     manifest = run.manifest.model_copy(update={"model": model})
-    _write_manifest(run.path, manifest)
+    write_manifest(run.path, manifest)
     return Run(run.path, manifest, checkpoint=checkpoint)
-
-
-def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
-    """What the manifest keeps of a model: name, place, and size and hash of its weights, configuration and code."""
-    code = [*checkpoint.directory.glob("*.py"), checkpoint.directory / "config.json"]
-    files = {path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256_of_file(path)) for path in (*checkpoint.shards, *sorted(code))}
-    directory = None if source == EMBEDDED else str(checkpoint.directory.resolve())
-    return ModelEntry(name=checkpoint.name, source=source, directory=directory, files=files)
-
-
-def is_run(path: Path) -> bool:
-    """Whether a directory holds a finished run."""
-    return (path / MANIFEST).is_file()
 
 
 def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> Run:
@@ -363,15 +261,5 @@ def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint
     rdtools.errors.UsageError: no/such/run: no manifest.json, so not a finished run; rdtools report and rdtools hessians collect make one
     """
     path = Path(path)
-    if not is_run(path):
-        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; rdtools report and rdtools hessians collect make one")
-    place = path / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(place.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise CorruptFile(f"{place}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
-    except OSError as error:
-        raise CorruptFile(f"{place}: cannot be read: {error.strerror}") from error
+    manifest = read_manifest(path)
     return Run(path, manifest, verified=verified, checkpoint=checkpoint)
