@@ -24,11 +24,11 @@ Progress = Callable[[int, int], None]
 
 def _passes(inputs: list[SharedInput]) -> list[list[SharedInput]]:
     """Split inputs so that the running sums of each part fit ACCUMULATOR_BYTES (a single larger one goes alone)."""
-    parts: list[list[SharedInput]] = [[]]
+    parts: list[list[SharedInput]] = []
     used = 0
     for item in inputs:
         need = 8 * item.columns**2
-        if parts[-1] and used + need > ACCUMULATOR_BYTES:
+        if not parts or used + need > ACCUMULATOR_BYTES:
             parts.append([])
             used = 0
         parts[-1].append(item)
@@ -43,7 +43,7 @@ def capture(
     *,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[SharedInput, Hessian]]:
-    """The second moment of every distinct input, one at a time.
+    """Second moment of every distinct input, one at a time, as soon as a pass over the tokens has finished it.
 
     ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding and have finite activations, in float64 from float32 activations.
 

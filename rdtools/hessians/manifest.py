@@ -75,7 +75,7 @@ class ModelEntry(_Entry):
 
 
 class CalibrationEntry(_Entry):
-    """The tokens that Hessians were made with."""
+    """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it."""
 
     source: str
     sequences: int
@@ -83,6 +83,7 @@ class CalibrationEntry(_Entry):
     padding: int
     token_sha256: str
     trust_remote_code: bool
+    device: str | None = None
 
 
 class Manifest(_Entry):
@@ -114,12 +115,37 @@ def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
 
 
 def fingerprint(model: ModelEntry, calibration: CalibrationEntry) -> dict[str, object]:
-    """What must agree for the Hessians of two manifests to be the same."""
+    """Parts of two manifests that must agree for their Hessians to be the same, by name."""
     return {
         "model files": {name: entry.sha256 for name, entry in model.files.items()},
         "calibration tokens": calibration.token_sha256,
-        "--trust-remote-code": calibration.trust_remote_code,
+        "`trust_remote_code`": calibration.trust_remote_code,
     }
+
+
+#: Libraries that do the forward passes; another version may round activations otherwise.
+_DECISIVE = ("torch", "transformers")
+
+
+def reuse_notes(old: Manifest, *, device: str, versions: dict[str, str]) -> list[str]:
+    """Remarks for who uses Hessians again that were captured on another device or with other libraries; one line each, often none.
+
+    Parameters
+    ----------
+    old : manifest of the run that is used again
+    device, versions : those that a capture would have now
+    """
+    notes = []
+    was = old.calibration.device
+    if was is None:
+        notes.append(f"the run does not say on which device its Hessians were captured; a capture now would be on {device}")
+    elif was != device:
+        notes.append(f"Hessians captured on {was} are used again, though {device} is asked for; they may differ by rounding")
+    for name in _DECISIVE:
+        if old.versions.get(name) != versions[name]:
+            made_with = old.versions.get(name, "of unknown version")
+            notes.append(f"Hessians captured with {name} {made_with} are used again; a capture now would use {name} {versions[name]}")
+    return notes
 
 
 def is_run(path: Path) -> bool:

@@ -6,6 +6,7 @@ The only file that imports transformers.
 from __future__ import annotations
 
 import contextlib
+import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
+from rdtools import __version__
 from rdtools.errors import ModelUnreadable, UsageError
 from rdtools.hessians.checkpoint import Checkpoint
 
@@ -60,7 +62,7 @@ def load_model(checkpoint: Checkpoint, *, trust_remote_code: bool = False, devic
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"--device {device}: not usable here ({reason}); expected cpu, or cuda on a machine that has it") from error
+        raise UsageError(f"`device` {device}: not usable here ({reason}); expected cpu, or cuda on a machine that has it") from error
     try:
         with _quiet():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -96,7 +98,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -
             return AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
         raise ModelUnreadable(
-            f"{checkpoint.directory}: no usable tokenizer beside the model; give token ids with --tokens instead of --text"
+            f"{checkpoint.directory}: no usable tokenizer beside the model; give token ids with `tokens` instead of `text`"
         ) from error
 
 
@@ -137,4 +139,10 @@ def model_limits(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> 
 
 def versions() -> dict[str, str]:
     """Versions of what a Hessian depends on."""
-    return {"torch": torch.__version__, "transformers": transformers.__version__, "numpy": np.__version__}
+    return {
+        "rdtools": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "numpy": np.__version__,
+    }

@@ -2,6 +2,7 @@
 
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
     .lock                      held while a process writes
+    hessians/finished.jsonl    the Hessians of a capture that is not finished
     hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
@@ -10,12 +11,10 @@ a directory without one is no run.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import math
-import platform
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,10 +23,10 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from rdtools import __version__
 from rdtools.errors import CorruptFile, ModelUnreadable
 from rdtools.files import check_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
+from rdtools.hessians.finished import Fingerprint, FinishedHessians
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
 from rdtools.hessians.manifest import (
@@ -72,11 +71,21 @@ class Run:
     ----------
     path : the directory
     manifest : as read
+    notes : remarks of `collect` on Hessians that it used again, see `rdtools.hessians.manifest.reuse_notes`
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        *,
+        verified: bool = False,
+        checkpoint: Checkpoint | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self.manifest = manifest
+        self.notes = tuple(notes)
         self._verified = verified
         self._checkpoint = checkpoint
         self._last: tuple[int, Hessian] | None = None
@@ -180,20 +189,30 @@ class Run:
 
 
 class RunWriter:
-    """Writes a run: Hessians as they come, the manifest last."""
+    """Writes a run: Hessians as they are finished, the manifest last. One that was interrupted goes on with those it finished.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : the run directory
+    fingerprint : what is captured, and with what
+    """
+
+    def __init__(self, path: Path, fingerprint: Fingerprint) -> None:
         self._path = path
-        self._layers: list[LayerEntry] = []
-        self._hessians: list[HessianEntry] = []
+        self._finished = FinishedHessians(path, fingerprint)
 
-    def add(self, hessian: Hessian, layers: Iterable[CapturedLayer]) -> None:
-        """Write one Hessian, and note the matrices that share it."""
-        index = len(self._hessians)
-        file = f"hessians/{index:04d}.safetensors"
+    def has(self, name: str, index: int) -> bool:
+        """Whether the Hessian of this input is on disk already, under this number."""
+        entry = self._finished.entries.get(name)
+        return entry is not None and entry.file == _file_of(index)
+
+    def add(self, hessian: Hessian, index: int) -> None:
+        """Write the Hessian of this number; on return it is durable."""
+        file = _file_of(index)
         data = save({"packed": pack(hessian.matrix)})
+        self._finished.begin()
         write_atomically(self._path / file, data)
-        self._hessians.append(
+        self._finished.add(
             HessianEntry(
                 name=hessian.name,
                 file=file,
@@ -204,37 +223,43 @@ class RunWriter:
                 sha256=hashlib.sha256(data).hexdigest(),
             )
         )
-        for layer in layers:
-            entry = LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
-            self._layers.append(entry)
 
-    def finish(self, checkpoint: Checkpoint, *, model: ModelEntry, calibration: CalibrationEntry, versions: dict[str, str]) -> Run:
-        """Write the manifest and open the run."""
+    def finish(
+        self,
+        checkpoint: Checkpoint,
+        groups: Mapping[str, Sequence[CapturedLayer]],
+        *,
+        model: ModelEntry,
+        calibration: CalibrationEntry,
+        versions: dict[str, str],
+    ) -> Run:
+        """Write the manifest and open the run.
+
+        Parameters
+        ----------
+        groups : name of each Hessian → layers that share it, in the order of their numbers
+        """
+        layers = [
+            LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
+            for index, group in enumerate(groups.values())
+            for layer in group
+        ]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             conventions=CONVENTIONS,
-            versions={"rdtools": __version__, "python": platform.python_version(), **versions},
+            versions=versions,
             model=model,
             calibration=calibration,
-            hessians=self._hessians,
-            layers=self._layers,
+            hessians=[self._finished.entries[name] for name in groups],
+            layers=layers,
         )
         write_manifest(self._path, manifest)
+        self._finished.remove()
         return open_run(self._path, checkpoint=checkpoint)
 
-    def discard(self) -> None:
-        """Remove the Hessians written so far."""
-        for entry in self._hessians:
-            (self._path / entry.file).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            (self._path / "hessians").rmdir()
 
-
-def rewrite_manifest(run: Run, checkpoint: Checkpoint, *, model: ModelEntry) -> Run:
-    """The run with another entry for its model: the same files in another place."""
-    manifest = run.manifest.model_copy(update={"model": model})
-    write_manifest(run.path, manifest)
-    return Run(run.path, manifest, checkpoint=checkpoint)
+def _file_of(index: int) -> str:
+    return f"hessians/{index:04d}.safetensors"
 
 
 def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> Run:

@@ -74,9 +74,9 @@ def test_bad_calibration(tiny_llama, tmp_path, capsys):
     _fails([*model, "--tokens", str(tmp_path / "big.npy")], capsys, 65, "token id 1000", "another tokenizer")
     (tmp_path / "t.txt").write_text("hello")
     _fails([*model, "--text", str(tmp_path / "t.txt")], capsys, 65, "no usable tokenizer", "--tokens")
-    _fails([*model, "--text", "a", "--tokens", "b"], capsys, 2, "got both")
+    _fails([*model, "--text", "a", "--tokens", "b"], capsys, 2, "--text and --tokens: got both")
     _fails([*model, "--text", "a", "--sequences", "0"], capsys, 2, "--sequences 0")
-    _fails([*model, "--tokens", "a", "--length", "3"], capsys, 2, "cut a text")
+    _fails([*model, "--tokens", "a", "--length", "3"], capsys, 2, "--sequences and --length cut a text")
     np.save(tmp_path / "long.npy", np.zeros((2, 33), dtype=int))
     _fails([*model, "--tokens", str(tmp_path / "long.npy")], capsys, 65, "sequences of 33 tokens, the model takes 32")
     assert not (tmp_path / "run").exists()
@@ -90,7 +90,7 @@ def test_verbs_without_a_run(verb, tmp_path, capsys):
 def test_a_read_only_place_is_an_output_error(tiny_llama, tiny_tokens, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "file" / "run")]
-    _fails(argv, capsys, 74, "cannot be written", "choose another --out")
+    _fails(argv, capsys, 74, "cannot be written", "choose another place")
 
 
 def test_two_writers_do_not_meet(tiny_llama, tiny_tokens, tmp_path, capsys):

@@ -95,7 +95,7 @@ def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "cut the ids, or give --length 32")],
+    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "cut the ids, or give `length` 32")],
 )
 def test_bad_tokens_are_refused(loaded, ids, message):
     with pytest.raises(BadTokens, match=message):
@@ -197,5 +197,5 @@ def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_pat
 def test_a_device_that_is_not_there_is_a_usage_error(tiny_llama):
     from rdtools.errors import UsageError
 
-    with pytest.raises(UsageError, match="--device nonsense: not usable here"):
+    with pytest.raises(UsageError, match="`device` nonsense: not usable here"):
         load_model(open_checkpoint(tiny_llama), device="nonsense")

@@ -67,7 +67,7 @@ def test_the_same_run_is_used_again_and_another_refused(run, tiny_llama, tiny_to
     collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=run.path)
     assert (run.path / MANIFEST).read_text() == before
     np.save(tmp_path / "other.npy", np.ones((2, 8), dtype=int))
-    with pytest.raises(UsageError, match="other calibration tokens; choose another --out"):
+    with pytest.raises(UsageError, match="other calibration tokens; choose another directory"):
         collect(str(tiny_llama), CalibrationRequest(tokens=tmp_path / "other.npy"), out=run.path)
 
 
@@ -149,22 +149,6 @@ def test_a_moved_model_is_followed(run, tiny_llama, tiny_tokens):
         open_run(run.path)[run.layers[0].name]
     collect(str(place), CalibrationRequest(tokens=tiny_tokens), out=run.path)
     assert open_run(run.path)[run.layers[0].name].weight.shape == (16, 16)
-
-
-def test_a_capture_that_fails_leaves_nothing(tiny_llama, tiny_tokens, tmp_path, monkeypatch):
-    from rdtools.hessians.store import RunWriter
-
-    real, count = RunWriter.add, iter(range(9))
-
-    def fail_late(self, *args):
-        real(self, *args)
-        if next(count) == 3:
-            raise OutputError("disk full")
-
-    monkeypatch.setattr(RunWriter, "add", fail_late)
-    with pytest.raises(OutputError):
-        collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
-    assert not [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
 
 
 def test_a_folder_of_somebodys_hessians_is_not_written_to(tiny_llama, tiny_tokens, tmp_path):
