@@ -25,7 +25,7 @@ class SharedInput:
 
     @property
     def name(self) -> str:
-        """Of the first layer that reads it."""
+        """Name of the first layer that reads it."""
         return self.layers[0].name
 
     @property

@@ -12,9 +12,10 @@ from rdtools.errors import ShapeMismatch
 from rdtools.hessians.spectrum import live_columns, spectrum_of
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey, Spectrum
+from rdtools.reprs import short_repr
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer:
     """One linear layer, checked: finite, symmetric, shapes that belong together.
 
@@ -28,6 +29,7 @@ class Layer:
     key: LayerKey
     weight: NDArray[np.float64]
     hessian: Hessian
+    __repr__ = short_repr
 
     @classmethod
     def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:

@@ -87,7 +87,7 @@ class CalibrationEntry(_Entry):
 
 
 class Manifest(_Entry):
-    """What ``manifest.json`` holds."""
+    """Contents of ``manifest.json``."""
 
     format: Literal["rdtools-run"] = "rdtools-run"
     version: Literal[1] = 1
@@ -107,7 +107,7 @@ class Manifest(_Entry):
 
 
 def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
-    """What the manifest keeps of a model: name, place, and size and hash of its weights, configuration and code."""
+    """Entry of a model in the manifest: name, place, and size and hash of its weights, configuration and code."""
     code = [*checkpoint.directory.glob("*.py"), checkpoint.directory / "config.json"]
     files = {path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256_of_file(path)) for path in (*checkpoint.shards, *sorted(code))}
     directory = None if source == EMBEDDED else str(checkpoint.directory.resolve())
@@ -149,7 +149,7 @@ def reuse_notes(old: Manifest, *, device: str, versions: dict[str, str]) -> list
 
 
 def is_run(path: Path) -> bool:
-    """Whether a directory holds a finished run."""
+    """True if a directory holds a finished run."""
     return (path / MANIFEST).is_file()
 
 

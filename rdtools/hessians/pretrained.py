@@ -104,7 +104,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -
 
 @dataclass(frozen=True)
 class ModelLimits:
-    """What a model can read.
+    """Limits on the tokens that a model reads.
 
     Attributes
     ----------

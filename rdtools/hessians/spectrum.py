@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.linalg import cholesky, clip_eigenvalues
 from rdtools.records import Hessian, Spectrum
+from rdtools.reprs import short_repr
 
 _KNOWN: WeakKeyDictionary[Hessian, Spectrum] = WeakKeyDictionary()
 
@@ -22,7 +23,7 @@ def spectrum_of(hessian: Hessian) -> Spectrum:
     return _KNOWN[hessian]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Eigen:
     """``H = Q diag(λ) Qᵀ`` on the live columns.
 
@@ -34,6 +35,7 @@ class Eigen:
 
     values: NDArray[np.float64]
     vectors: NDArray[np.float64]
+    __repr__ = short_repr
 
     def root(self) -> NDArray[np.float64]:
         """``H^{1/2} = Q diag(√λ) Qᵀ``, symmetric, (r, r)."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from rdtools.errors import CorruptFile, ModelUnreadable
+from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.files import check_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.hessians.finished import Fingerprint, FinishedHessians
@@ -64,8 +64,11 @@ def unpack(packed: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
     return matrix + np.tril(matrix, -1).T
 
 
-class Run:
+class Run(Mapping[str, Layer]):
     """An opened run: a mapping from layer names to layers, each read from disk, and checked, when it is asked for.
+
+    A layer is also found by some parts of its name, in their order and with the last one, where no other layer has them:
+    ``run["0.q_proj"]`` is ``run["model.layers.0.self_attn.q_proj"]``. Two runs are equal only if they are the same object.
 
     Attributes
     ----------
@@ -89,6 +92,14 @@ class Run:
         self._verified = verified
         self._checkpoint = checkpoint
         self._last: tuple[int, Hessian] | None = None
+        self._by_name = {entry.name: entry for entry in manifest.layers}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, model={self.model_name!r}, {len(self)} layers, {len(self.hessians)} Hessians)"
+
+    # a mapping compares its items, which would read every layer
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def layers(self) -> list[LayerEntry]:
@@ -101,13 +112,17 @@ class Run:
         return self.manifest.hessians
 
     def __iter__(self) -> Iterator[str]:
-        return (entry.name for entry in self.layers)
+        return iter(self._by_name)
 
     def __len__(self) -> int:
-        return len(self.layers)
+        return len(self._by_name)
 
-    def __contains__(self, name: str) -> bool:
-        return any(entry.name == name for entry in self.layers)
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and len(self._candidates(name)) == 1
+
+    def _candidates(self, name: str) -> list[str]:
+        """The layer of this name, or else those that it may stand for."""
+        return [name] if name in self._by_name else [full for full in self._by_name if _abbreviates(name, full)]
 
     @property
     def model_name(self) -> str:
@@ -171,21 +186,36 @@ class Run:
         return self._last[1]
 
     def __getitem__(self, name: str) -> Layer:
-        """The layer of this name.
+        """The layer of this name, or of parts of its name.
 
         Raises
         ------
         KeyError
             If the run has no such layer.
+        UsageError
+            If several layers have these parts; the message names them.
         CorruptFile, ShapeMismatch, NotFiniteInput
         """
-        entry = next((e for e in self.layers if e.name == name), None)
-        if entry is None:
+        candidates = self._candidates(name)
+        if not candidates:
             raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
+        if len(candidates) > 1:
+            shown = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
+            raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
+        name = candidates[0]
+        entry = self._by_name[name]
         weight = self.checkpoint().read(entry.tensor)
         hessian = self.hessian(entry.hessian)
         weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=name)
         return Layer(self.key(entry), weight, hessian)
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    """True if `short` consists of parts of a module path, in order, the last one included."""
+    *first, last = short.split(".")
+    *parts, end = name.split(".")
+    rest = iter(parts)
+    return last == end and all(part in rest for part in first)
 
 
 class RunWriter:
@@ -202,7 +232,7 @@ class RunWriter:
         self._finished = FinishedHessians(path, fingerprint)
 
     def has(self, name: str, index: int) -> bool:
-        """Whether the Hessian of this input is on disk already, under this number."""
+        """True if the Hessian of this input is on disk already, under this number."""
         entry = self._finished.entries.get(name)
         return entry is not None and entry.file == _file_of(index)
 

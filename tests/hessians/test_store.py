@@ -175,6 +175,42 @@ def test_unknown_layer_names_are_refused(run):
     assert run.layers[0].name in run
 
 
+def test_a_run_is_a_mapping(run):
+    from collections.abc import Mapping
+
+    assert isinstance(run, Mapping)
+    assert list(run.keys()) == list(run) == [entry.name for entry in run.layers]
+    first = next(iter(run.items()))
+    assert (first[0], first[1].key.name) == (run.layers[0].name, run.layers[0].name)
+    assert next(iter(run.values())).key.name == run.layers[0].name
+    assert run.get("lm_head") is None
+    assert run == run
+    assert run != open_run(run.path)
+    assert len({run, open_run(run.path)}) == 2
+
+
+def test_layers_are_found_by_parts_of_their_names(run):
+    full = "model.layers.0.self_attn.q_proj"
+    for short in ("0.q_proj", "layers.0.q_proj", "0.self_attn.q_proj", full):
+        assert run[short].key.name == full
+        assert short in run
+    for absent in ("2.q_proj", "0.q", "q_proj.0", "0.self_attn", "", "0.self_attn.0.q_proj"):
+        assert absent not in run
+        with pytest.raises(KeyError, match="no layer"):
+            run[absent]
+    assert "q_proj" not in run
+    with pytest.raises(UsageError, match=r"'q_proj' may be any of 2 layers: model\.layers\.0\.self_attn\.q_proj, model\.layers\.1\."):
+        run["q_proj"]
+
+
+def test_representations_are_short_and_name_shapes(run):
+    layer = run["0.down_proj"]
+    assert repr(run) == f"Run({str(run.path)!r}, model='tiny', 14 layers, 8 Hessians)"
+    assert "weight=float64(16, 24), hessian=Hessian(matrix=float64(24, 24), n_tokens=192," in repr(layer)
+    assert "eigenvalues=float64(24,)" in repr(layer.spectrum)
+    assert max(len(repr(item)) for item in (run, layer, layer.hessian, layer.spectrum)) < 400
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     write_atomically(path, b"old")
