@@ -49,7 +49,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
         os.close(handle)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
     scratch = Path(name)
     try:
         yield scratch
@@ -60,7 +60,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         _sync_folder(path.parent)
     except OSError as error:
         raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}; free some space or choose another place, then run again"
+            f"{path}: cannot be written: {error.strerror or error}; free some space or choose another --out, then run again"
         ) from error
     finally:
         scratch.unlink(missing_ok=True)
@@ -91,9 +91,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise Busy(f"{folder}: another rdtools is writing there; wait for it or choose another place") from None
+        raise Busy(f"{folder}: another rdtools is writing there; wait for it or choose another --out") from None
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another place") from error
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
     try:
         for part in (folder, *(child for child in folder.iterdir() if child.is_dir() and not child.is_symlink())):
             for stale in part.glob(f"*{PART}"):

@@ -115,5 +115,5 @@ def _in_pool(tasks: dict[int, Task], workers: int) -> Iterator[tuple[int, Rows |
 
 def _died(task: Task) -> Rows:
     run = open_run(task.run)
-    error = WorkerDied("the worker process died, alone with this task; likely out of memory: try with `workers` 1 on a larger machine")
+    error = WorkerDied("the worker process died, alone with this task; likely out of memory: try --workers 1 on a larger machine")
     return Rows([row for name in task.layers for row in failed_layer(run, name, task, error)])
