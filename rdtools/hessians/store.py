@@ -39,13 +39,18 @@ from rdtools.hessians.manifest import (
     read_manifest,
     write_manifest,
 )
-from rdtools.linalg import check_moment, check_weight
+from rdtools.linalg import check_moment, check_weight, panels
 from rdtools.records import Hessian, LayerKey
 
 
 def pack(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Lower triangle by rows, shape (n(n+1)/2,)."""
-    return matrix[np.tril_indices(len(matrix))]
+    n = len(matrix)
+    packed = np.empty(n * (n + 1) // 2)
+    for i, row in enumerate(matrix):
+        first = i * (i + 1) // 2
+        packed[first : first + i + 1] = row[: i + 1]
+    return packed
 
 
 def unpack(packed: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
@@ -59,9 +64,15 @@ def unpack(packed: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
     n = (math.isqrt(8 * packed.size + 1) - 1) // 2
     if packed.ndim != 1 or n * (n + 1) // 2 != packed.size:
         raise CorruptFile(f"{name}: packed triangle of shape {packed.shape}, expected n(n+1)/2 numbers; not a file of rdtools")
-    matrix = np.zeros((n, n))
-    matrix[np.tril_indices(n)] = packed
-    return matrix + np.tril(matrix, -1).T
+    matrix = np.empty((n, n))
+    for i in range(n):
+        first = i * (i + 1) // 2
+        np.add(packed[first : first + i + 1], 0.0, out=matrix[i, : i + 1])  # a sum, so that no zero has a sign
+    for rows in panels(n, n):
+        block = matrix[rows, rows]
+        block[...] = np.tril(block) + np.tril(block, -1).T
+        matrix[rows, rows.stop :] = matrix[rows.stop :, rows].T
+    return matrix
 
 
 class Run(Mapping[str, Layer]):
@@ -130,7 +141,7 @@ class Run(Mapping[str, Layer]):
         return self.manifest.model.name
 
     def key(self, entry: LayerEntry) -> LayerKey:
-        """Which matrix an entry is."""
+        """Key of the matrix that an entry names."""
         return LayerKey(self.model_name, entry.name, layer_type(entry.name), block_index(entry.name))
 
     def checkpoint(self) -> Checkpoint:
@@ -181,7 +192,7 @@ class Run(Mapping[str, Layer]):
                 packed = load(path.read_bytes())["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
-            matrix = check_moment(unpack(packed, name=str(path)), name=str(path))
+            matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name))
         return self._last[1]
 

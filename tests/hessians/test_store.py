@@ -25,6 +25,18 @@ def test_packing_is_exact(H):
     assert (unpack(pack(H), name="x") == H).all()
 
 
+@pytest.mark.parametrize("n", [1, 7, 300])
+def test_packing_is_the_lower_triangle_by_rows_and_zeros_lose_their_sign(n, rng):
+    H = rng.standard_normal((n, n))
+    H[H < -1] = -0.0
+    H = np.tril(H) + np.tril(H, -1).T
+    packed = pack(H)
+    assert packed.tobytes() == H[np.tril_indices(n)].tobytes()
+    whole = unpack(packed, name="x")
+    assert whole.tobytes() == (H + 0.0).tobytes()
+    assert not np.signbit(whole[whole == 0]).any()
+
+
 @pytest.mark.parametrize("size", [2, 5, 7])
 def test_wrong_lengths_never_broadcast(size):
     with pytest.raises(CorruptFile, match=r"expected n\(n\+1\)/2"):
