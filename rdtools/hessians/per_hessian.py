@@ -34,7 +34,7 @@ def per_hessian(compute: Callable[Concatenate[Hessian, Settings], Answer]) -> Ca
     known: WeakKeyDictionary[Hessian, dict[Hashable, Answer]] = WeakKeyDictionary()
 
     @functools.wraps(compute)
-    def cached(hessian: Hessian, *args: Settings.args, **settings: Settings.kwargs) -> Answer:
+    def cached(hessian: Hessian, /, *args: Settings.args, **settings: Settings.kwargs) -> Answer:
         answers = known.setdefault(hessian, {})
         key = (args, tuple(sorted(settings.items())))
         if key not in answers:

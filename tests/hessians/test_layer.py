@@ -83,7 +83,8 @@ def test_a_run_trusts_what_it_wrote_and_still_looks_at_the_diagonal(tiny_llama, 
 
     from rdtools.hessians.collect import CalibrationRequest, collect
     from rdtools.hessians.manifest import write_manifest
-    from rdtools.hessians.store import open_run, pack
+    from rdtools.hessians.packing import pack
+    from rdtools.hessians.store import open_run
 
     run = collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
     with monkeypatch.context() as patch:
