@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -279,3 +282,29 @@ def test_a_manifest_without_a_device_still_opens(tiny_llama, request_, tmp_path)
     assert read_manifest(run.path).calibration.device is None
     (note,) = collect(str(tiny_llama), request_, out=run.path).notes
     assert "does not say on which device" in note
+
+
+def test_a_process_killed_with_signal_9_loses_only_its_pass(tiny_llama, tiny_tokens, request_, tmp_path, undisturbed, finish):
+    out = tmp_path / "run"
+    source = f"""
+import os, signal
+from pathlib import Path
+import torch
+from rdtools.hessians import capture
+from rdtools.hessians.collect import CalibrationRequest, collect
+
+torch.set_num_threads(1)
+capture.ACCUMULATOR_BYTES = 1
+
+def kill(done, total):
+    if done == 5 * total // 8:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+collect({str(tiny_llama)!r}, CalibrationRequest(tokens=Path({str(tiny_tokens)!r})), out=Path({str(out)!r}), progress=kill)
+"""
+    done = subprocess.run([sys.executable, "-c", source], check=False, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    finish.clear()
+    collect(str(tiny_llama), request_, out=out)
+    assert len(finish) == 4
+    assert _contents(out) == undisturbed
