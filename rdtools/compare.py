@@ -10,6 +10,7 @@ import numpy as np
 
 from rdtools.design import MmseWaterSIC
 from rdtools.hessians.layer import Layer
+from rdtools.hessians.spectrum import spectrum_with_vectors
 from rdtools.measure import measure
 from rdtools.predictions import applied_steps, coded_variances, finite_rate_distortion, noise_gains, predicted_distortion
 from rdtools.quantizers import Problem, Quantizer, WaterSIC
@@ -105,7 +106,7 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "weight_variance": layer.weight_variance,
         "weight_negentropy_bits": weight_negentropy_bits(layer),
         "weight_incoherence": incoherence.weight_incoherence(layer.live_weight),
-        "hessian_incoherence": incoherence.hessian_incoherence(spectrum),
+        "hessian_incoherence": incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
         "leading_eigenvalue_share": float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
         "least_pivot": least_pivot(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),

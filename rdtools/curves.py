@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.compare import LayerFacts, layer_facts
 from rdtools.hessians.layer import Layer
+from rdtools.hessians.per_hessian import per_hessian
+from rdtools.hessians.spectrum import live_columns
 from rdtools.linalg import cholesky
 from rdtools.predictions import FINITE_RATE_COLUMNS
 from rdtools.records import Hessian
@@ -38,25 +39,22 @@ FINITE_RATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
 _STEP_OCTAVES = 0.5
 
 _Points = dict[str, list[tuple[float, float]]]
-_KNOWN: WeakKeyDictionary[Hessian, tuple[float, _Points]] = WeakKeyDictionary()
 
 
-def _finite_rate_points(layer: Layer, top: float) -> _Points:
-    """(rate, distortion) per weight of each scheme for weights of variance one; computed once for layers that share an input."""
-    hessian = layer.hessian
-    if hessian not in _KNOWN or _KNOWN[hessian][0] != top:
-        live = layer.live
-        share = float(live.mean())
-        factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name).lower
-        octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, _STEP_OCTAVES)
-        points: _Points = {}
-        for name, steps_of in FINITE_RATE.items():
-            steps = steps_of(np.diagonal(factor))
-            steps = steps / np.exp2(np.mean(np.log2(steps)))
-            found = [sic_at_finite_rate(factor, 2.0**octave * steps, lmmse=False) for octave in octaves]
-            points[name] = [(share * point.rate_bits, share * point.distortion) for point in found]
-        _KNOWN[hessian] = (top, points)
-    return _KNOWN[hessian][1]
+@per_hessian
+def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
+    """(rate, distortion) per weight of each scheme, for weights of variance one, at rates up to `top`."""
+    live = live_columns(hessian.matrix)
+    share = float(live.mean())
+    factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name).lower
+    octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, _STEP_OCTAVES)
+    points: _Points = {}
+    for name, steps_of in FINITE_RATE.items():
+        steps = steps_of(np.diagonal(factor))
+        steps = steps / np.exp2(np.mean(np.log2(steps)))
+        found = [sic_at_finite_rate(factor, 2.0**octave * steps, lmmse=False) for octave in octaves]
+        points[name] = [(share * point.rate_bits, share * point.distortion) for point in found]
+    return points
 
 
 def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | None = None) -> Iterator[dict[str, Any]]:
@@ -79,7 +77,7 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
         if name == "rtn" or spectrum.rank == spectrum.live:
             curves[name] = _pairs(rates, np.array([predict(spectrum, float(rate), variance) for rate in rates]))
     if 0 < spectrum.rank == spectrum.live <= FINITE_RATE_COLUMNS and rates.max(initial=0) > 0:
-        for name, points in _finite_rate_points(layer, float(rates.max())).items():
+        for name, points in _finite_rate_points(layer.hessian, float(rates.max())).items():
             curves[name] = [(rate, variance * distortion) for rate, distortion in points]
     for name, points in curves.items():
         for rate, distortion in points:

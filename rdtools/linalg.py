@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,22 @@ NEGATIVE_EIGENVALUE_LIMIT = 1e-7
 DAMPING_LADDER = (1e-4, 1e-3)
 
 
+#: Entries that a check looks at in one go, so that it needs little memory beside the matrix.
+_PANEL_ENTRIES = 2**16
+
+
+def panels(rows: int, columns: int) -> Iterator[slice]:
+    """Slices of rows, from the first to the last, that hold about _PANEL_ENTRIES entries each and at least 16 rows where there are."""
+    height = max(16, _PANEL_ENTRIES // max(1, columns))
+    return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
+
+
+def _all_finite(values: NDArray[np.floating]) -> bool:
+    if values.ndim == 0:
+        return bool(np.isfinite(values))
+    return all(np.isfinite(values[rows]).all() for rows in panels(len(values), values[:1].size))
+
+
 def as_float64(array: Any, *, name: str) -> Float64Array:
     """A real floating-point array as float64, refusing complex and integer numbers.
 
@@ -47,9 +64,8 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
             f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized codes, dequantize first"
         )
     values = values.astype(np.float64, copy=False)
-    finite = np.isfinite(values)
-    if not finite.all():
-        bad = np.argwhere(~finite)
+    if not _all_finite(values):
+        bad = np.argwhere(~np.isfinite(values))
         raise NotFiniteInput(
             f"{name}: {len(bad)} of {values.size} entries are NaN or infinite, the first at "
             f"{tuple(int(i) for i in bad[0])}; expected finite numbers; likely an overflow in half precision: "
@@ -58,10 +74,18 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
     return values
 
 
-def check_moment(matrix: ArrayLike, *, name: str = "Hessian") -> Float64Array:
+def check_moment(matrix: ArrayLike, *, name: str = "Hessian", recorded: bool = False) -> Float64Array:
     """A second-moment matrix as float64, checked and exactly symmetric; shape (n, n).
 
-    Asymmetry up to ASYMMETRY_LIMIT of the largest entry is averaged away.
+    Asymmetry up to ASYMMETRY_LIMIT of the largest entry is averaged away, into a new matrix. Otherwise the answer shares the memory of a
+    float64 array that was given. The check needs little memory of its own.
+
+    Parameters
+    ----------
+    matrix : (n, n)
+    name : for messages
+    recorded : the matrix was checked when it was written, and read back with its hash compared: of its entries, only that they are finite
+        and that no diagonal one is negative is checked
 
     Raises
     ------
@@ -74,31 +98,62 @@ def check_moment(matrix: ArrayLike, *, name: str = "Hessian") -> Float64Array:
         raise ShapeMismatch(f"{name}: shape {H.shape}, expected a square matrix (n, n)")
     if H.size == 0:
         return H
-    largest = float(np.abs(H).max())
-    asymmetry = float(np.abs(H - H.T).max())
-    if asymmetry > ASYMMETRY_LIMIT * largest:
-        i, j = (int(k) for k in np.unravel_index(np.abs(H - H.T).argmax(), H.shape))
-        raise NotSymmetric(
-            f"{name}: entries ({i}, {j}) and ({j}, {i}) differ by {asymmetry / largest:.1e} of the largest entry, expected "
-            f"at most {ASYMMETRY_LIMIT:.0e}; likely a triangle or another matrix: pass the full E[x xᵀ]"
-        )
-    if asymmetry > 0:
-        H = 0.5 * (H + H.T)
+    if not recorded:
+        H = _symmetric(H, name=name)
     diagonal = np.diagonal(H)
     if diagonal.min() < 0:
         i = int(diagonal.argmin())
         raise NotPositiveSemidefinite(
             f"{name}: diagonal entry {i} is {diagonal[i]:.3g}, expected a mean of squares; the matrix is not E[x xᵀ]"
         )
+    if not recorded:
+        _check_correlations(H, name=name)
+    return H
+
+
+def _symmetric(H: Float64Array, *, name: str) -> Float64Array:
+    """H itself where it is symmetric, the mean of H and its transpose where it nearly is."""
+    n = len(H)
+    largest, asymmetry, place = 0.0, 0.0, (0, 0)
+    for rows in panels(n, n):
+        largest = max(largest, float(H[rows].max()), -float(H[rows].min()))
+        difference = np.abs(H[rows, rows.start :] - H[rows.start :, rows].T)  # the rest has been seen as a transpose
+        if difference.max() > asymmetry:
+            i, j = (int(k) for k in np.unravel_index(difference.argmax(), difference.shape))
+            asymmetry, place = float(difference[i, j]), (rows.start + i, rows.start + j)
+    if asymmetry > ASYMMETRY_LIMIT * largest:
+        i, j = place
+        raise NotSymmetric(
+            f"{name}: entries ({i}, {j}) and ({j}, {i}) differ by {asymmetry / largest:.1e} of the largest entry, expected "
+            f"at most {ASYMMETRY_LIMIT:.0e}; likely a triangle or another matrix: pass the full E[x xᵀ]"
+        )
+    if asymmetry == 0:
+        return H
+    mean = np.empty((n, n))
+    for rows in panels(n, n):
+        np.add(H[rows], H[:, rows].T, out=mean[rows])
+        mean[rows] *= 0.5
+    return mean
+
+
+def _check_correlations(H: Float64Array, *, name: str) -> None:
+    """Refuse an entry of a symmetric matrix beyond the root of the product of its diagonal entries."""
+    n = len(H)
+    diagonal = np.diagonal(H)
     root = np.sqrt(diagonal)
-    excess = np.abs(H) - (1 + ASYMMETRY_LIMIT) * root[:, None] * root[None, :]
-    if excess.max() > 0:
-        i, j = (int(k) for k in np.unravel_index(excess.argmax(), H.shape))
+    largest, place = 0.0, (0, 0)
+    for rows in panels(n, n):
+        excess = np.abs(H[rows])
+        excess -= (1 + ASYMMETRY_LIMIT) * root[rows, None] * root[None, :]
+        if excess.max() > largest:
+            i, j = (int(k) for k in np.unravel_index(excess.argmax(), excess.shape))
+            largest, place = float(excess[i, j]), (rows.start + i, j)
+    if largest > 0:
+        i, j = place
         raise NotPositiveSemidefinite(
             f"{name}: entry ({i}, {j}) is {H[i, j]:.3g} beside diagonal entries {diagonal[i]:.3g} and {diagonal[j]:.3g}, expected at most "
             "the root of their product; the matrix is not E[x xᵀ]"
         )
-    return H
 
 
 def check_weight(weight: ArrayLike, *, columns: int, name: str = "weight") -> Float64Array:

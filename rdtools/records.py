@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.reprs import short_repr
+
 Float64Array = NDArray[np.float64]
 
 #: 2^(j/8), rounded to float64; literals, because a library's power function may differ between machines in the last bit.
@@ -62,7 +64,7 @@ class LayerKey:
     block: int
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Hessian:
     """An input's uncentred second moment.
 
@@ -78,9 +80,10 @@ class Hessian:
     n_tokens: int
     dropped_tokens: int = 0
     name: str = "Hessian"
+    __repr__ = short_repr
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Spectrum:
     """What theory needs of a Hessian, on its live columns (those with a positive diagonal).
 
@@ -104,6 +107,7 @@ class Spectrum:
     damping: float = 0.0
     eigenvector_max: float = float("nan")
     simple: bool = True
+    __repr__ = short_repr
 
     @property
     def live(self) -> int:

@@ -88,6 +88,72 @@ def test_off_diagonal_entries_are_bounded_by_the_diagonal():
     assert check_moment(np.ones((3, 3))).shape == (3, 3)
 
 
+def _check_in_one_go(matrix):
+    """`check_moment` as a formula of whole matrices; what it returns, or the start of its message."""
+    H = np.asarray(matrix, dtype=np.float64)
+    if not np.isfinite(H).all():
+        i, j = np.argwhere(~np.isfinite(H))[0]
+        return f"{(~np.isfinite(H)).sum()} of {H.size} entries are NaN or infinite, the first at ({i}, {j})"
+    difference = np.abs(H - H.T)
+    if difference.max() > 1e-6 * np.abs(H).max():
+        i, j = np.unravel_index(difference.argmax(), H.shape)
+        return f"entries ({i}, {j}) and ({j}, {i}) differ by {difference.max() / np.abs(H).max():.1e}"
+    H = 0.5 * (H + H.T)
+    d = np.diagonal(H)
+    if d.min() < 0:
+        return f"diagonal entry {d.argmin()} is {d.min():.3g}"
+    excess = np.abs(H) - (1 + 1e-6) * np.sqrt(d)[:, None] * np.sqrt(d)
+    if excess.max() > 0:
+        i, j = np.unravel_index(excess.argmax(), H.shape)
+        return f"entry ({i}, {j}) is {H[i, j]:.3g} beside diagonal entries {d[i]:.3g} and {d[j]:.3g}"
+    return H
+
+
+@pytest.mark.parametrize("n", [1, 2, 15, 300])
+@pytest.mark.parametrize("kind", ["sound", "nearly symmetric", "asymmetric", "triangle", "infinite", "negative", "beyond", "ties"])
+def test_panels_give_the_verdict_and_the_message_of_the_whole(n, kind, rng):
+    for _ in range(10):
+        X = rng.standard_normal((n + 2, n))
+        H = X.T @ X
+        H = 0.5 * (H + H.T)
+        i, j = rng.integers(n, size=2)
+        if kind == "nearly symmetric":
+            H += 1e-8 * rng.standard_normal((n, n))
+        elif kind == "asymmetric":
+            H[i, j] += 1.0
+        elif kind == "triangle":
+            H = np.tril(H)
+        elif kind == "infinite":
+            H[i, j] = -np.inf
+        elif kind == "negative":
+            H[i, i] *= -1
+        elif kind == "beyond":
+            H[i, j] = H[j, i] = 10 * H.max()
+        elif kind == "ties":
+            H = rng.integers(-1, 2, (n, n)).astype(float)
+        expected = _check_in_one_go(H)
+        if isinstance(expected, str):
+            with pytest.raises((NotFiniteInput, NotSymmetric, NotPositiveSemidefinite)) as refused:
+                check_moment(H, name="x")
+            assert str(refused.value).startswith(f"x: {expected}")
+        else:
+            assert (check_moment(H) == expected).all()
+
+
+def test_a_check_needs_little_memory_and_shares_what_is_sound(rng):
+    import tracemalloc
+
+    n = 2048
+    H = np.abs(np.subtract.outer(np.arange(n), np.arange(n)))
+    H = 0.5**H
+    tracemalloc.start()
+    checked = check_moment(H)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert checked is H
+    assert peak <= 0.1 * H.nbytes
+
+
 @given(spectra(max_condition=1e12))
 def test_am_over_gm_is_at_least_one_and_scale_free(values):
     ratio = log2_am_over_gm(values)

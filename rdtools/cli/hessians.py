@@ -33,6 +33,8 @@ def collect(
     check_run_directory(out)
     with sole_writer(out), progress_bar("Hessians", PlainConsole(stderr=True)) as progress:
         run = collect_run(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
+    for note in run.notes:
+        typer.echo(note)
     typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {run.hessians[0].n_tokens} tokens")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import signal
 import sys
@@ -47,6 +48,15 @@ def _on_terminate(_signal: int, _frame: object) -> None:
     raise _Terminated
 
 
+#: Arguments that messages name between backquotes, and that are options here.
+_OPTIONS = ("text", "tokens", "sequences", "length", "device", "trust_remote_code", "workers")
+
+
+def _in_options(message: str) -> str:
+    """A message of the library with the options of the command line in place of its arguments."""
+    return re.sub(f"`({'|'.join(_OPTIONS)})`", lambda found: "--" + found[1].replace("_", "-"), message)
+
+
 def _say(message: str) -> None:
     """One line on standard error, whatever a path in it may hold."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
@@ -78,15 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RdtoolsError as error:
-        _say(f"error: {error}")
+        _say(f"error: {_in_options(str(error))}")
         return error.exit_code
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _say("interrupted; a finished capture is kept, everything else starts anew with the same command")
+        _say("interrupted; Hessians that were finished are kept, everything else starts anew with the same command")
         return _INTERRUPTED
     except _Terminated:
-        _say("terminated; a finished capture is kept, everything else starts anew with the same command")
+        _say("terminated; Hessians that were finished are kept, everything else starts anew with the same command")
         return _TERMINATED
     except BrokenPipeError:
         return _pipe_closed()

@@ -95,6 +95,8 @@ def report(
             figures = write_figures(table, curves, out / "figures")
             page = write_page(run, table, figures, command=str(context.obj), seconds=time.perf_counter() - started)
     code = _print_tables(table)
+    for note in run.notes:
+        typer.echo(f"\n{note}")
     if run.manifest.model.uncovered:
         _note_uncovered(run.manifest.model.uncovered)
     typer.echo(f"\n{page}")

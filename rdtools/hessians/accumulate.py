@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rdtools.ops import rank_update
 
 
-@dataclass
+@dataclass(eq=False)
 class MomentAccumulator:
     """Sum of x xᵀ over tokens, in float64.
 

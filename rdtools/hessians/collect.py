@@ -9,7 +9,9 @@ from pathlib import Path
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
-from rdtools.hessians.store import CalibrationEntry, ModelEntry, Run, RunWriter, describe_model, is_run, open_run, rewrite_manifest
+from rdtools.hessians.finished import FINISHED, different
+from rdtools.hessians.manifest import CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
+from rdtools.hessians.store import Run, RunWriter, open_run
 from rdtools.hessians.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 
 Progress = Callable[[int, int], None]
@@ -33,11 +35,11 @@ class CalibrationRequest:
 
     def __post_init__(self) -> None:
         if self.text is not None and self.tokens is not None:
-            raise UsageError("--text and --tokens: got both, expected one source of calibration data")
+            raise UsageError("`text` and `tokens`: got both, expected one source of calibration data")
         if self.text is None and (self.sequences is not None or self.length is not None):
-            raise UsageError("--sequences and --length cut a text; got them without --text; token files are used whole")
+            raise UsageError("`sequences` and `length` cut a text; got them without `text`; token files are used whole")
         if min(self.sequences or 1, self.length or 1) < 1 or 0 in (self.sequences, self.length):
-            raise UsageError(f"--sequences {self.sequences} --length {self.length}: expected at least 1 of each")
+            raise UsageError(f"`sequences` {self.sequences} and `length` {self.length}: expected at least 1 of each")
 
 
 def check_run_directory(out: Path) -> None:
@@ -51,13 +53,14 @@ def check_run_directory(out: Path) -> None:
         return
     if out.is_dir():
         names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
-        if not names or (LOCK in names and names <= {LOCK, "hessians"}):
+        begun = LOCK in names or (out / FINISHED).is_file()
+        if not names or (begun and names <= {LOCK, "hessians"}):
             return
-    raise UsageError(f"{out}: exists and is not a run of rdtools; choose another --out")
+    raise UsageError(f"{out}: exists and is not a run of rdtools; choose another directory")
 
 
 def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_remote_code: bool) -> Tokens:
-    from rdtools.hessians.capture import load_tokenizer, model_limits
+    from rdtools.hessians.pretrained import load_tokenizer, model_limits
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     if request.tokens is not None:
@@ -70,19 +73,10 @@ def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_r
         tokens = embedded_tokens("calibration")
     else:
         raise UsageError(
-            f"{checkpoint.name}: no calibration data; give --text FILE or --tokens FILE (the embedded tokens fit the embedded model only)"
+            f"{checkpoint.name}: no calibration data; give a file as `text` or `tokens` (the embedded tokens fit the embedded model only)"
         )
     check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
     return tokens
-
-
-def _fingerprint(model: ModelEntry, calibration: CalibrationEntry) -> dict[str, object]:
-    """What must agree for the Hessians of two manifests to be the same."""
-    return {
-        "model files": {name: entry.sha256 for name, entry in model.files.items()},
-        "calibration tokens": calibration.token_sha256,
-        "--trust-remote-code": calibration.trust_remote_code,
-    }
 
 
 def collect(
@@ -96,13 +90,15 @@ def collect(
 ) -> Run:
     """Capture every Hessian of a model into a run directory, or open the run that is there if it is the same.
 
-    Nothing is left of a capture that fails.
+    Every Hessian is durable once it is finished. A capture that fails or is interrupted keeps those, and the same call computes the
+    others; the finished run is the same as if nothing had happened. A run that is there already is used again even if it was captured
+    on another device or with other libraries; `Run.notes` then says so.
 
     Parameters
     ----------
     source : "embedded", a local directory or a hub id
     request : calibration data
-    out : run directory, new, empty or holding the same run
+    out : run directory, new, empty or holding the same run, finished or not
     trust_remote_code : run code that comes with the model; off unless asked for, and kept in the manifest
     device : torch device for the forward passes
     progress : called with (tokens done, tokens in all)
@@ -110,9 +106,12 @@ def collect(
     Raises
     ------
     UsageError
-        If `out` holds something else, or a run of another model or calibration (the message names the difference).
+        If `out` holds something else, a run of another model or calibration, or the beginning of one with another device or other
+        versions (the message names the difference).
     ModelUnreadable, CorruptFile, BadTokens, BadActivations, OutputError, ServiceUnavailable
     """
+    from rdtools.hessians.pretrained import load_model, versions
+
     check_run_directory(out)
     checkpoint = find_model(source, with_code=trust_remote_code)
     tokens = _calibration(request, checkpoint, trust_remote_code=trust_remote_code)
@@ -124,29 +123,40 @@ def collect(
         padding=int((~tokens.mask).sum()),
         token_sha256=tokens.sha256,
         trust_remote_code=trust_remote_code,
+        device=device,
     )
+    identity = fingerprint(model_entry, calibration)
     if is_run(out):
         run = open_run(out, checkpoint=checkpoint)
-        old, new = _fingerprint(run.manifest.model, run.manifest.calibration), _fingerprint(model_entry, calibration)
-        different = [name for name in new if old[name] != new[name]]
-        if different:
-            raise UsageError(f"{out}: holds a run with other {' and '.join(different)}; choose another --out or delete it")
+        names = different(fingerprint(run.manifest.model, run.manifest.calibration), identity)
+        if names:
+            raise UsageError(f"{out}: holds a run with other {' and '.join(names)}; choose another directory, or delete this one")
+        (out / FINISHED).unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
         moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
-        return run if moved == run.manifest.model else rewrite_manifest(run, checkpoint, model=moved)
+        notes = reuse_notes(run.manifest, device=device, versions=versions())
+        manifest = run.manifest.model_copy(update={"model": moved})
+        if manifest != run.manifest:
+            write_manifest(out, manifest)
+        return Run(out, manifest, checkpoint=checkpoint, notes=notes)
 
-    from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model, uncovered, versions
+    from rdtools.hessians.capture import capture
+    from rdtools.hessians.inputs import check_weights, find_shared_inputs, uncovered
 
+    now = versions()
+    writer = RunWriter(out, {**identity, "device": device, **{f"version of {name}": version for name, version in now.items()}})
     model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
     inputs = find_shared_inputs(model, checkpoint)
     for shared in inputs:
         for layer in shared.layers:
             check_weights(model, checkpoint, layer)
-    writer = RunWriter(out)
-    try:
-        for shared, hessian in capture(model, inputs, tokens, progress=progress):
-            writer.add(hessian, shared.layers)
-        whole = model_entry.model_copy(update={"uncovered": uncovered(model, inputs)})
-        return writer.finish(checkpoint, model=whole, calibration=calibration, versions=versions())
-    except BaseException:
-        writer.discard()
-        raise
+    number = {shared.name: index for index, shared in enumerate(inputs)}
+    missing = [shared for shared in inputs if not writer.has(shared.name, number[shared.name])]
+    for shared, hessian in capture(model, missing, tokens, progress=progress):
+        writer.add(hessian, number[shared.name])
+    return writer.finish(
+        checkpoint,
+        {shared.name: shared.layers for shared in inputs},
+        model=model_entry.model_copy(update={"uncovered": uncovered(model, inputs)}),
+        calibration=calibration,
+        versions=now,
+    )

@@ -12,9 +12,27 @@ from rdtools.errors import ShapeMismatch
 from rdtools.hessians.spectrum import live_columns, spectrum_of
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey, Spectrum
+from rdtools.reprs import short_repr
 
 
-@dataclass(frozen=True, eq=False)
+def _unchangeable(array: object) -> bool:
+    """True if neither the array nor the owner of its memory can be written to."""
+    while isinstance(array, np.ndarray):
+        if array.flags.writeable:
+            return False
+        array = array.base
+    return array is None or isinstance(array, bytes)
+
+
+def _private(checked: NDArray[np.float64], given: object) -> NDArray[np.float64]:
+    """The checked array, or a copy of it if its memory is the caller's and can be written to."""
+    converted = isinstance(given, np.ndarray) and not np.may_share_memory(checked, given)
+    if converted or (checked.flags.c_contiguous and _unchangeable(checked)):
+        return checked
+    return np.array(checked)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Layer:
     """One linear layer, checked: finite, symmetric, shapes that belong together.
 
@@ -28,10 +46,14 @@ class Layer:
     key: LayerKey
     weight: NDArray[np.float64]
     hessian: Hessian
+    __repr__ = short_repr
 
     @classmethod
     def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:
         """A layer from arrays or tensors.
+
+        The layer keeps copies, so that a later change of the caller's arrays cannot disagree with a spectrum computed before. Only a
+        read-only float64 array in C order, whose memory no writable array shares, is kept as it is: do not make it writable again.
 
         Parameters
         ----------
@@ -45,9 +67,8 @@ class Layer:
         ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
         """
         given = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")  # type: ignore[arg-type]
-        # copies, so that a later change of the caller's arrays cannot disagree with a spectrum computed before
-        matrix = np.array(check_moment(given.matrix, name=f"{name}: Hessian"))
-        checked = np.array(check_weight(weight, columns=len(matrix), name=name))
+        matrix = _private(check_moment(given.matrix, name=f"{name}: Hessian"), given.matrix)
+        checked = _private(check_weight(weight, columns=len(matrix), name=name), weight)
         if checked.size == 0:
             raise ShapeMismatch(f"{name}: weight of shape {checked.shape} is empty; expected at least one row and column")
         return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, replace(given, matrix=matrix))

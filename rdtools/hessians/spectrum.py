@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from rdtools.hessians.per_hessian import per_hessian
 from rdtools.linalg import cholesky, clip_eigenvalues
 from rdtools.records import Hessian, Spectrum
+from rdtools.reprs import short_repr
 
-_KNOWN: WeakKeyDictionary[Hessian, Spectrum] = WeakKeyDictionary()
 
-
+@per_hessian
 def spectrum_of(hessian: Hessian) -> Spectrum:
-    """`compute_spectrum` of a record, computed once for as long as the record lives; layers that share an input share it."""
-    if hessian not in _KNOWN:
-        _KNOWN[hessian] = compute_spectrum(hessian.matrix, name=hessian.name)
-    return _KNOWN[hessian]
+    """`compute_spectrum` of a record, without eigenvectors; layers that share an input share it."""
+    return compute_spectrum(hessian.matrix, name=hessian.name)
 
 
-@dataclass(frozen=True, eq=False)
+@per_hessian
+def spectrum_with_vectors(hessian: Hessian) -> Spectrum:
+    """Spectrum of a record with its `eigenvector_max`, for μ_H; takes several times as long, and n² memory.
+
+    Its eigenvalues agree with those of `spectrum_of` to rounding: LAPACK finds them by another method when it finds vectors.
+    """
+    return compute_spectrum(hessian.matrix, eigen=eigendecomposition(hessian.matrix, name=hessian.name), name=hessian.name)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Eigen:
     """``H = Q diag(λ) Qᵀ`` on the live columns.
 
@@ -34,6 +42,7 @@ class Eigen:
 
     values: NDArray[np.float64]
     vectors: NDArray[np.float64]
+    __repr__ = short_repr
 
     def root(self) -> NDArray[np.float64]:
         """``H^{1/2} = Q diag(√λ) Qᵀ``, symmetric, (r, r)."""
@@ -61,8 +70,13 @@ def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") ->
     return Eigen(clip_eigenvalues(raw, name=name), np.ascontiguousarray(Q[:, ::-1]))
 
 
+def _eigenvalues(active: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
+    raw = scipy.linalg.eigh(active, eigvals_only=True, driver="evr", check_finite=False)
+    return clip_eigenvalues(raw, name=name)
+
+
 def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
-    """Eigenvalues, Cholesky diagonal, rank and largest eigenvector entry of a checked second moment.
+    """Eigenvalues, Cholesky diagonal and rank of a checked second moment; its largest eigenvector entry where eigenvectors are given.
 
     Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
     without damping (see `rdtools.linalg.cholesky`); then, and only then, the rank is below the number of live columns: the number of
@@ -72,7 +86,7 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None,
     Parameters
     ----------
     moment : (n, n) float64, as from `rdtools.linalg.check_moment`
-    eigen : its `eigendecomposition`, if known
+    eigen : its `eigendecomposition`; without it no eigenvectors are computed and `Spectrum.eigenvector_max` is nan
 
     Raises
     ------
@@ -85,9 +99,9 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None,
     if r == 0:
         nothing = np.zeros(0)
         return Spectrum(nothing, nothing, nothing, columns=len(moment), rank=0)
-    eigen = eigendecomposition(moment, name=name) if eigen is None else eigen
-    eigenvalues = eigen.values
-    factor = cholesky(moment[np.ix_(live, live)], name=name)
+    active = moment[np.ix_(live, live)]
+    eigenvalues = _eigenvalues(active, name=name) if eigen is None else eigen.values
+    factor = cholesky(active, name=name)
     resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     return Spectrum(
         eigenvalues=eigenvalues,
@@ -96,6 +110,6 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None,
         columns=len(moment),
         rank=r if factor.damping == 0 else min(resolved, r - 1),
         damping=factor.damping,
-        eigenvector_max=float(np.abs(eigen.vectors).max()),
+        eigenvector_max=math.nan if eigen is None else float(np.abs(eigen.vectors).max()),
         simple=bool((-np.diff(eigenvalues) > 1e-8 * eigenvalues[0]).all()),
     )

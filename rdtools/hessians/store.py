@@ -2,6 +2,7 @@
 
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
     .lock                      held while a process writes
+    hessians/finished.jsonl    the Hessians of a capture that is not finished
     hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
@@ -10,161 +11,72 @@ a directory without one is no run.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import math
-import platform
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from rdtools import __version__
 from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
-from rdtools.files import check_file, sha256_of_file, write_atomically
+from rdtools.files import check_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
+from rdtools.hessians.finished import Fingerprint, FinishedHessians
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
+from rdtools.hessians.manifest import (
+    CONVENTIONS,
+    CalibrationEntry,
+    HessianEntry,
+    LayerEntry,
+    Manifest,
+    ModelEntry,
+    read_manifest,
+    write_manifest,
+)
+from rdtools.hessians.packing import pack, unpack
 from rdtools.linalg import check_moment, check_weight
 from rdtools.records import Hessian, LayerKey
 
-MANIFEST = "manifest.json"
-CONVENTIONS = {
-    "hessian": "E[x x^T], uncentred mean over tokens, no factor 2, no damping, float64",
-    "packing": "lower triangle by rows",
-    "weight": "(out_features, in_features)",
-    "distortion": "tr((W - What) H (W - What)^T) / (m n)",
-}
 
-
-def pack(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lower triangle by rows, shape (n(n+1)/2,)."""
-    return matrix[np.tril_indices(len(matrix))]
-
-
-def unpack(packed: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
-    """The symmetric matrix behind a packed triangle.
-
-    Raises
-    ------
-    CorruptFile
-        If the length is not n(n+1)/2 for a whole n.
-    """
-    n = (math.isqrt(8 * packed.size + 1) - 1) // 2
-    if packed.ndim != 1 or n * (n + 1) // 2 != packed.size:
-        raise CorruptFile(f"{name}: packed triangle of shape {packed.shape}, expected n(n+1)/2 numbers; not a file of rdtools")
-    matrix = np.zeros((n, n))
-    matrix[np.tril_indices(n)] = packed
-    return matrix + np.tril(matrix, -1).T
-
-
-def _file_name(name: str) -> str:
-    if Path(name).name != name or not name.isprintable():
-        raise ValueError(f"{name!r} is not the name of a file in one folder")
-    return name
-
-
-def _hessian_file(name: str) -> str:
-    folder, _, file = name.partition("/")
-    if folder != "hessians":
-        raise ValueError(f"{name!r} is not in the run's folder of Hessians")
-    return f"hessians/{_file_name(file)}"
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class FileEntry(_Entry):
-    """Size and hash of a file."""
-
-    bytes: Annotated[int, Field(ge=0)]
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class LayerEntry(_Entry):
-    """A layer in the manifest."""
-
-    name: str
-    tensor: str
-    shape: Annotated[list[int], Field(min_length=2, max_length=2)]
-    transposed: bool
-    hessian: Annotated[int, Field(ge=0)]
-
-
-class HessianEntry(FileEntry):
-    """A Hessian in the manifest."""
-
-    name: str
-    file: Annotated[str, AfterValidator(_hessian_file)]
-    columns: Annotated[int, Field(ge=1)]
-    n_tokens: Annotated[int, Field(ge=0)]
-    dropped_tokens: Annotated[int, Field(ge=0)]
-
-
-class ModelEntry(_Entry):
-    """The model that Hessians were made with; `directory` is None for the embedded one."""
-
-    name: str
-    source: str
-    directory: str | None
-    files: dict[Annotated[str, AfterValidator(_file_name)], FileEntry]
-    uncovered: list[str] = []
-
-
-class CalibrationEntry(_Entry):
-    """The tokens that Hessians were made with."""
-
-    source: str
-    sequences: int
-    length: int
-    padding: int
-    token_sha256: str
-    trust_remote_code: bool
-
-
-class Manifest(_Entry):
-    """What ``manifest.json`` holds."""
-
-    format: Literal["rdtools-run"] = "rdtools-run"
-    version: Literal[1] = 1
-    created: str
-    conventions: dict[str, str]
-    versions: dict[str, str]
-    model: ModelEntry
-    calibration: CalibrationEntry
-    hessians: Annotated[list[HessianEntry], Field(min_length=1)]
-    layers: Annotated[list[LayerEntry], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _layers_have_hessians(self) -> Manifest:
-        if max(entry.hessian for entry in self.layers) >= len(self.hessians):
-            raise ValueError("a layer names a Hessian that is not listed")
-        return self
-
-
-class Run:
+class Run(Mapping[str, Layer]):
     """An opened run: a mapping from layer names to layers, each read from disk, and checked, when it is asked for.
+
+    A layer is also found by some parts of its name, in their order and with the last one, where no other layer has them:
+    ``run["0.q_proj"]`` is ``run["model.layers.0.self_attn.q_proj"]``. Two runs are equal only if they are the same object.
 
     Attributes
     ----------
     path : the directory
     manifest : as read
+    notes : remarks of `collect` on Hessians that it used again, see `rdtools.hessians.manifest.reuse_notes`
     """
 
-    def __init__(self, path: Path, manifest: Manifest, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        manifest: Manifest,
+        *,
+        verified: bool = False,
+        checkpoint: Checkpoint | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
         self.path = path
         self.manifest = manifest
+        self.notes = tuple(notes)
         self._verified = verified
         self._checkpoint = checkpoint
         self._last: tuple[int, Hessian] | None = None
+        self._by_name = {entry.name: entry for entry in manifest.layers}
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, model={self.model_name!r}, {len(self)} layers, {len(self.hessians)} Hessians)"
+
+    # a mapping compares its items, which would read every layer
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__
 
     @property
     def layers(self) -> list[LayerEntry]:
@@ -177,13 +89,17 @@ class Run:
         return self.manifest.hessians
 
     def __iter__(self) -> Iterator[str]:
-        return (entry.name for entry in self.layers)
+        return iter(self._by_name)
 
     def __len__(self) -> int:
-        return len(self.layers)
+        return len(self._by_name)
 
-    def __contains__(self, name: str) -> bool:
-        return any(entry.name == name for entry in self.layers)
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and len(self._candidates(name)) == 1
+
+    def _candidates(self, name: str) -> list[str]:
+        """The layer of this name, or else those that it may stand for."""
+        return [name] if name in self._by_name else [full for full in self._by_name if _abbreviates(name, full)]
 
     @property
     def model_name(self) -> str:
@@ -191,7 +107,7 @@ class Run:
         return self.manifest.model.name
 
     def key(self, entry: LayerEntry) -> LayerKey:
-        """Which matrix an entry is."""
+        """Key of the matrix that an entry names."""
         return LayerKey(self.model_name, entry.name, layer_type(entry.name), block_index(entry.name))
 
     def checkpoint(self) -> Checkpoint:
@@ -242,43 +158,68 @@ class Run:
                 packed = load(path.read_bytes())["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
-            matrix = check_moment(unpack(packed, name=str(path)), name=str(path))
+            matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name))
         return self._last[1]
 
     def __getitem__(self, name: str) -> Layer:
-        """The layer of this name.
+        """The layer of this name, or of parts of its name.
 
         Raises
         ------
         KeyError
             If the run has no such layer.
+        UsageError
+            If several layers have these parts; the message names them.
         CorruptFile, ShapeMismatch, NotFiniteInput
         """
-        entry = next((e for e in self.layers if e.name == name), None)
-        if entry is None:
+        candidates = self._candidates(name)
+        if not candidates:
             raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
+        if len(candidates) > 1:
+            shown = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
+            raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
+        name = candidates[0]
+        entry = self._by_name[name]
         weight = self.checkpoint().read(entry.tensor)
         hessian = self.hessian(entry.hessian)
         weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=name)
         return Layer(self.key(entry), weight, hessian)
 
 
+def _abbreviates(short: str, name: str) -> bool:
+    """True if `short` consists of parts of a module path, in order, the last one included."""
+    *first, last = short.split(".")
+    *parts, end = name.split(".")
+    rest = iter(parts)
+    return last == end and all(part in rest for part in first)
+
+
 class RunWriter:
-    """Writes a run: Hessians as they come, the manifest last."""
+    """Writes a run: Hessians as they are finished, the manifest last. One that was interrupted goes on with those it finished.
 
-    def __init__(self, path: Path) -> None:
+    Parameters
+    ----------
+    path : the run directory
+    fingerprint : what is captured, and with what
+    """
+
+    def __init__(self, path: Path, fingerprint: Fingerprint) -> None:
         self._path = path
-        self._layers: list[LayerEntry] = []
-        self._hessians: list[HessianEntry] = []
+        self._finished = FinishedHessians(path, fingerprint)
 
-    def add(self, hessian: Hessian, layers: Iterable[CapturedLayer]) -> None:
-        """Write one Hessian, and note the matrices that share it."""
-        index = len(self._hessians)
-        file = f"hessians/{index:04d}.safetensors"
+    def has(self, name: str, index: int) -> bool:
+        """True if the Hessian of this input is on disk already, under this number."""
+        entry = self._finished.entries.get(name)
+        return entry is not None and entry.file == _file_of(index)
+
+    def add(self, hessian: Hessian, index: int) -> None:
+        """Write the Hessian of this number; on return it is durable."""
+        file = _file_of(index)
         data = save({"packed": pack(hessian.matrix)})
+        self._finished.begin()
         write_atomically(self._path / file, data)
-        self._hessians.append(
+        self._finished.add(
             HessianEntry(
                 name=hessian.name,
                 file=file,
@@ -289,54 +230,43 @@ class RunWriter:
                 sha256=hashlib.sha256(data).hexdigest(),
             )
         )
-        for layer in layers:
-            entry = LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
-            self._layers.append(entry)
 
-    def finish(self, checkpoint: Checkpoint, *, model: ModelEntry, calibration: CalibrationEntry, versions: dict[str, str]) -> Run:
-        """Write the manifest and open the run."""
+    def finish(
+        self,
+        checkpoint: Checkpoint,
+        groups: Mapping[str, Sequence[CapturedLayer]],
+        *,
+        model: ModelEntry,
+        calibration: CalibrationEntry,
+        versions: dict[str, str],
+    ) -> Run:
+        """Write the manifest and open the run.
+
+        Parameters
+        ----------
+        groups : name of each Hessian → layers that share it, in the order of their numbers
+        """
+        layers = [
+            LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
+            for index, group in enumerate(groups.values())
+            for layer in group
+        ]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             conventions=CONVENTIONS,
-            versions={"rdtools": __version__, "python": platform.python_version(), **versions},
+            versions=versions,
             model=model,
             calibration=calibration,
-            hessians=self._hessians,
-            layers=self._layers,
+            hessians=[self._finished.entries[name] for name in groups],
+            layers=layers,
         )
-        _write_manifest(self._path, manifest)
+        write_manifest(self._path, manifest)
+        self._finished.remove()
         return open_run(self._path, checkpoint=checkpoint)
 
-    def discard(self) -> None:
-        """Remove the Hessians written so far."""
-        for entry in self._hessians:
-            (self._path / entry.file).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            (self._path / "hessians").rmdir()
 
-
-def _write_manifest(path: Path, manifest: Manifest) -> None:
-    write_atomically(path / MANIFEST, manifest.model_dump_json(indent=1).encode())
-
-
-def rewrite_manifest(run: Run, checkpoint: Checkpoint, *, model: ModelEntry) -> Run:
-    """The run with another entry for its model: the same files in another place."""
-    manifest = run.manifest.model_copy(update={"model": model})
-    _write_manifest(run.path, manifest)
-    return Run(run.path, manifest, checkpoint=checkpoint)
-
-
-def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
-    """What the manifest keeps of a model: name, place, and size and hash of its weights, configuration and code."""
-    code = [*checkpoint.directory.glob("*.py"), checkpoint.directory / "config.json"]
-    files = {path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256_of_file(path)) for path in (*checkpoint.shards, *sorted(code))}
-    directory = None if source == EMBEDDED else str(checkpoint.directory.resolve())
-    return ModelEntry(name=checkpoint.name, source=source, directory=directory, files=files)
-
-
-def is_run(path: Path) -> bool:
-    """Whether a directory holds a finished run."""
-    return (path / MANIFEST).is_file()
+def _file_of(index: int) -> str:
+    return f"hessians/{index:04d}.safetensors"
 
 
 def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> Run:
@@ -363,15 +293,5 @@ def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint
     rdtools.errors.UsageError: no/such/run: no manifest.json, so not a finished run; rdtools report and rdtools hessians collect make one
     """
     path = Path(path)
-    if not is_run(path):
-        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; rdtools report and rdtools hessians collect make one")
-    place = path / MANIFEST
-    try:
-        manifest = Manifest.model_validate_json(place.read_bytes())
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise CorruptFile(f"{place}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
-    except OSError as error:
-        raise CorruptFile(f"{place}: cannot be read: {error.strerror}") from error
+    manifest = read_manifest(path)
     return Run(path, manifest, verified=verified, checkpoint=checkpoint)

@@ -52,7 +52,7 @@ def check_tokens(tokens: Tokens, *, vocabulary: int, longest: int | None) -> Non
     if longest is not None and tokens.ids.shape[1] > longest:
         raise BadTokens(
             f"{tokens.source}: sequences of {tokens.ids.shape[1]} tokens, the model takes {longest}; cut the ids, or give "
-            f"--length {longest} with --text"
+            f"`length` {longest} with `text`"
         )
     if kept.min() < 0 or kept.max() >= vocabulary:
         bad = int(kept.min()) if kept.min() < 0 else int(kept.max())
@@ -84,7 +84,7 @@ def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
         For a truncated file, or a pickle in disguise.
     """
     if not path.is_file():
-        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use --text")
+        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use `text`")
     mask = None
     if path.suffix == ".npy":
         try:
@@ -130,7 +130,7 @@ def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) ->
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text; use --tokens for ids") from error
+        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text; use `tokens` for ids") from error
     except OSError as error:
         raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
     ids = np.asarray(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from rdtools.hessians.capture import load_model, load_tokenizer
 from rdtools.hessians.checkpoint import find_model
+from rdtools.hessians.pretrained import load_model, load_tokenizer
 from rdtools.hessians.tokens import embedded_tokens
 
 FOLDER = Path(str(files("rdtools.data") / "default_model"))

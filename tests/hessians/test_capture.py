@@ -7,8 +7,10 @@ import torch
 from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
 from rdtools.hessians import capture as capture_module
 from rdtools.hessians.accumulate import MomentAccumulator
-from rdtools.hessians.capture import capture, check_weights, find_shared_inputs, load_model, uncovered
+from rdtools.hessians.capture import capture
 from rdtools.hessians.checkpoint import open_checkpoint
+from rdtools.hessians.inputs import check_weights, find_shared_inputs, uncovered
+from rdtools.hessians.pretrained import load_model
 from rdtools.hessians.tokens import Tokens, load_tokens
 
 
@@ -93,7 +95,7 @@ def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "cut the ids, or give --length 32")],
+    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "cut the ids, or give `length` 32")],
 )
 def test_bad_tokens_are_refused(loaded, ids, message):
     with pytest.raises(BadTokens, match=message):
@@ -174,7 +176,7 @@ def test_experts_of_a_mixture_are_listed_as_not_covered(tmp_path):
 def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_path):
     import json
 
-    from rdtools.hessians.capture import load_tokenizer, model_limits
+    from rdtools.hessians.pretrained import load_tokenizer, model_limits
 
     config = json.loads((tiny_llama / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
@@ -195,5 +197,5 @@ def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_pat
 def test_a_device_that_is_not_there_is_a_usage_error(tiny_llama):
     from rdtools.errors import UsageError
 
-    with pytest.raises(UsageError, match="--device nonsense: not usable here"):
+    with pytest.raises(UsageError, match="`device` nonsense: not usable here"):
         load_model(open_checkpoint(tiny_llama), device="nonsense")

@@ -9,8 +9,10 @@ from hypothesis import given
 from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
 from rdtools.files import atomic_path, write_atomically
 from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.hessians.manifest import MANIFEST
+from rdtools.hessians.packing import pack, unpack
 from rdtools.hessians.spectrum import spectrum_of
-from rdtools.hessians.store import MANIFEST, open_run, pack, unpack
+from rdtools.hessians.store import open_run
 from rdtools.testing import second_moments
 
 
@@ -22,6 +24,18 @@ def run(tiny_llama, tiny_tokens, tmp_path):
 @given(second_moments())
 def test_packing_is_exact(H):
     assert (unpack(pack(H), name="x") == H).all()
+
+
+@pytest.mark.parametrize("n", [1, 7, 300])
+def test_packing_is_the_lower_triangle_by_rows_and_zeros_lose_their_sign(n, rng):
+    H = rng.standard_normal((n, n))
+    H[H < -1] = -0.0
+    H = np.tril(H) + np.tril(H, -1).T
+    packed = pack(H)
+    assert packed.tobytes() == H[np.tril_indices(n)].tobytes()
+    whole = unpack(packed, name="x")
+    assert whole.tobytes() == (H + 0.0).tobytes()
+    assert not np.signbit(whole[whole == 0]).any()
 
 
 @pytest.mark.parametrize("size", [2, 5, 7])
@@ -66,7 +80,7 @@ def test_the_same_run_is_used_again_and_another_refused(run, tiny_llama, tiny_to
     collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=run.path)
     assert (run.path / MANIFEST).read_text() == before
     np.save(tmp_path / "other.npy", np.ones((2, 8), dtype=int))
-    with pytest.raises(UsageError, match="other calibration tokens; choose another --out"):
+    with pytest.raises(UsageError, match="other calibration tokens; choose another directory"):
         collect(str(tiny_llama), CalibrationRequest(tokens=tmp_path / "other.npy"), out=run.path)
 
 
@@ -150,22 +164,6 @@ def test_a_moved_model_is_followed(run, tiny_llama, tiny_tokens):
     assert open_run(run.path)[run.layers[0].name].weight.shape == (16, 16)
 
 
-def test_a_capture_that_fails_leaves_nothing(tiny_llama, tiny_tokens, tmp_path, monkeypatch):
-    from rdtools.hessians.store import RunWriter
-
-    real, count = RunWriter.add, iter(range(9))
-
-    def fail_late(self, *args):
-        real(self, *args)
-        if next(count) == 3:
-            raise OutputError("disk full")
-
-    monkeypatch.setattr(RunWriter, "add", fail_late)
-    with pytest.raises(OutputError):
-        collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
-    assert not [p for p in (tmp_path / "run").rglob("*") if p.is_file()]
-
-
 def test_a_folder_of_somebodys_hessians_is_not_written_to(tiny_llama, tiny_tokens, tmp_path):
     mine = tmp_path / "mine" / "hessians" / "0000.safetensors"
     mine.parent.mkdir(parents=True)
@@ -188,6 +186,42 @@ def test_unknown_layer_names_are_refused(run):
         run["lm_head"]
     assert "lm_head" not in run
     assert run.layers[0].name in run
+
+
+def test_a_run_is_a_mapping(run):
+    from collections.abc import Mapping
+
+    assert isinstance(run, Mapping)
+    assert list(run.keys()) == list(run) == [entry.name for entry in run.layers]
+    first = next(iter(run.items()))
+    assert (first[0], first[1].key.name) == (run.layers[0].name, run.layers[0].name)
+    assert next(iter(run.values())).key.name == run.layers[0].name
+    assert run.get("lm_head") is None
+    assert run == run
+    assert run != open_run(run.path)
+    assert len({run, open_run(run.path)}) == 2
+
+
+def test_layers_are_found_by_parts_of_their_names(run):
+    full = "model.layers.0.self_attn.q_proj"
+    for short in ("0.q_proj", "layers.0.q_proj", "0.self_attn.q_proj", full):
+        assert run[short].key.name == full
+        assert short in run
+    for absent in ("2.q_proj", "0.q", "q_proj.0", "0.self_attn", "", "0.self_attn.0.q_proj"):
+        assert absent not in run
+        with pytest.raises(KeyError, match="no layer"):
+            run[absent]
+    assert "q_proj" not in run
+    with pytest.raises(UsageError, match=r"'q_proj' may be any of 2 layers: model\.layers\.0\.self_attn\.q_proj, model\.layers\.1\."):
+        run["q_proj"]
+
+
+def test_representations_are_short_and_name_shapes(run):
+    layer = run["0.down_proj"]
+    assert repr(run) == f"Run({str(run.path)!r}, model='tiny', 14 layers, 8 Hessians)"
+    assert "weight=float64(16, 24), hessian=Hessian(matrix=float64(24, 24), n_tokens=192," in repr(layer)
+    assert "eigenvalues=float64(24,)" in repr(layer.spectrum)
+    assert max(len(repr(item)) for item in (run, layer, layer.hessian, layer.spectrum)) < 400
 
 
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
