@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.distance import cdist
 
-from rdtools.errors import ShapeMismatch
+from rdtools.errors import ShapeMismatch, TheoryError
 from rdtools.linalg import check_moment, check_weight
 
 Float64Array = NDArray[np.float64]
@@ -76,7 +76,7 @@ def disassembly_counts(channel_maxima: ArrayLike, threshold: float) -> Int64Arra
 
     Raises
     ------
-    ValueError
+    TheoryError
         For no channels, maxima that are negative or not finite, or a threshold that is not positive.
 
     References
@@ -90,7 +90,7 @@ def disassembly_counts(channel_maxima: ArrayLike, threshold: float) -> Int64Arra
     """
     m = np.asarray(channel_maxima, dtype=np.float64)
     if m.ndim != 1 or m.size == 0 or not (np.isfinite(m).all() and m.min() >= 0) or not threshold > 0:
-        raise ValueError(
+        raise TheoryError(
             f"disassembly: maxima of shape {m.shape}, threshold {threshold}; "
             "expected one finite max|x_j| ≥ 0 a channel, and a threshold above 0"
         )
@@ -106,7 +106,7 @@ def disassemble(counts: ArrayLike) -> Disassembly:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For no channels, or counts that are not whole numbers of at least 1.
 
     References
@@ -121,7 +121,7 @@ def disassemble(counts: ArrayLike) -> Disassembly:
     """
     T = np.asarray(counts)
     if T.ndim != 1 or T.size == 0 or T.dtype.kind not in "iu" or T.min() < 1:
-        raise ValueError(
+        raise TheoryError(
             f"disassembly: counts of shape {T.shape} and dtype {T.dtype}, expected a whole number of at least 1 for each channel"
         )
     T = T.astype(np.int64)
@@ -198,7 +198,7 @@ def minmax_step_power(activations: ArrayLike, *, bits: int) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For an empty array, one that is not of two dimensions, or less than one bit.
 
     References
@@ -212,7 +212,7 @@ def minmax_step_power(activations: ArrayLike, *, bits: int) -> float:
     """
     x = np.asarray(activations, dtype=np.float64)
     if x.ndim != 2 or x.size == 0 or bits < 1:
-        raise ValueError(
+        raise TheoryError(
             f"min–max step: activations of shape {x.shape}, {bits} bits; expected (tokens, channels), none empty, and at least 1"
         )
     return float(np.mean((np.ptp(x, axis=1) / (2**bits - 1)) ** 2))
@@ -247,7 +247,7 @@ def activation_distortion(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a step power or channel powers that are negative or NaN, or counts below 1.
     ShapeMismatch, UnsupportedDtype, NotFiniteInput
 
@@ -272,7 +272,7 @@ def activation_distortion(
     if steps.shape not in ((), T.shape):
         raise ShapeMismatch(f"activation: step powers of shape {steps.shape} for {len(T)} channels, expected one, or one a channel")
     if not (steps >= 0).all() or not (T >= 1).all() or not (powers >= 0).all():
-        raise ValueError(
+        raise TheoryError(
             f"activation: least step power {steps.min()}, least count {T.min()}, least power {powers.min()}; expected ≥ 0, ≥ 1 and ≥ 0"
         )
     errors = np.minimum(powers, steps / 12 * (np.ones_like(T) if staggered else T**2))
@@ -293,7 +293,7 @@ def reassembly_bits(copies: ArrayLike, *, merges: int, rows: int) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For no channels, counts below 1, negative merges or no rows.
 
     References
@@ -309,7 +309,7 @@ def reassembly_bits(copies: ArrayLike, *, merges: int, rows: int) -> float:
     """
     T = np.asarray(copies).ravel()
     if T.size == 0 or T.min() < 1 or merges < 0 or rows < 1:
-        raise ValueError(
+        raise TheoryError(
             f"reassembly: {T.size} channels, {merges} merges, {rows} rows; expected counts ≥ 1, merges ≥ 0 and at least one row"
         )
     # ⌈log2 k⌉ is the bit length of k − 1

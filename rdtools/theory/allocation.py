@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.errors import TheoryError
 from rdtools.theory.waterfilling import components, distortion_rate
 
 Float64Array = NDArray[np.float64]
@@ -60,7 +61,7 @@ def allocate(layers: Sequence[LayerBudget], rate_bits: float) -> Allocation:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For no layers, a rate that is negative or NaN, or a layer without rows or with a sensitivity that is not positive and finite.
 
     References
@@ -76,10 +77,10 @@ def allocate(layers: Sequence[LayerBudget], rate_bits: float) -> Allocation:
     [2.5, 1.5]
     """
     if not layers:
-        raise ValueError("allocation: no layers; expected at least one")
+        raise TheoryError("allocation: no layers; expected at least one")
     for layer in layers:
         if layer.rows < 1 or not (np.isfinite(layer.sensitivity) and layer.sensitivity > 0):
-            raise ValueError(f"allocation: rows {layer.rows}, sensitivity {layer.sensitivity}; expected at least 1, and above 0")
+            raise TheoryError(f"allocation: rows {layer.rows}, sensitivity {layer.sensitivity}; expected at least 1, and above 0")
     weighted = [layer.sensitivity * np.asarray(layer.variances, dtype=np.float64) for layer in layers]
     times = [np.full(len(v), float(layer.rows)) for v, layer in zip(weighted, layers, strict=True)]
     point = distortion_rate(rate_bits, components(np.concatenate(weighted), np.concatenate(times)))

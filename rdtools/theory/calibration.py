@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
+from rdtools.errors import TheoryError
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
 
@@ -34,7 +35,7 @@ def calibration_penalty_bits(ratio: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For y outside [0, 1].
 
     References
@@ -48,7 +49,7 @@ def calibration_penalty_bits(ratio: float) -> float:
     """
     y = float(ratio)
     if not 0 <= y <= 1:
-        raise ValueError(f"calibration penalty: ratio {ratio} of columns to tokens, expected 0 to 1; above 1 the Hessian is singular")
+        raise TheoryError(f"calibration penalty: ratio {ratio} of columns to tokens, expected 0 to 1; above 1 the Hessian is singular")
     if y == 1:
         return math.inf
     if y < 1e-4:  # series; the closed form cancels: −1 + ((y−1)/y) ln(1−y) = −y/2 − y²/6 − …
@@ -74,7 +75,7 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For negative columns, or tokens that are not positive.
 
     References
@@ -89,7 +90,7 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
     True
     """
     if not (columns >= 0 and tokens > 0):
-        raise ValueError(f"determinant bias: {columns} columns and {tokens} tokens, expected a count and a positive number")
+        raise TheoryError(f"determinant bias: {columns} columns and {tokens} tokens, expected a count and a positive number")
     n, N = int(columns), float(tokens)
     if n == 0:
         return 0.0
@@ -117,7 +118,7 @@ def corrected_mean_log2(spectrum: Spectrum, tokens: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         If H is regular, although so few tokens make it singular: then they are more than that, or H was damped.
 
     Examples
@@ -131,7 +132,7 @@ def corrected_mean_log2(spectrum: Spectrum, tokens: float) -> float:
         return observed
     bias = logdet_bias_bits(spectrum.live, tokens)
     if bias == -math.inf:
-        raise ValueError(
+        raise TheoryError(
             f"corrected determinant: {tokens} tokens for {spectrum.live} live columns of a regular moment, expected at least as many; "
             "use more tokens, or an undamped moment"
         )
@@ -153,7 +154,7 @@ def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For N that is no positive integer, or a correlation outside [−1, 1].
 
     References
@@ -167,9 +168,9 @@ def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
     """
     r = np.asarray(autocorrelation, dtype=np.float64).ravel()
     if int(tokens) != tokens or tokens < 1:
-        raise ValueError(f"effective tokens: {tokens} tokens, expected a positive integer")
+        raise TheoryError(f"effective tokens: {tokens} tokens, expected a positive integer")
     if not (np.abs(r) <= 1).all():
-        raise ValueError(f"effective tokens: an autocorrelation of {r[~(np.abs(r) <= 1)][0]}, expected −1 to 1; divide by lag 0")
+        raise TheoryError(f"effective tokens: an autocorrelation of {r[~(np.abs(r) <= 1)][0]}, expected −1 to 1; divide by lag 0")
     r = r[: int(tokens) - 1]
     return float(tokens / (1 + 2 * ((1 - np.arange(1, len(r) + 1) / tokens) @ r**2)))
 
@@ -189,7 +190,7 @@ def effective_tokens_from_holdout(mean_eigenvalue: float, columns: int) -> float
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a mean that is not positive or no columns.
 
     References
@@ -204,7 +205,7 @@ def effective_tokens_from_holdout(mean_eigenvalue: float, columns: int) -> float
     100.0
     """
     if not (mean_eigenvalue > 0 and columns >= 1):
-        raise ValueError(
+        raise TheoryError(
             f"effective tokens: mean eigenvalue {mean_eigenvalue} of {columns} columns, expected positive ones; "
             "pass tr(Σ̃⁻¹ Σ')/n of moments without damping"
         )

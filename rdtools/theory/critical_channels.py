@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import gammaln
 
+from rdtools.errors import TheoryError
 from rdtools.theory.waterfilling import components, distortion_rate
 
 Float64Array = NDArray[np.float64]
@@ -63,7 +64,7 @@ class VectorCodeRate:
 def _diagonal(diagonal: ArrayLike) -> Float64Array:
     h = np.asarray(diagonal, dtype=np.float64)
     if h.ndim != 1 or h.size == 0 or not (np.isfinite(h).all() and h.min() >= 0):
-        raise ValueError(
+        raise TheoryError(
             f"critical channels: diagonal of shape {h.shape}, expected (n,) finite entries of at least 0; pass the diagonal of H"
         )
     return np.sort(h)[::-1]
@@ -71,7 +72,7 @@ def _diagonal(diagonal: ArrayLike) -> Float64Array:
 
 def _fraction(fraction: float) -> float:
     if not 0 <= fraction <= 1:
-        raise ValueError(f"critical channels: fraction {fraction}, expected 0 to 1")
+        raise TheoryError(f"critical channels: fraction {fraction}, expected 0 to 1")
     return float(fraction)
 
 
@@ -86,7 +87,7 @@ def critical_groups(columns: int, fraction: float, *, group: int = 8) -> int:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a fraction outside 0 to 1, no columns, or an empty group.
 
     References
@@ -99,7 +100,7 @@ def critical_groups(columns: int, fraction: float, *, group: int = 8) -> int:
     (10, 0)
     """
     if columns < 1 or group < 1:
-        raise ValueError(f"critical channels: {columns} columns in groups of {group}, expected at least 1 of each")
+        raise TheoryError(f"critical channels: {columns} columns in groups of {group}, expected at least 1 of each")
     groups = _fraction(fraction) * columns / group
     whole = round(groups)
     return whole if math.isclose(groups, whole, rel_tol=4 * float(np.finfo(np.float64).eps)) else math.floor(groups)
@@ -117,7 +118,7 @@ def critical_share(diagonal: ArrayLike, fraction: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a diagonal that is empty, negative or not finite, or a fraction outside 0 to 1.
 
     References
@@ -163,7 +164,7 @@ def relaxed_distortion(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative or NaN error or variance, or a diagonal or fraction that `critical_share` refuses.
 
     References
@@ -178,7 +179,7 @@ def relaxed_distortion(
     0.1923828125
     """
     if not (basic >= 0 and extended >= 0 and variance >= 0):
-        raise ValueError(f"critical channels: errors {basic} and {extended}, variance {variance}; expected at least 0")
+        raise TheoryError(f"critical channels: errors {basic} and {extended}, variance {variance}; expected at least 0")
     phi = critical_share(diagonal, fraction)
     return variance * float(np.mean(_diagonal(diagonal))) * (basic * (1.0 - phi) + extended * phi)
 
@@ -198,7 +199,7 @@ def two_level_allocation(diagonal: ArrayLike, fraction: float, rate_bits: float)
 
     Raises
     ------
-    ValueError
+    TheoryError
         As `critical_share`, and for a rate that is negative or NaN.
 
     References
@@ -240,7 +241,7 @@ def marginal_gain_db(distortion_before: float, distortion_after: float, extra_bi
 
     Raises
     ------
-    ValueError
+    TheoryError
         For distortions that are negative, NaN or 0 before, or bits that are not finite.
 
     References
@@ -255,7 +256,7 @@ def marginal_gain_db(distortion_before: float, distortion_after: float, extra_bi
     6.02
     """
     if not (0 < distortion_before < math.inf and distortion_after >= 0 and math.isfinite(extra_bits)):
-        raise ValueError(
+        raise TheoryError(
             f"marginal gain: distortions {distortion_before} and {distortion_after}, {extra_bits} bits; "
             "expected above 0, at least 0, and finite"
         )
@@ -291,7 +292,7 @@ def vector_code_rate(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For an empty layer, columns that are no multiple of the group, no codebooks, negative bits, or a fraction outside 0 to 1.
 
     References
@@ -307,13 +308,13 @@ def vector_code_rate(
     (0.1875, 8.0, 1.0, True)
     """
     if rows < 1 or not codebook_bits or min(codebook_bits) < 0 or not float_bits >= 0:
-        raise ValueError(
+        raise TheoryError(
             f"vector code: {rows} rows, codebooks of {tuple(codebook_bits)} bits, {float_bits} bits a number; "
             "expected at least one row and one codebook, and no negative bits"
         )
     groups = critical_groups(columns, fraction, group=group)
     if columns % group:
-        raise ValueError(f"vector code: {columns} columns in groups of {group}; expected a multiple: pad the columns")
+        raise TheoryError(f"vector code: {columns} columns in groups of {group}; expected a multiple: pad the columns")
     weights, critical = rows * columns, group * groups
     used = codebook_bits if groups else codebook_bits[:1]
     nats = gammaln(columns + 1) - gammaln(critical + 1) - gammaln(columns - critical + 1)

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
+from rdtools.errors import TheoryError
+
 Float64Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -46,7 +48,7 @@ def _error_beyond(edge: float, level: float) -> float:
 
 def _check_levels(levels: int, least: int) -> int:
     if int(levels) != levels or levels < least:
-        raise ValueError(f"grid: {levels} levels, expected an integer of at least {least}")
+        raise TheoryError(f"grid: {levels} levels, expected an integer of at least {least}")
     return int(levels)
 
 
@@ -57,7 +59,7 @@ def expected_squared_maximum(block: int) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a block that is no positive integer.
 
     Examples
@@ -68,7 +70,7 @@ def expected_squared_maximum(block: int) -> float:
     True
     """
     if int(block) != block or block < 1:
-        raise ValueError(f"maximum of a block: {block} weights, expected a positive integer")
+        raise TheoryError(f"maximum of a block: {block} weights, expected a positive integer")
     piece = _PIECE / 5  # the law of the maximum of 1e20 is that much narrower than the normal one
     half = 0.5 * piece
     t = (half * (2 * np.arange(round(15 / piece)) + 1))[:, None] + half * _NODES
@@ -89,7 +91,7 @@ def absmax_loss_bits(block: int, *, scale_bits: float = 0.0) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a block that is no positive integer.
 
     References
@@ -118,7 +120,7 @@ def floating_point_distortion(mantissa_bits: int) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For M that is no integer or negative.
 
     References
@@ -131,7 +133,7 @@ def floating_point_distortion(mantissa_bits: int) -> float:
     [0.0382, 0.01072, 0.00278, 0.0007]
     """
     if int(mantissa_bits) != mantissa_bits or mantissa_bits < 0:
-        raise ValueError(f"floating point: {mantissa_bits} mantissa bits, expected an integer of at least 0")
+        raise TheoryError(f"floating point: {mantissa_bits} mantissa bits, expected an integer of at least 0")
     M = int(mantissa_bits)
     if M > _LONG_MANTISSA:
         return 3 / (8 * math.log(2)) * math.ldexp(1.0, -2 * M) / 12
@@ -204,7 +206,7 @@ def uniform_grid(levels: int, half_range: float) -> UniformGrid:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For K that is no integer from 2 on, or ρ that is not positive and finite.
 
     References
@@ -218,7 +220,7 @@ def uniform_grid(levels: int, half_range: float) -> UniformGrid:
     """
     K, rho = _check_levels(levels, 2), float(half_range)
     if not 0 < rho < math.inf:
-        raise ValueError(f"grid: half-range {half_range}, expected a positive number of standard deviations")
+        raise TheoryError(f"grid: half-range {half_range}, expected a positive number of standard deviations")
     step = 2 * rho / (K - 1)
     level = step * (np.arange(K // 2, dtype=np.float64) + (0.5 if K % 2 == 0 else 1.0))
     low, high = level - 0.5 * step, level + 0.5 * step
@@ -237,7 +239,7 @@ def best_uniform_grid(levels: int) -> UniformGrid:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For K that is no integer from 2 on.
 
     References
@@ -298,7 +300,7 @@ def lloyd_max(levels: int) -> LloydMax:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For K that is no integer from 1 on.
 
     References

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from rdtools.errors import TheoryError
+
 #: Normalized second moment (per dimension) of the Voronoi cell of the best known lattice in each dimension listed.
 #: Conway and Sloane, Sphere Packings, Lattices and Groups, 3rd ed., chapter 21, table 2.3; closed forms where there are any.
 NORMALIZED_SECOND_MOMENTS = {
@@ -27,7 +29,7 @@ def lattice_loss_bits(name: str) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For another name.
 
     References
@@ -40,5 +42,5 @@ def lattice_loss_bits(name: str) -> float:
     [0.255, 0.227, 0.194, 0.146, 0.084]
     """
     if name not in NORMALIZED_SECOND_MOMENTS:
-        raise ValueError(f"lattice {name!r}: expected one of {', '.join(NORMALIZED_SECOND_MOMENTS)}")
+        raise TheoryError(f"lattice {name!r}: expected one of {', '.join(NORMALIZED_SECOND_MOMENTS)}")
     return 0.5 * math.log2(2 * math.pi * math.e * NORMALIZED_SECOND_MOMENTS[name])

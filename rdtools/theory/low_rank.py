@@ -19,7 +19,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
+from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch, TheoryError
 from rdtools.linalg import ASYMMETRY_LIMIT, as_float64, check_moment, check_weight, cholesky
 
 Float64Array = NDArray[np.float64]
@@ -116,7 +116,7 @@ def _shape(weight: ArrayLike, moments: ActivationMoments, **others: ArrayLike) -
 
 def _rank(rank: int, W: Float64Array) -> int:
     if not 0 <= rank <= min(W.shape):
-        raise ValueError(f"low rank: rank {rank} for a weight of shape {W.shape}, expected 0 to {min(W.shape)}")
+        raise TheoryError(f"low rank: rank {rank} for a weight of shape {W.shape}, expected 0 to {min(W.shape)}")
     return int(rank)
 
 
@@ -264,7 +264,7 @@ def low_rank_correction(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a rank out of range.
     NotPositiveSemidefinite
         If S_x is singular with this damping; the message names one that works.
@@ -313,7 +313,7 @@ def relaxed_correction(weight: ArrayLike, moments: ActivationMoments, rank: int,
 
     Raises
     ------
-    ValueError, NotPositiveSemidefinite, ShapeMismatch, UnsupportedDtype, NotFiniteInput
+    TheoryError, NotPositiveSemidefinite, ShapeMismatch, UnsupportedDtype, NotFiniteInput
         As `low_rank_correction`, for S_y.
 
     References
@@ -350,7 +350,7 @@ def tail_energy(singular_values: ArrayLike, rank: int) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative rank, or singular values that are negative or not finite.
 
     References
@@ -364,7 +364,7 @@ def tail_energy(singular_values: ArrayLike, rank: int) -> float:
     """
     s = np.sort(np.asarray(singular_values, dtype=np.float64).ravel())
     if rank < 0 or not np.isfinite(s).all() or (s.size and s[0] < 0):
-        raise ValueError(f"tail energy: rank {rank} with {s.size} singular values, expected a rank of at least 0, and finite values ≥ 0")
+        raise TheoryError(f"tail energy: rank {rank} with {s.size} singular values, expected a rank of at least 0, and finite values ≥ 0")
     if s.size == 0 or s[-1] == 0:
         return 0.0
     energies = (s / s[-1]) ** 2
@@ -384,7 +384,7 @@ def correction_bits(rows: int, columns: int, rank: int, *, factor_bits: float = 
 
     Raises
     ------
-    ValueError
+    TheoryError
         For an empty layer, a negative rank or negative bits.
 
     Examples
@@ -393,7 +393,7 @@ def correction_bits(rows: int, columns: int, rank: int, *, factor_bits: float = 
     3.2
     """
     if rows < 1 or columns < 1 or rank < 0 or not factor_bits >= 0:
-        raise ValueError(
+        raise TheoryError(
             f"correction bits: layer ({rows}, {columns}), rank {rank}, {factor_bits} bits; expected at least 1, 1, and neither negative"
         )
     return factor_bits * rank * (rows + columns) / (rows * columns)

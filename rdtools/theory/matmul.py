@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
+from rdtools.errors import TheoryError
+
 Float64Array = NDArray[np.float64]
 
 
@@ -38,7 +40,7 @@ def matmul_distortion(rate_bits: ArrayLike) -> Float64Array:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative rate or NaN.
 
     References
@@ -52,7 +54,7 @@ def matmul_distortion(rate_bits: ArrayLike) -> Float64Array:
     """
     R = np.asarray(rate_bits, dtype=np.float64)
     if np.isnan(R).any() or (R < 0).any():
-        raise ValueError(f"matmul limit: rate {R.min() if R.size else R}, expected bits per entry of at least 0")
+        raise TheoryError(f"matmul limit: rate {R.min() if R.size else R}, expected bits per entry of at least 0")
     critical = matmul_critical_rate_bits()
 
     def above(rate: Float64Array | float) -> Float64Array:

@@ -7,6 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.errors import TheoryError
+
 Float64Array = NDArray[np.float64]
 
 #: Step and range of ln x, from far inside the narrowest component to beyond the widest; the trapezoidal rule and the cut at zero then err
@@ -28,7 +30,7 @@ def mixture_loss_bits(deviations: Float64Array) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         If a deviation is not positive and finite.
 
     References
@@ -42,7 +44,7 @@ def mixture_loss_bits(deviations: Float64Array) -> float:
     """
     s = np.asarray(deviations, dtype=np.float64).ravel()
     if s.size == 0 or not (np.isfinite(s).all() and s.min() > 0):
-        raise ValueError(f"mixture: deviations of shape {s.shape}, expected positive and finite ones")
+        raise TheoryError(f"mixture: deviations of shape {s.shape}, expected positive and finite ones")
     values, counts = np.unique(s / s.max(), return_counts=True)
     weights = counts / counts.sum()
     x = np.exp(np.arange(math.log(values.min() * _INNER), math.log(_OUTER), _LOG_STEP))

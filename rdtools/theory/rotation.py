@@ -17,6 +17,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.errors import TheoryError
 from rdtools.records import Spectrum
 
 Float64Array = NDArray[np.float64]
@@ -54,12 +55,12 @@ def rotated_cholesky_moments(eigenvalues: Float64Array) -> tuple[float, float]:
 
     Raises
     ------
-    ValueError
+    TheoryError
         If an eigenvalue is not positive.
     """
     values = np.asarray(eigenvalues, dtype=np.float64)
     if values.size == 0 or not (np.isfinite(values).all() and values.min() > 0):
-        raise ValueError(f"rotated Cholesky diagonal: eigenvalues of shape {values.shape}, expected positive and finite ones")
+        raise TheoryError(f"rotated Cholesky diagonal: eigenvalues of shape {values.shape}, expected positive and finite ones")
     largest = float(values.max())
     values = values / largest  # so that neither end of the range of s overflows
     low, high = math.log(float(values.min())) - _LOG_MARGIN, _LOG_MARGIN
@@ -100,12 +101,12 @@ def rotated_cholesky_diagonal(spectrum: Spectrum) -> Float64Array:
 
     Raises
     ------
-    ValueError
+    TheoryError
         If an eigenvalue is not positive.
     """
     values = np.asarray(spectrum.eigenvalues, dtype=np.float64)
     if values.size == 0 or values.min() <= 0:
-        raise ValueError(f"rotated Cholesky diagonal: {values.size} eigenvalues, expected positive ones; H is singular or zero")
+        raise TheoryError(f"rotated Cholesky diagonal: {values.size} eigenvalues, expected positive ones; H is singular or zero")
     low, high = math.log(float(values.min())) - _LOG_MARGIN, math.log(float(values.max())) + _LOG_MARGIN
     s = np.exp(np.linspace(low, high, 40 * int(high - low)))
     eta, inverse, _ = _shift_averages(values, s)
