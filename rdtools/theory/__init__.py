@@ -12,7 +12,6 @@ from rdtools.theory import incoherence as incoherence
 from rdtools.theory import lattice as lattice
 from rdtools.theory import ldlq as ldlq
 from rdtools.theory import low_rank as low_rank
-from rdtools.theory import matmul as matmul
 from rdtools.theory import mismatch as mismatch
 from rdtools.theory import mixture as mixture
 from rdtools.theory import mmse_plan as mmse_plan

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from scipy.special import digamma
 
 from rdtools.errors import TheoryError
-from rdtools.records import Spectrum
-from rdtools.theory.high_rate import mean_log2
 
 Float64Array = NDArray[np.float64]
 
@@ -103,40 +101,6 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
     series = -inverse * (0.5 + inverse * (1 / 12 - inverse**2 * (1 / 120 - inverse**2 * (1 / 252 - inverse**2 / 240))))
     terms = np.where(x > _LARGE, series, digamma(x) - np.log(x)) + np.log1p(-i / N)
     return math.fsum(terms) / (2 * n * math.log(2))
-
-
-def corrected_mean_log2(spectrum: Spectrum, tokens: float) -> float:
-    """log2 of ``|H|^{1/r}`` on the live columns with the bias of a moment of so many tokens taken off: `mean_log2` − 2 · bias.
-
-    Unbiased for N independent normal tokens, with a standard deviation of about ``(log2 e/n) √(2 ln(1/(1 − n/N)))``. −∞ for a singular
-    H, which nothing mends.
-
-    Parameters
-    ----------
-    spectrum : of the sample moment, undamped
-    tokens : N, effective
-
-    Raises
-    ------
-    TheoryError
-        If H is regular, although so few tokens make it singular: then they are more than that, or H was damped.
-
-    Examples
-    --------
-    >>> one = Spectrum(np.ones(1), np.ones(1), np.ones(1), columns=1, rank=1)
-    >>> round(corrected_mean_log2(one, 1000), 5) == round(math.log2(math.e) / 1000, 5)
-    True
-    """
-    observed = mean_log2(spectrum)
-    if observed == -math.inf:
-        return observed
-    bias = logdet_bias_bits(spectrum.live, tokens)
-    if bias == -math.inf:
-        raise TheoryError(
-            f"corrected determinant: {tokens} tokens for {spectrum.live} live columns of a regular moment, expected at least as many; "
-            "use more tokens, or an undamped moment"
-        )
-    return observed - 2 * bias
 
 
 def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:

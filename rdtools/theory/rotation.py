@@ -94,23 +94,3 @@ def rotated_gptq_gap_bits(spectrum: Spectrum) -> float:
         return math.inf
     arithmetic, geometric = rotated_cholesky_moments(spectrum.eigenvalues)
     return spectrum.live / spectrum.columns * max(0.0, 0.5 * (math.log2(arithmetic) - math.log2(geometric)))
-
-
-def rotated_cholesky_diagonal(spectrum: Spectrum) -> Float64Array:
-    """ℓ_i at t = (i − ½)/n, i = 1 … n: the expected Cholesky diagonal after a Haar rotation, in order, shape (r,).
-
-    Raises
-    ------
-    TheoryError
-        If an eigenvalue is not positive.
-    """
-    values = np.asarray(spectrum.eigenvalues, dtype=np.float64)
-    if values.size == 0 or values.min() <= 0:
-        raise TheoryError(f"rotated Cholesky diagonal: {values.size} eigenvalues, expected positive ones; H is singular or zero")
-    low, high = math.log(float(values.min())) - _LOG_MARGIN, math.log(float(values.max())) + _LOG_MARGIN
-    s = np.exp(np.linspace(low, high, 40 * int(high - low)))
-    eta, inverse, _ = _shift_averages(values, s)
-    t = (np.arange(len(values)) + 0.5) / len(values)
-    # η falls with s; ln ℓ² is smooth in logit t, which runs over the whole line with ln s
-    logit = np.log(eta) - np.log(s * inverse)
-    return np.asarray(np.exp(0.5 * np.interp(np.log(t / (1 - t)), logit[::-1], np.log(eta / inverse)[::-1])))

@@ -72,39 +72,6 @@ def rtn_gap_bits(spectrum: Spectrum) -> float:
     return max(0.0, noise_gap_bits(spectrum, spectrum.diagonal))
 
 
-def rtn_columns_gap_bits(spectrum: Spectrum) -> float:
-    """``(r/n) ½ log2( GM(H_ii) / |H|^{1/r} )``: bits per weight that rounding with steps ∝ 1/√H_ii loses to WaterSIC at high rate.
-
-    The best steps of each column without feedback; at most `rtn_gap_bits`, and 0 for a diagonal H (positive otherwise, by Hadamard's
-    inequality). Infinite for a singular H.
-
-    References
-    ----------
-    Derived for this project from WaterSIC, arXiv 2603.04956 v1, eqs. 5–11, without feedback.
-
-    Examples
-    --------
-    >>> s = Spectrum(np.array([4.0, 1.0]), np.array([2.0, 1.0]), np.array([4.0, 1.0]), columns=2, rank=2)
-    >>> rtn_columns_gap_bits(s)
-    0.0
-    """
-    if spectrum.live == 0:
-        return 0.0
-    if spectrum.rank < spectrum.live:
-        return math.inf
-    return max(0.0, _share(spectrum) * 0.5 * (float(np.mean(np.log2(spectrum.diagonal))) - mean_log2(spectrum)))
-
-
-def sic_gap_bits(steps: Float64Array, noise_gains: Float64Array) -> float:
-    """``½ log2 K``, K = AM/GM of α_i² g_i: bits per live weight that SIC with steps α loses to WaterSIC; 0 for α_i = c/ℓ_ii, g_i = ℓ_ii².
-
-    References
-    ----------
-    WaterSIC, arXiv 2603.04956 v1, eqs. 5–11.
-    """
-    return 0.5 * log2_am_over_gm(steps**2 * noise_gains)
-
-
 def sic_distortion(
     noise_gains: Float64Array,  # (r,)
     relative_steps: Float64Array,  # (r,)

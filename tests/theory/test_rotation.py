@@ -12,7 +12,7 @@ from rdtools.hessians.spectrum import compute_spectrum
 from rdtools.hessians.synthetic import haar_moment, power_law, two_level
 from rdtools.records import Spectrum
 from rdtools.testing import spectra
-from rdtools.theory.rotation import rotated_cholesky_diagonal, rotated_cholesky_moments, rotated_gptq_gap_bits
+from rdtools.theory.rotation import rotated_cholesky_moments, rotated_gptq_gap_bits
 from rdtools.theory.sic import gptq_gap_bits, rtn_gap_bits
 
 N = 1024
@@ -75,8 +75,6 @@ def test_white_singular_and_empty():
     assert rotated_gptq_gap_bits(Spectrum(np.zeros(0), np.zeros(0), np.zeros(0), columns=3, rank=0)) == 0
     with pytest.raises(ValueError, match="expected positive"):
         rotated_cholesky_moments(np.array([1.0, 0.0]))
-    with pytest.raises(ValueError, match="singular or zero"):
-        rotated_cholesky_diagonal(_spectrum(np.array([1.0, 0.0])))
 
 
 def test_spread_of_sixteen_decades_and_extreme_scales():
@@ -84,17 +82,6 @@ def test_spread_of_sixteen_decades_and_extreme_scales():
     gap = rotated_gptq_gap_bits(_spectrum(eigenvalues))
     assert 0 < gap < rtn_gap_bits(_spectrum(eigenvalues))
     assert rotated_gptq_gap_bits(_spectrum(1e250 * eigenvalues)) == pytest.approx(gap, abs=rounding(2000))
-
-
-def test_profile_falls_from_the_mean_to_the_harmonic_mean():
-    eigenvalues = power_law(2000, 1.0)
-    squared = rotated_cholesky_diagonal(_spectrum(eigenvalues)) ** 2
-    assert (np.diff(squared) < 0).all()
-    assert squared[0] < eigenvalues.mean()
-    assert squared[-1] > 1 / np.mean(1 / eigenvalues)
-    # the ends are approached linearly in t, and the first and last t are half a column from them
-    assert squared[0] == pytest.approx(eigenvalues.mean(), rel=0.05)
-    assert squared[-1] == pytest.approx(1 / np.mean(1 / eigenvalues), rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["i^-0.5", "i^-1", "half at 1e-3", "exp(-8i/n)"])
