@@ -33,7 +33,7 @@ ALLOWED = {
     "predictions": BASE | {"coding", "hessians", "quantizers", "theory"},
     "compare": BASE | {"design", "predictions", "hessians", "quantizers", "measure", "theory"},
     "curves": BASE | {"hessians", "theory", "predictions", "compare"},
-    "verify": BASE | {"design", "ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
+    "claims": BASE | {"design", "ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
     "sweep": BASE | {"ops", "hessians", "quantizers", "compare", "curves"},
     "report": BASE | {"orders", "hessians", "compare", "curves", "sweep"},
 }

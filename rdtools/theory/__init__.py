@@ -3,7 +3,6 @@
 from rdtools.theory import activation as activation
 from rdtools.theory import allocation as allocation
 from rdtools.theory import calibration as calibration
-from rdtools.theory import claims as claims
 from rdtools.theory import critical_channels as critical_channels
 from rdtools.theory import finite_rate as finite_rate
 from rdtools.theory import fixed_rate as fixed_rate
