@@ -141,7 +141,7 @@ def test_a_moment_that_cannot_be_decomposed_fails_its_claims_and_no_others(monke
         return moment_case(hessian, seed=seed)
 
     monkeypatch.setattr(gather, "moment_case", fail)
-    claims = [c for c in CLAIMS if c.name in ("quip.lemma-2", "weights.entropy")]
+    claims = [c for c in CLAIMS if c.name in ("quip.lemma-2", "quip.feedback-helps")]
     verdicts = list(verify([_layer(3 * np.eye(4), name="odd"), _layer(ar1_moment(8, 0.8), name="good")], claims=claims))
     assert [(v.subject, v.status) for v in verdicts] == [("odd", "failed")] * 2 + [("good", "holds")] * 2
     assert "LinAlgError: planted" in verdicts[0].assumption

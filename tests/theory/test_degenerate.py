@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rdtools.hessians.spectrum import compute_spectrum
-from rdtools.theory import high_rate, incoherence, mismatch, rotation, shannon, sic, waterfilling
+from rdtools.theory import high_rate, incoherence, mismatch, rotated_cholesky, shannon, sic, waterfilling
 from rdtools.theory.allocation import LayerBudget, allocate
 from rdtools.theory.critical_channels import critical_share, relaxed_distortion, two_level_allocation
 from rdtools.theory.finite_rate import sic_at_finite_rate
@@ -30,7 +30,7 @@ REGULAR = pytest.mark.parametrize("name", ["all equal", "spread of 1e16", "one c
 @ACROSS
 def test_gaps_are_numbers_or_infinite_and_never_negative(name):
     s = compute_spectrum(np.diag(EIGENVALUES[name]))
-    for gap in (sic.gptq_gap_bits, sic.rtn_gap_bits, rotation.rotated_gptq_gap_bits, high_rate.critical_rate_bits):
+    for gap in (sic.gptq_gap_bits, sic.rtn_gap_bits, rotated_cholesky.rotated_gptq_gap_bits, high_rate.critical_rate_bits):
         assert gap(s) >= 0
     assert mismatch.damping_penalty_bits(s, 0.01) >= 0
     assert sic.noise_gap_bits(s, s.diagonal) >= -1e-12
@@ -40,7 +40,7 @@ def test_gaps_are_numbers_or_infinite_and_never_negative(name):
 def test_equal_eigenvalues_and_one_column_lose_nothing(name):
     s = compute_spectrum(np.diag(EIGENVALUES[name]))
     if name in ("all equal", "one column"):
-        for gap in (sic.gptq_gap_bits, sic.rtn_gap_bits, rotation.rotated_gptq_gap_bits, high_rate.critical_rate_bits):
+        for gap in (sic.gptq_gap_bits, sic.rtn_gap_bits, rotated_cholesky.rotated_gptq_gap_bits, high_rate.critical_rate_bits):
             assert gap(s) == pytest.approx(0, abs=1e-12)
 
 

@@ -14,7 +14,7 @@ from rdtools.linalg import cholesky
 from rdtools.testing import second_moments
 from rdtools.theory import high_rate, sic
 from rdtools.theory.mismatch import damped_noise_gains
-from rdtools.theory.rotation import rotated_gptq_gap_bits
+from rdtools.theory.rotated_cholesky import rotated_gptq_gap_bits
 from rdtools.theory.waterfilling import distortion_rate
 from rdtools.units import SCALAR_LOSS_BITS
 

@@ -9,7 +9,9 @@ from numpy.typing import NDArray
 
 from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
 from rdtools.claims.evidence.case import MomentCase
-from rdtools.theory.activation import disassemble, disassembly_counts, merge_distortions, minmax_step_power
+from rdtools.theory.activation import minmax_step_power
+from rdtools.theory.channel_merging import merge_distortions
+from rdtools.theory.channel_splitting import disassemble, disassembly_counts
 
 _TOKENS = 8192
 _ROWS = 128

@@ -11,7 +11,9 @@ from rdtools.claims.evidence.case import MomentCase
 from rdtools.claims.evidence.channels import normal_tokens
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky
-from rdtools.theory.low_rank import ActivationMoments, correction_target, low_rank_correction
+from rdtools.theory.activation_moments import ActivationMoments
+from rdtools.theory.correction_target import correction_target
+from rdtools.theory.low_rank import low_rank_correction
 from rdtools.transforms import new_rotation, rotate
 
 _ROWS = 64

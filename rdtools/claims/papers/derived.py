@@ -17,6 +17,7 @@ from rdtools.claims.evidence.normal_weights import NormalWeights, SchemePoint
 from rdtools.claims.evidence.weights import Weights
 from rdtools.claims.papers.terms import (
     REGULAR,
+    factor,
     factor_rounding,
     ours,
     summing,
@@ -59,9 +60,7 @@ def _points(e: Evidence) -> list[SchemePoint]:
 
 def _predict(e: Evidence, point: SchemePoint) -> FiniteRatePoint:
     if point not in _PREDICTED:
-        factor = e[Moment].factor
-        assert factor is not None  # an assumption of every claim that asks
-        _PREDICTED[point] = sic_at_finite_rate(factor, point.steps, lmmse=False)
+        _PREDICTED[point] = sic_at_finite_rate(factor(e), point.steps, lmmse=False)
     return _PREDICTED[point]
 
 
@@ -109,8 +108,9 @@ _DENSITY = Assumption("no value makes up more than 1 % of the weights", lambda e
 
 
 def _entropy(e: Evidence) -> Estimate:
-    assert e[Weights].entropy is not None  # an assumption of the claim
-    return e[Weights].entropy
+    entropy = e[Weights].entropy
+    assert entropy is not None  # an assumption of the claim
+    return entropy
 
 
 def _shannon(e: Evidence, point: CodedPoint) -> Estimate:

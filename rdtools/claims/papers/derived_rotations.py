@@ -30,7 +30,7 @@ from rdtools.theory.incoherence import (
     kronecker_weight_incoherence_bound,
 )
 from rdtools.theory.ldlq import worst_proxy_loss
-from rdtools.theory.rotation import rotated_cholesky_moments, rotated_gptq_gap_bits
+from rdtools.theory.rotated_cholesky import rotated_cholesky_moments, rotated_gptq_gap_bits
 
 
 def _drawn_gap(e: Evidence) -> Estimate:

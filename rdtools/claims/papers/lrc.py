@@ -8,13 +8,9 @@ from rdtools.claims.evidence.base import Evidence
 from rdtools.claims.evidence.low_rank import LowRank
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.record import Assumption, Source, Statement
-from rdtools.theory.low_rank import (
-    ActivationMoments,
-    corrected_distortion,
-    low_rank_correction,
-    relaxed_correction,
-    unpredictable_distortion,
-)
+from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
+from rdtools.theory.correction_target import unpredictable_distortion
+from rdtools.theory.low_rank import low_rank_correction, relaxed_correction
 
 
 def _source(equation: str) -> Source:

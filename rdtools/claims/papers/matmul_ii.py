@@ -5,7 +5,7 @@ from __future__ import annotations
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.papers.terms import REGULAR
 from rdtools.claims.record import Assumption, Source, Statement
-from rdtools.theory.rotation import rotated_gptq_gap_bits
+from rdtools.theory.rotated_cholesky import rotated_gptq_gap_bits
 
 CLAIMS = (
     Statement(

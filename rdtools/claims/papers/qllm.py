@@ -9,7 +9,8 @@ from rdtools.claims.evidence.channels import Channels
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.papers.terms import ours, summing
 from rdtools.claims.record import Assumption, Source, Statement
-from rdtools.theory.activation import activation_distortion, merge_distortion
+from rdtools.theory.activation import activation_distortion
+from rdtools.theory.channel_merging import merge_distortion
 
 #: Rounding errors of a normal channel on cells of half its deviation are uniform to e^(−2π²·4); what is granted is for how errors of
 #: correlated channels on one grid go together.

@@ -15,6 +15,7 @@ from rdtools.claims.evidence.weights import Weights
 from rdtools.claims.papers.terms import (
     CORNER_SHARE,
     REGULAR,
+    factor,
     factor_rounding,
     factoring,
     root_diagonal,
@@ -50,17 +51,13 @@ def _lemma_2(e: Evidence) -> float:
 
 
 def _stochastic_worst(e: Evidence) -> Estimate:
-    assert e[UnitRounding].stochastic_worst is not None  # there where H is positive definite
-    return e[UnitRounding].stochastic_worst
+    loss = e[UnitRounding].stochastic_worst
+    assert loss is not None  # H is positive definite
+    return loss
 
 
 def _zero_root(e: Evidence) -> float:
     return math.sqrt(sum_rounding(e, float(e[Moment].spectrum.eigenvalues[0])))
-
-
-def _factor(e: Evidence) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    assert e[Moment].factor is not None  # an assumption of every claim that asks
-    return e[Moment].factor
 
 
 def _average(name: str, statement: str, source: Source, rounding: Rounding, *, feedback: bool) -> Claim:
@@ -122,7 +119,7 @@ CLAIMS = (
         _source("Theorem 1"),
     ).at_least(lambda e: float(e[Moment].feedback_traces.min()), trace_d, "trace", *REGULAR, tolerance=factoring(trace_d)),
     Statement("quip.theorem-1-attained", "tr (I+U)⁻¹ H (I+U)⁻ᵀ = tr D for LDLQ's U", _source("Theorem 1")).equal(
-        lambda e: feedback_trace(e[Moment].matrix, feedback_matrix(_factor(e))), trace_d, "trace", *REGULAR, tolerance=factoring(trace_d)
+        lambda e: feedback_trace(e[Moment].matrix, feedback_matrix(factor(e))), trace_d, "trace", *REGULAR, tolerance=factoring(trace_d)
     ),
     Statement("quip.error-identity", "E H Eᵀ = Σ η_i² D_ii in every row (largest difference over tr D)", _source("Theorem 1, proof")).equal(
         lambda e: e[UnitRounding].identity_error,

@@ -13,6 +13,7 @@ from rdtools.claims.papers.terms import (
     POSITIVE_DEFINITE,
     REGULAR,
     RESOLVED,
+    factor,
     factoring,
     ours,
     root_trace,
@@ -47,13 +48,13 @@ _BOTH_HADAMARD = Assumption(
 
 
 def _tail(e: Evidence) -> Estimate:
-    assert e[Rotations].tail_fraction is not None  # an assumption of the claim
-    return e[Rotations].tail_fraction
+    fraction = e[Rotations].tail_fraction
+    assert fraction is not None  # an assumption of the claim
+    return fraction
 
 
 def _block_trace(e: Evidence, block: int = _BLOCK) -> float:
-    assert e[Moment].factor is not None  # an assumption of every claim that asks
-    return block_trace(e[Moment].factor, block)
+    return block_trace(factor(e), block)
 
 
 def _block_bound(e: Evidence) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Evidence
+from rdtools.claims.evidence.base import Evidence, Float64Array
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.record import Assumption, Number, Source
 
@@ -58,6 +58,13 @@ def trace_d(e: Evidence) -> float:
 def trace_h(e: Evidence) -> float:
     """Trace of H."""
     return float(np.trace(e[Moment].matrix))
+
+
+def factor(e: Evidence) -> Float64Array:
+    """Cholesky factor L of H, for claims that assume H positive definite."""
+    lower = e[Moment].factor
+    assert lower is not None
+    return lower
 
 
 def root_trace(e: Evidence) -> float:

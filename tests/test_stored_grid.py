@@ -8,8 +8,8 @@ from rdtools.compare import compare
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterfilledGPTQ
+from rdtools.stored_grid import stored_grid_distortion
 from rdtools.theory.sic import absmax_distortion
-from rdtools.theory.stored_grid import stored_grid_distortion
 
 
 def test_by_hand():

@@ -1,4 +1,4 @@
-"""What rounding to grids that are given does to weights that are given, with the error of later columns fed back."""
+"""Distortion of given weights rounded on given grids, with the error of later columns fed back."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from rdtools.hessians.spectrum import compute_spectrum
 from rdtools.hessians.synthetic import haar_moment, power_law, two_level
 from rdtools.records import Spectrum
 from rdtools.testing import spectra
-from rdtools.theory.rotation import rotated_cholesky_moments, rotated_gptq_gap_bits
+from rdtools.theory.rotated_cholesky import rotated_cholesky_moments, rotated_gptq_gap_bits
 from rdtools.theory.sic import gptq_gap_bits, rtn_gap_bits
 
 N = 1024
