@@ -63,7 +63,7 @@ def activation_distortion(
 
     Parameters
     ----------
-    step_power : E[Δ²] over tokens, as from `minmax_step_power`; or one a channel, ``E[Δ²; j not an extreme of its token]``
+    step_power : E[Δ²] over tokens, as from `minmax_step_power`; or one per channel, ``E[Δ²; j not an extreme of its token]``
     copies : T_j ≥ 1, as from `rdtools.theory.channel_splitting.disassembly_counts`
     weight : W before splitting
     channel_powers : E x_j² before splitting; None: no saturation
@@ -91,10 +91,10 @@ def activation_distortion(
     W = check_weight(weight, columns=len(T))
     powers = np.full(len(T), np.inf) if channel_powers is None else np.asarray(channel_powers, dtype=np.float64).ravel()
     if W.size == 0 or powers.shape != T.shape:
-        raise ShapeMismatch(f"activation: weight {W.shape}, {powers.size} channel powers; expected neither empty, and a power a column")
+        raise ShapeMismatch(f"activation: weight {W.shape}, {powers.size} channel powers; expected neither empty, and one power per column")
     steps = np.asarray(step_power, dtype=np.float64)
     if steps.shape not in ((), T.shape):
-        raise ShapeMismatch(f"activation: step powers of shape {steps.shape} for {len(T)} channels, expected one, or one a channel")
+        raise ShapeMismatch(f"activation: step powers of shape {steps.shape} for {len(T)} channels, expected one, or one per channel")
     if not (steps >= 0).all() or not (T >= 1).all() or not (powers >= 0).all():
         raise TheoryError(
             f"activation: least step power {steps.min()}, least count {T.min()}, least power {powers.min()}; expected ≥ 0, ≥ 1 and ≥ 0"

@@ -17,7 +17,7 @@ Float64Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class LayerBudget:
-    """What allocation needs of a layer.
+    """Spectrum and size of a layer, for allocation.
 
     Attributes
     ----------

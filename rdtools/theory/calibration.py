@@ -1,4 +1,4 @@
-"""What too few calibration tokens cost, in closed form, and how many they really are.
+"""Cost of too few calibration tokens, in closed form, and the effective number of correlated ones.
 
 Normal tokens of mean zero throughout; Σ is their second moment and Σ̃ the mean of x xᵀ over N of them.
 """

@@ -90,7 +90,7 @@ def disassembly_counts(channel_maxima: ArrayLike, threshold: float) -> Int64Arra
     if m.ndim != 1 or m.size == 0 or not (np.isfinite(m).all() and m.min() >= 0) or not threshold > 0:
         raise TheoryError(
             f"disassembly: maxima of shape {m.shape}, threshold {threshold}; "
-            "expected one finite max|x_j| ≥ 0 a channel, and a threshold above 0"
+            "expected one finite max|x_j| ≥ 0 per channel, and a threshold above 0"
         )
     return np.maximum(1, np.ceil(m / threshold)).astype(np.int64)
 

@@ -1,4 +1,4 @@
-"""What codes of fixed length cost: scalar grids of K levels on a standard normal variable, at log2 K bits each."""
+"""Distortion of codes of fixed length: scalar grids of K levels on a standard normal variable, at log2 K bits each."""
 
 from __future__ import annotations
 

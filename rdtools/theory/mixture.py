@@ -1,4 +1,4 @@
-"""What one code for columns of unequal variance costs."""
+"""Loss of one code for columns of unequal variance."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INNER, _OUTER = 1e-9, 12.0
 
 
 def mixture_loss_bits(deviations: Float64Array) -> float:
-    """``I = h( (1/n) Σ N(0, s_i²) ) − (1/n) Σ h(N(0, s_i²))``: bits a code by which one shared code exceeds a code for each column.
+    """``I = h( (1/n) Σ N(0, s_i²) ) − (1/n) Σ h(N(0, s_i²))``: bits per code by which one shared code exceeds a code for each column.
 
     At high rate this is what a shared histogram costs WaterSIC, whose codes have deviations s_i ∝ ℓ_ii. Since a normal has the largest
     entropy of its variance, ``0 ≤ I ≤ ½ log2(AM/GM of s_i²) = G``, so that pooled WaterSIC is ahead of pooled GPTQ by G − I, the

@@ -1,4 +1,4 @@
-"""Which ridge, column order and step scale successive cancellation should have at a rate: by prediction, with nothing quantized.
+"""Best ridge, column order and step scale of successive cancellation at a rate: by prediction, with nothing quantized.
 
 See `rdtools.theory.mmse_sic`. What was tried beside them and left out, on Hessians of small trained models: steps, ridges and gains of each
 column by gradient descent through the prediction gain less than 0.005 bit at 1 bit and 0.003 at 1.5; a dead zone gains nothing, since steps

@@ -1,4 +1,4 @@
-"""What a random rotation makes of the Cholesky diagonal, without drawing one.
+"""Cholesky diagonal of a randomly rotated second moment, without drawing a rotation.
 
 For Haar-distributed Q the Cholesky diagonal of ``Qᵀ H Q`` concentrates: with t = i/n and s(t) the solution of
 ``η(s) = (1/n) Σ_j λ_j/(λ_j + s) = t``,

@@ -19,7 +19,7 @@ _REACH = 9.0
 
 @dataclass(frozen=True)
 class UniformQuantizer:
-    """What ``z = round(y/Δ)`` keeps of y ~ N(0, v), r = Δ/√v.
+    """Statistics of ``z = round(y/Δ)`` for y ~ N(0, v), r = Δ/√v.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What theory promises for scalar quantizers with and without successive cancellation.
+"""High-rate distortion and gap of scalar quantizers with and without successive cancellation.
 
 High-rate theory: quantization errors uniform on their cells. It holds when every column's step is below about one standard
 deviation of what is rounded, that is from about 3 bits on when H is well conditioned, and later when it is not (undecided columns
@@ -140,7 +140,7 @@ def rtn_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) 
 
 
 def high_rate_applies(steps: Float64Array, spectrum: Spectrum, distortion: float, variance: float = 1.0) -> bool:
-    """Whether high-rate theory may be used: every step at most one standard deviation, and D ≤ σ² λ_min.
+    """Validity of high-rate theory: True if every step is at most one standard deviation, and D ≤ σ² λ_min.
 
     The first makes errors uniform on their cells and entropies those of densities, to 1e-8; by the second no direction is left
     undecided, so that what is fed back is small and the limit is that of `rdtools.theory.high_rate`.
@@ -166,7 +166,7 @@ def absmax_distortion(
     feedback: bool,
     live_fraction: float = 1.0,
 ) -> float:
-    """Distortion of fixed-rate rounding on K levels a row spanning ±max|row|: ``(r/n)(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
+    """Distortion of fixed-rate rounding, K levels per row spanning ±max|row|: ``(r/n)(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
 
     g is the mean noise gain; without feedback it is multiplied by 1 + 2/r, because the largest weight of a row lies on the outer edge of
     its cell, where the squared error is Δ²/4 instead of Δ²/12. With feedback overload is left out, which clamping adds where feedback

@@ -73,7 +73,7 @@ def vector_code_rate(
 
     Examples
     --------
-    Of 16 channels half are critical: 1/8 and half of another; two codebooks of 2 words of 8 numbers over 64 weights; a scale a row.
+    Of 16 channels half are critical: 1/8 and half of another; two codebooks of 2 words of 8 numbers over 64 weights; one scale per row.
 
     >>> rate = vector_code_rate(4, 16, 0.5, codebook_bits=(1, 1), full_order=False)
     >>> rate.codes, rate.codebooks, rate.scales, round(rate.channel_set, 4) == round(math.log2(12870) / 64, 4)
@@ -81,7 +81,7 @@ def vector_code_rate(
     """
     if rows < 1 or not codebook_bits or min(codebook_bits) < 0 or not float_bits >= 0:
         raise TheoryError(
-            f"vector code: {rows} rows, codebooks of {tuple(codebook_bits)} bits, {float_bits} bits a number; "
+            f"vector code: {rows} rows, codebooks of {tuple(codebook_bits)} bits, {float_bits} bits per number; "
             "expected at least one row and one codebook, and no negative bits"
         )
     groups = critical_groups(columns, fraction, group=group)

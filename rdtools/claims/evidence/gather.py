@@ -1,4 +1,4 @@
-"""From a layer to the evidence that claims are checked on: one table entry per kind."""
+"""Gathering of the evidence that claims are checked on: one table entry per kind."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Source = Callable[[], object]
 
 @dataclass(frozen=True)
 class Experiment:
-    """How a kind of evidence is gathered.
+    """The way a kind of evidence is gathered.
 
     Attributes
     ----------

@@ -20,7 +20,7 @@ def ours(section: str) -> Source:
 
 POSITIVE_DEFINITE = Assumption("H is positive definite", lambda e: e[Moment].factor is not None)
 RESOLVED = Assumption("float64 resolves λ_min to 0.1 %: r ε λ_max/λ_min < 1e-3", lambda e: e[Moment].resolution < 1e-3)
-#: What claims with a Cholesky factor or an inverse of H assume.
+#: Assumptions of claims with a Cholesky factor or an inverse of H.
 REGULAR = (POSITIVE_DEFINITE, RESOLVED)
 
 #: A corner is approached to 1e-6 of a step, so that its loss is short by this share.
