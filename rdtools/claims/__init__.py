@@ -1,4 +1,8 @@
-"""Every claim of the papers and ours, checked on layers. With `rdtools.compare`, where theory and measurement meet."""
+"""Every claim of the papers and ours, checked on layers. With `rdtools.compare`, where theory and measurement meet.
+
+To add a claim, complete a `Statement` in the file of its paper and plant its contradiction in the tests. Evidence that is not yet
+gathered is one file of `evidence/`, a record beside the experiment that fills it, and one line of `evidence.gather.EXPERIMENTS`.
+"""
 
 from rdtools.claims.evidence.base import Estimate as Estimate
 from rdtools.claims.evidence.base import Evidence as Evidence
