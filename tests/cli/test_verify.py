@@ -132,7 +132,7 @@ def _screen(output: str) -> list[str]:
 def test_no_bar_is_left_among_the_lines_on_a_terminal():
     ours, theirs = pty.openpty()
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "NO_COLOR": "1"}
-    command = [sys.executable, "-m", "rdtools", "verify", "--claims", "quip.lemma-2,quip.theorem-1-average-nearest"]
+    command = [sys.executable, "-m", "rdtools", "verify", "--claims", "quip.lemma-2,quip.feedback-helps"]
     with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment, close_fds=True) as process:
         os.close(theirs)
         output = b""
@@ -147,7 +147,7 @@ def test_no_bar_is_left_among_the_lines_on_a_terminal():
     os.close(ours)
     assert process.returncode == 0
     lines = _screen(output.decode())
-    assert sum(line.startswith("  holds") for line in lines) == 19
+    assert sum(line.startswith("  holds") for line in lines) == 20
     assert sum("Verify" in line for line in lines) <= 1
     assert not any("Verify" in line and "holds" in line for line in lines)
 
