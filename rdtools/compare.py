@@ -15,7 +15,7 @@ from rdtools.measure import measure
 from rdtools.predictions import applied_steps, coded_variances, finite_rate_distortion, noise_gains, predicted_distortion
 from rdtools.quantizers import Problem, Quantizer, WaterSIC
 from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes, Spectrum
-from rdtools.theory import high_rate, incoherence, rotation, sic
+from rdtools.theory import high_rate, incoherence, rotated_cholesky, sic
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
 
@@ -111,7 +111,7 @@ def layer_columns(layer: Layer) -> dict[str, Any]:
         "least_pivot": least_pivot(spectrum),
         "critical_rate_bits": high_rate.critical_rate_bits(spectrum),
         "natural_gptq_gap_bits": sic.gptq_gap_bits(spectrum),
-        "rotated_gptq_gap_bits": rotation.rotated_gptq_gap_bits(spectrum),
+        "rotated_gptq_gap_bits": rotated_cholesky.rotated_gptq_gap_bits(spectrum),
         "rtn_gap_bits": sic.rtn_gap_bits(spectrum),
     }
 

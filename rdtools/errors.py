@@ -35,6 +35,10 @@ class RateUnreachable(RdtoolsError, ValueError):
     """The method has no setting with this rate on this layer; the message says which rates it has."""
 
 
+class TheoryError(RdtoolsError, ValueError):
+    """An argument outside the domain of a formula: a singular spectrum where a determinant is needed, a probability above one."""
+
+
 class DataError(RdtoolsError, ValueError):
     """Input that cannot be used as it is."""
 

@@ -12,11 +12,11 @@ from rdtools.coding import column_levels, spread_groups
 from rdtools.hessians.layer import Layer
 from rdtools.quantizers import Problem, Quantizer, QuIP, ScalarQuantizer, VectorQuantizer, WaterfilledGPTQ
 from rdtools.records import QuantizedLayer, ScalarCodes
+from rdtools.stored_grid import stored_grid_distortion
 from rdtools.theory import ldlq, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.scalar import uniform_quantizer
-from rdtools.theory.stored_grid import stored_grid_distortion
 
 
 def added_energy(problem: Problem) -> float:

@@ -38,7 +38,7 @@ def test_every_verb_is_described_and_exists():
 
 
 def test_the_claims_are_counted():
-    from rdtools.theory.claims import CLAIMS
+    from rdtools.claims import CLAIMS
 
     section = README[README.index("## Claims") : README.index("## What to know")]
     names = Counter(claim.name.partition(".")[0] for claim in CLAIMS)

@@ -1,4 +1,4 @@
-"""``rdtools verify``: every claim, held against synthetic families, a run or the embedded model."""
+"""``rdtools verify``: every claim, checked on synthetic families, a run or the embedded model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import fnmatch
 import json
 import math
 import os
-from collections.abc import Iterator
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
 
+    from rdtools.claims import Claim
     from rdtools.hessians.layer import Layer
-    from rdtools.theory.claims import Claim
+    from rdtools.hessians.store import Run
 
 EMBEDDED = "embedded"
 VERDICTS = "verification.parquet"
@@ -32,13 +35,14 @@ def verify(
     claims: Annotated[str, typer.Option(help="Comma-separated names or patterns, such as 'quip.*'.")] = "*",
     seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0)] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print a list of records instead of tables.")] = False,
-    summary: Annotated[bool, typer.Option("--summary", help="One line a claim instead of one a claim and layer.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", help="One line per claim instead of one per claim and layer.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Add the source and the assumptions to each line.")] = False,
     out: Annotated[Path | None, typer.Option(help=f"Write all rows here, .parquet or .csv; for a run by default {VERDICTS} in it.")] = None,
     list_claims: Annotated[bool, typer.Option("--list", help="Print the claims and stop.")] = False,
 ) -> int:
-    """Hold every claim of the theory against layers: holds, violated, or not applicable and why.
+    """Check every claim of the theory on layers: holds, violated, not applicable and why, or failed.
 
-    Exits with 1 if a claim is violated.
+    Exits with 1 if a claim is violated or could not be checked.
     """
     chosen = _chosen(claims)
     if list_claims:
@@ -49,13 +53,14 @@ def verify(
     import pandas as pd
     from threadpoolctl import threadpool_limits
 
+    from rdtools.claims import verify as verdicts
+    from rdtools.claims import verify_counterexample
     from rdtools.cli.console import PlainConsole, progress_bar
-    from rdtools.verify import verify as verdicts
-    from rdtools.verify import verify_counterexample
 
     console = PlainConsole(stderr=True)
     rows: list[Row] = []
     lines = not (summary or as_json)
+    echo = _above_bar(console)
     # many small products: more threads than one were seen to wait for each other more than they work
     with _layers(run, seed, console) as (count, layers), progress_bar("Verify", console) as progress, threadpool_limits(1):
         if out is None and run not in (None, EMBEDDED):
@@ -64,12 +69,12 @@ def verify(
         for verdict in verdicts(layers, claims=chosen, seed=seed):
             rows.append(verdict.to_row())
             if lines:
-                _print_line(rows)
+                _print_line(rows, echo, verbose=verbose)
             progress(len(rows), count * len(chosen))
     for verdict in verify_counterexample(chosen) if run is None else ():
         rows.append(verdict.to_row())
         if lines:
-            _print_line(rows)
+            _print_line(rows, typer.echo, verbose=verbose)
     table = pd.DataFrame(rows)
     if as_json:
         typer.echo(json.dumps([{k: _plain(v) for k, v in row.items()} for row in rows], indent=1, ensure_ascii=False))
@@ -79,12 +84,12 @@ def verify(
         _print_result(rows)
     if out is not None:
         _write(table, out)
-    return 1 if any(row["status"] == "violated" for row in rows) else 0
+    return 1 if any(row["status"] in ("violated", "failed") for row in rows) else 0
 
 
 def _chosen(patterns: str) -> list[Claim]:
+    from rdtools.claims import CLAIMS
     from rdtools.errors import UsageError
-    from rdtools.theory.claims import CLAIMS
 
     wanted = [part.strip() for part in patterns.split(",") if part.strip()]
     chosen = [claim for claim in CLAIMS if any(fnmatch.fnmatchcase(claim.name, pattern) for pattern in wanted)]
@@ -97,19 +102,19 @@ def _chosen(patterns: str) -> list[Claim]:
 
 
 @contextlib.contextmanager
-def _layers(run: str | None, seed: int, console: Console) -> Iterator[tuple[int, Iterator[Layer]]]:
-    """How many layers there are, and the layers."""
+def _layers(run: str | None, seed: int, console: Console) -> Iterator[tuple[int, list[Layer] | Run]]:
+    """The number of layers, and the layers."""
     if run is None:
-        from rdtools.verify import synthetic_layers
+        from rdtools.claims import synthetic_layers
 
         families = synthetic_layers(seed=seed)
-        yield len(families), iter(families)
+        yield len(families), families
         return
     from rdtools.hessians.store import open_run
 
     if run != EMBEDDED:
         opened = open_run(run)
-        yield len(opened), (opened[name] for name in opened)
+        yield len(opened), opened
         return
     import tempfile
 
@@ -120,7 +125,7 @@ def _layers(run: str | None, seed: int, console: Console) -> Iterator[tuple[int,
         request = CalibrationRequest()
         with progress_bar("Hessians", console) as progress:
             opened = collect(EMBEDDED, request, out=Path(scratch) / "run", trust_remote_code=False, device="cpu", progress=progress)
-        yield len(opened), (opened[name] for name in opened)
+        yield len(opened), opened
 
 
 def _plain(value: str | float) -> str | float | None:
@@ -158,11 +163,18 @@ def _print_claims(claims: list[Claim], *, as_json: bool) -> None:
         typer.echo(f"{claim.name}\n    {claim.statement}\n    {claim.source}")
 
 
-def _print_line(rows: list[Row]) -> None:
+def _above_bar(console: Console) -> Callable[[str], None]:
+    """Print to standard output; where that is the terminal of the progress bar, above the bar."""
+    if console.is_terminal and sys.stdout.isatty():
+        return lambda line: console.print(line, soft_wrap=True)
+    return typer.echo
+
+
+def _print_line(rows: list[Row], echo: Callable[[str], None], *, verbose: bool) -> None:
     """The newest row, as soon as it is there, to be read in a terminal of any width and searched with grep."""
     if len(rows) == 1 or rows[-1]["subject"] != rows[-2]["subject"]:
-        typer.echo(f"\n{rows[-1]['subject']}")
-    typer.echo(f"  {_line(rows[-1])}")
+        echo(f"\n{rows[-1]['subject']}")
+    echo(f"  {_line(rows[-1], verbose=verbose)}")
 
 
 def _print_summary(table: pd.DataFrame) -> None:
@@ -175,20 +187,21 @@ def _print_summary(table: pd.DataFrame) -> None:
 def _print_result(rows: list[Row]) -> None:
     typer.echo()
     for row in rows:
-        if row["status"] == "violated":
-            typer.echo(f"{row['subject']}: {_line(row)}\n  {row['statement']}")
-    held, violated, absent = (sum(row["status"] == status for row in rows) for status in ("holds", "violated", "not applicable"))
-    alarms = sum(float(row["false_alarm"]) for row in rows if row["status"] != "not applicable")
+        if row["status"] in ("violated", "failed"):
+            typer.echo(f"{row['subject']}: {_line(row, verbose=True)}\n  {row['statement']}")
+    counts = Counter(row["status"] for row in rows)
+    alarms = sum(float(row["false_alarm"]) for row in rows if row["status"] in ("holds", "violated"))
+    failed = f"{counts['failed']} failed, " if counts["failed"] else ""
     typer.echo(
-        f"{held} hold, {violated} violated, {absent} not applicable; "
+        f"{counts['holds']} hold, {counts['violated']} violated, {failed}{counts['not applicable']} not applicable; "
         f"if every claim is true, the probability that one is called violated is at most {alarms:.1g}"
     )
 
 
-def _line(row: Row) -> str:
+def _line(row: Row, *, verbose: bool) -> str:
     head = f"{row['status']:<14} {row['claim']:<{_NAME}}"
-    if row["status"] == "not applicable":
+    if row["status"] in ("not applicable", "failed"):
         return f"{head} {row['assumption']}"
-    condition = f"; {row['assumption']}" if row["assumption"] else ""
+    origin = f" ({row['source']}{'; ' if row['assumption'] else ''}{row['assumption']})" if verbose else ""
     sides = f"{row['lhs']:.5g} {row['relation']} {row['rhs']:.5g}"
-    return f"{head} {sides:<26} margin {row['margin']:.3g} {row['unit']} ({row['source']}{condition})"
+    return f"{head} {sides:<26} margin {row['margin']:.3g} {row['unit']}{origin}"

@@ -1,4 +1,4 @@
-"""What too few calibration tokens cost, in closed form, and how many they really are.
+"""Cost of too few calibration tokens, in closed form, and the effective number of correlated ones.
 
 Normal tokens of mean zero throughout; Σ is their second moment and Σ̃ the mean of x xᵀ over N of them.
 """
@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import digamma
 
-from rdtools.records import Spectrum
-from rdtools.theory.high_rate import mean_log2
+from rdtools.errors import TheoryError
 
 Float64Array = NDArray[np.float64]
 
@@ -34,7 +33,7 @@ def calibration_penalty_bits(ratio: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For y outside [0, 1].
 
     References
@@ -48,7 +47,7 @@ def calibration_penalty_bits(ratio: float) -> float:
     """
     y = float(ratio)
     if not 0 <= y <= 1:
-        raise ValueError(f"calibration penalty: ratio {ratio} of columns to tokens, expected 0 to 1; above 1 the Hessian is singular")
+        raise TheoryError(f"calibration penalty: ratio {ratio} of columns to tokens, expected 0 to 1; above 1 the Hessian is singular")
     if y == 1:
         return math.inf
     if y < 1e-4:  # series; the closed form cancels: −1 + ((y−1)/y) ln(1−y) = −y/2 − y²/6 − …
@@ -74,7 +73,7 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For negative columns, or tokens that are not positive.
 
     References
@@ -89,7 +88,7 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
     True
     """
     if not (columns >= 0 and tokens > 0):
-        raise ValueError(f"determinant bias: {columns} columns and {tokens} tokens, expected a count and a positive number")
+        raise TheoryError(f"determinant bias: {columns} columns and {tokens} tokens, expected a count and a positive number")
     n, N = int(columns), float(tokens)
     if n == 0:
         return 0.0
@@ -102,40 +101,6 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
     series = -inverse * (0.5 + inverse * (1 / 12 - inverse**2 * (1 / 120 - inverse**2 * (1 / 252 - inverse**2 / 240))))
     terms = np.where(x > _LARGE, series, digamma(x) - np.log(x)) + np.log1p(-i / N)
     return math.fsum(terms) / (2 * n * math.log(2))
-
-
-def corrected_mean_log2(spectrum: Spectrum, tokens: float) -> float:
-    """log2 of ``|H|^{1/r}`` on the live columns with the bias of a moment of so many tokens taken off: `mean_log2` − 2 · bias.
-
-    Unbiased for N independent normal tokens, with a standard deviation of about ``(log2 e/n) √(2 ln(1/(1 − n/N)))``. −∞ for a singular
-    H, which nothing mends.
-
-    Parameters
-    ----------
-    spectrum : of the sample moment, undamped
-    tokens : N, effective
-
-    Raises
-    ------
-    ValueError
-        If H is regular, although so few tokens make it singular: then they are more than that, or H was damped.
-
-    Examples
-    --------
-    >>> one = Spectrum(np.ones(1), np.ones(1), np.ones(1), columns=1, rank=1)
-    >>> round(corrected_mean_log2(one, 1000), 5) == round(math.log2(math.e) / 1000, 5)
-    True
-    """
-    observed = mean_log2(spectrum)
-    if observed == -math.inf:
-        return observed
-    bias = logdet_bias_bits(spectrum.live, tokens)
-    if bias == -math.inf:
-        raise ValueError(
-            f"corrected determinant: {tokens} tokens for {spectrum.live} live columns of a regular moment, expected at least as many; "
-            "use more tokens, or an undamped moment"
-        )
-    return observed - 2 * bias
 
 
 def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
@@ -153,7 +118,7 @@ def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For N that is no positive integer, or a correlation outside [−1, 1].
 
     References
@@ -167,9 +132,9 @@ def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
     """
     r = np.asarray(autocorrelation, dtype=np.float64).ravel()
     if int(tokens) != tokens or tokens < 1:
-        raise ValueError(f"effective tokens: {tokens} tokens, expected a positive integer")
+        raise TheoryError(f"effective tokens: {tokens} tokens, expected a positive integer")
     if not (np.abs(r) <= 1).all():
-        raise ValueError(f"effective tokens: an autocorrelation of {r[~(np.abs(r) <= 1)][0]}, expected −1 to 1; divide by lag 0")
+        raise TheoryError(f"effective tokens: an autocorrelation of {r[~(np.abs(r) <= 1)][0]}, expected −1 to 1; divide by lag 0")
     r = r[: int(tokens) - 1]
     return float(tokens / (1 + 2 * ((1 - np.arange(1, len(r) + 1) / tokens) @ r**2)))
 
@@ -189,7 +154,7 @@ def effective_tokens_from_holdout(mean_eigenvalue: float, columns: int) -> float
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a mean that is not positive or no columns.
 
     References
@@ -204,7 +169,7 @@ def effective_tokens_from_holdout(mean_eigenvalue: float, columns: int) -> float
     100.0
     """
     if not (mean_eigenvalue > 0 and columns >= 1):
-        raise ValueError(
+        raise TheoryError(
             f"effective tokens: mean eigenvalue {mean_eigenvalue} of {columns} columns, expected positive ones; "
             "pass tr(Σ̃⁻¹ Σ')/n of moments without damping"
         )

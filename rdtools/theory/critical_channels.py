@@ -8,13 +8,12 @@ chosen without regard to H inside a group; choosing with it does part of the all
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import gammaln
 
+from rdtools.errors import TheoryError
 from rdtools.theory.waterfilling import components, distortion_rate
 
 Float64Array = NDArray[np.float64]
@@ -35,35 +34,10 @@ class TwoLevelAllocation:
     distortion: float
 
 
-@dataclass(frozen=True)
-class VectorCodeRate:
-    """Bits per weight of a layer coded in groups, part by part.
-
-    Attributes
-    ----------
-    codes : indices into the codebooks
-    codebooks : their entries
-    scales : one of each row
-    channel_set : which channels are critical
-    permutation : the order of all channels
-    """
-
-    codes: float
-    codebooks: float
-    scales: float
-    channel_set: float = 0.0
-    permutation: float = 0.0
-
-    @property
-    def total(self) -> float:
-        """All that a decoder needs."""
-        return self.codes + self.codebooks + self.scales + self.channel_set + self.permutation
-
-
 def _diagonal(diagonal: ArrayLike) -> Float64Array:
     h = np.asarray(diagonal, dtype=np.float64)
     if h.ndim != 1 or h.size == 0 or not (np.isfinite(h).all() and h.min() >= 0):
-        raise ValueError(
+        raise TheoryError(
             f"critical channels: diagonal of shape {h.shape}, expected (n,) finite entries of at least 0; pass the diagonal of H"
         )
     return np.sort(h)[::-1]
@@ -71,7 +45,7 @@ def _diagonal(diagonal: ArrayLike) -> Float64Array:
 
 def _fraction(fraction: float) -> float:
     if not 0 <= fraction <= 1:
-        raise ValueError(f"critical channels: fraction {fraction}, expected 0 to 1")
+        raise TheoryError(f"critical channels: fraction {fraction}, expected 0 to 1")
     return float(fraction)
 
 
@@ -86,7 +60,7 @@ def critical_groups(columns: int, fraction: float, *, group: int = 8) -> int:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a fraction outside 0 to 1, no columns, or an empty group.
 
     References
@@ -99,7 +73,7 @@ def critical_groups(columns: int, fraction: float, *, group: int = 8) -> int:
     (10, 0)
     """
     if columns < 1 or group < 1:
-        raise ValueError(f"critical channels: {columns} columns in groups of {group}, expected at least 1 of each")
+        raise TheoryError(f"critical channels: {columns} columns in groups of {group}, expected at least 1 of each")
     groups = _fraction(fraction) * columns / group
     whole = round(groups)
     return whole if math.isclose(groups, whole, rel_tol=4 * float(np.finfo(np.float64).eps)) else math.floor(groups)
@@ -117,7 +91,7 @@ def critical_share(diagonal: ArrayLike, fraction: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a diagonal that is empty, negative or not finite, or a fraction outside 0 to 1.
 
     References
@@ -163,7 +137,7 @@ def relaxed_distortion(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative or NaN error or variance, or a diagonal or fraction that `critical_share` refuses.
 
     References
@@ -178,7 +152,7 @@ def relaxed_distortion(
     0.1923828125
     """
     if not (basic >= 0 and extended >= 0 and variance >= 0):
-        raise ValueError(f"critical channels: errors {basic} and {extended}, variance {variance}; expected at least 0")
+        raise TheoryError(f"critical channels: errors {basic} and {extended}, variance {variance}; expected at least 0")
     phi = critical_share(diagonal, fraction)
     return variance * float(np.mean(_diagonal(diagonal))) * (basic * (1.0 - phi) + extended * phi)
 
@@ -198,7 +172,7 @@ def two_level_allocation(diagonal: ArrayLike, fraction: float, rate_bits: float)
 
     Raises
     ------
-    ValueError
+    TheoryError
         As `critical_share`, and for a rate that is negative or NaN.
 
     References
@@ -224,103 +198,3 @@ def two_level_allocation(diagonal: ArrayLike, fraction: float, rate_bits: float)
     level = float(point.water_level)
     rates = [0.5 * math.log2(max(1.0, v / level)) if level > 0 else (math.inf if v > 0 and rate_bits > 0 else 0.0) for v in levels]
     return TwoLevelAllocation(rates[0], rates[-1], float(point.distortion))
-
-
-def marginal_gain_db(distortion_before: float, distortion_after: float, extra_bits: float) -> float:
-    """``10 log10(D_before/D_after) − 6.02 ΔR``: what extra bits gain over spreading them evenly, dB; positive where they are well placed.
-
-    Even spreading lowers D by 4^−ΔR, 20 log10(2) = 6.02 dB a bit. To first order in λ, extended codes of e more bits pass where the
-    critical channels have more than ``e ln 4/(1 − c_e/c_b)`` times the mean of H_jj: with 3 bits, 4.3 times for the errors quoted at
-    `relaxed_distortion`.
-
-    Parameters
-    ----------
-    distortion_before, distortion_after : ≥ 0, before positive
-    extra_bits : ΔR, bits per weight, all side information included
-
-    Raises
-    ------
-    ValueError
-        For distortions that are negative, NaN or 0 before, or bits that are not finite.
-
-    References
-    ----------
-    Derived for this project.
-
-    Examples
-    --------
-    A factor of 16 for one bit, where a factor of 4 is due.
-
-    >>> round(marginal_gain_db(16.0, 1.0, 1.0), 2)
-    6.02
-    """
-    if not (0 < distortion_before < math.inf and distortion_after >= 0 and math.isfinite(extra_bits)):
-        raise ValueError(
-            f"marginal gain: distortions {distortion_before} and {distortion_after}, {extra_bits} bits; "
-            "expected above 0, at least 0, and finite"
-        )
-    if distortion_after == 0:
-        return math.inf
-    return 10 * math.log10(distortion_before / distortion_after) - 20 * math.log10(2) * extra_bits
-
-
-def vector_code_rate(
-    rows: int,
-    columns: int,
-    fraction: float,
-    *,
-    codebook_bits: Sequence[int] = (8, 8, 8, 8),
-    group: int = 8,
-    float_bits: float = 16.0,
-    full_order: bool = True,
-) -> VectorCodeRate:
-    """Bits per weight with everything counted, for λ = g B/n after rounding down to B groups.
-
-    codes ``e_0/g + λ Σ_{c≥1} e_c/g``, codebooks ``b g Σ_c 2^{e_c}/(mn)``, row scales ``b/n``, and either the critical set
-    ``log2 C(n, λn)/(mn)`` or the order of all channels ``⌈log2 n⌉/m``. Where B = 0 there are no codebooks but the first, and no set. The
-    set is enough where the other channels keep an order that is known; the released code sorts all, and leaves the order out of its total.
-
-    Parameters
-    ----------
-    rows, columns : m and n ≥ 1
-    fraction : λ asked for, 0 to 1
-    codebook_bits : e_0 for all groups, then e_c for the critical ones; at least one
-    group : g channels of one row share a code; n is a multiple of it
-    float_bits : b, bits of a codebook's entry and of a scale
-    full_order : whether all channels are sorted, critical groups or not, and the order is stored; else the set is
-
-    Raises
-    ------
-    ValueError
-        For an empty layer, columns that are no multiple of the group, no codebooks, negative bits, or a fraction outside 0 to 1.
-
-    References
-    ----------
-    AQLM, arXiv 2401.06118, and CRVQ, arXiv 2412.09282, the released estimators; set and order derived for this project.
-
-    Examples
-    --------
-    Of 16 channels half are critical: 1/8 and half of another; two codebooks of 2 words of 8 numbers over 64 weights; a scale a row.
-
-    >>> rate = vector_code_rate(4, 16, 0.5, codebook_bits=(1, 1), full_order=False)
-    >>> rate.codes, rate.codebooks, rate.scales, round(rate.channel_set, 4) == round(math.log2(12870) / 64, 4)
-    (0.1875, 8.0, 1.0, True)
-    """
-    if rows < 1 or not codebook_bits or min(codebook_bits) < 0 or not float_bits >= 0:
-        raise ValueError(
-            f"vector code: {rows} rows, codebooks of {tuple(codebook_bits)} bits, {float_bits} bits a number; "
-            "expected at least one row and one codebook, and no negative bits"
-        )
-    groups = critical_groups(columns, fraction, group=group)
-    if columns % group:
-        raise ValueError(f"vector code: {columns} columns in groups of {group}; expected a multiple: pad the columns")
-    weights, critical = rows * columns, group * groups
-    used = codebook_bits if groups else codebook_bits[:1]
-    nats = gammaln(columns + 1) - gammaln(critical + 1) - gammaln(columns - critical + 1)
-    return VectorCodeRate(
-        codes=codebook_bits[0] / group + critical / columns * sum(used[1:]) / group,
-        codebooks=float_bits * group * sum(2**e for e in used) / weights,
-        scales=float_bits / columns,
-        channel_set=0.0 if full_order else max(0.0, float(nats)) / math.log(2) / weights,
-        permutation=(columns - 1).bit_length() / rows if full_order else 0.0,
-    )

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from rdtools.errors import TheoryError
 from rdtools.theory.scalar import uniform_quantizer
 
 Float64Array = NDArray[np.float64]
@@ -132,7 +133,7 @@ def sic_at_finite_rate(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For shapes that do not belong together, steps that are not positive, or a negative damping or ridge.
 
     Examples
@@ -148,7 +149,7 @@ def sic_at_finite_rate(
         gains = np.ones(n)
     shapes = factor.shape == (n, n) and steps.shape == (n,) and (gains is None or gains.shape == (n,))
     if not (shapes and n > 0 and steps.min() > 0 and variance > 0 and min(damping, ridge) >= 0):
-        raise ValueError(
+        raise TheoryError(
             f"finite rate: factor {factor.shape}, steps {steps.shape}, gains {'none' if gains is None else gains.shape}, variance "
             f"{variance}, damping {damping}, ridge {ridge}; expected (n, n), (n,) positive, (n,), positive, and none below 0"
         )

@@ -1,4 +1,4 @@
-"""What codes of fixed length cost: scalar grids of K levels on a standard normal variable, at log2 K bits each."""
+"""Distortion of codes of fixed length: scalar grids of K levels on a standard normal variable, at log2 K bits each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
+from rdtools.errors import TheoryError
+
 Float64Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
@@ -18,8 +20,6 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _PIECE = 0.5
 #: The normal density vanishes in float64 beyond.
 _REACH = 39.0
-#: Mantissas beyond this have errors within 4e-9 of their limit.
-_LONG_MANTISSA = 12
 
 
 def _density(x: Float64Array | float) -> Float64Array:
@@ -46,117 +46,8 @@ def _error_beyond(edge: float, level: float) -> float:
 
 def _check_levels(levels: int, least: int) -> int:
     if int(levels) != levels or levels < least:
-        raise ValueError(f"grid: {levels} levels, expected an integer of at least {least}")
+        raise TheoryError(f"grid: {levels} levels, expected an integer of at least {least}")
     return int(levels)
-
-
-def expected_squared_maximum(block: int) -> float:
-    """``E max_i x_i²`` of so many independent standard normal variables, ``∫ 2t (1 − erf(t/√2)^block) dt``.
-
-    1 for a block of one; from three on below 2 ln(block), which it approaches slowly (0.87 of it at 4096). Blocks up to 1e20.
-
-    Raises
-    ------
-    ValueError
-        For a block that is no positive integer.
-
-    Examples
-    --------
-    The larger square of two: 1 + 2/π.
-
-    >>> round(expected_squared_maximum(2), 6) == round(1 + 2 / math.pi, 6)
-    True
-    """
-    if int(block) != block or block < 1:
-        raise ValueError(f"maximum of a block: {block} weights, expected a positive integer")
-    piece = _PIECE / 5  # the law of the maximum of 1e20 is that much narrower than the normal one
-    half = 0.5 * piece
-    t = (half * (2 * np.arange(round(15 / piece)) + 1))[:, None] + half * _NODES
-    exceeds = -np.expm1(block * np.log1p(-2 * ndtr(-t)))
-    return float((2 * t * exceeds @ _WEIGHTS).sum()) * half
-
-
-def absmax_loss_bits(block: int, *, scale_bits: float = 0.0) -> float:
-    """``½ log2(E‖x‖_∞²/3) + scale bits/block``: bits above the Gaussian limit of a uniform grid over ±max of each block.
-
-    At high rate, for iid normal weights, white H and K levels of step 2 max/K: ``D = E‖x‖_∞²/3 · K^{−2}``, times 1 + 2/block, left out
-    here, because the largest weight lies on the outer edge of its cell.
-
-    Parameters
-    ----------
-    block : weights that share a scale
-    scale_bits : bits of the scale
-
-    Raises
-    ------
-    ValueError
-        For a block that is no positive integer.
-
-    References
-    ----------
-    Derived for this project; per-entry error ∝ ‖x‖_∞² 2^{−2R} as in High-Rate Quantized Matrix Multiplication, arXiv 2601.17187.
-
-    Examples
-    --------
-    >>> [round(absmax_loss_bits(block), 3) for block in (16, 128, 4096)]
-    [0.3, 0.721, 1.139]
-    >>> round(absmax_loss_bits(128, scale_bits=16), 3)
-    0.846
-    """
-    return 0.5 * math.log2(expected_squared_maximum(block) / 3) + scale_bits / block
-
-
-def floating_point_distortion(mantissa_bits: int) -> float:
-    """``E[((x − x̂)/x)²]`` of rounding to M mantissa bits, exponents without limit, log2|x| uniform modulo 1.
-
-    With s the significand, ``∫₁² (s − ŝ)² s^{−3} ds / ln 2``, tending to ``3/(8 ln 2) · 2^{−2M}/12`` as M grows: 15, 4.9 and 1.3 % below
-    it at M = 0, 1, 2. For any law of x at a random scale it is also E(x − x̂)²/E x².
-
-    Parameters
-    ----------
-    mantissa_bits : M ≥ 0, the leading one not counted
-
-    Raises
-    ------
-    ValueError
-        For M that is no integer or negative.
-
-    References
-    ----------
-    Derived for this project.
-
-    Examples
-    --------
-    >>> [round(floating_point_distortion(M), 5) for M in (0, 1, 2, 3)]
-    [0.0382, 0.01072, 0.00278, 0.0007]
-    """
-    if int(mantissa_bits) != mantissa_bits or mantissa_bits < 0:
-        raise ValueError(f"floating point: {mantissa_bits} mantissa bits, expected an integer of at least 0")
-    M = int(mantissa_bits)
-    if M > _LONG_MANTISSA:
-        return 3 / (8 * math.log(2)) * math.ldexp(1.0, -2 * M) / 12
-    distance = 0.25 * (1 + _NODES)  # to the nearest significand, in units of their spacing
-    below = np.arange(2**M)[:, None] + distance
-    above = np.arange(1, 2**M + 1)[:, None] - distance
-    significands = 1 + math.ldexp(1.0, -M) * np.stack([below, above])
-    return float((distance**2 / significands**3 @ _WEIGHTS).sum()) * 0.25 * math.ldexp(1.0, -3 * M) / math.log(2)
-
-
-def panter_dite_loss_bits() -> float:
-    """``½ log2(√3 π/2)`` = 0.722: bits above the Gaussian limit of the best K levels as K grows, each at log2 K bits.
-
-    From ``D = (1/12)(∫ f^{1/3})³ K^{−2}``. `lloyd_max` is below it at every K and tends to it.
-
-    References
-    ----------
-    Panter and Dite, Proc. IRE 39 (1951).
-
-    Examples
-    --------
-    >>> round(panter_dite_loss_bits(), 3)
-    0.722
-    """
-    return 0.5 * math.log2(math.sqrt(3) * math.pi / 2)
 
 
 @dataclass(frozen=True)
@@ -186,11 +77,6 @@ class UniformGrid:
         """``E(x − x̂)²``."""
         return self.granular + self.overload
 
-    @property
-    def loss_bits(self) -> float:
-        """``log2 K + ½ log2 D``: bits above the Gaussian limit at this distortion."""
-        return math.log2(self.levels) + 0.5 * math.log2(self.distortion)
-
 
 def uniform_grid(levels: int, half_range: float) -> UniformGrid:
     """Squared error of K levels −ρ … ρ on a standard normal variable, by quadrature; exact to rounding.
@@ -204,7 +90,7 @@ def uniform_grid(levels: int, half_range: float) -> UniformGrid:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For K that is no integer from 2 on, or ρ that is not positive and finite.
 
     References
@@ -218,7 +104,7 @@ def uniform_grid(levels: int, half_range: float) -> UniformGrid:
     """
     K, rho = _check_levels(levels, 2), float(half_range)
     if not 0 < rho < math.inf:
-        raise ValueError(f"grid: half-range {half_range}, expected a positive number of standard deviations")
+        raise TheoryError(f"grid: half-range {half_range}, expected a positive number of standard deviations")
     step = 2 * rho / (K - 1)
     level = step * (np.arange(K // 2, dtype=np.float64) + (0.5 if K % 2 == 0 else 1.0))
     low, high = level - 0.5 * step, level + 0.5 * step
@@ -237,7 +123,7 @@ def best_uniform_grid(levels: int) -> UniformGrid:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For K that is no integer from 2 on.
 
     References
@@ -280,11 +166,6 @@ class LloydMax:
     boundaries: Float64Array
     distortion: float
 
-    @property
-    def loss_bits(self) -> float:
-        """``log2 K + ½ log2 D``: bits above the Gaussian limit at this distortion."""
-        return math.log2(len(self.levels)) + 0.5 * math.log2(self.distortion)
-
 
 def lloyd_max(levels: int) -> LloydMax:
     """Levels that are the means of their cells, boundaries halfway between levels; unique, because the normal law is log-concave.
@@ -298,7 +179,7 @@ def lloyd_max(levels: int) -> LloydMax:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For K that is no integer from 1 on.
 
     References

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import betaincinv, lambertw
 
+from rdtools.errors import TheoryError
 from rdtools.records import Spectrum
 
 Float64Array = NDArray[np.float64]
@@ -77,7 +78,7 @@ def incoherence_trace_bound(incoherence: float, eigenvalues: Float64Array) -> fl
 
 def _check_failure(failure: float) -> None:
     if not 0 < failure < 1:
-        raise ValueError(f"incoherence bound: failure probability {failure}, expected a number strictly between 0 and 1")
+        raise TheoryError(f"incoherence bound: failure probability {failure}, expected a number strictly between 0 and 1")
 
 
 def hadamard_incoherence_bound(columns: int, *, failure: float) -> float:

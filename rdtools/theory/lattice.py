@@ -1,4 +1,4 @@
-"""Entropy-coded lattice quantization at high rate: what shaping the cell buys."""
+"""Normalized second moments of lattices: the error of entropy-coded lattice quantization at high rate."""
 
 from __future__ import annotations
 
@@ -13,32 +13,3 @@ NORMALIZED_SECOND_MOMENTS = {
     "E8": 929 / 12960,
     "Leech": 0.065771,
 }
-
-
-def lattice_loss_bits(name: str) -> float:
-    """``½ log2(2πe G)``: bits above the rate–distortion function at high rate with entropy coding, G the normalized second moment.
-
-    0.2546 for the integers, 0 in the limit of large dimension. A dithered lattice attains it at any rate for its own noise; without
-    dither it holds where cells are small beside the density's scale.
-
-    Parameters
-    ----------
-    name : "Z", "A2", "D4", "E8" or "Leech"
-
-    Raises
-    ------
-    ValueError
-        For another name.
-
-    References
-    ----------
-    Zamir, Lattice Coding for Signals and Networks (2014), chapter 5; constants as at `NORMALIZED_SECOND_MOMENTS`.
-
-    Examples
-    --------
-    >>> [round(lattice_loss_bits(name), 3) for name in ("Z", "A2", "D4", "E8", "Leech")]
-    [0.255, 0.227, 0.194, 0.146, 0.084]
-    """
-    if name not in NORMALIZED_SECOND_MOMENTS:
-        raise ValueError(f"lattice {name!r}: expected one of {', '.join(NORMALIZED_SECOND_MOMENTS)}")
-    return 0.5 * math.log2(2 * math.pi * math.e * NORMALIZED_SECOND_MOMENTS[name])

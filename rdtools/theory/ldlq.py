@@ -15,6 +15,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from rdtools.errors import TheoryError
+
 Float64Array = NDArray[np.float64]
 
 Rounding = Literal["nearest", "stochastic"]
@@ -152,7 +154,7 @@ def block_trace(factor: Float64Array, block: int) -> float:
 def blocks(columns: int, block: int) -> list[slice]:
     """Slices of g columns from the last to the first; the last slice holds what is left over."""
     if block < 1:
-        raise ValueError(f"blocks of {block} columns, expected at least 1")
+        raise TheoryError(f"blocks of {block} columns, expected at least 1")
     return [slice(max(0, stop - block), stop) for stop in range(columns, 0, -block)]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from rdtools.errors import TheoryError
 from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
@@ -62,7 +63,7 @@ def mismatch_penalty_bits(ratios: Float64Array) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For an eigenvalue that is negative or not finite.
 
     References
@@ -76,7 +77,7 @@ def mismatch_penalty_bits(ratios: Float64Array) -> float:
     """
     values = np.asarray(ratios, dtype=np.float64).ravel()
     if not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"mismatch: ratios from {values.min():.3g} to {values.max():.3g}, expected finite ones ≥ 0, as of Σ̃⁻¹ Σ")
+        raise TheoryError(f"mismatch: ratios from {values.min():.3g} to {values.max():.3g}, expected finite ones ≥ 0, as of Σ̃⁻¹ Σ")
     return 0.5 * log2_am_over_gm(values)
 
 
@@ -93,7 +94,7 @@ def damping_penalty_bits(spectrum: Spectrum, damping: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative damping.
 
     References
@@ -109,7 +110,7 @@ def damping_penalty_bits(spectrum: Spectrum, damping: float) -> float:
     True
     """
     if not 0 <= damping < math.inf:
-        raise ValueError(f"damping penalty: damping {damping}, expected zero or a positive number")
+        raise TheoryError(f"damping penalty: damping {damping}, expected zero or a positive number")
     if spectrum.live == 0:
         return 0.0
     if spectrum.rank < spectrum.live:

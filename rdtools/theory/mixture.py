@@ -1,4 +1,4 @@
-"""What one code for columns of unequal variance costs."""
+"""Loss of one code for columns of unequal variance."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rdtools.errors import TheoryError
 
 Float64Array = NDArray[np.float64]
 
@@ -16,7 +18,7 @@ _INNER, _OUTER = 1e-9, 12.0
 
 
 def mixture_loss_bits(deviations: Float64Array) -> float:
-    """``I = h( (1/n) Σ N(0, s_i²) ) − (1/n) Σ h(N(0, s_i²))``: bits a code by which one shared code exceeds a code for each column.
+    """``I = h( (1/n) Σ N(0, s_i²) ) − (1/n) Σ h(N(0, s_i²))``: bits per code by which one shared code exceeds a code for each column.
 
     At high rate this is what a shared histogram costs WaterSIC, whose codes have deviations s_i ∝ ℓ_ii. Since a normal has the largest
     entropy of its variance, ``0 ≤ I ≤ ½ log2(AM/GM of s_i²) = G``, so that pooled WaterSIC is ahead of pooled GPTQ by G − I, the
@@ -28,7 +30,7 @@ def mixture_loss_bits(deviations: Float64Array) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         If a deviation is not positive and finite.
 
     References
@@ -42,7 +44,7 @@ def mixture_loss_bits(deviations: Float64Array) -> float:
     """
     s = np.asarray(deviations, dtype=np.float64).ravel()
     if s.size == 0 or not (np.isfinite(s).all() and s.min() > 0):
-        raise ValueError(f"mixture: deviations of shape {s.shape}, expected positive and finite ones")
+        raise TheoryError(f"mixture: deviations of shape {s.shape}, expected positive and finite ones")
     values, counts = np.unique(s / s.max(), return_counts=True)
     weights = counts / counts.sum()
     x = np.exp(np.arange(math.log(values.min() * _INNER), math.log(_OUTER), _LOG_STEP))

@@ -1,4 +1,4 @@
-"""Which ridge, column order and step scale successive cancellation should have at a rate: by prediction, with nothing quantized.
+"""Best ridge, column order and step scale of successive cancellation at a rate: by prediction, with nothing quantized.
 
 See `rdtools.theory.mmse_sic`. What was tried beside them and left out, on Hessians of small trained models: steps, ridges and gains of each
 column by gradient descent through the prediction gain less than 0.005 bit at 1 bit and 0.003 at 1.5; a dead zone gains nothing, since steps
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import NotPositiveSemidefinite
+from rdtools.errors import NotPositiveSemidefinite, TheoryError
 from rdtools.linalg import cholesky
 from rdtools.theory.finite_rate import FiniteRatePoint
 from rdtools.theory.mmse_sic import water_level_ridge, watersic_at_rate
@@ -119,7 +119,7 @@ def plan_mmse_sic(
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a rate or variance that is not positive, or no orders.
     NotPositiveSemidefinite
         If H has an eigenvalue well below zero.
@@ -136,7 +136,7 @@ def plan_mmse_sic(
     if orders is None:
         orders = {"reversed-act-order": np.argsort(-np.diagonal(moment), kind="stable"), "natural": natural}
     if not (rate_bits > 0 and variance > 0 and orders):
-        raise ValueError(f"mmse-sic: rate {rate_bits}, variance {variance}, {len(orders)} orders; expected all above 0")
+        raise TheoryError(f"mmse-sic: rate {rate_bits}, variance {variance}, {len(orders)} orders; expected all above 0")
     values = np.linalg.eigvalsh(moment) if eigenvalues is None else eigenvalues
     problem = _Problem(moment, variance, rate_bits, components(variance * np.maximum(values, 0.0)))
     if len(moment) > SEARCH_COLUMNS:

@@ -129,7 +129,7 @@ def watersic_at_rate(
 def _secant(
     predict: Callable[[float], FiniteRatePoint], octave: float, rate_bits: float, tolerance: float
 ) -> tuple[float, FiniteRatePoint]:
-    """Where a rate that falls with the octave of the scale is met: secants, or the middle of the bracket where they leave it."""
+    """Octave of the scale at which a falling rate is met: secants, or the middle of the bracket where they leave it."""
     low, high = -math.inf, math.inf  # too fine, too coarse
     before: tuple[float, float] | None = None
     for _ in range(80):

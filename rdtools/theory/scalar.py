@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr
 
+from rdtools.errors import TheoryError
+
 #: Below this step the moments agree with their limits to e^(−2π²/r²) < 1e-34, and the entropy with that of a normal of the same variance as
 #: y plus uniform noise to κ²/48 nats, κ = r⁴/120 their difference in fourth cumulant: below 1e-8 bit.
 _FINE = 0.5
@@ -17,7 +19,7 @@ _REACH = 9.0
 
 @dataclass(frozen=True)
 class UniformQuantizer:
-    """What ``z = round(y/Δ)`` keeps of y ~ N(0, v), r = Δ/√v.
+    """Statistics of ``z = round(y/Δ)`` for y ~ N(0, v), r = Δ/√v.
 
     Attributes
     ----------
@@ -58,7 +60,7 @@ def uniform_quantizer(step_over_std: float) -> UniformQuantizer:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For r that is not positive.
 
     References
@@ -73,7 +75,7 @@ def uniform_quantizer(step_over_std: float) -> UniformQuantizer:
     """
     r = float(step_over_std)
     if not r > 0:
-        raise ValueError(f"uniform quantizer: step {step_over_std} of a standard deviation, expected a positive number")
+        raise TheoryError(f"uniform quantizer: step {step_over_std} of a standard deviation, expected a positive number")
     if r < _FINE:
         power = 1.0 + r * r / 12.0
         return UniformQuantizer(0.5 * math.log2(2 * math.pi * math.e * power) - math.log2(r), 1.0, power)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from rdtools.errors import TheoryError
 from rdtools.linalg import as_float64
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
@@ -44,11 +45,11 @@ class EntropyEstimate:
 
         Raises
         ------
-        ValueError
+        TheoryError
             For a confidence outside (0, 1).
         """
         if not 0 < confidence < 1:
-            raise ValueError(f"entropy interval: confidence {confidence}, expected a probability between 0 and 1")
+            raise TheoryError(f"entropy interval: confidence {confidence}, expected a probability between 0 and 1")
         reach = float(ndtri(0.5 + 0.5 * confidence)) * self.stderr_bits + self.bias_bound_bits
         return self.entropy_bits - reach, self.entropy_bits + reach
 
@@ -100,7 +101,7 @@ def differential_entropy(samples: ArrayLike) -> EntropyEstimate:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For fewer than two samples, or samples that are not finite.
 
     References
@@ -119,7 +120,7 @@ def differential_entropy(samples: ArrayLike) -> EntropyEstimate:
     """
     x = np.sort(as_float64(samples, name="entropy samples"), axis=None)
     if x.size < 2:
-        raise ValueError(f"differential entropy: {x.size} samples, expected at least two, and thousands for a useful interval")
+        raise TheoryError(f"differential entropy: {x.size} samples, expected at least two, and thousands for a useful interval")
     exponent = math.frexp(max(abs(float(x[0])), abs(float(x[-1]))))[1] + 2
     x = np.ldexp(x, -exponent)  # exact; no difference of two overflows
     last = np.flatnonzero(np.append(x[1:] != x[:-1], True))
@@ -150,7 +151,7 @@ def negentropy_bits(entropy_bits: float, variance: float) -> float:
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative variance.
 
     References
@@ -165,7 +166,7 @@ def negentropy_bits(entropy_bits: float, variance: float) -> float:
     0.2546
     """
     if not variance >= 0:
-        raise ValueError(f"negentropy: variance {variance}, expected zero or a positive number")
+        raise TheoryError(f"negentropy: variance {variance}, expected zero or a positive number")
     if variance == 0:
         return 0.0
     return 0.5 * (math.log2(2 * math.pi * math.e) + math.log2(variance)) - entropy_bits
@@ -187,7 +188,7 @@ def shannon_lower_bound_bits(spectrum: Spectrum, distortion: float, entropy_bits
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a negative distortion.
 
     References
@@ -203,7 +204,7 @@ def shannon_lower_bound_bits(spectrum: Spectrum, distortion: float, entropy_bits
     2.7454
     """
     if not distortion >= 0:
-        raise ValueError(f"Shannon lower bound: distortion {distortion}, expected zero or a positive number")
+        raise TheoryError(f"Shannon lower bound: distortion {distortion}, expected zero or a positive number")
     if spectrum.live == 0:
         return 0.0
     determinant = mean_log2(spectrum)

@@ -1,4 +1,4 @@
-"""What theory promises for scalar quantizers with and without successive cancellation.
+"""High-rate distortion and gap of scalar quantizers with and without successive cancellation.
 
 High-rate theory: quantization errors uniform on their cells. It holds when every column's step is below about one standard
 deviation of what is rounded, that is from about 3 bits on when H is well conditioned, and later when it is not (undecided columns
@@ -72,39 +72,6 @@ def rtn_gap_bits(spectrum: Spectrum) -> float:
     return max(0.0, noise_gap_bits(spectrum, spectrum.diagonal))
 
 
-def rtn_columns_gap_bits(spectrum: Spectrum) -> float:
-    """``(r/n) ½ log2( GM(H_ii) / |H|^{1/r} )``: bits per weight that rounding with steps ∝ 1/√H_ii loses to WaterSIC at high rate.
-
-    The best steps of each column without feedback; at most `rtn_gap_bits`, and 0 for a diagonal H (positive otherwise, by Hadamard's
-    inequality). Infinite for a singular H.
-
-    References
-    ----------
-    Derived for this project from WaterSIC, arXiv 2603.04956 v1, eqs. 5–11, without feedback.
-
-    Examples
-    --------
-    >>> s = Spectrum(np.array([4.0, 1.0]), np.array([2.0, 1.0]), np.array([4.0, 1.0]), columns=2, rank=2)
-    >>> rtn_columns_gap_bits(s)
-    0.0
-    """
-    if spectrum.live == 0:
-        return 0.0
-    if spectrum.rank < spectrum.live:
-        return math.inf
-    return max(0.0, _share(spectrum) * 0.5 * (float(np.mean(np.log2(spectrum.diagonal))) - mean_log2(spectrum)))
-
-
-def sic_gap_bits(steps: Float64Array, noise_gains: Float64Array) -> float:
-    """``½ log2 K``, K = AM/GM of α_i² g_i: bits per live weight that SIC with steps α loses to WaterSIC; 0 for α_i = c/ℓ_ii, g_i = ℓ_ii².
-
-    References
-    ----------
-    WaterSIC, arXiv 2603.04956 v1, eqs. 5–11.
-    """
-    return 0.5 * log2_am_over_gm(steps**2 * noise_gains)
-
-
 def sic_distortion(
     noise_gains: Float64Array,  # (r,)
     relative_steps: Float64Array,  # (r,)
@@ -173,7 +140,7 @@ def rtn_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) 
 
 
 def high_rate_applies(steps: Float64Array, spectrum: Spectrum, distortion: float, variance: float = 1.0) -> bool:
-    """Whether high-rate theory may be used: every step at most one standard deviation, and D ≤ σ² λ_min.
+    """Validity of high-rate theory: True if every step is at most one standard deviation, and D ≤ σ² λ_min.
 
     The first makes errors uniform on their cells and entropies those of densities, to 1e-8; by the second no direction is left
     undecided, so that what is fed back is small and the limit is that of `rdtools.theory.high_rate`.
@@ -199,7 +166,7 @@ def absmax_distortion(
     feedback: bool,
     live_fraction: float = 1.0,
 ) -> float:
-    """Distortion of fixed-rate rounding on K levels a row spanning ±max|row|: ``(r/n)(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
+    """Distortion of fixed-rate rounding, K levels per row spanning ±max|row|: ``(r/n)(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
 
     g is the mean noise gain; without feedback it is multiplied by 1 + 2/r, because the largest weight of a row lies on the outer edge of
     its cell, where the squared error is Δ²/4 instead of Δ²/12. With feedback overload is left out, which clamping adds where feedback

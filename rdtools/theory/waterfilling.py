@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rdtools.errors import TheoryError
+
 Float64Array = NDArray[np.float64]
 
 
@@ -68,18 +70,18 @@ def components(variances: ArrayLike, multiplicities: ArrayLike | None = None) ->
 
     Raises
     ------
-    ValueError
+    TheoryError
         If variances are empty, negative or not finite, or multiplicities do not fit them.
     """
     v = np.asarray(variances, dtype=np.float64).ravel()
     counts = np.ones_like(v) if multiplicities is None else np.asarray(multiplicities, dtype=np.float64).ravel()
     if v.size == 0 or not np.isfinite(v).all() or v.min() < 0:
-        raise ValueError(
+        raise TheoryError(
             f"waterfilling: variances of shape {v.shape}, expected at least one, finite and not negative; "
             "clip eigenvalues with rdtools.linalg.clip_eigenvalues first"
         )
     if counts.shape != v.shape or not counts.min() > 0:
-        raise ValueError(f"waterfilling: multiplicities of shape {counts.shape}, expected one above 0 for each of {v.size} variances")
+        raise TheoryError(f"waterfilling: multiplicities of shape {counts.shape}, expected one above 0 for each of {v.size} variances")
     order = np.argsort(-v, kind="stable")
     order = order[: int((v > 0).sum())]
     positive, times = v[order], counts[order]
@@ -116,7 +118,7 @@ def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike | Components) -> 
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a rate that is negative or NaN, or variances that are empty, negative or not finite.
 
     References
@@ -133,7 +135,7 @@ def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike | Components) -> 
     """
     R = np.asarray(rate_bits, dtype=np.float64)
     if np.isnan(R).any() or (R < 0).any():
-        raise ValueError(f"waterfilling: rate {R.min() if R.size else R}, expected bits per component of at least 0")
+        raise TheoryError(f"waterfilling: rate {R.min() if R.size else R}, expected bits per component of at least 0")
     s = _ready(variances)
     if s.values.size == 0:
         zeros = np.zeros_like(R)
@@ -161,7 +163,7 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
 
     Raises
     ------
-    ValueError
+    TheoryError
         For a distortion that is negative or NaN, or variances that are empty, negative or not finite.
 
     Examples
@@ -171,7 +173,7 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
     """
     D = np.asarray(distortion, dtype=np.float64)
     if np.isnan(D).any() or (D < 0).any():
-        raise ValueError(f"waterfilling: distortion {D.min() if D.size else D}, expected at least 0")
+        raise TheoryError(f"waterfilling: distortion {D.min() if D.size else D}, expected at least 0")
     s = _ready(variances)
     if s.values.size == 0:
         zeros = np.zeros_like(D)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import re
+import subprocess
+import sys
 from dataclasses import replace
 
 import pandas as pd
 import pytest
 
+from rdtools import claims as registry
 from rdtools.cli.main import main
-from rdtools.theory import claims as registry
 
 QUICK = "quip.lemma-*,babai.order-*"
 
@@ -39,8 +43,29 @@ def test_one_line_a_claim_and_family(capsys):
     assert len(chosen) > 50
     assert {name for _, name in chosen} >= {"quip.lemma-2", "babai.order-product"}
     line = next(line for line in printed.splitlines() if "quip.lemma-2 " in line)
-    assert re.search(r"holds .*quip\.lemma-2 +\S+ ≤ \S+ +margin \S+ trace \(QuIP 2307\.13304 Lemma 2", line)
+    assert re.search(r"holds .*quip\.lemma-2 +\S+ ≤ \S+ +margin \S+ trace$", line)
     assert re.search(r"\d+ hold, 0 violated, \d+ not applicable", printed)
+
+
+def test_lines_are_short_unless_more_is_asked_for(capsys):
+    assert main(["verify", "--claims", QUICK]) == 0
+    held = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  holds")]
+    assert max(len(line) for line in held) <= 110
+    assert main(["verify", "--claims", QUICK, "--verbose"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "babai.order-most" in line)
+    assert line.endswith("(Chen et al. 2507.18553 section on order; H is positive definite)")
+
+
+def test_a_failure_is_shown_and_is_the_exit_code(monkeypatch, tmp_path, capsys):
+    lemma = next(c for c in registry.CLAIMS if c.name == "quip.lemma-2")
+    broken = replace(lemma, name="quip.broken", right=lambda e: 1 / 0)
+    monkeypatch.setattr(registry, "CLAIMS", (*registry.CLAIMS, broken))
+    path = tmp_path / "rows.parquet"
+    assert main(["verify", "--claims", "quip.broken,quip.lemma-2", "--out", str(path)]) == 1
+    printed = capsys.readouterr().out
+    assert re.search(r"white: failed +quip\.broken +ZeroDivisionError: ", printed)
+    assert "10 hold, 0 violated, 10 failed, 0 not applicable" in printed
+    assert list(pd.read_parquet(path)["status"].unique()) == ["holds", "failed"]
 
 
 def test_summary_has_a_line_for_each_claim(capsys):
@@ -85,6 +110,48 @@ def test_rows_go_where_they_are_asked_to(tmp_path, capsys):
         assert list(read(path)["claim"].unique()) == ["quip.lemma-2"]
 
 
+def _screen(output: str) -> list[str]:
+    """Lines of a terminal of endless height after this output: carriage returns, erased lines and the cursor moved up."""
+    lines, row, column = [""], 0, 0
+    for token in re.findall(r"\x1b\[[?\d;]*[A-Za-z]|[\r\n]|[^\x1b\r\n]+", output):
+        if token == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif token == "\r":
+            column = 0
+        elif token == "\x1b[2K":
+            lines[row] = ""
+        elif re.fullmatch(r"\x1b\[\d*A", token):
+            row -= int(token[2:-1] or 1)
+        elif not token.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + token + lines[row][column + len(token) :]
+            column += len(token)
+    return lines
+
+
+def test_no_bar_is_left_among_the_lines_on_a_terminal():
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "200", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "rdtools", "verify", "--claims", "quip.lemma-2,quip.feedback-helps"]
+    with subprocess.Popen(command, stdout=theirs, stderr=theirs, env=environment, close_fds=True) as process:
+        os.close(theirs)
+        output = b""
+        while True:
+            try:
+                piece = os.read(ours, 2**16)
+            except OSError:  # the other end is closed
+                break
+            if not piece:
+                break
+            output += piece
+    os.close(ours)
+    assert process.returncode == 0
+    lines = _screen(output.decode())
+    assert sum(line.startswith("  holds") for line in lines) == 20
+    assert sum("Verify" in line for line in lines) <= 1
+    assert not any("Verify" in line and "holds" in line for line in lines)
+
+
 def test_a_violation_is_shown_and_is_the_exit_code(false_claim, tmp_path, capsys):
     path = tmp_path / "rows.parquet"
     assert main(["verify", "--claims", "quip.wrong", "--out", str(path)]) == 1
@@ -103,9 +170,9 @@ def test_a_run_that_cannot_be_written_to_is_refused_before_the_work(collected, c
 
 
 def test_what_was_found_before_an_interrupt_is_on_the_screen(monkeypatch, capsys):
-    from rdtools.verify import run
+    from rdtools.claims import run
 
-    original, calls = run.gather_shared, []
+    original, calls = run.shared_evidence, []
 
     def interrupted(*arguments, **settings):
         calls.append(1)
@@ -113,7 +180,7 @@ def test_what_was_found_before_an_interrupt_is_on_the_screen(monkeypatch, capsys
             raise KeyboardInterrupt
         return original(*arguments, **settings)
 
-    monkeypatch.setattr(run, "gather_shared", interrupted)
+    monkeypatch.setattr(run, "shared_evidence", interrupted)
     assert main(["verify", "--claims", "quip.lemma-2"]) == 130
     assert capsys.readouterr().out.count("quip.lemma-2 ") == 2
 

@@ -9,16 +9,10 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.errors import ShapeMismatch
-from rdtools.testing import generators, layers
-from rdtools.theory.activation import (
-    activation_distortion,
-    disassemble,
-    disassembly_counts,
-    merge_distortion,
-    merge_distortions,
-    minmax_step_power,
-    reassembly_bits,
-)
+from rdtools.testing import generators
+from rdtools.theory.activation import activation_distortion, minmax_step_power
+from rdtools.theory.channel_merging import merge_distortions, reassembly_bits
+from rdtools.theory.channel_splitting import disassemble, disassembly_counts
 from rdtools.theory.scalar import uniform_quantizer
 
 counts_of_copies = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(np.array)
@@ -43,77 +37,6 @@ def outlier_layer(seed, n=512, m=128, tokens=1500):
 def token_errors(x, exact, weight):
     """‖W (x̂ − x)‖²/(mn) of each token, n channels before splitting."""
     return np.sum(((x - exact) @ weight.T) ** 2, axis=1)
-
-
-def test_counts_by_hand():
-    assert disassembly_counts([0.0, 0.5, 1.0, 1.5, 4.0, 4.5], 1.0).tolist() == [1, 1, 1, 2, 4, 5]
-
-
-def test_nothing_is_split_above_all_maxima():
-    x, W = np.array([[1.0, -2.0, 0.0]]), np.array([[1.0, 2.0, 3.0]])
-    for threshold in (2.0, 5.0, math.inf):
-        split = disassemble(disassembly_counts(np.abs(x).max(axis=0), threshold))
-        assert split.expansion == 0
-        np.testing.assert_array_equal(split.activations(x), x)
-        np.testing.assert_array_equal(split.activations(x, step=[7.0]), x)
-        np.testing.assert_array_equal(split.weight(W), W)
-
-
-def test_one_channel_and_a_zero_channel():
-    split = disassemble(disassembly_counts([6.0], 2.0))
-    assert (split.expansion, split.source.tolist()) == (2.0, [0, 0, 0])
-    np.testing.assert_allclose(split.activations([6.0]), [2.0, 2.0, 2.0], rtol=rounding(1))
-    assert disassembly_counts([0.0], 1e-300).tolist() == [1]
-
-
-@given(st.lists(st.floats(0, 1e3), min_size=1, max_size=20), st.floats(1e-2, 1e4))
-def test_counts_are_the_fewest_within_the_threshold(maxima, threshold):
-    """m_j/T_j ≤ θ < m_j/(T_j − 1), both up to the rounding of the quotient."""
-    m, T = np.array(maxima), disassembly_counts(maxima, threshold)
-    assert (m / T <= threshold * (1 + rounding(1))).all()
-    split = T > 1
-    assert (m[split] / (T[split] - 1) >= threshold * (1 - rounding(1))).all()
-    assert (disassembly_counts(maxima, 2 * threshold) <= T).all()
-    np.testing.assert_array_equal(disassembly_counts(8 * m, 8 * threshold), T)
-
-
-@given(counts_of_copies, generators(), st.floats(0, 100))
-def test_splitting_is_exact(counts, generator, step):
-    """W' x' = W x, with equal copies and with staggered ones of any step; γ = Σ (T_j − 1)/n."""
-    x, W = generator.standard_normal((4, len(counts))), generator.standard_normal((3, len(counts)))
-    split = disassemble(counts)
-    assert split.expansion == (counts.sum() - len(counts)) / len(counts)
-    np.testing.assert_array_equal(split.counts, counts)
-    size = rounding(2 * counts.sum()) * np.abs(W).sum() * (np.abs(x).max() + step)
-    for copies in (split.activations(x), split.activations(x, step=np.full(4, step))):
-        assert copies.shape == (4, counts.sum())
-        np.testing.assert_allclose(copies @ split.weight(W).T, x @ W.T, atol=size)
-    # second route: the map as a matrix, x' = S x
-    S = np.zeros((counts.sum(), len(counts)))
-    S[np.arange(counts.sum()), np.repeat(np.arange(len(counts)), counts)] = np.repeat(1 / counts, counts)
-    np.testing.assert_allclose(split.activations(x), x @ S.T, rtol=rounding(2))
-
-
-@given(st.integers(1, 40), st.integers(-50, 50), st.floats(-0.49, 0.49), st.floats(1e-3, 1e3))
-def test_staggered_copies_round_like_one_channel(count, whole, part, step):
-    """Hermite: Σ_i round(x/(TΔ) + (i − (T−1)/2)/T) = round(x/Δ); equal copies give T round(x/(TΔ))."""
-    x = np.array([(whole + part) * step])
-    split = disassemble([count])
-    shifted = split.activations(x, step=step)
-    # not at a tie: fractions of a step are at least (½ − 0.49)/T from one
-    np.testing.assert_allclose(shifted.sum(), x[0], atol=rounding(count) * step * (abs(whole) + count))
-    assert np.rint(shifted / step).sum() == whole
-    equal = split.activations(x)
-    assert np.rint(equal / step).sum() == count * np.rint(equal[0] / step)
-
-
-@given(st.integers(1, 12), st.floats(-20, 20), st.floats(-0.5, 0.5))
-def test_staggered_copies_on_a_shifted_grid_err_by_half_a_step(count, x, offset):
-    """Grid Δ(ℤ + o): the sum lies on Δ(ℤ + T o) and is within Δ/2 of x."""
-    copies = disassemble([count]).activations([x], step=1.0)
-    total = (np.rint(copies - offset) + offset).sum()
-    assert abs(total - x) <= 0.5 + rounding(count) * (abs(x) + count)
-    assert (total - count * offset) == pytest.approx(round(total - count * offset), abs=rounding(count) * (abs(x) + count))
 
 
 @pytest.mark.parametrize("staggered", [False, True])
@@ -234,67 +157,6 @@ def test_activation_distortion_limits():
     assert activation_distortion(1.0, [1, 1, 1], 0 * W) == 0
 
 
-@given(layers(max_rows=6, min_columns=2, max_columns=8), st.data())
-def test_merging_is_an_error_of_the_weight(layer, data):
-    """tr(E H Eᵀ)/(mn) of the weight with both columns at their mean."""
-    W, H = layer.weight, layer.hessian.matrix
-    i, j = data.draw(st.permutations(range(W.shape[1])))[:2]
-    merged = W.copy()
-    merged[:, i] = merged[:, j] = (W[:, i] + W[:, j]) / 2
-    E = W - merged
-    expected = np.trace(E @ H @ E.T) / W.size
-    # the difference of moments cancels down from the sum of the powers
-    size = rounding(50) * (H[i, i] + H[j, j]) * np.sum((W[:, i] - W[:, j]) ** 2) / W.size
-    table = merge_distortions(H, W)
-    assert table[i, j] == pytest.approx(expected, abs=size + 1e-300)
-    assert merge_distortion(H, W, i, j) == pytest.approx(table[i, j], rel=rounding(50), abs=1e-300)
-    np.testing.assert_array_equal(table, table.T)
-    assert (table >= 0).all()
-    assert not np.diagonal(table).any()
-    # channels in another order
-    order = data.draw(st.permutations(range(W.shape[1])))
-    shuffled = merge_distortions(H[np.ix_(order, order)], W[:, order])
-    np.testing.assert_allclose(shuffled, table[np.ix_(order, order)], rtol=rounding(50), atol=1e-300)
-
-
-def test_merging_sampled_channels(rng):
-    """(x_i + x_j)/2 with w_i + w_j in a forward pass: the mean squared output error over mn, exactly, with sample moments."""
-    x, W = rng.standard_normal((300, 5)) @ rng.standard_normal((5, 5)), rng.standard_normal((4, 5))
-    H = x.T @ x / len(x)
-    table = merge_distortions(H, W)
-    for i in range(5):
-        for j in range(i):
-            keep = [k for k in range(5) if k not in (i, j)]
-            out = x[:, keep] @ W[:, keep].T + np.outer((x[:, i] + x[:, j]) / 2, W[:, i] + W[:, j])
-            sampled = np.mean(np.sum((out - x @ W.T) ** 2, axis=1)) / W.size
-            assert table[i, j] == pytest.approx(sampled, rel=rounding(1000))
-
-
-def test_several_merges_have_cross_terms(rng):
-    """Two pairs: the sum over pairs, and ½ E[(x_i − x_j)(x_k − x_l)] (w_i − w_j)·(w_k − w_l)/(mn) besides."""
-    x, W = rng.standard_normal((300, 4)) @ rng.standard_normal((4, 4)), rng.standard_normal((3, 4))
-    H = x.T @ x / len(x)
-    pairs = W.copy()
-    pairs[:, :2], pairs[:, 2:] = W[:, :2].mean(axis=1, keepdims=True), W[:, 2:].mean(axis=1, keepdims=True)
-    E = W - pairs
-    a, b = np.array([1.0, -1, 0, 0]), np.array([0, 0, 1.0, -1])
-    cross = 0.5 * (a @ H @ b) * (W @ a) @ (W @ b) / W.size
-    table = merge_distortions(H, W)
-    assert np.trace(E @ H @ E.T) / W.size == pytest.approx(table[0, 1] + table[2, 3] + cross, rel=rounding(1000))
-    assert abs(cross) > 0.01 * (table[0, 1] + table[2, 3])
-
-
-def test_merging_costs_nothing_for_equal_columns_or_equal_channels():
-    H = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 2.0]])
-    W = np.array([[1.0, 5.0, 5.0]])
-    table = merge_distortions(H, W)
-    assert table[0, 1] == 0
-    assert table[1, 2] == 0
-    assert table[0, 2] == 3 * 16 / 4 / 3
-    assert merge_distortions(np.ones((1, 1)), np.ones((2, 1))).tolist() == [[0.0]]
-    assert merge_distortions(np.zeros((2, 2)), np.eye(2)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
-
-
 @given(generators(), st.integers(1, 8), st.floats(0.1, 10), st.floats(-5, 5))
 def test_step_power_of_a_range(generator, bits, factor, shift):
     """Quadratic in scale, blind to an offset, a factor of (2^b − 1)² in all; on two levels the step is the range."""
@@ -308,29 +170,6 @@ def test_step_power_of_a_range(generator, bits, factor, shift):
 
 def test_step_power_of_one_channel_is_zero():
     assert minmax_step_power(np.array([[3.0], [-1.0]]), bits=4) == 0
-
-
-def test_side_information_of_a_large_site():
-    """n = 4096, r = 200, N = 12288: about 1e-4 bits per weight."""
-    counts = np.ones(4096, dtype=int)
-    counts[:20] = 11
-    found = reassembly_bits(counts, merges=200, rows=12288)
-    assert found == (20 * (12 + 4) + 2 * 200 * 12) / (12288 * 4096)
-    assert found == pytest.approx(1e-4, rel=0.1)
-
-
-@given(counts_of_copies, st.integers(0, 20), st.integers(1, 100))
-def test_side_information_is_that_of_the_names(counts, merges, rows):
-    n = len(counts)
-    width, depth = math.ceil(math.log2(n)), math.ceil(math.log2(counts.max()))
-    expected = (np.count_nonzero(counts > 1) * (width + depth) + 2 * merges * width) / (rows * n)
-    found = reassembly_bits(counts, merges=merges, rows=rows)
-    assert found == pytest.approx(expected, rel=rounding(4))
-    assert reassembly_bits(counts, merges=merges, rows=2 * rows) == found / 2
-    assert reassembly_bits(np.ones(n), merges=0, rows=rows) == 0
-    # enough to tell apart: 2^width names, 2^depth counts
-    assert 2**width >= n
-    assert 2**depth >= counts.max()
 
 
 def test_bad_arguments_are_refused():

@@ -13,16 +13,9 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.testing import generators, spectra
-from rdtools.theory.low_rank import (
-    ActivationMoments,
-    corrected_distortion,
-    correction_bits,
-    correction_target,
-    low_rank_correction,
-    relaxed_correction,
-    tail_energy,
-    unpredictable_distortion,
-)
+from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
+from rdtools.theory.correction_target import correction_target, unpredictable_distortion
+from rdtools.theory.low_rank import correction_bits, low_rank_correction, relaxed_correction, tail_energy
 
 CONDITION = 1e3
 

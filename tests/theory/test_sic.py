@@ -14,7 +14,7 @@ from rdtools.linalg import cholesky
 from rdtools.testing import second_moments
 from rdtools.theory import high_rate, sic
 from rdtools.theory.mismatch import damped_noise_gains
-from rdtools.theory.rotation import rotated_gptq_gap_bits
+from rdtools.theory.rotated_cholesky import rotated_gptq_gap_bits
 from rdtools.theory.waterfilling import distortion_rate
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -25,7 +25,6 @@ def test_scalar_loss_constant():
 
 def test_white_hessian_has_no_gap_and_one_formula():
     s = compute_spectrum(3.0 * np.eye(5))
-    assert sic.rtn_columns_gap_bits(s) == 0
     assert sic.gptq_gap_bits(s) == sic.rtn_gap_bits(s) == high_rate.critical_rate_bits(s) == 0
     expected = 2 * math.pi * math.e / 12 * 2.0 * 3.0 * 2.0**-6
     for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion):
@@ -76,18 +75,6 @@ def test_order_of_the_gaps(H):
 
 
 @given(second_moments(max_condition=1e6))
-def test_steps_by_column_are_between_one_step_and_none_lost(H):
-    """0 ≤ ½ log2(GM(H_ii)/|H|^{1/n}) ≤ gap of one step; 0 for a diagonal H; the general formula at steps ∝ 1/√H_ii."""
-    s = compute_spectrum(H)
-    gap = sic.rtn_columns_gap_bits(s)
-    assert 0 <= gap <= sic.rtn_gap_bits(s) + rounding(len(H) + 60)
-    assert sic.rtn_columns_gap_bits(compute_spectrum(np.diag(np.diagonal(H)))) == pytest.approx(0, abs=rounding(len(H) + 60))
-    steps = 1 / np.sqrt(s.diagonal)
-    through_distortion = 0.5 * math.log2(sic.sic_distortion(s.diagonal, steps, 3.0) / sic.watersic_distortion(s, 3.0))
-    assert gap == pytest.approx(through_distortion, abs=rounding(len(H) ** 2 + 60, condition=1e6))
-
-
-@given(second_moments(max_condition=1e6))
 def test_determinant_by_two_routes(H):
     """Π ℓ_ii² = Π λ_i."""
     s = compute_spectrum(H)
@@ -129,19 +116,11 @@ def test_high_rate_form_is_the_limit_from_the_critical_rate_on_and_below_it_befo
     assert high_rate.limit_rate_bits(s, form) == pytest.approx(rate, abs=rounding(200 * len(H)))
 
 
-def test_sic_gap_vanishes_for_watersic_steps(rng):
-    ell = np.exp(rng.normal(size=20))
-    assert sic.sic_gap_bits(0.3 / ell, ell**2) == pytest.approx(0, abs=rounding(40))
-    equal = sic.sic_gap_bits(np.ones(20), ell**2)
-    assert equal == pytest.approx(0.5 * math.log2((ell**2).mean()) - np.log2(ell).mean(), abs=rounding(60))
-
-
 def test_singular_hessian_has_infinite_gaps(rng):
     X = rng.standard_normal((3, 6))
     s = compute_spectrum(X.T @ X)
     assert s.rank == 3
     assert s.damping > 0
-    assert sic.rtn_columns_gap_bits(s) == math.inf
     assert sic.gptq_gap_bits(s) == sic.rtn_gap_bits(s) == high_rate.critical_rate_bits(s) == math.inf
     assert high_rate.limit_distortion(s, 2.0) == sic.watersic_distortion(s, 2.0) == 0
 
@@ -163,7 +142,6 @@ def test_dead_columns_cost_nothing(rng):
 
 def test_all_dead_and_single_column():
     nothing = compute_spectrum(np.zeros((3, 3)))
-    assert sic.rtn_columns_gap_bits(nothing) == 0
     assert sic.gptq_gap_bits(nothing) == sic.rtn_gap_bits(nothing) == high_rate.critical_rate_bits(nothing) == 0
     for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.limit_distortion):
         assert predict(nothing, 2.0) == 0

@@ -1,0 +1,65 @@
+"""A second moment made ready for experiments."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+
+from rdtools.claims.evidence.base import Float64Array, NotApplicable
+from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
+from rdtools.linalg import cholesky
+from rdtools.records import Hessian, Spectrum
+
+
+@dataclass(frozen=True, eq=False)
+class MomentCase:
+    """A second moment on its live columns.
+
+    Attributes
+    ----------
+    name : of the input, for seeds and messages
+    matrix : (r, r) H
+    eigen, spectrum : of H
+    factor : L of ``H = L Lᵀ``, None if H is singular
+    n_tokens : behind H; 0 where it is exact
+    seed : of the verification
+    """
+
+    name: str
+    matrix: Float64Array
+    eigen: Eigen
+    spectrum: Spectrum
+    factor: Float64Array | None
+    n_tokens: int
+    seed: int
+
+    @property
+    def columns(self) -> int:
+        """Number of live columns, r."""
+        return len(self.matrix)
+
+    def generator(self, purpose: str) -> np.random.Generator:
+        """Randomness of one experiment: a function of seed, input and purpose."""
+        return np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), zlib.crc32(purpose.encode())])
+
+
+def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
+    """Decompose a second moment once, and factor it where it is positive definite."""
+    live = live_columns(hessian.matrix)
+    if not live.any():
+        raise NotApplicable("no column of the input is ever used")
+    eigen = eigendecomposition(hessian.matrix, name=hessian.name)
+    spectrum = compute_spectrum(hessian.matrix, eigen=eigen, name=hessian.name)
+    matrix = hessian.matrix[np.ix_(live, live)]
+    factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.live else None
+    return MomentCase(hessian.name, matrix, eigen, spectrum, factor, hessian.n_tokens, seed)
+
+
+def budget(size: int, *, work: int = 2**20, least: int = 1024, most: int = 2**15) -> int:
+    """Number of rows or draws of this size for an experiment: many small ones, fewer large ones.
+
+    The least number is what the allowance for skewed draws in `rdtools.claims.record` was found with.
+    """
+    return max(least, min(most, work // size))

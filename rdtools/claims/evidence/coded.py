@@ -1,0 +1,38 @@
+"""Files of real quantizers: their size, everything included, and the distortion of what they decode to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rdtools.claims.evidence.base import Estimate
+from rdtools.design import MmseWaterSIC
+from rdtools.hessians.layer import Layer
+from rdtools.measure import measure
+from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp, WaterSIC
+
+_CODED_RATES = (2.0, 4.0)
+#: Rows for methods that search, for scales or paths.
+_VECTOR_ROWS = 256
+
+
+@dataclass(frozen=True, eq=False)
+class CodedPoint:
+    """One file: its size, side information included, and what it decodes to; with the distortion measured."""
+
+    method: str
+    coded_bits: float
+    distortion: Estimate
+
+
+def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
+    """Files of a layer's weights by each method, measured."""
+    points = []
+    few = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
+    for rate in _CODED_RATES:
+        scalar = (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
+        slower = (MmseWaterSIC(rate_bits=rate), QuIP(rate_bits=rate), QuIPSharp(rate_bits=rate), QTIP(rate_bits=rate))
+        for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
+            point = measure(given, quantizer.quantize(given))
+            distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)
+            points.append(CodedPoint(quantizer.method, point.coded_bits, distortion))
+    return tuple(points)

@@ -1,0 +1,81 @@
+"""Column orders and random feedback."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from rdtools.claims.evidence.base import Float64Array
+from rdtools.claims.evidence.case import MomentCase
+from rdtools.errors import NotPositiveSemidefinite
+from rdtools.linalg import cholesky
+from rdtools.orders import ORDERS
+from rdtools.records import Spectrum
+from rdtools.theory.ldlq import feedback_matrix, feedback_trace
+
+#: Random feedback matrices, and how far they stray from LDLQ's: as multiples of its own size.
+_FEEDBACK_DRAWS = 8
+_STRAYING = (1e-3, 1e-1, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """A second moment, taken apart.
+
+    Attributes
+    ----------
+    matrix : (r, r) H
+    root : (r, r) ``S = H^{1/2}``, symmetric
+    spectrum : of H
+    pivots : (r,) ``D_ii = ℓ_ii²``, of a singular H too
+    factor : (r, r) L of ``H = L Lᵀ``, None if H is singular
+    n_tokens : behind H; 0 where it is exact
+    order_diagonals : ``ℓ_ii²`` after factoring in other column orders, by name of the order; empty if H is singular
+    feedback_traces : ``tr((I+U)⁻¹ H (I+U)⁻ᵀ)`` of U drawn at random, near and far from LDLQ's; empty if H is singular
+    """
+
+    matrix: Float64Array
+    root: Float64Array
+    spectrum: Spectrum
+    pivots: Float64Array
+    factor: Float64Array | None
+    n_tokens: int
+    order_diagonals: Mapping[str, Float64Array]
+    feedback_traces: Float64Array
+
+    @property
+    def columns(self) -> int:
+        """Number of live columns, r."""
+        return len(self.matrix)
+
+    @property
+    def resolution(self) -> float:
+        """``r ε λ_max/λ_min``: relative accuracy of the smallest eigenvalue and of the smallest ℓ_ii² in float64; inf if singular."""
+        smallest = float(self.spectrum.eigenvalues[-1])
+        eps = float(np.finfo(np.float64).eps)
+        return self.columns * eps * float(self.spectrum.eigenvalues[0]) / smallest if self.factor is not None and smallest > 0 else np.inf
+
+
+def gather_moment(case: MomentCase) -> Moment:
+    """Factor H in other orders, and try other feedback than LDLQ's."""
+    H, L = case.matrix, case.factor
+    diagonals: dict[str, Float64Array] = {}
+    traces: list[float] = []
+    if L is not None:
+        generator = case.generator("feedback")
+        orders = {name: order(H) for name, order in ORDERS.items()} | {"random": generator.permutation(len(H))}
+        for name, p in orders.items():
+            with contextlib.suppress(NotPositiveSemidefinite):  # on the edge of float64 one order may factor and another not
+                diagonals[name] = np.diagonal(cholesky(H[np.ix_(p, p)], damping=0.0).lower) ** 2
+        U = feedback_matrix(L)
+        size = max(float(np.sqrt(np.mean(U**2))), 1.0 / len(U))
+        for straying in _STRAYING:
+            for _ in range(_FEEDBACK_DRAWS):
+                traces.append(feedback_trace(H, U + straying * size * np.tril(generator.standard_normal(U.shape), -1)))
+        traces.append(feedback_trace(H, np.zeros_like(U)))
+    # H = Sᵀ S with S = QR gives L = Rᵀ whatever the rank of H
+    pivots = np.diagonal(np.linalg.qr((case.eigen.vectors * np.sqrt(case.eigen.values)).T, mode="r")) ** 2
+    return Moment(H, case.eigen.root(), case.spectrum, pivots, L, case.n_tokens, diagonals, np.array(traces))

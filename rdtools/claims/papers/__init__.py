@@ -1,0 +1,18 @@
+"""Every published claim, and ours, one paper per file."""
+
+from rdtools.claims.papers import babai, crvq, derived, derived_rotations, lrc, matmul_ii, qllm, quip, quip_sharp, watersic
+from rdtools.claims.record import Claim
+
+#: All claims, in the order in which they are reported.
+CLAIMS: tuple[Claim, ...] = (
+    *quip.CLAIMS,
+    *quip_sharp.CLAIMS,
+    *babai.CLAIMS,
+    *watersic.CLAIMS,
+    *matmul_ii.CLAIMS,
+    *crvq.CLAIMS,
+    *qllm.CLAIMS,
+    *lrc.CLAIMS,
+    *derived_rotations.CLAIMS,
+    *derived.CLAIMS,
+)
