@@ -9,9 +9,7 @@ from rdtools.compare import least_pivot
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure, weighted_error
-from rdtools.measure.point import edge_share
 from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
-from rdtools.records import CodeModel, ScalarCodes
 
 
 def _layer() -> Layer:
@@ -29,12 +27,7 @@ def test_squared_error_gives_the_loss_under_any_damping():
     assert point.distortion + delta * point.squared_error == pytest.approx(damped, rel=rounding(1000))
 
 
-def test_the_edge_share_counts_codes_at_the_ends_of_their_own_levels():
-    """Levels 4 and 2 of columns an octave apart, and a single level that is no end of anything."""
-    integers = np.array([[-2, -1, 0], [1, 0, 0], [0, 0, 0], [-1, -1, 0]], dtype=np.int32)
-    codes = ScalarCodes(integers, 1.0, CodeModel("fixed", levels=4), np.array([0, 8, 16], dtype=np.uint8), offset=0.5)
-    assert edge_share(codes) == (2 + 4 + 0) / 12
-    assert np.isnan(edge_share(ScalarCodes(integers, 1.0, CodeModel("shared"))))
+def test_only_fixed_rate_grids_have_an_edge():
     layer = _layer()
     assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).edge_share < 1
     assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).edge_share)

@@ -8,7 +8,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding.models import FrequencyTable
+from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.errors import CorruptFile
 
 #: Integers, and the table that they are coded under.
@@ -45,19 +45,27 @@ def decode_runs(
     Raises
     ------
     CorruptFile
-        For more escape symbols than escaped integers; the message starts with `name`.
+        For words that no encoder writes under these tables, and for a number of escape symbols that is not that of escaped integers; the
+        message starts with `name`.
     """
     decoder = constriction.stream.queue.RangeDecoder(words)
     decoded = []
     used = 0
     for count, table in runs:
         single = len(table.frequencies) == 1
-        symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
+        try:
+            symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
+        except AssertionError as error:  # constriction's word for impossible data
+            raise CorruptFile(
+                f"{name}: coded symbols that no frequencies of this file give; the file is damaged: write it again"
+            ) from error
         values = np.append(table.values, 0)[symbols]
         outside = np.flatnonzero(symbols == len(table.values))
         if used + len(outside) > len(escaped):
-            raise CorruptFile(f"{name}: fewer escaped codes than escape symbols; the file is damaged")
+            raise CorruptFile(f"{name}: {len(escaped)} escaped integers, fewer than escape symbols; the file is damaged: write it again")
         values[outside] = escaped[used : used + len(outside)]
         used += len(outside)
         decoded.append(values)
+    if used < len(escaped):
+        raise CorruptFile(f"{name}: {len(escaped)} escaped integers for {used} escape symbols; the file is damaged: write it again")
     return decoded
