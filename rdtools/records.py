@@ -144,8 +144,8 @@ class Basis:
     column_scales: Float64Array | None = None
 
 
-#: Levels of a fixed-rate grid: probabilities of the coder are multiples of 2⁻²⁴.
-MAX_LEVELS = 2**23
+#: Levels of a fixed-rate grid; a forged number beyond is refused before its table is made.
+MAX_LEVELS = 2**16
 
 
 def _check_array(name: str, array: NDArray[Any] | None, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
@@ -229,15 +229,17 @@ class ScalarCodes:
         rows, columns = self.integers.shape
         # a grid is made before its integers, which then have no row
         m = rows or None
-        if not (math.isfinite(self.step) and self.step > 0):
-            raise ValueError(f"step {self.step}, expected a finite number above 0")
+        if not (math.isfinite(self.step) and (self.step > 0 or (self.step == 0 and self.model.kind != "column"))):
+            raise ValueError(
+                f"step {self.step} of a {self.model.kind} model, expected a finite number above 0; 0 if the model is not column"
+            )
         if not (math.isfinite(self.gain_std) and self.gain_std >= 0):
             raise ValueError(f"gain_std {self.gain_std}, expected a finite number of at least 0")
         if self.offset not in (0.0, 0.5):
             raise ValueError(f"offset {self.offset}, expected 0 or 0.5")
         if not self.group_size >= 0:
             raise ValueError(f"group_size {self.group_size}, expected at least 0")
-        groups = -(-columns // self.group_size) if self.group_size else 1
+        groups = None if columns == 0 else -(-columns // self.group_size) if self.group_size else 1
         _check_array("step_exponents", self.step_exponents, np.uint8, (columns,))
         _check_array("row_exponents", self.row_exponents, np.uint8, (m,))
         _check_array("row_scales", self.row_scales, np.float64, (m, groups))

@@ -22,7 +22,7 @@ from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.records import QuantizedWeight, Rotation
 
-#: Weights that a file may hold by default, twice those of the largest known matrix: a forged size is refused before memory is taken.
+#: Weights that a file may hold by default, twice those of the largest known matrix.
 MAX_WEIGHTS = 2**32
 
 
@@ -176,8 +176,8 @@ def decode_all(
     data : the file
     name : for messages
     executor : decodes blocks of columns in its workers; None to decode them one after another. The result is the same.
-    max_weights : refuse files of more weights, rows times columns. Memory stays below 64 bytes per weight of this number, 64 times the
-        size of the file, and 32 MB for each Gaussian model in it (at most 511) or 512 MB for a grid of the most levels there can be
+    max_weights : refuse files of more weights, rows times columns, before memory is taken. Memory stays below 64 bytes per weight of this number, 64 times the
+        size of the file, and 64 MB for the widest Gaussian model
 
     Raises
     ------

@@ -26,10 +26,16 @@ class Matrix:
     side: Reader
 
 
+#: Rows or columns that a file may hold: a forged size is refused before memory is taken.
+MAX_SIDE = 2**24
+
+
 def _check_size(reader: Reader, rows: int, columns: int, max_weights: int) -> None:
     """Refuse sizes for which too much memory would be taken."""
-    if max(rows, 1) * max(columns, 1) > max_weights:
-        raise reader.refusal(f"{rows} rows and {columns} columns, expected at most {max_weights} weights (argument max_weights)")
+    if max(rows, columns) > MAX_SIDE or max(rows, 1) * max(columns, 1) > max_weights:
+        raise reader.refusal(
+            f"{rows} rows and {columns} columns, expected at most {MAX_SIDE} of each and {max_weights} weights (argument max_weights)"
+        )
 
 
 def _check_sum(reader: Reader, head: int, size: int) -> Reader:

@@ -8,33 +8,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
-from rdtools.coding.entropy.coder import decode_runs
-from rdtools.coding.entropy.laws import Laws, column_table, law_stds
+from rdtools.coding.entropy.coder import Model, decode_runs
+from rdtools.coding.entropy.laws import Gaussian, Laws, law_stds
 from rdtools.coding.entropy.models import FrequencyTable, column_levels, uniform_table
 from rdtools.records import ScalarCodes
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """In what order the integers of a block are coded, and under what tables.
+    """In what order the integers of a block are coded, and under what entropy models.
 
     Attributes
     ----------
     columns : (p,) columns of the block in the order in which they are read
     order : (m p,) places in those columns, one after another, in the order in which they are coded; None for one after another
-    runs : (number of integers, table), in order
+    runs : (number of integers, entropy model), in order
     """
 
     columns: NDArray[np.intp]
     order: NDArray[np.intp] | None
-    runs: list[tuple[int, FrequencyTable]]
+    runs: list[tuple[int, Model]]
 
-    def read(self, integers: NDArray[np.int32]) -> list[tuple[NDArray[np.int32], FrequencyTable]]:
+    def read(self, integers: NDArray[np.int32]) -> list[tuple[NDArray[np.int32], Model]]:
         """The integers (m, p) of each run."""
         flat = integers.T[self.columns].ravel()
         flat = flat if self.order is None else flat[self.order]
         stops = np.cumsum([count for count, _ in self.runs])
-        return [(flat[stop - count : stop], table) for (count, table), stop in zip(self.runs, stops.tolist(), strict=True)]
+        return [(flat[stop - count : stop], model) for (count, model), stop in zip(self.runs, stops.tolist(), strict=True)]
 
     def write(self, runs: list[NDArray[np.int64]], rows: int) -> NDArray[np.int32]:
         """The integers (m, p) from those of each run."""
@@ -75,7 +75,7 @@ def spans(rows: int, columns: int) -> list[tuple[int, int]]:
 def _by_law(codes: ScalarCodes, spans: list[tuple[int, int]]) -> list[Sequence]:
     """Integers of one Gaussian model together: whole columns where rows are equal, else wherever they are."""
     laws = Laws.of(codes)
-    tables = [column_table(std) for std in law_stds(codes.model, laws.steps).tolist()]
+    models = [Gaussian(std) for std in law_stds(codes.model, laws.steps).tolist()]
     m = len(codes.integers)
     sequences = []
     for first, stop in spans:
@@ -85,7 +85,7 @@ def _by_law(codes: ScalarCodes, spans: list[tuple[int, int]]) -> list[Sequence]:
         else:
             index = laws.index(first, stop).ravel()
             columns, order, counts = np.arange(stop - first), np.argsort(index, kind="stable"), np.bincount(index)
-        sequences.append(Sequence(columns, order, [(int(counts[k]), tables[k]) for k in np.flatnonzero(counts)]))
+        sequences.append(Sequence(columns, order, [(int(counts[k]), models[k]) for k in np.flatnonzero(counts)]))
     return sequences
 
 
@@ -101,7 +101,7 @@ def _by_column(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list
     sequences = []
     for first, stop in spans:
         starts = [i for i in range(first, stop) if i == first or tables[i] is not tables[i - 1]]
-        runs = [(m * (j - i), tables[i]) for i, j in zip(starts, [*starts[1:], stop], strict=True)]
+        runs: list[tuple[int, Model]] = [(m * (j - i), tables[i]) for i, j in zip(starts, [*starts[1:], stop], strict=True)]
         sequences.append(Sequence(np.arange(stop - first), None, runs))
     return sequences
 

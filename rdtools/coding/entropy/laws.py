@@ -29,6 +29,17 @@ def column_table(code_std: float) -> FrequencyTable:
     return FrequencyTable(np.arange(-half, half + 1), np.append(frequencies, 1))
 
 
+@dataclass(frozen=True)
+class Gaussian:
+    """A rounded normal variable, whose table is made when it is needed: wide ones take megabytes."""
+
+    std: float
+
+    def table(self) -> FrequencyTable:
+        """Its `column_table`."""
+        return column_table(self.std)
+
+
 def _window(code_stds: Float64Array) -> Float64Array:
     """Largest |z| that the table of a column of this deviation holds."""
     return np.asarray(np.minimum(np.floor(fmt.WINDOW_STDS * code_stds) + 1, fmt.WINDOW_LIMIT))

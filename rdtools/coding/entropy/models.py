@@ -39,6 +39,10 @@ class FrequencyTable:
         """Whether there is an escape symbol."""
         return len(self.frequencies) > len(self.values)
 
+    def table(self) -> FrequencyTable:
+        """The table itself, as a `Gaussian` makes one."""
+        return self
+
 
 @dataclass(frozen=True)
 class CodeCounts:
