@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tolerances import rounding
@@ -9,6 +11,8 @@ from rdtools.compare import least_pivot
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure, weighted_error
+from rdtools.measure.point import same_weight
+from rdtools.ops import quadratic_form
 from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
 
 
@@ -38,3 +42,24 @@ def test_the_least_pivot_is_the_energy_that_other_columns_do_not_explain():
     assert least_pivot(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
     assert least_pivot(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
     assert np.isnan(least_pivot(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
+
+
+def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
+    """D₀ = tr(W H Wᵀ)/(m n), the error of all weights zero."""
+    calls = []
+    real = quadratic_form
+    monkeypatch.setattr("rdtools.hessians.layer.quadratic_form", lambda W, H: calls.append(W) or real(W, H))
+    layer = _layer()
+    points = [measure(layer, GPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
+    assert len(calls) == 1
+    energy = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
+    assert layer.energy == energy
+    assert [point.relative_distortion for point in points] == [point.distortion / energy for point in points]
+
+
+def test_a_record_of_another_dtype_or_type_is_not_the_same():
+    weight = GPTQ(rate_bits=3).quantize(_layer()).weight
+    assert same_weight(weight, dataclasses.replace(weight, codes=dataclasses.replace(weight.codes)))
+    wider = dataclasses.replace(weight.basis, live=weight.basis.live.astype(np.int8))
+    assert not same_weight(weight, dataclasses.replace(weight, basis=wider))
+    assert not same_weight(weight, dataclasses.replace(weight, codes=None))
