@@ -176,8 +176,8 @@ def decode_all(
     data : the file
     name : for messages
     executor : decodes blocks of columns in its workers; None to decode them one after another. The result is the same.
-    max_weights : refuse files of more weights, rows times columns, before memory is taken. Memory stays below 64 bytes per weight of this number, 64 times the
-        size of the file, and 64 MB for the widest Gaussian model
+    max_weights : refuse files of more weights, rows times columns, before memory is taken. Memory then stays below 128 bytes for each
+        weight of this number and each byte of the file, and 64 MB for the widest Gaussian model
 
     Raises
     ------

@@ -22,7 +22,7 @@ from rdtools.records import CodeModel, ScalarCodes
 
 #: Weights that the files of these tests may hold, and the bytes of memory that `decode_all` then keeps below.
 MAX_WEIGHTS = 4096
-MEMORY = 64 * MAX_WEIGHTS + 64 * 200 + 64_000_000
+MEMORY = 128 * MAX_WEIGHTS + 128 * 200 + 64_000_000
 
 
 def checksum_place(data: bytes) -> tuple[int, int]:
