@@ -27,7 +27,8 @@ from matplotlib.figure import Figure
 from rdtools.analysis import huffman
 
 from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
-from rdtools.coding.models import FrequencyTable, column_table, column_tables, law_stds
+from rdtools.coding.entropy.laws import column_table, law_stds
+from rdtools.coding.entropy.models import FrequencyTable, column_tables
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
 from rdtools.quantizers import GPTQ, WaterSIC

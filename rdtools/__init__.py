@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rdtools.hessians.drift import Drift as Drift
     from rdtools.hessians.layer import Layer as Layer
     from rdtools.hessians.store import open_run as open_run
-    from rdtools.measure import measure as measure
+    from rdtools.measure import Measure as _Measure
     from rdtools.quantizers import GPTQ as GPTQ
     from rdtools.quantizers import QTIP as QTIP
     from rdtools.quantizers import RTN as RTN
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from rdtools.quantizers import QuIPSharp as QuIPSharp
     from rdtools.quantizers import WaterfilledGPTQ as WaterfilledGPTQ
     from rdtools.quantizers import WaterSIC as WaterSIC
+
+    measure: _Measure
 
 # Loaded when first used, so that `import rdtools` stays light. A name that is also a sub-module stands for that module.
 _HOME = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,14 +37,6 @@ def power_of_eighths(exponents: NDArray[np.integer]) -> Float64Array:
 RotationKind = Literal["haar", "hadamard", "kronecker"]
 CodeModelKind = Literal["fixed", "shared", "column", "histogram"]
 TrellisCode = Literal["1mad", "3inst", "hyb"]
-
-#: The rate kind that the codes of each model are charged by.
-RATE_KIND_OF_MODEL: dict[CodeModelKind, str] = {
-    "fixed": "fixed",
-    "shared": "entropy_shared",
-    "column": "entropy_column",
-    "histogram": "entropy_column",
-}
 
 
 @dataclass(frozen=True)
@@ -155,6 +148,20 @@ class Basis:
     column_scales: Float64Array | None = None
 
 
+#: Levels of a fixed-rate grid; a forged number beyond is refused before its table is made.
+MAX_LEVELS = 2**16
+
+
+def _check_array(name: str, array: NDArray[Any] | None, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    """Refuse another dtype or shape; None stands for any length, and for no array."""
+    if array is None:
+        return
+    fits = array.ndim == len(shape) and all(want is None or got == want for got, want in zip(array.shape, shape, strict=True))
+    if array.dtype != dtype or not fits:
+        expected = tuple("any" if length is None else length for length in shape)
+        raise ValueError(f"{name} of {array.dtype} and shape {array.shape}, expected {np.dtype(dtype)} and {expected}")
+
+
 @dataclass(frozen=True)
 class CodeModel:
     """How integers are entropy-coded.
@@ -174,6 +181,18 @@ class CodeModel:
     levels: int = 0
     weight_std: float = 0.0
     noise_variance: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(CodeModelKind):
+            raise ValueError(f"entropy model {self.kind!r}, expected one of {', '.join(get_args(CodeModelKind))}")
+        if not (1 <= self.levels <= MAX_LEVELS if self.kind == "fixed" else self.levels == 0):
+            raise ValueError(f"{self.levels} levels of a {self.kind} model, expected 1 to {MAX_LEVELS} of a fixed one and 0 of others")
+        if not (math.isfinite(self.weight_std) and self.weight_std >= 0 and math.isfinite(self.noise_variance)):
+            raise ValueError(
+                f"Gaussian model of {self.weight_std} and {self.noise_variance}, expected finite numbers, the first at least 0"
+            )
+        if self.kind != "column" and (self.weight_std or self.noise_variance):
+            raise ValueError(f"a {self.kind} model with Gaussian numbers {self.weight_std} and {self.noise_variance}, expected 0 and 0")
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,6 +229,26 @@ class ScalarCodes:
     def __post_init__(self) -> None:
         if self.row_scales is None and (self.zero_points is not None or self.group_size):
             raise ValueError("zero points and groups belong to row scales; expected row_scales beside them")
+        _check_array("integers", self.integers, np.int32, (None, None))
+        rows, columns = self.integers.shape
+        # a grid is made before its integers, which then have no row
+        m = rows or None
+        if not (math.isfinite(self.step) and (self.step > 0 or (self.step == 0 and self.model.kind != "column"))):
+            raise ValueError(
+                f"step {self.step} of a {self.model.kind} model, expected a finite number above 0; 0 if the model is not column"
+            )
+        if not (math.isfinite(self.gain_std) and self.gain_std >= 0):
+            raise ValueError(f"gain_std {self.gain_std}, expected a finite number of at least 0")
+        if self.offset not in (0.0, 0.5):
+            raise ValueError(f"offset {self.offset}, expected 0 or 0.5")
+        if not self.group_size >= 0:
+            raise ValueError(f"group_size {self.group_size}, expected at least 0")
+        groups = None if columns == 0 else -(-columns // self.group_size) if self.group_size else 1
+        _check_array("step_exponents", self.step_exponents, np.uint8, (columns,))
+        _check_array("row_exponents", self.row_exponents, np.uint8, (m,))
+        _check_array("row_scales", self.row_scales, np.float64, (m, groups))
+        _check_array("zero_points", self.zero_points, np.int8, (m, groups))
+        _check_array("column_gains", self.column_gains, np.float64, (columns,))
 
     @property
     def column_steps(self) -> Float64Array:
@@ -238,6 +277,18 @@ class LatticeCodes:
     scale: float
     residual_scale: float = 0.0
 
+    def __post_init__(self) -> None:
+        if self.bits not in (2, 3, 4) or len(self.words) != (1 if self.bits == 2 else 2):
+            raise ValueError(f"lattice words of {self.bits} bits in {len(self.words)} stages, expected 2 in one, or 3 or 4 in two")
+        for stage in self.words:
+            _check_array("words", stage, np.uint16, self.words[0].shape if self.words[0].ndim == 2 else (None, None))
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ValueError(f"scale {self.scale}, expected a finite number of at least 0")
+        if not (math.isfinite(self.residual_scale) and (self.residual_scale > 0) == (self.bits > 2)):
+            raise ValueError(
+                f"residual_scale {self.residual_scale} at {self.bits} bits, expected 0 at 2 bits and else a finite number above 0"
+            )
+
 
 @dataclass(frozen=True, eq=False)
 class TrellisCodes:
@@ -259,6 +310,15 @@ class TrellisCodes:
     state_bits: int
     bits: int
     scale: float
+
+    def __post_init__(self) -> None:
+        if self.code not in get_args(TrellisCode):
+            raise ValueError(f"trellis code {self.code!r}, expected one of {', '.join(get_args(TrellisCode))}")
+        if not 1 <= self.bits <= 8 or not self.bits <= self.state_bits <= 20:
+            raise ValueError(f"{self.bits} bits and {self.state_bits} state bits, expected 1 to 8 bits and from there to 20 state bits")
+        _check_array("paths", self.paths, np.uint8, (None, 32 * self.bits))
+        if not (math.isfinite(self.scale) and self.scale >= 0):
+            raise ValueError(f"scale {self.scale}, expected a finite number of at least 0")
 
 
 @dataclass(frozen=True, eq=False)

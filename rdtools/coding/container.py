@@ -1,124 +1,218 @@
-"""The file that a rate is measured on: codes, scales and models of one matrix, with checksums.
+"""The file that a rate is measured on: symbols, scales and entropy models of the matrices of one input, with checksums.
 
-Layout, little-endian::
-
-    "RDTQ", version, content, rotation kinds, flags       4s 4×u8     kinds: inputs in the low four bits, outputs in the high ones
-    rows m, columns n                                     2×u32
-    bytes of side information after the checksum          u32
-    CRC-32 of the above and of the side information       u32
-    rotation seeds                                        u32 each    inputs, then outputs, if rotated
-    live columns                                          n bits      if some are dead
-    column scales                                         r×bf16      if the flag is set
-    side information of the content                                   see `rdtools.coding.scalar` and `rdtools.coding.vector`
-    payload                                                           coded symbols, with a CRC-32 of each block above
-
-Everything but the payload is side information.
+`rdtools.coding.format_v3` has the layout that is written, `rdtools.coding.format_v2` the older one that is read too.
 """
 
 from __future__ import annotations
 
-import struct
 import zlib
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rdtools.coding import format_v2 as v2
+from rdtools.coding import format_v3 as v3
 from rdtools.coding.fields import Reader
-from rdtools.coding.scalar import Map, decode_scalar, encode_scalar
-from rdtools.coding.scales import pack_bfloat16
-from rdtools.coding.vector import decode_lattice, decode_trellis, encode_lattice, encode_trellis
-from rdtools.errors import CorruptFile
-from rdtools.records import Basis, LatticeCodes, QuantizedWeight, Rotation, RotationKind, ScalarCodes, TrellisCodes
+from rdtools.coding.formats import codec_of
+from rdtools.coding.frames import Matrix, read_v2, read_v3
+from rdtools.coding.scales import bfloat16_bytes
+from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
+from rdtools.records import QuantizedWeight, Rotation
 
-MAGIC = b"RDTQ"
-VERSION = 2
-_HEADER = struct.Struct("<4sBBBBIII")
-_CONTENTS = (ScalarCodes, LatticeCodes, TrellisCodes)
-_ROTATIONS: tuple[RotationKind | None, ...] = (None, "haar", "hadamard", "kronecker")
-_DEAD_COLUMNS, _COLUMN_SCALES = 1, 2
+#: Weights that a file may hold by default, twice those of the largest known matrix.
+MAX_WEIGHTS = 2**32
+
+
+@dataclass(frozen=True)
+class MatrixBytes:
+    """Bytes of one matrix in a container that no other matrix needs."""
+
+    weights: int
+    payload: int
+    overhead: int
 
 
 @dataclass(frozen=True)
 class Container:
-    """An encoded matrix.
+    """Encoded matrices of one input.
 
     Attributes
     ----------
     data : the file
-    payload_bytes : how much of it is coded symbols
+    matrices : bytes of each matrix alone; the rest of the file is shared
     """
 
     data: bytes
-    payload_bytes: int
+    matrices: tuple[MatrixBytes, ...]
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of coded symbols."""
+        return sum(matrix.payload for matrix in self.matrices)
 
 
-def _encode_codes(codes: ScalarCodes | LatticeCodes | TrellisCodes) -> tuple[bytes, bytes]:
-    if isinstance(codes, ScalarCodes):
-        return encode_scalar(codes)
-    return encode_lattice(codes) if isinstance(codes, LatticeCodes) else encode_trellis(codes)
+@dataclass(frozen=True)
+class MatrixBits:
+    """Bits of one matrix in a container, with its part of the shared ones.
+
+    Attributes
+    ----------
+    payload : coded symbols
+    overhead : everything else, shared bits in proportion to weights
+    """
+
+    payload: float
+    overhead: float
+
+    @property
+    def total(self) -> float:
+        """Bits in all; over the matrices they sum to those of the file."""
+        return self.payload + self.overhead
 
 
-def encode(weight: QuantizedWeight) -> Container:
-    """Write a quantized weight as a file; `decode` gives back an equal record."""
-    basis = weight.basis
-    m, n = weight.shape
-    turns = (basis.rotation, basis.row_rotation)
-    dead = not basis.live.all()
-    side = b"".join(struct.pack("<I", turn.seed) for turn in turns if turn is not None)
-    if dead:
-        side += np.packbits(basis.live).tobytes()
-    if basis.column_scales is not None:
-        side += pack_bfloat16(basis.column_scales).astype("<u2").tobytes()
-    content, payload = _encode_codes(weight.codes)
-    side += content
-    kinds = [_ROTATIONS.index(None if turn is None else turn.kind) for turn in turns]
-    flags = _DEAD_COLUMNS * dead | _COLUMN_SCALES * (basis.column_scales is not None)
-    header = _HEADER.pack(MAGIC, VERSION, _CONTENTS.index(type(weight.codes)), kinds[0] | kinds[1] << 4, flags, m, n, len(side))
-    checksum = struct.pack("<I", zlib.crc32(side, zlib.crc32(header)))
-    return Container(header + checksum + side + payload, len(payload))
+def container_bits(container: Container) -> tuple[MatrixBits, ...]:
+    """Bits of each matrix: its own, and shared bits in proportion to the number of weights.
+
+    Examples
+    --------
+    Five bytes are shared by matrices of three weights and of one.
+
+    >>> container_bits(Container(bytes(25), (MatrixBytes(3, 4, 6), MatrixBytes(1, 5, 5))))
+    (MatrixBits(payload=32.0, overhead=78.0), MatrixBits(payload=40.0, overhead=50.0))
+    """
+    parts = container.matrices
+    shared = 8 * (len(container.data) - sum(part.payload + part.overhead for part in parts))
+    weights = sum(part.weights for part in parts)
+    shares = [part.weights / weights if weights else 1 / len(parts) for part in parts]
+    return tuple(MatrixBits(8.0 * part.payload, 8 * part.overhead + shared * share) for part, share in zip(parts, shares, strict=True))
 
 
-def decode(data: bytes, *, name: str = "container", executor: Executor | None = None) -> QuantizedWeight:
-    """Read what `encode` wrote.
+def _same(scales: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> bool:
+    return scales is other if scales is None or other is None else np.array_equal(scales, other)
+
+
+def _rotation_kind(rotation: Rotation | None) -> int:
+    return v2.ROTATIONS.index(None if rotation is None else rotation.kind)
+
+
+def _seed(rotation: Rotation | None) -> bytes:
+    return b"" if rotation is None else v2.SEED.pack(rotation.seed)
+
+
+def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
+    """Write quantized weights as a file; `decode` and `decode_all` give back equal records.
+
+    Parameters
+    ----------
+    weights : one, or up to 255 of the same input: equal active columns and input rotation, which are stored once, as are column scales if
+        they are equal
+
+    Raises
+    ------
+    ShapeMismatch
+        For weights of different inputs.
+    UsageError
+        For no weight, or too many.
+    """
+    several = (weights,) if isinstance(weights, QuantizedWeight) else tuple(weights)
+    if not 1 <= len(several) <= 255:
+        raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
+    first = several[0].basis
+    for place, weight in enumerate(several):
+        if not np.array_equal(weight.basis.live, first.live) or weight.basis.rotation != first.rotation:
+            raise ShapeMismatch(
+                f"encode: weight {place} has {int(weight.basis.live.sum())} of {len(weight.basis.live)} columns active and rotation "
+                f"{weight.basis.rotation}, the first {int(first.live.sum())} of {len(first.live)} and {first.rotation}; weights in a file "
+                "share their input: encode them apart"
+            )
+    own_scales = not all(_same(weight.basis.column_scales, first.column_scales) for weight in several)
+    inactive = not first.live.all()
+    shared = _seed(first.rotation)
+    if inactive:
+        shared += np.packbits(first.live).tobytes()
+    if first.column_scales is not None and not own_scales:
+        shared += bfloat16_bytes(first.column_scales)
+
+    sides, payloads, heads = [], [], []
+    for weight in several:
+        codec, basis = codec_of(weight.codes), weight.basis
+        side = _seed(basis.row_rotation)
+        if own_scales:
+            side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
+        content, payload = codec.encode(weight.codes)
+        sides.append(side + content)
+        payloads.append(payload)
+        size = len(sides[-1]) + (len(shared) if len(several) == 1 else 0)
+        heads.append(v3.MATRIX_HEAD.pack(codec.tag, _rotation_kind(basis.row_rotation), basis.rows, size))
+    flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
+    flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
+    head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.live))
+    if len(several) > 1:
+        head += v3.SEVERAL_HEAD.pack(len(several), len(shared))
+    head += b"".join(heads)
+    body = shared + b"".join(sides)
+    data = head + v2.CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head))) + body + b"".join(payloads)
+    columns = len(first.live)
+    matrices = tuple(
+        MatrixBytes(weight.basis.rows * columns, len(payload), v3.MATRIX_HEAD.size + len(side))
+        for weight, side, payload in zip(several, sides, payloads, strict=True)
+    )
+    return Container(data, matrices)
+
+
+_FRAMES: dict[int, Callable[[Reader, int], list[Matrix]]] = {v2.VERSION: read_v2, v3.VERSION: read_v3}
+
+
+def decode_all(
+    data: bytes, *, name: str = "container", executor: Executor | None = None, max_weights: int = MAX_WEIGHTS
+) -> tuple[QuantizedWeight, ...]:
+    """Read what `encode` wrote: all matrices of the file.
 
     Parameters
     ----------
     data : the file
     name : for messages
     executor : decodes blocks of columns in its workers; None to decode them one after another. The result is the same.
+    max_weights : refuse files of more weights, rows times columns, before memory is taken. Memory then stays below 128 bytes for each
+        weight of this number and each byte of the file, and 64 MB for the widest Gaussian model
 
     Raises
     ------
     CorruptFile
-        For another kind of file, a truncated one, a flipped bit or another version; the message starts with `name`.
+        For another kind of file, a truncated one, a flipped bit, an unknown version, codec, kind or option, and numbers out of their range;
+        the message starts with `name` and says which.
     """
-    if len(data) < _HEADER.size + 4 or data[:4] != MAGIC:
-        raise CorruptFile(f"{name}: not a container of rdtools: {len(data)} bytes starting {data[:4]!r}, expected {MAGIC!r}")
-    _, version, content, turns, flags, m, n, size = _HEADER.unpack_from(data)
-    if version != VERSION:
-        raise CorruptFile(f"{name}: container version {version}, expected {VERSION}; read it with the rdtools that wrote it")
     reader = Reader(data, name)
-    header = reader.take(_HEADER.size)
-    checksum = reader.u32()
-    if zlib.crc32(reader.ahead(size), zlib.crc32(header)) != checksum:
-        raise CorruptFile(f"{name}: checksum mismatch; the file is truncated or damaged: write it again")
-    kinds = [_ROTATIONS[turns & 15], _ROTATIONS[turns >> 4]]
-    seeds = [reader.u32() if kind else 0 for kind in kinds]
-    live = np.ones(n, dtype=bool)
-    if flags & _DEAD_COLUMNS:
-        live = np.unpackbits(np.frombuffer(reader.take(-(-n // 8)), np.uint8), count=n).astype(bool)
-    r = int(live.sum())
-    scales = reader.bfloat16(r) if flags & _COLUMN_SCALES else None
-    rotation, row_rotation = (
-        None if kind is None else Rotation(kind, order, seed) for kind, order, seed in zip(kinds, (r, m), seeds, strict=True)
-    )
-    basis = Basis(m, live, rotation, row_rotation, scales)
-    codes: ScalarCodes | LatticeCodes | TrellisCodes
-    if _CONTENTS[content] is ScalarCodes:
-        apply: Map = map if executor is None else executor.map
-        codes = decode_scalar(reader, m, r, apply)
-    else:
-        codes = decode_lattice(reader, m, r) if _CONTENTS[content] is LatticeCodes else decode_trellis(reader)
+    if len(data) < len(v2.MAGIC) + 1 or data[: len(v2.MAGIC)] != v2.MAGIC:
+        raise CorruptFile(f"{name}: not a container of rdtools: {len(data)} bytes starting {data[:4]!r}, expected {v2.MAGIC!r}")
+    version = data[len(v2.MAGIC)]
+    if version not in _FRAMES:
+        known = " and ".join(map(str, sorted(_FRAMES)))
+        raise CorruptFile(f"{name}: container version {version}, this rdtools reads {known}; a newer rdtools wrote it: upgrade rdtools")
+    matrices = _FRAMES[version](reader, max_weights)
+    apply = map if executor is None else executor.map
+    weights = []
+    for matrix in matrices:
+        codes = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, int(matrix.basis.live.sum()), apply)
+        matrix.side.finish("the side information")
+        weights.append(QuantizedWeight(matrix.basis, codes))
     reader.finish()
-    return QuantizedWeight(basis, codes)
+    return tuple(weights)
+
+
+def decode(data: bytes, *, name: str = "container", executor: Executor | None = None, max_weights: int = MAX_WEIGHTS) -> QuantizedWeight:
+    """Read what `encode` wrote of a single matrix; parameters and errors as those of `decode_all`.
+
+    Raises
+    ------
+    CorruptFile
+    UsageError
+        For a file of several matrices.
+    """
+    weights = decode_all(data, name=name, executor=executor, max_weights=max_weights)
+    if len(weights) > 1:
+        raise UsageError(f"{name}: holds {len(weights)} matrices, expected one; read it with decode_all")
+    return weights[0]

@@ -1,51 +1,54 @@
-"""Fields of a container: variable-length integers, scales and histograms, written and read."""
+"""Fields of a container, written and read: variable-length integers, scales, and choices from a table."""
 
 from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding.models import FrequencyTable
+from rdtools.coding import format_v2 as fmt
 from rdtools.coding.scales import unpack_bfloat16
 from rdtools.errors import CorruptFile
 
+T = TypeVar("T")
+P = ParamSpec("P")
+
 
 def varint(value: int) -> bytes:
-    """Variable-length integer: zigzag sign, seven bits a byte, low first."""
+    """Variable-length integer: zigzag sign, seven bits per byte, low first."""
     u = (value << 1) if value >= 0 else ((-value) << 1) - 1
+    more = 1 << fmt.VARINT_BITS
     out = bytearray()
-    while u > 127:
-        out.append(u & 127 | 128)
-        u >>= 7
+    while u >= more:
+        out.append(u & (more - 1) | more)
+        u >>= fmt.VARINT_BITS
     out.append(u)
     return bytes(out)
 
 
-def histogram_bytes(table: FrequencyTable) -> bytes:
-    """A histogram as variable-length integers: number of runs of consecutive codes; of each its distance, length and frequencies.
-
-    The distance is that of the first code from zero, then from the end of the run before; so an outlier costs a few bytes.
-    """
-    starts = [0, *(np.flatnonzero(np.diff(table.values) > 1) + 1).tolist()]
-    out = [varint(len(starts))]
-    previous = 0
-    for first, stop in zip(starts, [*starts[1:], len(table.values)], strict=True):
-        out += [varint(int(table.values[first]) - previous), varint(stop - first)]
-        out += map(varint, table.frequencies[first:stop].tolist())
-        previous = int(table.values[stop - 1])
-    return b"".join(out)
-
-
 class Reader:
-    """Reads a container from front to back, naming the file when it ends too soon."""
+    """Reads a container from front to back. Every refusal is a `CorruptFile` that names the file and the field."""
 
-    def __init__(self, data: bytes, name: str) -> None:
+    def __init__(self, data: bytes | memoryview, name: str) -> None:
         self._data, self.position, self.name = memoryview(data), 0, name
+
+    @property
+    def remaining(self) -> int:
+        """Number of bytes that are not read yet."""
+        return len(self._data) - self.position
+
+    def refusal(self, what: str) -> CorruptFile:
+        """The error that says what is wrong with the file."""
+        return CorruptFile(f"{self.name}: {what}; the file is damaged, or a newer rdtools wrote it: write it again or upgrade rdtools")
 
     def take(self, count: int) -> memoryview:
         """The next bytes."""
-        if count > len(self._data) - self.position:
-            raise CorruptFile(f"{self.name}: ends inside a field; the file was not written by this version of rdtools")
+        if count > self.remaining:
+            raise self.refusal(f"ends inside a field: {self.remaining} bytes are left, expected {count}")
         self.position += count
         return self._data[self.position - count : self.position]
 
@@ -55,50 +58,92 @@ class Reader:
         self.position -= count
         return part
 
-    def finish(self) -> None:
-        """Refuse what is left over."""
-        if self.position != len(self._data):
-            raise CorruptFile(f"{self.name}: {len(self._data) - self.position} bytes after the payload; the file is damaged")
+    def since(self, start: int) -> memoryview:
+        """The bytes read since a position."""
+        return self._data[start : self.position]
+
+    def part(self, count: int) -> Reader:
+        """A reader of the next bytes alone."""
+        return Reader(self.take(count), self.name)
+
+    def checked(self, count: int, checksum: int) -> Reader:
+        """A reader of the next bytes alone, whose CRC-32 is the stored one."""
+        data = self.take(count)
+        if zlib.crc32(data) != checksum:
+            raise CorruptFile(f"{self.name}: checksum mismatch in the payload; the file is damaged: write it again")
+        return Reader(data, self.name)
+
+    def finish(self, where: str = "the payload") -> None:
+        """Refuse bytes that are left over."""
+        if self.remaining:
+            raise self.refusal(f"{self.remaining} bytes after {where}, expected none")
 
     def u8(self) -> int:
         """One byte."""
         return self.take(1)[0]
 
-    def u32(self) -> int:
-        """Four bytes."""
-        return int.from_bytes(self.take(4), "little")
+    def choice(self, field: str, table: Sequence[T], place: int) -> T:
+        """The entry of a table that a stored place stands for."""
+        if place >= len(table):
+            known = ", ".join(f"{i} {entry}" for i, entry in enumerate(table))
+            raise self.refusal(f"{field} {place}, expected one of {known}")
+        return table[place]
 
-    def f32(self) -> float:
-        """A float32."""
-        return float(np.frombuffer(self.take(4), "<f4")[0])
+    def flags(self, field: str, known: int, stored: int) -> int:
+        """A byte of flags, all of which are known."""
+        if stored & ~known:
+            raise self.refusal(f"{field} {stored:#04x} with unknown options {stored & ~known:#04x}, expected only bits of {known:#04x}")
+        return stored
 
     def bytes_array(self, *shape: int) -> NDArray[np.uint8]:
         """Bytes in an array of that shape."""
-        return np.frombuffer(self.take(int(np.prod(shape))), np.uint8).reshape(shape).copy()
+        return np.frombuffer(self.take(math.prod(shape)), np.uint8).reshape(shape).copy()
 
-    def bfloat16(self, *shape: int) -> NDArray[np.float64]:
-        """Scales in an array of that shape."""
-        return unpack_bfloat16(np.frombuffer(self.take(2 * int(np.prod(shape))), "<u2")).reshape(shape)
+    def bfloat16(self, field: str, *shape: int) -> NDArray[np.float64]:
+        """Scales in an array of that shape, finite and not negative."""
+        patterns = np.frombuffer(self.take(2 * math.prod(shape)), fmt.SCALES_DTYPE)
+        if patterns.size and patterns.max() >= 0x7F80:
+            raise self.refusal(f"{field} that are negative or not finite, expected finite numbers of at least 0")
+        return unpack_bfloat16(patterns).reshape(shape)
+
+    def words(self, count: int) -> NDArray[np.uint32]:
+        """32-bit words of a range coder."""
+        return np.frombuffer(self.take(4 * count), fmt.WORDS_DTYPE).astype(np.uint32)
 
     def varint(self) -> int:
         """What `varint` wrote."""
         u = shift = 0
         while True:
             byte = self.u8()
-            u |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
+            u |= (byte & ((1 << fmt.VARINT_BITS) - 1)) << shift
+            shift += fmt.VARINT_BITS
+            if byte < 1 << fmt.VARINT_BITS:
                 return u >> 1 if u % 2 == 0 else -((u + 1) >> 1)
-            if shift > 63:
-                raise CorruptFile(f"{self.name}: an integer of more than 63 bits; the file is damaged")
+            if shift > fmt.VARINT_LIMIT:
+                raise self.refusal(f"an integer of more than {fmt.VARINT_LIMIT} bits")
 
-    def histogram(self) -> FrequencyTable:
-        """What `histogram_bytes` wrote."""
-        values: list[int] = []
-        frequencies: list[int] = []
-        for _ in range(self.varint()):
-            first = (values[-1] if values else 0) + self.varint()
-            length = self.varint()
-            values += range(first, first + length)
-            frequencies += (self.varint() for _ in range(length))
-        return FrequencyTable(np.array(values, dtype=np.int64), np.array(frequencies, dtype=np.int64))
+    def count(self, field: str, most: int) -> int:
+        """A variable-length integer from 0 to `most`."""
+        value = self.varint()
+        if not 0 <= value <= most:
+            raise self.refusal(f"{field} {value}, expected 0 to {most}")
+        return value
+
+    def int32(self, field: str) -> int:
+        """A variable-length integer that an int32 holds."""
+        value = self.varint()
+        if not -(2**31) <= value < 2**31:
+            raise self.refusal(f"{field} {value}, expected an integer of 32 bits")
+        return value
+
+    def escaped(self, most: int) -> NDArray[np.int64]:
+        """The integers behind escape symbols: their number, then each."""
+        number = self.count("number of escaped integers", min(most, self.remaining))
+        return np.array([self.int32("escaped integer") for _ in range(number)], dtype=np.int64)
+
+    def build(self, record: Callable[P, T], *args: P.args, **settings: P.kwargs) -> T:
+        """A record of stored numbers, which checks them itself."""
+        try:
+            return record(*args, **settings)
+        except ValueError as error:
+            raise self.refusal(str(error)) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.coding import format_v2 as fmt
+
 Float64Array = NDArray[np.float64]
 
 
@@ -25,6 +27,11 @@ def pack_bfloat16(values: Float64Array) -> NDArray[np.uint16]:
         bits = np.asarray(values, dtype=np.float64).astype("<f4").view("<u4").astype(np.uint64)
     rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
     return np.asarray(np.minimum(rounded, 0x7F7F), dtype=np.uint16)
+
+
+def bfloat16_bytes(values: Float64Array) -> bytes:
+    """Scales as a container stores them."""
+    return pack_bfloat16(values).astype(fmt.SCALES_DTYPE).tobytes()
 
 
 def unpack_bfloat16(patterns: NDArray[np.uint16]) -> Float64Array:

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdtools.errors import ShapeMismatch
 from rdtools.hessians.spectrum import live_columns, spectrum_of
 from rdtools.linalg import check_moment, check_weight
+from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
 from rdtools.reprs import short_repr
 
@@ -88,6 +89,12 @@ class Layer:
         """(m,) mean square of each row over its live columns."""
         live = self.live_weight
         return np.mean(live**2, axis=1) if live.size else np.zeros(len(live))
+
+    @cached_property
+    def energy(self) -> float:
+        """D₀ = tr(W H Wᵀ)/(m n) with the undamped H: the distortion of all weights zero."""
+        rows = np.maximum(quadratic_form(self.weight, self.hessian.matrix), 0.0) / self.weight.shape[1]
+        return float(rows.mean())
 
     @property
     def weight_variance(self) -> float:

@@ -2,51 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from rdtools.coding import code_length, column_levels, count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
+from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
 from rdtools.errors import CorruptFile
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
-from rdtools.records import (
-    RATE_KIND_OF_MODEL,
-    Basis,
-    LatticeCodes,
-    QuantizedLayer,
-    QuantizedWeight,
-    RDPoint,
-    ScalarCodes,
-    TrellisCodes,
-)
-
-_PARTS = (QuantizedWeight, Basis, ScalarCodes, LatticeCodes, TrellisCodes)
+from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 
 
 def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
-    """Whether two quantized weights are equal to the bit."""
+    """True if two quantized weights are equal to the bit."""
 
     def same(x: Any, y: Any) -> bool:
         if isinstance(x, np.ndarray):
             return isinstance(y, np.ndarray) and x.dtype == y.dtype and np.array_equal(x, y)
         if isinstance(x, tuple):
             return isinstance(y, tuple) and len(x) == len(y) and all(map(same, x, y))
-        if isinstance(x, _PARTS):
+        if is_dataclass(x):
             return type(x) is type(y) and all(same(getattr(x, f.name), getattr(y, f.name)) for f in fields(x))
         return bool(x == y)
 
     return same(a, b)
-
-
-def edge_share(codes: ScalarCodes) -> float:
-    """Share of the integers of a fixed-rate grid that are the least or the largest of its levels; nan for other integers."""
-    if codes.model.kind != "fixed" or codes.integers.size == 0:
-        return float("nan")
-    levels = column_levels(codes)
-    lowest = -(levels // 2)
-    return float(np.mean((levels > 1) & ((codes.integers == lowest) | (codes.integers == lowest + levels - 1))))
 
 
 def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
@@ -74,29 +54,24 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
             f"{layer.key.name}: {quantized.method}: the coded file does not decode to what was encoded; "
             "a fault of rdtools or of this machine: please report it"
         )
-    moment = layer.hessian.matrix
     rebuilt = reconstruct(decoded)
-    error = weighted_error(layer.weight, rebuilt, moment)
-    signal = weighted_error(layer.weight, np.zeros_like(layer.weight), moment)
+    error = weighted_error(layer.weight, rebuilt, layer.hessian.matrix)
     size = layer.weight.size
-    counts, shared, column, edge = None, float("nan"), float("nan"), float("nan")
-    if isinstance(weight.codes, ScalarCodes):
-        counts, edge = count_codes(weight.codes.integers), edge_share(weight.codes)
-        coded_share = weight.codes.integers.size / size
-        shared, column = pooled_entropy(counts) * coded_share, mean_column_entropy(counts) * coded_share
-    payload = 8 * container.payload_bytes / size
-    coded = 8 * len(container.data) / size
+    codec = codec_of(weight.codes)
+    symbols = codec.diagnostics(weight.codes)
+    coded_share = symbols.symbols / size
+    (bits,) = container_bits(container)
     return RDPoint(
         distortion=error.mean,
         distortion_stderr=error.stderr,
-        relative_distortion=error.mean / signal.mean if signal.mean > 0 else float("nan"),
+        relative_distortion=error.mean / layer.energy if layer.energy > 0 else float("nan"),
         squared_error=float(np.mean((layer.weight - rebuilt) ** 2)),
-        edge_share=edge,
-        rate_kind=RATE_KIND_OF_MODEL[weight.codes.model.kind] if isinstance(weight.codes, ScalarCodes) else "fixed",
-        code_rate_bits=code_length(weight, counts) / size,
-        entropy_shared_bits=shared,
-        entropy_column_bits=column,
-        payload_bits=payload,
-        side_info_bits=coded - payload,
-        coded_bits=coded,
+        edge_share=symbols.edge_share,
+        rate_kind=codec.rate_kind(weight.codes),
+        code_rate_bits=symbols.length_bits / size,
+        entropy_shared_bits=symbols.entropy_shared_bits * coded_share,
+        entropy_column_bits=symbols.entropy_column_bits * coded_share,
+        payload_bits=bits.payload / size,
+        side_info_bits=bits.total / size - bits.payload / size,
+        coded_bits=bits.total / size,
     )

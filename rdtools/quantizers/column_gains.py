@@ -22,7 +22,7 @@ def code_values(codes: ScalarCodes) -> Float64Array:
 def column_scales(codes: ScalarCodes) -> Float64Array:
     """(r,) what a code of 1 stands for, row scales apart: step times gains."""
     ones = np.ones((1, codes.integers.shape[1]), dtype=np.int32)
-    return code_values(replace(codes, integers=ones, row_scales=None)).ravel()
+    return code_values(replace(codes, integers=ones, row_scales=None, row_exponents=None)).ravel()
 
 
 def without_column_gains(codes: ScalarCodes) -> ScalarCodes:

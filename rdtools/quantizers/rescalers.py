@@ -9,8 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.coding import round_to_bfloat16
-from rdtools.coding.exponents import exponent_bytes
+from rdtools.coding import exponent_bytes, round_to_bfloat16
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
 from rdtools.quantizers.column_gains import code_values, column_scales, without_column_gains

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
-from rdtools.coding.models import column_levels
+from rdtools.coding import column_levels, round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.quantizers.base import ScalarQuantizer
 from rdtools.quantizers.block_ldlq import block_ldlq
 from rdtools.quantizers.column_widths import GRID_STEPS, allocate_widths, water_level, width_exponents

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from rdtools.analysis import coders, huffman
 
-from rdtools.coding.models import FrequencyTable, column_table
+from rdtools.coding.entropy.laws import column_table
+from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.hessians.layer import Layer
 from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from tolerances import rounding
@@ -9,9 +11,9 @@ from rdtools.compare import least_pivot
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure, weighted_error
-from rdtools.measure.point import edge_share
+from rdtools.measure.point import same_weight
+from rdtools.ops import quadratic_form
 from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
-from rdtools.records import CodeModel, ScalarCodes
 
 
 def _layer() -> Layer:
@@ -29,12 +31,7 @@ def test_squared_error_gives_the_loss_under_any_damping():
     assert point.distortion + delta * point.squared_error == pytest.approx(damped, rel=rounding(1000))
 
 
-def test_the_edge_share_counts_codes_at_the_ends_of_their_own_levels():
-    """Levels 4 and 2 of columns an octave apart, and a single level that is no end of anything."""
-    integers = np.array([[-2, -1, 0], [1, 0, 0], [0, 0, 0], [-1, -1, 0]], dtype=np.int32)
-    codes = ScalarCodes(integers, 1.0, CodeModel("fixed", levels=4), np.array([0, 8, 16], dtype=np.uint8), offset=0.5)
-    assert edge_share(codes) == (2 + 4 + 0) / 12
-    assert np.isnan(edge_share(ScalarCodes(integers, 1.0, CodeModel("shared"))))
+def test_only_fixed_rate_grids_have_an_edge():
     layer = _layer()
     assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).edge_share < 1
     assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).edge_share)
@@ -45,3 +42,24 @@ def test_the_least_pivot_is_the_energy_that_other_columns_do_not_explain():
     assert least_pivot(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
     assert least_pivot(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
     assert np.isnan(least_pivot(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
+
+
+def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
+    """D₀ = tr(W H Wᵀ)/(m n), the error of all weights zero."""
+    calls = []
+    real = quadratic_form
+    monkeypatch.setattr("rdtools.hessians.layer.quadratic_form", lambda W, H: calls.append(W) or real(W, H))
+    layer = _layer()
+    points = [measure(layer, GPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
+    assert len(calls) == 1
+    energy = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
+    assert layer.energy == energy
+    assert [point.relative_distortion for point in points] == [point.distortion / energy for point in points]
+
+
+def test_a_record_of_another_dtype_or_type_is_not_the_same():
+    weight = GPTQ(rate_bits=3).quantize(_layer()).weight
+    assert same_weight(weight, dataclasses.replace(weight, codes=dataclasses.replace(weight.codes)))
+    wider = dataclasses.replace(weight.basis, live=weight.basis.live.astype(np.int8))
+    assert not same_weight(weight, dataclasses.replace(weight, basis=wider))
+    assert not same_weight(weight, dataclasses.replace(weight, codes=None))

@@ -10,8 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.coding import code_length, decode, encode, reconstruct
-from rdtools.coding.models import column_levels
+from rdtools.coding import code_length, column_levels, decode, encode, reconstruct
 from rdtools.errors import RateUnreachable, ScaleOutOfRange, UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law

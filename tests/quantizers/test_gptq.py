@@ -8,8 +8,7 @@ import pytest
 import torch
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
-from rdtools.coding.reconstruct import spread_groups
+from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16, spread_groups
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law

@@ -8,11 +8,14 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding.models import FrequencyTable
+from rdtools.coding.entropy.laws import Gaussian
+from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.errors import CorruptFile
 
-#: Integers, and the table that they are coded under.
-Run = tuple[NDArray[np.integer], FrequencyTable]
+#: An entropy model, whose `table` gives the frequencies.
+Model = FrequencyTable | Gaussian
+#: Integers, and the model that they are coded under.
+Run = tuple[NDArray[np.integer], Model]
 
 
 def _model(table: FrequencyTable) -> constriction.stream.model.Categorical:
@@ -23,7 +26,8 @@ def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
     """Words of the coder, and the integers that tables have only an escape symbol for."""
     encoder = constriction.stream.queue.RangeEncoder()
     escaped: list[int] = []
-    for values, table in runs:
+    for values, model in runs:
+        table = model.table()
         if len(table.values) == table.values[-1] - table.values[0] + 1:
             symbols = values.astype(np.int64) - table.values[0]
         else:
@@ -38,26 +42,35 @@ def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
 
 
 def decode_runs(
-    words: NDArray[np.uint32], escaped: NDArray[np.int64], runs: Sequence[tuple[int, FrequencyTable]], *, name: str
+    words: NDArray[np.uint32], escaped: NDArray[np.int64], runs: Sequence[tuple[int, Model]], *, name: str
 ) -> list[NDArray[np.int64]]:
     """The integers of runs of so many symbols.
 
     Raises
     ------
     CorruptFile
-        For more escape symbols than escaped integers; the message starts with `name`.
+        For words that no encoder writes under these tables, and for a number of escape symbols that is not that of escaped integers; the
+        message starts with `name`.
     """
     decoder = constriction.stream.queue.RangeDecoder(words)
     decoded = []
     used = 0
-    for count, table in runs:
+    for count, model in runs:
+        table = model.table()
         single = len(table.frequencies) == 1
-        symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
+        try:
+            symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
+        except AssertionError as error:  # constriction's word for impossible data
+            raise CorruptFile(
+                f"{name}: coded symbols that no frequencies of this file give; the file is damaged: write it again"
+            ) from error
         values = np.append(table.values, 0)[symbols]
         outside = np.flatnonzero(symbols == len(table.values))
         if used + len(outside) > len(escaped):
-            raise CorruptFile(f"{name}: fewer escaped codes than escape symbols; the file is damaged")
+            raise CorruptFile(f"{name}: {len(escaped)} escaped integers, fewer than escape symbols; the file is damaged: write it again")
         values[outside] = escaped[used : used + len(outside)]
         used += len(outside)
         decoded.append(values)
+    if used < len(escaped):
+        raise CorruptFile(f"{name}: {len(escaped)} escaped integers for {used} escape symbols; the file is damaged: write it again")
     return decoded

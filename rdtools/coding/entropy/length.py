@@ -1,4 +1,4 @@
-"""The ideal length of a quantized weight's codes: what `code_rate_bits` means for each kind of codes and model."""
+"""Ideal length of integers under their entropy model."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ import math
 
 import numpy as np
 
-from rdtools.coding.fields import histogram_bytes
-from rdtools.coding.models import (
+from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
+from rdtools.coding.entropy.models import (
     CodeCounts,
-    Laws,
     column_levels,
     column_tables,
-    count_by_law,
     count_codes,
     entropy_bits,
-    law_code_length,
-    law_stds,
+    histogram_bytes,
     shared_table,
 )
-from rdtools.coding.vector import STAGE_BYTES
-from rdtools.records import LatticeCodes, QuantizedWeight, ScalarCodes
+from rdtools.records import ScalarCodes
 
 
 def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> tuple[float, float]:
@@ -47,20 +43,3 @@ def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> 
     tables = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
     symbols = math.fsum(int(t.frequencies.sum()) * entropy_bits(t) for t in tables)
     return symbols, 8.0 * sum(len(histogram_bytes(t)) for t in tables)
-
-
-def code_length(weight: QuantizedWeight, counts: CodeCounts | None = None) -> float:
-    """Bits that the codes of a weight take, in all: of integers as `scalar_code_length` says, histograms
-    included, of lattice words and trellis paths as stored.
-
-    Parameters
-    ----------
-    weight : the codes and where they belong
-    counts : `count_codes` of its integers, if known
-    """
-    codes = weight.codes
-    if isinstance(codes, ScalarCodes):
-        return math.fsum(scalar_code_length(codes, counts))
-    if isinstance(codes, LatticeCodes):
-        return 8.0 * sum(words.size * size for words, size in zip(codes.words, STAGE_BYTES[codes.bits], strict=True))
-    return 8.0 * codes.paths.size

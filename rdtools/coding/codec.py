@@ -1,0 +1,60 @@
+"""The record that holds everything special about one kind of symbols; `rdtools.coding.formats.CODECS` is the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding.fields import Reader
+
+#: ``map`` of whoever decodes blocks: the built-in one, or that of an executor.
+Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Diagnostics:
+    """Statistics of symbols, nan where a kind of symbols has none.
+
+    Attributes
+    ----------
+    length_bits : ideal length in all, bits
+    symbols : number of entropy-coded integers
+    entropy_shared_bits, entropy_column_bits : plug-in entropies, bits per integer
+    edge_share : share of the integers of a fixed-rate grid that are its minimum or maximum
+    """
+
+    length_bits: float
+    symbols: int = 0
+    entropy_shared_bits: float = float("nan")
+    entropy_column_bits: float = float("nan")
+    edge_share: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Codec:
+    """One kind of symbols: how it is stored, decoded and measured.
+
+    Attributes
+    ----------
+    tag : byte that stands for it in a container, never used again for another
+    type : record of the symbols
+    encode : side information and payload of the symbols
+    decode : symbols from readers of side information and payload, rows, columns and a `Map`; everything that it reads is checked
+    values : (≥ m, ≥ r) float64, the numbers that symbols stand for, from symbols and number of columns r
+    length_bits : ideal length of the symbols under their model, histograms included
+    rate_kind : rate kind that `length_bits` is, see `rdtools.units`
+    diagnostics : statistics of the symbols
+    """
+
+    tag: int
+    type: type[Any]
+    encode: Callable[[Any], tuple[bytes, bytes]]
+    decode: Callable[[Reader, Reader, int, int, Map], Any]
+    values: Callable[[Any, int], NDArray[np.float64]]
+    length_bits: Callable[[Any], float]
+    rate_kind: Callable[[Any], str]
+    diagnostics: Callable[[Any], Diagnostics]

@@ -1,0 +1,1 @@
+"""Entropy models of integers and the range coder."""

@@ -1,0 +1,123 @@
+"""Blocks of columns that decode apart from each other, and the order in which the integers of a block are coded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as fmt
+from rdtools.coding.entropy.coder import Model, decode_runs
+from rdtools.coding.entropy.laws import Gaussian, Laws, law_stds
+from rdtools.coding.entropy.models import FrequencyTable, column_levels, uniform_table
+from rdtools.records import ScalarCodes
+
+
+@dataclass(frozen=True)
+class Sequence:
+    """In what order the integers of a block are coded, and under what entropy models.
+
+    Attributes
+    ----------
+    columns : (p,) columns of the block in the order in which they are read
+    order : (m p,) places in those columns, one after another, in the order in which they are coded; None for one after another
+    runs : (number of integers, entropy model), in order
+    """
+
+    columns: NDArray[np.intp]
+    order: NDArray[np.intp] | None
+    runs: list[tuple[int, Model]]
+
+    def read(self, integers: NDArray[np.int32]) -> list[tuple[NDArray[np.int32], Model]]:
+        """The integers (m, p) of each run."""
+        flat = integers.T[self.columns].ravel()
+        flat = flat if self.order is None else flat[self.order]
+        stops = np.cumsum([count for count, _ in self.runs])
+        return [(flat[stop - count : stop], model) for (count, model), stop in zip(self.runs, stops.tolist(), strict=True)]
+
+    def write(self, runs: list[NDArray[np.int64]], rows: int) -> NDArray[np.int32]:
+        """The integers (m, p) from those of each run."""
+        flat = np.concatenate(runs)
+        if self.order is not None:
+            flat[self.order] = flat.copy()
+        integers = np.empty((rows, len(self.columns)), dtype=np.int32)
+        integers[:, self.columns] = flat.reshape(-1, rows).T
+        return integers
+
+
+@dataclass(frozen=True)
+class Block:
+    """What one block of columns decodes from, by itself.
+
+    Attributes
+    ----------
+    rows : m
+    sequence : of its integers
+    payload : u32 words
+    escaped : the integers behind its escape symbols
+    name : of the file, for messages
+    """
+
+    rows: int
+    sequence: Sequence
+    payload: NDArray[np.uint32]
+    escaped: NDArray[np.int64]
+    name: str
+
+
+def spans(rows: int, columns: int) -> list[tuple[int, int]]:
+    """First and past-the-last columns of the blocks."""
+    width = max(1, fmt.BLOCK_SYMBOLS // max(rows, 1))
+    return [(first, min(first + width, columns)) for first in range(0, columns, width)] if rows else []
+
+
+def _by_law(codes: ScalarCodes, spans: list[tuple[int, int]]) -> list[Sequence]:
+    """Integers of one Gaussian model together: whole columns where rows are equal, else wherever they are."""
+    laws = Laws.of(codes)
+    models = [Gaussian(std) for std in law_stds(codes.model, laws.steps).tolist()]
+    m = len(codes.integers)
+    sequences = []
+    for first, stop in spans:
+        if codes.row_exponents is None:
+            law = np.searchsorted(laws.distinct, -laws.columns[first:stop])
+            columns, order, counts = np.argsort(law, kind="stable"), None, m * np.bincount(law)
+        else:
+            index = laws.index(first, stop).ravel()
+            columns, order, counts = np.arange(stop - first), np.argsort(index, kind="stable"), np.bincount(index)
+        sequences.append(Sequence(columns, order, [(int(counts[k]), models[k]) for k in np.flatnonzero(counts)]))
+    return sequences
+
+
+def _by_column(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
+    """Column after column, neighbours that share a table in one run."""
+    m, r = codes.integers.shape
+    if codes.model.kind == "fixed":
+        levels = column_levels(codes).tolist()
+        uniform = {k: uniform_table(k) for k in set(levels)}
+        tables = [uniform[k] for k in levels]
+    else:
+        tables = histograms * r if codes.model.kind == "shared" else histograms
+    sequences = []
+    for first, stop in spans:
+        starts = [i for i in range(first, stop) if i == first or tables[i] is not tables[i - 1]]
+        runs: list[tuple[int, Model]] = [(m * (j - i), tables[i]) for i, j in zip(starts, [*starts[1:], stop], strict=True)]
+        sequences.append(Sequence(np.arange(stop - first), None, runs))
+    return sequences
+
+
+def sequences(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
+    """The sequence of each block.
+
+    Parameters
+    ----------
+    codes : grid and entropy model; the integers themselves are not looked at
+    histograms : of the model: none, one, or one for each column
+    spans : first and past-the-last columns of the blocks
+    """
+    return _by_law(codes, spans) if codes.model.kind == "column" else _by_column(codes, histograms, spans)
+
+
+def decode_block(block: Block) -> NDArray[np.int32]:
+    """The integers (m, p) of a block."""
+    return block.sequence.write(decode_runs(block.payload, block.escaped, block.sequence.runs, name=block.name), block.rows)

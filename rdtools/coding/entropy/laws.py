@@ -1,0 +1,149 @@
+"""Gaussian entropy models: frequencies of rounded normal variables, the integers that share one, and ideal lengths under them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as fmt
+from rdtools.coding.entropy.models import CodeCounts, FrequencyTable, count_codes, varint_bytes
+from rdtools.normal import normal_cdf
+from rdtools.records import CodeModel, ScalarCodes, power_of_eighths
+
+Float64Array = NDArray[np.float64]
+IntArray = NDArray[np.int64]
+
+
+def column_table(code_std: float) -> FrequencyTable:
+    """Frequencies of a rounded normal variable of standard deviation `code_std`, escape symbol of frequency 1 last.
+
+    ``f_z ∝ max(1, ⌊2²⁴ (Φ((z+½)/s) − Φ((z−½)/s)) + ½⌋)`` on |z| ≤ 6 s + 1.
+    """
+    half = int(_window(np.array(code_std)))
+    boundaries = np.arange(-half, half + 2, dtype=np.float64) - 0.5
+    # a column that is never left at zero has a vanishing deviation: keep the quotient finite
+    cdf = normal_cdf(boundaries / max(code_std, fmt.LEAST_STD))
+    frequencies = np.maximum(1, np.floor(np.diff(cdf) * 2**fmt.PRECISION_BITS + 0.5)).astype(np.int64)
+    return FrequencyTable(np.arange(-half, half + 1), np.append(frequencies, 1))
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A rounded normal variable, whose table is made when it is needed: wide ones take megabytes."""
+
+    std: float
+
+    def table(self) -> FrequencyTable:
+        """Its `column_table`."""
+        return column_table(self.std)
+
+
+def _window(code_stds: Float64Array) -> Float64Array:
+    """Largest |z| that the table of a column of this deviation holds."""
+    return np.asarray(np.minimum(np.floor(fmt.WINDOW_STDS * code_stds) + 1, fmt.WINDOW_LIMIT))
+
+
+def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
+    """Ideal length of all codes when those of law i are coded as a rounded normal variable of deviation `code_stds[i]`, bits in all.
+
+    No frequency is below one, and the coder adds one to each, so that no probability is below 2·2⁻²⁴; a code outside the window of
+    `column_table` costs an escape symbol and a variable-length integer.
+    """
+    s = np.maximum(code_stds, fmt.LEAST_STD)[counts.columns]
+    # the upper tail on the positive side, where it is accurate: Φ(b) − Φ(a) = Φ(−a) − Φ(−b)
+    z = np.abs(counts.values)
+    p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
+    outside = z > _window(code_stds[counts.columns])
+    unit = 2.0**-fmt.PRECISION_BITS
+    length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
+    if outside.any():
+        length[outside] += 8 * varint_bytes(counts.values[outside])
+    return float((counts.counts * length).sum())
+
+
+def law_stds(model: CodeModel, steps: Float64Array) -> Float64Array:
+    """Deviation of normal laws, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
+
+    With a negative noise variance it is at least 1/64.
+    """
+    variances = (model.weight_std / steps) ** 2 + model.noise_variance
+    return np.sqrt(np.maximum(variances, fmt.LEAST_VARIANCE) if model.noise_variance < 0 else variances)
+
+
+@dataclass(frozen=True)
+class Laws:
+    """Which integers share a normal law: those whose row exponent less column exponent is the same.
+
+    Attributes
+    ----------
+    rows, columns : (m,) and (r,) exponents
+    distinct : (K,) int64 ascending, the differences that occur
+    steps : (K,) the step, in units of the row's deviation
+    """
+
+    rows: IntArray
+    columns: IntArray
+    distinct: IntArray
+    steps: Float64Array
+
+    @classmethod
+    def of(cls, codes: ScalarCodes) -> Laws:
+        """Those of integers on a grid."""
+        m, r = codes.integers.shape
+        rows = np.zeros(m, dtype=np.int64) if codes.row_exponents is None else codes.row_exponents.astype(np.int64)
+        columns = np.zeros(r, dtype=np.int64) if codes.step_exponents is None else codes.step_exponents.astype(np.int64)
+        distinct = np.unique(np.unique(rows)[:, None] - np.unique(columns)) if m * r else np.zeros(0, dtype=np.int64)
+        return cls(rows, columns, distinct, codes.step * power_of_eighths(-distinct))
+
+    def index(self, first: int, stop: int) -> NDArray[np.int16]:
+        """(stop − first, m) which of the distinct laws, for a span of columns."""
+        place = np.zeros(self.distinct[-1] - self.distinct[0] + 1, dtype=np.int16)
+        place[self.distinct - self.distinct[0]] = np.arange(len(self.distinct))
+        return np.asarray(place[self.rows[None, :] - self.columns[first:stop, None] - self.distinct[0]])
+
+
+#: Integers whose laws are looked up at a time.
+_AT_A_TIME = 2**20
+
+
+def count_by_law(integers: NDArray[np.int32], laws: Laws, counts: CodeCounts | None = None) -> CodeCounts:
+    """Histogram of the integers of each law; `columns` are places among the distinct ones.
+
+    Parameters
+    ----------
+    integers : (m, r)
+    laws : of them
+    counts : `count_codes` of them, if known
+    """
+    m, r = integers.shape
+    if m * r == 0 or not laws.rows.any():
+        counts = count_codes(integers) if counts is None else counts
+        if counts.values.size == 0:
+            return counts
+        place = np.searchsorted(laws.distinct, -laws.columns)
+        lowest = int(counts.values.min())
+        width = int(counts.values.max()) - lowest + 1
+        keys, index = np.unique(place[counts.columns] * width + (counts.values - lowest), return_inverse=True)
+        pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
+        return CodeCounts(keys // width, keys % width + lowest, pooled, (m, r))
+    lowest = int(integers.min())
+    width = int(integers.max()) - lowest + 1
+    size = len(laws.distinct) * width
+    dense, sparse = np.zeros(size if size <= 2**22 else 0, dtype=np.int64), []
+    stride = max(1, _AT_A_TIME // m)
+    for first in range(0, r, stride):
+        part = integers[:, first : first + stride]
+        keys = laws.index(first, first + part.shape[1]).astype(np.int64) * width + (part.T - np.int64(lowest))
+        if dense.size:
+            dense += np.bincount(keys.ravel(), minlength=size)
+        else:  # outliers make the dense table huge
+            sparse.append(np.unique(keys, return_counts=True))
+    if dense.size:
+        found = np.flatnonzero(dense)
+        found_counts = dense[found]
+    else:
+        found, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
+        found_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
+    return CodeCounts(found // width, found % width + lowest, found_counts, (m, r))

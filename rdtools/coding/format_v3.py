@@ -1,0 +1,36 @@
+"""Version 3 of the container, which is written: one or more matrices that share their input.
+
+Against version 2 only the frame is new. Side information of the codecs and payload are the same bytes, and a file of one matrix has the
+same size. Numbers and layouts that are not here are those of `rdtools.coding.format_v2`. Everything but the payload is side information.
+
+Frame, little-endian::
+
+    "RDTQ", version                                       4s u8
+    rotation kind of the inputs, flags                    u8          low four bits, high four bits
+    columns n                                             u32
+    matrices k, bytes of shared side information          u8, u32     if the flag SEVERAL is set, else 1 and none
+    of each matrix: codec tag, rotation kind of outputs   2×u8
+                    rows m, bytes of side information     2×u32       of a single matrix, shared side information included
+    CRC-32 of the above and of all side information       u32
+    shared: rotation seed of the inputs                   u32         if rotated
+            active columns                                n bits      if some are not
+            column scales                                 r×bf16      if all matrices have the same ones
+    of each matrix: rotation seed of the outputs          u32         if rotated
+                    whether it has column scales          u8          if the flag OWN_SCALES is set, then
+                    column scales                         r×bf16      if it has
+                    side information of the codec                     see `rdtools.coding.formats`
+    payload of each matrix in turn                                    coded symbols, each block with a CRC-32 in the side information
+
+with r the number of active columns, and a column scale a bfloat16 above zero.
+"""
+
+from __future__ import annotations
+
+import struct
+
+VERSION = 3
+HEAD = struct.Struct("<4sBBI")
+SEVERAL_HEAD = struct.Struct("<BI")
+MATRIX_HEAD = struct.Struct("<BBII")
+#: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
+OWN_SCALES, SEVERAL = 4, 8

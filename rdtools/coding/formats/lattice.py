@@ -1,0 +1,68 @@
+"""Words of lattice codebooks, of a fixed number of bits per weight, stored as they are.
+
+Layout::
+
+    bits, scale, residual scale, CRC-32 of the payload    u8, 2×f32, u32
+    payload: each stage in turn                           u16 per word; u8 for the second stage of 3 bits
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as fmt
+from rdtools.coding.codec import Codec, Diagnostics, Map
+from rdtools.coding.fields import Reader
+from rdtools.ops import rvq_decode
+from rdtools.records import LatticeCodes
+
+
+def encode(codes: LatticeCodes) -> tuple[bytes, bytes]:
+    """Side information and payload."""
+    sizes = fmt.STAGE_BYTES[codes.bits]
+    payload = b"".join(words.astype(f"<u{size}").tobytes() for words, size in zip(codes.words, sizes, strict=True))
+    return fmt.LATTICE_HEAD.pack(codes.bits, codes.scale, codes.residual_scale, zlib.crc32(payload)), payload
+
+
+def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> LatticeCodes:
+    """What `encode` wrote, for m rows and r columns.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    bits, scale, residual_scale, checksum = fmt.LATTICE_HEAD.unpack(side.take(fmt.LATTICE_HEAD.size))
+    if bits not in fmt.STAGE_BYTES:
+        raise side.refusal(f"lattice words of {bits} bits per weight, expected one of {', '.join(map(str, fmt.STAGE_BYTES))}")
+    shape = (rows, -(-columns // 8))
+    data = payload.checked(shape[0] * shape[1] * sum(fmt.STAGE_BYTES[bits]), checksum)
+    words = tuple(
+        np.frombuffer(data.take(shape[0] * shape[1] * size), f"<u{size}").astype(np.uint16).reshape(shape) for size in fmt.STAGE_BYTES[bits]
+    )
+    return side.build(LatticeCodes, words, bits, scale, residual_scale)
+
+
+def values(codes: LatticeCodes, _: int) -> NDArray[np.float64]:
+    """(m, 8 ⌈r/8⌉) the numbers that words stand for."""
+    vectors = rvq_decode(tuple(words.ravel() for words in codes.words), codes.bits, codes.residual_scale or None)
+    return codes.scale * vectors.reshape(len(codes.words[0]), -1)
+
+
+def length_bits(codes: LatticeCodes) -> float:
+    """Bits of all words as stored."""
+    return 8.0 * sum(words.size * size for words, size in zip(codes.words, fmt.STAGE_BYTES[codes.bits], strict=True))
+
+
+CODEC = Codec(
+    tag=fmt.LATTICE_TAG,
+    type=LatticeCodes,
+    encode=encode,
+    decode=decode,
+    values=values,
+    length_bits=length_bits,
+    rate_kind=lambda _: "fixed",
+    diagnostics=lambda codes: Diagnostics(length_bits(codes)),
+)

@@ -1,0 +1,242 @@
+"""Integers on uniform grids, range-coded in blocks of columns that decode apart from each other.
+
+Layout::
+
+    flags                                                 u8
+    step                                                  f32
+    step exponents                                        see `rdtools.coding.entropy.exponents`, if the columns differ
+    row exponents                                         see there, if the rows differ
+    groups, group size                                    2×varint    if there are row scales
+    row scales                                            m×G×bf16    if there are
+    zero points                                           m×G×i8      if there are
+    gain std                                              f32         if there is one
+    column gains                                          r×bf16      if there are
+    code model, its numbers                               u8; fixed: levels u32; column: weight std, noise variance 2×f32;
+                                                          shared: a histogram; histogram: one for each column
+    of each block of columns: words of payload, escaped codes (their number, then each), CRC-32 of the payload
+                                                          varints, u32
+
+The payload of a block is u32 words of a range coder: column by column, or with Gaussian models those of one model after those of another.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as fmt
+from rdtools.coding.codec import Codec, Diagnostics, Map
+from rdtools.coding.entropy.blocks import Block, decode_block, sequences, spans
+from rdtools.coding.entropy.coder import encode_runs
+from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
+from rdtools.coding.entropy.length import scalar_code_length
+from rdtools.coding.entropy.models import (
+    FrequencyTable,
+    column_levels,
+    column_tables,
+    count_codes,
+    histogram_bytes,
+    mean_column_entropy,
+    pooled_entropy,
+    read_histogram,
+    shared_table,
+)
+from rdtools.coding.fields import Reader, varint
+from rdtools.coding.scales import bfloat16_bytes
+from rdtools.errors import CorruptFile
+from rdtools.normal import lmmse_gain
+from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
+
+Float64Array = NDArray[np.float64]
+
+#: Rate kind of the integers under each entropy model.
+RATE_KINDS: dict[CodeModelKind, str] = {
+    "fixed": "fixed",
+    "shared": "entropy_shared",
+    "column": "entropy_column",
+    "histogram": "entropy_column",
+}
+
+
+def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
+    """Side information and payload."""
+    integers, model = codes.integers, codes.model
+    m, r = integers.shape
+    flags = (
+        fmt.STEP_EXPONENTS * (codes.step_exponents is not None)
+        | fmt.ROW_EXPONENTS * (codes.row_exponents is not None)
+        | fmt.ROW_SCALES * (codes.row_scales is not None)
+        | fmt.ZERO_POINTS * (codes.zero_points is not None)
+        | fmt.GAIN_STD * (codes.gain_std > 0)
+        | fmt.COLUMN_GAINS * (codes.column_gains is not None)
+        | fmt.MID_RISE * (codes.offset == 0.5)
+    )
+    side = bytearray(fmt.SCALAR_HEAD.pack(flags, codes.step))
+    if codes.step_exponents is not None:
+        side += exponent_bytes(codes.step_exponents)
+    if codes.row_exponents is not None:
+        side += exponent_bytes(codes.row_exponents)
+    if codes.row_scales is not None:
+        side += varint(codes.row_scales.shape[1]) + varint(codes.group_size) + bfloat16_bytes(codes.row_scales)
+    if codes.zero_points is not None:
+        side += codes.zero_points.tobytes()
+    if codes.gain_std > 0:
+        side += fmt.GAIN.pack(codes.gain_std)
+    if codes.column_gains is not None:
+        side += bfloat16_bytes(codes.column_gains)
+
+    side += bytes([fmt.MODELS.index(model.kind)])
+    histograms: list[FrequencyTable] = []
+    if model.kind == "fixed":
+        side += fmt.LEVELS.pack(model.levels)
+    elif model.kind == "column":
+        side += fmt.GAUSSIAN.pack(model.weight_std, model.noise_variance)
+    elif integers.size:
+        counts = count_codes(integers)
+        histograms = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
+        side += b"".join(map(histogram_bytes, histograms))
+
+    columns, payload = spans(m, r), bytearray()
+    for (first, stop), sequence in zip(columns, sequences(codes, histograms, columns), strict=True):
+        words, escaped = encode_runs(sequence.read(integers[:, first:stop]))
+        data = words.astype(fmt.WORDS_DTYPE).tobytes()
+        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped))) + fmt.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        payload += data
+    return bytes(side), bytes(payload)
+
+
+def _read_model(side: Reader, rows: int, columns: int) -> tuple[CodeModel, list[FrequencyTable]]:
+    """The entropy model and its histograms."""
+    kind = side.choice("entropy model", fmt.MODELS, side.u8())
+    histograms: list[FrequencyTable] = []
+    if kind == "fixed":
+        (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))
+        return side.build(CodeModel, kind, levels=levels), histograms
+    if kind == "column":
+        weight_std, noise_variance = fmt.GAUSSIAN.unpack(side.take(fmt.GAUSSIAN.size))
+        return side.build(CodeModel, kind, weight_std=weight_std, noise_variance=noise_variance), histograms
+    if rows * columns:
+        shared = kind == "shared"
+        histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
+    return CodeModel(kind), histograms
+
+
+def _read_grid(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, list[FrequencyTable]]:
+    """The codes without their integers, and the histograms of their model."""
+    flags, step = fmt.SCALAR_HEAD.unpack(side.take(fmt.SCALAR_HEAD.size))
+    known = fmt.STEP_EXPONENTS | fmt.ROW_EXPONENTS | fmt.ROW_SCALES | fmt.ZERO_POINTS | fmt.GAIN_STD | fmt.COLUMN_GAINS | fmt.MID_RISE
+    flags = side.flags("flags of integers", known, flags)
+    exponents = read_exponents(side, columns) if flags & fmt.STEP_EXPONENTS else None
+    row_exponents = read_exponents(side, rows) if flags & fmt.ROW_EXPONENTS else None
+    groups = group_size = 0
+    row_scales = None
+    if flags & fmt.ROW_SCALES:
+        groups, group_size = side.count("number of groups", max(columns, 1)), side.count("group size", 2**31)
+        row_scales = side.bfloat16("row scales", rows, groups)
+    zero_points = side.bytes_array(rows, groups).view(np.int8) if flags & fmt.ZERO_POINTS else None
+    gain_std = fmt.GAIN.unpack(side.take(fmt.GAIN.size))[0] if flags & fmt.GAIN_STD else 0.0
+    column_gains = side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None
+    model, histograms = _read_model(side, rows, columns)
+    codes = side.build(
+        ScalarCodes,
+        integers=np.empty((rows, columns), dtype=np.int32),
+        step=step,
+        model=model,
+        step_exponents=exponents,
+        row_exponents=row_exponents,
+        row_scales=row_scales,
+        zero_points=zero_points,
+        group_size=group_size,
+        offset=0.5 if flags & fmt.MID_RISE else 0.0,
+        gain_std=gain_std,
+        column_gains=column_gains,
+    )
+    return codes, histograms
+
+
+def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> ScalarCodes:
+    """What `encode` wrote, for m rows and r columns.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    codes, histograms = _read_grid(side, rows, columns)
+    places = spans(rows, columns)
+    heads = []
+    for first, stop in places:
+        words = side.count("words of a block", payload.remaining // 4)
+        escaped = side.escaped(rows * (stop - first))
+        heads.append((words, escaped, fmt.BLOCK_CHECKSUM.unpack(side.take(fmt.BLOCK_CHECKSUM.size))[0]))
+    blocks = []
+    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(sequences(codes, histograms, places), heads, strict=True)):
+        if zlib.crc32(payload.ahead(4 * words)) != checksum:
+            raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
+        blocks.append(Block(rows, sequence, payload.words(words), escaped, payload.name))
+    for (first, stop), integers in zip(places, apply(decode_block, blocks), strict=True):
+        codes.integers[:, first:stop] = integers
+    return codes
+
+
+def reconstruction_gains(column_steps: Float64Array, gain_std: float) -> Float64Array:
+    """Gain of each column: ``lmmse_gain(step / gain_std)``, or 1 where `gain_std` is 0."""
+    return lmmse_gain(column_steps / gain_std) if gain_std > 0 else np.ones_like(column_steps)
+
+
+def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float64Array:
+    """(m, r) from (m, G): the value of each column's group."""
+    group = np.zeros(columns, dtype=np.intp) if group_size == 0 else np.arange(columns) // group_size
+    return np.asarray(values[:, group], dtype=np.float64)
+
+
+def values(codes: ScalarCodes, columns: int) -> Float64Array:
+    """(m, r) the numbers that integers stand for; the formula is that of `ScalarCodes`."""
+    steps = codes.column_steps
+    scales = reconstruction_gains(steps, codes.gain_std) * steps
+    if codes.column_gains is not None:
+        scales = scales * codes.column_gains
+    levels: Float64Array = codes.integers + np.float64(codes.offset)
+    if codes.model.kind == "fixed":
+        scales = np.where(column_levels(codes) > 1, scales, 0.0)  # a single level is at zero
+    if codes.zero_points is not None:
+        levels -= spread_groups(codes.zero_points, codes.group_size, columns)
+    levels *= scales
+    if codes.row_scales is not None:
+        levels *= spread_groups(codes.row_scales, codes.group_size, columns)
+    return levels
+
+
+def edge_share(codes: ScalarCodes) -> float:
+    """Share of the integers of a fixed-rate grid that are the minimum or the maximum of its levels; nan for other integers."""
+    if codes.model.kind != "fixed" or codes.integers.size == 0:
+        return float("nan")
+    levels = column_levels(codes)
+    lowest = -(levels // 2)
+    return float(np.mean((levels > 1) & ((codes.integers == lowest) | (codes.integers == lowest + levels - 1))))
+
+
+def _diagnostics(codes: ScalarCodes) -> Diagnostics:
+    counts = count_codes(codes.integers)
+    return Diagnostics(
+        length_bits=math.fsum(scalar_code_length(codes, counts)),
+        symbols=codes.integers.size,
+        entropy_shared_bits=pooled_entropy(counts),
+        entropy_column_bits=mean_column_entropy(counts),
+        edge_share=edge_share(codes),
+    )
+
+
+CODEC = Codec(
+    tag=fmt.SCALAR_TAG,
+    type=ScalarCodes,
+    encode=encode,
+    decode=decode,
+    values=values,
+    length_bits=lambda codes: math.fsum(scalar_code_length(codes)),
+    rate_kind=lambda codes: RATE_KINDS[codes.model.kind],
+    diagnostics=_diagnostics,
+)

@@ -1,0 +1,80 @@
+"""Paths through a trellis, of a fixed number of bits per weight, stored as they are.
+
+Layout::
+
+    code, state bits, bits, scale                         3×u8, f32
+    tiles, CRC-32 of the payload                          2×u32
+    payload: a path for each tile                         32 × bits × u8
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as fmt
+from rdtools.coding.codec import Codec, Diagnostics, Map
+from rdtools.coding.fields import Reader
+from rdtools.ops import trellis_decode, trellis_values
+from rdtools.records import TrellisCodes
+
+Float64Array = NDArray[np.float64]
+
+#: Rows and columns of the tile that a trellis path runs through.
+TILE = fmt.TILE
+
+
+def encode(codes: TrellisCodes) -> tuple[bytes, bytes]:
+    """Side information and payload."""
+    payload = codes.paths.tobytes()
+    place = fmt.TRELLIS_CODES.index(codes.code)
+    return fmt.TRELLIS_HEAD.pack(place, codes.state_bits, codes.bits, codes.scale, len(codes.paths), zlib.crc32(payload)), payload
+
+
+def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> TrellisCodes:
+    """What `encode` wrote, for m rows and r columns.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    place, state_bits, bits, scale, tiles, checksum = fmt.TRELLIS_HEAD.unpack(side.take(fmt.TRELLIS_HEAD.size))
+    code = side.choice("trellis code", fmt.TRELLIS_CODES, place)
+    expected = -(-rows // fmt.TILE) * -(-columns // fmt.TILE)
+    if tiles != expected:
+        raise side.refusal(f"{tiles} tiles, expected {expected} of {fmt.TILE} x {fmt.TILE} for {rows} rows and {columns} columns")
+    width = fmt.TILE * fmt.TILE * bits // 8
+    paths = payload.checked(tiles * width, checksum).bytes_array(tiles, width)
+    return side.build(TrellisCodes, paths, code, state_bits, bits, scale)
+
+
+def tiles_to_matrix(tiles: Float64Array, tile_columns: int) -> Float64Array:
+    """(16 p, 16 q) matrix from (p q, 256) tiles in order of rows of tiles."""
+    grid = tiles.reshape(-1, tile_columns, fmt.TILE, fmt.TILE)
+    return grid.transpose(0, 2, 1, 3).reshape(len(grid) * fmt.TILE, tile_columns * fmt.TILE)
+
+
+def values(codes: TrellisCodes, columns: int) -> Float64Array:
+    """(16 p, 16 q) the numbers that paths stand for, from the number of columns r, q = ⌈r/16⌉."""
+    table = trellis_values(codes.code, codes.state_bits)
+    tiles = trellis_decode(codes.paths, table, codes.bits, fmt.TILE * fmt.TILE)
+    return codes.scale * tiles_to_matrix(tiles, -(-columns // fmt.TILE))
+
+
+def length_bits(codes: TrellisCodes) -> float:
+    """Bits of all paths as stored."""
+    return 8.0 * codes.paths.size
+
+
+CODEC = Codec(
+    tag=fmt.TRELLIS_TAG,
+    type=TrellisCodes,
+    encode=encode,
+    decode=decode,
+    values=values,
+    length_bits=length_bits,
+    rate_kind=lambda _: "fixed",
+    diagnostics=lambda codes: Diagnostics(length_bits(codes)),
+)

@@ -1,0 +1,113 @@
+"""Frames of containers, read: which matrices a file holds, after its checksum and before their symbols are decoded."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as v2
+from rdtools.coding import format_v3 as v3
+from rdtools.coding.codec import Codec
+from rdtools.coding.fields import Reader
+from rdtools.coding.formats import read_tag
+from rdtools.errors import CorruptFile
+from rdtools.records import Basis, Rotation, RotationKind
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A matrix of a file whose checksum is right, before its symbols are decoded."""
+
+    codec: Codec
+    basis: Basis
+    side: Reader
+
+
+#: Rows or columns that a file may hold: a forged size is refused before memory is taken.
+MAX_SIDE = 2**24
+
+
+def _check_size(reader: Reader, rows: int, columns: int, max_weights: int) -> None:
+    """Refuse sizes for which too much memory would be taken."""
+    if max(rows, columns) > MAX_SIDE or max(rows, 1) * max(columns, 1) > max_weights:
+        raise reader.refusal(
+            f"{rows} rows and {columns} columns, expected at most {MAX_SIDE} of each and {max_weights} weights (argument max_weights)"
+        )
+
+
+def _check_sum(reader: Reader, head: int, size: int) -> Reader:
+    """Side information after the checksum; `head` is where the head begins."""
+    checksum = zlib.crc32(reader.since(head))
+    (stored,) = v2.CHECKSUM.unpack(reader.take(v2.CHECKSUM.size))
+    if zlib.crc32(reader.ahead(size), checksum) != stored:
+        raise CorruptFile(f"{reader.name}: checksum mismatch; the file is truncated or damaged: write it again")
+    return reader.part(size)
+
+
+def _live(side: Reader, columns: int, flagged: bool) -> NDArray[np.bool_]:
+    if not flagged:
+        return np.ones(columns, dtype=bool)
+    return np.unpackbits(np.frombuffer(side.take(-(-columns // 8)), np.uint8), count=columns).astype(bool)
+
+
+def _read_rotation(side: Reader, kind: RotationKind | None, order: int) -> Rotation | None:
+    return None if kind is None else Rotation(kind, order, v2.SEED.unpack(side.take(v2.SEED.size))[0])
+
+
+def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
+    """The matrix of a file of version 2."""
+    start = reader.position
+    _, _, tag, kinds, flags, rows, columns, size = v2.HEAD.unpack(reader.take(v2.HEAD.size))
+    side = _check_sum(reader, start, size)
+    codec = read_tag(side, tag)
+    input_kind = side.choice("input rotation", v2.ROTATIONS, kinds & 15)
+    row_kind = side.choice("row rotation", v2.ROTATIONS, kinds >> 4)
+    side.flags("flags", v2.INACTIVE_COLUMNS | v2.COLUMN_SCALES, flags)
+    _check_size(side, rows, columns, max_weights)
+    # the seeds stand before the mask, and the order of the rotation follows from the mask
+    seeds = [None if kind is None else v2.SEED.unpack(side.take(v2.SEED.size))[0] for kind in (input_kind, row_kind)]
+    live = _live(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
+    active = int(live.sum())
+    scales = side.bfloat16("column scales", active) if flags & v2.COLUMN_SCALES else None
+    rotation, row_rotation = (
+        None if kind is None else Rotation(kind, order, seed)
+        for kind, order, seed in zip((input_kind, row_kind), (active, rows), seeds, strict=True)
+    )
+    return [Matrix(codec, Basis(rows, live, rotation, row_rotation, scales), side)]
+
+
+def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
+    """The matrices of a file of version 3."""
+    start = reader.position
+    _, _, kind_and_flags, columns = v3.HEAD.unpack(reader.take(v3.HEAD.size))
+    flags = kind_and_flags >> 4
+    count, shared_size = v3.SEVERAL_HEAD.unpack(reader.take(v3.SEVERAL_HEAD.size)) if flags & v3.SEVERAL else (1, 0)
+    heads = [v3.MATRIX_HEAD.unpack(reader.take(v3.MATRIX_HEAD.size)) for _ in range(count)]
+    body = _check_sum(reader, start, shared_size + sum(size for *_, size in heads))
+    kind = body.choice("input rotation", v2.ROTATIONS, kind_and_flags & 15)
+    if flags & v2.COLUMN_SCALES and flags & v3.OWN_SCALES:
+        raise body.refusal("column scales that are both shared and own, expected one of the two flags")
+    if count == 0 or (count == 1 and flags & (v3.SEVERAL | v3.OWN_SCALES)):
+        raise body.refusal(f"{count} matrices with flags {flags:#03x}, expected 2 or more with the flags of several matrices")
+    _check_size(body, sum(rows for _, _, rows, _ in heads), columns, max_weights)
+    shared = body.part(shared_size) if flags & v3.SEVERAL else body
+    seed = None if kind is None else v2.SEED.unpack(shared.take(v2.SEED.size))[0]
+    live = _live(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
+    active = int(live.sum())
+    rotation = None if kind is None else Rotation(kind, active, seed)
+    scales = shared.bfloat16("column scales", active) if flags & v2.COLUMN_SCALES else None
+    if flags & v3.SEVERAL:
+        shared.finish("the shared side information")
+    matrices = []
+    for tag, row_kind, rows, size in heads:
+        side = body.part(size) if flags & v3.SEVERAL else body
+        codec = read_tag(side, tag)
+        row_rotation = _read_rotation(side, side.choice("row rotation", v2.ROTATIONS, row_kind), rows)
+        own = scales
+        if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
+            own = side.bfloat16("column scales", active)
+        matrices.append(Matrix(codec, Basis(rows, live, rotation, row_rotation, own), side))
+    return matrices

@@ -1,0 +1,169 @@
+"""Files with a good checksum that no rdtools wrote: refused by name, or decoded, in little memory."""
+
+from __future__ import annotations
+
+import re
+import struct
+import tracemalloc
+import zlib
+
+import numpy as np
+import pytest
+from golden_weights import natural, stored
+
+from rdtools.coding import decode_all, encode
+from rdtools.coding.entropy.coder import decode_runs, encode_runs
+from rdtools.coding.entropy.exponents import read_exponents
+from rdtools.coding.entropy.laws import Gaussian
+from rdtools.coding.entropy.models import read_histogram, uniform_table
+from rdtools.coding.fields import Reader, varint
+from rdtools.errors import CorruptFile
+from rdtools.records import CodeModel, ScalarCodes
+
+#: Weights that the files of these tests may hold, and the bytes of memory that `decode_all` then keeps below.
+MAX_WEIGHTS = 4096
+MEMORY = 128 * MAX_WEIGHTS + 128 * 200 + 64_000_000
+
+
+def checksum_place(data: bytes) -> tuple[int, int]:
+    """Where the checksum stands, and the end of the side information."""
+    if data[4] == 3 and data[5] & 0x80:
+        count, shared = struct.unpack_from("<BI", data, 10)
+        sizes = [struct.unpack_from("<I", data, 15 + 10 * k + 6)[0] for k in range(count) if 25 + 10 * k <= len(data)]
+        place = 15 + 10 * count
+        return place, place + 4 + shared + sum(sizes)
+    return 20, 24 + struct.unpack_from("<I", data, 16)[0]
+
+
+def repaired(data: bytes) -> bytes:
+    """The file with the checksum that its head and side information have."""
+    place, end = checksum_place(data)
+    checksum = zlib.crc32(data[place + 4 : end], zlib.crc32(data[:place]))
+    return data[:place] + struct.pack("<I", checksum) + data[place + 4 :] if place + 4 <= len(data) else data
+
+
+def refused(data: bytes) -> bool:
+    """True if the file is refused as it should be; any other exception is the test's failure."""
+    try:
+        decode_all(data, name="some.rdtq", max_weights=MAX_WEIGHTS)
+    except CorruptFile as error:
+        return str(error).startswith("some.rdtq: ")
+    return False
+
+
+def forge(data: bytes, positions, values) -> list[bool]:
+    """Outcomes of setting each byte to each value, with the checksum repaired."""
+    outcomes = []
+    for position in positions:
+        for value in values:
+            forged = bytearray(data)
+            forged[position] = value
+            outcomes.append(refused(repaired(bytes(forged))))
+    return outcomes
+
+
+#: Together they have every field but the numbers of Gaussian models, wide ones of which take long.
+QUICK = ("shared", "histogram", "fixed", "exponents", "lattice", "lattice 2 bits", "trellis")
+BITS = (0, 255, *(1 << k for k in range(8)))
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_every_value_of_every_byte_before_the_payload_is_refused_or_decoded(name):
+    data = stored(3, name)
+    place, end = checksum_place(data)
+    outcomes = forge(data, [*range(place), *range(place + 4, end)], range(256))
+    assert any(outcomes)
+    assert not all(outcomes)
+
+
+@pytest.mark.parametrize("name", ["column", "rows", "narrow", "zero", "gains", "several"])
+def test_bytes_before_the_payload_are_refused_or_decoded_in_bounded_memory(name):
+    """Gaussian models: each byte with single bits, and in the memory that is stated."""
+    data = stored(3, name)
+    place, end = checksum_place(data)
+    tracemalloc.start()
+    try:
+        outcomes = forge(data, [*range(place), *range(place + 4, end)], BITS)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MEMORY
+    assert any(outcomes)
+    assert not all(outcomes)
+
+
+@pytest.mark.parametrize("name", ["fixed", "trellis 1mad"])
+def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
+    """Head, rotation seeds, mask and column scales."""
+    outcomes = forge(stored(2, name), [*range(20), *range(24, 32)], range(256))
+    assert any(outcomes)
+    assert not all(outcomes)
+
+
+@pytest.mark.parametrize(("name", "position", "value", "message"), [
+    ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 1 haar, 2 hadamard, 3 kronecker"),
+    ("shared", 10, 3, "codec 3, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes"),
+    ("shared", 11, 4, "row rotation 4, expected one of"),
+    ("shared", 5, 0x71, "column scales that are both shared and own"),
+    ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
+    ("lattice", 24, 5, "lattice words of 5 bits per weight, expected one of 2, 3, 4"),
+    ("trellis", 25, 21, "2 bits and 21 state bits, expected"),
+    ("shared", 29, 0x80, "flags of integers 0x80 with unknown options 0x80"),
+])  # fmt: skip
+def test_what_this_program_does_not_know_is_named(name, position, value, message):
+    """The first four with a good checksum made an IndexError or a KeyError in container 2."""
+    forged = bytearray(stored(3, name))
+    forged[position] = value
+    with pytest.raises(CorruptFile, match=rf"^some\.rdtq: {re.escape(message)}.*upgrade rdtools"):
+        decode_all(repaired(bytes(forged)), name="some.rdtq")
+
+
+def test_sizes_are_refused_before_memory_is_taken():
+    """Four thousand million columns, or rows of them, in a file of 60 bytes."""
+    for place in (6, 12):
+        forged = bytearray(stored(3, "zero"))
+        forged[place : place + 4] = b"\xff" * 4
+        tracemalloc.start()
+        with pytest.raises(CorruptFile, match="expected at most 16777216 of each"):
+            decode_all(repaired(bytes(forged)))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100_000
+    zeros = natural(ScalarCodes(np.zeros((64, 65), dtype=np.int32), 1.0, CodeModel("shared")), 64, 65)
+    with pytest.raises(
+        CorruptFile, match=r"64 rows and 65 columns, expected at most 16777216 of each and 4096 weights \(argument max_weights\)"
+    ):
+        decode_all(encode(zeros).data, max_weights=4096)
+
+
+@pytest.mark.parametrize(("symbols", "frequencies", "message"), [
+    ([3], [5], "a histogram of 5 integers, expected 6"),
+    ([3, 3], [3, 3], "expected ascending integers"),
+    ([2**40], [6], "expected ascending integers of 32 bits"),
+])  # fmt: skip
+def test_histograms_that_no_integers_have_are_refused(symbols, frequencies, message):
+    runs = b"".join(varint(s - p) + varint(1) + varint(f) for s, p, f in zip(symbols, [0, *symbols], frequencies, strict=False))
+    with pytest.raises(CorruptFile, match=message):
+        read_histogram(Reader(varint(len(symbols)) + runs, "x"), 6)
+
+
+@pytest.mark.parametrize("field", ["runs", "length"])
+def test_forged_lengths_of_histograms_are_refused(field):
+    data = varint(2**60) if field == "runs" else varint(1) + varint(0) + varint(2**60)
+    with pytest.raises(CorruptFile, match="expected 0 to"):
+        read_histogram(Reader(data, "x"), 2**62)
+
+
+@pytest.mark.parametrize("data", [bytes([7, 0, 0, 0, 0, 0]), b"\1\5" + struct.pack("<f", 1e9) + b"\0\0"])
+def test_exponents_of_another_form_or_law_are_refused(data):
+    with pytest.raises(CorruptFile, match=r"form of exponents 7|standard deviation of exponents 1e"):
+        read_exponents(Reader(data, "x"), 1)
+
+
+def test_escaped_integers_and_symbols_that_do_not_belong_together_are_refused():
+    words, escaped = encode_runs([(np.array([1000]), Gaussian(1.0))])
+    for wrong in ([], [*escaped, 1]):
+        with pytest.raises(CorruptFile, match=rf"{len(wrong)} escaped integers"):
+            decode_runs(words, np.array(wrong, dtype=np.int64), [(1, Gaussian(1.0))], name="x")
+    with pytest.raises(CorruptFile, match="that no frequencies of this file give"):
+        decode_runs(np.full(2, 2**32 - 1, dtype=np.uint32), np.zeros(0, np.int64), [(9, uniform_table(3))], name="x")

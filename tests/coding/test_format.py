@@ -1,0 +1,167 @@
+"""The format is a promise: a change of these bytes is a new container version."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import struct
+
+import numpy as np
+import pytest
+from golden_weights import FOLDER, WEIGHTS, example, stored
+
+from rdtools import normal
+from rdtools.coding import decode, decode_all, encode, format_v2, format_v3
+from rdtools.coding.formats import CODECS, codec_of
+from rdtools.errors import CorruptFile
+from rdtools.measure.point import same_weight
+from rdtools.records import QuantizedWeight
+
+VALUES = json.loads((FOLDER / "values.json").read_text())
+
+
+def digest(weight) -> str:
+    """SHA-256 of the decoded values before any rotation."""
+    values = codec_of(weight.codes).values(weight.codes, int(weight.basis.live.sum()))
+    return hashlib.sha256(values.tobytes()).hexdigest()
+
+
+def group():
+    """Two matrices that share their input but not their scales."""
+    weight = example()
+    scaled = dataclasses.replace(weight.basis, column_scales=np.array([0.5, 2.0, 1.0]))
+    return [weight, QuantizedWeight(scaled, weight.codes)]
+
+
+def holds(name: str) -> bool:
+    """Golden files of both versions are read, and written where they should be."""
+    try:
+        weight = WEIGHTS[name]
+        new = encode(weight).data
+        return (
+            new == stored(3, name)
+            and same_weight(decode(stored(2, name)), weight)
+            and same_weight(decode(new), weight)
+            and digest(weight) == VALUES[name]
+        )
+    except (CorruptFile, ValueError, IndexError, struct.error):
+        return False
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_golden_files_are_written_and_read(name):
+    weight = WEIGHTS[name]
+    assert encode(weight).data == stored(3, name)
+    assert same_weight(decode(stored(3, name)), weight)
+    assert digest(weight) == VALUES[name]
+
+
+@pytest.mark.parametrize("name", WEIGHTS)
+def test_files_of_version_2_are_read_and_have_the_size_and_payload_of_version_3(name):
+    old, new = stored(2, name), encode(WEIGHTS[name])
+    assert (old[4], new.data[4]) == (2, 3)
+    assert same_weight(decode(old), WEIGHTS[name])
+    assert len(old) == len(new.data)
+    assert new.payload_bytes == 0 or old[-new.payload_bytes :] == new.data[-new.payload_bytes :]
+
+
+def test_the_golden_file_of_several_matrices_is_written_and_read():
+    assert encode(group()).data == stored(3, "several")
+    assert all(map(same_weight, decode_all(stored(3, "several")), group()))
+
+
+@pytest.mark.parametrize("version", [0, 1, 4, 255])
+def test_an_unknown_version_is_named_with_those_that_are_read(version):
+    data = bytearray(stored(3, "column"))
+    data[4] = version
+    with pytest.raises(CorruptFile, match=rf"^some\.rdtq: container version {version}, this rdtools reads 2 and 3; .*upgrade rdtools"):
+        decode(bytes(data), name="some.rdtq")
+
+
+#: Another value for each number that decides bytes, and golden files that it must break.
+CHANGES = {
+    "MAGIC": (b"RDTX", ["column"]),
+    "HEAD": (struct.Struct(">4sBBBBIII"), ["column"]),
+    "CHECKSUM": (struct.Struct(">I"), ["column"]),
+    "SEED": (struct.Struct(">I"), ["column"]),
+    "ROTATIONS": ((None, "hadamard", "haar", "kronecker"), ["column"]),
+    "INACTIVE_COLUMNS": (4, ["column"]),
+    "COLUMN_SCALES": (4, ["fixed"]),
+    "VARINT_BITS": (6, ["wide"]),
+    "VARINT_LIMIT": (7, ["wide"]),
+    "BLOCK_SYMBOLS": (2**20 + 1, ["blocks"]),
+    "PRECISION_BITS": (23, ["column", "rows", "narrow"]),
+    "WINDOW_STDS": (5.0, ["column", "rows", "exponents"]),
+    "WINDOW_LIMIT": (2**18 + 1, ["wide"]),
+    "LEAST_VARIANCE": (2.0**-6, ["narrow"]),  # below 2⁻⁷ every minimum gives the same frequencies
+    "LEAST_STD": (0.3, ["zero"]),
+    "SCALAR_HEAD": (struct.Struct(">Bf"), ["column"]),
+    "MODELS": (("shared", "fixed", "column", "histogram"), ["shared"]),
+    "LEVELS": (struct.Struct(">I"), ["fixed"]),
+    "GAUSSIAN": (struct.Struct(">ff"), ["column"]),
+    "GAIN": (struct.Struct(">f"), ["column"]),
+    "BLOCK_CHECKSUM": (struct.Struct(">I"), ["column"]),
+    "STEP_EXPONENTS": (128, ["column"]),
+    "ROW_EXPONENTS": (128, ["rows"]),
+    "ROW_SCALES": (128, ["fixed"]),
+    "ZERO_POINTS": (128, ["fixed"]),
+    "GAIN_STD": (128, ["column"]),
+    "COLUMN_GAINS": (128, ["shared"]),
+    "MID_RISE": (128, ["fixed"]),
+    "SCALES_DTYPE": (">u2", ["fixed"]),
+    "WORDS_DTYPE": (">u4", ["column"]),
+    "EXPONENTS_HEAD": (struct.Struct(">BBf"), ["exponents"]),
+    "PLAIN_EXPONENTS": (2, ["column"]),
+    "CODED_EXPONENTS": (2, ["exponents"]),
+    "LEAST_EXPONENT_STD": (0.06, ["equal exponents"]),
+    "LATTICE_HEAD": (struct.Struct(">BffI"), ["lattice"]),
+    "STAGE_BYTES": ({2: (3,), 3: (2, 2), 4: (2, 3)}, ["lattice"]),
+    "TRELLIS_HEAD": (struct.Struct(">BBBfII"), ["trellis"]),
+    "TRELLIS_CODES": (("3inst", "1mad", "hyb"), ["trellis", "trellis 1mad"]),
+    "TILE": (8, ["trellis"]),
+}
+
+
+@pytest.mark.parametrize("constant", CHANGES)
+def test_changing_a_number_of_the_format_breaks_a_golden_file(constant, monkeypatch):
+    value, names = CHANGES[constant]
+    monkeypatch.setattr(format_v2, constant, value)
+    assert not any(holds(name) for name in names)
+
+
+@pytest.mark.parametrize(("constant", "value"), [("GAIN_TERMS", 25), ("GAIN_RANGE", (0.5, 8.0)), ("GAIN_RANGE", (0.25, 7.0))])
+def test_changing_the_portable_gain_breaks_a_golden_file(constant, value, monkeypatch):
+    monkeypatch.setattr(normal, constant, value)
+    assert not holds("gains")
+
+
+@pytest.mark.parametrize("constant", ["HEAD", "SEVERAL_HEAD", "MATRIX_HEAD"])
+def test_changing_the_frame_of_version_3_breaks_a_golden_file(constant, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, struct.Struct(getattr(format_v3, constant).format.replace("<", ">")))
+    assert encode(group()).data != stored(3, "several")
+
+
+@pytest.mark.parametrize("constant", ["OWN_SCALES", "SEVERAL"])
+def test_changing_a_flag_of_version_3_breaks_a_golden_file(constant, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, 1)
+    assert encode(group()).data != stored(3, "several")
+
+
+def test_every_number_of_the_formats_is_covered():
+    """Tags and versions stand in every golden file."""
+    known = {*CHANGES, "VERSION", "SCALAR_TAG", "LATTICE_TAG", "TRELLIS_TAG"}
+    assert {name for name in vars(format_v2) if name.isupper()} == known
+    assert {name for name in vars(format_v3) if name.isupper()} == {
+        "VERSION",
+        "HEAD",
+        "SEVERAL_HEAD",
+        "MATRIX_HEAD",
+        "OWN_SCALES",
+        "SEVERAL",
+    }
+    assert {codec.tag: stored(2, name)[5] for codec, name in zip(CODECS, ("column", "lattice", "trellis"), strict=True)} == {
+        0: 0,
+        1: 1,
+        2: 2,
+    }

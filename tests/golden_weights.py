@@ -1,0 +1,93 @@
+"""Small quantized weights whose container bytes are kept in ``tests/golden/container``: one for each thing that a format can hold."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+
+from rdtools.records import Basis, CodeModel, LatticeCodes, QuantizedWeight, Rotation, ScalarCodes, TrellisCodes
+
+FOLDER = Path(__file__).parent / "golden" / "container"
+
+
+def natural(codes, rows: int, columns: int) -> QuantizedWeight:
+    """A weight in the natural basis."""
+    return QuantizedWeight(Basis(rows, np.ones(columns, dtype=bool)), codes)
+
+
+def example(**settings) -> QuantizedWeight:
+    """2 × 4 with a dead column, a rotation, unequal steps and a gain."""
+    codes = ScalarCodes(
+        integers=np.array([[0, 1, -3], [0, 2, 5]], dtype=np.int32),
+        step=0.5,
+        model=CodeModel("column", weight_std=1.0, noise_variance=0.25),
+        step_exponents=np.array([0, 3, 16], dtype=np.uint8),
+        gain_std=0.75,
+    )
+    basis = Basis(2, np.array([True, False, True, True]), Rotation("haar", 3, 7))
+    return QuantizedWeight(basis, dataclasses.replace(codes, **settings))
+
+
+def _scalar():
+    halves = np.array([0.5, 2.0, 1.0])
+    yield "column", example()
+    yield "rows", example(row_exponents=np.array([4, 0], dtype=np.uint8))
+    yield "shared", example(model=CodeModel("shared"), gain_std=0.0, column_gains=halves)
+    yield "histogram", example(model=CodeModel("histogram"))
+    fixed = example(
+        integers=np.array([[3, 1, 0], [-4, -2, 0]], dtype=np.int32),
+        model=CodeModel("fixed", levels=8),
+        row_scales=np.array([[1.0, 2.0], [0.5, 4.0]]),
+        zero_points=np.array([[0, 1], [2, 3]], dtype=np.int8),
+        group_size=2,
+        offset=0.5,
+    )
+    basis = Basis(2, np.ones(3, dtype=bool), None, Rotation("hadamard", 2, 5), halves)
+    yield "fixed", QuantizedWeight(basis, fixed.codes)
+    # two blocks, and integers on either side of the boundary
+    long = np.zeros((1, 2**20 + 1), dtype=np.int32)
+    long[0, [5, 2**20 - 1]] = 1, -1
+    yield "blocks", natural(ScalarCodes(long, 1.0, CodeModel("shared")), 1, 2**20 + 1)
+    # a law wider than its window: one integer inside, one outside
+    wide = np.array([[2**18, 2**18 + 1]], dtype=np.int32)
+    yield "wide", natural(ScalarCodes(wide, 1.0, CodeModel("column", weight_std=60000.0)), 1, 2)
+    # laws at their least variance, and of no variance at all, with an integer that neither expects
+    narrow = np.array([[0, 1, 0, 0]], dtype=np.int32)
+    exponents = np.array([0, 40, 40, 80], dtype=np.uint8)
+    yield "narrow", natural(ScalarCodes(narrow, 1.0, CodeModel("column", weight_std=1.0, noise_variance=-0.5), exponents), 1, 4)
+    yield "zero", natural(ScalarCodes(narrow, 1.0, CodeModel("column")), 1, 4)
+    # exponents in their coded form: near each other, and all the same
+    integers = np.arange(64, dtype=np.int32).reshape(1, 64) % 3
+    spread = (100 + np.arange(64) % 5).astype(np.uint8)
+    yield "exponents", natural(ScalarCodes(integers, 2.0**-12, CodeModel("shared"), spread, gain_std=1.0), 1, 64)
+    yield "equal exponents", natural(ScalarCodes(integers, 2.0**-12, CodeModel("shared"), np.full(64, 9, dtype=np.uint8)), 1, 64)
+    # steps that run through every regime of the gain
+    steps = np.arange(0, 80, 8, dtype=np.uint8)
+    gains = np.ones((1, 10), dtype=np.int32)
+    yield "gains", natural(ScalarCodes(gains, 0.125, CodeModel("histogram"), steps, gain_std=1.0), 1, 10)
+
+
+def _lattice():
+    words = (np.array([[1, 2], [3, 65535]], dtype=np.uint16), np.array([[4, 255], [6, 7]], dtype=np.uint16))
+    yield "lattice", natural(LatticeCodes(words, 3, 0.5, 2.0), 2, 9)
+    yield "lattice 2 bits", natural(LatticeCodes(words[:1], 2, 0.5), 2, 9)
+    yield "lattice 4 bits", natural(LatticeCodes((words[0], words[0][::-1].copy()), 4, 0.5, 2.0), 2, 9)
+
+
+def _trellis():
+    paths = np.arange(64, dtype=np.uint8).reshape(1, 64)
+    yield "trellis", natural(TrellisCodes(paths, "3inst", 12, 2, 0.25), 16, 16)
+    basis = Basis(3, np.arange(20) > 1, Rotation("hadamard", 18, 2**32 - 1), None, np.full(18, 1.5))
+    yield "trellis 1mad", QuantizedWeight(basis, TrellisCodes(np.arange(64, dtype=np.uint8).reshape(2, 32), "1mad", 8, 1, 0.25))
+    yield "trellis hyb", natural(TrellisCodes(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
+
+
+#: By name.
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis()])
+
+
+def stored(version: int, name: str) -> bytes:
+    """The golden file."""
+    return (FOLDER / f"v{version}" / f"{name.replace(' ', '-')}.bin").read_bytes()
