@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.error_models import UNSTATED, ErrorModel
+
 Float64Array = NDArray[np.float64]
 
 #: 2^(j/8), rounded to float64; literals, because a library's power function may differ between machines in the last bit.
@@ -80,7 +82,7 @@ class Hessian:
     name: str = "Hessian"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Spectrum:
     """What theory needs of a Hessian, on its live columns (those with a positive diagonal).
 
@@ -285,7 +287,8 @@ class QuantizedLayer:
     code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
-    backend : which kernel ran
+    backend : which kernels ran; "numpy" if none did
+    error_model : kind of error that the settings used have, for which theory may have a formula
     """
 
     weight: QuantizedWeight
@@ -295,6 +298,7 @@ class QuantizedLayer:
     damping: float
     seed: int
     backend: str
+    error_model: ErrorModel = UNSTATED
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from rdtools.quantizers.rate_search import (
     search_step,
 )
 from rdtools.quantizers.sample_gains import GainFit
-from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -163,11 +163,17 @@ def entropy_grid(
     *,
     coding: CodeModelKind,
     relative_steps: Float64Array | None,
-    shrink: bool,
     name: str,
+    shrink: bool = False,
     gain_fit: GainFit | None = None,
 ) -> EntropyGrid:
-    """The grid of `entropy_coded`."""
+    """The grid of `entropy_coded`, with reconstruction gains on top.
+
+    Parameters
+    ----------
+    shrink : reconstruct with the LMMSE gain of each column's step over the weights' standard deviation
+    gain_fit : fits gains to the integers
+    """
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
     gain_std = round_to_float32(problem.weight_std) if shrink else 0.0
     target = problem.target
@@ -215,9 +221,8 @@ def entropy_coded(
     rate_bits: float,
     coding: CodeModelKind,
     relative_steps: Float64Array | None,
-    shrink: bool,
     name: str,
-) -> Candidate[QuantizedWeight]:
+) -> Candidate[ScalarCodes]:
     """Quantize on an unbounded uniform grid whose scale is searched until the codes have the rate.
 
     Large matrices are searched on a sample of rows, and then quantized once: again only where that misses the rate by more than
@@ -226,7 +231,6 @@ def entropy_coded(
     Parameters
     ----------
     relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
-    shrink : reconstruct with the LMMSE gain of each column's step over the weights' deviation
     coding : "shared", "column" or "histogram"
 
     Raises
@@ -236,6 +240,5 @@ def entropy_coded(
     ScaleOutOfRange
         If the step is outside the normal range of float32.
     """
-    grid = entropy_grid(problem, rounding, coding=coding, relative_steps=relative_steps, shrink=shrink, name=name)
-    found = search_rate(grid, problem.weight_std, rate_bits)
-    return Candidate(found.rate_bits, QuantizedWeight(problem.basis, found.result))
+    grid = entropy_grid(problem, rounding, coding=coding, relative_steps=relative_steps, name=name)
+    return search_rate(grid, problem.weight_std, rate_bits)

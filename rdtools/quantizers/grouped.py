@@ -11,16 +11,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.error_models import ErrorModel
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.ops import sic_sweep
-from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.block_ldlq import block_ldlq
+from rdtools.quantizers.block_ldlq import block_ldlq, pad_problem
 from rdtools.quantizers.grid import levels_for
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.row_grid import MAX_SHIFTED_LEVELS, FloatArray, GridRule, RowGrid, row_grid
-from rdtools.quantizers.vector import pad_problem
-from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.quantizers.scalar import ScalarQuantizer, stored_grid
+from rdtools.records import CodeModel, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -181,11 +181,6 @@ class RowGridQuantizer(ScalarQuantizer):
         ]
 
     @property
-    def absmax_rows(self) -> bool:
-        """Whether a fixed rate means one grid a row from −max|row| to max|row|."""
-        return not self._grid_settings
-
-    @property
     def _group_suffix(self) -> str:
         return "" if self.group_size is None else f"-g{self.group_size}"
 
@@ -198,17 +193,19 @@ class RowGridQuantizer(ScalarQuantizer):
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
         """Codes on grids of groups."""
 
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Quantize a prepared layer; the rate is per live weight."""
-        if not self._grid_settings:
-            return super().solve(problem)
-        name = f"{problem.key.name}: {self.method}"
-        levels = levels_for(self.rate_bits, name)
-        if not self.symmetric and levels > MAX_SHIFTED_LEVELS:
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
+        super().check_reachable(name)
+        if not self.symmetric and levels_for(self.rate_bits, name) > MAX_SHIFTED_LEVELS:
             raise RateUnreachable(
                 f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a zero point has one byte, and so a grid with one at most "
                 f"{MAX_SHIFTED_LEVELS} levels; ask for at most {math.log2(MAX_SHIFTED_LEVELS):g} bits"
             )
+
+    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
+        if not self._grid_settings:
+            return super()._candidate(problem, name)
+        levels = levels_for(self.rate_bits, name)
         group_size = min(self.group_size or 0, max(problem.target.shape[1], 1))
         fit = partial(row_grid, levels=levels, symmetric=self.symmetric, rule=self.grid, name=name)
         if group_size == 0:
@@ -229,4 +226,4 @@ class RowGridQuantizer(ScalarQuantizer):
             group_size=group_size,
             offset=grids[0].offset,
         )
-        return Candidate(math.log2(levels), QuantizedWeight(problem.basis, codes))
+        return Candidate(math.log2(levels), codes), stored_grid(codes)

@@ -202,10 +202,9 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
 
 def _gram(problem: Problem) -> Float64Array:
     """The moment of the problem's input, with damping and without ridge, columns as those of the weights."""
-    assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
     gram = np.empty_like(problem.factor)
     gram[np.ix_(problem.order, problem.order)] = problem.factor @ problem.factor.T
-    gram[np.diag_indices(len(gram))] -= problem.penalty
+    gram[np.diag_indices(len(gram))] -= problem.prepared_input.penalty
     return gram
 
 

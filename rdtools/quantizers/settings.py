@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 from rdtools.errors import UsageError
 
+Preset = Literal["best", "published"]
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
 
 
@@ -29,3 +31,14 @@ def check_damping(damping: float | None) -> None:
     """
     if damping is not None and not 0 <= damping < math.inf:
         raise UsageError(f"damping {damping}: expected a finite number of at least 0, relative to the mean diagonal")
+
+
+def check_preset(preset: str) -> None:
+    """Refuse a preset that there is not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if preset not in ("best", "published"):
+        raise UsageError(f"preset {preset!r}: expected 'best' or 'published'")

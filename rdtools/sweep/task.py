@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from rdtools.curves import theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import Run, open_run
-from rdtools.quantizers import Problem, Quantizer
+from rdtools.quantizers import Preparation, Problem, Quantizer
 from rdtools.records import LayerKey
 from rdtools.sweep.plan import Task
 
@@ -40,23 +40,60 @@ def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
     return {"model": key.model, "layer": key.name, "layer_type": key.type, "block": key.block, "rows": rows, "columns": columns}
 
 
-def quantize_layer(layer: Layer, quantizers: tuple[Quantizer, ...], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
-    """One row for each quantizer; those that agree in basis and damping share the factorization."""
-    problems: dict[tuple[object, ...], Problem] = {}
-    for quantizer in quantizers:
-        started = time.perf_counter()
-        try:
-            facts = layer_facts(layer) if facts is None else facts
-            basis = quantizer.preparation
-            if basis not in problems:
-                problems[basis] = quantizer.prepare(layer, seed=seed)
-            quantized = quantizer.quantize(layer, seed=seed, problem=problems[basis])
-            row = compare(layer, quantizer, quantized, problems[basis], facts)
-        except (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
-            columns = _key_columns(layer.key, *layer.weight.shape) if facts is None else facts.columns
-            row = failed_row(quantizer, columns, error, seed=seed)
-        row["seconds"] = time.perf_counter() - started
-        yield row
+_CAUGHT = (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError)
+
+
+def _by_preparation(layers: Sequence[Layer], quantizers: Sequence[Quantizer], seed: int) -> list[list[tuple[int, int]]]:
+    """(layer, quantizer) pairs, those of one preparation together and in each of these those of one layer; by first appearance."""
+    groups: dict[Preparation | None, list[tuple[int, int]]] = {}
+    for number, layer in enumerate(layers):
+        for which, quantizer in enumerate(quantizers):
+            try:
+                preparation = quantizer.for_layer(layer, seed=seed).preparation
+            except _CAUGHT:  # raised again where the row is made
+                preparation = None
+            groups.setdefault(preparation, []).append((number, which))
+    return list(groups.values())
+
+
+def quantize_layers(
+    layers: Sequence[Layer], quantizers: Sequence[Quantizer], *, seed: int, facts: Sequence[LayerFacts | None] | None = None
+) -> Iterator[tuple[int, int, Row]]:
+    """Rows as they are finished: (number of the layer, number of the quantizer, row).
+
+    Rows of one preparation follow one another, so that layers of one Hessian share its factor and no other factor is alive beside it.
+
+    Parameters
+    ----------
+    layers : of one input, to gain anything
+    quantizers : each for every layer
+    seed : of the run
+    facts : of the layers; worked out here where not given
+    """
+    known = [None] * len(layers) if facts is None else list(facts)
+    for pairs in _by_preparation(layers, quantizers, seed):
+        prepared: dict[int, Problem] = {}
+        for number, which in pairs:
+            layer, quantizer, started = layers[number], quantizers[which], time.perf_counter()
+            fact = known[number]
+            try:
+                known[number] = fact = layer_facts(layer) if fact is None else fact
+                if number not in prepared:
+                    prepared.clear()
+                    prepared[number] = quantizer.prepare(layer, seed=seed)
+                quantized = quantizer.quantize(layer, seed=seed, problem=prepared[number])
+                row = compare(layer, quantizer, quantized, prepared[number], fact)
+            except _CAUGHT as error:
+                columns = _key_columns(layer.key, *layer.weight.shape) if fact is None else fact.columns
+                row = failed_row(quantizer, columns, error, seed=seed)
+            row["seconds"] = time.perf_counter() - started
+            yield number, which, row
+
+
+def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
+    """One row for each quantizer, in their order; those that agree in their preparation share the factorization."""
+    rows = {which: row for _, which, row in quantize_layers([layer], quantizers, seed=seed, facts=[facts])}
+    return (rows[which] for which in range(len(quantizers)))
 
 
 @dataclass
@@ -83,15 +120,24 @@ def failed_layer(run: Run, name: str, task: Task, error: BaseException) -> list[
 def run_task(task: Task) -> Rows:
     """All rows of a task; a layer that cannot be read gives failed rows, not an exception."""
     run = open_run(task.run, verified=True)
-    rows = Rows()
+    layers: dict[str, Layer] = {}
+    facts: dict[str, LayerFacts] = {}
+    results: dict[str, list[Row]] = {}
     for name in task.layers:
         try:
-            layer = run[name]
-            facts = layer_facts(layer)
-        except (RdtoolsError, OSError, ArithmeticError, MemoryError, np.linalg.LinAlgError) as error:
-            rows.results += failed_layer(run, name, task, error)
-            continue
-        rows.results += quantize_layer(layer, task.quantizers, seed=task.seed, facts=facts)
-        if task.curve_rates:
-            rows.curves += theory_curves(layer, np.array(task.curve_rates), facts)
+            layers[name] = run[name]
+            facts[name] = layer_facts(layers[name])
+        except (*_CAUGHT, OSError) as error:
+            layers.pop(name, None)
+            results[name] = failed_layer(run, name, task, error)
+    names = list(layers)
+    results |= {name: [{} for _ in task.quantizers] for name in names}
+    for number, which, row in quantize_layers(
+        list(layers.values()), task.quantizers, seed=task.seed, facts=[facts[name] for name in names]
+    ):
+        results[names[number]][which] = row
+    rows = Rows([row for name in task.layers for row in results[name]])
+    if task.curve_rates:
+        for name in names:
+            rows.curves += theory_curves(layers[name], np.array(task.curve_rates), facts[name])
     return rows
