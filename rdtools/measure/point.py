@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rdtools.coding import code_length, column_levels, count_codes, decode, encode, mean_column_entropy, pooled_entropy, reconstruct
-from rdtools.errors import CorruptFile
+from rdtools.errors import CorruptFile, WrongType
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
 from rdtools.records import (
@@ -21,6 +21,7 @@ from rdtools.records import (
     ScalarCodes,
     TrellisCodes,
 )
+from rdtools.transforms.one_thread import one_blas_thread
 
 _PARTS = (QuantizedWeight, Basis, ScalarCodes, LatticeCodes, TrellisCodes)
 
@@ -65,7 +66,19 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
         If the file does not decode to what was encoded.
     ShapeMismatch
         If the two do not belong together.
+    WrongType
+        If they are not a layer and an answer, in this order.
     """
+    if not (isinstance(layer, Layer) and isinstance(quantized, QuantizedLayer)):
+        raise WrongType(
+            f"measure: got {type(layer).__name__} and {type(quantized).__name__}, expected a Layer and what a quantizer answered: "
+            "measure(layer, quantizer.quantize(layer))"
+        )
+    with one_blas_thread():  # many small products are far slower with several
+        return _measure(layer, quantized)
+
+
+def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
     decoded = decode(container.data, name=quantized.method)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Literal
 
-from rdtools.errors import UsageError
+from rdtools.errors import UsageError, WrongType
 
 Preset = Literal["best", "published"]
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
@@ -28,8 +29,16 @@ def check_damping(damping: float | None) -> None:
     Raises
     ------
     UsageError
+    WrongType
+        For anything but a number.
     """
-    if damping is not None and not 0 <= damping < math.inf:
+    if damping is None:
+        return
+    if isinstance(damping, bool) or not isinstance(damping, Real):
+        raise WrongType(
+            f"damping {damping!r}: a {type(damping).__name__}, expected None or a number relative to the mean diagonal, such as damping=0.01"
+        )
+    if not 0 <= damping < math.inf:
         raise UsageError(f"damping {damping}: expected a finite number of at least 0, relative to the mean diagonal")
 
 
