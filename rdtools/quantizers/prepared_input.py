@@ -60,6 +60,13 @@ class PreparedInput:
         values[self.order] = ordered
         return values
 
+    @property
+    def damped_moment(self) -> Float64Array:
+        """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
+        damped = self.moment.copy()
+        damped[np.diag_indices(len(damped))] += self.added
+        return damped
+
     @cached_property
     def noise_gains(self) -> Float64Array:
         """(r,) ``ℓ_ii²`` of each column of the weights, with damping and ridge."""
@@ -132,7 +139,10 @@ def shared_input(
         return prepare_input(moment, preparation, rotation, name=name)
     key = replace(preparation, row_rotation=None), rotation
     known = _LAST.get(hessian)
-    if known is None or known[0] != key:
-        _LAST.clear()  # before the next one takes its memory
-        known = _LAST[hessian] = key, prepare_input(moment, preparation, rotation, name=name)
-    return known[1]
+    if known is not None and known[0] == key:
+        return known[1]
+    del known
+    _LAST.clear()  # before the next one takes its memory
+    made = prepare_input(moment, preparation, rotation, name=name)
+    _LAST[hessian] = key, made
+    return made

@@ -146,9 +146,9 @@ class QuIP(SettledQuantizer):
         levels = levels_for(self.rate_bits, name)
         feedback, moment = factor, None
         if self._adaptive == "clamp-safe" and factor.size:
-            feedback = clamp_safe_feedback(factor @ factor.T, self.slack).factor
+            feedback = clamp_safe_feedback(problem.prepared_input.damped_moment, self.slack).factor
         elif self._adaptive in ("ldlq-rg", "greedy"):
-            moment = factor @ factor.T
+            moment = problem.prepared_input.damped_moment
         elif self._adaptive == "nearest":
             feedback = np.eye(len(factor))
         seed = int(layer_generator(problem.seed, f"{problem.key.name} rounding").integers(2**63))

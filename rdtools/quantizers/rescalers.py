@@ -202,9 +202,10 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
 
 def _gram(problem: Problem) -> Float64Array:
     """The moment of the problem's input, with damping and without ridge, columns as those of the weights."""
-    gram = np.empty_like(problem.factor)
-    gram[np.ix_(problem.order, problem.order)] = problem.factor @ problem.factor.T
-    gram[np.diag_indices(len(gram))] -= problem.prepared_input.penalty
+    shared = problem.prepared_input
+    gram = np.empty_like(shared.moment)
+    gram[np.ix_(shared.order, shared.order)] = shared.moment
+    gram[np.diag_indices(len(gram))] += shared.damping_added
     return gram
 
 

@@ -36,7 +36,7 @@ def check_damping(damping: float | None) -> None:
         return
     if isinstance(damping, bool) or not isinstance(damping, Real):
         raise WrongType(
-            f"damping {damping!r}: a {type(damping).__name__}, expected None or a number relative to the mean diagonal, such as damping=0.01"
+            f"damping {damping!r}: a {type(damping).__name__}, expected None or a number, relative to the mean diagonal, such as 0.01"
         )
     if not 0 <= damping < math.inf:
         raise UsageError(f"damping {damping}: expected a finite number of at least 0, relative to the mean diagonal")

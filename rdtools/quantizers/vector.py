@@ -92,9 +92,16 @@ class VectorQuantizer(SettledQuantizer):
         """The method as it is tried in the search for a scale."""
         return self
 
-    def _solve(self, weight: Float64Array, factor: Float64Array, std: float) -> Codes:
+    def _moment(self, problem: Problem, factor: Float64Array) -> Float64Array | None:
+        """``L Lᵀ`` of the padded factor L, for a method that refines."""
+        if not self._refines:
+            return None
+        moment, r = np.diag(np.diagonal(factor) ** 2), len(problem.factor)
+        moment[:r, :r] = problem.prepared_input.damped_moment
+        return moment
+
+    def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Codes:
         input_rms = self._input_rms
-        moment = factor @ factor.T if self._refines else None
         if self.preset == "best" and std > 0:
             sample = spread_rows(weight, self.sample_rows, together=self.row_block)
 
@@ -129,6 +136,6 @@ class VectorQuantizer(SettledQuantizer):
         if std > 0:
             check_step(std, f"{problem.key.name}: {self.method}")
         weight, factor = pad_problem(problem.target, problem.factor, self.row_block, self.block)
-        codes = self._solve(weight, factor, std)
+        codes = self._solve(weight, factor, self._moment(problem, factor), std)
         rate = self.rate_bits * weight.size / (problem.basis.rows * len(problem.basis.live))
         return Solution(QuantizedWeight(problem.basis, codes), rate, BlockCode(block=self.block, error=self.error))
