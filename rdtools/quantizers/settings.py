@@ -12,6 +12,11 @@ Preset = Literal["best", "published"]
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
 
 
+def is_number(value: object) -> bool:
+    """True for a real number, of NumPy or Python, that is no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
 def check_rotation(rotation: str | None) -> None:
     """Refuse a rotation that there is not.
 
@@ -34,7 +39,7 @@ def check_damping(damping: float | None) -> None:
     """
     if damping is None:
         return
-    if isinstance(damping, bool) or not isinstance(damping, Real):
+    if not is_number(damping):
         raise WrongType(
             f"damping {damping!r}: a {type(damping).__name__}, expected None or a number, relative to the mean diagonal, such as 0.01"
         )
