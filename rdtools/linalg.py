@@ -224,7 +224,7 @@ def moment_shares(factor: Float64Array, added: float) -> Float64Array:
     if added == 0 or factor.size == 0:
         return np.ones(len(factor))
     inverse = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
-    return np.clip(1.0 - added * np.einsum("ij,ij->i", inverse, inverse), 0.0, 1.0)
+    return np.asarray(np.clip(1.0 - added * np.einsum("ij,ij->i", inverse, inverse), 0.0, 1.0))
 
 
 def log2_am_over_gm(values: Float64Array) -> float:

@@ -7,7 +7,8 @@ from typing import Literal
 
 from rdtools.errors import UsageError
 from rdtools.quantizers.grid import Rounding
-from rdtools.quantizers.grouped import Fit, GroupedCodes, RowGridQuantizer, sweep_groups
+from rdtools.quantizers.grouped import RowGridQuantizer
+from rdtools.quantizers.groups import Fit, GroupedCodes, sweep_groups
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.sweep import sic_rounding
 from rdtools.records import CodeModelKind

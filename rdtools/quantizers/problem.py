@@ -13,7 +13,7 @@ from rdtools.errors import UsageError
 from rdtools.hessians.drift import Drift
 from rdtools.hessians.layer import Layer
 from rdtools.ops import cross_target
-from rdtools.quantizers.incoherence_processing import column_scales
+from rdtools.quantizers.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, LayerKey, Rotation

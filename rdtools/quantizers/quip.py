@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rdtools.coding import round_to_float32
 from rdtools.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.errors import UsageError
-from rdtools.ops import coordinate_descent, sic_sweep
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.grid import check_step, levels_for
+from rdtools.quantizers.grid_rounding import GridRounding
 from rdtools.quantizers.incoherence_processing import predicted_half_range
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, layer_generator
@@ -144,15 +144,7 @@ class QuIP(SettledQuantizer):
         factor, std = problem.factor, problem.weight_std
         name = f"{problem.key.name}: {self.method}"
         levels = levels_for(self.rate_bits, name)
-        feedback, moment = factor, None
-        if self._adaptive == "clamp-safe" and factor.size:
-            feedback = clamp_safe_feedback(problem.prepared_input.damped_moment, self.slack).factor
-        elif self._adaptive in ("ldlq-rg", "greedy"):
-            moment = problem.prepared_input.damped_moment
-        elif self._adaptive == "nearest":
-            feedback = np.eye(len(factor))
-        seed = int(layer_generator(problem.seed, f"{problem.key.name} rounding").integers(2**63))
-        rounding = _Rounding(self, levels, feedback, moment, seed)
+        rounding = self._rounding(problem, levels)
         weight = problem.target[:, problem.order]
         half_range = PUBLISHED_HALF_RANGE
         if self.preset == "best" and std > 0:
@@ -172,6 +164,26 @@ class QuIP(SettledQuantizer):
         rate = math.log2(levels) * problem.live_fraction
         return Solution(QuantizedWeight(problem.basis, codes), rate, self._error_model(codes, problem))
 
+    def _rounding(self, problem: Problem, levels: int) -> GridRounding:
+        feedback, moment, seed = problem.factor, None, None
+        if self._adaptive == "clamp-safe" and feedback.size:
+            feedback = clamp_safe_feedback(problem.prepared_input.damped_moment, self.slack).factor
+        elif self._adaptive in ("ldlq-rg", "greedy"):
+            moment = problem.prepared_input.damped_moment
+        elif self._adaptive == "nearest":
+            feedback = np.eye(len(feedback))
+        if self.stochastic or self._adaptive == "clamp-safe":
+            seed = int(layer_generator(problem.seed, f"{problem.key.name} rounding").integers(2**63))
+        return GridRounding(
+            levels,
+            feedback=None if self._adaptive == "greedy" else feedback,
+            moment=moment,
+            passes=self.passes,
+            clips_first=self._clips_first,
+            seed=seed,
+            backend=self.backend,
+        )
+
     def _error_model(self, codes: ScalarCodes, problem: Problem) -> ErrorModel:
         grid = stored_grid(codes)
         if self._adaptive != "ldlq":
@@ -182,35 +194,3 @@ class QuIP(SettledQuantizer):
         if np.abs(problem.target).max(initial=0.0) > reach:
             return NoErrorModel(widest_steps=grid.widest_steps, reason="stochastic rounding that is clipped")
         return UnbiasedRounding(widest_steps=grid.widest_steps, step=codes.step)
-
-
-@dataclass(frozen=True, eq=False)
-class _Rounding:
-    """How one layer's weights, in the order of its factor, are rounded at a step."""
-
-    settings: QuIP
-    levels: int
-    feedback: Float64Array
-    moment: Float64Array | None
-    seed: int
-
-    @property
-    def offset(self) -> float:
-        return 0.5 if self.levels % 2 == 0 else 0.0
-
-    def __call__(self, weight: Float64Array, step: float) -> NDArray[np.int32]:
-        settings, offset, lowest = self.settings, self.offset, -(self.levels // 2)
-        highest = lowest + self.levels - 1
-        scaled = weight / (step or 1.0)
-        if settings._clips_first:
-            scaled = np.clip(scaled, lowest + offset, highest + offset)
-        ones = np.ones(weight.shape[1])
-        grid: dict[str, Any] = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": settings.backend}
-        if settings._adaptive == "greedy":
-            codes = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
-        else:
-            seed = self.seed if settings.stochastic or settings._adaptive == "clamp-safe" else None
-            codes, _ = sic_sweep(scaled, self.feedback, ones, seed=seed, residual=False, **grid)
-        if self.moment is not None:
-            codes, _ = coordinate_descent(scaled, self.moment, codes, ones, passes=settings.passes, **grid)
-        return codes

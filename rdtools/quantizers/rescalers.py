@@ -14,7 +14,8 @@ from rdtools.coding.exponents import exponent_bytes
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
 from rdtools.quantizers.column_gains import code_values, column_scales, without_column_gains
-from rdtools.quantizers.entropy_grid import EntropyGrid, sample_rows
+from rdtools.quantizers.entropy_grid import EntropyGrid
+from rdtools.quantizers.entropy_search import sample_rows
 from rdtools.quantizers.problem import Problem
 from rdtools.records import ScalarCodes
 

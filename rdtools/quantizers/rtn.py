@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.quantizers.grid import Rounding
-from rdtools.quantizers.grouped import Fit, GroupedCodes, RowGridQuantizer, round_groups
+from rdtools.quantizers.grouped import RowGridQuantizer
+from rdtools.quantizers.groups import Fit, GroupedCodes, round_groups
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.records import CodeModelKind

@@ -13,7 +13,8 @@ from rdtools.error_models import AbsmaxRows, ColumnSteps, ErrorModel, StoredGrid
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.column_gains import widest_steps
-from rdtools.quantizers.entropy_grid import entropy_coded
+from rdtools.quantizers.entropy_grid import entropy_grid
+from rdtools.quantizers.entropy_search import search_rate
 from rdtools.quantizers.grid import Rounding, fixed_rate, levels_for
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
@@ -106,7 +107,8 @@ class ScalarQuantizer(SettledQuantizer):
             found = fixed_rate(problem, rounding, rate_bits=self.rate_bits, name=name)
             return found, AbsmaxRows(widest_steps=widest_steps(found.result), levels=found.result.model.levels)
         steps = self.relative_steps(problem)
-        found = entropy_coded(problem, rounding, rate_bits=self.rate_bits, coding=self.coding, relative_steps=steps, name=name)
+        grid = entropy_grid(problem, rounding, coding=self.coding, relative_steps=steps, name=name)
+        found = search_rate(grid, problem.weight_std, self.rate_bits)
         return found, self._column_steps(problem, found.result, steps)
 
     def _column_steps(self, problem: Problem, codes: ScalarCodes, relative_steps: NDArray[np.float64] | None) -> ColumnSteps:

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
-from rdtools.coding.models import column_levels
 from rdtools.error_models import ColumnSteps, ErrorModel
 from rdtools.errors import RateUnreachable
-from rdtools.quantizers.block_ldlq import block_ldlq
+from rdtools.quantizers.column_sweep import sweep_columns
 from rdtools.quantizers.column_widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
 from rdtools.quantizers.grid import Rounding, check_step
 from rdtools.quantizers.problem import Problem
@@ -29,47 +28,6 @@ Float64Array = NDArray[np.float64]
 UNDER_WATER = 8.0
 #: Rows on which the scale is searched.
 SAMPLE_ROWS = 128
-
-
-def sweep_columns(
-    weight: FloatArray,  # (m, r)
-    factor: Float64Array,  # (r, r), lower triangular
-    order: NDArray[np.intp],  # (r,)
-    grid: ScalarCodes,
-) -> tuple[NDArray[np.int32], FloatArray]:
-    """Successive cancellation with levels and a step of its own for each column, one column after another.
-
-    Parameters
-    ----------
-    weight : (m, r) float64 or float32, which everything is computed in
-    factor : (r, r), L, columns in `order`
-    order : (r,) columns of the weights in the order of the factor's, the last decided first
-    grid : steps, levels and row scales of (m, 1); its integers are not looked at
-
-    Returns
-    -------
-    (m, r) int32 codes, and (m, r) what they stand for
-    """
-    levels, steps = column_levels(grid), grid.column_steps
-    assert grid.row_scales is not None
-    scales = grid.row_scales[:, 0]
-    divisors = np.where(scales > 0, scales, 1.0).astype(weight.dtype)
-    integers = np.zeros(weight.shape, dtype=np.int32)
-
-    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
-        column = order[first_column]
-        if levels[column] == 1:
-            return np.zeros_like(targets)
-        half = int(levels[column]) // 2
-        scaled = targets[:, 0] / divisors / steps[column].astype(weight.dtype)
-        codes = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
-        integers[:, column] = codes
-        return np.asarray((codes + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
-
-    rounded = block_ldlq(weight[:, order], factor, 1, round_column)
-    values = np.empty_like(rounded)
-    values[:, order] = rounded
-    return integers, values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +50,7 @@ class WaterfilledGPTQ(ScalarQuantizer):
 
     Examples
     --------
+    >>> from rdtools.coding import column_levels
     >>> from rdtools.hessians.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
     >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from rdtools.error_models import ErrorModel
 from rdtools.errors import UsageError
-from rdtools.quantizers.entropy_grid import entropy_grid, search_rate
+from rdtools.quantizers.entropy_grid import entropy_grid
+from rdtools.quantizers.entropy_search import search_rate
 from rdtools.quantizers.grid import Rounding
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem

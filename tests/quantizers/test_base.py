@@ -13,7 +13,7 @@ from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.predictions import FORMULAS
-from rdtools.quantizers import Quantizer, grouped, infeasible_reason, sweep
+from rdtools.quantizers import Quantizer, groups, infeasible_reason, sweep
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_an_unknown_backend_is_refused_by_every_method(kind, layer):
 )
 def test_the_backend_of_an_answer_is_what_ran(quantizer, backend, layer, monkeypatch):
     calls = []
-    for module in (sweep, grouped):
+    for module in (sweep, groups):
 
         def counted(*arguments, real=module.sic_sweep, **settings):
             calls.append(settings["backend"])

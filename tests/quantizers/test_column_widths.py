@@ -19,6 +19,7 @@ from rdtools.measure import measure
 from rdtools.ops import sic_sweep
 from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers.column_sweep import sweep_columns
 from rdtools.quantizers.column_widths import (
     GRID_ERRORS,
     GRID_STEPS,
@@ -28,7 +29,7 @@ from rdtools.quantizers.column_widths import (
     width_exponents,
 )
 from rdtools.quantizers.row_grid import row_grid
-from rdtools.quantizers.waterfilled_gptq import WaterfilledGPTQ, sweep_columns
+from rdtools.quantizers.waterfilled_gptq import WaterfilledGPTQ
 from rdtools.records import CodeModel, ScalarCodes
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
 

@@ -17,7 +17,7 @@ from rdtools.measure import measure
 from rdtools.ops import sic_sweep
 from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ, RTN
-from rdtools.quantizers.grouped import sweep_groups
+from rdtools.quantizers.groups import sweep_groups
 from rdtools.quantizers.row_grid import RowGrid, row_grid
 from rdtools.theory.mismatch import damped_noise_gains
 
