@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -298,7 +298,7 @@ class QuantizedLayer:
     damping: float
     seed: int
     backend: str
-    error_model: ErrorModel = UNSTATED
+    error_model: ErrorModel = field(default=UNSTATED, repr=False)
 
 
 @dataclass(frozen=True)

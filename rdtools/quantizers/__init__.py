@@ -11,10 +11,8 @@ from rdtools.quantizers.problem import prepare as prepare
 from rdtools.quantizers.qtip import QTIP as QTIP
 from rdtools.quantizers.quip import QuIP as QuIP
 from rdtools.quantizers.quip_sharp import QuIPSharp as QuIPSharp
-from rdtools.quantizers.rate_search import check_rate as check_rate
 from rdtools.quantizers.rtn import RTN as RTN
 from rdtools.quantizers.scalar import ScalarQuantizer as ScalarQuantizer
-from rdtools.quantizers.settings import check_damping as check_damping
 from rdtools.quantizers.settings import check_rotation as check_rotation
 from rdtools.quantizers.vector import VectorQuantizer as VectorQuantizer
 from rdtools.quantizers.waterfilled_gptq import WaterfilledGPTQ as WaterfilledGPTQ
