@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -43,16 +44,18 @@ def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
 _CAUGHT = (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError)
 
 
-def _by_preparation(layers: Sequence[Layer], quantizers: Sequence[Quantizer], seed: int) -> list[list[tuple[int, int]]]:
-    """(layer, quantizer) pairs, those of one preparation together and in each of these those of one layer; by first appearance."""
-    groups: dict[Preparation | None, list[tuple[int, int]]] = {}
+def _by_preparation(layers: Sequence[Layer], quantizers: Sequence[Quantizer], seed: int) -> list[list[tuple[int, int, float]]]:
+    """(layer, quantizer, seconds that its settings took), those of one preparation together and in each of these those of one layer; by
+    first appearance.
+    """
+    groups: dict[Preparation | tuple[int, int], list[tuple[int, int, float]]] = {}
     for number, layer in enumerate(layers):
         for which, quantizer in enumerate(quantizers):
-            try:
-                preparation = quantizer.for_layer(layer, seed=seed).preparation
-            except _CAUGHT:  # raised again where the row is made
-                preparation = None
-            groups.setdefault(preparation, []).append((number, which))
+            key: Preparation | tuple[int, int] = (number, which)
+            started = time.perf_counter()
+            with contextlib.suppress(*_CAUGHT):  # it is raised again where the row is made
+                key = quantizer.for_layer(layer, seed=seed).preparation
+            groups.setdefault(key, []).append((number, which, time.perf_counter() - started))
     return list(groups.values())
 
 
@@ -73,11 +76,12 @@ def quantize_layers(
     known = [None] * len(layers) if facts is None else list(facts)
     for pairs in _by_preparation(layers, quantizers, seed):
         prepared: dict[int, Problem] = {}
-        for number, which in pairs:
-            layer, quantizer, started = layers[number], quantizers[which], time.perf_counter()
+        for number, which, before in pairs:
+            layer, quantizer, started = layers[number], quantizers[which], time.perf_counter() - before
             fact = known[number]
             try:
                 known[number] = fact = layer_facts(layer) if fact is None else fact
+                quantizer.check_reachable(f"{layer.key.name}: {quantizer.method}")
                 if number not in prepared:
                     prepared.clear()
                     prepared[number] = quantizer.prepare(layer, seed=seed)
