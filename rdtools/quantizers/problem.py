@@ -17,7 +17,7 @@ from rdtools.quantizers.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, LayerKey, Rotation
-from rdtools.transforms import new_rotation, rotate
+from rdtools.transforms import RotationChoice, new_rotation, rotate
 
 Float64Array = NDArray[np.float64]
 
@@ -114,11 +114,11 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     live = live_features(layer, preparation.dead_threshold, preparation.drift)
     m, r = len(layer.weight), int(live.sum())
     generator = layer_generator(seed, layer.key.name)
-    drawn = [
-        None if choice is None or r == 0 else new_rotation(choice, size, generator)
-        for choice, size in ((preparation.rotation, r), (preparation.row_rotation, m))
-    ]
-    return Basis(m, live, *drawn)
+
+    def drawn(choice: RotationChoice | None, order: int) -> Rotation | None:
+        return None if choice is None or r == 0 else new_rotation(choice, order, generator)
+
+    return Basis(m, live, drawn(preparation.rotation, r), drawn(preparation.row_rotation, m))
 
 
 def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,10 @@ from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.sweep import Precision
 from rdtools.records import CodeModelKind, QuantizedWeight, ScalarCodes
 from rdtools.transforms import RotationChoice
+
+
+#: What histograms an entropy model has, for those that have any.
+_HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shared", "histogram": "column"}
 
 
 def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
@@ -117,7 +122,7 @@ class ScalarQuantizer(SettledQuantizer):
             widest_steps=widest_steps(codes),
             steps=codes.column_steps,
             relative_steps=relative_steps,
-            histogram={"shared": "shared", "histogram": "column"}.get(codes.model.kind),
+            histogram=_HISTOGRAMS.get(codes.model.kind),
             shrunk=codes.gain_std > 0,
             fitted=codes.column_gains is not None or codes.row_scales is not None,
             row_exponents=codes.row_exponents,

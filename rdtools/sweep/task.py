@@ -20,6 +20,8 @@ from rdtools.records import LayerKey
 from rdtools.sweep.plan import Task
 
 Row = dict[str, Any]
+#: A layer and the quantizers that it is to be quantized with.
+Job = tuple[Layer, Sequence[Quantizer]]
 
 
 def failed_row(quantizer: Quantizer, columns: Row, error: BaseException, *, seed: int) -> Row:
@@ -44,12 +46,12 @@ def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
 _CAUGHT = (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError)
 
 
-def _by_preparation(layers: Sequence[Layer], quantizers: Sequence[Quantizer], seed: int) -> list[list[tuple[int, int, float]]]:
-    """(layer, quantizer, seconds that its settings took), those of one preparation together and in each of these those of one layer; by
-    first appearance.
+def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[tuple[int, int, float]]]:
+    """(job, quantizer, seconds that its settings took), those of one preparation together and in each of these those of one job; by first
+    appearance.
     """
     groups: dict[Preparation | tuple[int, int], list[tuple[int, int, float]]] = {}
-    for number, layer in enumerate(layers):
+    for number, (layer, quantizers) in enumerate(jobs):
         for which, quantizer in enumerate(quantizers):
             key: Preparation | tuple[int, int] = (number, which)
             started = time.perf_counter()
@@ -59,26 +61,23 @@ def _by_preparation(layers: Sequence[Layer], quantizers: Sequence[Quantizer], se
     return list(groups.values())
 
 
-def quantize_layers(
-    layers: Sequence[Layer], quantizers: Sequence[Quantizer], *, seed: int, facts: Sequence[LayerFacts | None] | None = None
-) -> Iterator[tuple[int, int, Row]]:
-    """Rows as they are finished: (number of the layer, number of the quantizer, row).
+def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFacts | None] | None = None) -> Iterator[tuple[int, int, Row]]:
+    """Rows as they are finished: (number of the job, number of its quantizer, row).
 
     Rows of one preparation follow one another, so that layers of one Hessian share its factor and no other factor is alive beside it.
 
     Parameters
     ----------
-    layers : of one input, to gain anything
-    quantizers : each for every layer
+    jobs : layers with their quantizers; those of one input gain most
     seed : of the run
     facts : of the layers; worked out here where not given
     """
-    known = [None] * len(layers) if facts is None else list(facts)
-    for pairs in _by_preparation(layers, quantizers, seed):
+    known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
+    for pairs in _by_preparation(jobs, seed):
         prepared: dict[int, Problem] = {}
         for number, which, before in pairs:
-            layer, quantizer, started = layers[number], quantizers[which], time.perf_counter() - before
-            fact = known[number]
+            layer, quantizer = jobs[number][0], jobs[number][1][which]
+            started, fact = time.perf_counter() - before, known[number]
             try:
                 known[number] = fact = layer_facts(layer) if fact is None else fact
                 quantizer.check_reachable(f"{layer.key.name}: {quantizer.method}")
@@ -96,7 +95,7 @@ def quantize_layers(
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
     """One row for each quantizer, in their order; those that agree in their preparation share the factorization."""
-    rows = {which: row for _, which, row in quantize_layers([layer], quantizers, seed=seed, facts=[facts])}
+    rows = {which: row for _, which, row in quantize_layers([(layer, quantizers)], seed=seed, facts=[facts])}
     return (rows[which] for which in range(len(quantizers)))
 
 
@@ -136,9 +135,8 @@ def run_task(task: Task) -> Rows:
             results[name] = failed_layer(run, name, task, error)
     names = list(layers)
     results |= {name: [{} for _ in task.quantizers] for name in names}
-    for number, which, row in quantize_layers(
-        list(layers.values()), task.quantizers, seed=task.seed, facts=[facts[name] for name in names]
-    ):
+    jobs = [(layer, task.quantizers) for layer in layers.values()]
+    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=list(facts.values())):
         results[names[number]][which] = row
     rows = Rows([row for name in task.layers for row in results[name]])
     if task.curve_rates:

@@ -100,7 +100,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings, message):
 
 def test_layers_of_one_input_are_factored_once(layers, factored):
     quantizers = (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3), rd.WaterSIC(rate_bits=2), rd.GPTQ(rate_bits=2, coding="fixed"))
-    rows = list(quantize_layers(layers, quantizers, seed=0))
+    rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0))
     assert len(rows) == 12
     assert {row["status"] for *_, row in rows} == {"ok"}
     assert factored == ["a.q_proj"]
@@ -149,7 +149,7 @@ def test_no_second_factor_is_alive(layers, monkeypatch):
     monkeypatch.setattr(prepared_input, "prepare_input", watched)
     quantizers = [rd.GPTQ(rate_bits=rate, order=order) for rate in (2, 3) for order in ("natural", "act-order", "reversed")]
     quantizers += [rd.QuIP(rate_bits=rate) for rate in (2, 3)]
-    rows = list(quantize_layers(layers, quantizers, seed=0, facts=[layer_facts(layer) for layer in layers]))
+    rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0, facts=[layer_facts(layer) for layer in layers]))
     assert len(rows) == 24
     assert len(made) == 3 + 3  # one for each order, and one rotation for each layer
     assert alive == [0] * 6

@@ -54,10 +54,10 @@ _KILLER = """
 import os
 import rdtools.sweep.task as task
 real = task.quantize_layers
-def quantize_layers(layers, *args, **kwargs):
-    if layers[0].key.name == "model.layers.1.mlp.down_proj":
+def quantize_layers(jobs, **kwargs):
+    if jobs[0][0].key.name == "model.layers.1.mlp.down_proj":
         os.kill(os.getpid(), 9)
-    return real(layers, *args, **kwargs)
+    return real(jobs, **kwargs)
 task.quantize_layers = quantize_layers
 """
 
