@@ -24,8 +24,7 @@ from rdtools.quantizers.sweep import Precision
 from rdtools.records import CodeModelKind, QuantizedWeight, ScalarCodes
 from rdtools.transforms import RotationChoice
 
-
-#: What histograms an entropy model has, for those that have any.
+#: Histograms of the entropy models that have any.
 _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shared", "histogram": "column"}
 
 
