@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.design import MmseWaterSIC
+from rdtools.error_models import ErrorModel
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.spectrum import spectrum_with_vectors
 from rdtools.measure import measure
-from rdtools.predictions import applied_steps, coded_variances, finite_rate_distortion, noise_gains, predicted_distortion
-from rdtools.quantizers import Problem, Quantizer, WaterSIC
-from rdtools.records import QuantizedLayer, RDPoint, ScalarCodes, Spectrum
+from rdtools.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
+from rdtools.quantizers import Problem, Quantizer
+from rdtools.records import QuantizedLayer, RDPoint, Spectrum
 from rdtools.theory import high_rate, incoherence, rotated_cholesky, sic
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion
@@ -125,7 +125,7 @@ def layer_status(layer: Layer) -> str:
     return "ok"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LayerFacts:
     """What every row of a layer needs and no method changes, worked out once.
 
@@ -155,14 +155,21 @@ def layer_facts(layer: Layer) -> LayerFacts:
     )
 
 
-def side_information_message(quantizer: Quantizer, point: RDPoint, gptq_gap_bits: float) -> str:
+def side_information_message(model: ErrorModel, point: RDPoint, gptq_gap_bits: float) -> str:
     """Why unequal steps may lose to equal ones on this layer: their exponents are one byte or less each, but of few rows that is much."""
-    if not isinstance(quantizer, WaterSIC) or not point.side_info_bits > gptq_gap_bits:
+    if model.relative_steps is None or not point.side_info_bits > gptq_gap_bits:
         return ""
     return (
         f"side information takes {point.side_info_bits:.4f} bit, more than the {gptq_gap_bits:.4f} bit that unequal steps gain over equal "
         "ones here at high rate: GPTQ may come nearer to the limit"
     )
+
+
+def high_rate_applies(layer: Layer, model: ErrorModel, distortion: float) -> bool:
+    """True where high-rate theory may be used; never without a uniform grid."""
+    if model.widest_steps is None:
+        return False
+    return sic.high_rate_applies(model.widest_steps, layer.spectrum, distortion, row_variances(model, layer.weight_variance).minimum)
 
 
 def compare(
@@ -193,33 +200,27 @@ def compare(
         rate. Predictions with feedback are nan for a singular H.
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    if isinstance(quantizer, MmseWaterSIC):
-        quantizer = quantizer.settings(layer, seed=quantized.seed)
     facts = layer_facts(layer) if facts is None else facts
     point = measure(layer, quantized)
-    spectrum = layer.spectrum
-    gains = noise_gains(layer, problem)
-    codes = quantized.weight.codes
+    model, gains = quantized.error_model, noise_gains(layer, problem)
     # theory knows no histograms to be sent: at the entropy of the codes
-    entropies = {"shared": point.entropy_shared_bits, "histogram": point.entropy_column_bits}
-    rate = entropies.get(codes.model.kind, point.code_rate_bits) if isinstance(codes, ScalarCodes) else point.code_rate_bits
-    predicted = predicted_distortion(layer, quantizer, quantized, problem, gains, rate_bits=rate)
-    finite = finite_rate_distortion(layer, quantized, problem)
+    entropies = {"shared": point.entropy_shared_bits, "column": point.entropy_column_bits, None: point.code_rate_bits}
+    predicted = predicted_distortion(layer, model, Context(problem, gains, entropies[model.histogram]))
+    finite = finite_rate_distortion(layer, model, problem)
     limit = float(rate_distortion(point.distortion, facts.mean_limit).rate_bits)
     joint_limit = float(rate_distortion(point.distortion, facts.joint_limit).rate_bits)
     turn = quantized.weight.basis.rotation
-    gptq_gap = math.nan if problem.factor is None else sic.noise_gap_bits(spectrum, gains)
+    gptq_gap = math.nan if problem.shared is None else sic.noise_gap_bits(layer.spectrum, gains)
     return {
         **facts.columns,
         "method": quantized.method,
         "target_rate_bits": quantized.target_rate_bits,
         "status": facts.status,
-        "message": side_information_message(quantizer, point, gptq_gap),
+        "message": side_information_message(model, point, gptq_gap),
         **asdict(point),
         "predicted_distortion": predicted,
         "distortion_ratio": point.distortion / predicted if predicted > 0 else math.nan,
-        "high_rate": isinstance(codes, ScalarCodes)
-        and sic.high_rate_applies(applied_steps(codes), spectrum, point.distortion, coded_variances(codes, layer.weight_variance).least),
+        "high_rate": high_rate_applies(layer, model, point.distortion),
         "finite_rate_distortion": finite,
         "finite_rate_ratio": point.distortion / finite if finite > 0 else math.nan,
         "limit_rate_bits": limit,

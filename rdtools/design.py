@@ -13,8 +13,8 @@ from rdtools.errors import NotPositiveSemidefinite
 from rdtools.hessians.layer import Layer
 from rdtools.linalg import DAMPING_LADDER
 from rdtools.orders import natural, reversed_act_order
-from rdtools.quantizers import Problem, WaterSIC, check_damping, check_rate, check_rotation, prepare
-from rdtools.records import Hessian, QuantizedLayer
+from rdtools.quantizers import Preparation, Quantizer, WaterSIC, check_rotation, draw_basis
+from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
 
@@ -40,7 +40,7 @@ def _plan(moment: Float64Array, rate_bits: float, eigenvalues: Float64Array, dam
 
 
 @dataclass(frozen=True, kw_only=True)
-class MmseWaterSIC:
+class MmseWaterSIC(Quantizer):
     """WaterSIC whose ridge and column order are those of least predicted distortion at the rate.
 
     Successive cancellation under ``H + μ I`` of ``W H (H + μ I)⁻¹``; see `rdtools.theory.mmse_plan`. At high rate it is WaterSIC. Below
@@ -68,29 +68,20 @@ class MmseWaterSIC:
     True
     """
 
-    rate_bits: float
     rotation: RotationChoice | None = None
-    damping: float | None = None
-    backend: str | None = None
 
     def __post_init__(self) -> None:
-        check_rate(self.rate_bits)
+        super().__post_init__()
         check_rotation(self.rotation)
-        check_damping(self.damping)
 
     @property
     def method(self) -> str:
         """Name in result tables."""
         return "watersic-mmse" + {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
 
-    @property
-    def preparation(self) -> tuple[Hashable, ...]:
-        """Settings that `prepare` depends on."""
-        return ("planned", self.rate_bits, self.rotation, self.damping)
-
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
-        basis = prepare(layer, rotation=self.rotation, factor=False, seed=seed).basis
+        basis = draw_basis(layer, Preparation(rotation=self.rotation), seed=seed)
         known = _plans.setdefault(layer.hessian, {})
         key = (self.rate_bits, basis.rotation, self.damping)
         if key not in known:
@@ -100,7 +91,7 @@ class MmseWaterSIC:
             known[key] = _plan(moment, self.rate_bits, layer.spectrum.eigenvalues, self.damping)
         return known[key]
 
-    def settings(self, layer: Layer, *, seed: int = 0) -> WaterSIC:
+    def for_layer(self, layer: Layer, *, seed: int = 0) -> WaterSIC:
         """The WaterSIC that the plan asks for."""
         own = WaterSIC(rate_bits=self.rate_bits, rotation=self.rotation, damping=self.damping, backend=self.backend)
         if not layer.live.any():
@@ -108,22 +99,3 @@ class MmseWaterSIC:
         plan = self.plan(layer, seed=seed)
         mean_diagonal = float(np.mean(np.diagonal(layer.hessian.matrix)[layer.live]))
         return replace(own, order=plan.order_name, ridge=plan.ridge / mean_diagonal, lmmse=bool((plan.gains != 1).any()))
-
-    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
-        """Make a layer ready; the answer serves this rate."""
-        return self.settings(layer, seed=seed).prepare(layer, seed=seed)
-
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
-        """Quantize one layer.
-
-        Parameters
-        ----------
-        layer : weight and Hessian
-        seed : of the run; a rotation is drawn from it and the layer's name
-        problem : what `prepare` gave for this layer and seed
-
-        Raises
-        ------
-        RateUnreachable, UnsupportedOrder, NotPositiveSemidefinite, BackendUnavailable
-        """
-        return replace(self.settings(layer, seed=seed).quantize(layer, seed=seed, problem=problem), method=self.method)

@@ -23,6 +23,10 @@ class InvalidRate(UsageError):
     """A rate that is zero, negative, not finite or beyond what codes of 32 bits can carry."""
 
 
+class WrongType(UsageError, TypeError):
+    """An argument of another type than the one that is needed."""
+
+
 class UnknownMethod(UsageError):
     """A method name outside the registry."""
 

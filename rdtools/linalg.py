@@ -189,7 +189,7 @@ def clip_eigenvalues(eigenvalues: Float64Array, *, name: str = "Hessian") -> Flo
     return np.maximum(values, 0.0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cholesky:
     """``H + damping · mean(diag H) · I = L Lᵀ``.
 
@@ -277,6 +277,25 @@ def cross_target(
     WaterSIC, arXiv 2603.04956 v1, section 4.
     """
     return np.asarray(scipy.linalg.cho_solve((factor, True), cross.T).T)
+
+
+def moment_shares(factor: Float64Array, added: float) -> Float64Array:
+    """``[L⁻¹ H L⁻ᵀ]_ii = 1 − δ ‖(L⁻¹)_i:‖²`` of ``H + δ I = L Lᵀ``, (n,), from 0 to 1: the share of each pivot that is H's own.
+
+    Parameters
+    ----------
+    factor : (n, n) lower triangular, L
+    added : δ ≥ 0, absolute
+
+    Examples
+    --------
+    >>> moment_shares(np.array([[2.0]]), 1.0).tolist()
+    [0.75]
+    """
+    if added == 0 or factor.size == 0:
+        return np.ones(len(factor))
+    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
+    return np.asarray(np.clip(1.0 - added * np.einsum("ij,ij->i", inverse, inverse), 0.0, 1.0))
 
 
 def log2_am_over_gm(values: Float64Array) -> float:

@@ -23,6 +23,11 @@ _ERF_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0
 _SQRT_HALF = float(Fraction(6369051672525773, 9007199254740992))  # nearest double to √½
 _INVERSE_SQRT_TWO_PI = 1.0 / (2.0 * math.pi) ** 0.5  # the square root is correctly rounded everywhere
 
+#: Terms of `lmmse_gain`, and the ratios of step to standard deviation between which it sums them; part of the container format. At 0.25
+#: boundary 40 is 9.9 standard deviations out.
+GAIN_TERMS = 40
+GAIN_RANGE = (0.25, 8.0)
+
 
 def normal_cdf(x: Float64Array) -> Float64Array:
     """Standard normal distribution function, absolute error below 1.5e-7, monotone, the same bits everywhere.
@@ -99,14 +104,14 @@ def lmmse_gain(step_over_std: Float64Array) -> Float64Array:
     [0.9796, 0.9231, 0.7572, 0.5933]
     """
     r = np.asarray(step_over_std, dtype=np.float64)
-    inner = np.clip(r, 0.25, 8.0)
+    inner = np.clip(r, *GAIN_RANGE)
     numerator = np.zeros_like(inner)
     denominator = np.zeros_like(inner)
-    for k in range(1, 40):  # at r = 0.25 boundary 40 is 9.9 standard deviations out
+    for k in range(1, GAIN_TERMS):
         boundary = (k - 0.5) * inner
         numerator = numerator + normal_density(boundary)
         denominator = denominator + (2 * k - 1) * normal_cdf(-boundary)
-    return np.where(r < 0.25, 1.0 / (1.0 + r * r / 12.0), numerator / (inner * denominator))
+    return np.where(r < GAIN_RANGE[0], 1.0 / (1.0 + r * r / 12.0), numerator / (inner * denominator))
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.error_models import UNSTATED, ErrorModel
 from rdtools.reprs import short_repr
 
 Float64Array = NDArray[np.float64]
@@ -349,7 +350,8 @@ class QuantizedLayer:
     code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
-    backend : which kernel ran
+    backend : which kernels ran; "numpy" if none did
+    error_model : kind of error that the settings used have, for which theory may have a formula
     """
 
     weight: QuantizedWeight
@@ -359,6 +361,7 @@ class QuantizedLayer:
     damping: float
     seed: int
     backend: str
+    error_model: ErrorModel = field(default=UNSTATED, repr=False)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,9 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
+from rdtools.cli.methods import make_quantizers
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status, weight_negentropy_bits
+from rdtools.error_models import UNSTATED
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
@@ -251,3 +253,31 @@ def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
         assert ("more than the 0.0000 bit" in row["message"]) == isinstance(quantizer, rd.WaterSIC)
     tall = rd.Layer.of(rng.standard_normal((2048, 48)), np.diag(np.geomspace(1, 100, 48)), name="tall")
     assert compare(tall, rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3).quantize(tall))["message"] == ""
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["rtn-int", "gptq-int", "gptq-int-asym", "gptq-int-mse", "gptq-int-g128", "gptq-waterfilled-int", "gptq", "watersic", "quip-ldlq"],
+)
+def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
+    """Steps of fixed-rate grids are in the scales of their rows: 2 bits are never high rate there, 7 bits always are on this layer."""
+    rng = np.random.default_rng(6)
+    layer = rd.Layer.of(rng.standard_normal((64, 32)), haar_moment(power_law(32, 0.5), rng), name="scaled")
+    for rate in (2.0, 7.0):
+        (quantizer,) = make_quantizers([method], [rate])
+        flags = set()
+        for scale in (1 / 64, 1.0, 64.0):
+            scaled = dataclasses.replace(layer, weight=scale * layer.weight)
+            flags.add(compare(scaled, quantizer, quantizer.quantize(scaled))["high_rate"])
+        assert flags == {rate > 2 or method == "quip-ldlq"}
+
+
+def test_an_answer_from_elsewhere_has_no_prediction(layer):
+    """What names no error model is measured all the same."""
+    quantizer = GPTQ(rate_bits=3)
+    q = dataclasses.replace(quantizer.quantize(layer), error_model=UNSTATED)
+    row = compare(layer, quantizer, q)
+    assert math.isnan(row["predicted_distortion"])
+    assert math.isnan(row["finite_rate_distortion"])
+    assert not row["high_rate"]
+    assert row["distortion"] == compare(layer, quantizer, quantizer.quantize(layer))["distortion"]

@@ -58,7 +58,7 @@ def test_a_plan_serves_all_layers_of_an_input_and_does_not_know_their_scale():
     quantizer = MmseWaterSIC(rate_bits=2.0)
     assert quantizer.plan(layer) is quantizer.plan(other)
     assert MmseWaterSIC(rate_bits=2.0, rotation="haar").plan(layer) is not quantizer.plan(layer)
-    settings = quantizer.settings(layer)
+    settings = quantizer.for_layer(layer)
     assert (settings.order, settings.ridge > 0, settings.lmmse) == (quantizer.plan(layer).order_name, True, False)
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
-from rdtools.errors import CorruptFile
+from rdtools.errors import CorruptFile, WrongType
 from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
+from rdtools.transforms.one_thread import one_blas_thread
 
 
 def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
@@ -45,7 +46,19 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
         If the file does not decode to what was encoded.
     ShapeMismatch
         If the two do not belong together.
+    WrongType
+        If they are not a layer and an answer, in this order.
     """
+    if not (isinstance(layer, Layer) and isinstance(quantized, QuantizedLayer)):
+        raise WrongType(
+            f"measure: got {type(layer).__name__} and {type(quantized).__name__}, expected a Layer and what a quantizer answered: "
+            "measure(layer, quantizer.quantize(layer))"
+        )
+    with one_blas_thread():  # many small products are far slower with several
+        return _measure(layer, quantized)
+
+
+def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
     decoded = decode(container.data, name=quantized.method)

@@ -1,187 +1,192 @@
-"""The protocol behind which every method stands, and what the scalar methods share."""
+"""The base of every method: its settings, its checks, and the one way in."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from dataclasses import dataclass, replace
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rdtools.errors import UsageError
+from rdtools.error_models import ErrorModel
+from rdtools.errors import RateUnreachable, UsageError, WrongType
+from rdtools.hessians.drift import Drift
 from rdtools.hessians.layer import Layer
 from rdtools.ops import choose_backend
-from rdtools.orders import ORDERS
-from rdtools.quantizers.entropy_grid import entropy_coded
-from rdtools.quantizers.grid import Rounding, fixed_rate
+from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
-from rdtools.quantizers.rate_search import Candidate, check_rate
-from rdtools.quantizers.settings import check_damping, check_rotation
-from rdtools.quantizers.sweep import Precision
-from rdtools.records import CodeModelKind, QuantizedLayer, QuantizedWeight
-from rdtools.transforms import RotationChoice
+from rdtools.quantizers.rate_search import check_rate
+from rdtools.quantizers.settings import check_damping
+from rdtools.records import QuantizedLayer, QuantizedWeight
+from rdtools.transforms.one_thread import one_blas_thread
 
 
-class Quantizer(Protocol):
-    """A method with its settings: a frozen record with one verb."""
-
-    @property
-    def method(self) -> str:
-        """Name in result tables."""
-        ...
-
-    @property
-    def rate_bits(self) -> float:
-        """Target rate."""
-        ...
-
-    @property
-    def preparation(self) -> tuple[Hashable, ...]:
-        """Settings that `prepare` depends on: methods that agree in them may share its answer."""
-        ...
-
-    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
-        """Make a layer ready; randomness comes from the seed and the layer's name alone."""
-        ...
-
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
-        """Quantize one layer; `problem` is what `prepare` gave for this layer and seed."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class ScalarQuantizer(ABC):
-    """Settings that RTN, GPTQ and WaterSIC share.
+@dataclass(frozen=True, eq=False)
+class Solution:
+    """A prepared layer quantized.
 
     Attributes
     ----------
-    rate_bits : target rate of the codes in bits per live weight; scales and models come on top and are counted apart
-    coding : how codes are coded, and so what kind of rate the target is: "fixed" (levels of a per-row absmax grid), "shared"
-        (one histogram) or "column" (a normal law a column)
-    rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
+    weight : what is stored
+    code_rate_bits : bits per weight of the full matrix, as in `QuantizedLayer`
+    error_model : kind of its error
+    """
+
+    weight: QuantizedWeight
+    code_rate_bits: float
+    error_model: ErrorModel
+
+
+def check_layer(layer: object) -> None:
+    """Refuse anything but a `Layer`.
+
+    Raises
+    ------
+    WrongType
+    """
+    if not isinstance(layer, Layer):
+        shape = getattr(layer, "shape", None)
+        got = type(layer).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+        raise WrongType(f"quantize: got {got}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantizer(ABC):
+    """A method with its settings: a frozen record with one verb.
+
+    Attributes
+    ----------
+    rate_bits : target rate
     damping : relative to the mean diagonal of H; None for none unless H is singular
-    order : in which columns are decided, a name in `rdtools.orders.ORDERS`
-    precision : of the sweep, "float64" or "float32"; factors are float64 always
     backend : None, "numba" or "reference"
     """
 
     rate_bits: float
-    coding: CodeModelKind
-    rotation: RotationChoice | None = None
     damping: float | None = None
-    order: str = "natural"
-    precision: Precision = "float64"
     backend: str | None = None
 
     def __post_init__(self) -> None:
         check_rate(self.rate_bits)
         check_damping(self.damping)
-        check_rotation(self.rotation)
-        if self.coding not in self._codings():
-            raise UsageError(f"{type(self).__name__}: coding {self.coding!r}, expected one of {', '.join(self._codings())}")
-        if self.order not in ORDERS:
-            raise UsageError(f"order {self.order!r}: expected one of {', '.join(ORDERS)}")
-        if self.precision not in ("float64", "float32"):
-            raise UsageError(f"precision {self.precision!r}: expected 'float64' or 'float32'")
-
-    @staticmethod
-    def _codings() -> tuple[CodeModelKind, ...]:
-        return ("fixed", "shared", "column", "histogram")
 
     @property
     @abstractmethod
-    def base_name(self) -> str:
-        """Method name without the rotation."""
-
-    @property
     def method(self) -> str:
         """Name in result tables."""
-        suffix = {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
-        order = "" if self.order == "natural" else f"+{self.order}"
-        return self.base_name + "-f32" * (self.precision == "float32") + suffix + order
 
-    #: Whether the method looks at the Hessian.
-    uses_hessian: ClassVar[bool] = True
-
-    @abstractmethod
-    def _rounding(self, problem: Problem) -> Rounding:
-        """How codes are decided at given steps."""
-
-    def relative_steps(self, problem: Problem) -> NDArray[np.float64] | None:
-        """Column steps up to a common factor, (r,); None for equal ones."""
-        return None
-
-    @property
-    def _shrinks(self) -> bool:
-        return False
-
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Quantize a prepared layer; the rate is per live weight."""
-        name = f"{problem.key.name}: {self.method}"
-        rounding = self._rounding(problem)
-        if self.coding == "fixed":
-            return fixed_rate(problem, rounding, rate_bits=self.rate_bits, name=name)
-        return entropy_coded(
-            problem,
-            rounding,
-            rate_bits=self.rate_bits,
-            coding=self.coding,
-            relative_steps=self.relative_steps(problem),
-            shrink=self._shrinks,
-            name=name,
-        )
-
-    @property
-    def absmax_rows(self) -> bool:
-        """Whether a fixed rate means one grid a row from −max|row| to max|row|."""
-        return True
-
-    @property
-    def _ridge(self) -> float:
-        return 0.0
-
-    @property
-    def preparation(self) -> tuple[Hashable, ...]:
-        """Settings that `prepare` depends on: methods that agree in them may share its answer."""
-        return (self.rotation, self.uses_hessian and (self.damping, self.order, self._ridge))
-
-    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
-        """Make a layer ready; the answer serves every rate."""
-        return prepare(
-            layer,
-            rotation=self.rotation,
-            damping=self.damping,
-            order=self.order,
-            ridge=self._ridge,
-            factor=self.uses_hessian,
-            seed=seed,
-        )
-
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
-        """Quantize one layer.
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer; entropy-coded integers have every rate on some.
 
         Parameters
         ----------
-        layer : weight and Hessian
-        seed : of the run; a rotation is drawn from it and the layer's name
-        problem : what `prepare` gave for this layer and seed, to be used again at another rate
+        name : of the method, or of the layer and the method, for the message
+
+        Raises
+        ------
+        InvalidRate, RateUnreachable
+        """
+        check_rate(self.rate_bits)
+
+    @abstractmethod
+    def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
+        """The method with the settings that it has on this layer, none left open."""
+
+    def prepare(self, layer: Layer, *, seed: int = 0, drift: Drift | None = None) -> Problem:
+        """Make a layer ready; methods whose `preparation` agrees may share the answer, at every rate.
+
+        Parameters
+        ----------
+        layer : weight and Hessian of the input that the weights were made for
+        seed : of the run
+        drift : moments of the input that the layer has instead; see `quantize`
+
+        Raises
+        ------
+        WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
+        """
+        check_layer(layer)
+        preparation = self.for_layer(layer, seed=seed).preparation
+        return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
+
+    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None, drift: Drift | None = None) -> QuantizedLayer:
+        """Quantize one layer, with one thread of BLAS: many small products are far slower with several.
+
+        With drift the integers minimize the error of the output on the input x̂ that the layer has; the target is that of `prepare`.
+        Against the original input, which is what `rdtools.measure` looks at, they are further off than without;
+        `rdtools.measure.drifted` has the error that they are made for.
+
+        Parameters
+        ----------
+        layer : weight and Hessian of the input that the weights were made for
+        seed : of the run; rotations and stochastic rounding are drawn from it and the layer's name
+        problem : what `prepare` gave for this layer, seed and drift, to be used again at another rate; made beforehand, it has as many
+            threads of BLAS as the caller allows
+        drift : moments of the input that the layer has, if the layers before it are quantized
 
         Raises
         ------
         RateUnreachable
             If no setting has the rate; the message says which rates exist.
-        UnsupportedOrder, NotPositiveSemidefinite, BackendUnavailable
+        WrongType, UnsupportedOrder, NotPositiveSemidefinite, NotConverged, ScaleOutOfRange, ShapeMismatch, BackendUnavailable
+        UsageError
+            If both a problem and a drift are given: a problem has its drift already.
         """
-        problem = self.prepare(layer, seed=seed) if problem is None else problem
-        candidate = self.solve(problem)
+        check_layer(layer)
+        if problem is not None and drift is not None:
+            raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
+        backend = choose_backend(self.backend)
+        self.check_reachable(f"{layer.key.name}: {self.method}")
+        with one_blas_thread():
+            settled = self.for_layer(layer, seed=seed if problem is None else problem.seed)
+            problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
+            solution = settled.solve(problem)
         return QuantizedLayer(
-            weight=candidate.result,
+            weight=solution.weight,
             method=self.method,
             target_rate_bits=self.rate_bits,
-            code_rate_bits=candidate.rate_bits * problem.live_fraction,
+            code_rate_bits=solution.code_rate_bits,
             damping=problem.damping,
             seed=problem.seed,
-            backend=choose_backend(self.backend) if self.uses_hessian else "numpy",
+            backend=backend if settled.calls_kernels else "numpy",
+            error_model=solution.error_model,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettledQuantizer(Quantizer):
+    """A method whose settings are the same for every layer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        hash(self.preparation)  # which refuses settings that cannot be meant, and is a key
+
+    def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
+        """The method itself."""
+        return self
+
+    @property
+    @abstractmethod
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`: methods that agree in them may share its answer."""
+
+    @property
+    def calls_kernels(self) -> bool:
+        """False if NumPy alone decides the integers, whatever the backend."""
+        return True
+
+    @abstractmethod
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
+
+
+def infeasible_reason(quantizer: Quantizer) -> str | None:
+    """The reason why a method cannot have its rate on any layer; None if some layers allow it.
+
+    Examples
+    --------
+    >>> from rdtools.quantizers import GPTQ
+    >>> infeasible_reason(GPTQ(rate_bits=2.5)) is None, infeasible_reason(GPTQ(rate_bits=2.5, coding="fixed"))[:47]
+    (True, 'gptq-int: 2.5 bits per weight cannot be reached')
+    """
+    try:
+        quantizer.check_reachable(quantizer.method)
+    except RateUnreachable as error:
+        return str(error)
+    return None

@@ -43,6 +43,24 @@ def _check(name: str, weight: FloatArray, square: FloatArray, block: int) -> Non
         raise UsageError(f"{name}: blocks of {block} columns, expected at least 1")
 
 
+def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, column_multiple: int) -> tuple[Float64Array, Float64Array]:
+    """Weight and factor with rows and columns added up to whole blocks: zero weights on inputs of their own and mean energy.
+
+    The added columns neither give nor take feedback; their codes are part of the file.
+    """
+    m, n = weight.shape
+    rows, columns = -(-m // row_multiple) * row_multiple, -(-n // column_multiple) * column_multiple
+    if (rows, columns) == (m, n):
+        return weight, factor
+    padded = np.zeros((rows, columns))
+    padded[:m, :n] = weight
+    L = np.zeros((columns, columns))
+    L[:n, :n] = factor
+    extra = np.arange(n, columns)
+    L[extra, extra] = np.sqrt(np.sum(factor**2) / max(n, 1))
+    return padded, L
+
+
 def block_ldlq(
     weight: FloatArray,  # (m, n)
     factor: Float64Array,  # (n, n), lower triangular

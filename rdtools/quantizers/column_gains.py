@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import reconstruct, round_to_bfloat16
+from rdtools.coding import reconstruct, round_to_bfloat16, spread_groups
 from rdtools.records import Basis, QuantizedWeight, ScalarCodes
 
 Float64Array = NDArray[np.float64]
@@ -23,6 +23,14 @@ def column_scales(codes: ScalarCodes) -> Float64Array:
     """(r,) what a code of 1 stands for, row scales apart: step times gains."""
     ones = np.ones((1, codes.integers.shape[1]), dtype=np.int32)
     return code_values(replace(codes, integers=ones, row_scales=None, row_exponents=None)).ravel()
+
+
+def widest_steps(codes: ScalarCodes) -> Float64Array:
+    """(r,) largest distance over the rows between neighbouring points of each column: steps times fitted gains and row scales."""
+    steps = codes.column_steps if codes.column_gains is None else codes.column_steps * codes.column_gains
+    if codes.row_scales is None:
+        return steps
+    return np.asarray(steps * spread_groups(codes.row_scales.max(axis=0, keepdims=True), codes.group_size, len(steps))[0])
 
 
 def without_column_gains(codes: ScalarCodes) -> ScalarCodes:

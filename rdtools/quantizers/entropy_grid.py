@@ -1,9 +1,8 @@
-"""Unbounded uniform grids with column steps, whose scale is searched until the codes have the rate that was asked for."""
+"""Unbounded uniform grids with column steps, whose integers are entropy-coded."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,70 +17,15 @@ from rdtools.coding import (
     round_to_float32,
     scalar_code_length,
 )
-from rdtools.errors import RateUnreachable
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.column_gains import column_scales, with_column_gains
 from rdtools.quantizers.grid import Rounding, check_step
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rate_search import (
-    RATE_TOLERANCE_BITS,
-    SEARCH_TOLERANCE_BITS,
-    Candidate,
-    octaves_of_rate,
-    search_step,
-)
+from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.sample_gains import GainFit
-from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
 
 Float64Array = NDArray[np.float64]
-
-#: Weights up to which the rate is searched on all rows, and about how many the sample has beyond that.
-SAMPLED_FROM, SAMPLE = 2**20, 2**19
-#: Trials on the sample at most, and on all rows before a search on all rows begins.
-SAMPLE_TRIALS, WHOLE_TRIALS = 6, 3
-
-
-def sample_rows(weight: Float64Array) -> NDArray[np.intp] | None:
-    """(k,) rows on which the rate of a large matrix is searched, in ascending order; None for all rows.
-
-    Evenly spaced among the rows in order of energy, so that the sample has large and small rows as the matrix has them: evenly spaced in
-    the matrix they would miss its rate by more than the search is allowed to.
-    """
-    if weight.size <= SAMPLED_FROM:
-        return None
-    every = max(1, weight.size // SAMPLE)
-    by_energy = np.argsort(np.einsum("ij,ij->i", weight, weight), kind="stable")
-    return np.sort(by_energy[every // 2 :: every])
-
-
-def _secants(
-    evaluate: Callable[[float], Candidate[ScalarCodes]],
-    *,
-    rate_bits: float,
-    start: float,
-    slope: float,
-    trials: int,
-    tolerance: float,
-) -> tuple[Candidate[ScalarCodes] | None, float, float]:
-    """So many secants at most on log2(step), in the coordinate of `octaves_of_rate`.
-
-    Returns
-    -------
-    the candidate within the tolerance, or None; where it is, or where the next trial would have been; and the last slope
-    """
-    x = start
-    before: tuple[float, float] | None = None
-    for _ in range(trials):
-        candidate = evaluate(x)
-        if abs(candidate.rate_bits - rate_bits) <= tolerance:
-            return candidate, x, slope
-        error = octaves_of_rate(candidate.rate_bits) - octaves_of_rate(rate_bits)
-        if before is not None and abs(x - before[0]) > 1e-6:
-            # within reason, whatever a jump of the rate makes of it
-            slope = min(max((error - before[1]) / (x - before[0]), -2.0), -0.25)
-        before = (x, error)
-        x += min(max(-error / slope, -4.0), 4.0)
-    return None, x, slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,99 +87,30 @@ class EntropyGrid:
         return Candidate(symbols / max(part.size, 1) + histograms / max(self.target.size, 1), codes)
 
 
-def _search_by_sample(grid: EntropyGrid, rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[ScalarCodes]:
-    """Where the sample has the rate, on all rows; from there on all rows until they have it."""
-    _, x, slope = _secants(
-        lambda x: grid.at(x, rows),
-        rate_bits=rate_bits,
-        start=start,
-        slope=-1.0,
-        trials=SAMPLE_TRIALS,
-        tolerance=SEARCH_TOLERANCE_BITS,
-    )
-    found, x, _ = _secants(grid.at, rate_bits=rate_bits, start=x, slope=slope, trials=WHOLE_TRIALS, tolerance=RATE_TOLERANCE_BITS)
-    return found or search_step(grid.at, rate_bits=rate_bits, start=x, name=grid.name, tolerance=RATE_TOLERANCE_BITS)
-
-
 def entropy_grid(
     problem: Problem,
     rounding: Rounding,
     *,
     coding: CodeModelKind,
     relative_steps: Float64Array | None,
-    shrink: bool,
     name: str,
+    shrink: bool = False,
     gain_fit: GainFit | None = None,
 ) -> EntropyGrid:
-    """The grid of `entropy_coded`."""
+    """The grid of a problem, whose scale `rdtools.quantizers.entropy_search.search_rate` finds.
+
+    Parameters
+    ----------
+    problem : what is quantized
+    rounding : decides integers at given steps and gains
+    coding : "shared", "column" or "histogram"
+    relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
+    name : of the layer and method, for messages
+    shrink : reconstruct with the LMMSE gain of each column's step over the weights' standard deviation
+    gain_fit : fits gains to the integers
+    """
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
     gain_std = round_to_float32(problem.weight_std) if shrink else 0.0
     target = problem.target
     row_exponents = paying_row_exponents(target) if coding == "column" else None
     return EntropyGrid(target, rounding, coding, exponents, row_exponents, gain_std, gain_fit, name)
-
-
-def search_rate(grid: EntropyGrid, weight_std: float, rate_bits: float) -> Candidate[ScalarCodes]:
-    """The codes that have the rate.
-
-    Parameters
-    ----------
-    grid : what is scaled
-    weight_std : root mean square of the weights, where the search starts
-    rate_bits : bits per live weight
-
-    Raises
-    ------
-    RateUnreachable, ScaleOutOfRange
-    """
-    W = grid.target
-    if not W.any():  # nothing to code: zeros at rate 0, whatever was asked for
-        return grid.at(0.0)
-    weight_std = weight_std or float(np.sqrt(np.mean(W**2)))
-    # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
-    spread = 0.0 if grid.exponents is None else float(np.mean(grid.exponents)) / 8
-    start = math.log2(weight_std) - spread - octaves_of_rate(rate_bits)
-    rows = sample_rows(W)
-    if rows is None:
-        found = search_step(grid.at, rate_bits=rate_bits, start=start, name=grid.name)
-    else:
-        found = _search_by_sample(grid, rows, rate_bits, start)
-    if np.abs(found.result.integers).max(initial=0) >= CODE_MAX:
-        raise RateUnreachable(
-            f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {weight_std:.3g}) "
-            "would need a code of more than 32 bits; remove the outlier or ask for less"
-        )
-    return found
-
-
-def entropy_coded(
-    problem: Problem,
-    rounding: Rounding,
-    *,
-    rate_bits: float,
-    coding: CodeModelKind,
-    relative_steps: Float64Array | None,
-    shrink: bool,
-    name: str,
-) -> Candidate[QuantizedWeight]:
-    """Quantize on an unbounded uniform grid whose scale is searched until the codes have the rate.
-
-    Large matrices are searched on a sample of rows, and then quantized once: again only where that misses the rate by more than
-    RATE_TOLERANCE_BITS.
-
-    Parameters
-    ----------
-    relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
-    shrink : reconstruct with the LMMSE gain of each column's step over the weights' deviation
-    coding : "shared", "column" or "histogram"
-
-    Raises
-    ------
-    RateUnreachable
-        If no step has the rate, or one weight is so far out that its code needs more than 32 bits.
-    ScaleOutOfRange
-        If the step is outside the normal range of float32.
-    """
-    grid = entropy_grid(problem, rounding, coding=coding, relative_steps=relative_steps, shrink=shrink, name=name)
-    found = search_rate(grid, problem.weight_std, rate_bits)
-    return Candidate(found.rate_bits, QuantizedWeight(problem.basis, found.result))

@@ -7,7 +7,8 @@ from typing import Literal
 
 from rdtools.errors import UsageError
 from rdtools.quantizers.grid import Rounding
-from rdtools.quantizers.grouped import Fit, GroupedCodes, RowGridQuantizer, sweep_groups
+from rdtools.quantizers.grouped import RowGridQuantizer
+from rdtools.quantizers.groups import Fit, GroupedCodes, sweep_groups
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.sweep import sic_rounding
 from rdtools.records import CodeModelKind
@@ -75,11 +76,15 @@ class GPTQ(RowGridQuantizer):
     def _group_suffix(self) -> str:
         return super()._group_suffix + "-dynamic" * (self.groups == "dynamic")
 
+    @property
+    def calls_kernels(self) -> bool:
+        """False where groups meet an order that does not decide their columns together."""
+        return self.group_size is None or self.order in _GROUPED_ORDERS
+
     def _rounding(self, problem: Problem) -> Rounding:
         return sic_rounding(problem, self.backend, self.precision)
 
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
-        assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
         return sweep_groups(
             problem.target.astype(self.precision, copy=False),
             problem.factor,

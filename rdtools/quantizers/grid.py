@@ -12,7 +12,7 @@ from rdtools.coding import round_to_bfloat16
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import RATE_TOLERANCE_BITS, Candidate
-from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records import CodeModel, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -55,7 +55,7 @@ def check_step(step: float, name: str) -> None:
         )
 
 
-def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: str) -> Candidate[QuantizedWeight]:
+def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: str) -> Candidate[ScalarCodes]:
     """Quantize on K = 2^rate uniform levels a row, spanning ±max|row|: a mid-rise grid of step ``2 max|row| / K`` for even K.
 
     The row scales are bfloat16 and count as side information.
@@ -79,4 +79,4 @@ def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: 
     lowest = -(levels // 2)
     integers = rounding(W / divisor[:, None], ones, ones, offset, lowest, lowest + levels - 1)
     codes = ScalarCodes(integers, 1.0, CodeModel("fixed", levels=levels), row_scales=row_scales[:, None], offset=offset)
-    return Candidate(math.log2(levels), QuantizedWeight(problem.basis, codes))
+    return Candidate(math.log2(levels), codes)

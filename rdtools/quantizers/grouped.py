@@ -1,149 +1,23 @@
-"""Fixed-rate codes on grids that belong to rows, or to rows and groups of neighbouring columns."""
+"""Methods whose fixed-rate form has a choice of grids: per row, or per row and group of neighbouring columns."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.error_models import ErrorModel
 from rdtools.errors import RateUnreachable, UsageError
-from rdtools.ops import sic_sweep
-from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.block_ldlq import block_ldlq
 from rdtools.quantizers.grid import levels_for
+from rdtools.quantizers.groups import Fit, GroupedCodes
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import Candidate
-from rdtools.quantizers.row_grid import MAX_SHIFTED_LEVELS, FloatArray, GridRule, RowGrid, row_grid
-from rdtools.quantizers.vector import pad_problem
-from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
-
-Float64Array = NDArray[np.float64]
-
-#: Makes the grids of the rows of some columns.
-Fit = Callable[[FloatArray], RowGrid]
-
-
-@dataclass(frozen=True, eq=False)
-class GroupedCodes:
-    """Codes of all columns, and the grids of each group.
-
-    Attributes
-    ----------
-    integers : (m, r) int32
-    values : (m, r), what they stand for, and what was fed back
-    grids : of the groups, in the order of their columns
-    """
-
-    integers: NDArray[np.int32]
-    values: FloatArray
-    grids: list[RowGrid]
-
-
-def _groups(columns: int, group_size: int) -> list[slice]:
-    """Columns of each group, of which there is one at least; the last one holds what is left."""
-    return [slice(first, min(first + group_size, columns)) for first in range(0, max(columns, 1), group_size)]
-
-
-def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedCodes:
-    """Round each group of columns to nearest on a grid of its own.
-
-    Parameters
-    ----------
-    weight : (m, r)
-    group_size : columns in a group, the last group holding what is left
-    fit : makes the grids
-    """
-    parts = _groups(weight.shape[1], group_size)
-    grids = [fit(weight[:, part]) for part in parts]
-    integers = [grid.nearest(weight[:, part]) for grid, part in zip(grids, parts, strict=True)]
-    values = [grid.values(codes) for grid, codes in zip(grids, integers, strict=True)]
-    return GroupedCodes(np.concatenate(integers, axis=1), np.concatenate(values, axis=1), grids)
-
-
-def sweep_groups(
-    weight: FloatArray,  # (m, r)
-    factor: Float64Array,  # (r, r), lower triangular
-    order: NDArray[np.intp],  # (r,)
-    group_size: int,
-    fit: Fit,
-    *,
-    dynamic: bool = False,
-    backend: str | None = None,
-) -> GroupedCodes:
-    """Successive cancellation on grids of groups: clamped codes, whose whole error is fed back.
-
-    Where columns are decided from one end to the other a group is a block of `block_ldlq`, inside of which the scales of a row are equal
-    and one sweep decides. In other orders each column is a block of its own, which takes up to twice as long.
-
-    Parameters
-    ----------
-    weight : (m, r) float64 or float32, which everything but the grids is computed in
-    factor : (r, r), L, columns in `order`
-    order : (r,) columns of the weights in the order of the factor's, the last decided first
-    group_size : columns in a group, counted from the first; the last group holds what is left
-    fit : makes the grids
-    dynamic : from the targets of a group when its first column is decided, instead of from the weights; the columns of each group must
-        be decided together, first to last or last to first
-    backend : None, "numba" or "reference"
-
-    References
-    ----------
-    Frantar et al., GPTQ, arXiv 2210.17323 (grouping; static groups in the reference implementation).
-    """
-    r = weight.shape[1]
-    parts = _groups(r, group_size)
-    natural = np.arange(r)
-    ascending = np.array_equal(order, natural)
-    whole = ascending or np.array_equal(order, natural[::-1])
-    assert whole or not dynamic  # `GPTQ` refuses that
-    # without any column the one group there is never starts
-    grids = {} if dynamic and r else {group: fit(weight[:, part]) for group, part in enumerate(parts)}
-    integers = np.empty(weight.shape, dtype=np.int32)
-    ordered, L = weight[:, order], factor
-    if ascending:  # blocks count from the last column, groups from the first
-        ordered, L = pad_problem(ordered, factor, 1, group_size)
-        ordered = ordered.astype(weight.dtype, copy=False)
-
-    def round_group(targets: FloatArray, first_column: int) -> FloatArray:
-        columns = order[first_column : first_column + targets.shape[1]]
-        width = len(columns)
-        own, inner = targets[:, :width], slice(first_column, first_column + width)
-        group = int(columns.min()) // group_size
-        if dynamic:
-            grids[group] = fit(own)
-        grid = grids[group]
-        codes, _ = sic_sweep(
-            grid.in_steps(own),
-            np.ascontiguousarray(factor[inner, inner]),
-            np.ones(width),
-            offset=grid.offset,
-            code_min=grid.code_min,
-            code_max=grid.code_max,
-            residual=False,
-            backend=backend,
-        )
-        integers[:, columns] = codes
-        rounded = np.zeros_like(targets)
-        rounded[:, :width] = grid.values(codes)
-        return rounded
-
-    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
-        column = order[first_column]
-        grid = grids[column // group_size]
-        codes = grid.nearest(targets)
-        integers[:, column] = codes[:, 0]
-        return grid.values(codes).astype(targets.dtype, copy=False)
-
-    block, rule = (group_size, round_group) if whole else (1, round_column)
-    rounded = block_ldlq(ordered, L, block, rule)[:, :r]
-    values = np.empty_like(rounded)
-    values[:, order] = rounded
-    return GroupedCodes(integers, values, [grids[group] for group in range(len(parts))])
+from rdtools.quantizers.row_grid import MAX_SHIFTED_LEVELS, GridRule, row_grid
+from rdtools.quantizers.scalar import ScalarQuantizer, stored_grid
+from rdtools.records import CodeModel, ScalarCodes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,11 +55,6 @@ class RowGridQuantizer(ScalarQuantizer):
         ]
 
     @property
-    def absmax_rows(self) -> bool:
-        """Whether a fixed rate means one grid a row from −max|row| to max|row|."""
-        return not self._grid_settings
-
-    @property
     def _group_suffix(self) -> str:
         return "" if self.group_size is None else f"-g{self.group_size}"
 
@@ -198,17 +67,19 @@ class RowGridQuantizer(ScalarQuantizer):
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
         """Codes on grids of groups."""
 
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Quantize a prepared layer; the rate is per live weight."""
-        if not self._grid_settings:
-            return super().solve(problem)
-        name = f"{problem.key.name}: {self.method}"
-        levels = levels_for(self.rate_bits, name)
-        if not self.symmetric and levels > MAX_SHIFTED_LEVELS:
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
+        super().check_reachable(name)
+        if not self.symmetric and levels_for(self.rate_bits, name) > MAX_SHIFTED_LEVELS:
             raise RateUnreachable(
                 f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a zero point has one byte, and so a grid with one at most "
                 f"{MAX_SHIFTED_LEVELS} levels; ask for at most {math.log2(MAX_SHIFTED_LEVELS):g} bits"
             )
+
+    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
+        if not self._grid_settings:
+            return super()._candidate(problem, name)
+        levels = levels_for(self.rate_bits, name)
         group_size = min(self.group_size or 0, max(problem.target.shape[1], 1))
         fit = partial(row_grid, levels=levels, symmetric=self.symmetric, rule=self.grid, name=name)
         if group_size == 0:
@@ -229,4 +100,4 @@ class RowGridQuantizer(ScalarQuantizer):
             group_size=group_size,
             offset=grids[0].offset,
         )
-        return Candidate(math.log2(levels), QuantizedWeight(problem.basis, codes))
+        return Candidate(math.log2(levels), codes), stored_grid(codes)

@@ -1,4 +1,4 @@
-"""What QuIP does to a layer before it rounds, apart from rotating it: scales of the columns, and how wide the grid is.
+"""The width of QuIP's grid.
 
 The grid has K levels from −ρ to ρ times the root mean square of the weights. Weights are one thing and what is rounded another: feedback
 adds the errors of later columns to a column, so that the targets are wider than the weights, and what a code cannot reach is fed back to
@@ -20,56 +20,8 @@ from rdtools.errors import RateUnreachable, ShapeMismatch, UsageError
 
 Float64Array = NDArray[np.float64]
 
-#: Column energies below this share of the largest count as that, so that a column of zeros does not get a scale without end.
-LEAST_ENERGY = 1e-8
 #: Variance of the targets, in that of the weights, beyond which feedback counts as running away.
 _WIDEST = 100.0
-
-
-def _log_energies(energies: Float64Array) -> Float64Array:
-    largest = energies.max(initial=0.0)
-    return np.log(np.maximum(energies, LEAST_ENERGY * largest)) if largest > 0 else np.zeros_like(energies)
-
-
-def column_scales(
-    weight: Float64Array,  # (m, n)
-    moment: Float64Array,  # (n, n)
-) -> Float64Array:
-    """``d_i = (H_ii / (Wᵀ W)_ii)^{1/4}``, up to a factor that makes their geometric mean 1.
-
-    To quantize ``W diag(d)`` against ``diag(1/d) H diag(1/d)`` is the same problem with other steps. These d minimise
-    ``tr(diag(1/d) H diag(1/d)) · ‖W diag(d)‖_F²``: by Cauchy and Schwarz it is at least ``(Σ √(H_ii (Wᵀ W)_ii))²``, and they give a column
-    the same share of both energies. Whatever the d are rounded to for storage serves as well, if it is used throughout.
-
-    Parameters
-    ----------
-    weight : (m, n), W
-    moment : (n, n), H; only its diagonal is read. Energies below LEAST_ENERGY of the largest are taken as that
-
-    Returns
-    -------
-    (n,) float64, d
-
-    Raises
-    ------
-    ShapeMismatch
-
-    References
-    ----------
-    QuIP, arXiv 2307.13304, Algorithm 1 (diagonal rescaling).
-
-    Examples
-    --------
-    >>> column_scales(np.array([[1.0, 4.0]]), np.eye(2)).round(6).tolist()
-    [1.414214, 0.707107]
-    """
-    n = weight.shape[-1]
-    if weight.ndim != 2 or moment.shape != (n, n):
-        raise ShapeMismatch(f"column_scales: weight {weight.shape} with a moment {moment.shape}, expected (m, n) and (n, n)")
-    if n == 0:
-        return np.ones(0)
-    exponents = 0.25 * (_log_energies(np.diagonal(moment)) - _log_energies(np.square(weight).sum(axis=0)))
-    return np.asarray(np.exp(exponents - exponents.mean()))
 
 
 def feedback_gain(

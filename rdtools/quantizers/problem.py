@@ -1,9 +1,9 @@
-"""What every quantizer works on: live columns, rotated, put in order and factored."""
+"""What every quantizer works on: the live columns of a layer, rotated, put in order and factored."""
 
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,44 +12,39 @@ from rdtools.coding import round_to_bfloat16
 from rdtools.errors import UsageError
 from rdtools.hessians.drift import Drift
 from rdtools.hessians.layer import Layer
-from rdtools.linalg import cholesky, cross_target
-from rdtools.orders import ORDERS
-from rdtools.quantizers.incoherence_processing import column_scales
+from rdtools.linalg import cross_target
+from rdtools.quantizers.balance import column_scales
+from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, LayerKey, Rotation
-from rdtools.transforms import RotationChoice, new_rotation, rotate, rotate_moment
+from rdtools.transforms import RotationChoice, new_rotation, rotate
 
 Float64Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Problem:
     """A layer made ready.
 
     Attributes
     ----------
     key : which matrix
+    preparation : how it was made ready
+    shared : the part that layers of one input share; None for a method that does not look at the Hessian
     weight : (m, r) float64, live columns of W, times Q if rotated
     target : (m, r) float64, what is rounded in place of the weights
     ideal : (m, r) float64, the reconstruction of least error, ridge apart: the weights themselves, unless the input drifts or columns
         are dropped that are not dead; the same as `target` without a ridge
-    factor : (r, r) float64, L of the damped and rotated moment plus ridge, columns in `order`; None for a method that does not look at it
-    order : (r,) columns of the weights in the order of the factor's, the last decided first
-    damping : relative damping that was used
-    ridge : penalty of the reconstruction's energy, relative to the mean diagonal
-    penalty : the same, absolute
     basis : where decoded values belong
     seed : run seed
     """
 
     key: LayerKey
+    preparation: Preparation
+    shared: PreparedInput | None
     weight: Float64Array
     target: Float64Array
     ideal: Float64Array
-    factor: Float64Array | None
-    order: NDArray[np.intp]
-    damping: float
-    ridge: float
-    penalty: float
     basis: Basis
     seed: int
 
@@ -63,17 +58,32 @@ class Problem:
         """Root mean square of the live weights; a rotation leaves it as it is."""
         return float(np.sqrt(np.mean(self.weight**2))) if self.weight.size else 0.0
 
-    def by_column(self, ordered: Float64Array) -> Float64Array:
-        """Numbers that belong to the factor's columns, as numbers of the weight's columns."""
-        values = np.empty_like(ordered)
-        values[self.order] = ordered
-        return values
+    @property
+    def damping(self) -> float:
+        """Relative damping that was used; 0 if the Hessian is not looked at."""
+        return 0.0 if self.shared is None else self.shared.damping
 
     @property
-    def noise_gains(self) -> Float64Array:
-        """(r,) ``ℓ_ii²`` of each column of the weights, with damping and ridge."""
-        assert self.factor is not None  # `prepare` factors for every method that uses the Hessian
-        return self.by_column(np.diagonal(self.factor) ** 2)
+    def prepared_input(self) -> PreparedInput:
+        """The shared part of a problem that has one.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.shared is None:
+            raise UsageError(f"{self.key.name}: prepared without a factor of the Hessian; expected a preparation with factor=True")
+        return self.shared
+
+    @property
+    def factor(self) -> Float64Array:
+        """(r, r) float64, L of the damped and rotated moment plus ridge, columns in `order`; raises as `prepared_input`."""
+        return self.prepared_input.factor
+
+    @property
+    def order(self) -> NDArray[np.intp]:
+        """(r,) columns of the weights in the order of the factor's, the last decided first; raises as `prepared_input`."""
+        return self.prepared_input.order
 
 
 def layer_generator(seed: int, name: str) -> np.random.Generator:
@@ -93,8 +103,33 @@ def live_features(layer: Layer, dead_threshold: float | None, drift: Drift | Non
     return live if drift is None else live & (np.diagonal(drift.moment) > 0)
 
 
+def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
+    """The basis that `prepare` will work in, column scales apart: nothing is rotated yet, only drawn.
+
+    Raises
+    ------
+    UnsupportedOrder
+        If a Hadamard rotation is asked for by name and its order cannot be built.
+    """
+    live = live_features(layer, preparation.dead_threshold, preparation.drift)
+    m, r = len(layer.weight), int(live.sum())
+    generator = layer_generator(seed, layer.key.name)
+
+    def drawn(choice: RotationChoice | None, order: int) -> Rotation | None:
+        return None if choice is None or r == 0 else new_rotation(choice, order, generator)
+
+    return Basis(m, live, drawn(preparation.rotation, r), drawn(preparation.row_rotation, m))
+
+
 def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:
     return np.ascontiguousarray(rotate(np.ascontiguousarray(values.T), turn).T)
+
+
+def _into_basis(values: Float64Array, basis: Basis) -> Float64Array:
+    """Values of the live columns, already scaled, as those of the rotated ones."""
+    if basis.rotation is not None:
+        values = rotate(values, basis.rotation)
+    return values if basis.row_rotation is None else _rotate_rows(values, basis.row_rotation)
 
 
 def _correction(layer: Layer, live: NDArray[np.bool_], moment: Float64Array, drift: Drift | None) -> Float64Array | None:
@@ -112,20 +147,22 @@ def _correction(layer: Layer, live: NDArray[np.bool_], moment: Float64Array, dri
     return shared if drift is None or drift.residual is None else shared + drift.residual[:, live]
 
 
-def prepare(
-    layer: Layer,
-    *,
-    rotation: RotationChoice | None = None,
-    damping: float | None = None,
-    order: str = "natural",
-    ridge: float = 0.0,
-    row_rotation: RotationChoice | None = None,
-    rescale: bool = False,
-    dead_threshold: float | None = None,
-    drift: Drift | None = None,
-    factor: bool = True,
-    seed: int = 0,
-) -> Problem:
+def _targets(weight: Float64Array, correction: Float64Array | None, shared: PreparedInput) -> tuple[Float64Array, Float64Array]:
+    """What is rounded in place of the weights, and the reconstruction of least error."""
+
+    def solved(values: Float64Array, lower: Float64Array) -> Float64Array:
+        answer = np.empty_like(values)
+        answer[:, shared.order] = cross_target(values[:, shared.order], lower)
+        return answer
+
+    target = weight - shared.penalty * solved(weight, shared.factor) if shared.penalty > 0 else weight
+    if correction is None:
+        return target, weight
+    target = target + solved(correction, shared.factor)
+    return target, target if shared.penalty == 0 else weight + solved(correction, shared.unpenalized_factor)
+
+
+def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int = 0) -> Problem:
     """Drop dead columns, rescale, rotate, put in order, factor.
 
     With a ridge μ the quantizer minimizes ``tr((W − V) H (W − V)ᵀ) + μ ‖V‖²``, which is successive cancellation under ``H + μ I`` of the
@@ -138,21 +175,13 @@ def prepare(
 
     The second form is exactly W without drift and ridge. Rotations, scales and orders of columns apply to x̂ throughout.
 
+    Layers prepared one after another with one Hessian record, one preparation and one rotation share the factor: it is computed once.
+
     Parameters
     ----------
     layer : what to quantize
-    rotation : None for the natural basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar
-    damping : relative to the mean diagonal; None for none unless H is singular, see `rdtools.linalg.cholesky`
-    order : name in `rdtools.orders.ORDERS`
-    ridge : μ relative to the mean diagonal
-    row_rotation : of the outputs, which leaves H alone; as `rotation`
-    rescale : bring columns to the scales of `rdtools.quantizers.incoherence_processing.column_scales` first
-    dead_threshold : columns whose input has less than this share of the median energy are dropped too, and what they have in common with
-        the others is added to the target; None for none but those that are always zero
-    drift : moments of the inputs that the layer has, if they are not those that the weights were made for; μ, δ and the order of columns
-        are then by Σ_x̂
-    factor : whether the Hessian is wanted at all
-    seed : of the run
+    preparation : how; None for the natural basis and no damping unless H is singular
+    seed : of the run; rotations are drawn from it and the layer's name
 
     Raises
     ------
@@ -162,62 +191,26 @@ def prepare(
         If H cannot be factored with the damping asked for, or the drift contradicts the Hessian.
     ShapeMismatch
         If the drift is not of this layer.
-    UsageError
-        For a drift, or columns dropped, without a factor.
     """
-    if not factor and not (drift is None and dead_threshold is None):
-        raise UsageError(
-            f"{layer.key.name}: drift and dead_threshold change the target by way of the Hessian; expected a method that uses it"
-        )
+    preparation = Preparation() if preparation is None else preparation
+    drift = preparation.drift
     if drift is not None:
         drift.check(layer)
-    live = live_features(layer, dead_threshold, drift)
+    basis = draw_basis(layer, preparation, seed=seed)
+    live = basis.live
     weight = layer.live_weight if live.sum() == layer.live.sum() else layer.weight[:, live]
-    m, r = weight.shape
     moment = layer.hessian.matrix if drift is None else drift.moment
     moment = moment if live.all() else moment[np.ix_(live, live)]
     correction = _correction(layer, live, moment, drift)
-    scales = turn = row_turn = None
-    if rescale:
+    if preparation.rescale:
         # as the decoder has them: rounded, and the other way up
         scales = round_to_bfloat16(1.0 / column_scales(weight, moment))
         weight, moment = weight / scales, moment * scales[:, None] * scales
         correction = None if correction is None else correction * scales
-    generator = layer_generator(seed, layer.key.name)
-    if rotation is not None and r > 0:
-        turn = new_rotation(rotation, r, generator)
-        weight = rotate(weight, turn)
-        correction = None if correction is None else rotate(correction, turn)
-    if row_rotation is not None and r > 0:
-        row_turn = new_rotation(row_rotation, m, generator)
-        weight = _rotate_rows(weight, row_turn)
-        correction = None if correction is None else _rotate_rows(correction, row_turn)
-    basis = Basis(m, live, turn, row_turn, scales)
-    natural = np.arange(r)
-    if not factor:
-        return Problem(layer.key, weight, weight, weight, None, natural, 0.0, 0.0, 0.0, basis, seed)
-    if turn is not None:
-        moment = rotate_moment(moment, turn)
-    columns = ORDERS[order](moment)
-    if order != "natural":
-        moment = moment[np.ix_(columns, columns)]
-    penalty = ridge * float(np.mean(np.diagonal(moment))) if ridge > 0 else 0.0
-    penalized = moment
-    if penalty > 0:
-        penalized = moment.copy()
-        penalized[np.diag_indices(r)] += penalty
-    found = cholesky(penalized, damping=damping, name=layer.key.name)
-
-    def solved(values: Float64Array, lower: Float64Array) -> Float64Array:
-        answer = np.empty_like(values)
-        answer[:, columns] = cross_target(values[:, columns], lower)
-        return answer
-
-    target = ideal = weight
-    if penalty > 0:
-        target = weight - penalty * solved(weight, found.lower)
-    if correction is not None:
-        target = target + solved(correction, found.lower)
-        plain = found if penalty == 0 else cholesky(moment, damping=damping, name=layer.key.name)
-        ideal = target if penalty == 0 else weight + solved(correction, plain.lower)
-    return Problem(layer.key, weight, target, ideal, found.lower, columns, found.damping, ridge, penalty, basis, seed)
+        basis = replace(basis, column_scales=scales)
+    weight = _into_basis(weight, basis)
+    if not preparation.factor:
+        return Problem(layer.key, preparation, None, weight, weight, weight, basis, seed)
+    shared = shared_input(layer.hessian, moment, preparation, basis.rotation, name=layer.key.name)
+    target, ideal = _targets(weight, None if correction is None else _into_basis(correction, basis), shared)
+    return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed)

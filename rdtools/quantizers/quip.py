@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable
-from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_float32
+from rdtools.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.errors import UsageError
-from rdtools.hessians.layer import Layer
-from rdtools.ops import choose_backend, coordinate_descent, sic_sweep
+from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.grid import check_step, levels_for
+from rdtools.quantizers.grid_rounding import GridRounding
 from rdtools.quantizers.incoherence_processing import predicted_half_range
-from rdtools.quantizers.problem import Problem, layer_generator, prepare
-from rdtools.quantizers.rate_search import check_rate
+from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.problem import Problem, layer_generator
+from rdtools.quantizers.scalar import stored_grid
 from rdtools.quantizers.scale_search import search_scale, spread_rows
-from rdtools.quantizers.settings import check_damping, check_rotation
-from rdtools.quantizers.vector import Preset, check_preset
-from rdtools.records import CodeModel, QuantizedLayer, QuantizedWeight, ScalarCodes
+from rdtools.quantizers.settings import Preset, check_preset
+from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
 from rdtools.transforms import RotationChoice
 
 Float64Array = NDArray[np.float64]
@@ -36,7 +36,7 @@ SAMPLE_ROWS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class QuIP:
+class QuIP(SettledQuantizer):
     """Rotate both sides, round on one grid of K levels −ρσ … ρσ with the error of later columns fed back.
 
     Published: columns rescaled, Kronecker products of two Haar matrices, damping 0.01, ρ = 2.4 at every rate, and weights clamped to the
@@ -75,7 +75,6 @@ class QuIP:
     (-4, 3, 3.0)
     """
 
-    rate_bits: float
     preset: Preset = "best"
     adaptive: Adaptive | None = None
     stochastic: bool = False
@@ -83,14 +82,10 @@ class QuIP:
     slack: float = 1.0
     rescale: bool | None = None
     rotation: RotationChoice | Literal["none"] | None = None
-    damping: float | None = None
-    backend: str | None = None
 
     def __post_init__(self) -> None:
-        check_rate(self.rate_bits)
         check_preset(self.preset)
-        check_rotation(None if self.rotation == "none" else self.rotation)
-        check_damping(self.damping)
+        super().__post_init__()
         if self._adaptive not in ADAPTIVE:
             raise UsageError(f"quip: adaptive {self.adaptive!r}, expected one of {', '.join(ADAPTIVE)}")
         if self.passes < 0 or not 0 <= self.slack < float("inf"):
@@ -107,9 +102,11 @@ class QuIP:
         return name + {None: "", "none": "-unrotated", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
 
     @property
-    def preparation(self) -> tuple[Hashable, ...]:
-        """Settings that `prepare` depends on."""
-        return ("both sides", self._rescale, self._rotation, self._damping, self._order)
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`: methods that agree in them may share its answer."""
+        return Preparation(
+            rotation=self._rotation, row_rotation=self._rotation, damping=self._damping, order=self._order, rescale=self._rescale
+        )
 
     @property
     def _rescale(self) -> bool:
@@ -133,47 +130,21 @@ class QuIP:
     def _order(self) -> str:
         return "act-order" if self._adaptive in ("ldlq-rg", "greedy") else "natural"
 
-    @property
-    def feeds_back(self) -> bool:
-        """Whether it is LDLQ's feedback alone that decides codes, so that the distortion is ``error · step² · tr(D)/n``."""
-        return self._adaptive == "ldlq"
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
+        levels_for(self.rate_bits, name)
 
     @property
-    def clamps_first(self) -> bool:
-        """Whether weights are clamped to the grid before they are rounded, so that the rest is not fed back."""
+    def _clips_first(self) -> bool:
+        """True if weights are clipped to the grid before they are rounded, so that the rest is not fed back."""
         return self.preset == "published"
 
-    def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
-        """Make a layer ready; the answer serves every rate."""
-        turn = self._rotation
-        return prepare(layer, rotation=turn, row_rotation=turn, damping=self._damping, order=self._order, rescale=self._rescale, seed=seed)
-
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None) -> QuantizedLayer:
-        """Quantize one layer.
-
-        Parameters
-        ----------
-        layer : weight and Hessian
-        seed : of the run; rotations and stochastic rounding are drawn from it and the layer's name
-        problem : what `prepare` gave for this layer and seed, to be used again at another rate
-
-        Raises
-        ------
-        RateUnreachable, UnsupportedOrder, NotPositiveSemidefinite, NotConverged, ScaleOutOfRange, BackendUnavailable
-        """
-        problem = self.prepare(layer, seed=seed) if problem is None else problem
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
         factor, std = problem.factor, problem.weight_std
-        assert factor is not None  # `prepare` factors unless told not to
         name = f"{problem.key.name}: {self.method}"
         levels = levels_for(self.rate_bits, name)
-        feedback, moment = factor, None
-        if self._adaptive == "clamp-safe" and factor.size:
-            feedback = clamp_safe_feedback(factor @ factor.T, self.slack).factor
-        elif self._adaptive in ("ldlq-rg", "greedy"):
-            moment = factor @ factor.T
-        elif self._adaptive == "nearest":
-            feedback = np.eye(len(factor))
-        rounding = _Rounding(self, levels, feedback, moment, int(layer_generator(seed, f"{layer.key.name} rounding").integers(2**63)))
+        rounding = self._rounding(problem, levels)
         weight = problem.target[:, problem.order]
         half_range = PUBLISHED_HALF_RANGE
         if self.preset == "best" and std > 0:
@@ -190,44 +161,36 @@ class QuIP:
         integers = np.empty(weight.shape, dtype=np.int32)
         integers[:, problem.order] = rounding(weight, step)
         codes = ScalarCodes(integers, step, CodeModel("fixed", levels=levels), offset=rounding.offset)
-        return QuantizedLayer(
-            weight=QuantizedWeight(problem.basis, codes),
-            method=self.method,
-            target_rate_bits=self.rate_bits,
-            code_rate_bits=math.log2(levels) * problem.live_fraction,
-            damping=problem.damping,
-            seed=problem.seed,
-            backend=choose_backend(self.backend),
+        rate = math.log2(levels) * problem.live_fraction
+        return Solution(QuantizedWeight(problem.basis, codes), rate, self._error_model(codes, problem))
+
+    def _rounding(self, problem: Problem, levels: int) -> GridRounding:
+        feedback, moment, seed = problem.factor, None, None
+        if self._adaptive == "clamp-safe" and feedback.size:
+            feedback = clamp_safe_feedback(problem.prepared_input.damped_moment, self.slack).factor
+        elif self._adaptive in ("ldlq-rg", "greedy"):
+            moment = problem.prepared_input.damped_moment
+        elif self._adaptive == "nearest":
+            feedback = np.eye(len(feedback))
+        if self.stochastic or self._adaptive == "clamp-safe":
+            seed = int(layer_generator(problem.seed, f"{problem.key.name} rounding").integers(2**63))
+        return GridRounding(
+            levels,
+            feedback=None if self._adaptive == "greedy" else feedback,
+            moment=moment,
+            passes=self.passes,
+            clips_first=self._clips_first,
+            seed=seed,
+            backend=self.backend,
         )
 
-
-@dataclass(frozen=True, eq=False)
-class _Rounding:
-    """How one layer's weights, in the order of its factor, are rounded at a step."""
-
-    settings: QuIP
-    levels: int
-    feedback: Float64Array
-    moment: Float64Array | None
-    seed: int
-
-    @property
-    def offset(self) -> float:
-        return 0.5 if self.levels % 2 == 0 else 0.0
-
-    def __call__(self, weight: Float64Array, step: float) -> NDArray[np.int32]:
-        settings, offset, lowest = self.settings, self.offset, -(self.levels // 2)
-        highest = lowest + self.levels - 1
-        scaled = weight / (step or 1.0)
-        if settings.clamps_first:
-            scaled = np.clip(scaled, lowest + offset, highest + offset)
-        ones = np.ones(weight.shape[1])
-        grid: dict[str, Any] = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": settings.backend}
-        if settings._adaptive == "greedy":
-            codes = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
-        else:
-            seed = self.seed if settings.stochastic or settings._adaptive == "clamp-safe" else None
-            codes, _ = sic_sweep(scaled, self.feedback, ones, seed=seed, residual=False, **grid)
-        if self.moment is not None:
-            codes, _ = coordinate_descent(scaled, self.moment, codes, ones, passes=settings.passes, **grid)
-        return codes
+    def _error_model(self, codes: ScalarCodes, problem: Problem) -> ErrorModel:
+        grid = stored_grid(codes)
+        if self._adaptive != "ldlq":
+            return NoErrorModel(widest_steps=grid.widest_steps, reason="feedback other than LDLQ's, or greedy passes")
+        reach = 0.5 * (codes.model.levels - 1) * codes.step
+        if not self.stochastic:
+            return replace(grid, reach=reach) if self._clips_first else grid
+        if np.abs(problem.target).max(initial=0.0) > reach:
+            return NoErrorModel(widest_steps=grid.widest_steps, reason="stochastic rounding that is clipped")
+        return UnbiasedRounding(widest_steps=grid.widest_steps, step=codes.step)

@@ -11,8 +11,9 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import InvalidRate, RateUnreachable
+from rdtools.errors import InvalidRate, RateUnreachable, WrongType
 from rdtools.normal import normal_cdf
+from rdtools.quantizers.settings import is_number
 
 #: The largest rate whose codes fit the alphabets of the coder, columns of very different step included.
 MAX_RATE_BITS = 12.0
@@ -30,7 +31,11 @@ def check_rate(rate_bits: float) -> None:
     Raises
     ------
     InvalidRate
+    WrongType
+        For anything but a number.
     """
+    if not is_number(rate_bits):
+        raise WrongType(f"rate_bits {rate_bits!r}: a {type(rate_bits).__name__}, expected a number of bits per weight, such as rate_bits=3")
     if not (math.isfinite(rate_bits) and 0 < rate_bits <= MAX_RATE_BITS):
         raise InvalidRate(f"rate {rate_bits} bits per weight: expected a number above 0 and at most {MAX_RATE_BITS:g}, such as 3 or 2.5")
 

@@ -13,7 +13,8 @@ from rdtools.coding import exponent_bytes, round_to_bfloat16
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
 from rdtools.quantizers.column_gains import code_values, column_scales, without_column_gains
-from rdtools.quantizers.entropy_grid import EntropyGrid, sample_rows
+from rdtools.quantizers.entropy_grid import EntropyGrid
+from rdtools.quantizers.entropy_search import sample_rows
 from rdtools.quantizers.problem import Problem
 from rdtools.records import ScalarCodes
 
@@ -201,10 +202,10 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
 
 def _gram(problem: Problem) -> Float64Array:
     """The moment of the problem's input, with damping and without ridge, columns as those of the weights."""
-    assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
-    gram = np.empty_like(problem.factor)
-    gram[np.ix_(problem.order, problem.order)] = problem.factor @ problem.factor.T
-    gram[np.diag_indices(len(gram))] -= problem.penalty
+    shared = problem.prepared_input
+    gram = np.empty_like(shared.moment)
+    gram[np.ix_(shared.order, shared.order)] = shared.moment
+    gram[np.diag_indices(len(gram))] += shared.damping_added
     return gram
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.quantizers.grid import Rounding
-from rdtools.quantizers.grouped import Fit, GroupedCodes, RowGridQuantizer, round_groups
+from rdtools.quantizers.grouped import RowGridQuantizer
+from rdtools.quantizers.groups import Fit, GroupedCodes, round_groups
+from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.records import CodeModelKind
 
@@ -46,7 +47,16 @@ class RTN(RowGridQuantizer):
     """
 
     coding: CodeModelKind = "shared"
-    uses_hessian: ClassVar[bool] = False
+
+    @property
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`, which needs no factor."""
+        return Preparation(rotation=super().preparation.rotation, factor=False)
+
+    @property
+    def calls_kernels(self) -> bool:
+        """False: NumPy rounds."""
+        return False
 
     @property
     def base_name(self) -> str:

@@ -24,7 +24,6 @@ def sample_gain_fit(problem: Problem, backend: str | None, precision: Precision 
     A code is zero where its target is less than half a step, so that no gain is below one half.
     """
     factor, order = problem.factor, problem.order
-    assert factor is not None  # `prepare` factors for every method that uses the Hessian
 
     def fit(target: Float64Array, steps: Float64Array) -> tuple[NDArray[np.int32], Float64Array]:
         ordered = target[:, order].astype(precision, copy=False)
@@ -33,6 +32,6 @@ def sample_gain_fit(problem: Problem, backend: str | None, precision: Precision 
         )
         codes = np.empty_like(found)
         codes[:, order] = found
-        return codes, problem.by_column(fitted)
+        return codes, problem.prepared_input.by_column(fitted)
 
     return fit

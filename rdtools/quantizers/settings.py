@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
+from typing import Literal
 
-from rdtools.errors import UsageError
+from rdtools.errors import UsageError, WrongType
 
+Preset = Literal["best", "published"]
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
+
+
+def is_number(value: object) -> bool:
+    """True for a real number, of NumPy or Python, that is no truth value."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def check_rotation(rotation: str | None) -> None:
@@ -26,6 +34,25 @@ def check_damping(damping: float | None) -> None:
     Raises
     ------
     UsageError
+    WrongType
+        For anything but a number.
     """
-    if damping is not None and not 0 <= damping < math.inf:
+    if damping is None:
+        return
+    if not is_number(damping):
+        raise WrongType(
+            f"damping {damping!r}: a {type(damping).__name__}, expected None or a number, relative to the mean diagonal, such as 0.01"
+        )
+    if not 0 <= damping < math.inf:
         raise UsageError(f"damping {damping}: expected a finite number of at least 0, relative to the mean diagonal")
+
+
+def check_preset(preset: str) -> None:
+    """Refuse a preset that there is not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if preset not in ("best", "published"):
+        raise UsageError(f"preset {preset!r}: expected 'best' or 'published'")

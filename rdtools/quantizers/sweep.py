@@ -18,7 +18,6 @@ Precision = Literal["float64", "float32"]
 def sic_rounding(problem: Problem, backend: str | None, precision: Precision = "float64") -> Rounding:
     """Codes by successive cancellation under the problem's ``H = L Lᵀ``, columns in its order."""
     factor, order = problem.factor, problem.order
-    assert factor is not None  # `prepare` factors for every method that uses the Hessian
     natural = bool((order == np.arange(len(order))).all())
 
     def rounding(

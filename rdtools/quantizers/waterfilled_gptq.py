@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import column_levels, round_to_bfloat16, round_to_float32, scalar_code_length
-from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.block_ldlq import block_ldlq
-from rdtools.quantizers.column_widths import GRID_STEPS, allocate_widths, water_level, width_exponents
+from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
+from rdtools.error_models import ColumnSteps, ErrorModel
+from rdtools.errors import RateUnreachable
+from rdtools.quantizers.column_sweep import sweep_columns
+from rdtools.quantizers.column_widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
 from rdtools.quantizers.grid import Rounding, check_step
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.row_grid import FloatArray
+from rdtools.quantizers.scalar import ScalarQuantizer, stored_grid
 from rdtools.quantizers.scale_search import search_scale, spread_rows
 from rdtools.quantizers.sweep import sic_rounding
-from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -26,47 +28,6 @@ Float64Array = NDArray[np.float64]
 UNDER_WATER = 8.0
 #: Rows on which the scale is searched.
 SAMPLE_ROWS = 128
-
-
-def sweep_columns(
-    weight: FloatArray,  # (m, r)
-    factor: Float64Array,  # (r, r), lower triangular
-    order: NDArray[np.intp],  # (r,)
-    grid: ScalarCodes,
-) -> tuple[NDArray[np.int32], FloatArray]:
-    """Successive cancellation with levels and a step of its own for each column, one column after another.
-
-    Parameters
-    ----------
-    weight : (m, r) float64 or float32, which everything is computed in
-    factor : (r, r), L, columns in `order`
-    order : (r,) columns of the weights in the order of the factor's, the last decided first
-    grid : steps, levels and row scales of (m, 1); its integers are not looked at
-
-    Returns
-    -------
-    (m, r) int32 codes, and (m, r) what they stand for
-    """
-    levels, steps = column_levels(grid), grid.column_steps
-    assert grid.row_scales is not None
-    scales = grid.row_scales[:, 0]
-    divisors = np.where(scales > 0, scales, 1.0).astype(weight.dtype)
-    integers = np.zeros(weight.shape, dtype=np.int32)
-
-    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
-        column = order[first_column]
-        if levels[column] == 1:
-            return np.zeros_like(targets)
-        half = int(levels[column]) // 2
-        scaled = targets[:, 0] / divisors / steps[column].astype(weight.dtype)
-        codes = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
-        integers[:, column] = codes
-        return np.asarray((codes + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
-
-    rounded = block_ldlq(weight[:, order], factor, 1, round_column)
-    values = np.empty_like(rounded)
-    values[:, order] = rounded
-    return integers, values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +50,7 @@ class WaterfilledGPTQ(ScalarQuantizer):
 
     Examples
     --------
+    >>> from rdtools.coding import column_levels
     >>> from rdtools.hessians.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
     >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)
@@ -107,10 +69,18 @@ class WaterfilledGPTQ(ScalarQuantizer):
         """gptq-waterfilled-int (a width for each column) or gptq-waterfilled-column (entropy-coded steps)."""
         return "gptq-waterfilled-" + ("int" if self.coding == "fixed" else self.coding)
 
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that no layer can have; see `Quantizer.check_reachable`."""
+        if self.coding == "fixed" and self.rate_bits > MAX_WIDTH:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a column has at most {MAX_WIDTH} bits; ask for at most "
+                f"{MAX_WIDTH} or use entropy coding"
+            )
+
     @property
-    def absmax_rows(self) -> bool:
-        """False: grids are for the root mean squares of rows."""
-        return False
+    def calls_kernels(self) -> bool:
+        """False for fixed widths, whose columns are decided one by one in NumPy."""
+        return self.coding != "fixed"
 
     def _rounding(self, problem: Problem) -> Rounding:
         return sic_rounding(problem, self.backend, self.precision)
@@ -119,20 +89,24 @@ class WaterfilledGPTQ(ScalarQuantizer):
         """``1/ℓ_ii`` above the water, UNDER_WATER times that of its level below it; None for fixed widths."""
         if self.coding == "fixed":
             return None
-        logs = np.log2(problem.noise_gains)
+        gains = problem.prepared_input.noise_gains
+        logs = np.log2(gains)
         if logs.size == 0:
             return logs
-        level = water_level(problem.noise_gains, self.rate_bits)
+        level = water_level(gains, self.rate_bits)
         return np.where(logs > level, np.exp2(-0.5 * logs), UNDER_WATER * 2.0 ** (-0.5 * level))
 
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Quantize a prepared layer; the rate is per live weight."""
+    def _column_steps(self, problem: Problem, codes: ScalarCodes, relative_steps: Float64Array | None) -> ColumnSteps:
+        model = super()._column_steps(problem, codes, relative_steps)
+        assert relative_steps is not None  # coding "column" has steps
+        energies = relative_steps**2 * problem.prepared_input.noise_gains
+        return replace(model, waterfilled=bool(energies.size and np.ptp(np.log2(energies)) > 1e-6))
+
+    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
         if self.coding != "fixed":
-            return super().solve(problem)
-        assert problem.factor is not None  # `prepare` factors for every method that uses the Hessian
-        name = f"{problem.key.name}: {self.method}"
+            return super()._candidate(problem, name)
         W, factor, order = problem.target.astype(self.precision, copy=False), problem.factor, problem.order
-        widths = allocate_widths(problem.noise_gains, self.rate_bits, name=name)
+        widths = allocate_widths(problem.prepared_input.noise_gains, self.rate_bits, name=name)
         widest = int(widths.max(initial=0))
         exponents = width_exponents(widths)
 
@@ -160,4 +134,4 @@ class WaterfilledGPTQ(ScalarQuantizer):
         empty = grid(W, scale)
         codes = replace(empty, integers=sweep_columns(W, factor, order, empty)[0])
         symbols, _ = scalar_code_length(codes)
-        return Candidate(symbols / max(W.size, 1), QuantizedWeight(problem.basis, codes))
+        return Candidate(symbols / max(W.size, 1), codes), stored_grid(codes)

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.error_models import ErrorModel
 from rdtools.errors import UsageError
-from rdtools.hessians.drift import Drift
-from rdtools.hessians.layer import Layer
-from rdtools.quantizers.base import ScalarQuantizer
-from rdtools.quantizers.entropy_grid import entropy_grid, search_rate
+from rdtools.quantizers.entropy_grid import entropy_grid
+from rdtools.quantizers.entropy_search import search_rate
 from rdtools.quantizers.grid import Rounding
-from rdtools.quantizers.problem import Problem, prepare
+from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.rescalers import rescaled
 from rdtools.quantizers.sample_gains import sample_gain_fit
+from rdtools.quantizers.scalar import ScalarQuantizer
 from rdtools.quantizers.sweep import sic_rounding
-from rdtools.records import CodeModelKind, QuantizedLayer, QuantizedWeight
+from rdtools.records import CodeModelKind, ScalarCodes
 
 #: Settings of the paper; see `WaterSIC.published`.
 PUBLISHED: dict[str, Any] = {"coding": "shared", "damping": 1e-4, "dead_threshold": 1e-3, "lmmse": "sample", "rescale": True}
@@ -71,12 +71,6 @@ class WaterSIC(ScalarQuantizer):
         super().__post_init__()
         if self.lmmse not in (False, True, "analytic", "sample"):
             raise UsageError(f"lmmse {self.lmmse!r}: expected False, True, 'analytic' or 'sample'")
-        if self.dead_threshold is not None and not 0 <= self.dead_threshold <= 1:
-            raise UsageError(
-                f"dead_threshold {self.dead_threshold}: expected None or a share of the median energy from 0 to 1, such as 1e-3"
-            )
-        if not 0 <= self.ridge < float("inf"):
-            raise UsageError(f"ridge {self.ridge}: expected a finite number of at least 0, relative to the mean diagonal")
 
     @classmethod
     def published(cls, rate_bits: float, **others: Any) -> WaterSIC:
@@ -118,84 +112,25 @@ class WaterSIC(ScalarQuantizer):
 
     def relative_steps(self, problem: Problem) -> NDArray[np.float64]:
         """``1/ℓ_ii``."""
-        return np.asarray(1.0 / np.sqrt(problem.noise_gains))
+        return np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
 
     @property
-    def _ridge(self) -> float:
-        return self.ridge
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`: methods that agree in them may share its answer."""
+        return replace(super().preparation, ridge=self.ridge, dead_threshold=self.dead_threshold)
 
-    @property
-    def _shrinks(self) -> bool:
-        return self.lmmse in (True, "analytic")
-
-    @property
-    def preparation(self) -> tuple[Hashable, ...]:
-        """Settings that `prepare` depends on: methods that agree in them may share its answer."""
-        dropped = () if self.dead_threshold is None else (self.dead_threshold,)
-        return super().preparation + dropped
-
-    def prepare(self, layer: Layer, *, seed: int = 0, drift: Drift | None = None) -> Problem:
-        """Make a layer ready; the answer serves every rate.
-
-        Parameters
-        ----------
-        layer : weight and Hessian of the input that the weights were made for
-        seed : of the run
-        drift : moments of the input that the layer has instead; see `quantize`
-
-        Raises
-        ------
-        UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
-        """
-        return prepare(
-            layer,
-            rotation=self.rotation,
-            damping=self.damping,
-            order=self.order,
-            ridge=self.ridge,
-            dead_threshold=self.dead_threshold,
-            drift=drift,
-            seed=seed,
-        )
-
-    def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
-        """Quantize a prepared layer; the rate is per live weight."""
+    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
+        steps = self.relative_steps(problem)
         grid = entropy_grid(
             problem,
             self._rounding(problem),
             coding=self.coding,
-            relative_steps=self.relative_steps(problem),
-            shrink=self._shrinks,
-            name=f"{problem.key.name}: {self.method}",
+            relative_steps=steps,
+            name=name,
+            shrink=self.lmmse in (True, "analytic"),
             gain_fit=sample_gain_fit(problem, self.backend, self.precision) if self.lmmse == "sample" else None,
         )
         found = search_rate(grid, problem.weight_std, self.rate_bits)
-        codes = rescaled(found.result, problem, grid) if self.rescale else found.result
-        return Candidate(found.rate_bits, QuantizedWeight(problem.basis, codes))
-
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None, drift: Drift | None = None) -> QuantizedLayer:
-        """Quantize one layer.
-
-        With drift the codes minimize the error of the output on the input x̂ that the layer has; the target is that of `prepare`. Against
-        the original input, which is what `rdtools.measure` looks at, they are further off than without; `rdtools.measure.drifted` has
-        the error that they are made for.
-
-        Parameters
-        ----------
-        layer : weight and Hessian of the input that the weights were made for
-        seed : of the run; a rotation is drawn from it and the layer's name
-        problem : what `prepare` gave for this layer, seed and drift, to be used again at another rate
-        drift : moments of the input that the layer has, if the layers before it are quantized
-
-        Raises
-        ------
-        RateUnreachable
-            If no setting has the rate; the message says which rates exist.
-        UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch, BackendUnavailable
-        UsageError
-            If both a problem and a drift are given: a problem has its drift already.
-        """
-        if problem is not None and drift is not None:
-            raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
-        problem = self.prepare(layer, seed=seed, drift=drift) if problem is None else problem
-        return super().quantize(layer, seed=seed, problem=problem)
+        if self.rescale:
+            found = Candidate(found.rate_bits, rescaled(found.result, problem, grid))
+        return found, self._column_steps(problem, found.result, steps)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from rdtools.errors import TheoryError
-from rdtools.linalg import log2_am_over_gm
+from rdtools.linalg import log2_am_over_gm, moment_shares
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
 
@@ -42,12 +41,7 @@ def damped_noise_gains(factor: Float64Array, damping: float) -> Float64Array:
     >>> damped_noise_gains(np.array([[2.0]]), 1.0).tolist()
     [3.0]
     """
-    squared = np.diagonal(factor) ** 2
-    if damping == 0 or factor.size == 0:
-        return np.asarray(squared)
-    inverse = scipy.linalg.solve_triangular(factor, np.eye(len(factor)), lower=True, check_finite=False)
-    counted = 1.0 - damping * np.einsum("ij,ij->i", inverse, inverse)
-    return np.asarray(squared * np.clip(counted, 0.0, 1.0))
+    return np.asarray(np.diagonal(factor) ** 2 * moment_shares(factor, damping))
 
 
 def mismatch_penalty_bits(ratios: Float64Array) -> float:

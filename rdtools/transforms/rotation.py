@@ -5,6 +5,7 @@ A layer computes ``W x``; with Q orthogonal, ``(W Q)(Qᵀ x)`` is the same, so W
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -33,12 +34,23 @@ def _signs(rotation: Rotation) -> Float64Array:
     return np.where(bits, -1.0, 1.0)
 
 
+@lru_cache(maxsize=2)
+def _matrices(rotation: Rotation) -> tuple[Float64Array, ...]:
+    """Q of a Haar rotation, or its two Kronecker factors; read-only, because those of a layer's two sides are kept."""
+    generator = np.random.default_rng(rotation.seed)
+    haar = rotation.kind == "haar"
+    drawn = (haar_matrix(rotation.order, generator),) if haar else haar_factors(rotation.order, generator)
+    for matrix in drawn:
+        matrix.flags.writeable = False
+    return drawn
+
+
 def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
     """``x Q``, x of shape (..., n). For a Hadamard rotation ``Q = diag(signs) H/√n``."""
     if rotation.kind == "haar":
-        return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)))
+        return np.asarray(x @ _matrices(rotation)[0])
     if rotation.kind == "kronecker":
-        return kronecker_multiply(x, *haar_factors(rotation.order, np.random.default_rng(rotation.seed)))
+        return kronecker_multiply(x, *_matrices(rotation))
     return hadamard_multiply(x * _signs(rotation))
 
 
@@ -46,9 +58,9 @@ def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
     """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits whatever the number of threads."""
     with one_blas_thread():
         if rotation.kind == "haar":
-            return np.asarray(x @ haar_matrix(rotation.order, np.random.default_rng(rotation.seed)).T)
+            return np.asarray(x @ _matrices(rotation)[0].T)
         if rotation.kind == "kronecker":
-            left, right = haar_factors(rotation.order, np.random.default_rng(rotation.seed))
+            left, right = _matrices(rotation)
             return kronecker_multiply(x, left.T, right.T)
         return hadamard_multiply(x, transpose=True) * _signs(rotation)
 

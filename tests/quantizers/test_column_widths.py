@@ -18,6 +18,7 @@ from rdtools.measure import measure
 from rdtools.ops import sic_sweep
 from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers.column_sweep import sweep_columns
 from rdtools.quantizers.column_widths import (
     GRID_ERRORS,
     GRID_STEPS,
@@ -27,7 +28,7 @@ from rdtools.quantizers.column_widths import (
     width_exponents,
 )
 from rdtools.quantizers.row_grid import row_grid
-from rdtools.quantizers.waterfilled_gptq import WaterfilledGPTQ, sweep_columns
+from rdtools.quantizers.waterfilled_gptq import WaterfilledGPTQ
 from rdtools.records import CodeModel, ScalarCodes
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
 
@@ -126,7 +127,7 @@ def test_the_rate_is_that_of_the_widths_and_of_the_file(rate):
     """``Σ b_i/r``, what code_length says and, but for the last word of the range coder, the payload."""
     layer = _layer()
     q = WaterfilledGPTQ(rate_bits=rate).quantize(layer)
-    bits = allocate_widths(WaterfilledGPTQ(rate_bits=rate).prepare(layer).noise_gains, rate)
+    bits = allocate_widths(WaterfilledGPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, rate)
     assert len(set(bits.tolist())) > 1
     np.testing.assert_array_equal(column_levels(q.weight.codes), 2**bits)
     assert q.code_rate_bits == bits.sum() / 48 == rate
@@ -186,7 +187,7 @@ def test_distortion_is_the_sum_over_columns(rate):
     quantizer = WaterfilledGPTQ(rate_bits=rate)
     problem = quantizer.prepare(layer)
     q = quantizer.quantize(layer, problem=problem)
-    gains, L = problem.noise_gains, problem.factor
+    gains, L = problem.prepared_input.noise_gains, problem.factor
     feedback = (np.diagonal(L)[:, None] * np.linalg.inv(L)) ** 2
     np.fill_diagonal(feedback, 0)
     plain = widened = _predicted_errors(q.weight.codes, np.ones(n))
@@ -209,7 +210,7 @@ def test_unequal_widths_beat_equal_ones_by_what_the_allocation_says(rate):
     layer = _layer(m=1024, n=96)
     equal, unequal = (q.quantize(layer) for q in (GPTQ(rate_bits=rate, coding="fixed", grid="mse"), WaterfilledGPTQ(rate_bits=rate)))
     even, uneven = measure(layer, equal), measure(layer, unequal)
-    g, grid = GPTQ(rate_bits=rate).prepare(layer).noise_gains, row_grid(layer.weight, 2**rate, rule="mse")
+    g, grid = GPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, row_grid(layer.weight, 2**rate, rule="mse")
     errors = np.mean((layer.weight - grid.values(grid.nearest(layer.weight))) ** 2, axis=0)
     bits = 0.5 * math.log2(np.mean(g * errors) / np.mean(g * np.array(GRID_ERRORS)[allocate_widths(g, rate)]))
     stderr = 0.5 * math.log2(math.e) * math.hypot(*(p.distortion_stderr / p.distortion for p in (even, uneven)))

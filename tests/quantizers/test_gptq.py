@@ -16,7 +16,7 @@ from rdtools.measure import measure
 from rdtools.ops import sic_sweep
 from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ, RTN
-from rdtools.quantizers.grouped import sweep_groups
+from rdtools.quantizers.groups import sweep_groups
 from rdtools.quantizers.row_grid import RowGrid, row_grid
 from rdtools.theory.mismatch import damped_noise_gains
 
@@ -282,7 +282,7 @@ def test_the_error_of_the_grids_predicts_the_distortion(settings, bits):
     quantizer = GPTQ(rate_bits=bits, coding="fixed", **settings)
     problem = quantizer.prepare(layer)
     q = quantizer.quantize(layer, problem=problem)
-    gains, codes, L = problem.noise_gains, q.weight.codes, problem.factor
+    gains, codes, L = problem.prepared_input.noise_gains, q.weight.codes, problem.factor
     plain = _grid_error(codes, layer.weight)
     feedback = (np.diagonal(L)[:, None] * np.linalg.inv(L)) ** 2
     np.fill_diagonal(feedback, 0)

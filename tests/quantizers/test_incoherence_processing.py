@@ -15,12 +15,8 @@ from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
 from rdtools.quantizers import QuIP
-from rdtools.quantizers.incoherence_processing import (
-    LEAST_ENERGY,
-    column_scales,
-    feedback_gain,
-    predicted_half_range,
-)
+from rdtools.quantizers.balance import LEAST_ENERGY, column_scales
+from rdtools.quantizers.incoherence_processing import feedback_gain, predicted_half_range
 from rdtools.testing import layers, second_moments
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
 

@@ -12,8 +12,8 @@ from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
 from rdtools.ops import rvq_decode
 from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp
+from rdtools.quantizers.block_ldlq import pad_problem
 from rdtools.quantizers.scale_search import search_scale, spread_rows
-from rdtools.quantizers.vector import pad_problem
 
 
 def _layer(m=256, n=128, exponent=0.5, seed=0) -> Layer:

@@ -9,6 +9,7 @@ import pytest
 from tolerances import rounding
 
 import rdtools.quantizers.entropy_grid as entropy_grid
+import rdtools.quantizers.entropy_search as entropy_search
 import rdtools.quantizers.sample_gains as sample_gains
 import rdtools.quantizers.sweep as sweep
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
@@ -408,8 +409,8 @@ def sweeps(monkeypatch):
     The information of a code deviates by less than 1.02 bit, see `entropy_band`, so that the rate of half of 2¹⁹ codes is that of all with
     a standard error below 1.02 √½/2⁹ = 0.0014 bit: four of them and the tolerance on the sample, 0.002, are within 0.01.
     """
-    monkeypatch.setattr(entropy_grid, "SAMPLED_FROM", 2**18)
-    monkeypatch.setattr(entropy_grid, "SAMPLE", 2**18)
+    monkeypatch.setattr(entropy_search, "SAMPLED_FROM", 2**18)
+    monkeypatch.setattr(entropy_search, "SAMPLE", 2**18)
     rows: list[int] = []
 
     def counted(kernel):
@@ -477,10 +478,10 @@ def test_the_published_method_on_a_large_matrix(sweeps):
 
 def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):
     """Its mean log-energy is that of all rows within the spread of one stratum of rows, not of the matrix over the root of their number."""
-    monkeypatch.setattr(entropy_grid, "SAMPLED_FROM", 0)
-    monkeypatch.setattr(entropy_grid, "SAMPLE", 2**12)
+    monkeypatch.setattr(entropy_search, "SAMPLED_FROM", 0)
+    monkeypatch.setattr(entropy_search, "SAMPLE", 2**12)
     W = large_layer().weight
-    rows = entropy_grid.sample_rows(W)
+    rows = entropy_search.sample_rows(W)
     assert (np.diff(rows) > 0).all()
     assert len(rows) == 64
     logs = 0.5 * np.log2((W**2).sum(axis=1))
@@ -488,7 +489,7 @@ def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):
 
 
 def test_small_matrices_are_searched_on_all_rows():
-    assert entropy_grid.sample_rows(np.ones((4, 4))) is None
+    assert entropy_search.sample_rows(np.ones((4, 4))) is None
     assert abs(RTN(rate_bits=2.0).quantize(gaussian_layer()).code_rate_bits - 2.0) <= 0.01
 
 

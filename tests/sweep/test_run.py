@@ -53,12 +53,12 @@ def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
 _KILLER = """
 import os
 import rdtools.sweep.task as task
-real = task.quantize_layer
-def quantize_layer(layer, *args, **kwargs):
-    if layer.key.name == "model.layers.1.mlp.down_proj":
+real = task.quantize_layers
+def quantize_layers(jobs, **kwargs):
+    if jobs[0][0].key.name == "model.layers.1.mlp.down_proj":
         os.kill(os.getpid(), 9)
-    return real(layer, *args, **kwargs)
-task.quantize_layer = quantize_layer
+    return real(jobs, **kwargs)
+task.quantize_layers = quantize_layers
 """
 
 

@@ -1,0 +1,59 @@
+"""Rounding to one grid of K levels with linear feedback and greedy passes, as QuIP does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.ops import coordinate_descent, sic_sweep
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class GridRounding:
+    """Decides the integers of weights whose columns are in the order of a factor, at a given step.
+
+    Attributes
+    ----------
+    levels : K
+    feedback : (r, r) lower triangular, by which errors of later columns are fed back; None for rounding to nearest before greedy passes
+    moment : (r, r) of the loss that greedy passes lower; None for no passes
+    passes : greedy ones, at most
+    clips_first : clip weights to the grid before they are rounded, so that the rest is not fed back
+    seed : of stochastic rounding; None for rounding to nearest
+    backend : None, "numba" or "reference"
+    """
+
+    levels: int
+    feedback: Float64Array | None
+    moment: Float64Array | None
+    passes: int
+    clips_first: bool
+    seed: int | None
+    backend: str | None
+
+    @property
+    def offset(self) -> float:
+        """½ for an even number of levels, which has none at zero; else 0."""
+        return 0.5 if self.levels % 2 == 0 else 0.0
+
+    def __call__(self, weight: Float64Array, step: float) -> NDArray[np.int32]:
+        """(m, r) integers."""
+        offset, lowest = self.offset, -(self.levels // 2)
+        highest = lowest + self.levels - 1
+        scaled = weight / (step or 1.0)
+        if self.clips_first:
+            scaled = np.clip(scaled, lowest + offset, highest + offset)
+        ones = np.ones(weight.shape[1])
+        grid: dict[str, Any] = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": self.backend}
+        if self.feedback is None:
+            codes = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
+        else:
+            codes, _ = sic_sweep(scaled, self.feedback, ones, seed=self.seed, residual=False, **grid)
+        if self.moment is not None:
+            codes, _ = coordinate_descent(scaled, self.moment, codes, ones, passes=self.passes, **grid)
+        return codes

@@ -1,0 +1,148 @@
+"""The part of a prepared layer that all layers of one input share: its second moment, rotated, put in order and factored."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from functools import cached_property
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.linalg import Cholesky, cholesky, moment_shares
+from rdtools.orders import ORDERS
+from rdtools.quantizers.preparation import Preparation
+from rdtools.records import Hessian, Rotation
+from rdtools.transforms import rotate_moment
+
+Float64Array = NDArray[np.float64]
+
+#: The last one that was made, by its Hessian: one factor at most is kept, and no longer than its Hessian.
+_LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], PreparedInput]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedInput:
+    """An input made ready: everything that no weight takes part in.
+
+    Matrices have their columns in `order`.
+
+    Attributes
+    ----------
+    moment : (r, r) float64, of the active input channels in the basis that is quantized; without damping and ridge
+    factor : (r, r) float64, L of that moment plus damping and ridge
+    order : (r,) columns of the weights in the order of the factor's, the last decided first
+    damping : relative damping that was used
+    penalty : ridge, absolute
+    damping_added : damping, absolute
+    preparation : what was asked for
+    name : for messages
+    """
+
+    moment: Float64Array
+    factor: Float64Array
+    order: NDArray[np.intp]
+    damping: float
+    penalty: float
+    damping_added: float
+    preparation: Preparation
+    name: str
+
+    @property
+    def added(self) -> float:
+        """Damping and ridge together, absolute: ``L Lᵀ = moment + added · I``."""
+        return self.damping_added + self.penalty
+
+    def by_column(self, ordered: Float64Array) -> Float64Array:
+        """Numbers that belong to the factor's columns, as numbers of the weight's columns."""
+        values = np.empty_like(ordered)
+        values[self.order] = ordered
+        return values
+
+    @property
+    def damped_moment(self) -> Float64Array:
+        """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
+        damped = self.moment.copy()
+        damped[np.diag_indices(len(damped))] += self.added
+        return damped
+
+    @cached_property
+    def noise_gains(self) -> Float64Array:
+        """(r,) ``ℓ_ii²`` of each column of the weights, with damping and ridge."""
+        return self.by_column(np.diagonal(self.factor) ** 2)
+
+    @cached_property
+    def noise_weights(self) -> Float64Array:
+        """(r,) ``ℓ_ii² [L⁻¹ H L⁻ᵀ]_ii`` of each column of the weights: distortion under the H without damping and ridge, per unit of
+        squared step over 12.
+        """
+        return self.by_column(np.diagonal(self.factor) ** 2 * moment_shares(self.factor, self.added))
+
+    @cached_property
+    def energies(self) -> Float64Array:
+        """(r,) H_ii of each column of the weights, without damping and ridge."""
+        return self.by_column(np.diagonal(self.moment))
+
+    @cached_property
+    def unpenalized_factor(self) -> Float64Array:
+        """(r, r) float64, the factor without the ridge, damped by the same rule."""
+        if self.penalty == 0:
+            return self.factor
+        return cholesky(self.moment, damping=self.preparation.damping, name=self.name).lower
+
+
+def _damped(moment: Float64Array, preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
+    """Factor of moment plus ridge, the absolute ridge, and the absolute damping."""
+    penalty = preparation.ridge * float(np.mean(np.diagonal(moment))) if preparation.ridge > 0 else 0.0
+    penalized = moment
+    if penalty > 0:
+        penalized = moment.copy()
+        penalized[np.diag_indices(len(moment))] += penalty
+    found = cholesky(penalized, damping=preparation.damping, name=name)
+    mean_diagonal = math.fsum(np.diagonal(penalized)) / max(len(moment), 1)
+    return found, penalty, found.damping * mean_diagonal
+
+
+def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
+    """Rotate, put in order, factor.
+
+    Parameters
+    ----------
+    moment : (r, r) float64, of the active input channels, rescaled if the preparation says so
+    preparation : rotation, order, damping and ridge are read
+    rotation : that was drawn
+    name : of the input or layer, for messages
+
+    Raises
+    ------
+    NotPositiveSemidefinite
+        If it cannot be factored with the damping asked for.
+    """
+    if rotation is not None:
+        moment = rotate_moment(moment, rotation)
+    order = ORDERS[preparation.order](moment)
+    if preparation.order != "natural":
+        moment = moment[np.ix_(order, order)]
+    found, penalty, damping_added = _damped(moment, preparation, name)
+    return PreparedInput(moment, found.lower, order, found.damping, penalty, damping_added, preparation, name)
+
+
+def shared_input(
+    hessian: Hessian, moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str
+) -> PreparedInput:
+    """`prepare_input`, or its last result where the Hessian record, the preparation and the rotation are the same again.
+
+    A preparation that looks at weights is made anew each time.
+    """
+    if preparation.per_layer:
+        return prepare_input(moment, preparation, rotation, name=name)
+    key = replace(preparation, row_rotation=None), rotation
+    known = _LAST.get(hessian)
+    if known is not None and known[0] == key:
+        return known[1]
+    del known
+    _LAST.clear()  # before the next one takes its memory
+    made = prepare_input(moment, preparation, rotation, name=name)
+    _LAST[hessian] = key, made
+    return made

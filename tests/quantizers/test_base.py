@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
+
+import rdtools as rd
+from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.error_models import NoErrorModel
+from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.predictions import FORMULAS
+from rdtools.quantizers import Quantizer, groups, infeasible_reason, sweep
+
+
+@pytest.fixture(scope="module")
+def layer() -> Layer:
+    rng = np.random.default_rng(0)
+    return Layer.of(rng.standard_normal((64, 32)), haar_moment(power_law(32, 0.5), rng), name="a.q_proj")
+
+
+KINDS = [rd.RTN, rd.GPTQ, rd.WaterfilledGPTQ, rd.WaterSIC, rd.MmseWaterSIC, rd.QuIP, rd.QuIPSharp, rd.QTIP]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wrong_types_are_named_at_the_door(kind, layer):
+    with pytest.raises(WrongType, match=r"got ndarray of shape \(64, 32\), expected a Layer; .*Layer\.of\(weight, hessian\)"):
+        kind(rate_bits=3).quantize(layer.weight)
+    with pytest.raises(TypeError, match="expected a Layer"):
+        kind(rate_bits=3).prepare("layer")
+    with pytest.raises(TypeError, match="rate_bits '3': a str, expected a number of bits per weight, such as rate_bits=3"):
+        kind(rate_bits="3")
+    with pytest.raises(TypeError, match="damping '1%': a str, expected None or a number"):
+        kind(rate_bits=3, damping="1%")
+    for rate in (0.0, -1.0, math.nan, 13.0):
+        with pytest.raises(InvalidRate):
+            kind(rate_bits=rate)
+    assert isinstance(kind(rate_bits=np.float64(3)), Quantizer)
+
+
+def test_measure_names_what_it_was_given(layer):
+    answer = rd.RTN(rate_bits=3).quantize(layer)
+    with pytest.raises(WrongType, match="got QuantizedLayer and Layer, expected a Layer and what a quantizer answered"):
+        rd.measure(answer, layer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_unknown_backend_is_refused_by_every_method(kind, layer):
+    with pytest.raises(BackendUnavailable, match="'cuda'"):
+        kind(rate_bits=3, backend="cuda").quantize(layer)
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "backend"),
+    [
+        (rd.RTN(rate_bits=3, backend="reference"), "numpy"),
+        (rd.GPTQ(rate_bits=3, backend="reference"), "reference"),
+        (rd.GPTQ(rate_bits=3, coding="fixed", group_size=8, backend="reference"), "reference"),
+        (rd.GPTQ(rate_bits=3, coding="fixed", group_size=8, order="act-order", backend="reference"), "numpy"),
+        (rd.WaterfilledGPTQ(rate_bits=3, backend="reference"), "numpy"),
+        (rd.WaterfilledGPTQ(rate_bits=3, coding="column", backend="reference"), "reference"),
+    ],
+    ids=lambda value: getattr(value, "method", value),
+)
+def test_the_backend_of_an_answer_is_what_ran(quantizer, backend, layer, monkeypatch):
+    calls = []
+    for module in (sweep, groups):
+
+        def counted(*arguments, real=module.sic_sweep, **settings):
+            calls.append(settings["backend"])
+            return real(*arguments, **settings)
+
+        monkeypatch.setattr(module, "sic_sweep", counted)
+    assert quantizer.quantize(layer).backend == backend
+    assert set(calls) == ({backend} - {"numpy"})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_answer_names_an_error_model_that_has_a_formula(name, layer):
+    (quantizer,) = make_quantizers([name], [3.0])
+    model = quantizer.quantize(layer).error_model
+    assert type(model) in FORMULAS
+    none = name in ("quip", "quip-greedy", "quip-nearest", "quip-clamp-safe")
+    assert isinstance(model, NoErrorModel) == none
+
+
+@pytest.mark.parametrize("kind", [rd.QuIPSharp, rd.QTIP, rd.QuIP, rd.RTN])
+def test_an_infeasible_rate_is_known_before_any_layer(kind, layer):
+    fixed = {"coding": "fixed"} if kind is rd.RTN else {}
+    assert infeasible_reason(kind(rate_bits=2.0, **fixed)) is None
+    reason = infeasible_reason(kind(rate_bits=2.3, **fixed))
+    assert "2.3 bits per weight cannot be reached" in reason
+    assert infeasible_reason(rd.WaterSIC(rate_bits=2.3)) is None
+
+
+def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
+    """Many small products are up to 50 times slower with several; what the caller had is there again afterwards."""
+
+    def threads() -> set[int]:
+        return {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"}
+
+    seen = []
+
+    def spied(problem, real=rd.GPTQ.solve):
+        seen.append(threads())
+        return real(rd.GPTQ(rate_bits=3), problem)
+
+    def measured(*arguments):
+        seen.append(threads())
+        return real_error(*arguments)
+
+    from importlib import import_module
+
+    from rdtools.measure import distortion
+
+    point, real_error = import_module("rdtools.measure.point"), distortion.weighted_error
+    monkeypatch.setattr(rd.GPTQ, "solve", lambda self, problem: spied(problem))
+    monkeypatch.setattr(point, "weighted_error", measured)
+    with threadpool_limits(2, user_api="blas"):
+        before = threads()
+        rd.measure(layer, rd.GPTQ(rate_bits=3).quantize(layer))
+        assert threads() == before
+    assert before != {1}
+    assert len(seen) == 3
+    assert all(found == {1} for found in seen)

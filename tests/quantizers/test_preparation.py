@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import gc
+import weakref
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tolerances import rounding
+
+import rdtools as rd
+from rdtools.coding import encode
+from rdtools.compare import layer_facts
+from rdtools.errors import UsageError
+from rdtools.hessians.drift import Drift
+from rdtools.hessians.layer import Layer
+from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.linalg import cholesky
+from rdtools.quantizers import Preparation, Problem, draw_basis, prepare, prepared_input
+from rdtools.sweep.task import quantize_layer, quantize_layers
+from rdtools.theory.mismatch import damped_noise_gains
+from rdtools.transforms import rotation as rotations
+
+
+@pytest.fixture
+def layers() -> list[Layer]:
+    """Three layers of one input: they share the Hessian record, as those of a run do."""
+    rng = np.random.default_rng(0)
+    first = Layer.of(rng.standard_normal((32, 24)), haar_moment(power_law(24, 1.0), rng), name="a.q_proj")
+    others = [replace(first, key=replace(first.key, name=f"a.{t}_proj"), weight=rng.standard_normal((16, 24))) for t in "kv"]
+    return [first, *others]
+
+
+@pytest.fixture
+def factored(monkeypatch) -> list[str]:
+    """Names under which a Hessian was factored while preparing."""
+    names = []
+
+    def counted(moment, **settings):
+        names.append(settings["name"])
+        return cholesky(moment, **settings)
+
+    monkeypatch.setattr(prepared_input, "cholesky", counted)
+    return names
+
+
+def test_preparations_are_equal_by_their_settings_and_a_drift_by_identity(layers):
+    assert Preparation(damping=0.01) == Preparation(damping=0.01, order="natural", ridge=0.0)
+    H = layers[0].hessian.matrix
+    drift = Drift(H, H)
+    assert Preparation(drift=drift) == Preparation(drift=drift) != Preparation(drift=Drift(H, H))
+    assert len({Preparation(), Preparation(), Preparation(factor=False)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "same"),
+    [
+        (rd.GPTQ(rate_bits=3), rd.WaterSIC(rate_bits=2)),
+        (rd.RTN(rate_bits=3, damping=0.1), rd.RTN(rate_bits=2, order="act-order")),
+        (rd.QuIPSharp(rate_bits=2), rd.QTIP(rate_bits=3)),
+        (rd.QuIP(rate_bits=2, adaptive="ldlq"), rd.QTIP(rate_bits=3)),
+    ],
+)
+def test_methods_that_are_prepared_alike_say_so(quantizer, same):
+    assert quantizer.preparation == same.preparation
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "other"),
+    [
+        (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3)),
+        (rd.GPTQ(rate_bits=3), rd.GPTQ(rate_bits=3, order="act-order")),
+        (rd.GPTQ(rate_bits=3), rd.GPTQ(rate_bits=3, damping=0.0)),
+        (rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1)),
+        (rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3, dead_threshold=1e-3)),
+        (rd.GPTQ(rate_bits=3, rotation="haar"), rd.QTIP(rate_bits=3, rotation="haar")),
+        (rd.QuIP(rate_bits=3, rescale=True), rd.QuIP(rate_bits=3)),
+    ],
+)
+def test_methods_that_are_prepared_differently_do_not_share(quantizer, other):
+    assert quantizer.preparation != other.preparation
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"rotation": "hadmard"}, "rotation 'hadmard'"),
+        ({"row_rotation": "none"}, "rotation 'none'"),
+        ({"damping": -1.0}, "damping -1.0"),
+        ({"order": "random"}, "order 'random': expected one of natural"),
+        ({"ridge": np.nan}, "ridge nan"),
+        ({"dead_threshold": 2.0}, "dead_threshold 2.0"),
+        ({"dead_threshold": 0.1, "factor": False}, "expected a method that uses it"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings, message):
+    with pytest.raises(UsageError, match=message):
+        Preparation(**settings)
+
+
+def test_layers_of_one_input_are_factored_once(layers, factored):
+    quantizers = (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3), rd.WaterSIC(rate_bits=2), rd.GPTQ(rate_bits=2, coding="fixed"))
+    rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0))
+    assert len(rows) == 12
+    assert {row["status"] for *_, row in rows} == {"ok"}
+    assert factored == ["a.q_proj"]
+
+
+@pytest.mark.parametrize("settings", [{"rotation": "haar"}, {"rescale": True}])
+def test_what_differs_between_layers_is_not_shared(layers, factored, settings):
+    """Rotations are drawn by the name of the layer, and scales are those of its weights."""
+    problems = [prepare(layer, Preparation(**settings)) for layer in layers]
+    assert factored == ["a.q_proj", "a.k_proj", "a.v_proj"]
+    assert len({id(problem.shared) for problem in problems}) == 3
+
+
+def test_one_rotation_is_one_factor(layers, factored):
+    """What layers share is keyed by the rotation that was drawn, not by whether there is one."""
+    same = [replace(layer, key=layers[0].key) for layer in layers]
+    for layer in same:
+        prepare(layer, Preparation(rotation="haar"))
+    assert factored == ["a.q_proj"]
+
+
+def test_rows_come_back_in_their_order_and_are_those_of_each_method_alone(layers):
+    quantizers = (rd.GPTQ(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1), rd.RTN(rate_bits=2), rd.GPTQ(rate_bits=2, rotation="haar"))
+    quantizers += (rd.GPTQ(rate_bits=4), rd.MmseWaterSIC(rate_bits=2), rd.QuIP(rate_bits=3), rd.GPTQ(rate_bits=2.5, coding="fixed"))
+    for layer in layers:
+        together = list(quantize_layer(layer, quantizers, seed=1))
+        alone = [row for q in quantizers for row in quantize_layer(layer, (q,), seed=1)]
+        for row in together + alone:
+            del row["seconds"]
+        np.testing.assert_equal(together, alone)
+        assert [row["target_rate_bits"] for row in together] == [q.rate_bits for q in quantizers]
+
+
+def test_no_second_factor_is_alive(layers, monkeypatch):
+    alive = []
+    made = []
+
+    def watched(*arguments, **settings):
+        gc.collect()
+        alive.append(sum(reference() is not None for reference in made))
+        answer = real(*arguments, **settings)
+        made.append(weakref.ref(answer))
+        return answer
+
+    real = prepared_input.prepare_input
+    monkeypatch.setattr(prepared_input, "prepare_input", watched)
+    quantizers = [rd.GPTQ(rate_bits=rate, order=order) for rate in (2, 3) for order in ("natural", "act-order", "reversed")]
+    quantizers += [rd.QuIP(rate_bits=rate) for rate in (2, 3)]
+    rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0, facts=[layer_facts(layer) for layer in layers]))
+    assert len(rows) == 24
+    assert len(made) == 3 + 3  # one for each order, and one rotation for each layer
+    assert alive == [0] * 6
+
+
+def test_a_haar_matrix_is_drawn_once(layers, monkeypatch):
+    drawn = []
+
+    def counted(order, generator):
+        drawn.append(order)
+        return real(order, generator)
+
+    real = rotations.haar_matrix
+    monkeypatch.setattr(rotations, "haar_matrix", counted)
+    quantizers = [kind(rate_bits=rate, rotation="haar") for kind in (rd.GPTQ, rd.MmseWaterSIC) for rate in (2.0, 3.0, 4.0)]
+    assert [row["status"] for row in quantize_layer(layers[0], quantizers, seed=77)] == ["ok"] * 6
+    assert drawn == [24]
+
+
+def test_a_basis_is_drawn_as_it_is_prepared(layers):
+    preparation = Preparation(rotation="haar", row_rotation="hadamard")
+    basis = draw_basis(layers[0], preparation, seed=5)
+    prepared = prepare(layers[0], preparation, seed=5).basis
+    assert (basis.rotation, basis.row_rotation) == (prepared.rotation, prepared.row_rotation)
+    assert basis.rotation.seed != draw_basis(layers[1], preparation, seed=5).rotation.seed
+
+
+@pytest.mark.parametrize("order", ["natural", "act-order"])
+@pytest.mark.parametrize(("damping", "ridge"), [(None, 0.0), (0.05, 0.0), (0.05, 0.3)])
+def test_the_factor_is_that_of_the_moment_with_what_was_added(layers, order, damping, ridge):
+    shared = prepare(layers[0], Preparation(order=order, damping=damping, ridge=ridge)).shared
+    H = layers[0].hessian.matrix
+    mean = np.mean(np.diagonal(H))
+    assert shared.added == pytest.approx(mean * ((1 + (damping or 0)) * (1 + ridge) - 1), rel=rounding(100), abs=0)
+    product = shared.factor @ shared.factor.T
+    np.testing.assert_allclose(
+        product, H[np.ix_(shared.order, shared.order)] + shared.added * np.eye(24), atol=rounding(100) * mean, rtol=0
+    )
+    np.testing.assert_allclose(shared.damped_moment, product, atol=rounding(100) * mean, rtol=0)
+    np.testing.assert_array_equal(shared.energies, np.diagonal(H))
+    np.testing.assert_array_equal(shared.noise_weights[shared.order], damped_noise_gains(shared.factor, shared.added))
+    np.testing.assert_array_equal(shared.noise_gains[shared.order], np.diagonal(shared.factor) ** 2)
+
+
+def test_a_problem_without_a_factor_says_so(layers):
+    problem = rd.RTN(rate_bits=3).prepare(layers[0])
+    assert problem.shared is None
+    with pytest.raises(UsageError, match=r"a\.q_proj: prepared without a factor"):
+        _ = problem.factor
+
+
+def test_array_records_compare_and_hash_by_identity(layers):
+    """Equality of arrays has no single truth value: == raised a ValueError, and hash a TypeError."""
+    problem = rd.GPTQ(rate_bits=3).prepare(layers[0])
+    assert isinstance(problem, Problem)
+    for record in (problem, problem.shared, layers[0].spectrum, layer_facts(layers[0]), cholesky(np.eye(2))):
+        assert record == record
+        assert record != replace(record)
+        assert len({record, replace(record)}) == 2
+
+
+@pytest.mark.parametrize("kind", [rd.GPTQ, rd.WaterSIC, rd.QuIP, rd.QuIPSharp])
+def test_an_input_that_has_not_drifted_changes_nothing(layers, kind):
+    H = layers[0].hessian.matrix
+    plain, same = (kind(rate_bits=3).quantize(layers[0], seed=3, drift=drift) for drift in (None, Drift(H, H)))
+    assert encode(plain.weight).data == encode(same.weight).data
+
+
+def test_rounding_to_nearest_has_no_use_for_a_drift(layers):
+    H = layers[0].hessian.matrix
+    with pytest.raises(UsageError, match="expected a method that uses it"):
+        rd.RTN(rate_bits=3).quantize(layers[0], drift=Drift(H, H))
