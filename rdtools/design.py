@@ -88,6 +88,9 @@ class MmseWaterSIC:
         """Settings that `prepare` depends on."""
         return ("planned", self.rate_bits, self.rotation, self.damping)
 
+    def check_reachable(self, name: str) -> None:
+        """Nothing to refuse: entropy-coded integers have every rate on some layer."""
+
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
         basis = prepare(layer, rotation=self.rotation, factor=False, seed=seed).basis

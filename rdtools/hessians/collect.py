@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdtools.errors import UsageError
-from rdtools.files import LOCK, PART
+from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
 from rdtools.hessians.store import CalibrationEntry, ModelEntry, Run, RunWriter, describe_model, is_run, open_run, rewrite_manifest
 from rdtools.hessians.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
@@ -41,7 +41,7 @@ class CalibrationRequest:
 
 
 def check_run_directory(out: Path) -> None:
-    """Refuse a place that holds something else than a run, finished or begun by `collect`.
+    """Refuse a place that holds something else than a run: finished, begun by `collect`, or with parts deleted.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def check_run_directory(out: Path) -> None:
         return
     if out.is_dir():
         names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
-        if not names or (LOCK in names and names <= {LOCK, "hessians"}):
+        if not names or (LOCK in names and names <= RUN_NAMES):
             return
     raise UsageError(f"{out}: exists and is not a run of rdtools; choose another --out")
 

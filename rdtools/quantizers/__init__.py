@@ -2,6 +2,7 @@
 
 from rdtools.quantizers.base import Quantizer as Quantizer
 from rdtools.quantizers.base import ScalarQuantizer as ScalarQuantizer
+from rdtools.quantizers.base import infeasible_reason as infeasible_reason
 from rdtools.quantizers.gptq import GPTQ as GPTQ
 from rdtools.quantizers.problem import Problem as Problem
 from rdtools.quantizers.problem import prepare as prepare

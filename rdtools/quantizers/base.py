@@ -10,12 +10,12 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import UsageError
+from rdtools.errors import RateUnreachable, UsageError
 from rdtools.hessians.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.orders import ORDERS
 from rdtools.quantizers.entropy_grid import entropy_coded
-from rdtools.quantizers.grid import Rounding, fixed_rate
+from rdtools.quantizers.grid import Rounding, fixed_rate, levels_for
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import Candidate, check_rate
 from rdtools.quantizers.settings import check_damping, check_rotation
@@ -40,6 +40,10 @@ class Quantizer(Protocol):
     @property
     def preparation(self) -> tuple[Hashable, ...]:
         """Settings that `prepare` depends on: methods that agree in them may share its answer."""
+        ...
+
+    def check_reachable(self, name: str) -> None:
+        """Refuse, with `RateUnreachable`, a rate that the method cannot have on any layer; `name` is for the message."""
         ...
 
     def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
@@ -133,6 +137,20 @@ class ScalarQuantizer(ABC):
             name=name,
         )
 
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer.
+
+        Parameters
+        ----------
+        name : of the method, or of the layer and the method, for the message
+
+        Raises
+        ------
+        RateUnreachable
+        """
+        if self.coding == "fixed":
+            levels_for(self.rate_bits, name)
+
     @property
     def absmax_rows(self) -> bool:
         """Whether a fixed rate means one grid a row from −max|row| to max|row|."""
@@ -185,3 +203,19 @@ class ScalarQuantizer(ABC):
             seed=problem.seed,
             backend=choose_backend(self.backend) if self.uses_hessian else "numpy",
         )
+
+
+def infeasible_reason(quantizer: Quantizer) -> str | None:
+    """The reason why a method cannot have its rate on any layer; None if some layers allow it.
+
+    Examples
+    --------
+    >>> from rdtools.quantizers import GPTQ
+    >>> infeasible_reason(GPTQ(rate_bits=2.5)) is None, infeasible_reason(GPTQ(rate_bits=2.5, coding="fixed"))[:57]
+    (True, 'gptq-int: 2.5 bits per weight cannot be reached by a whole')
+    """
+    try:
+        quantizer.check_reachable(quantizer.method)
+    except RateUnreachable as error:
+        return str(error)
+    return None

@@ -198,17 +198,22 @@ class RowGridQuantizer(ScalarQuantizer):
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
         """Codes on grids of groups."""
 
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer; see `ScalarQuantizer.check_reachable`."""
+        super().check_reachable(name)
+        if not self.symmetric and levels_for(self.rate_bits, name) > MAX_SHIFTED_LEVELS:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a zero point has one byte, and so a grid with one at most "
+                f"{MAX_SHIFTED_LEVELS} levels; ask for at most {math.log2(MAX_SHIFTED_LEVELS):g} bits"
+            )
+
     def solve(self, problem: Problem) -> Candidate[QuantizedWeight]:
         """Quantize a prepared layer; the rate is per live weight."""
         if not self._grid_settings:
             return super().solve(problem)
         name = f"{problem.key.name}: {self.method}"
+        self.check_reachable(name)
         levels = levels_for(self.rate_bits, name)
-        if not self.symmetric and levels > MAX_SHIFTED_LEVELS:
-            raise RateUnreachable(
-                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a zero point has one byte, and so a grid with one at most "
-                f"{MAX_SHIFTED_LEVELS} levels; ask for at most {math.log2(MAX_SHIFTED_LEVELS):g} bits"
-            )
         group_size = min(self.group_size or 0, max(problem.target.shape[1], 1))
         fit = partial(row_grid, levels=levels, symmetric=self.symmetric, rule=self.grid, name=name)
         if group_size == 0:

@@ -143,6 +143,19 @@ class QuIP:
         """Whether weights are clamped to the grid before they are rounded, so that the rest is not fed back."""
         return self.preset == "published"
 
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer.
+
+        Parameters
+        ----------
+        name : of the method, or of the layer and the method, for the message
+
+        Raises
+        ------
+        RateUnreachable
+        """
+        levels_for(self.rate_bits, name)
+
     def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
         """Make a layer ready; the answer serves every rate."""
         turn = self._rotation

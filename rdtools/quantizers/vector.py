@@ -150,6 +150,23 @@ class VectorQuantizer(ABC):
     def _damping(self) -> float | None:
         return 0.01 if self.damping is None and self.preset == "published" else self.damping
 
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer.
+
+        Parameters
+        ----------
+        name : of the method, or of the layer and the method, for the message
+
+        Raises
+        ------
+        RateUnreachable
+        """
+        if self.rate_bits not in self.rates:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: its codes have "
+                f"{', '.join(map(str, self.rates[:-1]))} or {self.rates[-1]} bits; ask for one of these"
+            )
+
     def prepare(self, layer: Layer, *, seed: int = 0) -> Problem:
         """Make a layer ready; the answer serves every rate."""
         return prepare(layer, rotation=self.rotation, row_rotation=self.rotation, damping=self._damping, seed=seed)
@@ -167,11 +184,7 @@ class VectorQuantizer(ABC):
         ------
         RateUnreachable, UnsupportedOrder, NotPositiveSemidefinite, ScaleOutOfRange, BackendUnavailable
         """
-        if self.rate_bits not in self.rates:
-            raise RateUnreachable(
-                f"{layer.key.name}: {self.method}: {self.rate_bits:g} bits per weight cannot be reached: its codes have "
-                f"{', '.join(map(str, self.rates[:-1]))} or {self.rates[-1]} bits; ask for one of these"
-            )
+        self.check_reachable(f"{layer.key.name}: {self.method}")
         problem = self.prepare(layer, seed=seed) if problem is None else problem
         factor = problem.factor
         assert factor is not None  # `prepare` factors unless told not to

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.coding.models import column_levels
+from rdtools.errors import RateUnreachable
 from rdtools.quantizers.base import ScalarQuantizer
 from rdtools.quantizers.block_ldlq import block_ldlq
-from rdtools.quantizers.column_widths import GRID_STEPS, allocate_widths, water_level, width_exponents
+from rdtools.quantizers.column_widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
 from rdtools.quantizers.grid import Rounding, check_step
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import Candidate
@@ -112,6 +113,23 @@ class WaterfilledGPTQ(ScalarQuantizer):
     def absmax_rows(self) -> bool:
         """False: grids are for the root mean squares of rows."""
         return False
+
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that no layer can have.
+
+        Parameters
+        ----------
+        name : of the method, or of the layer and the method, for the message
+
+        Raises
+        ------
+        RateUnreachable
+        """
+        if self.coding == "fixed" and self.rate_bits > MAX_WIDTH:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a column has at most {MAX_WIDTH} bits; ask for at most "
+                f"{MAX_WIDTH} or use entropy coding"
+            )
 
     def _rounding(self, problem: Problem) -> Rounding:
         return sic_rounding(problem, self.backend, self.precision)

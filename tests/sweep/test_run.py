@@ -29,13 +29,17 @@ def test_tasks_share_a_hessian_and_the_largest_comes_first(run):
     tasks = plan(run, make_quantizers(["rtn"], [3.0]), seed=0)
     assert len(tasks) == 8
     assert [task.work for task in tasks] == sorted((task.work for task in tasks), reverse=True)
-    assert sorted(name for task in tasks for name in task.layers) == sorted(run)
+    assert sorted(layer.name for task in tasks for layer in task.layers) == sorted(run)
 
 
 def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(run):
     (run.path / run.hessians[0].file).write_bytes(b"x")
-    task = next(t for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0) if "model.layers.0.self_attn.q_proj" in t.layers)
-    rows = run_task(task).results
+    task = next(
+        t
+        for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0)
+        if "model.layers.0.self_attn.q_proj" in [layer.name for layer in t.layers]
+    )
+    rows = [record.value for record in run_task(task)]
     assert len(rows) == 6
     assert {row["status"] for row in rows} == {"failed"}
     assert {row["layer_type"] for row in rows} == {"q", "k", "v"}
@@ -69,12 +73,12 @@ def test_a_worker_that_dies_takes_only_its_own_task_with_it(run, tmp_path, monke
     code = (
         "from rdtools.cli.methods import make_quantizers\n"
         "from rdtools.hessians.store import open_run\n"
-        "from rdtools.sweep import plan, run_tasks\n"
+        "from rdtools.sweep import run_sweep\n"
         "if __name__ == '__main__':\n"
         f"    run = open_run({str(run.path)!r})\n"
-        "    rows = run_tasks(plan(run, make_quantizers(['rtn'], [2.0]), seed=0), workers=2).results\n"
-        "    failed = [row for row in rows if row['status'] == 'failed']\n"
-        "    print([row['layer'] for row in failed], len(rows), [row['message'] for row in failed])\n"
+        "    table = run_sweep(run, make_quantizers(['rtn'], [2.0]), workers=2).table\n"
+        "    failed = table[table['status'] == 'failed']\n"
+        "    print(failed['layer'].tolist(), len(table), failed['message'].tolist())\n"
     )
     script = tmp_path / "go.py"
     script.write_text(code)
