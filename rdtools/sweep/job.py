@@ -83,7 +83,7 @@ def agenda(run: Run, quantizers: Sequence[Quantizer], *, seed: int, layers: Sequ
     CorruptFile
         If the plan or a journal is damaged.
     """
-    journal = Journal({}, 0) if fresh else read_journals(run.path / ROWS)
+    journal = Journal({}) if fresh else read_journals(run.path / ROWS)
     before = RunPlan() if fresh else read_plan(run.path)
     extended = before.extended(planned_methods(quantizers, seed=seed, layers=layers))
     tops = {name: extended.top_rate(name) for name in run}
@@ -135,7 +135,7 @@ def run_sweep(
     if there:
         say(f"{there} of {todo.rows} rows are already there")
     if todo.journal.torn:
-        say(f"{todo.journal.torn} rows that a killed process had begun to write are not; they are computed again")
+        say(f"{todo.journal.torn} records were cut off when their process was killed; they are computed again")
     run_tasks(todo.left, workers=workers, progress=lambda done, total: progress(there + done, there + total))
     return collect_results(run, todo.plan)
 

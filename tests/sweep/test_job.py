@@ -171,7 +171,8 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
     assert all(type(error).__name__ in message for message in failed["message"])
     assert result.failed_curves == 2
     assert names[1] in result.notes[0]
-    pd.testing.assert_frame_equal(result.table[2:].drop(columns="seconds"), undisturbed.table[2:].drop(columns="seconds"))
+    others = (table.table[2:].drop(columns="seconds") for table in (result, undisturbed))
+    pd.testing.assert_frame_equal(*others, check_dtype=False)  # a column with a gap holds no integers
     assert set(undisturbed.curves["layer"]) - set(result.curves["layer"]) == set(names[1:3])
     monkeypatch.undo()
     _same(run_sweep(run, _methods("rtn-int", [2.0])), undisturbed)
