@@ -2,9 +2,9 @@
 
 python tests/kill_report.py MODEL --text FILE [--kills 50] [--methods gptq,watersic] [--rates 2,3,4] [--workers 2] [--seed 0]
 
-Every start of ``rdtools report`` is killed, with all of its processes, after a random time; what it finished must be there for the next,
-which computes the rest alone. When one comes to its end, its table must be that of an undisturbed report but for the column of seconds,
-and the next round begins.
+Every start of ``rdtools report`` is killed, with all of its processes, at a random moment of its quantizations; what it finished must be
+there for the next, which computes the rest alone. When one comes to its end, its table must be that of an undisturbed report but for the
+column of seconds, and the next round begins.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,16 +98,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="rdtools-kills-") as scratch:
         folder, script = Path(scratch), Path(scratch) / "go.py"
         reference = folder / "reference"
-        started = time.monotonic()
-        assert start([*common, "--out", str(reference)], script).wait() == 0, script.with_suffix(".log").read_text()
-        rows = len(read_results(reference))
-        print(f"undisturbed: {rows} rows, {time.monotonic() - started:.0f} s")
+        undisturbed = start([*common, "--out", str(reference)], script)
+        while undisturbed.poll() is None and not _quantizing(script):
+            time.sleep(0.01)
+        began = time.monotonic()
+        assert undisturbed.wait() == 0, script.with_suffix(".log").read_text()
+        duration = time.monotonic() - began
+        print(f"undisturbed: {len(read_results(reference))} rows, {duration:.1f} s from the first to the page", flush=True)
         counts = Counts()
         while counts.kills < options.kills:
             run = folder / "run"
             shutil.copytree(reference / "hessians", run / "hessians")
             shutil.copy(reference / "manifest.json", run)
-            _one_round(run, [*common, "--out", str(run)], script, generator, options.kills, counts)
+            moments = iter(lambda: float(generator.uniform(0.0, duration)), None)
+            _one_round(run, [*common, "--out", str(run)], script, moments, options.kills, counts)
             table, expected = (read_results(path).drop(columns="seconds") for path in (run, reference))
             counts.rounds += 1
             counts.different += not table.equals(expected)
@@ -119,26 +123,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if counts.lost or counts.different or counts.twice else 0
 
 
-def _one_round(run: Path, argv: Sequence[str], script: Path, generator: np.random.Generator, kills: int, counts: Counts) -> None:
+def _quantizing(script: Path) -> bool:
+    """Whether a report has come to its quantizations."""
+    return b"Quantize" in script.with_suffix(".log").read_bytes()
+
+
+def _one_round(run: Path, argv: Sequence[str], script: Path, moments: Iterator[float], kills: int, counts: Counts) -> None:
     """Starts and kills until a report comes to its end."""
     before: set[str] = set()
     while True:
         process = start(argv, script)
-        log = script.with_suffix(".log")
-        delay: list[float] = []
+        moment: list[float] = []
 
-        def ready(log: Path = log, delay: list[float] = delay) -> bool:
+        def ready(moment: list[float] = moment) -> bool:
             if counts.kills >= kills:
                 return False
-            if not delay and b"Quantize" in log.read_bytes():
-                delay.append(time.monotonic() + float(generator.exponential(4.0)))
-            return bool(delay) and time.monotonic() >= delay[0]
+            if not moment and _quantizing(script):
+                moment.append(time.monotonic() + next(moments))
+            return bool(moment) and time.monotonic() >= moment[0]
 
         killed = kill_when(process, ready)
         after = finished(run)
         counts.lost += len(before - after)
         if not killed:
-            assert process.returncode == 0, log.read_text()
+            assert process.returncode == 0, script.with_suffix(".log").read_text()
             return
         counts.kills += 1
         counts.kept += len(after - before)
