@@ -31,10 +31,11 @@ START = "from rdtools.cli.main import run; import sys\nif __name__ == '__main__'
 
 
 def start(argv: Sequence[str], script: Path) -> subprocess.Popen[bytes]:
-    """``rdtools`` in a process group of its own."""
+    """``rdtools``, the one that this process imports, in a process group of its own."""
     script.write_text(START.format(argv=list(argv)))
     with script.with_suffix(".log").open("wb") as log:
-        return subprocess.Popen([sys.executable, str(script)], stdout=log, stderr=log, start_new_session=True)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)}
+        return subprocess.Popen([sys.executable, str(script)], stdout=log, stderr=log, start_new_session=True, env=environment)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -149,7 +149,8 @@ def _workers_of(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
-def test_workers_end_with_their_parent(name, code, tmp_path):
+def test_workers_end_with_their_parent(name, code, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(path) for path in sys.path))  # this rdtools, installed or not
     out = tmp_path / "run"
     # enough work for a minute, of which it gets a few seconds
     rates = ",".join(f"{1 + k / 16:g}" for k in range(64))
