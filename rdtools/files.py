@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,16 +18,28 @@ from rdtools.errors import Busy, CorruptFile, OutputError
 LOCK = ".lock"
 #: Ending of files that are being written.
 PART = ".rdtools-part"
+#: Everything that rdtools writes into a run directory.
+RUN_NAMES = frozenset(
+    {
+        LOCK,
+        "hessians",
+        "manifest.json",
+        "rows",
+        "plan.json",
+        "results.json",
+        "results.parquet",
+        "results.csv",
+        "curves.parquet",
+        "verification.parquet",
+        "figures",
+        "index.html",
+    }
+)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in a folder durable, where the system can."""
+def sync_folder(folder: Path) -> None:
+    """Make a rename or a new file in a folder durable, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -35,9 +48,24 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def _scratch_beside(path: Path) -> Path:
+    """A new, empty file in the same folder, with the permissions that the system gives new files."""
+    while True:
+        scratch = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PART}")
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            return scratch
+
+
+def _no_room(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}; free some space or choose another --out, then run again")
+
+
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path` to write to; renamed to it, after an fsync, when the block ends without an exception.
+
+    An exception of the block is the block's own and passes as it is, unless the system says that the disk is full or fails.
 
     Raises
     ------
@@ -46,22 +74,23 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=PART)
-        os.close(handle)
+        scratch = _scratch_beside(path)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
-    scratch = Path(name)
     try:
-        yield scratch
-        with scratch.open("rb+") as file:
-            os.fsync(file.fileno())
-        scratch.chmod(0o666 & ~_umask())
-        os.replace(scratch, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written: {error.strerror or error}; free some space or choose another --out, then run again"
-        ) from error
+        try:
+            yield scratch
+        except OSError as error:
+            if error.errno in _DISK_ERRORS:
+                raise _no_room(path, error) from error
+            raise
+        try:
+            with scratch.open("rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(scratch, path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise _no_room(path, error) from error
     finally:
         scratch.unlink(missing_ok=True)
 

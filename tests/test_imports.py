@@ -38,7 +38,8 @@ ALLOWED = {
     "compare": BASE | {"predictions", "hessians", "quantizers", "measure", "theory"},
     "curves": BASE | {"hessians", "theory", "predictions", "compare"},
     "claims": BASE | {"design", "ops", "orders", "transforms", "hessians", "quantizers", "measure", "theory"},
-    "sweep": BASE | {"ops", "hessians", "quantizers", "compare", "curves"},
+    "runs": BASE,
+    "sweep": BASE | {"runs", "ops", "hessians", "quantizers", "compare", "curves"},
     "report": BASE | {"orders", "hessians", "compare", "curves", "sweep"},
 }
 LAZY = {"__init__", "__main__", "cli", "analysis"}

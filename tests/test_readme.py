@@ -65,14 +65,13 @@ def test_the_table_of_results(tmp_path):
     """
     from rdtools.cli.methods import make_quantizers
     from rdtools.hessians.collect import CalibrationRequest, collect
-    from rdtools.sweep import plan, run_tasks, to_table
+    from rdtools.sweep import run_sweep
 
     text = README[README.index("<!-- results -->") : README.index("<!-- /results -->")]
     printed = {m: [float(v) for v in cells] for m, *cells in re.findall(r"\| `([\w+-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)}
     assert {"rtn", "gptq", "gptq+rotation", "watersic"} <= set(printed)
     run = collect("embedded", CalibrationRequest(), out=tmp_path / "run")
-    tasks = plan(run, make_quantizers(list(printed), [2.0, 3.0, 4.0]), seed=0)
-    table = to_table(run_tasks(tasks, workers=1).results)
+    table = run_sweep(run, make_quantizers(list(printed), [2.0, 3.0, 4.0])).table
     assert set(table["status"]) == {"ok"}
     assert len(table) == 42 * len(printed) * 3
     means = table.pivot_table(index="method", columns="target_rate_bits", values="coded_gap_bits")

@@ -22,8 +22,11 @@ class PlainConsole(Console):
 
 
 @contextlib.contextmanager
-def progress_bar(title: str, console: Console) -> Iterator[Callable[[float, float], None]]:
-    """A bar with the time left; call what it yields with (done, total). One line where the console is no terminal."""
+def progress_bar(title: str, console: Console, *, counted: str = "") -> Iterator[Callable[[float, float], None]]:
+    """A bar with the time left; call what it yields with (done, total). One line where the console is no terminal.
+
+    With a name for what is `counted` the bar shows both numbers instead of a percentage.
+    """
     if not console.is_terminal:
         console.print(f"{title} …")
         yield lambda done, total: None
@@ -31,12 +34,12 @@ def progress_bar(title: str, console: Console) -> Iterator[Callable[[float, floa
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
-        TaskProgressColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + counted) if counted else TaskProgressColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
     )
     # what is printed meanwhile goes above the bar, unless it is meant for a file or a pipe
     with Progress(*columns, console=console, redirect_stdout=sys.stdout.isatty()) as bar:
-        task = bar.add_task(title, total=None)
+        task = bar.add_task(title, total=0 if counted else None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

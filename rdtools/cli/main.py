@@ -7,8 +7,10 @@ import re
 import shlex
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import typer
 
@@ -40,6 +42,17 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
+@runtime_checkable
+class _Parser(Protocol):
+    """An error of the command-line parser, which typer brings along under different names."""
+
+    exit_code: int
+
+    def format_message(self) -> str: ...
+
+    def show(self) -> None: ...
+
+
 class _Terminated(BaseException):
     """SIGTERM, turned into an exception so that files are closed and temporary ones removed."""
 
@@ -63,6 +76,14 @@ def _say(message: str) -> None:
     print(f"rdtools: {line}", file=sys.stderr)
 
 
+def _kept(arguments: Sequence[str]) -> str:
+    """What is left of an interrupted command, and what the same command does with it."""
+    if arguments[:1] == ["report"]:
+        again = "the same command without --fresh" if "--fresh" in arguments else "the same command"
+        return f"a finished capture and every finished row are kept, and {again} goes on from there"
+    return "only what was finished is kept, and the same command begins anew"
+
+
 def _pipe_closed() -> int:
     # Python would try to flush what nobody reads, and complain
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -79,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         70 internal error, 74 output, 75 busy, 130 interrupt, 141 closed pipe, 143 terminated.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    previous = signal.signal(signal.SIGTERM, _on_terminate)
+    # Python delivers signals to the main thread alone, and lets no other set their handlers
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, _on_terminate) if in_main_thread else None
     try:
         result = app(args=arguments, standalone_mode=False, obj=shlex.join(["rdtools", *arguments]))
         if result == _INTERRUPTED:  # typer's answer to KeyboardInterrupt
@@ -93,10 +116,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except typer.Exit as stop:
         return int(stop.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        _say("interrupted; Hessians that were finished are kept, everything else starts anew with the same command")
+        _say(f"interrupted; {_kept(arguments)}")
         return _INTERRUPTED
     except _Terminated:
-        _say("terminated; Hessians that were finished are kept, everything else starts anew with the same command")
+        _say(f"terminated; {_kept(arguments)}")
         return _TERMINATED
     except BrokenPipeError:
         return _pipe_closed()
@@ -108,9 +131,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"error: {error}; check the place, its permissions and its free space")
         return _OUTPUT
     except Exception as error:
-        if hasattr(error, "format_message") and hasattr(error, "exit_code"):  # a usage error of the command-line parser
+        if isinstance(error, _Parser) and type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            error.show()
+            return error.exit_code
+        if isinstance(error, _Parser):
             _say(f"error: {error.format_message()}")
-            return int(error.exit_code)
+            return error.exit_code
         if os.environ.get("RDTOOLS_DEBUG"):
             traceback.print_exc()
         _say(
@@ -118,7 +144,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _INTERNAL
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def run() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rdtools.errors import UsageError
-from rdtools.files import LOCK, PART
+from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
 from rdtools.hessians.finished import FINISHED, different
 from rdtools.hessians.manifest import CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
@@ -43,7 +43,7 @@ class CalibrationRequest:
 
 
 def check_run_directory(out: Path) -> None:
-    """Refuse a place that holds something else than a run, finished or begun by `collect`.
+    """Refuse a place that holds something else than a run: finished, begun by `collect`, or with parts deleted.
 
     Raises
     ------
@@ -54,7 +54,7 @@ def check_run_directory(out: Path) -> None:
     if out.is_dir():
         names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
         begun = LOCK in names or (out / FINISHED).is_file()
-        if not names or (begun and names <= {LOCK, "hessians"}):
+        if not names or (begun and names <= RUN_NAMES):
             return
     raise UsageError(f"{out}: exists and is not a run of rdtools; choose another directory")
 

@@ -87,7 +87,7 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
     page = environment.get_template("page.html").render(
         title=f"Rate–distortion report: {run.model_name}",
         run=run.manifest,
-        layers=len(run),
+        layers=table["layer"].nunique(),
         tokens=run.hessians[0].n_tokens,
         methods=list(dict.fromkeys(table["method"])),
         targets=[f"{t:g}" for t in targets],

@@ -1,44 +1,152 @@
-"""What is to be done: layers grouped by Hessian, largest first."""
+"""What is to be done: layers grouped by Hessian, largest first, and the key of every row."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+from typing import Any, cast
 
-from rdtools.hessians.store import Run
+from rdtools.hessians.store import LayerEntry, Run
 from rdtools.quantizers import Quantizer
+from rdtools.runs.keys import curves_key, layer_key, row_key
+from rdtools.runs.plan import PlannedMethod
+
+
+@dataclass(frozen=True)
+class LayerWork:
+    """What is to be done for one layer.
+
+    Attributes
+    ----------
+    name : of the layer
+    quantizers : methods, each at one rate
+    row_keys : of their rows
+    curve_rates : rates at which to tabulate the theory curves; none for no curves
+    curves_key : of the curves
+    """
+
+    name: str
+    quantizers: tuple[Quantizer, ...]
+    row_keys: tuple[str, ...]
+    curve_rates: tuple[float, ...] = ()
+    curves_key: str = ""
+
+    def without(self, done: Collection[str]) -> LayerWork:
+        """The work that is left."""
+        left = [(q, key) for q, key in zip(self.quantizers, self.row_keys, strict=True) if key not in done]
+        rates = () if self.curves_key in done else self.curve_rates
+        return replace(self, quantizers=tuple(q for q, _ in left), row_keys=tuple(key for _, key in left), curve_rates=rates)
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of everything that is to be done, in order."""
+        return (*self.row_keys, *([self.curves_key] if self.curve_rates else []))
 
 
 @dataclass(frozen=True)
 class Task:
-    """All quantizations of the layers that share one Hessian, so that it is read and factored once.
+    """All quantizations of the layers that share one Hessian, so that it is read once.
 
     Attributes
     ----------
     run : directory
-    layers : names
-    quantizers : every method at every rate
-    curve_rates : rates at which to tabulate the theory curves of each layer
+    layers : work for each
     seed : of the run
     work : relative cost, m n² summed over layers
     """
 
     run: Path
-    layers: tuple[str, ...]
-    quantizers: tuple[Quantizer, ...]
-    curve_rates: tuple[float, ...]
+    layers: tuple[LayerWork, ...]
     seed: int
     work: float
 
+    @property
+    def rows(self) -> int:
+        """Number of rows to be made."""
+        return sum(len(layer.row_keys) for layer in self.layers)
 
-def plan(run: Run, quantizers: Sequence[Quantizer], *, seed: int, curve_rates: Sequence[float] = ()) -> list[Task]:
-    """One task for each Hessian of a run, the most work first."""
-    tasks = []
+    def without(self, done: Collection[str]) -> Task:
+        """The work that is left; a task without layers if nothing is."""
+        left = [layer.without(done) for layer in self.layers]
+        return replace(self, layers=tuple(layer for layer in left if layer.keys))
+
+
+def settings_of(quantizer: Quantizer) -> str:
+    """Every setting of a quantizer but its rate, in a form that two quantizers share only if they do the same.
+
+    Examples
+    --------
+    >>> from rdtools.quantizers import RTN
+    >>> settings_of(RTN(rate_bits=3)) == settings_of(RTN(rate_bits=2)), settings_of(RTN(rate_bits=3, coding="fixed"))[:20]
+    (True, "RTN(coding='fixed', ")
+    """
+    record = cast(Any, quantizer)  # every quantizer is a dataclass, which a protocol cannot say
+    settings = (f"{field.name}={getattr(record, field.name)!r}" for field in fields(record) if field.name != "rate_bits")
+    return f"{type(quantizer).__name__}({', '.join(settings)})"
+
+
+def planned_methods(quantizers: Sequence[Quantizer], *, seed: int, layers: Sequence[str] | None = None) -> list[PlannedMethod]:
+    """Entries of a run's plan."""
+    names = None if layers is None else list(layers)
+    return [
+        PlannedMethod(method=q.method, settings=settings_of(q), rate_bits=float(q.rate_bits), seed=seed, layers=names) for q in quantizers
+    ]
+
+
+def key_of_layer(run: Run, entry: LayerEntry) -> str:
+    """Key of a layer of a run; see `rdtools.runs.keys`."""
+    weights = {name: file.sha256 for name, file in run.manifest.model.files.items() if name.endswith(".safetensors")}
+    hessian = run.hessians[entry.hessian]
+    return layer_key(entry.name, weights=weights, hessian=hessian.sha256, tokens=(hessian.n_tokens, hessian.dropped_tokens))
+
+
+def curve_rates(top: float) -> tuple[float, ...]:
+    """Every eighth of a bit from 0 to a little above the highest target."""
+    return tuple(eighth / 8 for eighth in range(int(8 * top) + 6))
+
+
+def _layer_work(run: Run, entry: LayerEntry, methods: Sequence[tuple[Quantizer, str]], seed: int, top: float) -> LayerWork:
+    key = key_of_layer(run, entry)
+    rates = curve_rates(top) if top > 0 else ()
+    return LayerWork(
+        entry.name,
+        tuple(q for q, _ in methods),
+        tuple(row_key(key, settings=settings, rate_bits=q.rate_bits, seed=seed) for q, settings in methods),
+        rates,
+        curves_key(key, rates=rates),
+    )
+
+
+def _groups(run: Run, layers: Collection[str] | None) -> Iterator[list[LayerEntry]]:
     for index in range(len(run.hessians)):
-        entries = [entry for entry in run.layers if entry.hessian == index]
-        if entries:
-            work = float(sum(m * n * n for m, n in (entry.shape for entry in entries)))
-            names = tuple(entry.name for entry in entries)
-            tasks.append(Task(run.path, names, tuple(quantizers), tuple(curve_rates), seed, work))
+        group = [entry for entry in run.layers if entry.hessian == index and (layers is None or entry.name in layers)]
+        if group:
+            yield group
+
+
+def plan(
+    run: Run,
+    quantizers: Sequence[Quantizer],
+    *,
+    seed: int,
+    layers: Collection[str] | None = None,
+    top_rates: dict[str, float] | None = None,
+) -> list[Task]:
+    """One task for each Hessian of a run, the most work first.
+
+    Parameters
+    ----------
+    run : with its Hessians
+    quantizers : every method at every rate
+    seed : of the run
+    layers : names of the layers to work on; None for all
+    top_rates : highest rate of the theory curves of each layer; None for no curves
+    """
+    methods = [(q, settings_of(q)) for q in quantizers]
+    tasks = []
+    for group in _groups(run, layers):
+        work = float(sum(m * n * n for m, n in (entry.shape for entry in group)))
+        parts = tuple(_layer_work(run, entry, methods, seed, (top_rates or {}).get(entry.name, 0.0)) for entry in group)
+        tasks.append(Task(run.path, parts, seed, work))
     return sorted(tasks, key=lambda task: -task.work)

@@ -2,50 +2,46 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from rdtools import __version__
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS
 from rdtools.curves import CURVE_COLUMNS
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import atomic_path
-from rdtools.sweep.task import Row
+from rdtools.runs.manifest import check_results
+from rdtools.sweep.task import VERSIONS, Row
 
 PARQUET = "results.parquet"
 CSV = "results.csv"
 CURVES = "curves.parquet"
+#: The files that `write_results` writes.
+TABLES = (PARQUET, CSV, CURVES)
+
+_COLUMNS = (*LAYER_COLUMNS, *RESULT_COLUMNS, "seconds", *VERSIONS)
 
 
 def to_table(rows: Sequence[Row]) -> pd.DataFrame:
-    """Rows as a table, with the versions that made them; infinities stay infinite and what is missing is nan."""
-    table = pd.DataFrame(list(rows))
-    for name in (*LAYER_COLUMNS, *RESULT_COLUMNS):
-        if name not in table:  # no quantization came about
-            table[name] = np.nan
-    table["rdtools_version"] = __version__
-    table["numpy_version"] = np.__version__
-    table["python_version"] = platform.python_version()
-    return table
+    """Rows as a table of all columns; infinities stay infinite and what is missing is nan."""
+    return pd.DataFrame([{name: row.get(name, np.nan) for name in _COLUMNS} for row in rows], columns=list(_COLUMNS))
 
 
-def write_results(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> None:
-    """Write the three files, each whole or not at all.
+def write_results(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write the three files, each whole or not at all and none before all fit; returns their paths.
 
     Raises
     ------
     OutputError
     """
-    with atomic_path(folder / PARQUET) as scratch:
-        table.to_parquet(scratch, index=False)
-    with atomic_path(folder / CSV) as scratch:
-        table.to_csv(scratch, index=False)
-    with atomic_path(folder / CURVES) as scratch:
-        curves.to_parquet(scratch, index=False)
+    paths = [folder / name for name in TABLES]
+    with atomic_path(paths[0]) as parquet, atomic_path(paths[1]) as csv, atomic_path(paths[2]) as points:
+        table.to_parquet(parquet, index=False, write_page_checksum=True)
+        table.to_csv(csv, index=False)
+        curves.to_parquet(points, index=False, write_page_checksum=True)
+    return paths
 
 
 def read_results(folder: Path) -> pd.DataFrame:
@@ -56,7 +52,7 @@ def read_results(folder: Path) -> pd.DataFrame:
     UsageError
         If the run has none yet.
     CorruptFile
-        If it cannot be read or is another table.
+        If it is not the file that ``results.json`` lists, cannot be read or is another table.
     """
     return _read(folder, PARQUET, ("layer", "layer_type", *RESULT_COLUMNS))
 
@@ -70,9 +66,10 @@ def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
+    check_results(folder, [name])
     try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError) as error:
+        table = pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
+    except Exception as error:  # of damaged files pyarrow raises OSError, ValueError, KeyError, TypeError and kinds of its own
         raise CorruptFile(f"{path}: not a whole Parquet file ({error}); make it again with rdtools report") from error
     missing = [column for column in columns if column not in table]
     if missing:

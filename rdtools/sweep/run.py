@@ -1,27 +1,53 @@
-"""Run tasks in this process or in several, one thread each."""
+"""Run tasks in this process or in several, one thread each; what they finish goes into the journals of the run."""
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 
 from rdtools.errors import WorkerDied
 from rdtools.hessians.store import open_run
 from rdtools.ops import warm_up
+from rdtools.runs.journal import ROWS, JournalTail, JournalWriter
 from rdtools.sweep.plan import Task
-from rdtools.sweep.task import Rows, failed_layer, run_task
+from rdtools.sweep.task import failed_layer, run_task
 
 Progress = Callable[[float, float], None]
+
+#: Seconds between two looks at what workers have finished.
+_LOOK_S = 0.5
+#: Deaths in a row, none of which let a row come about, after which the rest of a layer is given up.
+_DEATHS = 3
 
 
 def default_workers() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for everything: over-subscribed BLAS threads were measured up to 30 × slower, and round differently."""
+    import numba
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    before = numba.get_num_threads(), torch.get_num_threads()
+    with threadpool_limits(1):
+        numba.set_num_threads(1)
+        torch.set_num_threads(1)
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before[0])
+            torch.set_num_threads(before[1])
 
 
 def _exit_with_parent() -> None:
@@ -31,20 +57,22 @@ def _exit_with_parent() -> None:
         os._exit(1)
 
 
-def _start_worker() -> None:
-    """One thread for everything in this worker: over-subscribed BLAS threads were measured up to 30 × slower.
+_journal: JournalWriter | None = None
 
-    An interrupt is the parent's to handle; a worker whose parent is gone ends.
-    """
-    import numba
-    import torch
-    from threadpoolctl import threadpool_limits
 
+def _start_worker(rows: Path) -> None:
+    """Prepare a worker: an interrupt is the parent's to handle, and a worker whose parent is gone ends."""
+    global _journal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_exit_with_parent, daemon=True).start()
-    threadpool_limits(1)
-    numba.set_num_threads(1)
-    torch.set_num_threads(1)
+    _journal = JournalWriter(rows)
+
+
+def _work(task: Task) -> None:
+    assert _journal is not None  # `_start_worker` ran
+    with _one_thread():
+        for record in run_task(task):
+            _journal.append(record)
 
 
 def run_tasks(
@@ -52,68 +80,117 @@ def run_tasks(
     *,
     workers: int,
     progress: Progress = lambda done, total: None,
-) -> Rows:
-    """All rows of all tasks, in the order of the tasks.
+) -> None:
+    """Do all tasks of a run; every row is on disk as soon as it is finished.
 
-    A worker that dies takes nothing but its task with it: the others are run again, each in a process of its own, and the one that
-    kills its process has failed rows.
+    A worker that dies takes nothing but the row that it was at with it: what is left is done in processes of its own, and the row whose
+    process dies again has failed.
 
     Parameters
     ----------
-    tasks : from `rdtools.sweep.plan.plan`
-    workers : processes; 1 runs everything here
-    progress : called with (work done, work in all)
+    tasks : of one run, from `rdtools.sweep.plan.plan`
+    workers : processes; with 1, or a single task, everything is done here
+    progress : called with (rows done, rows in all)
+
+    Raises
+    ------
+    OutputError
+        If a row cannot be written.
     """
-    total = sum(task.work for task in tasks)
-    finished: dict[int, Rows] = {}
-    done = 0.0
-    for index, rows in _results(tasks, workers):
-        finished[index] = rows
-        done += tasks[index].work
-        progress(done, total)
-    ordered = [finished[index] for index in sorted(finished)]
-    return Rows(
-        [row for rows in ordered for row in rows.results],
-        [row for rows in ordered for row in rows.curves],
-    )
-
-
-def _results(tasks: Sequence[Task], workers: int) -> Iterator[tuple[int, Rows]]:
-    if workers <= 1 or len(tasks) <= 1:
-        for index, task in enumerate(tasks):
-            yield index, run_task(task)
+    total = sum(task.rows for task in tasks)
+    if not tasks:
+        return
+    rows = tasks[0].run / ROWS
+    if workers <= 1 or len(tasks) == 1:
+        _run_here(tasks, rows, lambda done: progress(done, total))
         return
     warm_up()  # compile once here, so that workers find the compiled kernel on disk
-    left = dict(enumerate(tasks))
-    for index, outcome in _in_pool(left, workers):
-        if isinstance(outcome, Rows):
-            del left[index]
-            yield index, outcome
-    for index, task in left.items():
-        outcome = next(_in_pool({index: task}, 1))[1]
-        yield index, outcome if isinstance(outcome, Rows) else _died(task)
+    pool = _Pool(rows, lambda done: progress(done, total))
+    for task in pool.run(tasks, workers):
+        pool.run_alone(task)
 
 
-def _in_pool(tasks: dict[int, Task], workers: int) -> Iterator[tuple[int, Rows | BrokenProcessPool]]:
-    """Results as they come; the error for each task that was not finished when a worker died."""
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(workers, len(tasks)), mp_context=context, initializer=_start_worker)
+def _run_here(tasks: Sequence[Task], rows: Path, progress: Callable[[int], None]) -> None:
+    journal, done = JournalWriter(rows), 0
     try:
-        futures = {pool.submit(run_task, task): index for index, task in tasks.items()}
-        for future in as_completed(futures):
-            try:
-                yield futures[future], future.result()
-            except BrokenProcessPool as error:
-                yield futures[future], error
-    except BaseException:
-        for child in multiprocessing.active_children():
-            child.terminate()
-        raise
+        with _one_thread():
+            for task in tasks:
+                for record in run_task(task):
+                    journal.append(record)
+                    done += record.kind == "row"
+                    progress(done)
     finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+        journal.close()
 
 
-def _died(task: Task) -> Rows:
-    run = open_run(task.run)
-    error = WorkerDied("the worker process died, alone with this task; likely out of memory: try --workers 1 on a larger machine")
-    return Rows([row for name in task.layers for row in failed_layer(run, name, task, error)])
+class _Pool:
+    """Processes that work on the tasks of a run, and the keys of what they have finished."""
+
+    def __init__(self, rows: Path, progress: Callable[[int], None]) -> None:
+        self._rows = rows
+        self._tail = JournalTail(rows)
+        self._progress = progress
+        self._finished: set[str] = set()
+        self._done = 0
+
+    def _look(self) -> None:
+        for record in self._tail.read():
+            self._done += record.kind == "row" and record.key not in self._finished
+            self._finished.add(record.key)
+        self._progress(self._done)
+
+    def run(self, tasks: Sequence[Task], workers: int) -> list[Task]:
+        """Do tasks; returns those that were not finished when a worker died."""
+        context = multiprocessing.get_context("spawn")
+        count = min(workers, len(tasks))
+        executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(self._rows,))
+        unfinished = []
+        try:
+            futures = {executor.submit(_work, task): task for task in tasks}
+            waiting: set[Future[None]] = set(futures)
+            while waiting:
+                ended, waiting = wait(waiting, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+                self._look()
+                for future in ended:
+                    try:
+                        future.result()
+                    except BrokenProcessPool:
+                        unfinished.append(futures[future])
+        except BaseException:
+            # these and no other children of this process; the executor has no public way before Python 3.14
+            for process in list((executor._processes or {}).values()):
+                process.terminate()
+            raise
+        finally:
+            executor.shutdown(wait=True, cancel_futures=True)
+        self._look()
+        return unfinished
+
+    def run_alone(self, task: Task) -> None:
+        """Finish a task in processes of its own; where one dies, the row that it was at has failed."""
+        deaths = 0
+        left = task.without(self._finished)
+        while left.layers and self.run([left], 1):
+            after = left.without(self._finished)
+            if not after.layers:
+                return
+            deaths = deaths + 1 if after.layers[0].keys == left.layers[0].keys and deaths else 1
+            self._give_up(after, whole_layer=deaths >= _DEATHS)
+            left = after.without(self._finished)
+
+    def _give_up(self, task: Task, *, whole_layer: bool) -> None:
+        """Write failed records for the first row that is left, or for all of the first layer."""
+        layer = task.layers[0]
+        keep = len(layer.keys) if whole_layer else 1
+        first = layer.without(layer.keys[keep:])
+        error = WorkerDied(
+            "the worker process died, alone with this row; likely out of memory: try --workers 1 on a larger machine, where the same "
+            "command tries it again"
+        )
+        journal = JournalWriter(self._rows)
+        try:
+            for record in failed_layer(open_run(task.run), first, error, seed=task.seed):
+                journal.append(record)
+        finally:
+            journal.close()
+        self._look()

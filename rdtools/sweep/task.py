@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from rdtools import __version__
 from rdtools.compare import LayerFacts, compare, layer_facts
-from rdtools.curves import theory_curves
+from rdtools.curves import CURVE_COLUMNS, theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import Run, open_run
 from rdtools.quantizers import Preparation, Problem, Quantizer
 from rdtools.records import LayerKey
-from rdtools.sweep.plan import Task
+from rdtools.runs.journal import Record
+from rdtools.sweep.plan import LayerWork, Task
 
 Row = dict[str, Any]
 #: A layer and the quantizers that it is to be quantized with.
 Job = tuple[Layer, Sequence[Quantizer]]
 
+#: Columns of a row that say which versions made it.
+VERSIONS = {"rdtools_version": __version__, "numpy_version": np.__version__, "python_version": platform.python_version()}
+
+
+def _explained(error: BaseException) -> str:
+    """Message of an error; its type too where it was not raised on purpose."""
+    return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
+
 
 def failed_row(quantizer: Quantizer, columns: Row, error: BaseException, *, seed: int) -> Row:
     """The row of a quantization that did not come about: status "unreachable" or "failed", and why."""
-    status = "unreachable" if isinstance(error, RateUnreachable) else "failed"
-    message = str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
     return {
         **columns,
         "method": quantizer.method,
         "target_rate_bits": quantizer.rate_bits,
-        "status": status,
-        "message": message,
+        "status": "unreachable" if isinstance(error, RateUnreachable) else "failed",
+        "message": _explained(error),
         "seed": seed,
     }
 
@@ -41,9 +49,6 @@ def failed_row(quantizer: Quantizer, columns: Row, error: BaseException, *, seed
 def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
     """What is known of a layer that cannot be read or has no spectrum."""
     return {"model": key.model, "layer": key.name, "layer_type": key.type, "block": key.block, "rows": rows, "columns": columns}
-
-
-_CAUGHT = (RdtoolsError, ArithmeticError, MemoryError, np.linalg.LinAlgError)
 
 
 def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[tuple[int, int, float]]]:
@@ -55,7 +60,7 @@ def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[tuple[int, int,
         for which, quantizer in enumerate(quantizers):
             key: Preparation | tuple[int, int] = (number, which)
             started = time.perf_counter()
-            with contextlib.suppress(*_CAUGHT):  # it is raised again where the row is made
+            with contextlib.suppress(Exception):  # it is raised again where the row is made
                 key = quantizer.for_layer(layer, seed=seed).preparation
             groups.setdefault(key, []).append((number, which, time.perf_counter() - started))
     return list(groups.values())
@@ -86,60 +91,58 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
                     prepared[number] = quantizer.prepare(layer, seed=seed)
                 quantized = quantizer.quantize(layer, seed=seed, problem=prepared[number])
                 row = compare(layer, quantizer, quantized, prepared[number], fact)
-            except _CAUGHT as error:
+            except Exception as error:  # any one of them is this row's alone
                 columns = _key_columns(layer.key, *layer.weight.shape) if fact is None else fact.columns
                 row = failed_row(quantizer, columns, error, seed=seed)
             row["seconds"] = time.perf_counter() - started
-            yield number, which, row
+            yield number, which, row | VERSIONS
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
-    """One row for each quantizer, in their order; those that agree in their preparation share the factorization."""
+    """One row for each quantizer, in their order, whatever goes wrong in it; those that agree in their preparation share the factorization."""
     rows = {which: row for _, which, row in quantize_layers([(layer, quantizers)], seed=seed, facts=[facts])}
     return (rows[which] for which in range(len(quantizers)))
 
 
-@dataclass
-class Rows:
-    """What tasks yield.
-
-    Attributes
-    ----------
-    results : one row for each layer and quantizer
-    curves : theory curves of each layer, see `rdtools.curves`
-    """
-
-    results: list[Row] = field(default_factory=list)
-    curves: list[Row] = field(default_factory=list)
+def _failed_curves(work: LayerWork, error: BaseException) -> Record:
+    return Record(work.curves_key, "curves", {"layer": work.name, "status": "failed", "message": _explained(error)})
 
 
-def failed_layer(run: Run, name: str, task: Task, error: BaseException) -> list[Row]:
-    """The rows of a layer none of whose quantizations came about."""
-    entry = next(entry for entry in run.layers if entry.name == name)
+def failed_layer(run: Run, work: LayerWork, error: BaseException, *, seed: int) -> Iterator[Record]:
+    """Records of a layer of which nothing came about."""
+    entry = next(entry for entry in run.layers if entry.name == work.name)
     columns = _key_columns(run.key(entry), *entry.shape)
-    return [failed_row(q, columns, error, seed=task.seed) for q in task.quantizers]
+    for quantizer, key in zip(work.quantizers, work.row_keys, strict=True):
+        yield Record(key, "row", failed_row(quantizer, columns, error, seed=seed) | VERSIONS)
+    if work.curve_rates:
+        yield _failed_curves(work, error)
 
 
-def run_task(task: Task) -> Rows:
-    """All rows of a task; a layer that cannot be read gives failed rows, not an exception."""
+def _curves(layer: Layer, work: LayerWork, facts: LayerFacts) -> Record:
+    try:
+        points = [[row[name] for name in CURVE_COLUMNS[1:]] for row in theory_curves(layer, np.array(work.curve_rates), facts)]
+    except Exception as error:  # as above
+        return _failed_curves(work, error)
+    return Record(work.curves_key, "curves", {"layer": work.name, "status": "ok", "points": points})
+
+
+def run_task(task: Task) -> Iterator[Record]:
+    """Records of a task, each as soon as it is finished; a layer that cannot be read gives failed rows, not an exception."""
     run = open_run(task.run, verified=True)
-    layers: dict[str, Layer] = {}
-    facts: dict[str, LayerFacts] = {}
-    results: dict[str, list[Row]] = {}
-    for name in task.layers:
+    works: list[LayerWork] = []
+    jobs: list[Job] = []
+    facts: list[LayerFacts] = []
+    for work in task.layers:
         try:
-            layers[name] = run[name]
-            facts[name] = layer_facts(layers[name])
-        except (*_CAUGHT, OSError) as error:
-            layers.pop(name, None)
-            results[name] = failed_layer(run, name, task, error)
-    names = list(layers)
-    results |= {name: [{} for _ in task.quantizers] for name in names}
-    jobs = [(layer, task.quantizers) for layer in layers.values()]
-    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=list(facts.values())):
-        results[names[number]][which] = row
-    rows = Rows([row for name in task.layers for row in results[name]])
-    if task.curve_rates:
-        for name in names:
-            rows.curves += theory_curves(layers[name], np.array(task.curve_rates), facts[name])
-    return rows
+            layer = run[work.name]
+            facts.append(layer_facts(layer))
+        except Exception as error:  # as above
+            yield from failed_layer(run, work, error, seed=task.seed)
+            continue
+        works.append(work)
+        jobs.append((layer, work.quantizers))
+    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts):
+        yield Record(works[number].row_keys[which], "row", row)
+    for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
+        if work.curve_rates:
+            yield _curves(layer, work, fact)

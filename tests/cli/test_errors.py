@@ -7,6 +7,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -36,6 +37,7 @@ def _fails(argv, capsys, code, *words):
         (["--methods", "gptq+twist"], ["unknown method 'gptq+twist'"]),
         (["--damping", "-1"], ["damping -1.0"]),
         (["--seed", "-1"], ["seed"]),
+        (["--seed", str(2**32)], ["seed"]),
         (["--workers", "0"], ["workers"]),
         (["--no-such-option"], ["no-such-option"]),
     ],
@@ -131,9 +133,15 @@ def test_a_fault_of_the_program_is_one_line_and_says_so(tmp_path, capsys, monkey
 def test_another_table_is_not_a_table_of_results(tmp_path, capsys):
     import pandas as pd
 
-    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "results.parquet")
+    from rdtools.runs.manifest import write_manifest
+
+    path = tmp_path / "results.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(path)
+    _fails(["compare", str(tmp_path)], capsys, 65, "results.json: missing", "run the same rdtools report command again")
+    write_manifest(tmp_path, [path], versions={}, command="")
     _fails(["compare", str(tmp_path)], capsys, 65, "no column 'layer'")
-    (tmp_path / "results.parquet").write_bytes(b"PAR1")
+    path.write_bytes(b"PAR1")
+    write_manifest(tmp_path, [path], versions={}, command="")
     _fails(["compare", str(tmp_path)], capsys, 65, "not a whole Parquet file")
 
 
@@ -148,6 +156,24 @@ def test_a_closed_pipe_is_not_a_failure(tmp_path):
     )
     assert done.returncode in (0, 141)
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("argv", "words"), [([], ["report", "verify"]), (["hessians"], ["collect"])])
+def test_without_a_command_the_help_is_printed_in_lines(argv, words, capsys):
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Usage: ")
+    assert "\\n" not in error
+    assert all(any(line.strip().startswith(word) for line in error.splitlines()) for word in words)
+
+
+def test_another_thread_may_run_a_command(tmp_path):
+    """Signals belong to the main thread; elsewhere the command does without."""
+    codes = []
+    thread = threading.Thread(target=lambda: codes.append(main(["compare", str(tmp_path)])))
+    thread.start()
+    thread.join()
+    assert codes == [2]
 
 
 def test_version_and_help(capsys):
@@ -185,7 +211,7 @@ def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name,
     _, error = process.communicate(timeout=60)
     assert process.returncode == code, error
     assert "Traceback" not in error
-    assert "starts anew with the same command" in error
+    assert "every finished row are kept, and the same command goes on from there" in error
     assert not (out / "manifest.json").exists()
     assert not [p for p in out.rglob("*") if p.suffix == ".rdtools-part"] if out.exists() else True
     assert main([*argv, "--tokens", str(tiny_tokens)]) == 0

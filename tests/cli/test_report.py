@@ -38,6 +38,9 @@ def test_everything_is_written(reported):
         "figures",
         "hessians",
         "manifest.json",
+        "plan.json",
+        "rows",
+        "results.json",
         ".lock",
     }
     names = {"rate_distortion", "gap_to_limit", "gptq_watersic_gap", "predicted_measured"}
@@ -134,13 +137,141 @@ def test_a_layer_that_cannot_be_quantized_fails_alone(tiny_llama, tiny_tokens, t
     assert "rows failed" in capsys.readouterr().out
 
 
-def test_worker_processes_give_the_rows_of_one_process(reported, tiny_llama, tiny_tokens, tmp_path):
+def test_worker_processes_give_the_rows_of_one_process(reported):
     from rdtools.cli.methods import make_quantizers
-    from rdtools.sweep import plan, run_tasks, to_table
+    from rdtools.sweep import run_sweep
 
-    tasks = plan(open_run(reported[0]), make_quantizers(["gptq", "watersic"], [2.0]), seed=0)
-    alone, together = (to_table(run_tasks(tasks, workers=w).results).drop(columns="seconds") for w in (1, 2))
-    pd.testing.assert_frame_equal(alone, together)
+    run, methods = open_run(reported[0]), make_quantizers(["gptq", "watersic"], [2.0])
+    alone, together = (run_sweep(run, methods, workers=w, fresh=True) for w in (1, 2))
+    pd.testing.assert_frame_equal(alone.table.drop(columns="seconds"), together.table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(alone.curves, together.curves)
+
+
+def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, tiny_llama, tiny_tokens, tmp_path, monkeypatch, capsys):
+    from rdtools.sweep import run as engine
+
+    out, made, real = tmp_path / "other", [], engine.run_task
+
+    def stopping(task):
+        for record in real(task):
+            if len(made) == 40:
+                raise KeyboardInterrupt
+            made.append(record)
+            yield record
+
+    options = ["--methods", METHODS, "--rates", "2,3"]
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "run_task", stopping)
+        assert _report(tiny_llama, tiny_tokens, out, *options) == 130
+    assert "every finished row are kept, and the same command goes on from there" in capsys.readouterr().err
+    assert not (out / "results.parquet").exists()
+    assert _report(tiny_llama, tiny_tokens, out, *options) == 0
+    assert f"{sum(r.kind == 'row' for r in made)} of 112 rows are already there" in capsys.readouterr().err
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), read_results(reported[0]).drop(columns="seconds"))
+    figure = "figures/rate_distortion.pdf"
+    assert (out / figure).read_bytes() == (reported[0] / figure).read_bytes()
+
+
+def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_llama, tiny_tokens, capsys):
+    out = reported[0]
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3") == 0
+    assert set(read_results(out)["method"]) == {*METHODS.split(","), "gptq-int"}
+    assert "gptq-int" in (out / "index.html").read_text()
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3", "--fresh") == 0
+    assert set(read_results(out)["method"]) == {"gptq-int"}
+    assert main(["compare", str(out)]) == 0
+
+
+def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, tiny_tokens, capsys):
+    out = reported[0]
+    (out / "hessians" / "0000.safetensors").write_bytes(b"x")
+    before = sorted(path.name for path in (out / "rows").iterdir())
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3", "--fresh") == 65
+    assert sorted(path.name for path in (out / "rows").iterdir()) == before
+
+
+def test_other_settings_of_a_method_are_refused(reported, tiny_llama, tiny_tokens, capsys):
+    assert _report(tiny_llama, tiny_tokens, reported[0], "--methods", "watersic", "--rates", "3", "--damping", "0.1") == 2
+    assert "watersic: the run has rows of this method with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_limit.png"])
+def test_compare_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
+    out = reported[0]
+    data = bytearray((out / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (out / name).write_bytes(bytes(data))
+    assert main(["compare", str(out)]) == 65
+    assert f"{name}: not the file that results.json lists" in capsys.readouterr().err
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
+    assert main(["compare", str(out)]) == 0
+
+
+def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--methods", "rtn-int", "--rates", "3"]
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--layers", "*.0.*", "--types", "q,o") == 0
+    assert read_results(out)["layer"].tolist() == ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"]
+    assert "2 matrices" in (out / "index.html").read_text()
+    capsys.readouterr()
+    for wrong, words in (
+        (["--layers", "*q_porj"], "matches none of 14 layers; the nearest names are model.layers"),
+        (["--types", "q,x"], "--types 'x': expected some of q, k, v, o, gate, up, down"),
+        (["--layers", "*q_proj", "--types", "o"], "no layer matches both"),
+    ):
+        assert _report(tiny_llama, tiny_tokens, out, *options, *wrong) == 2
+        assert words in capsys.readouterr().err
+    assert _report(tiny_llama, tiny_tokens, tmp_path / "new", *options, "--layers", "*q_porj") == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny_tokens, tmp_path, capsys):
+    out, options = tmp_path / "run", ["--methods", "rtn-int,gptq", "--rates", "2.5,3"]
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    assert not out.exists()
+    assert re.search(r"Hessians: 8, \d+ bytes, to be captured", printed)
+    assert "Rows: 56 asked for, 0 already there, 56 to do in 8 tasks" in printed
+    assert "Infeasible: rtn-int: 2.5 bits per weight cannot be reached" in printed
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-int", "--rates", "3") == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    capsys.readouterr()
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--dry-run") == 0
+    printed = capsys.readouterr().out
+    size = sum(path.stat().st_size for path in (out / "hessians").iterdir())
+    assert f"Hessians: 8, {size} bytes, captured" in printed
+    assert "Rows: 56 asked for, 14 already there, 42 to do in 8 tasks" in printed
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):
+    out, options = tmp_path / "run", ["--methods", "quip-sharp,gptq", "--rates", "2.5"]
+    assert _report(tiny_llama, tiny_tokens, out, *options) == 2
+    error = capsys.readouterr().err
+    assert "quip-sharp: 2.5 bits per weight cannot be reached: its codes have 2, 3 or 4 bits" in error
+    assert "--skip-infeasible" in error
+    assert not out.exists()
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down") == 0
+    table = read_results(out).set_index("method")
+    assert set(table.loc["quip-sharp", "status"]) == {"unreachable"}
+    assert set(table.loc["gptq", "status"]) == {"ok"}
+    monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-int", "gptq"))
+    assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down") == 0
+    assert "infeasible: rtn-int: 2.5 bits" in capsys.readouterr().err
+    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-int", "status"]) == {"unreachable"}
+
+
+def test_a_run_without_its_hessians_says_so_and_its_remedy_works(reported, tiny_llama, tiny_tokens, capsys):
+    """Captured anew into the same directory the Hessians are the same, and so the rows are still good."""
+    out, options = reported[0], ["--methods", METHODS, "--rates", "2,3"]
+    first = read_results(out)
+    (out / "hessians" / "0003.safetensors").unlink()
+    assert _report(tiny_llama, tiny_tokens, out, *options) == 65
+    assert "0003.safetensors: missing" in capsys.readouterr().err
+    (out / "manifest.json").unlink()
+    assert _report(tiny_llama, tiny_tokens, out, *options) == 0
+    assert "112 of 112 rows are already there" in capsys.readouterr().err
+    pd.testing.assert_frame_equal(read_results(out), first)
 
 
 def test_manifest_is_json_without_nan(reported):

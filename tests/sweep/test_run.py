@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -16,7 +17,9 @@ from rdtools.cli.methods import make_quantizers
 from rdtools.hessians.collect import CalibrationRequest, collect
 from rdtools.hessians.layer import Layer
 from rdtools.records import Hessian, LayerKey
-from rdtools.sweep import plan
+from rdtools.runs.journal import ROWS, JournalWriter, read_journals
+from rdtools.sweep import plan, run_tasks
+from rdtools.sweep.run import _Pool
 from rdtools.sweep.task import quantize_layer, run_task
 
 
@@ -29,13 +32,17 @@ def test_tasks_share_a_hessian_and_the_largest_comes_first(run):
     tasks = plan(run, make_quantizers(["rtn"], [3.0]), seed=0)
     assert len(tasks) == 8
     assert [task.work for task in tasks] == sorted((task.work for task in tasks), reverse=True)
-    assert sorted(name for task in tasks for name in task.layers) == sorted(run)
+    assert sorted(layer.name for task in tasks for layer in task.layers) == sorted(run)
 
 
 def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(run):
     (run.path / run.hessians[0].file).write_bytes(b"x")
-    task = next(t for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0) if "model.layers.0.self_attn.q_proj" in t.layers)
-    rows = run_task(task).results
+    task = next(
+        t
+        for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0)
+        if "model.layers.0.self_attn.q_proj" in [layer.name for layer in t.layers]
+    )
+    rows = [record.value for record in run_task(task)]
     assert len(rows) == 6
     assert {row["status"] for row in rows} == {"failed"}
     assert {row["layer_type"] for row in rows} == {"q", "k", "v"}
@@ -53,34 +60,86 @@ def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
 _KILLER = """
 import os
 import rdtools.sweep.task as task
-real = task.quantize_layers
-def quantize_layers(jobs, **kwargs):
-    if jobs[0][0].key.name == "model.layers.1.mlp.down_proj":
+real = task.compare
+def compare(layer, quantizer, *others):
+    if layer.key.name == "model.layers.1.mlp.down_proj" and quantizer.method == "gptq-int":
         os.kill(os.getpid(), 9)
-    return real(jobs, **kwargs)
-task.quantize_layers = quantize_layers
+    return real(layer, quantizer, *others)
+task.compare = compare
 """
 
 
-def test_a_worker_that_dies_takes_only_its_own_task_with_it(run, tmp_path, monkeypatch):
-    """Killed in one task, whichever process runs it: that task fails, every other is there."""
+def test_a_worker_that_dies_takes_only_its_own_row_with_it(run, tmp_path, monkeypatch):
+    """Killed in one row, whichever process runs it: that row fails, every other is there, of its layer too."""
     (tmp_path / "sitecustomize.py").write_text(_KILLER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     code = (
         "from rdtools.cli.methods import make_quantizers\n"
         "from rdtools.hessians.store import open_run\n"
-        "from rdtools.sweep import plan, run_tasks\n"
+        "from rdtools.sweep import run_sweep\n"
         "if __name__ == '__main__':\n"
         f"    run = open_run({str(run.path)!r})\n"
-        "    rows = run_tasks(plan(run, make_quantizers(['rtn'], [2.0]), seed=0), workers=2).results\n"
-        "    failed = [row for row in rows if row['status'] == 'failed']\n"
-        "    print([row['layer'] for row in failed], len(rows), [row['message'] for row in failed])\n"
+        "    table = run_sweep(run, make_quantizers(['rtn-int', 'gptq-int', 'quip'], [2.0]), workers=2).table\n"
+        "    failed = table[table['status'] == 'failed']\n"
+        "    print(failed[['layer', 'method']].values.tolist(), len(table), failed['message'].tolist())\n"
     )
     script = tmp_path / "go.py"
     script.write_text(code)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.startswith("['model.layers.1.mlp.down_proj'] 14"), done.stdout + done.stderr
+    assert done.stdout.startswith("[['model.layers.1.mlp.down_proj', 'gptq-int']] 42"), done.stdout + done.stderr
     assert "worker process died" in done.stdout
+
+
+def test_an_interrupt_ends_the_workers_and_no_other_child(run):
+    """The caller's own processes are none of the pool's."""
+    context = multiprocessing.get_context("spawn")
+    mine = context.Process(target=time.sleep, args=(600,))
+    mine.start()
+
+    def interrupt(done, total):
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_tasks(plan(run, make_quantizers(["rtn-int"], [3.0]), seed=0), workers=2, progress=interrupt)
+        assert multiprocessing.active_children() == [mine]
+        assert mine.is_alive()
+    finally:
+        mine.terminate()
+        mine.join()
+
+
+@pytest.mark.parametrize("dies_at", ["layer", "curves"])
+def test_a_layer_whose_process_dies_again_and_again_is_given_up(dies_at, run, monkeypatch):
+    """Nothing comes about in three processes: the layer's rows have failed, and the next layer has its turn."""
+    (task,) = [
+        t
+        for t in plan(run, make_quantizers(["rtn-int"], [1.0, 2.0, 3.0, 4.0]), seed=0, top_rates=dict.fromkeys(run, 4.0))
+        if "model.layers.0.mlp.gate_proj" in [layer.name for layer in t.layers]
+    ]
+    first, second = task.layers
+    if dies_at == "curves":
+        task = task.without(first.row_keys)
+    starts = []
+
+    def die(self, tasks, workers):
+        (left,) = tasks
+        starts.append(left)
+        if left.layers[0].name == first.name:
+            return [left]
+        journal = JournalWriter(run.path / ROWS)
+        for record in run_task(left):
+            journal.append(record)
+        self._look()
+        return []
+
+    monkeypatch.setattr(_Pool, "run", die)
+    pool = _Pool(run.path / ROWS, lambda done: None)
+    pool.run_alone(task)
+    records = read_journals(run.path / ROWS).records
+    assert [records[key].failed for key in first.keys if key in records] == [True] * (5 if dies_at == "layer" else 1)
+    assert [records[key].failed for key in second.keys] == [False] * 5
+    assert len(starts) == (4 if dies_at == "layer" else 2)
 
 
 def _workers_of(pid: int) -> list[int]:
@@ -90,7 +149,8 @@ def _workers_of(pid: int) -> list[int]:
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="reads /proc")
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGKILL", -9)])
-def test_workers_end_with_their_parent(name, code, tmp_path):
+def test_workers_end_with_their_parent(name, code, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(os.path.abspath(path) for path in sys.path))  # this rdtools, installed or not
     out = tmp_path / "run"
     # enough work for a minute, of which it gets a few seconds
     rates = ",".join(f"{1 + k / 16:g}" for k in range(64))

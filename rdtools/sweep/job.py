@@ -1,0 +1,183 @@
+"""The sweep over a run: what is finished is read, what is missing is done, and the table is built from both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from rdtools.curves import CURVE_COLUMNS
+from rdtools.hessians.store import Run
+from rdtools.quantizers import Quantizer
+from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
+from rdtools.runs.keys import curves_key, row_key
+from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.plan import RunPlan, read_plan, write_plan
+from rdtools.sweep.plan import Task, curve_rates, key_of_layer, plan, planned_methods
+from rdtools.sweep.results import to_table
+from rdtools.sweep.run import Progress, run_tasks
+
+
+@dataclass(frozen=True, eq=False)
+class Agenda:
+    """What a command asks for, and what of it is finished.
+
+    Attributes
+    ----------
+    plan : of the run, with what the command adds
+    tasks : everything that the command asks for
+    left : the part of it that is not finished, or has failed before
+    journal : what is finished, asked for or not
+    """
+
+    plan: RunPlan
+    tasks: list[Task]
+    left: list[Task]
+    journal: Journal
+
+    @property
+    def rows(self) -> int:
+        """Rows that the command asks for."""
+        return sum(task.rows for task in self.tasks)
+
+    @property
+    def rows_left(self) -> int:
+        """Rows that are to be done."""
+        return sum(task.rows for task in self.left)
+
+
+@dataclass(frozen=True, eq=False)
+class SweepResult:
+    """Tables of a run after a sweep.
+
+    Attributes
+    ----------
+    table : all finished rows of the plan: layers in the order of the run, then methods in the order first asked for, rates ascending
+    curves : the theory curves of every layer that is in the table
+    notes : sentences about what the tables lack, and why
+    failed_curves : layers whose curves could not be computed
+    """
+
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    notes: list[str]
+    failed_curves: int
+
+
+def agenda(run: Run, quantizers: Sequence[Quantizer], *, seed: int, layers: Sequence[str] | None = None, fresh: bool = False) -> Agenda:
+    """What is to be done for a command; nothing is written.
+
+    Parameters
+    ----------
+    run : with its Hessians
+    quantizers : every method at every rate
+    seed : of the run
+    layers : names of the layers to work on; None for all
+    fresh : as if nothing were finished and no other command had been given
+
+    Raises
+    ------
+    UsageError
+        If the run has rows of a method under the same name with other settings.
+    CorruptFile
+        If the plan or a journal is damaged.
+    """
+    journal = Journal({}) if fresh else read_journals(run.path / ROWS)
+    before = RunPlan() if fresh else read_plan(run.path)
+    extended = before.extended(planned_methods(quantizers, seed=seed, layers=layers))
+    tops = {name: extended.top_rate(name) for name in run}
+    tasks = plan(run, quantizers, seed=seed, layers=layers, top_rates=tops)
+    done = {key for key, record in journal.records.items() if not record.failed}
+    left = [task.without(done) for task in tasks]
+    return Agenda(extended, tasks, [task for task in left if task.layers], journal)
+
+
+def run_sweep(
+    run: Run,
+    quantizers: Sequence[Quantizer],
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    layers: Sequence[str] | None = None,
+    fresh: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = lambda done, total: None,
+) -> SweepResult:
+    """Quantize the layers of a run with every method, or what is left to do of it.
+
+    Finished rows are in ``rows/`` of the run directory at once; the same call goes on after an interrupt, tries failed rows again, and one
+    with other methods or rates adds to the table. One process at a time may work on a run: hold `rdtools.files.sole_writer` around it.
+
+    Parameters
+    ----------
+    run : with its Hessians, whose files were checked
+    quantizers : every method at every rate
+    seed : rotations are drawn from it
+    workers : processes; 1 does everything here
+    layers : names of the layers to work on; None for all
+    fresh : forget finished rows and earlier commands
+    say : called with sentences about what is there already
+    progress : called with (rows finished, rows in all)
+
+    Raises
+    ------
+    UsageError, CorruptFile
+        As `agenda`.
+    OutputError
+        If a row cannot be written.
+    """
+    todo = agenda(run, quantizers, seed=seed, layers=layers, fresh=fresh)
+    write_plan(todo.plan, run.path)
+    if fresh:
+        delete_journals(run.path / ROWS)
+    there = todo.rows - todo.rows_left
+    if there:
+        say(f"{there} of {todo.rows} rows are already there")
+    if todo.journal.torn:
+        say(f"{todo.journal.torn} records were cut off when their process was killed; they are computed again")
+    run_tasks(todo.left, workers=workers, progress=lambda done, total: progress(there + done, there + total))
+    return collect_results(run, todo.plan)
+
+
+def collect_results(run: Run, plan: RunPlan) -> SweepResult:
+    """Tables of everything in a plan that is finished."""
+    records = read_journals(run.path / ROWS).records
+    rows, points, used, failures, missing = [], [], set(), [], 0
+    for entry in run.layers:
+        key = key_of_layer(run, entry)
+        wanted = [method for method in plan.methods if method.covers(entry.name)]
+        for method in wanted:
+            place = row_key(key, settings=method.settings, rate_bits=method.rate_bits, seed=method.seed)
+            used.add(place)
+            if place in records:
+                # the model may have been moved, and is called after its folder
+                rows.append(records[place].value | {"model": run.model_name})
+            else:
+                missing += 1
+        curves = records.get(curves_key(key, rates=curve_rates(plan.top_rate(entry.name)))) if wanted else None
+        if curves is not None and curves.failed:
+            failures.append(curves.value)
+        elif curves is not None:
+            points += [(entry.name, *point) for point in curves.value["points"]]
+    notes = _unused(records, used)
+    if missing:
+        notes.append(f"{missing} rows that earlier commands asked for are not finished and not in the tables; give those commands again")
+    if failures:
+        notes.append(f"the theory curves of {len(failures)} layers failed, the first {failures[0]['layer']}: {failures[0]['message']}")
+    return SweepResult(to_table(rows), pd.DataFrame(points, columns=list(CURVE_COLUMNS)), notes, len(failures))
+
+
+def _unused(records: dict[str, Record], used: set[str]) -> list[str]:
+    """Sentences about finished rows that belong to no row of the plan."""
+    rows = [record for key, record in records.items() if record.kind == "row" and key not in used]
+    other = sum(record.numbers != NUMBERS_VERSION for record in rows)
+    notes = []
+    if other:
+        notes.append(f"{other} rows are not used: an rdtools with other numbers made them; --fresh deletes them")
+    if len(rows) > other:
+        notes.append(
+            f"{len(rows) - other} rows are not used: they are of other weights or Hessians than the run has now, or plan.json was deleted "
+            "and no command has asked for them since; --fresh deletes them"
+        )
+    return notes

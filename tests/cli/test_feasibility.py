@@ -1,0 +1,42 @@
+"""What is said to be impossible on every layer is, and what is not said is possible on some."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import rdtools as rd
+from rdtools.cli.methods import METHODS, infeasible_pairs, make_quantizers
+from rdtools.errors import RateUnreachable
+
+RATES = (1.0, 2.0, 2.5, 3.0, 4.0, 8.5, 9.0)
+
+
+@pytest.fixture(scope="module")
+def layer():
+    """Large enough for every entropy coder to have every rate up to four bits."""
+    rng = np.random.default_rng(0)
+    return rd.Layer.of(rng.standard_normal((64, 32)), np.eye(32) + 0.5, name="q_proj")
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if "published" not in name])
+def test_a_pair_is_infeasible_exactly_where_it_is_refused_on_a_good_layer(method, layer):
+    for rate in RATES:
+        (quantizer,) = make_quantizers([method], [rate])
+        reasons = infeasible_pairs([quantizer])
+        if reasons:
+            assert reasons[0].startswith(f"{method}: {rate:g} bits per weight cannot be reached")
+            with pytest.raises(RateUnreachable, match="cannot be reached"):
+                quantizer.quantize(layer)
+        elif rate <= 4:
+            assert abs(quantizer.quantize(layer).target_rate_bits - rate) == 0
+
+
+def test_the_families_that_have_few_rates():
+    names = ["rtn-int", "gptq-int-asym", "quip", "quip-sharp", "qtip", "gptq-waterfilled-int", "watersic", "watersic-mmse", "gptq"]
+    at = {rate: {reason.partition(":")[0] for reason in infeasible_pairs(make_quantizers(names, [rate]))} for rate in RATES}
+    fixed = {"rtn-int", "gptq-int-asym", "quip"}
+    assert at[1.0] == {"quip-sharp"}
+    assert at[2.0] == at[3.0] == at[4.0] == set()
+    assert at[2.5] == fixed | {"quip-sharp", "qtip"}
+    assert at[9.0] == {"gptq-int-asym", "quip-sharp", "qtip", "gptq-waterfilled-int"}
