@@ -99,7 +99,7 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
-    """One row for each quantizer, in their order, whatever goes wrong in it; those that agree in their preparation share the factorization."""
+    """One row for each quantizer, in their order, whatever goes wrong in it; one factorization serves all of one preparation."""
     rows = {which: row for _, which, row in quantize_layers([(layer, quantizers)], seed=seed, facts=[facts])}
     return (rows[which] for which in range(len(quantizers)))
 
