@@ -29,6 +29,7 @@ ALLOWED = {
     "quantizers": BASE | {"ops", "orders", "transforms", "hessians", "coding"},
     "design": BASE | {"orders", "transforms", "hessians", "quantizers", "theory"},
     "measure": BASE | {"ops", "coding", "hessians"},
+    "maps": BASE | {"transforms", "ops", "measure"},
     "testing": BASE | {"hessians"},
     "predictions": BASE | {"coding", "hessians", "quantizers", "theory"},
     "compare": BASE | {"design", "predictions", "hessians", "quantizers", "measure", "theory"},
