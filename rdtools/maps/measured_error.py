@@ -24,9 +24,10 @@ def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments
 
     Both are ``E‖A x + Ŵ (T x − x̂)‖²`` with ``A = W − U Vᵀ − Ŵ T``, M in the place of Ŵ and no T for the first::
 
-        tr(A Σ Aᵀ) + 2 tr(A F Ŵᵀ) + tr(Ŵ N Ŵᵀ),    F = E[x (T x − x̂)ᵀ] = Σ Tᵀ − Σ_xx̂,    N = T F − (T Σ_xx̂)ᵀ + Σ_x̂
+        tr(A Σ_x Aᵀ) + tr((2 A + Ŵ T) F Ŵᵀ) + tr(Ŵ G Ŵᵀ),
+        F = Σ_x Tᵀ − Σ_xx̂ = E[x (T x − x̂)ᵀ],    G = Σ_x̂ − (T Σ_xx̂)ᵀ = E[x̂ (x̂ − T x)ᵀ]
 
-    Where x̂ = T x in the moments, F is exactly zero and N too but for rounding (exactly for T = I), so that nothing cancels there. With a
+    Where x̂ = T x in the moments, F is exactly zero and G too but for rounding (exactly for T = I), so that nothing cancels there. With a
     residual moment S, the layer is to make up for d = r − r̂ as well: ``−2 tr(S Ŵᵀ)`` is added, and the terms ``E‖d‖² + 2 tr(W E[x dᵀ])``
     are left out, because no moment here has them and no Ŵ changes them. With it the number may therefore be negative.
 
@@ -72,19 +73,18 @@ def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments
     if quantized:
         _check_quantized(effective, moments)
         transform, What = effective.input_map, effective.weight
-        A = weight - transform.pull_back(What)
-        if effective.low_rank is not None:
-            A -= effective.low_rank.matrix
     else:
         transform, What = InputMap(columns=weight.shape[1]), effective.matrix
         if moments.is_plain:
             return weighted_error(weight, What, moments.reference)
-        A = weight - What
+    pulled = transform.pull_back(What)
+    A = weight - pulled
+    if quantized and effective.low_rank is not None:  # else it is in the matrix
+        A -= effective.low_rank.matrix
     F = transform.apply(moments.reference) - moments.cross
-    T_cross, TF = transform.apply(moments.cross.T).T, transform.apply(F.T).T
-    noise = (TF - T_cross.T) + moments.actual
+    G = moments.actual - transform.apply(moments.cross.T)
     rows = quadratic_form(A, moments.reference)
-    pull = 2 * (A @ F) + What @ noise
+    pull = (2 * A + pulled) @ F + What @ G
     if moments.residual is not None:
         pull -= 2 * moments.residual
     rows += np.einsum("ij,ij->i", pull, What)
