@@ -86,10 +86,11 @@ def test_factors_are_held_as_stored(generator, dtype):
 
 def test_positive_bfloat16_values_are_those_of_the_container(rng):
     """Two roundings to the same format may not differ: this one has signs, that one does not."""
-    values = np.exp(3 * rng.standard_normal(1000))
+    values = np.append(np.exp(3 * rng.standard_normal(1000)), (1 + 2.0**-8, 1 + 3 * 2.0**-8))
     low = LowRank.rounded(values[:, None], -values[:, None], "bfloat16")
     assert np.array_equal(low.left[:, 0], round_to_bfloat16(values))
     assert np.array_equal(low.right, -low.left)
+    assert low.left[-2:, 0].tolist() == [1.0, 1 + 2.0**-6], "ties go to even"
 
 
 def test_impossible_factors_are_refused():
