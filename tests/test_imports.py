@@ -33,6 +33,7 @@ ALLOWED = {
     "quantizers": BASE | {"ops", "orders", "transforms", "hessians", "coding"},
     "design": BASE | {"orders", "transforms", "hessians", "quantizers", "theory"},
     "measure": BASE | {"ops", "transforms", "coding", "hessians"},
+    "maps": BASE | {"transforms", "ops", "measure"},
     "testing": BASE | {"hessians"},
     "predictions": BASE | {"coding", "hessians", "quantizers", "stored_grid", "theory"},
     "compare": BASE | {"predictions", "hessians", "quantizers", "measure", "theory"},

@@ -1,0 +1,90 @@
+"""The grid that every token's activations are rounded to while the model runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rdtools.errors import UsageError
+from rdtools.maps.stored import Float64Array
+
+
+@dataclass(frozen=True)
+class ActivationGrid:
+    """Uniform grid of 2^b levels, made anew for every token, or for every group of channels of it.
+
+    Symmetric, with levels −2^{b−1} … 2^{b−1} − 1 and zero among them::
+
+        step = clip · max|x| / (2^{b−1} − 1),    Q(x) = step · clamp(round(x/step), −2^{b−1}, 2^{b−1} − 1)
+
+    Asymmetric, with levels 0 … 2^b − 1 and a whole zero point::
+
+        step = clip · (max x − min x) / (2^b − 1),    z = −round(clip · min x/step),
+        Q(x) = step · (clamp(round(x/step) + z, 0, 2^b − 1) − z)
+
+    Rounding is to nearest, ties to even. Steps and zero points are computed from the token and not rounded themselves.
+
+    Attributes
+    ----------
+    bits : b, 2 to 16
+    symmetric : which of the two
+    clip : clipping ratio, 0 < clip ≤ 1; the largest activation is at 1
+    group_size : channels in a group, the last group holding what is left; 0 for one group per token
+
+    Raises
+    ------
+    UsageError
+        For a value out of its range.
+
+    References
+    ----------
+    Symmetric: QuaRot, arXiv 2404.00456, and LRC, arXiv 2412.07902. Asymmetric: QLLM, arXiv 2310.08041, which does not clip.
+
+    Examples
+    --------
+    >>> ActivationGrid(3).quantize(np.array([3.0, 1.2, -0.4])).tolist()
+    [3.0, 1.0, 0.0]
+    >>> ActivationGrid(2, symmetric=False).quantize(np.array([3.0, 1.2, 0.0])).tolist()
+    [3.0, 1.0, 0.0]
+    """
+
+    bits: int
+    symmetric: bool = True
+    clip: float = 1.0
+    group_size: int = 0
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.bits <= 16 or int(self.bits) != self.bits:
+            raise UsageError(f"activation grid: {self.bits} bits, expected a whole number from 2 to 16")
+        if not 0 < self.clip <= 1:
+            raise UsageError(f"activation grid: clipping ratio {self.clip}, expected 0 < clip ≤ 1")
+        if self.group_size < 0 or int(self.group_size) != self.group_size:
+            raise UsageError(f"activation grid: groups of {self.group_size} channels, expected a whole number, 0 for one group per token")
+
+    def quantize(self, x: Any) -> Float64Array:
+        """``Q(x)`` of tokens along the last axis: (…, n) → (…, n), float64."""
+        values = np.asarray(x, dtype=np.float64)
+        n = values.shape[-1]
+        if n == 0:
+            return values.copy()
+        size = self.group_size or n
+        starts = np.arange(0, n, size)
+        group = np.arange(n) // size
+        high = np.maximum.reduceat(values, starts, axis=-1)
+        low = np.minimum.reduceat(values, starts, axis=-1)
+        largest = np.maximum(np.abs(high), np.abs(low))
+        if self.symmetric:
+            top = 2 ** (self.bits - 1) - 1
+            step = self.clip * largest / top
+            lowest, zero = -top - 1, np.zeros_like(step)
+        else:
+            lowest, top = 0, 2**self.bits - 1
+            # equal channels have no range: a step of their size holds them
+            step = np.where(high > low, self.clip * (high - low) / top, largest)
+        step = np.where(step > 0, step, 1.0)
+        if not self.symmetric:
+            zero = -np.rint(self.clip * low / step)
+        step, zero = step[..., group], zero[..., group]
+        return np.asarray(step * (np.clip(np.rint(values / step) + zero, lowest, top) - zero))

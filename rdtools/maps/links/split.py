@@ -1,0 +1,93 @@
+"""Replace an input channel by several smaller copies of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import UsageError
+from rdtools.maps.link import Float64Array, Link, integer_array
+from rdtools.maps.stored import finished
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Split(Link):
+    """Channel i becomes ``counts[i]`` adjacent copies of ``x_i / counts[i]``, each with the weight column w_i.
+
+    ``W′ x′ = W x`` for every x; the range of a large channel, and with it the step of an activation quantizer, becomes smaller.
+    ``pull_back(V)`` is the mean of the columns of a channel's copies. `bits` are ``s (⌈log2 n⌉ + ⌈log2 max T⌉)``: each of the s channels
+    that are split is named with its count.
+
+    Attributes
+    ----------
+    counts : (n,) int64, T_i ≥ 1
+
+    Raises
+    ------
+    UsageError
+        For a count below 1.
+    ShapeMismatch
+        If `counts` is not a list of integers.
+
+    References
+    ----------
+    QLLM, arXiv 2310.08041, channel disassembly.
+
+    Examples
+    --------
+    >>> link = Split(np.array([1, 2]))
+    >>> link.apply(np.array([5.0, 6.0])).tolist(), link.weight(np.array([[1.0, 2.0]])).tolist(), link.bits
+    ([5.0, 3.0, 3.0], [[1.0, 2.0, 2.0]], 2.0)
+    """
+
+    counts: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        counts = integer_array(self.counts, name="split: counts", expected="a whole number of copies for each channel")
+        if counts.min() < 1:
+            i = int(counts.argmin())
+            raise UsageError(f"split: channel {i} in {counts[i]} copies, expected at least 1; leave out a channel by Select")
+        object.__setattr__(self, "counts", finished(counts))
+
+    @property
+    def inputs(self) -> int:  # noqa: D102
+        return len(self.counts)
+
+    @property
+    def outputs(self) -> int:  # noqa: D102
+        return int(self.counts.sum())
+
+    @property
+    def lossless(self) -> bool:  # noqa: D102
+        return True
+
+    @property
+    def bits(self) -> float:  # noqa: D102
+        # ⌈log2 k⌉ is the bit length of k − 1
+        name, count = (self.inputs - 1).bit_length(), (int(self.counts.max()) - 1).bit_length()
+        return float(np.count_nonzero(self.counts > 1) * (name + count))
+
+    @cached_property
+    def _source(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(self.inputs), self.counts)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64]:
+        return np.cumsum(self.counts) - self.counts
+
+    def _apply(self, x: Float64Array) -> Float64Array:
+        return (x / self.counts)[..., self._source]
+
+    def _weight(self, weight: Float64Array) -> Float64Array:
+        return weight[:, self._source]
+
+    def _moment(self, moment: Float64Array) -> Float64Array:
+        # products of counts are exact, so that both triangles are rounded alike
+        shares = moment / np.multiply.outer(self.counts, self.counts)
+        return np.asarray(shares[np.ix_(self._source, self._source)])
+
+    def _pull_back(self, weight: Float64Array) -> Float64Array:
+        return np.asarray(np.add.reduceat(weight, self._starts, axis=1) / self.counts)

@@ -1,0 +1,109 @@
+"""The measured distortion of an effective layer, from moments alone."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import ShapeMismatch, UsageError
+from rdtools.maps.effective_layer import EffectiveLayer
+from rdtools.maps.input_map import InputMap
+from rdtools.maps.input_moments import InputMoments
+from rdtools.measure.distortion import Distortion, weighted_error
+from rdtools.ops import quadratic_form
+
+Float64Array = NDArray[np.float64]
+
+
+def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments) -> Distortion:
+    """``D = E‖W x − Ŵ Q(T x) − U Vᵀ x‖²/(m n)``: the distortion per weight of what runs in place of ``W x``.
+
+    Where activations are not quantized, the layer is one matrix M and `moments` are those of its own input: with plain moments
+    ``D = tr((W − M) H (W − M)ᵀ)/(m n)``, which is `rdtools.measure.weighted_error`; with an input x̂ that has drifted,
+    ``D = E‖W x − M x̂‖²/(m n)``. Where they are, `moments` are those of x beside ``x̂ = Q(T x)``, of exactly this map and this grid.
+
+    Both are ``E‖A x + Ŵ (T x − x̂)‖²`` with ``A = W − U Vᵀ − Ŵ T``, M in the place of Ŵ and no T for the first::
+
+        tr(A Σ_x Aᵀ) + tr((2 A + Ŵ T) F Ŵᵀ) + tr(Ŵ G Ŵᵀ),
+        F = Σ_x Tᵀ − Σ_xx̂ = E[x (T x − x̂)ᵀ],    G = Σ_x̂ − (T Σ_xx̂)ᵀ = E[x̂ (x̂ − T x)ᵀ]
+
+    Where x̂ = T x in the moments, F is exactly zero and G too but for rounding (exactly for T = I), so that nothing cancels there. With a
+    residual moment S, the layer is to make up for d = r − r̂ as well: ``−2 tr(S Ŵᵀ)`` is added, and the terms ``E‖d‖² + 2 tr(W E[x dᵀ])``
+    are left out, because no moment here has them and no Ŵ changes them. With it the number may therefore be negative.
+
+    Parameters
+    ----------
+    weight : (m, n) float64, W
+    effective : in its place
+    moments : of its input; undamped
+
+    Returns
+    -------
+    Distortion
+        The mean over rows, and its standard error, which takes rows as independent draws; nan for a single row.
+
+    Raises
+    ------
+    ShapeMismatch
+        If weight, layer and moments do not belong together.
+    UsageError
+        For plain moments where activations are quantized, and for a residual moment beside a low-rank term that acts on x alone.
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, section 4; LRC, arXiv 2412.07902, the objective; arrangement derived for this project.
+
+    Examples
+    --------
+    The input is halved, so that doubled weights make up for it.
+
+    >>> from rdtools.maps import InputMap
+    >>> half = InputMoments.drifted(np.array([[4.0]]), np.array([[1.0]]), np.array([[2.0]]))
+    >>> [error(np.ones((1, 1)), EffectiveLayer(np.array([[v]]), InputMap(columns=1)), half).mean for v in (1.0, 2.0)]
+    [1.0, 0.0]
+    """
+    if weight.shape != effective.shape:
+        raise ShapeMismatch(f"{moments.name}: weight {weight.shape} beside an effective layer {effective.shape}, expected equal shapes")
+    moments.check(effective.shape)
+    quantized = effective.activation is not None
+    expected = effective.input_map.outputs if quantized else effective.input_map.inputs
+    if moments.actual_inputs != expected:
+        of = "of Q(T x), behind the map" if quantized else "of the layer's own inputs, before the map"
+        raise ShapeMismatch(f"{moments.name}: moments of {moments.actual_inputs} actual inputs, expected {expected}, those {of}")
+    if quantized:
+        _check_quantized(effective, moments)
+        transform, What = effective.input_map, effective.weight
+    else:
+        transform, What = InputMap(columns=weight.shape[1]), effective.matrix
+        if moments.is_plain:
+            return weighted_error(weight, What, moments.reference)
+    pulled = transform.pull_back(What)
+    A = weight - pulled
+    if quantized and effective.low_rank is not None:  # else it is in the matrix
+        A -= effective.low_rank.matrix
+    F = transform.apply(moments.reference) - moments.cross
+    G = moments.actual - transform.apply(moments.cross.T)
+    rows = quadratic_form(A, moments.reference)
+    pull = (2 * A + pulled) @ F + What @ G
+    if moments.residual is not None:
+        pull -= 2 * moments.residual
+    rows += np.einsum("ij,ij->i", pull, What)
+    if moments.residual is None:
+        rows = np.maximum(rows, 0.0)
+    m, n = weight.shape
+    rows /= n
+    stderr = float(rows.std(ddof=1) / np.sqrt(m)) if m > 1 else float("nan")
+    return Distortion(float(rows.mean()), stderr)
+
+
+def _check_quantized(effective: EffectiveLayer, moments: InputMoments) -> None:
+    if moments.is_plain:
+        raise UsageError(
+            f"{moments.name}: plain moments beside activations quantized by {effective.activation}, expected InputMoments.quantized of "
+            "this map and grid"
+        )
+    if moments.residual is not None and effective.low_rank is not None:
+        raise UsageError(
+            f"{moments.name}: a residual moment beside a low-rank term, expected one of the two: what the term has in common with the "
+            "residual stream is in no moment"
+        )
