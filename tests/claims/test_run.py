@@ -11,6 +11,7 @@ from rdtools.claims.evidence.case import moment_case
 from rdtools.claims.evidence.gather import EXPERIMENTS, Experiment, layer_evidence, shared_evidence
 from rdtools.claims.evidence.unit_rounding import UnitRounding, gather_unit_rounding
 from rdtools.cli.main import main
+from rdtools.errors import NotPositiveSemidefinite, RateUnreachable
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
 from rdtools.hessians.synthetic import ar1_moment, haar_moment
@@ -103,7 +104,7 @@ DEGENERATE = {
 def test_degenerate_layers_violate_nothing(name):
     verdicts = list(verify([DEGENERATE[name]]))
     assert len(verdicts) == len(CLAIMS)
-    assert [v for v in verdicts if v.status == "violated"] == []
+    assert [v for v in verdicts if v.status in ("violated", "failed")] == []
     for verdict in verdicts:
         if verdict.status == "holds":
             assert not math.isnan(verdict.lhs + verdict.rhs)
@@ -130,6 +131,16 @@ def test_a_part_that_fails_takes_no_other_with_it(monkeypatch, error):
     assert verdicts["quip.lemma-2"].status == "holds"
     failed = verdicts["quip.lemma-3-average-nearest"]
     assert (failed.status, failed.assumption) == ("failed", f"could not be gathered: {type(error).__name__}: {error}")
+
+
+@pytest.mark.parametrize("error", [NotPositiveSemidefinite("planted"), RateUnreachable("planted")])
+def test_a_limit_of_the_layer_is_no_failure(monkeypatch, error):
+    def refuse(case):
+        raise error
+
+    monkeypatch.setitem(EXPERIMENTS, UnitRounding, Experiment(refuse, "moment"))
+    (verdict,) = verify([_layer(ar1_moment(8, 0.8))], claims=[c for c in CLAIMS if c.name == "quip.lemma-3-average-nearest"])
+    assert (verdict.status, verdict.assumption) == ("not applicable", f"could not be gathered: {type(error).__name__}: planted")
 
 
 def test_a_moment_that_cannot_be_decomposed_fails_its_claims_and_no_others(monkeypatch):

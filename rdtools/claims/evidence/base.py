@@ -10,6 +10,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.errors import NotPositiveSemidefinite, RateUnreachable
+
 Float64Array = NDArray[np.float64]
 T = TypeVar("T")
 
@@ -59,7 +61,9 @@ def outcome(gather: Callable[..., T], *about: object) -> T | Absent:
     except NotApplicable as reason:
         return Absent(str(reason))
     except Exception as error:
-        return Absent(f"could not be gathered: {type(error).__name__}: {error}", failed=True)
+        # a limit of float64 or of a method on this layer is no failure
+        limit = isinstance(error, NotPositiveSemidefinite | RateUnreachable)
+        return Absent(f"could not be gathered: {type(error).__name__}: {error}", failed=not limit)
 
 
 @dataclass(frozen=True, eq=False)
