@@ -53,8 +53,13 @@ def _live(side: Reader, columns: int, flagged: bool) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(side.take(-(-columns // 8)), np.uint8), count=columns).astype(bool)
 
 
-def _read_rotation(side: Reader, kind: RotationKind | None, order: int) -> Rotation | None:
-    return None if kind is None else Rotation(kind, order, v2.SEED.unpack(side.take(v2.SEED.size))[0])
+def _seed(side: Reader, kind: RotationKind | None) -> int:
+    """The seed of a rotation; 0 without one, for which none is stored."""
+    return 0 if kind is None else int(v2.SEED.unpack(side.take(v2.SEED.size))[0])
+
+
+def _rotation(kind: RotationKind | None, order: int, seed: int) -> Rotation | None:
+    return None if kind is None else Rotation(kind, order, seed)
 
 
 def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
@@ -68,14 +73,11 @@ def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
     side.flags("flags", v2.INACTIVE_COLUMNS | v2.COLUMN_SCALES, flags)
     _check_size(side, rows, columns, max_weights)
     # the seeds stand before the mask, and the order of the rotation follows from the mask
-    seeds = [None if kind is None else v2.SEED.unpack(side.take(v2.SEED.size))[0] for kind in (input_kind, row_kind)]
+    input_seed, row_seed = _seed(side, input_kind), _seed(side, row_kind)
     live = _live(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
     scales = side.bfloat16("column scales", active) if flags & v2.COLUMN_SCALES else None
-    rotation, row_rotation = (
-        None if kind is None else Rotation(kind, order, seed)
-        for kind, order, seed in zip((input_kind, row_kind), (active, rows), seeds, strict=True)
-    )
+    rotation, row_rotation = _rotation(input_kind, active, input_seed), _rotation(row_kind, rows, row_seed)
     return [Matrix(codec, Basis(rows, live, rotation, row_rotation, scales), side)]
 
 
@@ -94,10 +96,10 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
         raise body.refusal(f"{count} matrices with flags {flags:#03x}, expected 2 or more with the flags of several matrices")
     _check_size(body, sum(rows for _, _, rows, _ in heads), columns, max_weights)
     shared = body.part(shared_size) if flags & v3.SEVERAL else body
-    seed = None if kind is None else v2.SEED.unpack(shared.take(v2.SEED.size))[0]
+    seed = _seed(shared, kind)
     live = _live(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
-    rotation = None if kind is None else Rotation(kind, active, seed)
+    rotation = _rotation(kind, active, seed)
     scales = shared.bfloat16("column scales", active) if flags & v2.COLUMN_SCALES else None
     if flags & v3.SEVERAL:
         shared.finish("the shared side information")
@@ -105,7 +107,8 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     for tag, row_kind, rows, size in heads:
         side = body.part(size) if flags & v3.SEVERAL else body
         codec = read_tag(side, tag)
-        row_rotation = _read_rotation(side, side.choice("row rotation", v2.ROTATIONS, row_kind), rows)
+        own_kind = side.choice("row rotation", v2.ROTATIONS, row_kind)
+        row_rotation = _rotation(own_kind, rows, _seed(side, own_kind))
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
             own = side.bfloat16("column scales", active)

@@ -54,4 +54,4 @@ def read_exponents(reader: Reader, count: int) -> Exponents:
     exponents = offsets + mean
     if count and not 0 <= exponents.min() <= exponents.max() <= 255:
         raise reader.refusal(f"exponents from {exponents.min()} to {exponents.max()}, expected 0 to 255")
-    return exponents.astype(np.uint8)
+    return np.asarray(exponents, dtype=np.uint8)
