@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.error_models import ErrorModel
 from rdtools.hessians.layer import Layer
 from rdtools.hessians.spectrum import spectrum_with_vectors
 from rdtools.measure import measure
 from rdtools.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import QuantizedLayer, RDPoint, Spectrum
+from rdtools.records.error_models import ErrorModel
 from rdtools.theory import high_rate, incoherence, rotated_cholesky, sic
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components, components, distortion_rate, joint_components, rate_distortion

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.hessians.layer import Layer
 from rdtools.linalg import DAMPING_LADDER
-from rdtools.orders import natural, reversed_act_order
 from rdtools.quantizers import Preparation, Quantizer, WaterSIC, check_rotation, draw_basis
 from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
+from rdtools.transforms.orders import natural, reversed_act_order
 
 Float64Array = NDArray[np.float64]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
-from rdtools.error_models import ErrorModel
 from rdtools.errors import RateUnreachable, UsageError, WrongType
 from rdtools.hessians.drift import Drift
 from rdtools.hessians.layer import Layer
@@ -15,6 +14,7 @@ from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.rate_search import check_rate
 from rdtools.quantizers.settings import check_damping
 from rdtools.records import QuantizedLayer, QuantizedWeight
+from rdtools.records.error_models import ErrorModel
 from rdtools.transforms.one_thread import one_blas_thread
 
 

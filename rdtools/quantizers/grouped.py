@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from rdtools.error_models import ErrorModel
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.grid import levels_for
 from rdtools.quantizers.groups import Fit, GroupedCodes
@@ -18,6 +17,7 @@ from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.row_grid import MAX_SHIFTED_LEVELS, GridRule, row_grid
 from rdtools.quantizers.scalar import ScalarQuantizer, stored_grid
 from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records.error_models import ErrorModel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 from rdtools.errors import UsageError
 from rdtools.hessians.drift import Drift
-from rdtools.orders import ORDERS
 from rdtools.quantizers.settings import check_damping, check_rotation
 from rdtools.transforms import RotationChoice
+from rdtools.transforms.orders import ORDERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +19,7 @@ class Preparation:
     ----------
     rotation : None for the natural basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar
     damping : relative to the mean diagonal; None for none unless H is singular, see `rdtools.linalg.cholesky`
-    order : in which columns are decided, a name in `rdtools.orders.ORDERS`
+    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     ridge : penalty μ of the reconstruction's energy, relative to the mean diagonal
     row_rotation : of the outputs, which leaves H alone; as `rotation`
     rescale : bring columns to the scales of `rdtools.quantizers.balance.column_scales` first

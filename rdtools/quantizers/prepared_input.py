@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.linalg import Cholesky, cholesky, moment_shares
-from rdtools.orders import ORDERS
 from rdtools.quantizers.preparation import Preparation
 from rdtools.records import Hessian, Rotation
 from rdtools.transforms import rotate_moment
+from rdtools.transforms.orders import ORDERS
 
 Float64Array = NDArray[np.float64]
 

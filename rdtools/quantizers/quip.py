@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_float32
-from rdtools.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.clamp_safe import clamp_safe_feedback
@@ -23,6 +22,7 @@ from rdtools.quantizers.scalar import stored_grid
 from rdtools.quantizers.scale_search import search_scale, spread_rows
 from rdtools.quantizers.settings import Preset, check_preset
 from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.transforms import RotationChoice
 
 Float64Array = NDArray[np.float64]

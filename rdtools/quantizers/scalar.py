@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import column_levels
-from rdtools.error_models import AbsmaxRows, ColumnSteps, ErrorModel, StoredGrid
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.column_gains import widest_steps
@@ -22,6 +21,7 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rate_search import Candidate
 from rdtools.quantizers.sweep import Precision
 from rdtools.records import CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records.error_models import AbsmaxRows, ColumnSteps, ErrorModel, StoredGrid
 from rdtools.transforms import RotationChoice
 
 #: Histograms of the entropy models that have any.
@@ -53,7 +53,7 @@ class ScalarQuantizer(SettledQuantizer):
         (one histogram) or "column" (a normal law a column)
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
-    order : in which columns are decided, a name in `rdtools.orders.ORDERS`
+    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     precision : of the sweep, "float64" or "float32"; factors are float64 always
     backend : None, "numba" or "reference"
     """

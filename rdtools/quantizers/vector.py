@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_float32
-from rdtools.error_models import BlockCode
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.block_ldlq import pad_problem
@@ -20,6 +19,7 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.scale_search import search_scale, spread_rows
 from rdtools.quantizers.settings import Preset, check_preset
 from rdtools.records import LatticeCodes, QuantizedWeight, TrellisCodes
+from rdtools.records.error_models import BlockCode
 from rdtools.transforms import RotationChoice
 
 Float64Array = NDArray[np.float64]

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
-from rdtools.error_models import ColumnSteps, ErrorModel
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.column_sweep import sweep_columns
 from rdtools.quantizers.column_widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
@@ -20,6 +19,7 @@ from rdtools.quantizers.scalar import ScalarQuantizer, stored_grid
 from rdtools.quantizers.scale_search import search_scale, spread_rows
 from rdtools.quantizers.sweep import sic_rounding
 from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
+from rdtools.records.error_models import ColumnSteps, ErrorModel
 
 Float64Array = NDArray[np.float64]
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.error_models import ErrorModel
 from rdtools.errors import UsageError
 from rdtools.quantizers.entropy_grid import entropy_grid
 from rdtools.quantizers.entropy_search import search_rate
@@ -21,6 +20,7 @@ from rdtools.quantizers.sample_gains import sample_gain_fit
 from rdtools.quantizers.scalar import ScalarQuantizer
 from rdtools.quantizers.sweep import sic_rounding
 from rdtools.records import CodeModelKind, ScalarCodes
+from rdtools.records.error_models import ErrorModel
 
 #: Settings of the paper; see `WaterSIC.published`.
 PUBLISHED: dict[str, Any] = {"coding": "shared", "damping": 1e-4, "dead_threshold": 1e-3, "lmmse": "sample", "rescale": True}

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rdtools.errors import UsageError
-from rdtools.orders import ORDERS
+from rdtools.transforms.orders import ORDERS
 
 #: rcParams of every figure.
 RC: Any = {  # rcParams are typed key by key in matplotlib's stubs

@@ -10,7 +10,7 @@ from rdtools.analysis import orders
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
 from rdtools.hessians.layer import Layer
-from rdtools.orders import ORDERS
+from rdtools.transforms.orders import ORDERS
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 M, N = 1024, 16

@@ -16,7 +16,6 @@ from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
 from rdtools.ops import sic_sweep
-from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.quantizers.column_sweep import sweep_columns
 from rdtools.quantizers.column_widths import (
@@ -31,6 +30,7 @@ from rdtools.quantizers.row_grid import row_grid
 from rdtools.quantizers.waterfilled_gptq import WaterfilledGPTQ
 from rdtools.records import CodeModel, ScalarCodes
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
+from rdtools.transforms.orders import ORDERS
 
 gains = arrays(np.float64, st.integers(1, 4), elements=st.floats(1e-6, 1e6))
 widths = arrays(np.int64, st.integers(1, 12), elements=st.integers(0, MAX_WIDTH))

@@ -14,11 +14,11 @@ from rdtools.hessians.layer import Layer
 from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
 from rdtools.ops import sic_sweep
-from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ, RTN
 from rdtools.quantizers.groups import sweep_groups
 from rdtools.quantizers.row_grid import RowGrid, row_grid
 from rdtools.theory.mismatch import damped_noise_gains
+from rdtools.transforms.orders import ORDERS
 
 
 def _layer(m=96, n=70, seed=0) -> Layer:

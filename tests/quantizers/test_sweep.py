@@ -8,11 +8,11 @@ from tolerances import rounding
 from rdtools.claims.evidence.nearest_plane import nearest_plane, textbook_gptq
 from rdtools.hessians.layer import Layer
 from rdtools.ops import sic_sweep
-from rdtools.orders import ORDERS
 from rdtools.quantizers import GPTQ
 from rdtools.quantizers.sweep import sic_rounding
 from rdtools.testing import generators, second_moments
 from rdtools.theory.ldlq import feedback_matrix
+from rdtools.transforms.orders import ORDERS
 
 
 @given(second_moments(max_size=12, max_condition=1e4), generators(), st.sampled_from(list(ORDERS)), st.sampled_from([0.0, 1e-3, 0.1]))

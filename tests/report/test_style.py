@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from rdtools.cli.methods import DEFAULT_METHODS, METHODS
 from rdtools.errors import UsageError
-from rdtools.orders import ORDERS
 from rdtools.report.style import PALETTE, method_looks, method_style
+from rdtools.transforms.orders import ORDERS
 
 NAMES = [
     name + rotation + order

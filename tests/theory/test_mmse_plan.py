@@ -11,12 +11,12 @@ from tolerances import STANDARD_ERRORS
 from rdtools import ops
 from rdtools.coding import count_codes, mean_column_entropy
 from rdtools.hessians.synthetic import channel_scaled, haar_moment, power_law, two_level
-from rdtools.orders import ORDERS
 from rdtools.testing import second_moments
 from rdtools.theory import mmse_plan
 from rdtools.theory.mmse_plan import DEFAULT_RELATIVE_RIDGE, plan_mmse_sic
 from rdtools.theory.mmse_sic import retarget, water_level_ridge, watersic_at_rate
 from rdtools.theory.waterfilling import rate_distortion
+from rdtools.transforms.orders import ORDERS
 
 
 def low_rank(rng, n=96, rank=10):

@@ -12,9 +12,9 @@ from rdtools.claims.evidence.base import Float64Array
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky
-from rdtools.orders import ORDERS
 from rdtools.records import Spectrum
 from rdtools.theory.ldlq import feedback_matrix, feedback_trace
+from rdtools.transforms.orders import ORDERS
 
 #: Random feedback matrices, and how far they stray from LDLQ's: as multiples of its own size.
 _FEEDBACK_DRAWS = 8

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maps.cases import LOSSLESS, chains, dense, tolerance
+from records.map_cases import LOSSLESS, chains, dense, tolerance
 from tolerances import rounding
 
 from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.maps import InputMap, Merge, Permute, Rotate, Scale, Select, Split, basis_of_input_map, input_map_of_basis
-from rdtools.records import Basis, CodeModel, QuantizedWeight, Rotation, ScalarCodes
+from rdtools.records import Basis, CodeModel, InputMap, QuantizedWeight, Rotation, ScalarCodes
 from rdtools.testing import generators
-from rdtools.transforms import rotate
+from rdtools.transforms import Merge, Permute, Rotate, Scale, Select, Split, basis_of_input_map, input_map_of_basis, rotate
 
 
 @given(chains(kinds=LOSSLESS))

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch, UsageError
 from rdtools.linalg import ASYMMETRY_LIMIT, as_float64, check_moment
-from rdtools.maps.input_map import InputMap
-from rdtools.maps.stored import Float64Array, finished, frozen
+from rdtools.records.input_map import InputMap
+from rdtools.records.stored import Float64Array, finished, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)

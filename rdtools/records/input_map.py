@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rdtools.errors import ShapeMismatch
-from rdtools.maps.link import Float64Array, Link
+from rdtools.records.link import Float64Array, Link
 
 
 @dataclass(frozen=True, init=False, repr=False)
 class InputMap(Link):
     """``T = T_k ⋯ T_1``, the links applied from the first to the last; the identity where there are none.
 
-    A chain is a link itself, so that its `apply`, `weight`, `moment` and `pull_back` are those of `rdtools.maps.link.Link`. It is lossless
+    A chain is a link itself, so that its `apply`, `weight`, `moment` and `pull_back` are those of `Link`. It is lossless
     if all of its links are, and its `bits` are the sum of theirs.
 
     Attributes
@@ -29,7 +29,7 @@ class InputMap(Link):
     Examples
     --------
     >>> import numpy as np
-    >>> from rdtools.maps import Scale, Split
+    >>> from rdtools.transforms.links import Scale, Split
     >>> chain = InputMap([Split(np.array([1, 2])), Scale(np.array([1.0, 2.0, 2.0]))], columns=2)
     >>> chain
     InputMap(2: Split(2 → 3) · Scale(3 → 3))

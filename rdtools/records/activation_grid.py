@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rdtools.errors import UsageError
-from rdtools.maps.stored import Float64Array
+from rdtools.records.stored import Float64Array
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from tolerances import rounding
 
 from rdtools.coding import round_to_bfloat16
-from rdtools.maps import InputMap, Merge, Permute, Rotate, Scale, Select, Split
-from rdtools.records import Rotation
+from rdtools.records import InputMap, Rotation
 from rdtools.testing import generators
 from rdtools.transforms import is_hadamard_order, rotate
+from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
 
 LOSSLESS = ("scale", "permute", "split", "haar", "kronecker", "hadamard")
 LOSSY = ("select", "merge")

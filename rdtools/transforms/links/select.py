@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch
-from rdtools.maps.link import Float64Array, Link
-from rdtools.maps.stored import frozen
+from rdtools.records.link import Float64Array, Link
+from rdtools.records.stored import frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import UsageError
-from rdtools.maps.link import Float64Array, Link
+from rdtools.records.link import Float64Array, Link
 
 
 @dataclass(frozen=True, init=False, repr=False)

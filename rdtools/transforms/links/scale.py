@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.maps.link import Float64Array, Link
-from rdtools.maps.stored import as_stored, stored_bits
+from rdtools.records.link import Float64Array, Link
+from rdtools.records.stored import as_stored, stored_bits
 
 
 @dataclass(frozen=True, eq=False, repr=False)

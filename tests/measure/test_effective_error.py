@@ -4,16 +4,18 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maps.cases import chains, dense, pairs
+from records.map_cases import chains, dense, pairs
 from tolerances import rounding
 
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.hessians.drift import Drift
-from rdtools.maps import ActivationGrid, EffectiveLayer, InputMap, InputMoments, LowRank, Merge, Split, error
 from rdtools.measure import drifted_error, weighted_error
+from rdtools.measure.effective_error import error
+from rdtools.records import ActivationGrid, EffectiveLayer, InputMap, InputMoments, LowRank
 from rdtools.testing import generators, layers
 from rdtools.theory.activation import disassembly_counts
 from rdtools.theory.low_rank import ActivationMoments, corrected_distortion, low_rank_correction
+from rdtools.transforms.links import Merge, Split
 
 TOKENS = 60
 

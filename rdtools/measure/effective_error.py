@@ -6,11 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.maps.effective_layer import EffectiveLayer
-from rdtools.maps.input_map import InputMap
-from rdtools.maps.input_moments import InputMoments
 from rdtools.measure.distortion import Distortion, weighted_error
 from rdtools.ops import quadratic_form
+from rdtools.records.effective_layer import EffectiveLayer
+from rdtools.records.input_map import InputMap
+from rdtools.records.input_moments import InputMoments
 
 Float64Array = NDArray[np.float64]
 
@@ -57,7 +57,7 @@ def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments
     --------
     The input is halved, so that doubled weights make up for it.
 
-    >>> from rdtools.maps import InputMap
+    >>> from rdtools.records import InputMap
     >>> half = InputMoments.drifted(np.array([[4.0]]), np.array([[1.0]]), np.array([[2.0]]))
     >>> [error(np.ones((1, 1)), EffectiveLayer(np.array([[v]]), InputMap(columns=1)), half).mean for v in (1.0, 2.0)]
     [1.0, 0.0]

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maps.cases import chains, tolerance
+from records.map_cases import chains, tolerance
 from tolerances import EPS, rounding
 
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import NotFiniteInput, ScaleOutOfRange, ShapeMismatch, UsageError
-from rdtools.maps import ActivationGrid, EffectiveLayer, InputMap, LowRank, Scale, Split
+from rdtools.records import ActivationGrid, EffectiveLayer, InputMap, LowRank
 from rdtools.testing import generators
 from rdtools.theory.low_rank import correction_bits
+from rdtools.transforms.links import Scale, Split
 
 
 @given(chains(), st.integers(0, 3))

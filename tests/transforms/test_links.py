@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from maps.cases import LOSSLESS, LOSSY, chains, dense, link, tolerance
+from records.map_cases import LOSSLESS, LOSSY, chains, dense, link, tolerance
 from tolerances import rounding
 
 from rdtools.errors import NotFiniteInput, ShapeMismatch, UsageError
-from rdtools.maps import Merge, Permute, Rotate, Scale, Select, Split
 from rdtools.records import Rotation
 from rdtools.testing import generators
 from rdtools.theory.activation import disassemble, merge_distortion, merge_distortions, reassembly_bits
+from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
 
 sizes = st.integers(1, 12)
 

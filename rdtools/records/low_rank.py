@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import as_float64
-from rdtools.maps.stored import Float64Array, StoredDtype, as_stored, round_to_stored, stored_bits
+from rdtools.records.stored import Float64Array, StoredDtype, as_stored, round_to_stored, stored_bits
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,10 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from rdtools.orders import ORDERS, act_order, min_pivot, natural, reversed_natural
 from rdtools.testing import generators, second_moments
 from rdtools.theory.ldlq import root_trace_bound
 from rdtools.transforms import haar_matrix
+from rdtools.transforms.orders import ORDERS, act_order, min_pivot, natural, reversed_natural
 
 orders = pytest.mark.parametrize("order", ORDERS.values(), ids=ORDERS.keys())
 

@@ -7,10 +7,10 @@ from typing import TypeVar
 import numpy as np
 
 from rdtools.errors import UsageError
-from rdtools.maps.input_map import InputMap
-from rdtools.maps.link import Link
-from rdtools.maps.links import Rotate, Scale, Select
 from rdtools.records import Basis, Rotation
+from rdtools.records.input_map import InputMap
+from rdtools.records.link import Link
+from rdtools.transforms.links import Rotate, Scale, Select
 
 Kind = TypeVar("Kind", bound=Link)
 

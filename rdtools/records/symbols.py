@@ -1,18 +1,16 @@
-"""What passes between the stages: frozen records of plain fields."""
+"""Quantized integers, lattice words and trellis paths, as they are stored."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.error_models import UNSTATED, ErrorModel
-from rdtools.reprs import short_repr
-
 Float64Array = NDArray[np.float64]
+
 
 #: 2^(j/8), rounded to float64; literals, because a library's power function may differ between machines in the last bit.
 _OCTAVE_EIGHTHS = np.array(
@@ -35,118 +33,10 @@ def power_of_eighths(exponents: NDArray[np.integer]) -> Float64Array:
     return np.asarray(np.ldexp(_OCTAVE_EIGHTHS[eighths], octaves), dtype=np.float64)
 
 
-RotationKind = Literal["haar", "hadamard", "kronecker"]
 CodeModelKind = Literal["fixed", "shared", "column", "histogram"]
+
+
 TrellisCode = Literal["1mad", "3inst", "hyb"]
-
-
-@dataclass(frozen=True)
-class LayerKey:
-    """Which matrix of which model.
-
-    Attributes
-    ----------
-    model : name given to the model in the run
-    name : module path, such as ``model.layers.0.self_attn.q_proj``
-    type : q, k, v, o, gate, up, down, or the last part of the path
-    block : index of the transformer block, −1 outside blocks
-    """
-
-    model: str
-    name: str
-    type: str
-    block: int
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Hessian:
-    """An input's uncentred second moment.
-
-    Attributes
-    ----------
-    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
-    n_tokens : tokens in the mean
-    dropped_tokens : tokens left out because an activation was NaN or infinite
-    name : which input, for messages and seeds
-    """
-
-    matrix: Float64Array
-    n_tokens: int
-    dropped_tokens: int = 0
-    name: str = "Hessian"
-    __repr__ = short_repr
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Spectrum:
-    """What theory needs of a Hessian, on its live columns (those with a positive diagonal).
-
-    Attributes
-    ----------
-    eigenvalues : (r,) float64, descending, ≥ 0
-    cholesky_diagonal : (r,) float64, ℓ_ii of ``H + damping·mean(diag H)·I = L Lᵀ``
-    diagonal : (r,) float64, H_ii
-    columns : n, dead columns included; r ≤ n
-    rank : r where H factors without damping, else the number of eigenvalues above r·eps of the largest
-    damping : relative damping that `cholesky_diagonal` needed; 0 unless H is singular
-    eigenvector_max : max|Q_ij| of the orthonormal eigenvectors Q, nan where they were not computed
-    simple : no two neighbouring eigenvalues agree to 1e-8 of the largest; else Q is a matter of choice
-    """
-
-    eigenvalues: Float64Array
-    cholesky_diagonal: Float64Array
-    diagonal: Float64Array
-    columns: int
-    rank: int
-    damping: float = 0.0
-    eigenvector_max: float = float("nan")
-    simple: bool = True
-    __repr__ = short_repr
-
-    @property
-    def live(self) -> int:
-        """Number of live columns r."""
-        return len(self.eigenvalues)
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """An orthogonal matrix that a seed rebuilds; see `rdtools.transforms`.
-
-    A Hadamard rotation is the same everywhere and for ever. A Haar rotation, and a Kronecker product of two, depends on NumPy's normal
-    generator and LAPACK's QR: the same machine and versions rebuild it to the bit, others to rounding at best, so it is for experiments
-    and not for archives.
-
-    Attributes
-    ----------
-    kind : "haar", "kronecker" (of two Haar factors) or "hadamard" (random signs, then a Hadamard matrix over √order)
-    order : n
-    seed : 32-bit
-    """
-
-    kind: RotationKind
-    order: int
-    seed: int
-
-
-@dataclass(frozen=True, eq=False)
-class Basis:
-    """Where decoded values belong: ``Ŵ[:, live] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
-
-    Attributes
-    ----------
-    rows : m
-    live : (n,) bool, the r columns that were quantized
-    rotation : Q, of order r, or None
-    row_rotation : U, of order m, or None
-    column_scales : (r,) float64 holding bfloat16 values, or None for 1
-    """
-
-    rows: int
-    live: NDArray[np.bool_]
-    rotation: Rotation | None = None
-    row_rotation: Rotation | None = None
-    column_scales: Float64Array | None = None
 
 
 #: Levels of a fixed-rate grid; a forged number beyond is refused before its table is made.
@@ -320,80 +210,3 @@ class TrellisCodes:
         _check_array("paths", self.paths, np.uint8, (None, 32 * self.bits))
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ValueError(f"scale {self.scale}, expected a finite number of at least 0")
-
-
-@dataclass(frozen=True, eq=False)
-class QuantizedWeight:
-    """All that a decoder needs to rebuild Ŵ, and nothing else: codes, and where their values belong.
-
-    Every number in it is held exactly as it is stored, so that writing and reading lose nothing.
-    """
-
-    basis: Basis
-    codes: ScalarCodes | LatticeCodes | TrellisCodes
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """(m, n) of Ŵ."""
-        return self.basis.rows, len(self.basis.live)
-
-
-@dataclass(frozen=True)
-class QuantizedLayer:
-    """A quantizer's answer: the decodable weight, and how it came about.
-
-    Attributes
-    ----------
-    weight : what is stored
-    method : name in result tables
-    target_rate_bits : what was asked for
-    code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
-    damping : relative damping that was used
-    seed : run seed that the rotation was derived from
-    backend : which kernels ran; "numpy" if none did
-    error_model : kind of error that the settings used have, for which theory may have a formula
-    """
-
-    weight: QuantizedWeight
-    method: str
-    target_rate_bits: float
-    code_rate_bits: float
-    damping: float
-    seed: int
-    backend: str
-    error_model: ErrorModel = field(default=UNSTATED, repr=False)
-
-
-@dataclass(frozen=True)
-class RDPoint:
-    """A measured point: nothing in it comes from a formula that it will be compared with.
-
-    Attributes
-    ----------
-    distortion : tr(E H Eᵀ)/(mn) of the decoded Ŵ, per weight, undamped H
-    distortion_stderr : standard error over rows, taking rows as independent
-    relative_distortion : distortion / (tr(W H Wᵀ)/(mn)), nan where that is zero
-    squared_error : ‖W − Ŵ‖²/(mn), dead columns included; with damping δ the quantizer's own loss is ``distortion + δ · squared_error``
-    edge_share : share of the integers of a fixed-rate grid that are its least or largest, where overload is; nan without such a grid
-    rate_kind : what `code_rate_bits` is
-    code_rate_bits : ideal length of the codes under their model, bits per weight; a histogram is part of it
-    entropy_shared_bits : plug-in entropy of all codes pooled, Miller–Madow corrected, bits per weight, histogram apart; nan with too
-        few codes
-    entropy_column_bits : mean plug-in entropy of the columns, Miller–Madow corrected, bits per weight; nan with too few rows
-    payload_bits : coded symbols in the file, bits per weight
-    side_info_bits : everything else in the file, bits per weight
-    coded_bits : 8 × file bytes per weight = payload_bits + side_info_bits
-    """
-
-    distortion: float
-    distortion_stderr: float
-    relative_distortion: float
-    squared_error: float
-    edge_share: float
-    rate_kind: str
-    code_rate_bits: float
-    entropy_shared_bits: float
-    entropy_column_bits: float
-    payload_bits: float
-    side_info_bits: float
-    coded_bits: float

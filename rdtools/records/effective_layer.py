@@ -9,10 +9,10 @@ import numpy as np
 
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import check_weight
-from rdtools.maps.activation_grid import ActivationGrid
-from rdtools.maps.input_map import InputMap
-from rdtools.maps.low_rank import LowRank
-from rdtools.maps.stored import Float64Array, frozen
+from rdtools.records.activation_grid import ActivationGrid
+from rdtools.records.input_map import InputMap
+from rdtools.records.low_rank import LowRank
+from rdtools.records.stored import Float64Array, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +34,7 @@ class EffectiveLayer:
 
     Examples
     --------
-    >>> from rdtools.maps import Split
+    >>> from rdtools.transforms.links import Split
     >>> EffectiveLayer(np.ones((1, 3)), InputMap([Split(np.array([1, 2]))], columns=2)).matrix.tolist()
     [[1.0, 1.0]]
     """

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import UsageError
-from rdtools.maps.link import Float64Array, Link, integer_array
-from rdtools.maps.stored import finished
+from rdtools.records.link import Float64Array, Link, integer_array
+from rdtools.records.stored import finished
 
 
 @dataclass(frozen=True, eq=False, repr=False)

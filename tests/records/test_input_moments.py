@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import given
-from maps.cases import chains, dense, tolerance
+from records.map_cases import chains, dense, tolerance
 from tolerances import rounding
 
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.maps import InputMap, InputMoments, Merge, Scale
+from rdtools.records import InputMap, InputMoments
+from rdtools.transforms.links import Merge, Scale
 
 
 def sample(n=6, m=4, count=50, seed=0):

@@ -1,0 +1,33 @@
+"""The records that pass between the stages, each frozen and valid by construction."""
+
+from rdtools.records.activation_grid import ActivationGrid as ActivationGrid
+from rdtools.records.basis import Basis as Basis
+from rdtools.records.basis import Rotation as Rotation
+from rdtools.records.basis import RotationKind as RotationKind
+from rdtools.records.effective_layer import EffectiveLayer as EffectiveLayer
+from rdtools.records.error_models import UNSTATED as UNSTATED
+from rdtools.records.error_models import AbsmaxRows as AbsmaxRows
+from rdtools.records.error_models import BlockCode as BlockCode
+from rdtools.records.error_models import ColumnSteps as ColumnSteps
+from rdtools.records.error_models import ErrorModel as ErrorModel
+from rdtools.records.error_models import NoErrorModel as NoErrorModel
+from rdtools.records.error_models import StoredGrid as StoredGrid
+from rdtools.records.error_models import UnbiasedRounding as UnbiasedRounding
+from rdtools.records.hessians import Hessian as Hessian
+from rdtools.records.hessians import Spectrum as Spectrum
+from rdtools.records.input_map import InputMap as InputMap
+from rdtools.records.input_moments import InputMoments as InputMoments
+from rdtools.records.keys import LayerKey as LayerKey
+from rdtools.records.link import Link as Link
+from rdtools.records.low_rank import LowRank as LowRank
+from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
+from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
+from rdtools.records.quantized import RDPoint as RDPoint
+from rdtools.records.symbols import MAX_LEVELS as MAX_LEVELS
+from rdtools.records.symbols import CodeModel as CodeModel
+from rdtools.records.symbols import CodeModelKind as CodeModelKind
+from rdtools.records.symbols import LatticeCodes as LatticeCodes
+from rdtools.records.symbols import ScalarCodes as ScalarCodes
+from rdtools.records.symbols import TrellisCode as TrellisCode
+from rdtools.records.symbols import TrellisCodes as TrellisCodes
+from rdtools.records.symbols import power_of_eighths as power_of_eighths

@@ -1,0 +1,54 @@
+"""Where decoded values belong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+
+RotationKind = Literal["haar", "hadamard", "kronecker"]
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """An orthogonal matrix that a seed rebuilds; see `rdtools.transforms`.
+
+    A Hadamard rotation is the same everywhere and for ever. A Haar rotation, and a Kronecker product of two, depends on NumPy's normal
+    generator and LAPACK's QR: the same machine and versions rebuild it to the bit, others to rounding at best, so it is for experiments
+    and not for archives.
+
+    Attributes
+    ----------
+    kind : "haar", "kronecker" (of two Haar factors) or "hadamard" (random signs, then a Hadamard matrix over √order)
+    order : n
+    seed : 32-bit
+    """
+
+    kind: RotationKind
+    order: int
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """Where decoded values belong: ``Ŵ[:, live] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
+
+    Attributes
+    ----------
+    rows : m
+    live : (n,) bool, the r columns that were quantized
+    rotation : Q, of order r, or None
+    row_rotation : U, of order m, or None
+    column_scales : (r,) float64 holding bfloat16 values, or None for 1
+    """
+
+    rows: int
+    live: NDArray[np.bool_]
+    rotation: Rotation | None = None
+    row_rotation: Rotation | None = None
+    column_scales: Float64Array | None = None

@@ -1,0 +1,63 @@
+"""Second moments of inputs, and their spectra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.reprs import short_repr
+
+Float64Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Hessian:
+    """An input's uncentred second moment.
+
+    Attributes
+    ----------
+    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
+    n_tokens : tokens in the mean
+    dropped_tokens : tokens left out because an activation was NaN or infinite
+    name : which input, for messages and seeds
+    """
+
+    matrix: Float64Array
+    n_tokens: int
+    dropped_tokens: int = 0
+    name: str = "Hessian"
+    __repr__ = short_repr
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum:
+    """What theory needs of a Hessian, on its live columns (those with a positive diagonal).
+
+    Attributes
+    ----------
+    eigenvalues : (r,) float64, descending, ≥ 0
+    cholesky_diagonal : (r,) float64, ℓ_ii of ``H + damping·mean(diag H)·I = L Lᵀ``
+    diagonal : (r,) float64, H_ii
+    columns : n, dead columns included; r ≤ n
+    rank : r where H factors without damping, else the number of eigenvalues above r·eps of the largest
+    damping : relative damping that `cholesky_diagonal` needed; 0 unless H is singular
+    eigenvector_max : max|Q_ij| of the orthonormal eigenvectors Q, nan where they were not computed
+    simple : no two neighbouring eigenvalues agree to 1e-8 of the largest; else Q is a matter of choice
+    """
+
+    eigenvalues: Float64Array
+    cholesky_diagonal: Float64Array
+    diagonal: Float64Array
+    columns: int
+    rank: int
+    damping: float = 0.0
+    eigenvector_max: float = float("nan")
+    simple: bool = True
+    __repr__ = short_repr
+
+    @property
+    def live(self) -> int:
+        """Number of live columns r."""
+        return len(self.eigenvalues)

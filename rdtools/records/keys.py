@@ -1,0 +1,23 @@
+"""Names of layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class LayerKey:
+    """Which matrix of which model.
+
+    Attributes
+    ----------
+    model : name given to the model in the run
+    name : module path, such as ``model.layers.0.self_attn.q_proj``
+    type : q, k, v, o, gate, up, down, or the last part of the path
+    block : index of the transformer block, −1 outside blocks
+    """
+
+    model: str
+    name: str
+    type: str
+    block: int
