@@ -16,8 +16,8 @@ from rdtools.analysis import bench_peers as peers
 from rdtools.analysis.bench_measure import Case, Contestant
 
 from rdtools import coding, ops
-from rdtools.hessians.layer import Layer
 from rdtools.linalg import cholesky
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import WaterSIC
 from rdtools.quantizers.base import Precision
 from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes

@@ -29,8 +29,8 @@ from rdtools.analysis import huffman
 from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
 from rdtools.coding.entropy.laws import column_table, law_stds
 from rdtools.coding.entropy.models import FrequencyTable, column_tables
-from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
 from rdtools.report.figures import save_figure

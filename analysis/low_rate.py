@@ -20,8 +20,8 @@ from scipy.special import ndtr
 
 from rdtools.compare import layer_facts
 from rdtools.design import MmseWaterSIC
-from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows

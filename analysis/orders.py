@@ -21,8 +21,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import open_run
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, Quantizer, WaterSIC
 from rdtools.records import CodeModelKind
 from rdtools.report.figures import legend_entries, save_figure

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
     from rdtools.design import MmseWaterSIC as MmseWaterSIC
-    from rdtools.hessians.drift import Drift as Drift
-    from rdtools.hessians.layer import Layer as Layer
     from rdtools.hessians.store import open_run as open_run
     from rdtools.measure import Measure as _Measure
+    from rdtools.moments.drift import Drift as Drift
+    from rdtools.moments.layer import Layer as Layer
     from rdtools.quantizers import GPTQ as GPTQ
     from rdtools.quantizers import QTIP as QTIP
     from rdtools.quantizers import RTN as RTN
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 _HOME = {
     "theory": "rdtools.theory",
     "compare": "rdtools.compare",
-    "Drift": "rdtools.hessians.drift",
-    "Layer": "rdtools.hessians.layer",
+    "Drift": "rdtools.moments.drift",
+    "Layer": "rdtools.moments.layer",
     "open_run": "rdtools.hessians.store",
     "measure": "rdtools.measure",
     "GPTQ": "rdtools.quantizers",

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.spectrum import spectrum_with_vectors
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
+from rdtools.moments.spectrum import spectrum_with_vectors
 from rdtools.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import QuantizedLayer, RDPoint, Spectrum

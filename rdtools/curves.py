@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.compare import LayerFacts, layer_facts
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.per_hessian import per_hessian
-from rdtools.hessians.spectrum import live_columns
 from rdtools.linalg import cholesky
+from rdtools.moments.layer import Layer
+from rdtools.moments.per_hessian import per_hessian
+from rdtools.moments.spectrum import live_columns
 from rdtools.predictions import FINITE_RATE_COLUMNS
 from rdtools.records import Hessian
 from rdtools.theory import sic

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import NotPositiveSemidefinite
-from rdtools.hessians.layer import Layer
 from rdtools.linalg import DAMPING_LADDER
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Quantizer, WaterSIC, check_rotation, draw_basis
 from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import spread_groups
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem
 from rdtools.records.error_models import AbsmaxRows, BlockCode, ColumnSteps, ErrorModel, NoErrorModel, StoredGrid, UnbiasedRounding
 from rdtools.stored_grid import stored_grid_distortion

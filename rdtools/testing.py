@@ -12,8 +12,8 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment
 
 Float64Array = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ import rdtools as rd
 from rdtools.cli.methods import make_quantizers
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status, weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
 from rdtools.records.error_models import UNSTATED
 from rdtools.theory.shannon import differential_entropy

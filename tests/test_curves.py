@@ -7,8 +7,8 @@ import pytest
 import rdtools.curves as curves_module
 from rdtools.compare import compare
 from rdtools.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, WaterSIC
 
 RATES = np.linspace(0, 4.5, 10)

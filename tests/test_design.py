@@ -8,8 +8,8 @@ import rdtools as rd
 from rdtools import errors
 from rdtools.compare import compare, layer_facts
 from rdtools.design import MmseWaterSIC
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import ar1_moment, haar_moment, power_law
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.quantizers import WaterSIC
 
 

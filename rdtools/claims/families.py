@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from rdtools.claims.evidence.base import Float64Array
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, spiked, two_level
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, spiked, two_level
 
 _COLUMNS = 64
 _ROWS = 256

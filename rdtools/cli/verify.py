@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rdtools.claims import Claim
-    from rdtools.hessians.layer import Layer
     from rdtools.hessians.store import Run
+    from rdtools.moments.layer import Layer
 
 EMBEDDED = "embedded"
 VERDICTS = "verification.parquet"

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 
 from rdtools.errors import BadActivations
-from rdtools.hessians.accumulate import MomentAccumulator
 from rdtools.hessians.inputs import SharedInput, hooks
 from rdtools.hessians.tokens import Tokens, check_tokens
+from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.records import Hessian
 
 #: Share of tokens with NaN or infinite activations above which the capture is abandoned.

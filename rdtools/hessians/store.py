@@ -24,7 +24,6 @@ from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.files import check_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.hessians.finished import Fingerprint, FinishedHessians
-from rdtools.hessians.layer import Layer
 from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
 from rdtools.hessians.manifest import (
     CONVENTIONS,
@@ -38,6 +37,7 @@ from rdtools.hessians.manifest import (
 )
 from rdtools.hessians.packing import pack, unpack
 from rdtools.linalg import check_moment, check_weight
+from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 
 

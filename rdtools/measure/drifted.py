@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch
-from rdtools.hessians.drift import Drift
 from rdtools.measure.distortion import Distortion
+from rdtools.moments.drift import Drift
 from rdtools.ops import quadratic_form
 
 Float64Array = NDArray[np.float64]

@@ -9,8 +9,8 @@ import numpy as np
 
 from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
 from rdtools.errors import CorruptFile, WrongType
-from rdtools.hessians.layer import Layer
 from rdtools.measure.distortion import weighted_error
+from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.transforms.one_thread import one_blas_thread
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from rdtools.errors import RateUnreachable, UsageError, WrongType
-from rdtools.hessians.drift import Drift
-from rdtools.hessians.layer import Layer
+from rdtools.moments.drift import Drift
+from rdtools.moments.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare

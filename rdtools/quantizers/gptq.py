@@ -42,7 +42,7 @@ class GPTQ(RowGridQuantizer):
     Examples
     --------
     >>> import numpy as np
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = GPTQ(rate_bits=2, coding="fixed").quantize(layer)
     >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits

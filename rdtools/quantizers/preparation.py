@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.errors import UsageError
-from rdtools.hessians.drift import Drift
+from rdtools.moments.drift import Drift
 from rdtools.quantizers.settings import check_damping, check_rotation
 from rdtools.transforms import RotationChoice
 from rdtools.transforms.orders import ORDERS

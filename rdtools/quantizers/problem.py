@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import UsageError
-from rdtools.hessians.drift import Drift
-from rdtools.hessians.layer import Layer
 from rdtools.linalg import cross_target
+from rdtools.moments.drift import Drift
+from rdtools.moments.layer import Layer
 from rdtools.quantizers.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input

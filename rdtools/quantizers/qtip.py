@@ -72,7 +72,7 @@ class QTIP(VectorQuantizer):
 
     Examples
     --------
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((32, 32)), np.eye(32) + 0.5)
     >>> q = QTIP(rate_bits=2).quantize(layer)
     >>> q.weight.codes.paths.shape, q.code_rate_bits

@@ -68,7 +68,7 @@ class QuIP(SettledQuantizer):
 
     Examples
     --------
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = QuIP(rate_bits=3).quantize(layer)
     >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits

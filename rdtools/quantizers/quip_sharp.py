@@ -47,7 +47,7 @@ class QuIPSharp(VectorQuantizer):
 
     Examples
     --------
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = QuIPSharp(rate_bits=2).quantize(layer)
     >>> q.weight.codes.words[0].shape, q.code_rate_bits

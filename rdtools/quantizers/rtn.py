@@ -39,7 +39,7 @@ class RTN(RowGridQuantizer):
 
     Examples
     --------
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32))
     >>> q = RTN(rate_bits=3).quantize(layer)
     >>> abs(q.code_rate_bits - 3) < 0.01

@@ -51,7 +51,7 @@ class WaterfilledGPTQ(ScalarQuantizer):
     Examples
     --------
     >>> from rdtools.coding import column_levels
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
     >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)
     >>> column_levels(q.weight.codes).tolist(), q.code_rate_bits

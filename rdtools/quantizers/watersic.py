@@ -54,7 +54,7 @@ class WaterSIC(ScalarQuantizer):
 
     Examples
     --------
-    >>> from rdtools.hessians.layer import Layer
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
     >>> q = WaterSIC(rate_bits=2.5).quantize(layer)
     >>> abs(q.code_rate_bits - 2.5) < 0.01

@@ -14,8 +14,8 @@ from rdtools import __version__
 from rdtools.compare import LayerFacts, compare, layer_facts
 from rdtools.curves import CURVE_COLUMNS, theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
-from rdtools.hessians.layer import Layer
 from rdtools.hessians.store import Run, open_run
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer
 from rdtools.records import LayerKey
 from rdtools.runs.journal import Record

@@ -15,7 +15,7 @@ from rdtools.analysis import coders, huffman
 
 from rdtools.coding.entropy.laws import column_table
 from rdtools.coding.entropy.models import FrequencyTable
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"

@@ -12,8 +12,8 @@ from scipy.optimize import brentq
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
 from rdtools.design import MmseWaterSIC
-from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.theory.scalar import uniform_quantizer
 

@@ -9,7 +9,7 @@ import pytest
 from rdtools.analysis import orders
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.transforms.orders import ORDERS
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"

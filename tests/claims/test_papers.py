@@ -23,8 +23,8 @@ from rdtools.claims.evidence.normal_weights import NormalWeights
 from rdtools.claims.evidence.rotations import Rotations
 from rdtools.claims.evidence.unit_rounding import UnitRounding
 from rdtools.claims.evidence.weights import Weights
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
 COLUMNS = 64

@@ -6,12 +6,12 @@ import torch
 
 from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
 from rdtools.hessians import capture as capture_module
-from rdtools.hessians.accumulate import MomentAccumulator
 from rdtools.hessians.capture import capture
 from rdtools.hessians.checkpoint import open_checkpoint
 from rdtools.hessians.inputs import check_weights, find_shared_inputs, uncovered
 from rdtools.hessians.pretrained import load_model
 from rdtools.hessians.tokens import Tokens, load_tokens
+from rdtools.moments.accumulate import MomentAccumulator
 
 
 def _tokens(ids, mask=None):

@@ -12,11 +12,11 @@ from rdtools.errors import UsageError
 from rdtools.hessians import capture as capture_module
 from rdtools.hessians import collect as collect_module
 from rdtools.hessians import pretrained
-from rdtools.hessians.accumulate import MomentAccumulator
 from rdtools.hessians.collect import CalibrationRequest, collect
 from rdtools.hessians.finished import FINISHED
 from rdtools.hessians.manifest import MANIFEST, read_manifest, reuse_notes
 from rdtools.hessians.store import RunWriter, open_run
+from rdtools.moments.accumulate import MomentAccumulator
 
 
 class _Killed(BaseException):

@@ -11,8 +11,8 @@ from rdtools.files import atomic_path, write_atomically
 from rdtools.hessians.collect import CalibrationRequest, collect
 from rdtools.hessians.manifest import MANIFEST
 from rdtools.hessians.packing import pack, unpack
-from rdtools.hessians.spectrum import spectrum_of
 from rdtools.hessians.store import open_run
+from rdtools.moments.spectrum import spectrum_of
 from rdtools.testing import second_moments
 
 

@@ -12,8 +12,8 @@ from tolerances import rounding
 
 from rdtools import ops
 from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.hessians.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.ops.coordinate_descent import coordinate_descent
 from rdtools.quantizers.block_ldlq import refine_blocks
 from rdtools.testing import layers

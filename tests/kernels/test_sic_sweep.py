@@ -15,8 +15,8 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools import ops
 from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, UsageError
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.testing import layers
 
 SHAPES = [(1, 1), (1, 63), (63, 1), (5, 64), (7, 65), (100, 63), (3, 137), (137, 100), (2, 1003)]

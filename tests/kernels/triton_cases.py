@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rdtools import ops
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.transforms.hadamard import _core
 
 ON_GPU = torch.cuda.is_available()

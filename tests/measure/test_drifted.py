@@ -6,9 +6,9 @@ from hypothesis import given
 from tolerances import rounding
 
 from rdtools.errors import ShapeMismatch
-from rdtools.hessians.drift import Drift
 from rdtools.measure import weighted_error
 from rdtools.measure.drifted import drifted_error
+from rdtools.moments.drift import Drift
 from rdtools.testing import layers
 
 M, N, TOKENS = 5, 8, 200

@@ -8,9 +8,9 @@ from records.map_cases import chains, dense, pairs
 from tolerances import rounding
 
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.hessians.drift import Drift
 from rdtools.measure import drifted_error, weighted_error
 from rdtools.measure.effective_error import error
+from rdtools.moments.drift import Drift
 from rdtools.records import ActivationGrid, EffectiveLayer, InputMap, InputMoments, LowRank
 from rdtools.testing import generators, layers
 from rdtools.theory.activation import disassembly_counts

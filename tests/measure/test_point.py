@@ -8,10 +8,10 @@ from tolerances import rounding
 
 from rdtools.coding import reconstruct
 from rdtools.compare import least_pivot
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.point import same_weight
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import quadratic_form
 from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
 
@@ -48,7 +48,7 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
     """D₀ = tr(W H Wᵀ)/(m n), the error of all weights zero."""
     calls = []
     real = quadratic_form
-    monkeypatch.setattr("rdtools.hessians.layer.quadratic_form", lambda W, H: calls.append(W) or real(W, H))
+    monkeypatch.setattr("rdtools.moments.layer.quadratic_form", lambda W, H: calls.append(W) or real(W, H))
     layer = _layer()
     points = [measure(layer, GPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
     assert len(calls) == 1

@@ -31,7 +31,7 @@ print(*sorted({f"{module}.{f.__name__}" for module, f in functions if sum(f.stat
 USE = """
 import numpy as np
 from rdtools import ops, quantizers
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 rng = np.random.default_rng(0)
 for dtype in (np.float64, np.float32):
     for m, n in ((1, 1), (70, 1100)):

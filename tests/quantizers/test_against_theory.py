@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rdtools.compare import compare
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import ar1_moment, haar_moment, power_law
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
 from rdtools.units import SCALAR_LOSS_BITS
 

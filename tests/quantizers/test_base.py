@@ -9,8 +9,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import rdtools as rd
 from rdtools.cli.methods import METHODS, make_quantizers
 from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.predictions import FORMULAS
 from rdtools.quantizers import Quantizer, groups, infeasible_reason, sweep
 from rdtools.records.error_models import NoErrorModel

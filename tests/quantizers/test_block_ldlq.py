@@ -11,8 +11,8 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools import ops
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch, UsageError
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import block_ldlq as module
 from rdtools.quantizers.block_ldlq import block_ldlq, refine_blocks
 from rdtools.testing import layers

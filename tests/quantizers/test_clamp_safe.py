@@ -10,8 +10,8 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools import ops
 from rdtools.errors import NotConverged, NotPositiveSemidefinite, UsageError
-from rdtools.hessians.synthetic import ar1_moment, channel_scaled, clamped_feedback_counterexample, haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.synthetic import ar1_moment, channel_scaled, clamped_feedback_counterexample, haar_moment, power_law
 from rdtools.quantizers.clamp_safe import clamp_safe_feedback, error_margin, steps_left
 from rdtools.testing import second_moments
 

@@ -12,9 +12,9 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.coding import code_length, column_levels, decode, encode, reconstruct
 from rdtools.errors import RateUnreachable, ScaleOutOfRange, UsageError
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import sic_sweep
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.quantizers.column_sweep import sweep_columns

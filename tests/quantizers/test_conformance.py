@@ -11,9 +11,9 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
 from rdtools.compare import compare
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure, weighted_error
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import RTN
 from rdtools.records import LatticeCodes, QuantizedLayer, ScalarCodes, TrellisCodes
 from rdtools.testing import layers

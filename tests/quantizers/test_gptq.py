@@ -10,9 +10,9 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16, spread_groups
 from rdtools.errors import RateUnreachable, UsageError
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import sic_sweep
 from rdtools.quantizers import GPTQ, RTN
 from rdtools.quantizers.groups import sweep_groups

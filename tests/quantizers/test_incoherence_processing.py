@@ -11,9 +11,9 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools import ops
 from rdtools.errors import RateUnreachable, ShapeMismatch, UsageError
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import QuIP
 from rdtools.quantizers.balance import LEAST_ENERGY, column_scales
 from rdtools.quantizers.incoherence_processing import feedback_gain, predicted_half_range

@@ -12,10 +12,10 @@ import rdtools as rd
 from rdtools.coding import encode
 from rdtools.compare import layer_facts
 from rdtools.errors import UsageError
-from rdtools.hessians.drift import Drift
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.drift import Drift
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import Preparation, Problem, draw_basis, prepare, prepared_input
 from rdtools.sweep.task import quantize_layer, quantize_layers
 from rdtools.theory.mismatch import damped_noise_gains

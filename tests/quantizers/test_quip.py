@@ -10,9 +10,9 @@ from rdtools.cli.methods import make_quantizers
 from rdtools.compare import compare
 from rdtools.design import MmseWaterSIC
 from rdtools.errors import RateUnreachable, UnknownMethod, UsageError
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import QTIP, QuIP, QuIPSharp
 from rdtools.quantizers.clamp_safe import clamp_safe_feedback
 

@@ -8,8 +8,8 @@ from scipy.optimize import nnls
 from tolerances import EPS, rounding
 
 from rdtools.coding import encode, round_to_bfloat16
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import WaterSIC
 from rdtools.quantizers.column_gains import code_values, column_scales, with_column_gains, without_column_gains
 from rdtools.quantizers.rescalers import fit_rescalers, rescaled, round_columns

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from tolerances import rounding
 
 from rdtools.claims.evidence.nearest_plane import nearest_plane, textbook_gptq
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.ops import sic_sweep
 from rdtools.quantizers import GPTQ
 from rdtools.quantizers.sweep import sic_rounding

@@ -7,9 +7,9 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import decode, encode, reconstruct
 from rdtools.compare import compare
 from rdtools.errors import RateUnreachable, UsageError
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import rvq_decode
 from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp
 from rdtools.quantizers.block_ldlq import pad_problem

@@ -14,12 +14,12 @@ import rdtools.quantizers.sample_gains as sample_gains
 import rdtools.quantizers.sweep as sweep
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.hessians.drift import Drift
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.drifted import drifted_error
 from rdtools.measure.point import same_weight
+from rdtools.moments.drift import Drift
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
 from rdtools.quantizers.column_gains import code_values
 from rdtools.quantizers.sample_gains import sample_gain_fit

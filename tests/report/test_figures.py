@@ -10,7 +10,7 @@ import pytest
 from rdtools.cli.methods import make_quantizers
 from rdtools.curves import theory_curves
 from rdtools.hessians.collect import CalibrationRequest, collect
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.report.figures import FIGURES, legend_entries, write_figures
 from rdtools.report.tables import by_type, status_counts

@@ -15,7 +15,7 @@ import pytest
 
 from rdtools.cli.methods import make_quantizers
 from rdtools.hessians.collect import CalibrationRequest, collect
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals
 from rdtools.sweep import plan, run_tasks

@@ -10,9 +10,9 @@ from scipy.signal import lfilter
 from scipy.special import digamma, polygamma
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
-from rdtools.hessians.spectrum import compute_spectrum
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.linalg import log2_am_over_gm
+from rdtools.moments.spectrum import compute_spectrum
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.theory.calibration import (
     calibration_penalty_bits,
     effective_tokens,

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from rdtools.hessians.spectrum import compute_spectrum, eigendecomposition
+from rdtools.moments.spectrum import compute_spectrum, eigendecomposition
 from rdtools.theory import high_rate, incoherence, mismatch, rotated_cholesky, shannon, sic, waterfilling
 from rdtools.theory.allocation import LayerBudget, allocate
 from rdtools.theory.critical_channels import critical_share, relaxed_distortion, two_level_allocation

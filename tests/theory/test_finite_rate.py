@@ -10,9 +10,9 @@ from tolerances import STANDARD_ERRORS, entropy_band, rounding
 
 from rdtools import ops
 from rdtools.coding import count_codes, mean_column_entropy
-from rdtools.hessians.spectrum import compute_spectrum
-from rdtools.hessians.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.spectrum import compute_spectrum
+from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.testing import second_moments
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.scalar import uniform_quantizer

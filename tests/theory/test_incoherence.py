@@ -10,7 +10,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.hessians.spectrum import compute_spectrum, eigendecomposition
+from rdtools.moments.spectrum import compute_spectrum, eigendecomposition
 from rdtools.testing import generators, layers, second_moments
 from rdtools.theory.incoherence import (
     haar_incoherence_bound,

@@ -10,7 +10,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.hessians.synthetic import haar_moment, power_law, spiked
+from rdtools.moments.synthetic import haar_moment, power_law, spiked
 from rdtools.testing import generators, second_moments, spectra
 from rdtools.theory import ldlq
 from rdtools.theory.incoherence import incoherence_trace_bound

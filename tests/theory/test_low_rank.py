@@ -11,7 +11,7 @@ from scipy.optimize import brentq
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.testing import generators, spectra
 from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
 from rdtools.theory.correction_target import correction_target, unpredictable_distortion

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools import ops
-from rdtools.hessians.spectrum import compute_spectrum
-from rdtools.hessians.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.spectrum import compute_spectrum
+from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
 from rdtools.records import Spectrum
 from rdtools.testing import second_moments, spectra
 from rdtools.theory.calibration import calibration_penalty_bits

@@ -10,7 +10,7 @@ from tolerances import STANDARD_ERRORS
 
 from rdtools import ops
 from rdtools.coding import count_codes, mean_column_entropy
-from rdtools.hessians.synthetic import channel_scaled, haar_moment, power_law, two_level
+from rdtools.moments.synthetic import channel_scaled, haar_moment, power_law, two_level
 from rdtools.testing import second_moments
 from rdtools.theory import mmse_plan
 from rdtools.theory.mmse_plan import DEFAULT_RELATIVE_RIDGE, plan_mmse_sic

@@ -11,7 +11,7 @@ from tolerances import STANDARD_ERRORS, entropy_band, rounding
 from rdtools import ops
 from rdtools.coding import count_codes, mean_column_entropy
 from rdtools.errors import RateUnreachable
-from rdtools.hessians.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, two_level
+from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, two_level
 from rdtools.testing import generators, second_moments
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mmse_sic import normal_gains, retarget, water_level_ridge, watersic_at_rate

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.hessians.spectrum import compute_spectrum
-from rdtools.hessians.synthetic import haar_moment, power_law, two_level
+from rdtools.moments.spectrum import compute_spectrum
+from rdtools.moments.synthetic import haar_moment, power_law, two_level
 from rdtools.records import Spectrum
 from rdtools.testing import spectra
 from rdtools.theory.rotated_cholesky import rotated_cholesky_moments, rotated_gptq_gap_bits

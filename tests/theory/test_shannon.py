@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
-from rdtools.hessians.spectrum import compute_spectrum
+from rdtools.moments.spectrum import compute_spectrum
 from rdtools.records import Spectrum
 from rdtools.testing import generators, second_moments
 from rdtools.theory.high_rate import limit_rate_bits

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from rdtools.hessians.spectrum import compute_spectrum
-from rdtools.hessians.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.linalg import cholesky
+from rdtools.moments.spectrum import compute_spectrum
+from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.testing import second_moments
 from rdtools.theory import high_rate, sic
 from rdtools.theory.mismatch import damped_noise_gains

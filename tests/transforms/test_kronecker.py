@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.coding import decode, encode, reconstruct
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import haar_moment, power_law
 from rdtools.measure import measure
 from rdtools.measure.point import same_weight
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ
 from rdtools.records import Basis, CodeModel, QuantizedWeight, Rotation, ScalarCodes
 from rdtools.testing import generators

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtools.claims.evidence.base import Float64Array, NotApplicable
-from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
 from rdtools.linalg import cholesky
+from rdtools.moments.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
 from rdtools.records import Hessian, Spectrum
 
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.hessians.synthetic import clamped_feedback_counterexample
 from rdtools.linalg import cholesky
 from rdtools.measure import weighted_error
+from rdtools.moments.synthetic import clamped_feedback_counterexample
 from rdtools.ops import sic_sweep
 
 _COLUMNS = 64

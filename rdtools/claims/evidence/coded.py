@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from rdtools.claims.evidence.base import Estimate
 from rdtools.design import MmseWaterSIC
-from rdtools.hessians.layer import Layer
 from rdtools.measure import measure
+from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp, WaterSIC
 
 _CODED_RATES = (2.0, 4.0)

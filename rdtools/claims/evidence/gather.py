@@ -21,7 +21,7 @@ from rdtools.claims.evidence.normal_weights import NormalWeights, gather_normal_
 from rdtools.claims.evidence.rotations import Rotations, gather_rotations
 from rdtools.claims.evidence.unit_rounding import UnitRounding, gather_unit_rounding
 from rdtools.claims.evidence.weights import Weights, gather_weights
-from rdtools.hessians.layer import Layer
+from rdtools.moments.layer import Layer
 from rdtools.records import Hessian
 
 Source = Callable[[], object]

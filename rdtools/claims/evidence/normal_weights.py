@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rdtools.claims.evidence.base import Estimate, Float64Array
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.claims.evidence.coded import CodedPoint, coded_points
-from rdtools.hessians.layer import Layer
 from rdtools.measure import weighted_error
+from rdtools.moments.layer import Layer
 from rdtools.ops import sic_sweep
 
 #: What is called high rate: every column adds at most this share of λ_min to the distortion.

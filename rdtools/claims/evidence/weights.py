@@ -11,8 +11,8 @@ from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.claims.evidence.coded import CodedPoint, coded_points
 from rdtools.claims.evidence.rotations import FAILURE, KINDS, draw_rotations, number_of_draws
-from rdtools.hessians.layer import Layer
 from rdtools.measure import weighted_error
+from rdtools.moments.layer import Layer
 from rdtools.theory.incoherence import weight_incoherence
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy
 from rdtools.transforms import RotationChoice, is_hadamard_order, new_rotation, rotate, rotate_moment

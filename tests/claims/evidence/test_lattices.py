@@ -11,7 +11,7 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.claims.evidence.base import NotApplicable
 from rdtools.claims.evidence.case import moment_case
 from rdtools.claims.evidence.lattices import gather_lattices, nearest_d, nearest_e8
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.records import Hessian
 from rdtools.testing import generators
 from rdtools.theory.lattice import NORMALIZED_SECOND_MOMENTS

@@ -10,7 +10,7 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.claims.evidence.case import moment_case
 from rdtools.claims.evidence.unit_rounding import gather_unit_rounding, round_with_feedback
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import sic_sweep
 from rdtools.records import Hessian
 from rdtools.testing import generators, second_moments

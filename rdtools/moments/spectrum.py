@@ -9,8 +9,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.hessians.per_hessian import per_hessian
 from rdtools.linalg import cholesky, clip_eigenvalues
+from rdtools.moments.per_hessian import per_hessian
 from rdtools.records import Hessian, Spectrum
 from rdtools.reprs import short_repr
 

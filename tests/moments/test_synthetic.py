@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import rounding
 
-from rdtools.hessians.synthetic import (
+from rdtools.linalg import check_moment, cholesky
+from rdtools.moments.synthetic import (
     ar1_moment,
     channel_scaled,
     clamped_feedback_counterexample,
@@ -15,7 +16,6 @@ from rdtools.hessians.synthetic import (
     spiked,
     two_level,
 )
-from rdtools.linalg import check_moment, cholesky
 from rdtools.ops import sic_sweep
 from rdtools.testing import generators, second_moments
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.errors import ShapeMismatch
-from rdtools.hessians.spectrum import live_columns, spectrum_of
 from rdtools.linalg import check_moment, check_weight
+from rdtools.moments.spectrum import live_columns, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
 from rdtools.reprs import short_repr

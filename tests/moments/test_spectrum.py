@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from tolerances import rounding
 
 from rdtools.errors import NotPositiveSemidefinite
-from rdtools.hessians import spectrum as module
-from rdtools.hessians.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns, spectrum_of, spectrum_with_vectors
-from rdtools.hessians.synthetic import haar_moment, power_law
+from rdtools.moments import spectrum as module
+from rdtools.moments.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns, spectrum_of, spectrum_with_vectors
+from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.records import Hessian
 from rdtools.testing import generators, second_moments, spectra
 

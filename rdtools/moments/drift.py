@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
-from rdtools.hessians.layer import Layer
 from rdtools.linalg import ASYMMETRY_LIMIT, as_float64, check_moment
+from rdtools.moments.layer import Layer
 
 Float64Array = NDArray[np.float64]
 

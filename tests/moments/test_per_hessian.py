@@ -6,7 +6,7 @@ import weakref
 import numpy as np
 import pytest
 
-from rdtools.hessians.per_hessian import per_hessian
+from rdtools.moments.per_hessian import per_hessian
 from rdtools.records import Hessian
 
 

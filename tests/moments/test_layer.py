@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rdtools.errors import NotPositiveSemidefinite
-from rdtools.hessians.layer import Layer
-from rdtools.hessians.synthetic import ar1_moment
+from rdtools.moments.layer import Layer
+from rdtools.moments.synthetic import ar1_moment
 
 
 def _frozen(array):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
-from rdtools.hessians.drift import Drift
-from rdtools.hessians.layer import Layer
+from rdtools.moments.drift import Drift
+from rdtools.moments.layer import Layer
 
 
 def tokens(n=6, m=4, count=50, seed=0):
