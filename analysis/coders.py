@@ -29,12 +29,12 @@ from rdtools.analysis import huffman
 from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
 from rdtools.coding.entropy.laws import column_table, law_stds
 from rdtools.coding.entropy.models import FrequencyTable, column_tables
-from rdtools.hessians.store import open_run
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
 from rdtools.report.figures import save_figure
 from rdtools.report.style import RC
+from rdtools.runs.store import open_run
 
 #: Many rows and few columns, and few rows and many columns.
 LAYERS = ("model.layers.3.mlp.gate_proj", "model.layers.3.mlp.down_proj")

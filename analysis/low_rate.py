@@ -20,12 +20,12 @@ from scipy.special import ndtr
 
 from rdtools.compare import layer_facts
 from rdtools.design import MmseWaterSIC
-from rdtools.hessians.store import open_run
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows
 from rdtools.report.style import RC, method_looks
+from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.mmse_sic import normal_gains

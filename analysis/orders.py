@@ -21,13 +21,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from rdtools.hessians.store import open_run
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, Quantizer, WaterSIC
 from rdtools.records import CodeModelKind
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.style import RC
+from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 
 #: Order → colour and marker; hollow where the basis is rotated.

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
     from rdtools.design import MmseWaterSIC as MmseWaterSIC
-    from rdtools.hessians.store import open_run as open_run
     from rdtools.measure import Measure as _Measure
     from rdtools.moments.drift import Drift as Drift
     from rdtools.moments.layer import Layer as Layer
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import QuIPSharp as QuIPSharp
     from rdtools.quantizers import WaterfilledGPTQ as WaterfilledGPTQ
     from rdtools.quantizers import WaterSIC as WaterSIC
+    from rdtools.runs.store import open_run as open_run
 
     measure: _Measure
 
@@ -37,7 +37,7 @@ _HOME = {
     "compare": "rdtools.compare",
     "Drift": "rdtools.moments.drift",
     "Layer": "rdtools.moments.layer",
-    "open_run": "rdtools.hessians.store",
+    "open_run": "rdtools.runs.store",
     "measure": "rdtools.measure",
     "GPTQ": "rdtools.quantizers",
     "MmseWaterSIC": "rdtools.design",

@@ -31,9 +31,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, w
 from rdtools.cli.methods import METHODS, make_quantizers
 from rdtools.coding import decode, encode
 from rdtools.errors import RdtoolsError
-from rdtools.hessians.store import Run, open_run
 from rdtools.measure import measure
 from rdtools.quantizers import Quantizer
+from rdtools.runs.store import Run, open_run
 
 RATES = (2.0, 3.0, 4.0)
 BLOCKS = (0, 5)

@@ -8,9 +8,9 @@ from functools import partial
 from rdtools.claims.evidence.gather import SharedEvidence, counterexample, layer_evidence, shared_evidence
 from rdtools.claims.papers import CLAIMS
 from rdtools.claims.record import FALSE_ALARM, Claim, Verdict, check, no_verdict
-from rdtools.hessians.store import Run
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian
+from rdtools.runs.store import Run
 
 
 def _named(layers: Iterable[Layer] | Run) -> Iterator[tuple[str, Callable[[], Layer]]]:

@@ -42,7 +42,7 @@ def collect(
 @app.command()
 def verify(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> int:
     """Check every file of a run, and the model's, against the manifest."""
-    from rdtools.hessians.store import open_run
+    from rdtools.runs.store import open_run
 
     opened = open_run(run)
     opened.check()

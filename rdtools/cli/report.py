@@ -110,7 +110,7 @@ def report(
 
         from rdtools.report import PAGE, write_figures, write_page
         from rdtools.report.style import SAVE_METADATA
-        from rdtools.runs.manifest import write_manifest
+        from rdtools.runs.result_files import write_manifest
         from rdtools.sweep import default_workers, run_sweep, write_results
 
         run.check()  # refuse altered files before any work
@@ -143,7 +143,7 @@ def report(
 
 def compare(run: Annotated[Path, typer.Argument(help="Run directory of rdtools report.")]) -> int:
     """Print the comparison tables of a run again."""
-    from rdtools.runs.manifest import check_results
+    from rdtools.runs.result_files import check_results
     from rdtools.sweep import read_results
 
     table = read_results(run)
@@ -162,7 +162,7 @@ def _preview(
     fresh: bool,
 ) -> int:
     """Print what a command would do."""
-    from rdtools.hessians.store import is_run, open_run
+    from rdtools.runs.store import is_run, open_run
     from rdtools.sweep import agenda
 
     wanted = [[name for name in group.layers if layers is None or name in layers] for group in groups]

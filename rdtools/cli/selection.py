@@ -30,7 +30,7 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str)
     ------
     ModelUnreadable, CorruptFile, ServiceUnavailable
     """
-    from rdtools.hessians.store import is_run, open_run
+    from rdtools.runs.store import is_run, open_run
 
     if is_run(out):
         run = open_run(out)

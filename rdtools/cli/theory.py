@@ -20,9 +20,9 @@ def theory(
     from rdtools.cli.console import PlainConsole
     from rdtools.compare import layer_columns, layer_status
     from rdtools.files import atomic_path
-    from rdtools.hessians.store import open_run
     from rdtools.report.rows import format_number
     from rdtools.report.tables import LAYER_COLUMNS
+    from rdtools.runs.store import open_run
 
     opened = open_run(run)
     rows = []

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rdtools.claims import Claim
-    from rdtools.hessians.store import Run
     from rdtools.moments.layer import Layer
+    from rdtools.runs.store import Run
 
 EMBEDDED = "embedded"
 VERDICTS = "verification.parquet"
@@ -110,7 +110,7 @@ def _layers(run: str | None, seed: int, console: Console) -> Iterator[tuple[int,
         families = synthetic_layers(seed=seed)
         yield len(families), families
         return
-    from rdtools.hessians.store import open_run
+    from rdtools.runs.store import open_run
 
     if run != EMBEDDED:
         opened = open_run(run)

@@ -9,10 +9,10 @@ from pathlib import Path
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
-from rdtools.hessians.finished import FINISHED, different
-from rdtools.hessians.manifest import CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
-from rdtools.hessians.store import Run, RunWriter, open_run
 from rdtools.hessians.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
+from rdtools.runs.finished import FINISHED, different
+from rdtools.runs.run_manifest import CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
+from rdtools.runs.store import Run, RunWriter, open_run
 
 Progress = Callable[[int, int], None]
 

@@ -12,9 +12,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rdtools import __version__
 from rdtools.files import write_atomically
-from rdtools.hessians.store import Run
 from rdtools.report import tables
 from rdtools.report.rows import format_number, ok_rows
+from rdtools.runs.store import Run
 from rdtools.units import SCALAR_LOSS_BITS
 
 #: File name of the page in a run directory.

@@ -7,10 +7,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
-from rdtools.hessians.store import LayerEntry, Run
 from rdtools.quantizers import Quantizer
 from rdtools.runs.keys import curves_key, layer_key, row_key
 from rdtools.runs.plan import PlannedMethod
+from rdtools.runs.store import LayerEntry, Run
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS
 from rdtools.curves import CURVE_COLUMNS
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import atomic_path
-from rdtools.runs.manifest import check_results
+from rdtools.runs.result_files import check_results
 from rdtools.sweep.task import VERSIONS, Row
 
 PARQUET = "results.parquet"

@@ -13,9 +13,9 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from rdtools.errors import WorkerDied
-from rdtools.hessians.store import open_run
 from rdtools.ops import warm_up
 from rdtools.runs.journal import ROWS, JournalTail, JournalWriter
+from rdtools.runs.store import open_run
 from rdtools.sweep.plan import Task
 from rdtools.sweep.task import failed_layer, run_task
 

@@ -14,11 +14,11 @@ from rdtools import __version__
 from rdtools.compare import LayerFacts, compare, layer_facts
 from rdtools.curves import CURVE_COLUMNS, theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
-from rdtools.hessians.store import Run, open_run
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer
 from rdtools.records import LayerKey
 from rdtools.runs.journal import Record
+from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import LayerWork, Task
 
 Row = dict[str, Any]

@@ -12,9 +12,9 @@ from rdtools.claims.evidence.gather import EXPERIMENTS, Experiment, layer_eviden
 from rdtools.claims.evidence.unit_rounding import UnitRounding, gather_unit_rounding
 from rdtools.cli.main import main
 from rdtools.errors import NotPositiveSemidefinite, RateUnreachable
-from rdtools.hessians.store import open_run
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment
+from rdtools.runs.store import open_run
 
 #: What is true in the limit of many columns only, of spectra that few eigenvalues do not dominate.
 _LEADERS = {"rotation.deterministic-equivalent", "rotation.below-incoherent-bound"}

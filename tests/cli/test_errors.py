@@ -133,7 +133,7 @@ def test_a_fault_of_the_program_is_one_line_and_says_so(tmp_path, capsys, monkey
 def test_another_table_is_not_a_table_of_results(tmp_path, capsys):
     import pandas as pd
 
-    from rdtools.runs.manifest import write_manifest
+    from rdtools.runs.result_files import write_manifest
 
     path = tmp_path / "results.parquet"
     pd.DataFrame({"a": [1]}).to_parquet(path)

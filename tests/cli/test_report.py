@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from rdtools.cli.main import main
-from rdtools.hessians.store import open_run
+from rdtools.runs.store import open_run
 from rdtools.sweep import read_results
 
 METHODS = "rtn,rtn-int,gptq+rotation,watersic"

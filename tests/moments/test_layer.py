@@ -82,9 +82,9 @@ def test_a_run_trusts_what_it_wrote_and_still_looks_at_the_diagonal(tiny_llama, 
     from safetensors.numpy import save
 
     from rdtools.hessians.collect import CalibrationRequest, collect
-    from rdtools.hessians.manifest import write_manifest
-    from rdtools.hessians.packing import pack
-    from rdtools.hessians.store import open_run
+    from rdtools.runs.packing import pack
+    from rdtools.runs.run_manifest import write_manifest
+    from rdtools.runs.store import open_run
 
     run = collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
     with monkeypatch.context() as patch:

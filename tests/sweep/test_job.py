@@ -11,9 +11,9 @@ import pytest
 from rdtools.cli.methods import make_quantizers
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.hessians.collect import CalibrationRequest, collect
-from rdtools.hessians.store import open_run
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
+from rdtools.runs.store import open_run
 from rdtools.sweep import agenda, run_sweep, task
 from rdtools.sweep.plan import plan, settings_of
 from rdtools.sweep.task import run_task

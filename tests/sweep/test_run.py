@@ -75,7 +75,7 @@ def test_a_worker_that_dies_takes_only_its_own_row_with_it(run, tmp_path, monkey
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     code = (
         "from rdtools.cli.methods import make_quantizers\n"
-        "from rdtools.hessians.store import open_run\n"
+        "from rdtools.runs.store import open_run\n"
         "from rdtools.sweep import run_sweep\n"
         "if __name__ == '__main__':\n"
         f"    run = open_run({str(run.path)!r})\n"

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from rdtools.errors import CorruptFile, OutputError, UsageError
 from rdtools.files import check_file, write_atomically
-from rdtools.hessians.manifest import HessianEntry
+from rdtools.runs.run_manifest import HessianEntry
 
 FINISHED = "hessians/finished.jsonl"
 

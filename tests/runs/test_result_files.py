@@ -7,7 +7,7 @@ import json
 import pytest
 
 from rdtools.errors import CorruptFile
-from rdtools.runs.manifest import RESULTS, check_results, write_manifest
+from rdtools.runs.result_files import RESULTS, check_results, write_manifest
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ from hypothesis import given
 from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
 from rdtools.files import atomic_path, write_atomically
 from rdtools.hessians.collect import CalibrationRequest, collect
-from rdtools.hessians.manifest import MANIFEST
-from rdtools.hessians.packing import pack, unpack
-from rdtools.hessians.store import open_run
 from rdtools.moments.spectrum import spectrum_of
+from rdtools.runs.packing import pack, unpack
+from rdtools.runs.run_manifest import MANIFEST
+from rdtools.runs.store import open_run
 from rdtools.testing import second_moments
 
 

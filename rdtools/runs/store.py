@@ -23,9 +23,13 @@ from safetensors.numpy import load, save
 from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.files import check_file, write_atomically
 from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
-from rdtools.hessians.finished import Fingerprint, FinishedHessians
 from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
-from rdtools.hessians.manifest import (
+from rdtools.linalg import check_moment, check_weight
+from rdtools.moments.layer import Layer
+from rdtools.records import Hessian, LayerKey
+from rdtools.runs.finished import Fingerprint, FinishedHessians
+from rdtools.runs.packing import pack, unpack
+from rdtools.runs.run_manifest import (
     CONVENTIONS,
     CalibrationEntry,
     HessianEntry,
@@ -35,10 +39,6 @@ from rdtools.hessians.manifest import (
     read_manifest,
     write_manifest,
 )
-from rdtools.hessians.packing import pack, unpack
-from rdtools.linalg import check_moment, check_weight
-from rdtools.moments.layer import Layer
-from rdtools.records import Hessian, LayerKey
 
 
 class Run(Mapping[str, Layer]):
@@ -51,7 +51,7 @@ class Run(Mapping[str, Layer]):
     ----------
     path : the directory
     manifest : as read
-    notes : remarks of `collect` on Hessians that it used again, see `rdtools.hessians.manifest.reuse_notes`
+    notes : remarks of `collect` on Hessians that it used again, see `rdtools.runs.run_manifest.reuse_notes`
     """
 
     def __init__(

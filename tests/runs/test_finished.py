@@ -13,10 +13,10 @@ from rdtools.hessians import capture as capture_module
 from rdtools.hessians import collect as collect_module
 from rdtools.hessians import pretrained
 from rdtools.hessians.collect import CalibrationRequest, collect
-from rdtools.hessians.finished import FINISHED
-from rdtools.hessians.manifest import MANIFEST, read_manifest, reuse_notes
-from rdtools.hessians.store import RunWriter, open_run
 from rdtools.moments.accumulate import MomentAccumulator
+from rdtools.runs.finished import FINISHED
+from rdtools.runs.run_manifest import MANIFEST, read_manifest, reuse_notes
+from rdtools.runs.store import RunWriter, open_run
 
 
 class _Killed(BaseException):
@@ -138,7 +138,7 @@ def test_killed_between_the_last_hessian_and_the_manifest(tiny_llama, request_, 
 def test_killed_just_after_the_manifest(tiny_llama, request_, tmp_path, undisturbed):
     out = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rdtools.hessians.finished.FinishedHessians.remove", lambda self: None)
+        patch.setattr("rdtools.runs.finished.FinishedHessians.remove", lambda self: None)
         collect(str(tiny_llama), request_, out=out)
     assert (out / FINISHED).exists()
     collect(str(tiny_llama), request_, out=out)
@@ -175,7 +175,7 @@ def _missing_hessian(out):
 
 def _renumbered_hessian(out):
     """A note that is whole, yet names the file of another Hessian."""
-    from rdtools.hessians.finished import _entries, _line
+    from rdtools.runs.finished import _entries, _line
 
     place = out / FINISHED
     head, *rest = _entries(place.read_bytes())
@@ -236,7 +236,7 @@ def test_nothing_finished_is_nothing_to_protect(tiny_llama, request_, tmp_path, 
         raise _Killed
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rdtools.hessians.finished.FinishedHessians.add", dying)
+        patch.setattr("rdtools.runs.finished.FinishedHessians.add", dying)
         with pytest.raises(_Killed):
             collect(str(tiny_llama), request_, out=out)
     np.save(tmp_path / "other.npy", np.ones((2, 8), dtype=int))
