@@ -134,7 +134,7 @@ def freeze(path: Path, *, methods: Sequence[str], layers: str = "*", rates: Sequ
 
 
 def _embedded_run(folder: Path) -> Path:
-    from rdtools.hessians.collect import CalibrationRequest, collect
+    from rdtools.jobs.collect import CalibrationRequest, collect
 
     return collect("embedded", CalibrationRequest(), out=folder).path
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rdtools.cli.methods import METHODS, make_quantizers
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.jobs.collect import CalibrationRequest, collect
 
 
 @pytest.fixture

@@ -64,7 +64,7 @@ def test_the_table_of_results(tmp_path):
     and a tenth of the smallest difference between neighbouring methods that the table is quoted for.
     """
     from rdtools.cli.methods import make_quantizers
-    from rdtools.hessians.collect import CalibrationRequest, collect
+    from rdtools.jobs.collect import CalibrationRequest, collect
     from rdtools.sweep import run_sweep
 
     text = README[README.index("<!-- results -->") : README.index("<!-- /results -->")]

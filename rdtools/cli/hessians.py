@@ -26,8 +26,8 @@ def collect(
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
-    from rdtools.hessians.collect import CalibrationRequest, check_run_directory
-    from rdtools.hessians.collect import collect as collect_run
+    from rdtools.jobs.collect import CalibrationRequest, check_run_directory
+    from rdtools.jobs.collect import collect as collect_run
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
     check_run_directory(out)

@@ -87,7 +87,7 @@ def report(
         raise UsageError(f"{'; '.join(infeasible)}; or go on without with --skip-infeasible")
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
-    from rdtools.hessians.collect import CalibrationRequest, check_run_directory, collect
+    from rdtools.jobs.collect import CalibrationRequest, check_run_directory, collect
     from rdtools.runs.plan import read_plan
     from rdtools.sweep import planned_methods
 

@@ -36,8 +36,8 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str)
         run = open_run(out)
         names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
         return [InputGroup(group, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
-    from rdtools.hessians.capture import find_shared_inputs, load_model
-    from rdtools.hessians.checkpoint import find_model
+    from rdtools.model.capture import find_shared_inputs, load_model
+    from rdtools.model.checkpoint import find_model
 
     checkpoint = find_model(model, with_code=trust_remote_code)
     shared = find_shared_inputs(load_model(checkpoint, trust_remote_code=trust_remote_code, device=device), checkpoint)
@@ -59,7 +59,7 @@ def select_layers(names: Sequence[str], *, patterns: str | None, types: str | No
         If a pattern or a type matches nothing.
     """
     from rdtools.errors import UsageError
-    from rdtools.hessians.layers import layer_type
+    from rdtools.model.layer_names import layer_type
 
     if patterns is None and types is None:
         return None

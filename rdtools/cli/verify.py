@@ -119,7 +119,7 @@ def _layers(run: str | None, seed: int, console: Console) -> Iterator[tuple[int,
     import tempfile
 
     from rdtools.cli.console import progress_bar
-    from rdtools.hessians.collect import CalibrationRequest, collect
+    from rdtools.jobs.collect import CalibrationRequest, collect
 
     with tempfile.TemporaryDirectory(prefix="rdtools-") as scratch:
         request = CalibrationRequest()

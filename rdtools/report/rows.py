@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from rdtools.hessians.layers import LAYER_TYPES
+from rdtools.model.layer_names import LAYER_TYPES
 
 
 def ok_rows(table: pd.DataFrame) -> pd.DataFrame:

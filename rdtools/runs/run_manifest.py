@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import sha256_of_file, write_atomically
-from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint
+from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 
 MANIFEST = "manifest.json"
 CONVENTIONS = {

@@ -22,9 +22,9 @@ from safetensors.numpy import load, save
 
 from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.files import check_file, write_atomically
-from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
-from rdtools.hessians.layers import CapturedLayer, block_index, layer_type
 from rdtools.linalg import check_moment, check_weight
+from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
+from rdtools.model.layer_names import CapturedLayer, block_index, layer_type
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.finished import Fingerprint, FinishedHessians

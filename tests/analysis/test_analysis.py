@@ -16,8 +16,8 @@ FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
 
 def test_training_writes_a_model_that_can_be_reported_on(tmp_path, monkeypatch):
-    from rdtools.hessians.checkpoint import open_checkpoint
-    from rdtools.hessians.tokens import load_tokens
+    from rdtools.model.checkpoint import open_checkpoint
+    from rdtools.model.tokens import load_tokens
 
     documents = [f"def f{i}(x):\n    return x * {i} + {i * i}\n" * 40 for i in range(200)]
     monkeypatch.setattr(train_default_model, "read_corpus", lambda library: (documents, documents[:100]))

@@ -20,7 +20,7 @@ def test_arguments_become_options(message, shown):
 
 
 def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):
-    from rdtools.hessians import pretrained
+    from rdtools.model import pretrained
 
     argv = ["hessians", "collect", str(tmp_path / "run"), "--model", str(tiny_llama), "--tokens", str(tiny_tokens)]
     assert main(argv) == 0

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from rdtools.hessians.checkpoint import find_model
-from rdtools.hessians.pretrained import load_model, load_tokenizer
-from rdtools.hessians.tokens import embedded_tokens
+from rdtools.model.checkpoint import find_model
+from rdtools.model.pretrained import load_model, load_tokenizer
+from rdtools.model.tokens import embedded_tokens
 
 FOLDER = Path(str(files("rdtools.data") / "default_model"))
 
@@ -93,7 +93,7 @@ def test_it_is_small_and_attributed():
 
 def test_text_is_cut_into_even_windows(checkpoint, tmp_path):
     from rdtools.errors import BadTokens
-    from rdtools.hessians.tokens import tokenize_text
+    from rdtools.model.tokens import tokenize_text
 
     path = tmp_path / "t.txt"
     path.write_text("def f(x):\n    return x + 1\n" * 400)

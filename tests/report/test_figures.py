@@ -9,7 +9,7 @@ import pytest
 
 from rdtools.cli.methods import make_quantizers
 from rdtools.curves import theory_curves
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.report.figures import FIGURES, legend_entries, write_figures

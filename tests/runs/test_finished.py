@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from rdtools.errors import UsageError
-from rdtools.hessians import capture as capture_module
-from rdtools.hessians import collect as collect_module
-from rdtools.hessians import pretrained
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.jobs import collect as collect_module
+from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.model import capture as capture_module
+from rdtools.model import pretrained
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.runs.finished import FINISHED
 from rdtools.runs.run_manifest import MANIFEST, read_manifest, reuse_notes
@@ -290,8 +290,8 @@ def test_a_process_killed_with_signal_9_loses_only_its_pass(tiny_llama, tiny_tok
 import os, signal
 from pathlib import Path
 import torch
-from rdtools.hessians import capture
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.model import capture
+from rdtools.jobs.collect import CalibrationRequest, collect
 
 torch.set_num_threads(1)
 capture.ACCUMULATOR_BYTES = 1

@@ -8,7 +8,7 @@ from hypothesis import given
 
 from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
 from rdtools.files import atomic_path, write_atomically
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.spectrum import spectrum_of
 from rdtools.runs.packing import pack, unpack
 from rdtools.runs.run_manifest import MANIFEST

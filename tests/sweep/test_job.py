@@ -10,7 +10,7 @@ import pytest
 
 from rdtools.cli.methods import make_quantizers
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
 from rdtools.runs.store import open_run

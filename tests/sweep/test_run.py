@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from rdtools.cli.methods import make_quantizers
-from rdtools.hessians.collect import CalibrationRequest, collect
+from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals

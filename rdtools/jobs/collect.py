@@ -8,8 +8,8 @@ from pathlib import Path
 
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
-from rdtools.hessians.checkpoint import EMBEDDED, Checkpoint, find_model
-from rdtools.hessians.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
+from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model
+from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 from rdtools.runs.finished import FINISHED, different
 from rdtools.runs.run_manifest import CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
 from rdtools.runs.store import Run, RunWriter, open_run
@@ -60,7 +60,7 @@ def check_run_directory(out: Path) -> None:
 
 
 def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_remote_code: bool) -> Tokens:
-    from rdtools.hessians.pretrained import load_tokenizer, model_limits
+    from rdtools.model.pretrained import load_tokenizer, model_limits
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     if request.tokens is not None:
@@ -110,7 +110,7 @@ def collect(
         versions (the message names the difference).
     ModelUnreadable, CorruptFile, BadTokens, BadActivations, OutputError, ServiceUnavailable
     """
-    from rdtools.hessians.pretrained import load_model, versions
+    from rdtools.model.pretrained import load_model, versions
 
     check_run_directory(out)
     checkpoint = find_model(source, with_code=trust_remote_code)
@@ -139,8 +139,8 @@ def collect(
             write_manifest(out, manifest)
         return Run(out, manifest, checkpoint=checkpoint, notes=notes)
 
-    from rdtools.hessians.capture import capture
-    from rdtools.hessians.inputs import check_weights, find_shared_inputs, uncovered
+    from rdtools.model.capture import capture
+    from rdtools.model.inputs import check_weights, find_shared_inputs, uncovered
 
     now = versions()
     writer = RunWriter(out, {**identity, "device": device, **{f"version of {name}": version for name, version in now.items()}})

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from rdtools.errors import ModelUnreadable
-from rdtools.hessians.checkpoint import Checkpoint
-from rdtools.hessians.layers import CapturedLayer
-from rdtools.hessians.pretrained import TransposedLinear
+from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.layer_names import CapturedLayer
+from rdtools.model.pretrained import TransposedLinear
 
 
 @dataclass(frozen=True)

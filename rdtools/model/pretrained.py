@@ -19,7 +19,7 @@ from transformers.pytorch_utils import Conv1D
 
 from rdtools import __version__
 from rdtools.errors import ModelUnreadable, UsageError
-from rdtools.hessians.checkpoint import Checkpoint
+from rdtools.model.checkpoint import Checkpoint
 
 #: A linear layer whose weight is held as (in_features, out_features), as GPT-2 has them.
 TransposedLinear = Conv1D

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from rdtools.errors import BadActivations
-from rdtools.hessians.inputs import SharedInput, hooks
-from rdtools.hessians.tokens import Tokens, check_tokens
+from rdtools.model.inputs import SharedInput, hooks
+from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.records import Hessian
 

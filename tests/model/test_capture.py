@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
-from rdtools.hessians import capture as capture_module
-from rdtools.hessians.capture import capture
-from rdtools.hessians.checkpoint import open_checkpoint
-from rdtools.hessians.inputs import check_weights, find_shared_inputs, uncovered
-from rdtools.hessians.pretrained import load_model
-from rdtools.hessians.tokens import Tokens, load_tokens
+from rdtools.model import capture as capture_module
+from rdtools.model.capture import capture
+from rdtools.model.checkpoint import open_checkpoint
+from rdtools.model.inputs import check_weights, find_shared_inputs, uncovered
+from rdtools.model.pretrained import load_model
+from rdtools.model.tokens import Tokens, load_tokens
 from rdtools.moments.accumulate import MomentAccumulator
 
 
@@ -176,7 +176,7 @@ def test_experts_of_a_mixture_are_listed_as_not_covered(tmp_path):
 def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_path):
     import json
 
-    from rdtools.hessians.pretrained import load_tokenizer, model_limits
+    from rdtools.model.pretrained import load_tokenizer, model_limits
 
     config = json.loads((tiny_llama / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}

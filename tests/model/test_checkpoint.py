@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from rdtools.errors import BadTokens, CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
-from rdtools.hessians.checkpoint import find_model, open_checkpoint
-from rdtools.hessians.tokens import load_tokens
+from rdtools.model.checkpoint import find_model, open_checkpoint
+from rdtools.model.tokens import load_tokens
 
 
 class _Bomb:

@@ -1,1 +1,0 @@
-"""Second moments of layer inputs: capture, storage, spectra."""

@@ -1,0 +1,1 @@
+"""Models: checkpoints, names of layers, tokens, and the calibration pass."""
