@@ -1,4 +1,4 @@
-"""The scales and errors that `rdtools.quantizers.qtip.TRELLIS_RMS` lists: a trellis on a source of independent normal numbers.
+"""The scales and errors that `rdtools.quantizers.methods.qtip.TRELLIS_RMS` lists: a trellis on a source of independent normal numbers.
 
 python -m rdtools.analysis.trellis_rms 3inst 12 2       one entry of the table: code, L and k; minutes for L = 12
 """

@@ -32,7 +32,7 @@ MAX_SEED = 2**32 - 1
 
 def _rates(text: str) -> list[float]:
     from rdtools.errors import InvalidRate
-    from rdtools.quantizers.rate_search import check_rate
+    from rdtools.quantizers.search.rate import check_rate
 
     rates = []
     for part in text.split(","):

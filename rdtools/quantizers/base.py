@@ -11,7 +11,7 @@ from rdtools.moments.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
-from rdtools.quantizers.rate_search import check_rate
+from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
 from rdtools.records import QuantizedLayer, QuantizedWeight
 from rdtools.records.error_models import ErrorModel

@@ -13,7 +13,7 @@ from rdtools.errors import UsageError
 from rdtools.linalg import cross_target
 from rdtools.moments.drift import Drift
 from rdtools.moments.layer import Layer
-from rdtools.quantizers.balance import column_scales
+from rdtools.quantizers.grids.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, LayerKey, Rotation

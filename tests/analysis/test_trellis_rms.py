@@ -9,7 +9,7 @@ from tolerances import STANDARD_ERRORS
 
 from rdtools.errors import UsageError
 from rdtools.ops import trellis_quantize, trellis_values
-from rdtools.quantizers.qtip import TRELLIS_RMS
+from rdtools.quantizers.methods.qtip import TRELLIS_RMS
 
 
 def _normal(shape, seed=0, dtype=np.float64):

@@ -15,7 +15,7 @@ from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, 
 from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.ops.coordinate_descent import coordinate_descent
-from rdtools.quantizers.block_ldlq import refine_blocks
+from rdtools.quantizers.rounding.block_ldlq import refine_blocks
 from rdtools.testing import layers
 
 SHAPES = [(1, 1), (1, 63), (63, 1), (5, 64), (7, 65), (100, 63), (3, 137), (137, 100), (2, 1003)]

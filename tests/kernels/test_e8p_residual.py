@@ -12,7 +12,7 @@ from tolerances import EPS, STANDARD_ERRORS
 
 from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, UsageError
 from rdtools.ops.e8p_residual import RESIDUAL_SCALES, e8_short_nearest, rvq_decode, rvq_nearest
-from rdtools.quantizers.quip_sharp import INPUT_ERRORS, INPUT_SCALES
+from rdtools.quantizers.methods.quip_sharp import INPUT_ERRORS, INPUT_SCALES
 
 
 def _squares(x, words):

@@ -12,7 +12,9 @@ from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.predictions import FORMULAS
-from rdtools.quantizers import Quantizer, groups, infeasible_reason, sweep
+from rdtools.quantizers import Quantizer, infeasible_reason
+from rdtools.quantizers.rounding import groups
+from rdtools.quantizers.rounding import sic as sweep
 from rdtools.records.error_models import NoErrorModel
 
 

@@ -1,0 +1,1 @@
+"""Grids: per row, per row and group, per column, and unbounded ones for entropy coding."""

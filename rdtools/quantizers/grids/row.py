@@ -1,0 +1,175 @@
+"""Uniform grids of rows: K levels to a row, their step stored in bfloat16, symmetric or shifted by a zero point.
+
+A grid fits the numbers that it is made from, which may be whole rows or the part of them that is in one group of columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import round_to_bfloat16
+from rdtools.quantizers.grids.absmax import check_step
+
+FloatArray = NDArray[Any]  # float64 or float32
+Float64Array = NDArray[np.float64]
+GridRule = Literal["absmax", "mse"]
+
+#: A zero point is stored in one byte, so that a shifted grid has at most so many levels.
+MAX_SHIFTED_LEVELS = 256
+
+#: The search tries ranges of 1, 0.99 … 0.21 times the full one, and sums errors to this power: less than a square makes of the few large
+#: ones that clipping leaves, more than their magnitude. Both are those of GPTQ's reference implementation.
+_SHRINKAGES = 1.0 - np.arange(80) / 100
+_ERROR_POWER = 2.4
+#: Numbers at a time in the search: what 80 passes over them read stays in the cache.
+_SEARCH_CHUNK = 2**15
+
+
+@dataclass(frozen=True, eq=False)
+class RowGrid:
+    """K levels to a row at ``s_k (z + offset − p_k)``, z = −⌊K/2⌋ … K − 1 − ⌊K/2⌋, as `rdtools.records.ScalarCodes` has them.
+
+    Attributes
+    ----------
+    levels : K
+    scales : (m,) float64, s ≥ 0; what is stored holds bfloat16 values
+    zero_points : (m,) int8, p, which puts a level at zero; None for a symmetric grid
+    """
+
+    levels: int
+    scales: Float64Array
+    zero_points: NDArray[np.int8] | None = None
+
+    @property
+    def offset(self) -> float:
+        """½ for a symmetric grid of an even number of levels, which has none at zero; else 0."""
+        return 0.5 if self.zero_points is None and self.levels % 2 == 0 else 0.0
+
+    @property
+    def code_min(self) -> int:
+        """The lowest z."""
+        return -(self.levels // 2)
+
+    @property
+    def code_max(self) -> int:
+        """The highest z."""
+        return self.code_min + self.levels - 1
+
+    def in_steps(self, values: FloatArray) -> FloatArray:
+        """``x/s + p``, whose nearest ``z + offset`` is the code; (m, g), in the dtype of `values`. A row of scale 0 stays as it is."""
+        steps = np.where(self.scales > 0, self.scales, 1.0).astype(values.dtype)
+        scaled = values / steps[:, None]
+        if self.zero_points is not None:
+            scaled += self.zero_points[:, None]
+        return np.asarray(scaled)
+
+    def nearest(self, values: FloatArray) -> NDArray[np.int32]:
+        """Code of the level nearest to each of (m, g) numbers."""
+        return np.clip(np.rint(self.in_steps(values) - self.offset), self.code_min, self.code_max).astype(np.int32)
+
+    def values(self, codes: NDArray[np.int32]) -> Float64Array:
+        """What codes stand for, (m, g), as `rdtools.coding.reconstruct` computes it."""
+        levels = codes + self.offset
+        if self.zero_points is not None:
+            levels -= self.zero_points[:, None]
+        return np.asarray(levels * self.scales[:, None])
+
+
+def _ranges(values: FloatArray, levels: int, symmetric: bool) -> tuple[Float64Array, Float64Array]:
+    """Step of the full range of each row, and where the range starts."""
+    if symmetric:
+        lowest = -np.abs(values).max(axis=1, initial=0.0).astype(np.float64)
+        return -2.0 * lowest / levels, lowest
+    lowest, highest = (end(values, axis=1, initial=0.0).astype(np.float64) for end in (np.min, np.max))
+    return (highest - lowest) / (levels - 1), lowest
+
+
+def _grid(steps: Float64Array, lowest: Float64Array, levels: int, symmetric: bool) -> RowGrid:
+    """The grid of ranges that start at `lowest`, with its steps as they are stored."""
+    scales = round_to_bfloat16(steps)
+    if symmetric:
+        return RowGrid(levels, scales)
+    zero = np.clip(np.rint(-lowest / np.where(scales > 0, scales, 1.0)), 0, levels - 1)
+    return RowGrid(levels, scales, (zero - levels // 2).astype(np.int8))
+
+
+def _search_errors(values: Float64Array, grid: RowGrid) -> Float64Array:
+    """``Σ |q − x|^2.4`` of each row."""
+    error = grid.in_steps(values)
+    codes = np.clip(np.rint(error - grid.offset), grid.code_min, grid.code_max)
+    codes += grid.offset
+    error -= codes
+    np.abs(error, out=error)
+    # in the row's own steps, whose power comes last, so that no scale of the weights overflows
+    return np.asarray((error**_ERROR_POWER).sum(axis=1) * grid.scales**_ERROR_POWER)
+
+
+def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, levels: int, symmetric: bool) -> RowGrid:
+    """Of the shrunk ranges of each row the one of least error, the widest of equals."""
+    unit = np.where(steps > 0, steps, 1.0)
+    least = np.full(len(values), np.inf)
+    chosen = np.ones(len(values))
+    rows = max(1, _SEARCH_CHUNK // max(values.shape[1], 1))
+    for top in range(0, len(values), rows):
+        part = slice(top, top + rows)
+        # a range of its own step 1: its errors compare as those of the row do
+        own = values[part] / unit[part, None]
+        for shrinkage in _SHRINKAGES:
+            stored = _grid(shrinkage * steps[part], shrinkage * lowest[part], levels, symmetric)
+            error = _search_errors(own, RowGrid(levels, stored.scales / unit[part], stored.zero_points))
+            better = error < least[part]
+            least[part] = np.where(better, error, least[part])
+            chosen[part] = np.where(better, shrinkage, chosen[part])
+    return _grid(chosen * steps, chosen * lowest, levels, symmetric)
+
+
+def row_grid(
+    values: FloatArray,  # (m, g)
+    levels: int,
+    *,
+    symmetric: bool = True,
+    rule: GridRule = "absmax",
+    name: str = "grid",
+) -> RowGrid:
+    """A grid for each row.
+
+    Symmetric: ``s = 2 max|x|/K``, K levels half a step inside ±max for even K. Otherwise the range is that of the row and zero,
+    ``s = (max(x, 0) − min(x, 0))/(K − 1)``, and ``round(−min(x, 0)/s)`` levels are below zero, which is one itself. With "mse" both ends
+    of the range shrink to the factor p = 1, 0.99 … 0.21 that gives the least ``Σ |q(x) − x|^2.4``. Rows of zeros have s = 0.
+
+    Parameters
+    ----------
+    values : (m, g) float64 or float32
+    levels : K ≥ 2, at most MAX_SHIFTED_LEVELS if not symmetric
+    symmetric : whether zero is the middle of the grid
+    rule : "absmax", the full range, or "mse"
+    name : of the layer and method, for messages
+
+    Raises
+    ------
+    ScaleOutOfRange
+        If the step of a row is outside the normal range of float32.
+
+    References
+    ----------
+    Frantar et al., GPTQ, arXiv 2210.17323 (reference implementation: min-max grids and their search).
+
+    Examples
+    --------
+    >>> grid = row_grid(np.array([[-1.0, 0.2, 2.0]]), 4, symmetric=False)
+    >>> grid.scales.tolist(), grid.zero_points.tolist(), grid.values(grid.nearest(np.array([[-1.0, 0.2, 2.0]]))).tolist()
+    ([1.0], [-1], [[-1.0, 0.0, 2.0]])
+    >>> row_grid(np.array([[-1.0, 0.2, 2.0]]), 4).scales.tolist()
+    [1.0]
+    """
+    steps, lowest = _ranges(values, levels, symmetric)
+    for step in (steps.min(where=steps > 0, initial=np.inf), steps.max(initial=0.0)):
+        if 0 < step < np.inf:
+            check_step(float(step), name)
+    if rule == "absmax":
+        return _grid(steps, lowest, levels, symmetric)
+    return _searched(values.astype(np.float64, copy=False), steps, lowest, levels, symmetric)

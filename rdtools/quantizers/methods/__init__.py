@@ -1,0 +1,1 @@
+"""Methods, one per file, each a frozen record of settings with one verb."""

@@ -1,0 +1,141 @@
+"""What QuIP# and QTIP share: both sides rotated, one scale, blocks of columns rounded together with feedback."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import round_to_float32
+from rdtools.errors import RateUnreachable
+from rdtools.quantizers.base import SettledQuantizer, Solution
+from rdtools.quantizers.grids.absmax import check_step
+from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.rounding.block_ldlq import pad_problem
+from rdtools.quantizers.search.scale import search_scale, spread_rows
+from rdtools.quantizers.settings import Preset, check_preset
+from rdtools.records import LatticeCodes, QuantizedWeight, TrellisCodes
+from rdtools.records.error_models import BlockCode
+from rdtools.transforms import RotationChoice
+
+Float64Array = NDArray[np.float64]
+Codes = LatticeCodes | TrellisCodes
+#: Codes, and the values that they stand for.
+Rounded = tuple[Codes, Float64Array]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VectorQuantizer(SettledQuantizer):
+    """Settings that quantizers of vectors share.
+
+    Attributes
+    ----------
+    rate_bits : one of the rates that the method has codes for
+    preset : "published", the settings of the paper, or "best", those that measure best: the scale of least loss on a sample of rows
+    rotation : of inputs and outputs; None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
+    damping : relative to the mean diagonal of H; None for the preset's: 0.01 as published, else none unless H is singular
+    backend : None, "numba" or "reference"
+    """
+
+    preset: Preset = "best"
+    rotation: RotationChoice | None = "auto"
+
+    #: Rows on which the scale is searched.
+    sample_rows: ClassVar[int] = 128
+    #: Columns that are rounded together, and rows with them.
+    block: ClassVar[int]
+    row_block: ClassVar[int] = 1
+    #: The rates that there are.
+    rates: ClassVar[tuple[int, ...]]
+    #: Name without the preset.
+    base_name: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        check_preset(self.preset)
+        super().__post_init__()
+
+    @property
+    def method(self) -> str:
+        """Name in result tables."""
+        suffix = {None: "-unrotated", "auto": ""}.get(self.rotation, f"+{self.rotation}")
+        return self.base_name + "-published" * (self.preset == "published") + suffix
+
+    @property
+    def bits(self) -> int:
+        """Per weight."""
+        return int(self.rate_bits)
+
+    @property
+    @abstractmethod
+    def error(self) -> float:
+        """Mean squared error on normal weights of mean square 1, at the scale that is best for them."""
+
+    @property
+    @abstractmethod
+    def _input_rms(self) -> float:
+        """Root mean square, in units of the codebook, that weights are brought to: as published, or best for normal targets."""
+
+    @abstractmethod
+    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+        """Codes of a padded problem, and the values that they stand for; `moment` is ``L Lᵀ`` for a method that refines."""
+
+    @property
+    def _refines(self) -> bool:
+        return False
+
+    @property
+    def _trial(self) -> VectorQuantizer:
+        """The method as it is tried in the search for a scale."""
+        return self
+
+    def _moment(self, problem: Problem, factor: Float64Array) -> Float64Array | None:
+        """``L Lᵀ`` of the padded factor L, for a method that refines."""
+        if not self._refines:
+            return None
+        moment, r = np.diag(np.diagonal(factor) ** 2), len(problem.factor)
+        moment[:r, :r] = problem.prepared_input.damped_moment
+        return moment
+
+    def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Codes:
+        input_rms = self._input_rms
+        if self.preset == "best" and std > 0:
+            sample = spread_rows(weight, self.sample_rows, together=self.row_block)
+
+            def loss(rms: float) -> float:
+                _, values = self._trial._round(sample, factor, moment, round_to_float32(std / rms))
+                return float(np.linalg.norm((sample - values) @ factor))
+
+            input_rms = search_scale(loss, input_rms)
+        codes, _ = self._round(weight, factor, moment, round_to_float32(std / input_rms))
+        return codes
+
+    @property
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`: methods that agree in them may share its answer."""
+        return Preparation(rotation=self.rotation, row_rotation=self.rotation, damping=self._damping)
+
+    @property
+    def _damping(self) -> float | None:
+        return 0.01 if self.damping is None and self.preset == "published" else self.damping
+
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
+        if self.rate_bits not in self.rates:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: its codes have "
+                f"{', '.join(map(str, self.rates[:-1]))} or {self.rates[-1]} bits; ask for one of these"
+            )
+
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
+        std = problem.weight_std
+        if std > 0:
+            check_step(std, f"{problem.key.name}: {self.method}")
+        weight, factor = pad_problem(problem.target, problem.factor, self.row_block, self.block)
+        codes = self._solve(weight, factor, self._moment(problem, factor), std)
+        rate = self.rate_bits * weight.size / (problem.basis.rows * len(problem.basis.live))
+        return Solution(QuantizedWeight(problem.basis, codes), rate, BlockCode(block=self.block, error=self.error))

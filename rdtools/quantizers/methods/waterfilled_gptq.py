@@ -1,0 +1,137 @@
+"""Waterfilled GPTQ: successive cancellation with as many bits for each column as its place in the factor deserves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
+from rdtools.errors import RateUnreachable
+from rdtools.quantizers.grids.absmax import Rounding, check_step
+from rdtools.quantizers.grids.row import FloatArray
+from rdtools.quantizers.grids.widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
+from rdtools.quantizers.methods.scalar import ScalarQuantizer, stored_grid
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.rounding.columns import sweep_columns
+from rdtools.quantizers.rounding.sic import sic_rounding
+from rdtools.quantizers.search.rate import Candidate
+from rdtools.quantizers.search.scale import search_scale, spread_rows
+from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
+from rdtools.records.error_models import ColumnSteps, ErrorModel
+
+Float64Array = NDArray[np.float64]
+
+#: Step of a column under the water, in that of a column at its level: 8 √12 = 28 standard deviations, so that only an outlier has a code
+#: other than zero, and is not lost.
+UNDER_WATER = 8.0
+#: Rows on which the scale is searched.
+SAMPLE_ROWS = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaterfilledGPTQ(ScalarQuantizer):
+    """GPTQ with unequal columns: rates from reverse waterfilling of the ℓ_ii².
+
+    With coding "fixed" every column has a whole number of bits, 0 to 8, whose mean is the rate; see `column_widths.allocate_widths`. Its
+    grid is the best uniform one for normal weights, scaled by the root mean square of the row and one factor for all rows, which is
+    searched on some of them and goes into the stored scales. Exponents of the steps are stored, and the levels follow from them.
+
+    With coding "column" steps are ``c/ℓ_ii`` and entropy-coded, as WaterSIC's, but columns under the water at the rate asked for get a step
+    so coarse that all their codes are zero. Where all columns are above the water this is WaterSIC.
+
+    High-rate distortion, coding "fixed": ``(σ²/n) Σ ℓ_ii² mse(b_i)``.
+
+    References
+    ----------
+    High-Rate Quantized Matrix Multiplication II, arXiv 2605.13768 (waterfilling improves the equal rates of GPTQ). Grids and whole bits are
+    this project's.
+
+    Examples
+    --------
+    >>> from rdtools.coding import column_levels
+    >>> from rdtools.moments.layer import Layer
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
+    >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)
+    >>> column_levels(q.weight.codes).tolist(), q.code_rate_bits
+    ([16, 4, 1], 2.0)
+    """
+
+    coding: CodeModelKind = "fixed"
+
+    @staticmethod
+    def _codings() -> tuple[CodeModelKind, ...]:
+        return ("fixed", "column")
+
+    @property
+    def base_name(self) -> str:
+        """gptq-waterfilled-int (a width for each column) or gptq-waterfilled-column (entropy-coded steps)."""
+        return "gptq-waterfilled-" + ("int" if self.coding == "fixed" else self.coding)
+
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate that no layer can have; see `Quantizer.check_reachable`."""
+        if self.coding == "fixed" and self.rate_bits > MAX_WIDTH:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a column has at most {MAX_WIDTH} bits; ask for at most "
+                f"{MAX_WIDTH} or use entropy coding"
+            )
+
+    @property
+    def calls_kernels(self) -> bool:
+        """False for fixed widths, whose columns are decided one by one in NumPy."""
+        return self.coding != "fixed"
+
+    def _rounding(self, problem: Problem) -> Rounding:
+        return sic_rounding(problem, self.backend, self.precision)
+
+    def relative_steps(self, problem: Problem) -> Float64Array | None:
+        """``1/ℓ_ii`` above the water, UNDER_WATER times that of its level below it; None for fixed widths."""
+        if self.coding == "fixed":
+            return None
+        gains = problem.prepared_input.noise_gains
+        logs = np.log2(gains)
+        if logs.size == 0:
+            return logs
+        level = water_level(gains, self.rate_bits)
+        return np.where(logs > level, np.exp2(-0.5 * logs), UNDER_WATER * 2.0 ** (-0.5 * level))
+
+    def _column_steps(self, problem: Problem, codes: ScalarCodes, relative_steps: Float64Array | None) -> ColumnSteps:
+        model = super()._column_steps(problem, codes, relative_steps)
+        assert relative_steps is not None  # coding "column" has steps
+        energies = relative_steps**2 * problem.prepared_input.noise_gains
+        return replace(model, waterfilled=bool(energies.size and np.ptp(np.log2(energies)) > 1e-6))
+
+    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
+        if self.coding != "fixed":
+            return super()._candidate(problem, name)
+        W, factor, order = problem.target.astype(self.precision, copy=False), problem.factor, problem.order
+        widths = allocate_widths(problem.prepared_input.noise_gains, self.rate_bits, name=name)
+        widest = int(widths.max(initial=0))
+        exponents = width_exponents(widths)
+
+        def grid(rows: FloatArray, scale: float) -> ScalarCodes:
+            spread = np.sqrt(np.mean(np.square(rows, dtype=np.float64), axis=1)) if rows.size else np.zeros(len(rows))
+            for edge in (spread.min(where=spread > 0, initial=np.inf), spread.max(initial=0.0)):
+                if 0 < edge < np.inf:
+                    check_step(float(edge), name)
+            return ScalarCodes(
+                np.empty((0, rows.shape[1]), dtype=np.int32),
+                round_to_float32(GRID_STEPS[widest]) if widest else 1.0,
+                CodeModel("fixed", levels=2**widest),
+                step_exponents=exponents if exponents.any() else None,
+                row_scales=round_to_bfloat16(scale * spread)[:, None],
+                offset=0.5,
+            )
+
+        sample = spread_rows(W, SAMPLE_ROWS)
+
+        def loss(scale: float) -> float:
+            _, values = sweep_columns(sample, factor, order, grid(sample, scale))
+            return float(np.linalg.norm((sample - values)[:, order] @ factor))
+
+        scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
+        empty = grid(W, scale)
+        codes = replace(empty, integers=sweep_columns(W, factor, order, empty)[0])
+        symbols, _ = scalar_code_length(codes)
+        return Candidate(symbols / max(W.size, 1), codes), stored_grid(codes)

@@ -1,0 +1,54 @@
+"""Successive cancellation on fixed-rate grids that differ from column to column."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import column_levels
+from rdtools.quantizers.grids.row import FloatArray
+from rdtools.quantizers.rounding.block_ldlq import block_ldlq
+from rdtools.records import ScalarCodes
+
+Float64Array = NDArray[np.float64]
+
+
+def sweep_columns(
+    weight: FloatArray,  # (m, r)
+    factor: Float64Array,  # (r, r), lower triangular
+    order: NDArray[np.intp],  # (r,)
+    grid: ScalarCodes,
+) -> tuple[NDArray[np.int32], FloatArray]:
+    """Successive cancellation with levels and a step of its own for each column, one column after another.
+
+    Parameters
+    ----------
+    weight : (m, r) float64 or float32, which everything is computed in
+    factor : (r, r), L, columns in `order`
+    order : (r,) columns of the weights in the order of the factor's, the last decided first
+    grid : steps, levels and row scales of (m, 1); its integers are not looked at
+
+    Returns
+    -------
+    (m, r) int32 codes, and (m, r) what they stand for
+    """
+    levels, steps = column_levels(grid), grid.column_steps
+    assert grid.row_scales is not None
+    scales = grid.row_scales[:, 0]
+    divisors = np.where(scales > 0, scales, 1.0).astype(weight.dtype)
+    integers = np.zeros(weight.shape, dtype=np.int32)
+
+    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
+        column = order[first_column]
+        if levels[column] == 1:
+            return np.zeros_like(targets)
+        half = int(levels[column]) // 2
+        scaled = targets[:, 0] / divisors / steps[column].astype(weight.dtype)
+        codes = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
+        integers[:, column] = codes
+        return np.asarray((codes + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
+
+    rounded = block_ldlq(weight[:, order], factor, 1, round_column)
+    values = np.empty_like(rounded)
+    values[:, order] = rounded
+    return integers, values

@@ -1,0 +1,136 @@
+"""Integers on grids that belong to rows and groups of neighbouring columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.ops import sic_sweep
+from rdtools.quantizers.grids.row import FloatArray, RowGrid
+from rdtools.quantizers.rounding.block_ldlq import block_ldlq, pad_problem
+
+Float64Array = NDArray[np.float64]
+
+#: Makes the grids of the rows of some columns.
+Fit = Callable[[FloatArray], RowGrid]
+
+
+@dataclass(frozen=True, eq=False)
+class GroupedCodes:
+    """Codes of all columns, and the grids of each group.
+
+    Attributes
+    ----------
+    integers : (m, r) int32
+    values : (m, r), what they stand for, and what was fed back
+    grids : of the groups, in the order of their columns
+    """
+
+    integers: NDArray[np.int32]
+    values: FloatArray
+    grids: list[RowGrid]
+
+
+def _groups(columns: int, group_size: int) -> list[slice]:
+    """Columns of each group, of which there is one at least; the last one holds what is left."""
+    return [slice(first, min(first + group_size, columns)) for first in range(0, max(columns, 1), group_size)]
+
+
+def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedCodes:
+    """Round each group of columns to nearest on a grid of its own.
+
+    Parameters
+    ----------
+    weight : (m, r)
+    group_size : columns in a group, the last group holding what is left
+    fit : makes the grids
+    """
+    parts = _groups(weight.shape[1], group_size)
+    grids = [fit(weight[:, part]) for part in parts]
+    integers = [grid.nearest(weight[:, part]) for grid, part in zip(grids, parts, strict=True)]
+    values = [grid.values(codes) for grid, codes in zip(grids, integers, strict=True)]
+    return GroupedCodes(np.concatenate(integers, axis=1), np.concatenate(values, axis=1), grids)
+
+
+def sweep_groups(
+    weight: FloatArray,  # (m, r)
+    factor: Float64Array,  # (r, r), lower triangular
+    order: NDArray[np.intp],  # (r,)
+    group_size: int,
+    fit: Fit,
+    *,
+    dynamic: bool = False,
+    backend: str | None = None,
+) -> GroupedCodes:
+    """Successive cancellation on grids of groups: clamped codes, whose whole error is fed back.
+
+    Where columns are decided from one end to the other a group is a block of `block_ldlq`, inside of which the scales of a row are equal
+    and one sweep decides. In other orders each column is a block of its own, which takes up to twice as long.
+
+    Parameters
+    ----------
+    weight : (m, r) float64 or float32, which everything but the grids is computed in
+    factor : (r, r), L, columns in `order`
+    order : (r,) columns of the weights in the order of the factor's, the last decided first
+    group_size : columns in a group, counted from the first; the last group holds what is left
+    fit : makes the grids
+    dynamic : from the targets of a group when its first column is decided, instead of from the weights; the columns of each group must
+        be decided together, first to last or last to first
+    backend : None, "numba" or "reference"
+
+    References
+    ----------
+    Frantar et al., GPTQ, arXiv 2210.17323 (grouping; static groups in the reference implementation).
+    """
+    r = weight.shape[1]
+    parts = _groups(r, group_size)
+    natural = np.arange(r)
+    ascending = np.array_equal(order, natural)
+    whole = ascending or np.array_equal(order, natural[::-1])
+    assert whole or not dynamic  # `GPTQ` refuses that
+    # without any column the one group there is never starts
+    grids = {} if dynamic and r else {group: fit(weight[:, part]) for group, part in enumerate(parts)}
+    integers = np.empty(weight.shape, dtype=np.int32)
+    ordered, L = weight[:, order], factor
+    if ascending:  # blocks count from the last column, groups from the first
+        ordered, L = pad_problem(ordered, factor, 1, group_size)
+        ordered = ordered.astype(weight.dtype, copy=False)
+
+    def round_group(targets: FloatArray, first_column: int) -> FloatArray:
+        columns = order[first_column : first_column + targets.shape[1]]
+        width = len(columns)
+        own, inner = targets[:, :width], slice(first_column, first_column + width)
+        group = int(columns.min()) // group_size
+        if dynamic:
+            grids[group] = fit(own)
+        grid = grids[group]
+        codes, _ = sic_sweep(
+            grid.in_steps(own),
+            np.ascontiguousarray(factor[inner, inner]),
+            np.ones(width),
+            offset=grid.offset,
+            code_min=grid.code_min,
+            code_max=grid.code_max,
+            residual=False,
+            backend=backend,
+        )
+        integers[:, columns] = codes
+        rounded = np.zeros_like(targets)
+        rounded[:, :width] = grid.values(codes)
+        return rounded
+
+    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
+        column = order[first_column]
+        grid = grids[column // group_size]
+        codes = grid.nearest(targets)
+        integers[:, column] = codes[:, 0]
+        return grid.values(codes).astype(targets.dtype, copy=False)
+
+    block, rule = (group_size, round_group) if whole else (1, round_column)
+    rounded = block_ldlq(ordered, L, block, rule)[:, :r]
+    values = np.empty_like(rounded)
+    values[:, order] = rounded
+    return GroupedCodes(integers, values, [grids[group] for group in range(len(parts))])

@@ -1,0 +1,43 @@
+"""The SIC sweep as a rounding rule."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.ops import sic_sweep
+from rdtools.quantizers.grids.absmax import Rounding
+from rdtools.quantizers.problem import Problem
+
+Float64Array = NDArray[np.float64]
+Precision = Literal["float64", "float32"]
+
+
+def sic_rounding(problem: Problem, backend: str | None, precision: Precision = "float64") -> Rounding:
+    """Codes by successive cancellation under the problem's ``H = L Lᵀ``, columns in its order."""
+    factor, order = problem.factor, problem.order
+    natural = bool((order == np.arange(len(order))).all())
+
+    def rounding(
+        target: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, code_min: int, code_max: int
+    ) -> NDArray[np.int32]:
+        ordered = (target, steps, gains) if natural else (target[:, order], steps[order], gains[order])
+        codes, _ = sic_sweep(
+            ordered[0].astype(precision, copy=False),
+            factor,
+            *ordered[1:],
+            offset=offset,
+            code_min=code_min,
+            code_max=code_max,
+            residual=False,
+            backend=backend,
+        )
+        if natural:
+            return codes
+        placed = np.empty_like(codes)
+        placed[:, order] = codes
+        return placed
+
+    return rounding

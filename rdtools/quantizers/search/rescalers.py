@@ -1,0 +1,255 @@
+"""Row and column scales fitted to codes that are already decided."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from rdtools.coding import exponent_bytes, round_to_bfloat16
+from rdtools.linalg import cholesky
+from rdtools.ops import quadratic_form
+from rdtools.quantizers.grids.column_gains import code_values, column_scales, without_column_gains
+from rdtools.quantizers.grids.entropy import EntropyGrid
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.search.step import sample_rows
+from rdtools.records import ScalarCodes
+
+Float64Array = NDArray[np.float64]
+
+#: Relative change of the error at which the alternation ends, worth 0.00007 bit, and rounds after which it ends in any case.
+CHANGE, ROUNDS = 1e-4, 100
+#: Shares of a column step that are tried until the error does not rise.
+_SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
+
+
+@dataclass(frozen=True, eq=False)
+class Rescalers:
+    """``V = diag(t) V₀ diag(γ)``.
+
+    Attributes
+    ----------
+    rows : (m,) float64, t ≥ 0, of mean 1 where they were fitted
+    columns : (r,) float64, γ ≥ 0
+    errors : ``tr((O − V) G (O − V)ᵀ)`` at the start and after each half of a round, none above the one before
+    """
+
+    rows: Float64Array
+    columns: Float64Array
+    errors: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class _ColumnForm:
+    """The error as a form in γ, t being fixed: ``γᵀ F γ − 2 bᵀ γ + total``, F = G ∘ (V₀ᵀ T² V₀) and b the diagonal of V₀ᵀ T O G."""
+
+    F: Float64Array
+    b: Float64Array
+    total: float
+
+    def error(self, columns: Float64Array) -> float:
+        return float(columns @ (self.F @ columns) - 2 * (self.b @ columns)) + self.total
+
+
+def _column_form(values: Float64Array, gram: Float64Array, cross: Float64Array, total: float, rows: Float64Array) -> _ColumnForm:
+    scaled = values * rows[:, None]
+    return _ColumnForm(gram * (scaled.T @ scaled), np.einsum("ij,ij->j", scaled, cross), total)
+
+
+def _column_step(form: _ColumnForm, columns: Float64Array) -> Float64Array:
+    """γ of least error; columns that would be negative are held at zero, and columns of zeros stay as they are.
+
+    F may be singular and then damped, so that what is solved for is the change of γ: damped or not, that never raises the error. Holding
+    columns may, wherefore the change is cut until it does not.
+    """
+    free = np.diagonal(form.F) > 0
+    best = columns.copy()
+    while free.any():
+        F = form.F if free.all() else form.F[np.ix_(free, free)]
+        lower = cholesky(F, name="rescalers").lower
+        best[free] += scipy.linalg.cho_solve((lower, True), (form.b - form.F @ best)[free])
+        negative = free & (best < 0)
+        if not negative.any():
+            break
+        best[negative] = 0.0
+        free &= ~negative
+    before = form.error(columns)
+    for share in _SHARES:
+        trial = columns + share * (best - columns)
+        if form.error(trial) <= before:
+            return trial
+    return columns
+
+
+def _row_step(
+    values: Float64Array, gram: Float64Array, cross: Float64Array, columns: Float64Array, rows: Float64Array
+) -> tuple[Float64Array, float]:
+    """Row factors t of least error, each row by itself, and the change of the error from `rows`."""
+    scaled = values * columns
+    q, p = quadratic_form(scaled, gram), np.einsum("ij,ij->i", scaled, cross)
+    best = np.where(q > 0, np.maximum(p / np.where(q > 0, q, 1.0), 0.0), rows)
+    return best, float((best**2 - rows**2) @ q - 2 * ((best - rows) @ p))
+
+
+def fit_rescalers(
+    values: Float64Array,  # (m, r)
+    gram: Float64Array,  # (r, r)
+    ideal: Float64Array,  # (m, r)
+    columns: Float64Array,  # (r,)
+    *,
+    rows: bool = True,
+) -> Rescalers:
+    """Least squares of O by ``V = diag(t) V₀ diag(γ)``: minimize ``tr((O − V) G (O − V)ᵀ)`` over γ and t by turns.
+
+    With t fixed γ solves ``(G ∘ V₀ᵀ T² V₀) γ = diag(V₀ᵀ T O G)``; with γ fixed and ``U = V₀ diag(γ)``, ``t_k = (O G Uᵀ)_kk/(U G Uᵀ)_kk``.
+    Neither step raises the error. Only the product of t and γ matters, and t has mean 1. Everything is float64; m r² multiplications for
+    each half of a round, and r³/3.
+
+    Parameters
+    ----------
+    values : V₀
+    gram : G, symmetric, positive semidefinite
+    ideal : O
+    columns : γ to begin with
+    rows : whether t is fitted at all, or stays 1
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, Algorithm 4, where G = Σ_X̂ and ``O G = W Σ_XX̂ + Σ_ΔX̂``.
+
+    Examples
+    --------
+    A column twice too large, and a row too.
+
+    >>> found = fit_rescalers(np.array([[2.0, 1.0], [4.0, 2.0]]), np.eye(2), np.ones((2, 2)), np.ones(2))
+    >>> (found.rows[:, None] * [[2, 1], [4, 2]] * found.columns).round(9).tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
+    """
+    cross = ideal @ gram
+    total = float(np.vdot(cross, ideal))
+    t, gamma = np.ones(len(values)), columns
+    form = _column_form(values, gram, cross, total, t)
+    errors = [form.error(gamma)]
+    for _ in range(ROUNDS):
+        gamma = _column_step(form, gamma)
+        errors.append(form.error(gamma))
+        if not rows:
+            break
+        t, change = _row_step(values, gram, cross, gamma, t)
+        mean = float(np.mean(t))
+        if mean > 0:
+            t, gamma = t / mean, gamma * mean
+        form = _column_form(values, gram, cross, total, t)
+        errors.append(errors[-1] + min(change, 0.0))
+        if errors[-3] - errors[-1] <= CHANGE * errors[-3]:
+            break
+    return Rescalers(t, gamma, tuple(errors))
+
+
+def round_columns(gram: Float64Array, columns: Float64Array) -> Float64Array:
+    """Column factors as they are stored, in bfloat16, one after another against the error that those before it left.
+
+    Rounding each by itself costs a share of the trace of F, ``F = G ∘ V₀ᵀ T² V₀`` being the form of the error; this costs the same share of
+    the squared diagonal of its Cholesky factor.
+
+    Parameters
+    ----------
+    gram : (r, r) F, positive semidefinite
+    columns : (r,) γ ≥ 0, where the error is least
+    """
+    stored = round_to_bfloat16(columns)
+    used = np.flatnonzero(np.diagonal(gram) > 0)
+    lower = cholesky(gram[np.ix_(used, used)], name="rescalers").lower
+    pull = np.zeros(len(used))
+    for k in range(len(used) - 1, -1, -1):
+        i = used[k]
+        stored[i] = round_to_bfloat16(np.array([max(columns[i] + pull[k] / lower[k, k], 0.0)]))[0]
+        pull[:k] += (columns[i] - stored[i]) * lower[k, :k]
+    return stored
+
+
+def _scale_bits(codes: ScalarCodes) -> int:
+    """Bits of all steps, gains and scales of columns and rows in a file."""
+    steps = 0 if codes.step_exponents is None else 8 * len(exponent_bytes(codes.step_exponents))
+    stored = sum(16 * array.size for array in (codes.column_gains, codes.row_scales) if array is not None)
+    return steps + stored + 32 * (codes.gain_std > 0)
+
+
+def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: Float64Array) -> float:
+    """Bits a weight that steps finer by a quarter of an octave cost, over the octaves by which they lower the error.
+
+    On the rows of `sample_rows`. ½ at high rate, and less where columns stay undecided.
+
+    Parameters
+    ----------
+    grid : with its target (m, r)
+    step : the finest step
+    ideal, gram : error is ``tr((ideal − V) gram (ideal − V)ᵀ)``
+    """
+    rows = sample_rows(grid.target)
+    aim = ideal if rows is None else ideal[rows]
+
+    def trial(log2_step: float) -> tuple[float, float]:
+        found = grid.at(log2_step, rows)
+        return found.rate_bits, float(quadratic_form(aim - code_values(found.result), gram).sum())
+
+    (fine_rate, fine_error), (rate, error) = trial(math.log2(step) - 0.25), trial(math.log2(step))
+    return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0
+
+
+def _gram(problem: Problem) -> Float64Array:
+    """The moment of the problem's input, with damping and without ridge, columns as those of the weights."""
+    shared = problem.prepared_input
+    gram = np.empty_like(shared.moment)
+    gram[np.ix_(shared.order, shared.order)] = shared.moment
+    gram[np.diag_indices(len(gram))] += shared.damping_added
+    return gram
+
+
+def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarCodes:
+    """Codes with the column gains, row scales, both or none that pay for themselves.
+
+    A choice that brings the error from E₀ to E, all numbers as stored, is worth ``κ log2(E₀/E)`` bits a weight, κ being what finer steps
+    would cost for it: `bits_per_octave`. From that its 16 bits a column or row are taken, and what a column's step needs no longer is given
+    back; the choice of most remains.
+
+    Parameters
+    ----------
+    codes : of an unbounded grid, without row scales
+    problem : what was quantized; the error is against its `ideal`, with the damping and without the ridge
+    grid : that the codes are of
+    """
+    if not codes.integers.any():
+        return codes
+    m, r = codes.integers.shape
+    bare = without_column_gains(codes)
+    values, gains = code_values(bare), column_scales(codes) / column_scales(bare)
+    gram = _gram(problem)
+    cross = problem.ideal @ gram
+    total = float(np.vdot(cross, problem.ideal))
+
+    def stored(choice: ScalarCodes, rows: Float64Array | None, *, fit: bool) -> tuple[ScalarCodes, float]:
+        """The choice with row scales, and column gains fitted to them, and its error."""
+        t = None if rows is None else round_to_bfloat16(rows)
+        form = _column_form(values, gram, cross, total, np.ones(m) if t is None else t)
+        columns = round_columns(form.F, _column_step(form, gains)) if fit else gains
+        choice = replace(bare, column_gains=columns) if fit else choice
+        return replace(choice, row_scales=None if t is None else t[:, None]), form.error(columns)
+
+    alone, _ = _row_step(values, gram, cross, gains, np.ones(m))
+    both = fit_rescalers(values, gram, problem.ideal, gains).rows
+    choices = [
+        stored(codes, None, fit=False),
+        stored(codes, None, fit=True),
+        stored(codes, alone, fit=False),
+        stored(codes, both, fit=True),
+    ]
+    kappa = bits_per_octave(grid, codes.step, problem.ideal, gram)
+
+    def bits(choice: tuple[ScalarCodes, float]) -> float:
+        return float(kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0]))
+
+    return min(choices, key=bits)[0]

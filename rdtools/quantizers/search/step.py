@@ -1,0 +1,124 @@
+"""The scale of an unbounded grid at which its integers have the rate that was asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import RateUnreachable
+from rdtools.ops import CODE_MAX
+from rdtools.quantizers.grids.entropy import EntropyGrid
+from rdtools.quantizers.search.rate import (
+    RATE_TOLERANCE_BITS,
+    SEARCH_TOLERANCE_BITS,
+    Candidate,
+    octaves_of_rate,
+    search_step,
+)
+from rdtools.records import ScalarCodes
+
+Float64Array = NDArray[np.float64]
+
+#: Weights up to which the rate is searched on all rows, and about how many the sample has beyond that.
+SAMPLED_FROM, SAMPLE = 2**20, 2**19
+#: Trials on the sample at most, and on all rows before a search on all rows begins.
+SAMPLE_TRIALS, WHOLE_TRIALS = 6, 3
+
+
+def sample_rows(weight: Float64Array) -> NDArray[np.intp] | None:
+    """(k,) rows on which the rate of a large matrix is searched, in ascending order; None for all rows.
+
+    Evenly spaced among the rows in order of energy, so that the sample has large and small rows as the matrix has them: evenly spaced in
+    the matrix they would miss its rate by more than the search is allowed to.
+    """
+    if weight.size <= SAMPLED_FROM:
+        return None
+    every = max(1, weight.size // SAMPLE)
+    by_energy = np.argsort(np.einsum("ij,ij->i", weight, weight), kind="stable")
+    return np.sort(by_energy[every // 2 :: every])
+
+
+def _secants(
+    evaluate: Callable[[float], Candidate[ScalarCodes]],
+    *,
+    rate_bits: float,
+    start: float,
+    slope: float,
+    trials: int,
+    tolerance: float,
+) -> tuple[Candidate[ScalarCodes] | None, float, float]:
+    """So many secants at most on log2(step), in the coordinate of `octaves_of_rate`.
+
+    Returns
+    -------
+    the candidate within the tolerance, or None; where it is, or where the next trial would have been; and the last slope
+    """
+    x = start
+    before: tuple[float, float] | None = None
+    for _ in range(trials):
+        candidate = evaluate(x)
+        if abs(candidate.rate_bits - rate_bits) <= tolerance:
+            return candidate, x, slope
+        error = octaves_of_rate(candidate.rate_bits) - octaves_of_rate(rate_bits)
+        if before is not None and abs(x - before[0]) > 1e-6:
+            # within reason, whatever a jump of the rate makes of it
+            slope = min(max((error - before[1]) / (x - before[0]), -2.0), -0.25)
+        before = (x, error)
+        x += min(max(-error / slope, -4.0), 4.0)
+    return None, x, slope
+
+
+def _search_by_sample(grid: EntropyGrid, rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[ScalarCodes]:
+    """Where the sample has the rate, on all rows; from there on all rows until they have it."""
+    _, x, slope = _secants(
+        lambda x: grid.at(x, rows),
+        rate_bits=rate_bits,
+        start=start,
+        slope=-1.0,
+        trials=SAMPLE_TRIALS,
+        tolerance=SEARCH_TOLERANCE_BITS,
+    )
+    found, x, _ = _secants(grid.at, rate_bits=rate_bits, start=x, slope=slope, trials=WHOLE_TRIALS, tolerance=RATE_TOLERANCE_BITS)
+    return found or search_step(grid.at, rate_bits=rate_bits, start=x, name=grid.name, tolerance=RATE_TOLERANCE_BITS)
+
+
+def search_rate(grid: EntropyGrid, weight_std: float, rate_bits: float) -> Candidate[ScalarCodes]:
+    """The codes that have the rate.
+
+    Large matrices are searched on a sample of rows, and then quantized once: again only where that misses the rate by more than
+    RATE_TOLERANCE_BITS.
+
+    Parameters
+    ----------
+    grid : what is scaled
+    weight_std : root mean square of the weights, where the search starts
+    rate_bits : bits per live weight
+
+    Raises
+    ------
+    RateUnreachable
+        If no step has the rate, or one weight is so far out that its code needs more than 32 bits.
+    ScaleOutOfRange
+        If the step is outside the normal range of float32.
+    """
+    W = grid.target
+    if not W.any():  # nothing to code: zeros at rate 0, whatever was asked for
+        return grid.at(0.0)
+    weight_std = weight_std or float(np.sqrt(np.mean(W**2)))
+    # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
+    spread = 0.0 if grid.exponents is None else float(np.mean(grid.exponents)) / 8
+    start = math.log2(weight_std) - spread - octaves_of_rate(rate_bits)
+    rows = sample_rows(W)
+    if rows is None:
+        found = search_step(grid.at, rate_bits=rate_bits, start=start, name=grid.name)
+    else:
+        found = _search_by_sample(grid, rows, rate_bits, start)
+    if np.abs(found.result.integers).max(initial=0) >= CODE_MAX:
+        raise RateUnreachable(
+            f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {weight_std:.3g}) "
+            "would need a code of more than 32 bits; remove the outlier or ask for less"
+        )
+    return found
