@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from rdtools.compare import layer_facts
-from rdtools.design import MmseWaterSIC
 from rdtools.moments.layer import Layer
+from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows

@@ -6,20 +6,21 @@ from importlib import import_module as _import_module
 from pathlib import Path as _Path
 from typing import TYPE_CHECKING
 
+from rdtools._version import __version__ as __version__
+
 # In a source checkout kernels/ and analysis/ sit beside rdtools/; a wheel nests them.
 _ROOT = _Path(__file__).resolve().parents[1]
 if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels").is_dir():
     __path__.append(str(_ROOT))
 
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
-    from rdtools.design import MmseWaterSIC as MmseWaterSIC
     from rdtools.measure import Measure as _Measure
     from rdtools.moments.drift import Drift as Drift
     from rdtools.moments.layer import Layer as Layer
+    from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
     from rdtools.quantizers import GPTQ as GPTQ
     from rdtools.quantizers import QTIP as QTIP
     from rdtools.quantizers import RTN as RTN
@@ -40,7 +41,7 @@ _HOME = {
     "open_run": "rdtools.runs.store",
     "measure": "rdtools.measure",
     "GPTQ": "rdtools.quantizers",
-    "MmseWaterSIC": "rdtools.design",
+    "MmseWaterSIC": "rdtools.planning.watersic_mmse",
     "QTIP": "rdtools.quantizers",
     "QuIP": "rdtools.quantizers",
     "QuIPSharp": "rdtools.quantizers",

@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 
 import typer
 
-from rdtools import __version__
+from rdtools._version import __version__
 from rdtools.cli import hessians, report, theory, verify
 from rdtools.errors import RdtoolsError
 

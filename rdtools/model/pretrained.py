@@ -17,7 +17,7 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
-from rdtools import __version__
+from rdtools._version import __version__
 from rdtools.errors import ModelUnreadable, UsageError
 from rdtools.model.checkpoint import Checkpoint
 

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from rdtools import __version__
+from rdtools._version import __version__
 from rdtools.files import write_atomically
 from rdtools.report import tables
 from rdtools.report.rows import format_number, ok_rows

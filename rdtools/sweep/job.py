@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rdtools.curves import CURVE_COLUMNS
+from rdtools.compare.curves import CURVE_COLUMNS
 from rdtools.quantizers import Quantizer
 from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
 from rdtools.runs.keys import curves_key, row_key

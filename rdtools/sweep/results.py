@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS
-from rdtools.curves import CURVE_COLUMNS
+from rdtools.compare.curves import CURVE_COLUMNS
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import atomic_path
 from rdtools.runs.result_files import check_results

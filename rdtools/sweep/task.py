@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from rdtools import __version__
+from rdtools._version import __version__
 from rdtools.compare import LayerFacts, compare, layer_facts
-from rdtools.curves import CURVE_COLUMNS, theory_curves
+from rdtools.compare.curves import CURVE_COLUMNS, theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer

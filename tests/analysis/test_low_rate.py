@@ -11,9 +11,9 @@ from rdtools.analysis import low_rate
 from scipy.optimize import brentq
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
-from rdtools.design import MmseWaterSIC
 from rdtools.measure import measure
 from rdtools.moments.layer import Layer
+from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import GPTQ, WaterSIC
 from rdtools.theory.scalar import uniform_quantizer
 

@@ -7,7 +7,7 @@ import pytest
 from tolerances import rounding
 
 from rdtools.coding import reconstruct
-from rdtools.compare import least_pivot
+from rdtools.compare.rows import least_pivot
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.point import same_weight
 from rdtools.moments.layer import Layer

@@ -8,10 +8,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import rdtools as rd
 from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.predictions import FORMULAS
 from rdtools.quantizers import Quantizer, infeasible_reason
 from rdtools.quantizers.rounding import groups
 from rdtools.quantizers.rounding import sic as sweep

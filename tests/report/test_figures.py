@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from rdtools.cli.methods import make_quantizers
-from rdtools.curves import theory_curves
+from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey

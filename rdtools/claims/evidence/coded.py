@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.claims.evidence.base import Estimate
-from rdtools.design import MmseWaterSIC
 from rdtools.measure import measure
 from rdtools.moments.layer import Layer
+from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp, WaterSIC
 
 _CODED_RATES = (2.0, 4.0)

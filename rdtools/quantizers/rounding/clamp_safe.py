@@ -197,7 +197,7 @@ def error_margin(rows: int, columns: int, slack: float, failure_probability: flo
     return math.sqrt(0.5 * (1 + slack) * math.log(2 * rows * columns / failure_probability))
 
 
-def steps_left(levels: int, margin: float) -> float:
+def usable_steps(levels: int, margin: float) -> float:
     """``K − 1 − 2t``: how many of the steps from the first to the last of K levels weights may span if errors of t need room beyond.
 
     Zero where nothing is left, and the guarantee is empty.
@@ -206,7 +206,7 @@ def steps_left(levels: int, margin: float) -> float:
     --------
     4096 rows and columns, c = 1, δ = 0.01: at 2 and 3 bits the guarantee is empty.
 
-    >>> [round(steps_left(2**bits, error_margin(4096, 4096, 1.0, 0.01)), 1) for bits in (2, 3, 4, 5)]
+    >>> [round(usable_steps(2**bits, error_margin(4096, 4096, 1.0, 0.01)), 1) for bits in (2, 3, 4, 5)]
     [0.0, 0.0, 5.6, 21.6]
     """
     return max(levels - 1 - 2 * margin, 0.0)

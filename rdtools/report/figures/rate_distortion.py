@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rdtools.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL
+from rdtools.compare.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.report import style
 from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
 from rdtools.report.rows import ok_rows, ordered_types

@@ -8,11 +8,11 @@ from tolerances import STANDARD_ERRORS
 
 from rdtools.cli.methods import make_quantizers
 from rdtools.compare import compare
-from rdtools.design import MmseWaterSIC
 from rdtools.errors import RateUnreachable, UnknownMethod, UsageError
 from rdtools.measure import measure
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
+from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import QTIP, QuIP, QuIPSharp
 from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback
 

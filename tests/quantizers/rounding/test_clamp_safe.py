@@ -12,7 +12,7 @@ from rdtools import ops
 from rdtools.errors import NotConverged, NotPositiveSemidefinite, UsageError
 from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, clamped_feedback_counterexample, haar_moment, power_law
-from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback, error_margin, steps_left
+from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback, error_margin, usable_steps
 from rdtools.testing import second_moments
 
 TOLERANCE = 1e-6
@@ -213,7 +213,7 @@ def test_the_margin_and_what_it_leaves():
     t = error_margin(4096, 4096, 1.0, 0.01)
     assert 4096**2 * 2 * math.exp(-2 * t**2 / 2.0) == pytest.approx(0.01, rel=rounding(100))
     assert round(t, 1) == 4.7
-    assert [round(steps_left(2**b, t), 1) for b in (1, 2, 3, 4)] == [0, 0, 0, 5.6]
+    assert [round(usable_steps(2**b, t), 1) for b in (1, 2, 3, 4)] == [0, 0, 0, 5.6]
     assert error_margin(10, 10, 0.0, 0.5) < error_margin(10, 10, 1.0, 0.5) < error_margin(10, 10, 1.0, 0.1) < error_margin(99, 10, 1.0, 0.1)
 
 

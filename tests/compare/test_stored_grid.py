@@ -5,10 +5,10 @@ import pytest
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.compare import compare
+from rdtools.compare.stored_grid import stored_grid_distortion
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterfilledGPTQ
-from rdtools.stored_grid import stored_grid_distortion
 from rdtools.theory.sic import absmax_distortion
 
 

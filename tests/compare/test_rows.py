@@ -10,7 +10,8 @@ from tolerances import rounding
 
 import rdtools as rd
 from rdtools.cli.methods import make_quantizers
-from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status, weight_negentropy_bits
+from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
+from rdtools.compare.rows import weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
@@ -105,7 +106,7 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
 def test_no_finite_rate_prediction_for_fixed_rates_and_wide_layers(layer, monkeypatch):
     fixed = GPTQ(rate_bits=3, coding="fixed")
     assert math.isnan(compare(layer, fixed, fixed.quantize(layer))["finite_rate_distortion"])
-    monkeypatch.setattr("rdtools.predictions.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
+    monkeypatch.setattr("rdtools.compare.predictions.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
     assert math.isnan(compare(layer, GPTQ(rate_bits=3), GPTQ(rate_bits=3).quantize(layer))["finite_rate_distortion"])
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from rdtools.compare.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.measure import measure
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import spectrum_with_vectors
-from rdtools.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import QuantizedLayer, RDPoint, Spectrum
 from rdtools.records.error_models import ErrorModel

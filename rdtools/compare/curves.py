@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.compare import LayerFacts, layer_facts
+from rdtools.compare.predictions import FINITE_RATE_COLUMNS
+from rdtools.compare.rows import LayerFacts, layer_facts
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.moments.spectrum import live_columns
-from rdtools.predictions import FINITE_RATE_COLUMNS
 from rdtools.records import Hessian
 from rdtools.theory import sic
 from rdtools.theory.finite_rate import sic_at_finite_rate

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import rdtools.curves as curves_module
+import rdtools.compare.curves as curves_module
 from rdtools.compare import compare
-from rdtools.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
+from rdtools.compare.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, WaterSIC

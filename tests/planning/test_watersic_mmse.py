@@ -7,9 +7,9 @@ from tolerances import STANDARD_ERRORS
 import rdtools as rd
 from rdtools import errors
 from rdtools.compare import compare, layer_facts
-from rdtools.design import MmseWaterSIC
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
+from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import WaterSIC
 
 

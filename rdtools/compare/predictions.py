@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import spread_groups
+from rdtools.compare.stored_grid import stored_grid_distortion
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem
 from rdtools.records.error_models import AbsmaxRows, BlockCode, ColumnSteps, ErrorModel, NoErrorModel, StoredGrid, UnbiasedRounding
-from rdtools.stored_grid import stored_grid_distortion
 from rdtools.theory import ldlq, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.scalar import uniform_quantizer

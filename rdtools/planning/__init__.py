@@ -1,0 +1,3 @@
+"""Settings of methods that theory chooses."""
+
+from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
