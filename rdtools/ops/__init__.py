@@ -17,6 +17,7 @@ from rdtools.ops.dispatch import why_no_triton as why_no_triton
 from rdtools.ops.e8p_residual import rvq_decode as rvq_decode
 from rdtools.ops.e8p_residual import rvq_nearest as rvq_nearest
 from rdtools.ops.hadamard import hadamard_multiply as hadamard_multiply
+from rdtools.ops.householder import householder_product as householder_product
 from rdtools.ops.moments import column_histogram as column_histogram
 from rdtools.ops.moments import quadratic_form as quadratic_form
 from rdtools.ops.moments import rank_update as rank_update
