@@ -71,7 +71,7 @@ def _panels(order: int, seed: int, factor: int, leads: Float64Array, *, backward
     firsts = range(0, order - 1, _PANEL)
     for first in reversed(firsts) if backward else firsts:
         panel = _panel(order, seed, factor, leads, first)
-        yield _Panel(*(part[::-1] for part in panel)) if backward else panel
+        yield _Panel(panel.vectors[::-1], panel.scales[::-1], panel.starts[::-1]) if backward else panel
 
 
 def haar_multiply(x: Float64Array, seed: int, *, factor: int = 0, transpose: bool = False) -> Float64Array:
