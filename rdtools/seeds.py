@@ -44,7 +44,7 @@ def generator(seed: int, *labels: str) -> np.random.Generator:
 
     Examples
     --------
-    >>> generator(0, "rounding", "q_proj").integers(100) == generator(0, "rounding", "q_proj").integers(100)
+    >>> bool(generator(0, "rounding", "q_proj").integers(100) == generator(0, "rounding", "q_proj").integers(100))
     True
     """
     return np.random.Generator(np.random.PCG64(int.from_bytes(_digest(seed, labels), "little")))
