@@ -22,7 +22,7 @@ def two_level(n: int, low: float) -> Float64Array:
 
 def haar_moment(eigenvalues: Float64Array, generator: np.random.Generator) -> Float64Array:
     """``Q diag(λ) Qᵀ`` with Q from the Haar measure, exactly symmetric, shape (n, n)."""
-    Q = haar_matrix(len(eigenvalues), generator)
+    Q = haar_matrix(len(eigenvalues), int(generator.integers(2**63)))
     H = (Q * eigenvalues) @ Q.T
     return 0.5 * (H + H.T)
 

@@ -14,7 +14,9 @@ from rdtools.ops.dispatch import choose_backend as choose_backend
 from rdtools.ops.dispatch import missing_triton_reason as missing_triton_reason
 from rdtools.ops.e8p_residual import rvq_decode as rvq_decode
 from rdtools.ops.e8p_residual import rvq_nearest as rvq_nearest
+from rdtools.ops.gaussian import portable_normal as portable_normal
 from rdtools.ops.hadamard import hadamard_inplace as hadamard_inplace
+from rdtools.ops.householder import householder_product as householder_product
 from rdtools.ops.moments import column_histogram as column_histogram
 from rdtools.ops.moments import quadratic_form as quadratic_form
 from rdtools.ops.moments import rank_update as rank_update

@@ -87,6 +87,14 @@ def _trellis() -> Iterator[Call]:
         yield (np.zeros((1, 4), dtype=dtype), np.zeros((4, 1)), 1, True), {}
 
 
+def _householder() -> Iterator[Call]:
+    yield (np.zeros((1, 2)), np.ones((1, 2)), np.ones(1), np.zeros(1, dtype=np.int64)), {}
+
+
+def _portable_normal() -> Iterator[Call]:
+    yield (0, 0, 0, 2), {}
+
+
 def _family(family: str, *fast: str) -> dict[str, str]:
     return {backend: f"rdtools.kernels.{family}_{backend}" for backend in ("reference", *fast)}
 
@@ -103,6 +111,8 @@ OPERATIONS = {
         Operation("e8_short_nearest", _family("e8p_residual", "numba"), _vectors),
         Operation("e8p_codewords", _family("e8p")),
         Operation("e8_short_words", _family("e8p_residual")),
+        Operation("householder_product", _family("householder", "numba"), _householder),
+        Operation("portable_normal", _family("gaussian", "numba"), _portable_normal),
         Operation("nearest_centroid", _family("nearest_centroid", "numba"), _nearest_centroid),
         Operation("centroid_update", _family("nearest_centroid", "numba"), _centroid_update),
         Operation("rank_update", _family("rank_update", "numba"), _rank_update),

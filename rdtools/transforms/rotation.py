@@ -5,16 +5,15 @@ A layer computes ``W x``; with Q orthogonal, ``(W Q)(Qᵀ x)`` is the same, so W
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.records import Rotation, RotationKind
-from rdtools.transforms.haar import haar_matrix
+from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
-from rdtools.transforms.kronecker import haar_factors, kronecker_multiply
+from rdtools.transforms.kronecker import kronecker_multiply
 from rdtools.transforms.one_thread import one_blas_thread
 
 Float64Array = NDArray[np.float64]
@@ -34,34 +33,26 @@ def _signs(rotation: Rotation) -> Float64Array:
     return np.where(bits, -1.0, 1.0)
 
 
-@lru_cache(maxsize=2)
-def _matrices(rotation: Rotation) -> tuple[Float64Array, ...]:
-    """Q of a Haar rotation, or its two Kronecker factors; read-only, because those of a layer's two sides are kept."""
-    generator = np.random.default_rng(rotation.seed)
-    haar = rotation.kind == "haar"
-    drawn = (haar_matrix(rotation.order, generator),) if haar else haar_factors(rotation.order, generator)
-    for matrix in drawn:
-        matrix.flags.writeable = False
-    return drawn
-
-
 def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
     """``x Q``, x of shape (..., n). For a Hadamard rotation ``Q = diag(signs) H/√n``."""
     if rotation.kind == "haar":
-        return np.asarray(x @ _matrices(rotation)[0])
+        return haar_multiply(x, rotation.seed)
     if rotation.kind == "kronecker":
-        return kronecker_multiply(x, *_matrices(rotation))
+        return kronecker_multiply(x, rotation.seed)
     return hadamard_multiply(x * _signs(rotation))
 
 
 def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
-    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits whatever the number of threads."""
+    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits whatever the number of threads.
+
+    For Haar and Kronecker rotations they are the same bits on every machine too. A Hadamard matrix with a core has its product with the
+    core from BLAS, which another machine may round differently.
+    """
+    if rotation.kind == "haar":
+        return haar_multiply(x, rotation.seed, transpose=True)
+    if rotation.kind == "kronecker":
+        return kronecker_multiply(x, rotation.seed, transpose=True)
     with one_blas_thread():
-        if rotation.kind == "haar":
-            return np.asarray(x @ _matrices(rotation)[0].T)
-        if rotation.kind == "kronecker":
-            left, right = _matrices(rotation)
-            return kronecker_multiply(x, left.T, right.T)
         return hadamard_multiply(x, transpose=True) * _signs(rotation)
 
 

@@ -11,7 +11,9 @@ from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.records import Basis, CodeModel, InputMap, QuantizedWeight, Rotation, ScalarCodes
 from rdtools.testing import generators
-from rdtools.transforms import Merge, Permute, Rotate, Scale, Select, Split, basis_of_input_map, input_map_of_basis, rotate
+from rdtools.transforms import rotate
+from rdtools.transforms.basis_map import basis_of_input_map, input_map_of_basis
+from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
 
 
 @given(chains(kinds=LOSSLESS))

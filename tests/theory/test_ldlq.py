@@ -80,7 +80,7 @@ def test_table_of_three_spectra(name):
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(10):
-        Q = haar_matrix(256, rng)
+        Q = haar_matrix(256, int(rng.integers(2**63)))
         root = (Q * np.sqrt(eigenvalues)) @ Q.T
         L = np.linalg.cholesky(0.5 * (root @ root + (root @ root).T))
         draws.append((ldlq.block_trace(L, 1), ldlq.root_trace_bound(np.diagonal(root)), *(ldlq.block_trace(L, g) for g in BLOCKS)))
@@ -177,7 +177,7 @@ def test_white_and_diagonal_moments(eigenvalues):
 def test_low_rank_bound(n, data, generator):
     """tr D ≤ (μ² k/n) tr H for rank k, μ of all eigenvectors; (tr S)² = k tr H if the k eigenvalues are equal."""
     k = data.draw(st.integers(1, n))
-    Q = haar_matrix(n, generator)
+    Q = haar_matrix(n, int(generator.integers(2**63)))
     values = np.zeros(n)
     values[:k] = 1 + generator.random(k)
     mu = math.sqrt(n) * float(np.abs(Q).max())

@@ -10,7 +10,8 @@ from tolerances import rounding
 from rdtools.errors import NotFiniteInput, ShapeMismatch, UsageError
 from rdtools.records import Rotation
 from rdtools.testing import generators
-from rdtools.theory.activation import disassemble, merge_distortion, merge_distortions, reassembly_bits
+from rdtools.theory.channel_merging import merge_distortion, merge_distortions, reassembly_bits
+from rdtools.theory.channel_splitting import disassemble
 from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
 
 sizes = st.integers(1, 12)
