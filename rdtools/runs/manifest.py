@@ -1,0 +1,84 @@
+"""``results.json``: size and hash of every file of a report, written last, so that files of two reports are not taken for one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rdtools.errors import CorruptFile
+from rdtools.files import sha256_of_file, write_atomically
+from rdtools.runs.numbers import NUMBERS_VERSION
+
+#: File name in a run directory.
+RESULTS = "results.json"
+_FORMAT = "rdtools-results"
+_AGAIN = "run the same rdtools report command again: finished rows are kept"
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str) -> Path:
+    """Write ``results.json`` over these files of the run directory, all of which are there.
+
+    Raises
+    ------
+    OutputError
+    """
+    listed = {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in sorted(files)
+    }
+    content = {
+        "format": _FORMAT,
+        "version": 1,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "numbers": NUMBERS_VERSION,
+        "versions": dict(versions),
+        "command": command,
+        "files": listed,
+    }
+    path = folder / RESULTS
+    write_atomically(path, json.dumps({**content, "sha256": _checksum(content)}, indent=1).encode())
+    return path
+
+
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / RESULTS
+    if not path.is_file():
+        raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
+    try:
+        content = json.loads(path.read_bytes())
+        checksum = content.pop("sha256")
+        whole = content["format"] == _FORMAT and content["version"] == 1 and _checksum(content) == checksum
+        files = content["files"]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole, files = False, {}
+    if not whole:
+        raise CorruptFile(f"{path}: altered since it was written, or of another rdtools; {_AGAIN}")
+    return dict(files)
+
+
+def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
+    """Compare files of a report with ``results.json``; all that it lists unless some are named.
+
+    Raises
+    ------
+    CorruptFile
+        Naming the file, and whether it is missing, truncated, or older or otherwise another than the one listed.
+    """
+    files = _read(folder)
+    for name in files if names is None else names:
+        path = folder / name
+        entry = files.get(name)
+        if entry is None or not path.is_file():
+            raise CorruptFile(f"{path}: missing, or not of the report that {RESULTS} lists; {_AGAIN}")
+        size = path.stat().st_size
+        if size < entry["bytes"]:
+            raise CorruptFile(f"{path}: {size} bytes, expected {entry['bytes']}: truncated or of an older report; {_AGAIN}")
+        if sha256_of_file(path) != entry["sha256"]:
+            raise CorruptFile(f"{path}: not the file that {RESULTS} lists: altered, or of an older or unfinished report; {_AGAIN}")

@@ -1,0 +1,115 @@
+"""``plan.json``: which methods and rates a run's table consists of, in the order in which they were first asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from rdtools.errors import CorruptFile, UsageError
+from rdtools.files import write_atomically
+
+#: File name in a run directory.
+PLAN = "plan.json"
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class PlannedMethod(_Entry):
+    """A method at one rate, on all layers of the run or some.
+
+    Attributes
+    ----------
+    method : name in tables
+    settings : of the quantizer, all but its rate
+    rate_bits : target rate
+    seed : of the run
+    layers : names; None for all layers
+    """
+
+    method: str
+    settings: str
+    rate_bits: Annotated[float, Field(gt=0)]
+    seed: Annotated[int, Field(ge=0)]
+    layers: list[str] | None = None
+
+    @property
+    def series(self) -> tuple[str, int]:
+        """What all rates of a method have in common."""
+        return self.settings, self.seed
+
+    def covers(self, layer: str) -> bool:
+        """Whether the method is wanted on a layer."""
+        return self.layers is None or layer in self.layers
+
+
+class RunPlan(_Entry):
+    """Every method and rate that was asked for in a run."""
+
+    format: Literal["rdtools-plan"] = "rdtools-plan"
+    version: Literal[1] = 1
+    methods: list[PlannedMethod] = []
+
+    def extended(self, wanted: Sequence[PlannedMethod]) -> RunPlan:
+        """The plan with further methods, rates or layers; those that are there keep their place, rates of a method ascend.
+
+        Raises
+        ------
+        UsageError
+            If a method of the same name and seed is there with other settings: the two could not be told apart in a table.
+        """
+        known = {(entry.series, entry.rate_bits): entry for entry in self.methods}
+        for entry in wanted:
+            other = next((p for p in known.values() if (p.method, p.seed) == (entry.method, entry.seed) and p.settings != entry.settings), None)
+            if other is not None:
+                raise UsageError(
+                    f"{entry.method}: the run has rows of this method with other settings, {other.settings} instead of {entry.settings}; "
+                    "choose another --out, or --fresh to start its table over"
+                )
+            place = (entry.series, entry.rate_bits)
+            before = known.get(place)
+            if before is None:
+                known[place] = entry
+            elif before.layers is not None:
+                merged = None if entry.layers is None else list(dict.fromkeys([*before.layers, *entry.layers]))
+                known[place] = before.model_copy(update={"layers": merged})
+        series = {name: index for index, name in enumerate(dict.fromkeys(entry.series for entry in known.values()))}
+        return RunPlan(methods=sorted(known.values(), key=lambda entry: (series[entry.series], entry.rate_bits)))
+
+    def top_rate(self, layer: str) -> float:
+        """The highest rate that is wanted on a layer; 0 without any."""
+        return max((entry.rate_bits for entry in self.methods if entry.covers(layer)), default=0.0)
+
+
+def read_plan(folder: Path) -> RunPlan:
+    """The plan of a run directory; an empty one where there is none.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    path = folder / PLAN
+    if not path.is_file():
+        return RunPlan()
+    try:
+        return RunPlan.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise CorruptFile(
+            f"{path}: not a plan of this rdtools: {where}: {first['msg']}; delete it and run your commands again: finished rows are kept"
+        ) from error
+
+
+def write_plan(plan: RunPlan, folder: Path) -> None:
+    """Write the plan of a run directory, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+    """
+    write_atomically(folder / PLAN, plan.model_dump_json(indent=1).encode())
