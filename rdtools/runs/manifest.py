@@ -30,9 +30,7 @@ def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str
     ------
     OutputError
     """
-    listed = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in sorted(files)
-    }
+    listed = {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in sorted(files)}
     content = {
         "format": _FORMAT,
         "version": 1,
