@@ -211,8 +211,8 @@ def infeasible_reason(quantizer: Quantizer) -> str | None:
     Examples
     --------
     >>> from rdtools.quantizers import GPTQ
-    >>> infeasible_reason(GPTQ(rate_bits=2.5)) is None, infeasible_reason(GPTQ(rate_bits=2.5, coding="fixed"))[:57]
-    (True, 'gptq-int: 2.5 bits per weight cannot be reached by a whole')
+    >>> infeasible_reason(GPTQ(rate_bits=2.5)) is None, infeasible_reason(GPTQ(rate_bits=2.5, coding="fixed"))[:47]
+    (True, 'gptq-int: 2.5 bits per weight cannot be reached')
     """
     try:
         quantizer.check_reachable(quantizer.method)
