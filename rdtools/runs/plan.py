@@ -64,9 +64,8 @@ class RunPlan(_Entry):
         """
         known = {(entry.series, entry.rate_bits): entry for entry in self.methods}
         for entry in wanted:
-            other = next(
-                (p for p in known.values() if (p.method, p.seed) == (entry.method, entry.seed) and p.settings != entry.settings), None
-            )
+            same_name = (p for p in known.values() if (p.method, p.seed) == (entry.method, entry.seed))
+            other = next((p for p in same_name if p.settings != entry.settings), None)
             if other is not None:
                 raise UsageError(
                     f"{entry.method}: the run has rows of this method with other settings, {other.settings} instead of {entry.settings}; "
