@@ -16,13 +16,14 @@ from rdtools.quantizers.grids.absmax import check_step, levels_for
 from rdtools.quantizers.grids.half_range import predicted_half_range
 from rdtools.quantizers.methods.scalar import stored_grid
 from rdtools.quantizers.preparation import Preparation
-from rdtools.quantizers.problem import Problem, layer_generator
+from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.rounding.quip import GridRounding
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.quantizers.settings import Preset, check_preset
 from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
 from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
+from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
 
 Float64Array = NDArray[np.float64]
@@ -173,7 +174,7 @@ class QuIP(SettledQuantizer):
         elif self._adaptive == "nearest":
             feedback = np.eye(len(feedback))
         if self.stochastic or self._adaptive == "clamp-safe":
-            seed = int(layer_generator(problem.seed, f"{problem.key.name} rounding").integers(2**63))
+            seed = int(generator(problem.seed, "rounding", problem.key.name).integers(2**63))
         return GridRounding(
             levels,
             feedback=None if self._adaptive == "greedy" else feedback,
