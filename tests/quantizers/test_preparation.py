@@ -19,7 +19,6 @@ from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import Preparation, Problem, draw_basis, prepare, prepared_input
 from rdtools.sweep.task import quantize_layer, quantize_layers
 from rdtools.theory.mismatch import damped_noise_gains
-from rdtools.transforms import rotation as rotations
 
 
 @pytest.fixture
@@ -153,20 +152,6 @@ def test_no_second_factor_is_alive(layers, monkeypatch):
     assert len(rows) == 24
     assert len(made) == 3 + 3  # one for each order, and one rotation for each layer
     assert alive == [0] * 6
-
-
-def test_a_haar_matrix_is_drawn_once(layers, monkeypatch):
-    drawn = []
-
-    def counted(order, generator):
-        drawn.append(order)
-        return real(order, generator)
-
-    real = rotations.haar_matrix
-    monkeypatch.setattr(rotations, "haar_matrix", counted)
-    quantizers = [kind(rate_bits=rate, rotation="haar") for kind in (rd.GPTQ, rd.MmseWaterSIC) for rate in (2.0, 3.0, 4.0)]
-    assert [row["status"] for row in quantize_layer(layers[0], quantizers, seed=77)] == ["ok"] * 6
-    assert drawn == [24]
 
 
 def test_a_basis_is_drawn_as_it_is_prepared(layers):
