@@ -59,7 +59,7 @@ class Layer:
         Parameters
         ----------
         weight : (m, n), real floating point
-        hessian : (n, n) E[x xᵀ], or a `Hessian`, by whose name its rotations are drawn: layers that share it share them
+        hessian : (n, n) E[x xᵀ], or a `Hessian`, by whose name rotations of the input are drawn
         name : for messages, seeds and tables
         n_tokens : tokens behind the Hessian; 0 where it is exact, as for a synthetic one
 
@@ -72,8 +72,7 @@ class Layer:
         checked = _private(check_weight(weight, columns=len(matrix), name=name), weight)
         if checked.size == 0:
             raise ShapeMismatch(f"{name}: weight of shape {checked.shape} is empty; expected at least one row and column")
-        record = given if matrix is given.matrix else replace(given, matrix=matrix)
-        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, record)
+        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, replace(given, matrix=matrix))
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:

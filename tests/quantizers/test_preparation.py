@@ -22,7 +22,6 @@ from rdtools.seeds import rotation_seed
 from rdtools.sweep.task import quantize_layer, quantize_layers
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.transforms import rotate_moment
-from rdtools.transforms import rotation as rotations
 
 
 @pytest.fixture
@@ -147,14 +146,13 @@ def test_rotations_depend_on_seed_and_input_alone(layers):
     assert len({draw_basis(layer, preparation, seed=1).rotation for layer in twins}) == 2
 
 
-def test_layers_from_arrays_draw_by_their_name_and_share_a_hessian_they_are_given(rng):
+def test_layers_from_arrays_draw_by_their_name_or_that_of_the_hessian_they_are_given(rng):
     H = haar_moment(power_law(8, 1.0), rng)
     a, b = (Layer.of(rng.standard_normal((4, 8)), H, name=name) for name in "ab")
     preparation = Preparation(rotation="haar")
     assert draw_basis(a, preparation).rotation != draw_basis(b, preparation).rotation
     q, k = (Layer.of(rng.standard_normal((4, 8)), a.hessian, name=name) for name in "qk")
-    assert q.hessian is k.hessian is a.hessian
-    assert prepare(q, preparation).shared is prepare(k, preparation).shared
+    assert draw_basis(q, preparation).rotation == draw_basis(k, preparation).rotation == draw_basis(a, preparation).rotation
 
 
 def test_rows_come_back_in_their_order_and_are_those_of_each_method_alone(layers):
@@ -186,22 +184,8 @@ def test_no_second_factor_is_alive(layers, monkeypatch):
     quantizers += [rd.QuIP(rate_bits=rate) for rate in (2, 3)]
     rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0, facts=[layer_facts(layer) for layer in layers]))
     assert len(rows) == 24
-    assert len(made) == 3 + 3  # one for each order, and one rotation for each layer
-    assert alive == [0] * 6
-
-
-def test_a_haar_matrix_is_drawn_once(layers, monkeypatch):
-    drawn = []
-
-    def counted(order, generator):
-        drawn.append(order)
-        return real(order, generator)
-
-    real = rotations.haar_matrix
-    monkeypatch.setattr(rotations, "haar_matrix", counted)
-    quantizers = [kind(rate_bits=rate, rotation="haar") for kind in (rd.GPTQ, rd.MmseWaterSIC) for rate in (2.0, 3.0, 4.0)]
-    assert [row["status"] for row in quantize_layer(layers[0], quantizers, seed=77)] == ["ok"] * 6
-    assert drawn == [24]
+    assert len(made) == 3 + 1  # one for each order, and one for the rotation
+    assert alive == [0] * 4
 
 
 def test_a_basis_is_drawn_as_it_is_prepared(layers):
@@ -209,7 +193,6 @@ def test_a_basis_is_drawn_as_it_is_prepared(layers):
     basis = draw_basis(layers[0], preparation, seed=5)
     prepared = prepare(layers[0], preparation, seed=5).basis
     assert (basis.rotation, basis.row_rotation) == (prepared.rotation, prepared.row_rotation)
-    assert basis.rotation.seed != draw_basis(layers[1], preparation, seed=5).rotation.seed
 
 
 @pytest.mark.parametrize("order", ["natural", "act-order"])
