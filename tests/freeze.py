@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.methods import METHODS, make_quantizers
 from rdtools.coding import decode, encode
 from rdtools.errors import RdtoolsError
 from rdtools.measure import measure
@@ -42,7 +42,7 @@ KEY = ["model", "layer", "method", "rate"]
 
 #: Methods that rotate by themselves, and so have no "+rotation"; and those that take their columns in an order.
 _ROTATED = ("quip", "qtip")
-_ORDERED = ("gptq", "watersic")
+_ORDERED = ("hptq", "watersic")
 
 
 def method_forms() -> list[str]:
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("action", choices=("write", "check"))
     parser.add_argument("record", type=Path)
     parser.add_argument("--run", type=Path, help="run directory; a new one of the embedded model is made if it does not exist")
-    parser.add_argument("--methods", default="*", help="pattern, such as 'gptq*'")
+    parser.add_argument("--methods", default="*", help="pattern, such as 'hptq*'")
     parser.add_argument("--layers", default="*", help="pattern, such as '*.0.*'")
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--workers", type=int, default=2)

@@ -18,13 +18,13 @@ from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # this checkout, whatever is installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from rdtools.hessians.layer import Layer
 from rdtools.methods import parse_method
+from rdtools.moments.layer import Layer
 from rdtools.sweep.task import quantize_layer
 
+ROOT = Path(__file__).resolve().parents[1]
 #: Classes that stand for the layer on its way, by name, wherever they are defined.
 CARRIED = ("Layer", "Problem", "PreparedInput", "QuantizedLayer", "QuantizedWeight", "EffectiveLayer")
 

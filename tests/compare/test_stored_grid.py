@@ -37,10 +37,10 @@ def test_on_absmax_grids_it_is_the_closed_form():
 @pytest.mark.parametrize(
     "quantizer",
     [
-        RTN(rate_bits=4, coding="fixed", symmetric=False),
-        RTN(rate_bits=3, coding="fixed", grid="mse"),
-        GPTQ(rate_bits=4, coding="fixed", group_size=16),
-        GPTQ(rate_bits=4, coding="fixed", symmetric=False),
+        RTN(rate_bits=4, grid="asymmetric"),
+        RTN(rate_bits=3, range_rule="mse", grid="midrise"),
+        GPTQ(rate_bits=4, group_size=16, grid="midrise"),
+        GPTQ(rate_bits=4, grid="asymmetric"),
         WaterfilledGPTQ(rate_bits=4),
     ],
     ids=lambda q: q.method,

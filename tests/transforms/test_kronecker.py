@@ -132,12 +132,12 @@ def test_container_keeps_the_rotation(order, rng):
 def test_gptq_under_a_kronecker_rotation(coding, rng):
     """Runs, is what is decoded, and is a rotation like the others: its distortion is near that of a Haar one."""
     layer = Layer.of(rng.standard_normal((96, 24)), haar_moment(power_law(24, 1.0), rng), name="gaussian")
-    q = GPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").quantize(layer)
+    q = HPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").quantize(layer)
     assert q.weight.basis.rotation is not None
     assert q.weight.basis.rotation.kind == "kronecker"
-    assert GPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").method.endswith("+kronecker")
+    assert HPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").method.endswith("+kronecker")
     assert (reconstruct(decode(encode(q.weight).data)) == reconstruct(q.weight)).all()
-    haar = GPTQ(rate_bits=3.0, coding=coding, rotation="haar").quantize(layer)
+    haar = HPTQ(rate_bits=3.0, coding=coding, rotation="haar").quantize(layer)
     assert 0.7 < measure(layer, q).distortion / measure(layer, haar).distortion < 1.4
 
 

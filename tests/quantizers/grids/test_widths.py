@@ -208,9 +208,9 @@ def test_unequal_widths_beat_equal_ones_by_what_the_allocation_says(rate):
     At least that, within the draw: feedback overloads equal widths more than those that give the columns it comes from more bits.
     """
     layer = _layer(m=1024, n=96)
-    equal, unequal = (q.quantize(layer) for q in (GPTQ(rate_bits=rate, coding="fixed", grid="mse"), WaterfilledGPTQ(rate_bits=rate)))
+    equal, unequal = (q.quantize(layer) for q in (GPTQ(rate_bits=rate, range_rule="mse", grid="midrise"), WaterfilledGPTQ(rate_bits=rate)))
     even, uneven = measure(layer, equal), measure(layer, unequal)
-    g, grid = GPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, row_grid(layer.weight, 2**rate, rule="mse")
+    g, grid = HPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, row_grid(layer.weight, 2**rate, rule="mse")
     errors = np.mean((layer.weight - grid.values(grid.nearest(layer.weight))) ** 2, axis=0)
     bits = 0.5 * math.log2(np.mean(g * errors) / np.mean(g * np.array(GRID_ERRORS)[allocate_widths(g, rate)]))
     stderr = 0.5 * math.log2(math.e) * math.hypot(*(p.distortion_stderr / p.distortion for p in (even, uneven)))
@@ -274,13 +274,13 @@ def test_single_precision_is_as_good():
 
 
 def test_names_and_refusals():
-    assert WaterfilledGPTQ(rate_bits=2, order="act-order").method == "gptq-waterfilled-int+act-order"
-    assert WaterfilledGPTQ(rate_bits=2, coding="column", rotation="auto").method == "gptq-waterfilled-column+rotation"
+    assert WaterfilledGPTQ(rate_bits=2, order="act-order").method == "gptq-waterfilled+act-order"
+    assert WaterfilledGPTQ(rate_bits=2, coding="column", rotation="auto").method == "hptq-waterfilled+rotation"
     with pytest.raises(UsageError, match="coding 'shared', expected one of fixed, column"):
         WaterfilledGPTQ(rate_bits=2, coding="shared")
     layer = _layer()
-    with pytest.raises(RateUnreachable, match="layer: gptq-waterfilled-int: 9 bits"):
+    with pytest.raises(RateUnreachable, match="layer: gptq-waterfilled: 9 bits"):
         WaterfilledGPTQ(rate_bits=9).quantize(layer)
     for scale in (1e-44, 1e44):
-        with pytest.raises(ScaleOutOfRange, match="layer: gptq-waterfilled-int"):
+        with pytest.raises(ScaleOutOfRange, match="layer: gptq-waterfilled"):
             WaterfilledGPTQ(rate_bits=2).quantize(Layer.of(scale * layer.weight, layer.hessian.matrix, name="layer"))

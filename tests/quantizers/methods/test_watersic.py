@@ -436,7 +436,7 @@ def large_layer(m=8192, n=64) -> Layer:
 @pytest.mark.parametrize(
     "quantizer",
     [WaterSIC, GPTQ, lambda rate_bits: WaterSIC(rate_bits=rate_bits, coding="shared", lmmse=True)],
-    ids=["column", "gptq", "shared"],
+    ids=["column", "hptq", "shared"],
 )
 def test_a_large_matrix_takes_six_trials_on_a_sample_and_one_sweep(sweeps, quantizer, rate):
     """Within 0.01 bit of the rate. A search that charged the sample for the side information of all rows would be off by more."""
@@ -490,7 +490,7 @@ def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):
 
 def test_small_matrices_are_searched_on_all_rows():
     assert entropy_search.sample_rows(np.ones((4, 4))) is None
-    assert abs(RTN(rate_bits=2.0).quantize(gaussian_layer()).code_rate_bits - 2.0) <= 0.01
+    assert abs(HRTN(rate_bits=2.0).quantize(gaussian_layer()).code_rate_bits - 2.0) <= 0.01
 
 
 def test_the_settings_of_a_quantizer_survive_another_rate():
