@@ -63,8 +63,8 @@ def test_the_table_of_results(tmp_path):
     Another build of torch moves activations by float32 rounding, and so a code here and there: 0.002 bit is a thousand times that,
     and a tenth of the smallest difference between neighbouring methods that the table is quoted for.
     """
-    from rdtools.methods import make_quantizers
     from rdtools.jobs.collect import CalibrationRequest, collect
+    from rdtools.methods import make_quantizers
     from rdtools.sweep import run_sweep
 
     text = README[README.index("<!-- results -->") : README.index("<!-- /results -->")]

@@ -14,7 +14,7 @@ from tolerances import EPS, STANDARD_ERRORS, rounding
 from rdtools.measure import measure
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
-from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.theory.scalar import uniform_quantizer
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import rdtools as rd
-from rdtools.methods import METHODS, infeasible_pairs, make_quantizers
 from rdtools.errors import RateUnreachable
+from rdtools.methods import METHODS, infeasible_pairs, make_quantizers
 
 RATES = (1.0, 2.0, 2.5, 3.0, 4.0, 8.5, 9.0)
 

@@ -9,12 +9,12 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.methods import make_quantizers
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
 from rdtools.compare.rows import weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
+from rdtools.methods import make_quantizers
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.quantizers import GPTQ, HPTQ, HRTN, RTN, WaterSIC
 from rdtools.records.error_models import UNSTATED
 from rdtools.theory.shannon import differential_entropy
 from rdtools.theory.waterfilling import rate_distortion
@@ -82,7 +82,7 @@ def test_predictions_hold_with_damping(damping, rotation):
     floor = compare(layer, reference, reference.quantize(layer))["gap_bits"]
     for quantizer in (HPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
         row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer
         if isinstance(quantizer, GPTQ):
             assert row["gap_bits"] - floor == pytest.approx(row["gptq_gap_bits"], abs=0.02)
 
@@ -96,7 +96,7 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
     settings = {"rate_bits": rate, "rotation": rotation, "damping": damping}
     for quantizer in (HRTN(**settings), HPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
         row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01), quantizer
         assert row["high_rate"] <= (rate > 2)
     fine = compare(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer))
     assert fine["high_rate"]
@@ -233,7 +233,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
 def test_prediction_for_published_quip_counts_what_it_clamps(bits, rng):
     """Normal weights beyond 2.4 deviations are cut off and lose H_ii; the rest feeds back. Cross terms are left out: 10 %."""
     layer = rd.Layer.of(rng.standard_normal((1024, 64)), np.diag(np.linspace(1, 2, 64)) + 0.3, name="clamped")
-    quantizer = rd.QuIP(rate_bits=bits, preset="published")
+    quantizer = rd.QuIP.published(bits)
     row = compare(layer, quantizer, quantizer.quantize(layer))
     assert row["distortion_ratio"] == pytest.approx(1, abs=0.1)
 
@@ -258,7 +258,19 @@ def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
 
 @pytest.mark.parametrize(
     "method",
-    ["rtn-midrise", "gptq-midrise", "gptq-asym", "gptq-midrise-mse", "gptq-midrise-g128", "gptq-waterfilled", "hptq", "watersic", "quip-ldlq"],
+    [
+        "rtn",
+        "rtn-midrise",
+        "gptq",
+        "gptq-midrise",
+        "gptq-asym",
+        "gptq-mse",
+        "gptq-g128",
+        "gptq-waterfilled",
+        "hptq",
+        "watersic",
+        "quip-ldlq",
+    ],
 )
 def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
     """Steps of fixed-rate grids are in the scales of their rows: 2 bits are never high rate there, 7 bits always are on this layer."""

@@ -13,7 +13,7 @@ from rdtools.measure.point import same_weight
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import quadratic_form
-from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
+from rdtools.quantizers import HPTQ, QTIP, WaterfilledGPTQ
 
 
 def _layer() -> Layer:

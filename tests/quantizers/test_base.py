@@ -7,12 +7,12 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rdtools as rd
-from rdtools.methods import METHODS, make_quantizers
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
+from rdtools.methods import METHODS, infeasible_reason, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import Quantizer, infeasible_reason
+from rdtools.quantizers import Quantizer
 from rdtools.quantizers.rounding import groups
 from rdtools.quantizers.rounding import sic as sweep
 from rdtools.records.error_models import NoErrorModel
@@ -91,9 +91,8 @@ def test_every_answer_names_an_error_model_that_has_a_formula(name, layer):
 
 @pytest.mark.parametrize("kind", [rd.QuIPSharp, rd.QTIP, rd.QuIP, rd.RTN])
 def test_an_infeasible_rate_is_known_before_any_layer(kind, layer):
-    fixed = {"coding": "fixed"} if kind is rd.RTN else {}
-    assert infeasible_reason(kind(rate_bits=2.0, **fixed)) is None
-    reason = infeasible_reason(kind(rate_bits=2.3, **fixed))
+    assert infeasible_reason(kind(rate_bits=2.0)) is None
+    reason = infeasible_reason(kind(rate_bits=2.3))
     assert "2.3 bits per weight cannot be reached" in reason
     assert infeasible_reason(rd.WaterSIC(rate_bits=2.3)) is None
 

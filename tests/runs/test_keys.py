@@ -17,16 +17,16 @@ def test_another_layer_has_another_key(change):
     assert layer_key("a", **LAYER) != layer_key("a", **(LAYER | change))
 
 
-@pytest.mark.parametrize("change", [{"layer": "l"}, {"settings": "HRTN(x)"}, {"rate_bits": 3.0000000000000004}, {"seed": 1}])
+@pytest.mark.parametrize("change", [{"layer": "l"}, {"settings": "RTN(x)"}, {"rate_bits": 3.0000000000000004}, {"seed": 1}])
 def test_another_row_has_another_key(change):
-    row = {"layer": "k", "settings": "HRTN()", "rate_bits": 3.0, "seed": 0}
+    row = {"layer": "k", "settings": "RTN()", "rate_bits": 3.0, "seed": 0}
     assert row_key(**row) == row_key(**row)
     assert row_key(**row) != row_key(**(row | change))
 
 
 def test_another_version_of_the_numbers_has_other_keys(monkeypatch):
-    before = row_key("k", settings="HRTN()", rate_bits=3, seed=0), curves_key("k", rates=[1.0])
+    before = row_key("k", settings="RTN()", rate_bits=3, seed=0), curves_key("k", rates=[1.0])
     monkeypatch.setattr(keys, "NUMBERS_VERSION", keys.NUMBERS_VERSION + 1)
-    after = row_key("k", settings="HRTN()", rate_bits=3, seed=0), curves_key("k", rates=[1.0])
+    after = row_key("k", settings="RTN()", rate_bits=3, seed=0), curves_key("k", rates=[1.0])
     assert not set(before) & set(after)
     assert curves_key("k", rates=[1.0]) != curves_key("k", rates=[1.0, 2.0])

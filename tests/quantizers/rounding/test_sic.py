@@ -8,7 +8,7 @@ from tolerances import rounding
 from rdtools.claims.evidence.nearest_plane import nearest_plane, textbook_gptq
 from rdtools.moments.layer import Layer
 from rdtools.ops import sic_sweep
-from rdtools.quantizers import GPTQ
+from rdtools.quantizers import HPTQ
 from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.testing import generators, second_moments
 from rdtools.theory.ldlq import feedback_matrix
