@@ -61,11 +61,10 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
 def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
-    decoded = decode(container.data, name=quantized.method)
+    decoded = decode(container.data, name=layer.key.name)
     if not same_weight(decoded, weight):
         raise CorruptFile(
-            f"{layer.key.name}: {quantized.method}: the coded file does not decode to what was encoded; "
-            "a fault of rdtools or of this machine: please report it"
+            f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
     rebuilt = reconstruct(decoded)
     error = weighted_error(layer.weight, rebuilt, layer.hessian.matrix)

@@ -57,8 +57,8 @@ def test_preparations_are_equal_by_their_settings_and_a_drift_by_identity(layers
 @pytest.mark.parametrize(
     ("quantizer", "same"),
     [
-        (rd.GPTQ(rate_bits=3), rd.WaterSIC(rate_bits=2)),
-        (rd.RTN(rate_bits=3, damping=0.1), rd.RTN(rate_bits=2, order="act-order")),
+        (rd.HPTQ(rate_bits=3), rd.WaterSIC(rate_bits=2)),
+        (rd.HRTN(rate_bits=3, damping=0.1), rd.HRTN(rate_bits=2, order="act-order")),
         (rd.QuIPSharp(rate_bits=2), rd.QTIP(rate_bits=3)),
         (rd.QuIP(rate_bits=2, adaptive="ldlq"), rd.QTIP(rate_bits=3)),
     ],
@@ -70,12 +70,12 @@ def test_methods_that_are_prepared_alike_say_so(quantizer, same):
 @pytest.mark.parametrize(
     ("quantizer", "other"),
     [
-        (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3)),
-        (rd.GPTQ(rate_bits=3), rd.GPTQ(rate_bits=3, order="act-order")),
-        (rd.GPTQ(rate_bits=3), rd.GPTQ(rate_bits=3, damping=0.0)),
+        (rd.HPTQ(rate_bits=3), rd.HRTN(rate_bits=3)),
+        (rd.HPTQ(rate_bits=3), rd.HPTQ(rate_bits=3, order="act-order")),
+        (rd.HPTQ(rate_bits=3), rd.HPTQ(rate_bits=3, damping=0.0)),
         (rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1)),
         (rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3, dead_threshold=1e-3)),
-        (rd.GPTQ(rate_bits=3, rotation="haar"), rd.QTIP(rate_bits=3, rotation="haar")),
+        (rd.HPTQ(rate_bits=3, rotation="haar"), rd.QTIP(rate_bits=3, rotation="haar")),
         (rd.QuIP(rate_bits=3, rescale=True), rd.QuIP(rate_bits=3)),
     ],
 )
@@ -101,7 +101,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings, message):
 
 
 def test_layers_of_one_input_are_factored_once(layers, factored):
-    quantizers = (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3), rd.WaterSIC(rate_bits=2), rd.GPTQ(rate_bits=2, coding="fixed"))
+    quantizers = (rd.HPTQ(rate_bits=3), rd.HRTN(rate_bits=3), rd.WaterSIC(rate_bits=2), rd.GPTQ(rate_bits=2, grid="midrise"))
     rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0))
     assert len(rows) == 12
     assert {row["status"] for *_, row in rows} == {"ok"}
@@ -156,8 +156,8 @@ def test_layers_from_arrays_draw_by_their_name_or_that_of_the_hessian_they_are_g
 
 
 def test_rows_come_back_in_their_order_and_are_those_of_each_method_alone(layers):
-    quantizers = (rd.GPTQ(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1), rd.RTN(rate_bits=2), rd.GPTQ(rate_bits=2, rotation="haar"))
-    quantizers += (rd.GPTQ(rate_bits=4), rd.MmseWaterSIC(rate_bits=2), rd.QuIP(rate_bits=3), rd.GPTQ(rate_bits=2.5, coding="fixed"))
+    quantizers = (rd.HPTQ(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1), rd.HRTN(rate_bits=2), rd.HPTQ(rate_bits=2, rotation="haar"))
+    quantizers += (rd.HPTQ(rate_bits=4), rd.MmseWaterSIC(rate_bits=2), rd.QuIP(rate_bits=3), rd.GPTQ(rate_bits=2.5, grid="midrise"))
     for layer in layers:
         together = list(quantize_layer(layer, quantizers, seed=1))
         alone = [row for q in quantizers for row in quantize_layer(layer, (q,), seed=1)]
@@ -180,7 +180,7 @@ def test_no_second_factor_is_alive(layers, monkeypatch):
 
     real = prepared_input.prepare_input
     monkeypatch.setattr(prepared_input, "prepare_input", watched)
-    quantizers = [rd.GPTQ(rate_bits=rate, order=order) for rate in (2, 3) for order in ("natural", "act-order", "reversed")]
+    quantizers = [rd.HPTQ(rate_bits=rate, order=order) for rate in (2, 3) for order in ("natural", "act-order", "reversed")]
     quantizers += [rd.QuIP(rate_bits=rate) for rate in (2, 3)]
     rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0, facts=[layer_facts(layer) for layer in layers]))
     assert len(rows) == 24
@@ -213,7 +213,7 @@ def test_the_factor_is_that_of_the_moment_with_what_was_added(layers, order, dam
 
 
 def test_a_problem_without_a_factor_says_so(layers):
-    problem = rd.RTN(rate_bits=3).prepare(layers[0])
+    problem = rd.HRTN(rate_bits=3).prepare(layers[0])
     assert problem.shared is None
     with pytest.raises(UsageError, match=r"a\.q_proj: prepared without a factor"):
         _ = problem.factor
@@ -221,7 +221,7 @@ def test_a_problem_without_a_factor_says_so(layers):
 
 def test_array_records_compare_and_hash_by_identity(layers):
     """Equality of arrays has no single truth value: == raised a ValueError, and hash a TypeError."""
-    problem = rd.GPTQ(rate_bits=3).prepare(layers[0])
+    problem = rd.HPTQ(rate_bits=3).prepare(layers[0])
     assert isinstance(problem, Problem)
     for record in (problem, problem.shared, layers[0].spectrum, layer_facts(layers[0]), cholesky(np.eye(2))):
         assert record == record
@@ -239,4 +239,4 @@ def test_an_input_that_has_not_drifted_changes_nothing(layers, kind):
 def test_rounding_to_nearest_has_no_use_for_a_drift(layers):
     H = layers[0].hessian.matrix
     with pytest.raises(UsageError, match="expected a method that uses it"):
-        rd.RTN(rate_bits=3).quantize(layers[0], drift=Drift(H, H))
+        rd.HRTN(rate_bits=3).quantize(layers[0], drift=Drift(H, H))

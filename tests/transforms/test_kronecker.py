@@ -11,9 +11,10 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import decode, encode, reconstruct
 from rdtools.measure import measure
 from rdtools.measure.point import same_weight
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import GPTQ
+from rdtools.quantizers import HPTQ
 from rdtools.records import Basis, CodeModel, QuantizedWeight, Rotation, ScalarCodes
 from rdtools.testing import generators
 from rdtools.transforms import new_rotation, rotate, rotate_back, rotate_moment
@@ -132,12 +133,12 @@ def test_container_keeps_the_rotation(order, rng):
 def test_gptq_under_a_kronecker_rotation(coding, rng):
     """Runs, is what is decoded, and is a rotation like the others: its distortion is near that of a Haar one."""
     layer = Layer.of(rng.standard_normal((96, 24)), haar_moment(power_law(24, 1.0), rng), name="gaussian")
-    q = GPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").quantize(layer)
+    q = HPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").quantize(layer)
     assert q.weight.basis.rotation is not None
     assert q.weight.basis.rotation.kind == "kronecker"
-    assert GPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").method.endswith("+kronecker")
+    assert format_method(HPTQ(rate_bits=3.0, coding=coding, rotation="kronecker")).endswith("+kronecker")
     assert (reconstruct(decode(encode(q.weight).data)) == reconstruct(q.weight)).all()
-    haar = GPTQ(rate_bits=3.0, coding=coding, rotation="haar").quantize(layer)
+    haar = HPTQ(rate_bits=3.0, coding=coding, rotation="haar").quantize(layer)
     assert 0.7 < measure(layer, q).distortion / measure(layer, haar).distortion < 1.4
 
 
