@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from rdtools.cli.main import main
+from rdtools.runs.results import read_results
 from rdtools.runs.store import open_run
-from rdtools.sweep import read_results
 
 METHODS = "rtn,rtn-int,gptq+rotation,watersic"
 
@@ -58,16 +58,16 @@ def test_the_table_is_tidy_and_both_files_agree(reported):
         "layer",
         "layer_type",
         "method",
-        "target_rate_bits",
+        "target_bpw",
         "rate_kind",
         "damping",
         "seed",
         "backend",
-        "seconds",
+        "wall_s",
     }
     assert provenance | {"status", "rdtools_version", "numpy_version"} <= set(table.columns)
     ok = table[table["status"] == "ok"]
-    np.testing.assert_allclose(ok["coded_bits"] - ok["limit_rate_bits"], ok["coded_gap_bits"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ok["total_bpw"] - ok["rd_bound_rate_bpw"], ok["rate_gap_total_bpw"], rtol=0, atol=1e-12)
     csv = pd.read_csv(reported[0] / "results.csv", keep_default_na=True)
     assert list(csv.columns) == list(table.columns)
     for name in table.columns:
@@ -89,7 +89,7 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
     figure = (out / "figures" / "rate_distortion.pdf").read_bytes()
     assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
     assert (out / "manifest.json").read_text() == manifest
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), first.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), first.drop(columns="wall_s"))
     assert (out / "figures" / "rate_distortion.pdf").read_bytes() == figure
 
 
@@ -143,7 +143,7 @@ def test_worker_processes_give_the_rows_of_one_process(reported):
 
     run, methods = open_run(reported[0]), make_quantizers(["gptq", "watersic"], [2.0])
     alone, together = (run_sweep(run, methods, workers=w, fresh=True) for w in (1, 2))
-    pd.testing.assert_frame_equal(alone.table.drop(columns="seconds"), together.table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(alone.table.drop(columns="wall_s"), together.table.drop(columns="wall_s"))
     pd.testing.assert_frame_equal(alone.curves, together.curves)
 
 
@@ -167,7 +167,7 @@ def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, 
     assert not (out / "results.parquet").exists()
     assert _report(tiny_llama, tiny_tokens, out, *options) == 0
     assert f"{sum(r.kind == 'row' for r in made)} of 112 rows are already there" in capsys.readouterr().err
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), read_results(reported[0]).drop(columns="seconds"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), read_results(reported[0]).drop(columns="wall_s"))
     figure = "figures/rate_distortion.pdf"
     assert (out / figure).read_bytes() == (reported[0] / figure).read_bytes()
 
@@ -217,7 +217,7 @@ def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys)
     for wrong, words in (
         (["--layers", "*q_porj"], "matches none of 14 layers; the nearest names are model.layers"),
         (["--types", "q,x"], "--types 'x': expected some of q, k, v, o, gate, up, down"),
-        (["--layers", "*q_proj", "--types", "o"], "no layer matches both"),
+        (["--layers", "*q_proj", "--types", "o_proj"], "no layer matches both"),
     ):
         assert _report(tiny_llama, tiny_tokens, out, *options, *wrong) == 2
         assert words in capsys.readouterr().err
@@ -251,12 +251,12 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
     assert "quip-sharp: 2.5 bits per weight cannot be reached: its codes have 2, 3 or 4 bits" in error
     assert "--skip-infeasible" in error
     assert not out.exists()
-    assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down") == 0
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down_proj") == 0
     table = read_results(out).set_index("method")
     assert set(table.loc["quip-sharp", "status"]) == {"unreachable"}
     assert set(table.loc["gptq", "status"]) == {"ok"}
     monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-int", "gptq"))
-    assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down") == 0
+    assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down_proj") == 0
     assert "infeasible: rtn-int: 2.5 bits" in capsys.readouterr().err
     assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-int", "status"]) == {"unreachable"}
 

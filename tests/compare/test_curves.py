@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import rdtools.compare.curves as curves_module
-from rdtools.compare import compare
+from rdtools.compare import result_row
 from rdtools.compare.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
@@ -45,9 +45,9 @@ def test_limits_start_at_the_energy_and_order_is_kept(layer):
 def test_measurement_lies_on_the_curve_at_finite_rate(layer, rate, name, method):
     """Interpolated in log D over half-octave steps, whose curvature costs below 0.2 %; the prediction itself is good to 1 %."""
     quantizer = method(rate_bits=rate)
-    row = compare(layer, quantizer, quantizer.quantize(layer))
+    row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
     curve = _table(layer).query("curve == @name").sort_values("rate_bits")
-    measured_rate = row["entropy_column_bits"]
+    measured_rate = row["entropy_per_column_bpw"]
     predicted = np.exp(np.interp(measured_rate, curve["rate_bits"], np.log(curve["distortion"])))
     # 0.01 bit of rate is another 1.4 % of distortion
     assert row["distortion"] / predicted == pytest.approx(1, abs=0.01 + 0.014)

@@ -14,7 +14,7 @@ from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.report.figures import FIGURES, legend_entries, write_figures
 from rdtools.report.tables import by_type, status_counts
-from rdtools.sweep import to_table
+from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
 
 
@@ -23,7 +23,7 @@ def rows():
     rng = np.random.default_rng(0)
     results, curves = [], []
     for block in range(3):
-        for kind in ("q", "down"):
+        for kind in ("q_proj", "down_proj"):
             X = rng.standard_normal((200, 16)) * np.exp(rng.standard_normal(16))
             key = LayerKey("m", f"model.layers.{block}.{kind}", kind, block)
             layer = Layer(key, rng.standard_normal((48, 16)), Hessian(X.T @ X / 200, 200))
@@ -56,19 +56,19 @@ def test_figures_are_the_same_bytes_again_and_leave_settings_alone(rows, tmp_pat
 def test_means_are_over_layers_that_are_ok(rows):
     table, _ = rows
     broken = table.copy()
-    broken.loc[broken["layer"] == "model.layers.0.q", "status"] = "undersampled"
-    means = by_type(broken, target=2.0, value="coded_gap_bits")
-    own = table[(table["method"] == "gptq") & (table["target_rate_bits"] == 2.0) & (table["layer"] != "model.layers.0.q")]
-    assert means.loc["gptq", "q"] == pytest.approx(own[own["layer_type"] == "q"]["coded_gap_bits"].mean())
-    assert means.loc["gptq", "all"] == pytest.approx(own["coded_gap_bits"].mean())
-    assert list(means.columns) == ["q", "down", "all"]
+    broken.loc[broken["layer"] == "model.layers.0.q_proj", "status"] = "undersampled"
+    means = by_type(broken, target=2.0, value="rate_gap_total_bpw")
+    own = table[(table["method"] == "gptq") & (table["target_bpw"] == 2.0) & (table["layer"] != "model.layers.0.q_proj")]
+    assert means.loc["gptq", "q_proj"] == pytest.approx(own[own["layer_type"] == "q_proj"]["rate_gap_total_bpw"].mean())
+    assert means.loc["gptq", "all"] == pytest.approx(own["rate_gap_total_bpw"].mean())
+    assert list(means.columns) == ["q_proj", "down_proj", "all", "by weights"]
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
 
 def test_a_legend_names_what_any_panel_shows(rows):
     """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
     table, curves = rows
-    kept = (table["method"] == "gptq") == ((table["target_rate_bits"] == 3.0) & (table["layer_type"] == "down"))
+    kept = (table["method"] == "gptq") == ((table["target_bpw"] == 3.0) & (table["layer_type"] == "down_proj"))
     for name in ("predicted_measured", "rate_distortion"):
         figure = FIGURES[name](table[kept], curves)
         legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes if axis.get_legend() is not None)]
