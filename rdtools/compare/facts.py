@@ -93,7 +93,7 @@ def weight_negentropy(layer: Layer) -> float:
 
 
 def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
-    """Min of ``ℓ_ii²/H_ii``, the share of a column's energy that those before it do not explain; 0 for a singular H, nan without columns."""
+    """Min of ``ℓ_ii²/H_ii``, the part of a column's energy that those before it do not explain; 0 for a singular H, nan without columns."""
     if spectrum.live == 0:
         return math.nan
     return float(np.min(spectrum.cholesky_diagonal**2 / spectrum.diagonal)) if spectrum.rank == spectrum.live else 0.0

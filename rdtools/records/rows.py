@@ -161,7 +161,7 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: fewer tokens than active columns; degenerate: zero weights or H; infeasible: no setting has the rate; failed",
+            "ok; undersampled: fewer tokens than active columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
             "status",
         ),
     ]
@@ -170,9 +170,7 @@ class ResultRow:
     point: RDPoint | None = None
     pred_high_rate_distortion: Annotated[
         float,
-        About(
-            "", "predicted", "D of the method at the entropy of its symbols by high-rate theory; nan without a formula or for a singular H"
-        ),
+        About("", "predicted", "D at the entropy of the symbols by high-rate theory; nan without a formula or for a singular H"),
     ] = math.nan
     measured_over_pred_high_rate: Annotated[float, About("", "measured", "D over pred_high_rate_distortion", "D / high-rate")] = math.nan
     high_rate_valid: Annotated[bool | None, About("", "predicted", "whether high-rate theory applies to the steps used")] = None

@@ -41,7 +41,7 @@ def headline(table: pd.DataFrame) -> list[str]:
         if len(means):
             best, last = means.iloc[0], means.iloc[-1]
             sentences.append(
-                f"At {target:g} bpw, {means.index[0]} comes nearest to R(D): its total rate is {best[tables.ALL]:.3f} bpw above it as a mean "
+                f"At {target:g} bpw, {means.index[0]} comes nearest to R(D): its total rate is {best[tables.ALL]:.3f} bpw above as a mean "
                 f"over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean over weights; the farthest is {means.index[-1]} with "
                 f"{last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )

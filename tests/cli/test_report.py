@@ -43,7 +43,7 @@ def test_everything_is_written(reported):
         "results.json",
         ".lock",
     }
-    names = {"rate_distortion", "gap_to_limit", "gptq_watersic_gap", "predicted_measured"}
+    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "pdf")}
     assert "watersic" in printed.out
     assert str(out / "index.html") in printed.out
@@ -52,7 +52,7 @@ def test_everything_is_written(reported):
 def test_the_table_is_tidy_and_both_files_agree(reported):
     table = read_results(reported[0])
     assert len(table) == 14 * 4 * 2
-    assert set(table["status"]) <= {"ok", "unreachable", "undersampled"}
+    assert set(table["status"]) <= {"ok", "infeasible", "undersampled"}
     provenance = {
         "model",
         "layer",
@@ -79,7 +79,7 @@ def test_the_page_stands_alone(reported):
     page = (reported[0] / "index.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert page.count("data:image/png;base64,") == 4
-    assert "Which line is the limit of what" in page
+    assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
 
 
@@ -96,7 +96,7 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
 def test_compare_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     out = reported[0]
     assert main(["compare", str(out)]) == 0
-    assert "Coded bits above the limit" in capsys.readouterr().out
+    assert "Total rate above R(D)" in capsys.readouterr().out
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
     assert main(["hessians", "verify", str(out)]) == 0
@@ -120,7 +120,7 @@ def test_a_run_with_few_tokens_is_marked_and_left_out_of_means(tiny_llama, tmp_p
     assert (table["rank"] <= 10).all()
     assert (done["damping"] > 0).all()
     # the tiniest matrices, 8 × 16, have no code sequence within 0.01 bit of every rate, and say so
-    assert set(table["status"]) <= {"undersampled", "unreachable"}
+    assert set(table["status"]) <= {"undersampled", "infeasible"}
     assert f"{len(done)} rows undersampled, left out of all means" in capsys.readouterr().out
 
 
@@ -195,7 +195,7 @@ def test_other_settings_of_a_method_are_refused(reported, tiny_llama, tiny_token
     assert "watersic: the run has rows of this method with other settings" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_limit.png"])
+@pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_rd.png"])
 def test_compare_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
     out = reported[0]
     data = bytearray((out / name).read_bytes())
@@ -253,12 +253,12 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
     assert not out.exists()
     assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down_proj") == 0
     table = read_results(out).set_index("method")
-    assert set(table.loc["quip-sharp", "status"]) == {"unreachable"}
+    assert set(table.loc["quip-sharp", "status"]) == {"infeasible"}
     assert set(table.loc["gptq", "status"]) == {"ok"}
     monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-int", "gptq"))
     assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down_proj") == 0
     assert "infeasible: rtn-int: 2.5 bits" in capsys.readouterr().err
-    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-int", "status"]) == {"unreachable"}
+    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-int", "status"]) == {"infeasible"}
 
 
 def test_a_run_without_its_hessians_says_so_and_its_remedy_works(reported, tiny_llama, tiny_tokens, capsys):

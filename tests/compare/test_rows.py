@@ -117,9 +117,7 @@ def test_finite_rate_prediction_counts_dead_columns():
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((8192, 64)), H, name="half")
     for quantizer in (RTN(rate_bits=2), WaterSIC(rate_bits=2)):
-        assert result_row(layer, quantizer, quantizer.quantize(layer)).measured_over_pred_finite_rate == pytest.approx(
-            1, abs=0.01
-        )
+        assert result_row(layer, quantizer, quantizer.quantize(layer)).measured_over_pred_finite_rate == pytest.approx(1, abs=0.01)
 
 
 def test_negentropy_of_the_weights(rng):

@@ -80,7 +80,7 @@ def test_a_legend_names_what_any_panel_shows(rows):
 
 def test_methods_look_the_same_in_every_figure_of_a_report(rows):
     table, curves = rows
-    gap, predicted = (FIGURES[name](table, curves) for name in ("gap_to_limit", "predicted_measured"))
+    gap, predicted = (FIGURES[name](table, curves) for name in ("gap_to_rd", "predicted_measured"))
     looks = []
     for figure in (gap, predicted):
         handles, labels = legend_entries(figure.axes)
