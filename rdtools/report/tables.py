@@ -48,7 +48,7 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
     means = by_type(table, target=target, value="rate_gap_total_bpw")
     rowvar = by_type(table, target=target, value="rate_gap_total_rowvar_bpw")[ALL]
     means = means.assign(rowvar=rowvar).rename(columns={BY_WEIGHTS: "by\nweight", "rowvar": "row\nvar."})
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, collapse_padding=True)
+    shown = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     shown.add_column("method", no_wrap=True)
     for column in means.columns:
         shown.add_column(Text(str(column).removesuffix("_proj")), justify="right", no_wrap=True)

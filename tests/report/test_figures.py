@@ -10,10 +10,11 @@ import pytest
 from rdtools.cli.methods import make_quantizers
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
-from rdtools.report.figures import FIGURES, legend_entries, write_figures
-from rdtools.report.tables import by_type, status_counts
+from rdtools.report.figures import FIGURES, gap_to_rd, gptq_watersic_gap, legend_entries, predicted_measured, rate_distortion, write_figures
+from rdtools.report.tables import by_type, layer_means, status_counts, terminal_table
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
 
@@ -107,3 +108,53 @@ def test_the_theory_command_loads_no_matplotlib(tiny_llama, tiny_tokens, tmp_pat
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "R_c" in done.stdout
+
+
+def test_gptq_is_compared_with_watersic_of_the_same_coder():
+    """Two panels, a pair in each; without a partner of its coder a method is left out, and with none the figure says what it needs."""
+    rng = np.random.default_rng(1)
+    key = LayerKey("m", "model.layers.0.q_proj", "q_proj", 0)
+    layer = Layer(key, rng.standard_normal((64, 16)), Hessian(np.diag(np.geomspace(1, 50, 16)), 0))
+    names = [name for pair in gptq_watersic_gap.PAIRS.values() for name in pair]
+    table = to_table(list(quantize_layer(layer, make_quantizers(names, [4.0]), seed=0)))
+    by_method = table.set_index("method")["rate_gap_symbols_bpw"]
+    figure = gptq_watersic_gap.draw(table, pd.DataFrame())
+    assert len(figure.axes) == len(gptq_watersic_gap.PAIRS) == 2
+    for axis, (gptq, watersic) in zip(figure.axes, gptq_watersic_gap.PAIRS.values(), strict=True):
+        theory, measured = (line.get_ydata().item() for line in axis.get_lines()[:2])
+        assert theory == table.set_index("method")["pred_gptq_gap_as_run_bpw"][gptq]
+        assert measured == by_method[gptq] - by_method[watersic]
+    (gptq, _), (_, watersic) = gptq_watersic_gap.PAIRS.values()
+    unlike = gptq_watersic_gap.draw(table[table["method"].isin([gptq, watersic])], pd.DataFrame())
+    assert not unlike.axes
+    assert "needs rows of" in unlike.texts[0].get_text()
+
+
+def test_figures_read_the_columns_that_they_say(rows):
+    table, curves = rows
+    modules = {m.__name__.rpartition(".")[2]: m for m in (gap_to_rd, gptq_watersic_gap, predicted_measured, rate_distortion)}
+    assert set(modules) == set(FIGURES)
+    for module in modules.values():
+        assert module.draw(table[list(module.READS)], curves) is not None
+
+
+def test_means_over_layers_count_matrices_or_weights():
+    table = pd.DataFrame({"method": ["a", "a", "b"], "rows": [1, 3, 5], "columns": [2, 2, 5], "x": [1.0, 2.0, 7.0]})
+    means = layer_means(table, "x")
+    assert means.loc["a"].tolist() == [1.5, 1.75]
+    assert means.loc["b"].tolist() == [7.0, 7.0]
+    assert np.isnan(layer_means(table.assign(x=[np.nan, 2.0, np.nan]), "x").reindex(["a", "b"]).loc["b", "all"])
+
+
+def test_the_terminal_table_fits_80_columns(rows):
+    from rich.console import Console
+
+    console = Console(width=80)
+    table = rows[0]
+    shown = pd.concat([table.assign(layer_type=kind, layer=table["layer"] + kind) for kind in LAYER_TYPES])
+    with console.capture() as captured:
+        console.print(terminal_table(shown.replace({"method": {"gptq+rotation": "watersic+rotation"}}), target=2.0))
+    text = captured.get()
+    assert "…" not in text
+    for heading in ("q", "down", "all", "weight", "var."):
+        assert heading in text

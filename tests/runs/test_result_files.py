@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rdtools.errors import CorruptFile
+from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.result_files import RESULTS, check_results, write_manifest
 
 
