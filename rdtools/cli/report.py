@@ -63,7 +63,7 @@ def report(
     ] = None,
     seed: Annotated[int, typer.Option(help="Rotations are drawn from it.", min=0, max=MAX_SEED)] = 0,
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
-    types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q,o.")] = None,
+    types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.", min=1)] = None,
     out: Out = Path("rdtools-report"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over: finished rows of the run are deleted.")] = False,
@@ -72,7 +72,7 @@ def report(
         bool, typer.Option("--skip-infeasible", help="Go on where a method of --methods cannot have a rate of --rates.")
     ] = False,
 ) -> int:
-    """Capture Hessians, compute the limits, quantize, code, measure, and write a page about it.
+    """Capture Hessians, compute R(D), quantize, code, measure, and write a page about it.
 
     Writes into the run directory: index.html, results.parquet and results.csv, curves.parquet, figures/*.png and *.pdf, results.json with
     the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same command goes on after an interrupt and
@@ -114,7 +114,8 @@ def report(
         from rdtools.report import PAGE, write_figures, write_page
         from rdtools.report.style import SAVE_METADATA
         from rdtools.runs.result_files import write_manifest
-        from rdtools.sweep import default_workers, run_sweep, write_results
+        from rdtools.runs.results import write_results
+        from rdtools.sweep import default_workers, run_sweep
 
         run.check()  # refuse altered files before any work
         with progress_bar("Quantize, code, measure", console, counted="rows") as progress:
@@ -147,7 +148,7 @@ def report(
 def compare(run: Annotated[Path, typer.Argument(help="Run directory of rdtools report.")]) -> int:
     """Print the comparison tables of a run again."""
     from rdtools.runs.result_files import check_results
-    from rdtools.sweep import read_results
+    from rdtools.runs.results import read_results
 
     table = read_results(run)
     check_results(run)
@@ -197,11 +198,11 @@ def _note_uncovered(names: list[str]) -> None:
 def _print_tables(table: pd.DataFrame) -> int:
     """Print a table for each rate, and the rows that are not ok; returns the exit code."""
     from rdtools.cli.console import PlainConsole
-    from rdtools.report import problems, terminal_table
+    from rdtools.report import problems, terminal_note, terminal_table
 
     console = PlainConsole()
-    for target in sorted(table["target_rate_bits"].unique()):
-        console.print(f"Coded bits above the limit, codes of {target:g} bits per weight (mean over layers)", soft_wrap=True)
+    for target in sorted(table["target_bpw"].unique()):
+        console.print(f"Total rate above R(D) in bpw at a target of {target:g} bpw: {terminal_note(table)}", soft_wrap=True)
         console.print(terminal_table(table, target=target))
     for status, rows in problems(table).groupby("status"):
         console.print(f"{len(rows)} rows {status}, left out of all means")

@@ -18,25 +18,25 @@ def theory(
     from rich.text import Text
 
     from rdtools.cli.console import PlainConsole
-    from rdtools.compare import layer_columns, layer_status
+    from rdtools.compare import layer_facts
     from rdtools.files import atomic_path
+    from rdtools.records.rows import LAYER_COLUMNS, headings
     from rdtools.report.rows import format_number
-    from rdtools.report.tables import LAYER_COLUMNS
     from rdtools.runs.store import open_run
 
     opened = open_run(run)
     rows = []
     for name in opened:
-        layer = opened[name]
-        rows.append({**layer_columns(layer), "status": layer_status(layer)})
+        facts = layer_facts(opened[name])
+        rows.append({**facts.row.to_row(), "status": facts.status})
     table = pd.DataFrame(rows)
     if csv is not None:
         with atomic_path(csv) as scratch:
             table.to_csv(scratch, index=False)
     shown = Table()
-    for heading in LAYER_COLUMNS.values():
+    for heading in headings(LAYER_COLUMNS).values():
         shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
-    for values in table[list(LAYER_COLUMNS)].itertuples(index=False):
+    for values in table[list(headings(LAYER_COLUMNS))].itertuples(index=False):
         shown.add_row(*(Text(format_number(v)) for v in values))
     PlainConsole().print(shown)
     return 0

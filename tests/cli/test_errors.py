@@ -125,7 +125,7 @@ def test_odd_names_give_one_line(tmp_path, capsys):
 
 
 def test_a_fault_of_the_program_is_one_line_and_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("rdtools.sweep.read_results", lambda path: 1 / 0)
+    monkeypatch.setattr("rdtools.runs.results.read_results", lambda path: 1 / 0)
     assert main(["compare", str(tmp_path)]) == 70
     assert "internal error: ZeroDivisionError" in capsys.readouterr().err
 
@@ -139,7 +139,7 @@ def test_another_table_is_not_a_table_of_results(tmp_path, capsys):
     pd.DataFrame({"a": [1]}).to_parquet(path)
     _fails(["compare", str(tmp_path)], capsys, 65, "results.json: missing", "run the same rdtools report command again")
     write_manifest(tmp_path, [path], versions={}, command="")
-    _fails(["compare", str(tmp_path)], capsys, 65, "no column 'layer'")
+    _fails(["compare", str(tmp_path)], capsys, 65, "no column 'schema_version'")
     path.write_bytes(b"PAR1")
     write_manifest(tmp_path, [path], versions={}, command="")
     _fails(["compare", str(tmp_path)], capsys, 65, "not a whole Parquet file")

@@ -39,7 +39,7 @@ def _methods(names="rtn-midrise,gptq-midrise", rates=(2.0, 3.0)):
 
 
 def _same(first, second):
-    pd.testing.assert_frame_equal(first.table.drop(columns="seconds"), second.table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(first.table.drop(columns="wall_s"), second.table.drop(columns="wall_s"))
     pd.testing.assert_frame_equal(first.curves, second.curves)
 
 
@@ -98,7 +98,7 @@ def test_other_methods_and_rates_add_to_the_table_whatever_their_order(run, capt
     once = run_sweep(open_run(shutil.copytree(captured.path, tmp_path / "other")), _methods("gptq-midrise,rtn-midrise"))
     _same(added, once)
     first = added.table[added.table["layer"] == captured.layers[0].name]
-    assert first[["method", "target_rate_bits"]].to_numpy().tolist() == [
+    assert first[["method", "target_bpw"]].to_numpy().tolist() == [
         ["gptq-midrise", 2.0],
         ["gptq-midrise", 3.0],
         ["rtn-midrise", 2.0],
@@ -115,22 +115,22 @@ def test_fresh_forgets_rows_and_methods(run):
     assert result.notes == []
 
 
-def test_a_failed_row_is_tried_again_and_an_unreachable_one_is_not(run, monkeypatch):
-    real = task.compare
+def test_a_failed_row_is_tried_again_and_an_infeasible_one_is_not(run, monkeypatch):
+    real = task.result_row
 
     def failing(layer, quantizer, *others):
-        if format_method(quantizer) == "gptq-midrise" and layer.key.type == "down":
+        if format_method(quantizer) == "gptq-midrise" and layer.key.type == "down_proj":
             raise ZeroDivisionError("by chance")
         return real(layer, quantizer, *others)
 
     methods = _methods("gptq-midrise,rtn-midrise,quip-sharp", [2.5, 3.0])
     with monkeypatch.context() as patch:
-        patch.setattr(task, "compare", failing)
+        patch.setattr(task, "result_row", failing)
         first = run_sweep(run, methods).table
     failed = first[first["status"] == "failed"]
-    assert failed["layer_type"].tolist() == ["down", "down"]
+    assert failed["layer_type"].tolist() == ["down_proj", "down_proj"]
     assert set(failed["message"]) == {"ZeroDivisionError: by chance"}
-    assert (first.loc[first["target_rate_bits"] == 2.5, "status"] == "unreachable").all()
+    assert (first.loc[first["target_bpw"] == 2.5, "status"] == "infeasible").all()
     todo = agenda(run, methods, seed=0)
     assert (todo.rows, todo.rows_left) == (84, 2)
     again = _stop_after(monkeypatch, 10**6)
@@ -138,7 +138,7 @@ def test_a_failed_row_is_tried_again_and_an_unreachable_one_is_not(run, monkeypa
     assert len(again) == 2
     assert not (second["status"] == "failed").any()
     same = first["status"] != "failed"
-    pd.testing.assert_frame_equal(second[same].drop(columns="seconds"), first[same].drop(columns="seconds"))
+    pd.testing.assert_frame_equal(second[same].drop(columns="wall_s"), first[same].drop(columns="wall_s"))
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), RuntimeError("CUDA out of memory"), OSError(5, "Input/output error")])
@@ -155,7 +155,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
 
         return call
 
-    monkeypatch.setattr(task, "compare", failing(task.compare, 0))
+    monkeypatch.setattr(task, "result_row", failing(task.result_row, 0))
     monkeypatch.setattr(task, "layer_facts", failing(task.layer_facts, 1))
     monkeypatch.setattr(task, "theory_curves", failing(task.theory_curves, 2))
     result = run_sweep(run, _methods("rtn-midrise", [2.0]), fresh=True)
@@ -164,7 +164,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
     assert all(type(error).__name__ in message for message in failed["message"])
     assert result.failed_curves == 2
     assert names[1] in result.notes[0]
-    others = (table.table[2:].drop(columns="seconds") for table in (result, undisturbed))
+    others = (table.table[2:].drop(columns="wall_s") for table in (result, undisturbed))
     pd.testing.assert_frame_equal(*others, check_dtype=False)  # a column with a gap holds no integers
     assert set(undisturbed.curves["layer"]) - set(result.curves["layer"]) == set(names[1:3])
     monkeypatch.undo()
@@ -172,7 +172,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
 
 
 def test_an_interrupt_is_no_failed_row(run, monkeypatch):
-    monkeypatch.setattr(task, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(task, "result_row", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run_sweep(run, _methods("rtn-midrise", [2.0]))
     assert read_journals(run.path / ROWS).records == {}

@@ -45,13 +45,13 @@ def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(ru
     rows = [record.value for record in run_task(task)]
     assert len(rows) == 6
     assert {row["status"] for row in rows} == {"failed"}
-    assert {row["layer_type"] for row in rows} == {"q", "k", "v"}
+    assert {row["layer_type"] for row in rows} == {"q_proj", "k_proj", "v_proj"}
     assert all("0000.safetensors" in row["message"] for row in rows)
 
 
 def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
     H = np.diag([1.0, 1.0, -0.5]) + 0.0
-    layer = Layer(LayerKey("m", "a.q_proj", "q", 0), np.ones((4, 3)), Hessian(np.abs(H) + np.eye(3)[::-1] * 5, 10, name="a.q_proj"))
+    layer = Layer(LayerKey("m", "a.q_proj", "q_proj", 0), np.ones((4, 3)), Hessian(np.abs(H) + np.eye(3)[::-1] * 5, 10, name="a.q_proj"))
     rows = list(quantize_layer(layer, tuple(make_quantizers(["hrtn", "hptq"], [3.0])), seed=0))
     assert [row["status"] for row in rows] == ["failed", "failed"]
     assert all("a.q_proj" in row["message"] for row in rows)
@@ -60,12 +60,12 @@ def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
 _KILLER = """
 import os
 import rdtools.sweep.task as task
-real = task.compare
-def compare(layer, quantizer, *others):
+real = task.result_row
+def result_row(layer, quantizer, *others):
     if layer.key.name == "model.layers.1.mlp.down_proj" and format_method(quantizer) == "gptq-midrise":
         os.kill(os.getpid(), 9)
     return real(layer, quantizer, *others)
-task.compare = compare
+task.result_row = result_row
 """
 
 
