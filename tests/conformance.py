@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rdtools.cli.methods import METHODS, ORDERS, make_quantizers
+from rdtools.methods import METHODS, ORDERS, make_quantizers
 from rdtools.quantizers import Quantizer
 
 

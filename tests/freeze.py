@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.methods import METHODS, make_quantizers
 from rdtools.coding import decode, encode
 from rdtools.errors import RdtoolsError
 from rdtools.measure import measure

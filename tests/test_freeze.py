@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.methods import METHODS, make_quantizers
 from rdtools.jobs.collect import CalibrationRequest, collect
 
 

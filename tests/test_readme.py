@@ -50,7 +50,7 @@ def test_the_claims_are_counted():
 
 
 def test_every_method_is_described():
-    from rdtools.cli.methods import METHODS, ROTATIONS
+    from rdtools.methods import METHODS, ROTATIONS
 
     table = README[README.index("## Methods") : README.index("Each also as")]
     assert set(re.findall(r"`([\w-]+)`", table)) == set(METHODS)
@@ -63,7 +63,7 @@ def test_the_table_of_results(tmp_path):
     Another build of torch moves activations by float32 rounding, and so a code here and there: 0.002 bit is a thousand times that,
     and a tenth of the smallest difference between neighbouring methods that the table is quoted for.
     """
-    from rdtools.cli.methods import make_quantizers
+    from rdtools.methods import make_quantizers
     from rdtools.jobs.collect import CalibrationRequest, collect
     from rdtools.sweep import run_sweep
 

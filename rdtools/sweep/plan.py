@@ -1,8 +1,8 @@
-"""What is to be done: layers grouped by Hessian, largest first, and the key of every row."""
+"""The tasks of a run: every preparation of every input, largest inputs first, and the key of every row."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -46,17 +46,19 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Task:
-    """All quantizations of the layers that share one Hessian, so that it is read once.
+    """All quantizations of one input's layers that share a preparation, so that its factor is made once.
 
     Attributes
     ----------
     run : directory
+    hessian : number of the input's Hessian in the run
     layers : work for each
     seed : of the run
-    work : relative cost, m n² summed over layers
+    work : relative cost of the input, m n² summed over layers
     """
 
     run: Path
+    hessian: int
     layers: tuple[LayerWork, ...]
     seed: int
     work: float
@@ -86,11 +88,20 @@ def settings_of(quantizer: Quantizer) -> str:
     return f"{type(quantizer).__name__}({', '.join(settings)})"
 
 
-def planned_methods(quantizers: Sequence[Quantizer], *, seed: int, layers: Sequence[str] | None = None) -> list[PlannedMethod]:
+def preparation_of(quantizer: Quantizer) -> Hashable:
+    """The preparation that a quantizer asks for, which others may share; one of its own where it depends on the layer."""
+    return getattr(quantizer, "preparation", settings_of(quantizer))
+
+
+def planned_methods(
+    quantizers: Sequence[Quantizer], *, seeds: Sequence[int] = (0,), layers: Sequence[str] | None = None
+) -> list[PlannedMethod]:
     """Entries of a run's plan."""
     names = None if layers is None else list(layers)
     return [
-        PlannedMethod(method=q.method, settings=settings_of(q), rate_bits=float(q.rate_bits), seed=seed, layers=names) for q in quantizers
+        PlannedMethod(method=q.method, settings=settings_of(q), rate_bits=float(q.rate_bits), seed=seed, layers=names)
+        for seed in seeds
+        for q in quantizers
     ]
 
 
@@ -118,35 +129,41 @@ def _layer_work(run: Run, entry: LayerEntry, methods: Sequence[tuple[Quantizer, 
     )
 
 
-def _groups(run: Run, layers: Collection[str] | None) -> Iterator[list[LayerEntry]]:
+def _groups(run: Run, layers: Collection[str] | None) -> Iterator[tuple[int, list[LayerEntry]]]:
     for index in range(len(run.hessians)):
         group = [entry for entry in run.layers if entry.hessian == index and (layers is None or entry.name in layers)]
         if group:
-            yield group
+            yield index, group
 
 
 def plan(
     run: Run,
     quantizers: Sequence[Quantizer],
     *,
-    seed: int,
+    seeds: Sequence[int] = (0,),
     layers: Collection[str] | None = None,
     top_rates: dict[str, float] | None = None,
 ) -> list[Task]:
-    """One task for each Hessian of a run, the most work first.
+    """One task for each seed and preparation of each input of a run, inputs with the most work first.
 
     Parameters
     ----------
     run : with its Hessians
     quantizers : every method at every rate
-    seed : of the run
+    seeds : of the run
     layers : names of the layers to work on; None for all
-    top_rates : highest rate of the theory curves of each layer; None for no curves
+    top_rates : highest rate of the theory curves of each layer, which belong to the first task of its input; None for no curves
     """
-    methods = [(q, settings_of(q)) for q in quantizers]
+    by_preparation: dict[Hashable, list[tuple[Quantizer, str]]] = {}
+    for quantizer in quantizers:
+        by_preparation.setdefault(preparation_of(quantizer), []).append((quantizer, settings_of(quantizer)))
     tasks = []
-    for group in _groups(run, layers):
+    for index, group in _groups(run, layers):
         work = float(sum(m * n * n for m, n in (entry.shape for entry in group)))
-        parts = tuple(_layer_work(run, entry, methods, seed, (top_rates or {}).get(entry.name, 0.0)) for entry in group)
-        tasks.append(Task(run.path, parts, seed, work))
+        tops = top_rates or {}
+        for seed in seeds:
+            for methods in by_preparation.values():
+                parts = tuple(_layer_work(run, entry, methods, seed, tops.get(entry.name, 0.0)) for entry in group)
+                tasks.append(Task(run.path, index, parts, seed, work))
+                tops = {}
     return sorted(tasks, key=lambda task: -task.work)

@@ -93,13 +93,13 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
     assert (out / "figures" / "rate_distortion.pdf").read_bytes() == figure
 
 
-def test_compare_theory_and_verify_read_the_run(reported, capsys, tmp_path):
+def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     out = reported[0]
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
     assert "Coded bits above the limit" in capsys.readouterr().out
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
-    assert main(["hessians", "verify", str(out)]) == 0
+    assert main(["hessians", "check", str(out)]) == 0
     assert "are as written" in capsys.readouterr().out
 
 
@@ -138,7 +138,7 @@ def test_a_layer_that_cannot_be_quantized_fails_alone(tiny_llama, tiny_tokens, t
 
 
 def test_worker_processes_give_the_rows_of_one_process(reported):
-    from rdtools.cli.methods import make_quantizers
+    from rdtools.methods import make_quantizers
     from rdtools.sweep import run_sweep
 
     run, methods = open_run(reported[0]), make_quantizers(["gptq", "watersic"], [2.0])
@@ -148,12 +148,12 @@ def test_worker_processes_give_the_rows_of_one_process(reported):
 
 
 def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, tiny_llama, tiny_tokens, tmp_path, monkeypatch, capsys):
-    from rdtools.sweep import run as engine
+    from rdtools.sweep.engines import local as engine
 
     out, made, real = tmp_path / "other", [], engine.run_task
 
-    def stopping(task):
-        for record in real(task):
+    def stopping(task, memory):
+        for record in real(task, memory):
             if len(made) == 40:
                 raise KeyboardInterrupt
             made.append(record)
@@ -179,7 +179,7 @@ def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_l
     assert "gptq-int" in (out / "index.html").read_text()
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3", "--fresh") == 0
     assert set(read_results(out)["method"]) == {"gptq-int"}
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
 
 
 def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, tiny_tokens, capsys):
@@ -196,15 +196,15 @@ def test_other_settings_of_a_method_are_refused(reported, tiny_llama, tiny_token
 
 
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_limit.png"])
-def test_compare_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
+def test_show_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
     out = reported[0]
     data = bytearray((out / name).read_bytes())
     data[len(data) // 2] ^= 1
     (out / name).write_bytes(bytes(data))
-    assert main(["compare", str(out)]) == 65
+    assert main(["show", str(out)]) == 65
     assert f"{name}: not the file that results.json lists" in capsys.readouterr().err
     assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
 
 
 def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys):
@@ -255,7 +255,7 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
     table = read_results(out).set_index("method")
     assert set(table.loc["quip-sharp", "status"]) == {"unreachable"}
     assert set(table.loc["gptq", "status"]) == {"ok"}
-    monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-int", "gptq"))
+    monkeypatch.setattr("rdtools.jobs.settings.DEFAULT_METHODS", ("rtn-int", "gptq"))
     assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down") == 0
     assert "infeasible: rtn-int: 2.5 bits" in capsys.readouterr().err
     assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-int", "status"]) == {"unreachable"}

@@ -9,7 +9,7 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.cli.methods import make_quantizers
+from rdtools.methods import make_quantizers
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
 from rdtools.compare.rows import weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch

@@ -7,7 +7,7 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rdtools as rd
-from rdtools.cli.methods import METHODS, make_quantizers
+from rdtools.methods import METHODS, make_quantizers
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
 from rdtools.moments.layer import Layer

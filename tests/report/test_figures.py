@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import make_quantizers
+from rdtools.methods import make_quantizers
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.layer import Layer

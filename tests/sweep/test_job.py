@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import make_quantizers
+from rdtools.methods import make_quantizers
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
@@ -52,14 +52,14 @@ def _stop_after(monkeypatch, count):
     made = []
     real = run_task
 
-    def stopping(task_):
-        for record in real(task_):
+    def stopping(task_, memory):
+        for record in real(task_, memory):
             if len(made) == count:
                 raise _Stopped
             made.append(record)
             yield record
 
-    monkeypatch.setattr("rdtools.sweep.run.run_task", stopping)
+    monkeypatch.setattr("rdtools.sweep.engines.local.run_task", stopping)
     return made
 
 
@@ -138,7 +138,7 @@ def test_a_failed_row_is_tried_again_and_an_unreachable_one_is_not(run, monkeypa
     assert failed["layer_type"].tolist() == ["down", "down"]
     assert set(failed["message"]) == {"ZeroDivisionError: by chance"}
     assert (first.loc[first["target_rate_bits"] == 2.5, "status"] == "unreachable").all()
-    todo = agenda(run, methods, seed=0)
+    todo = agenda(run, methods)
     assert (todo.rows, todo.rows_left) == (84, 2)
     again = _stop_after(monkeypatch, 10**6)
     second = run_sweep(run, methods).table
@@ -253,7 +253,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
     manifest = run.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name":"tiny"', '"name":"moved"').replace('"name": "tiny"', '"name": "moved"'))
     moved = open_run(run.path)
-    assert agenda(moved, _methods("rtn-int", [2.0]), seed=0).rows_left == 0
+    assert agenda(moved, _methods("rtn-int", [2.0])).rows_left == 0
     second = run_sweep(moved, _methods("rtn-int", [2.0])).table
     assert set(second["model"]) == {"moved"}
     pd.testing.assert_frame_equal(second.drop(columns=["model"]), first.drop(columns=["model"]))
@@ -262,7 +262,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
 def test_a_directory_without_its_plan_or_rows_goes_on(run):
     first = run_sweep(run, _methods())
     (run.path / PLAN).unlink()
-    assert agenda(run, _methods(), seed=0).rows_left == 0
+    assert agenda(run, _methods()).rows_left == 0
     partial = run_sweep(run, _methods("rtn-int"))
     assert len(partial.table) == 28
     assert "plan.json was deleted" in partial.notes[0]
@@ -284,14 +284,14 @@ def test_a_damaged_journal_stops_the_sweep_and_its_remedy_works(run):
 
 
 def test_two_seeds_are_two_rows(run):
-    run_sweep(run, _methods("gptq-int+haar", [3.0]), seed=0)
-    table = run_sweep(run, _methods("gptq-int+haar", [3.0]), seed=1).table
+    run_sweep(run, _methods("gptq-int+haar", [3.0]), seeds=(0,))
+    table = run_sweep(run, _methods("gptq-int+haar", [3.0]), seeds=(1,)).table
     assert table.groupby("layer")["seed"].apply(list).tolist() == [[0, 1]] * 14
     assert table.groupby("layer")["distortion"].nunique().min() == 2
 
 
 def test_work_that_is_left_keeps_its_order(run):
-    (first, *_) = plan(run, _methods(), seed=0, top_rates=dict.fromkeys(run, 3.0))
+    (first, *_) = plan(run, _methods(), top_rates=dict.fromkeys(run, 3.0))
     work = first.layers[0]
     left = first.without({work.row_keys[1], work.curves_key})
     assert left.layers[0].row_keys == (work.row_keys[0], *work.row_keys[2:])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tolerances import STANDARD_ERRORS
 
-from rdtools.cli.methods import make_quantizers
+from rdtools.methods import make_quantizers
 from rdtools.compare import compare
 from rdtools.errors import RateUnreachable, UnknownMethod, UsageError
 from rdtools.measure import measure

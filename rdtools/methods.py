@@ -119,11 +119,3 @@ def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: fl
         chosen_damping = {} if damping is None else {"damping": damping}
         made += [construct(rate_bits=rate, **(settings | chosen_damping)) for rate in rates]
     return made
-
-
-def infeasible_pairs(quantizers: Sequence[Quantizer]) -> list[str]:
-    """A sentence for each method and rate that no layer can have together."""
-    from rdtools.quantizers import infeasible_reason
-
-    reasons = (infeasible_reason(quantizer) for quantizer in quantizers)
-    return [reason for reason in reasons if reason is not None]

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdtools.cli.methods import make_quantizers
+from rdtools.methods import make_quantizers
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals
 from rdtools.sweep import plan, run_tasks
-from rdtools.sweep.run import _Pool
+from rdtools.sweep.engines.local import _Pool
 from rdtools.sweep.task import quantize_layer, run_task
 
 
@@ -29,7 +29,7 @@ def run(tiny_llama, tiny_tokens, tmp_path):
 
 
 def test_tasks_share_a_hessian_and_the_largest_comes_first(run):
-    tasks = plan(run, make_quantizers(["rtn"], [3.0]), seed=0)
+    tasks = plan(run, make_quantizers(["rtn"], [3.0]))
     assert len(tasks) == 8
     assert [task.work for task in tasks] == sorted((task.work for task in tasks), reverse=True)
     assert sorted(layer.name for task in tasks for layer in task.layers) == sorted(run)
@@ -39,7 +39,7 @@ def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(ru
     (run.path / run.hessians[0].file).write_bytes(b"x")
     task = next(
         t
-        for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0)
+        for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]))
         if "model.layers.0.self_attn.q_proj" in [layer.name for layer in t.layers]
     )
     rows = [record.value for record in run_task(task)]
@@ -74,7 +74,7 @@ def test_a_worker_that_dies_takes_only_its_own_row_with_it(run, tmp_path, monkey
     (tmp_path / "sitecustomize.py").write_text(_KILLER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     code = (
-        "from rdtools.cli.methods import make_quantizers\n"
+        "from rdtools.methods import make_quantizers\n"
         "from rdtools.runs.store import open_run\n"
         "from rdtools.sweep import run_sweep\n"
         "if __name__ == '__main__':\n"
@@ -101,7 +101,7 @@ def test_an_interrupt_ends_the_workers_and_no_other_child(run):
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_tasks(plan(run, make_quantizers(["rtn-int"], [3.0]), seed=0), workers=2, progress=interrupt)
+            run_tasks(plan(run, make_quantizers(["rtn-int"], [3.0])), workers=2, progress=interrupt)
         assert multiprocessing.active_children() == [mine]
         assert mine.is_alive()
     finally:
@@ -114,7 +114,7 @@ def test_a_layer_whose_process_dies_again_and_again_is_given_up(dies_at, run, mo
     """Nothing comes about in three processes: the layer's rows have failed, and the next layer has its turn."""
     (task,) = [
         t
-        for t in plan(run, make_quantizers(["rtn-int"], [1.0, 2.0, 3.0, 4.0]), seed=0, top_rates=dict.fromkeys(run, 4.0))
+        for t in plan(run, make_quantizers(["rtn-int"], [1.0, 2.0, 3.0, 4.0]), top_rates=dict.fromkeys(run, 4.0))
         if "model.layers.0.mlp.gate_proj" in [layer.name for layer in t.layers]
     ]
     first, second = task.layers
