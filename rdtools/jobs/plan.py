@@ -11,7 +11,8 @@ from rdtools.jobs.selection import InputGroup, input_groups, select_layers
 from rdtools.jobs.settings import ReportSettings
 from rdtools.quantizers import Quantizer, infeasible_reason
 from rdtools.runs.plan import read_plan
-from rdtools.runs.store import is_run, open_run
+from rdtools.runs.run_manifest import is_run
+from rdtools.runs.store import open_run
 from rdtools.sweep import agenda, planned_methods, preparation_of
 
 

@@ -56,7 +56,7 @@ def run_report(
     *,
     say: Callable[[str], None] = lambda sentence: None,
     stage: Stage = silent_stage,
-    command: str = "rdtools.report",
+    command: str = "rdtools.run_report",
     **changes: Any,
 ) -> Report:
     """Capture Hessians, compute the bounds, quantize, code, measure, and write a page about it.

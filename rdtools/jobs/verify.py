@@ -63,7 +63,7 @@ def _check_writable(out: Path) -> None:
         raise UsageError(f"{out}: expected a name that ends in .parquet or .csv")
     folder = out.absolute().parent
     if out.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise OutputError(f"{out}: cannot be written: expected a file in a folder that exists and may be written to; choose another `out`")
+        raise OutputError(f"{out}: cannot be written: expected a file in a folder that exists and may be written to; choose another place")
 
 
 def verify(

@@ -93,7 +93,7 @@ def test_verbs_without_a_run(verb, tmp_path, capsys):
 def test_a_read_only_place_is_an_output_error(tiny_llama, tiny_tokens, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "file" / "run")]
-    _fails(argv, capsys, 74, "cannot be written", "choose another --out")
+    _fails(argv, capsys, 74, "cannot be written", "choose another place")
 
 
 def test_two_writers_do_not_meet(tiny_llama, tiny_tokens, tmp_path, capsys):
