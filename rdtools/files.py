@@ -26,6 +26,7 @@ RUN_NAMES = frozenset(
         "manifest.json",
         "rows",
         "plan.json",
+        "tasks.json",
         "results.json",
         "results.parquet",
         "results.csv",

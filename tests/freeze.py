@@ -28,10 +28,10 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from rdtools.methods import METHODS, make_quantizers
 from rdtools.coding import decode, encode
 from rdtools.errors import RdtoolsError
 from rdtools.measure import measure
+from rdtools.methods import METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
 from rdtools.runs.store import Run, open_run
 

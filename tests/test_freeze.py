@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.methods import METHODS, make_quantizers
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import METHODS, make_quantizers
 
 
 @pytest.fixture

@@ -83,4 +83,3 @@ def select_layers(names: Sequence[str], *, patterns: Sequence[str] | None, types
     if not chosen:
         raise UsageError(f"`layers` {','.join(patterns or ())} and `types` {','.join(types or ())}: no layer matches both")
     return chosen
-

@@ -15,6 +15,7 @@ from rdtools.runs.keys import curves_key, row_key
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.plan import RunPlan, read_plan, write_plan
 from rdtools.runs.store import Run
+from rdtools.runs.tasks import write_tasks
 from rdtools.sweep.engines import ENGINES
 from rdtools.sweep.engines.local import Progress
 from rdtools.sweep.plan import Task, curve_rates, key_of_layer, plan, planned_methods
@@ -142,6 +143,7 @@ def run_sweep(
         raise UsageError(f"`engine` {engine!r}: expected one of {', '.join(ENGINES)}")
     todo = agenda(run, quantizers, seeds=seeds, layers=layers, fresh=fresh)
     write_plan(todo.plan, run.path)
+    write_tasks([task.listed for task in todo.left], run.path)
     if fresh:
         delete_journals(run.path / ROWS)
     there = todo.rows - todo.rows_left

@@ -10,7 +10,9 @@ from typing import Any, cast
 from rdtools.quantizers import Quantizer
 from rdtools.runs.keys import curves_key, layer_key, row_key
 from rdtools.runs.plan import PlannedMethod
-from rdtools.runs.store import LayerEntry, Run
+from rdtools.runs.run_manifest import LayerEntry
+from rdtools.runs.store import Run
+from rdtools.runs.tasks import ListedLayer, ListedTask, task_name
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ class Task:
     def rows(self) -> int:
         """Number of rows to be made."""
         return sum(len(layer.row_keys) for layer in self.layers)
+
+    @property
+    def listed(self) -> ListedTask:
+        """The task in the list of the run."""
+        layers = [ListedLayer(name=layer.name, keys=list(layer.keys)) for layer in self.layers]
+        name = task_name([key for layer in layers for key in layer.keys])
+        return ListedTask(name=name, hessian=self.hessian, seed=self.seed, layers=layers)
 
     def without(self, done: Collection[str]) -> Task:
         """The work that is left; a task without layers if nothing is."""

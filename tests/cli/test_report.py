@@ -39,6 +39,7 @@ def test_everything_is_written(reported):
         "hessians",
         "manifest.json",
         "plan.json",
+        "tasks.json",
         "rows",
         "results.json",
         ".lock",

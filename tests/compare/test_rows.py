@@ -9,10 +9,10 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.methods import make_quantizers
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
 from rdtools.compare.rows import weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
+from rdtools.methods import make_quantizers
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterSIC
 from rdtools.records.error_models import UNSTATED

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 import rdtools as rd
+from rdtools.errors import RateUnreachable
 from rdtools.jobs.plan import infeasible_pairs
 from rdtools.methods import METHODS, make_quantizers
-from rdtools.errors import RateUnreachable
 
 RATES = (1.0, 2.0, 2.5, 3.0, 4.0, 8.5, 9.0)
 

@@ -7,9 +7,9 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rdtools as rd
-from rdtools.methods import METHODS, make_quantizers
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
+from rdtools.methods import METHODS, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import Quantizer, infeasible_reason

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.methods import make_quantizers
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.report.figures import FIGURES, legend_entries, write_figures

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdtools.methods import DEFAULT_METHODS, METHODS
 from rdtools.errors import UsageError
+from rdtools.methods import DEFAULT_METHODS, METHODS
 from rdtools.report.style import PALETTE, method_looks, method_style
 from rdtools.transforms.orders import ORDERS
 

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.methods import make_quantizers
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
 from rdtools.runs.store import open_run
+from rdtools.runs.tasks import read_tasks
 from rdtools.sweep import agenda, run_sweep, task
 from rdtools.sweep.plan import plan, settings_of
 from rdtools.sweep.task import run_task
@@ -297,3 +298,39 @@ def test_work_that_is_left_keeps_its_order(run):
     assert left.layers[0].row_keys == (work.row_keys[0], *work.row_keys[2:])
     assert (left.layers[0].curve_rates, left.rows) == ((), first.rows - 1)
     assert first.without([key for layer in first.layers for key in layer.keys]).layers == ()
+
+
+def test_the_task_list_of_the_run_names_every_row_that_is_to_be_made(run, monkeypatch):
+    """Names are those of the rows: the same in another command, others once rows are finished."""
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        with pytest.raises(_Stopped):
+            run_sweep(run, _methods())
+    listed = read_tasks(run.path)
+    assert len({task.name for task in listed}) == len(listed) == 8 * 2  # rtn-int looks at no Hessian, gptq-int at every one
+    keys = [key for task in listed for layer in task.layers for key in layer.keys]
+    assert len(keys) == len(set(keys)) == 14 * 4 + 14
+    run_sweep(run, _methods("rtn-int"))
+    again = {task.name: task for task in read_tasks(run.path)}
+    assert len(again) == 8
+    run_sweep(run, _methods())
+    assert {key for task in read_tasks(run.path) for layer in task.layers for key in layer.keys} < set(keys)
+    (run.path / "tasks.json").write_text("{}")
+    with pytest.raises(CorruptFile, match="not a task list"):
+        read_tasks(run.path)
+
+
+def test_an_engine_has_a_name(run):
+    with pytest.raises(UsageError, match="`engine` 'cloud': expected one of local"):
+        run_sweep(run, _methods(), engine="cloud")
+
+
+def test_layers_of_an_input_are_analysed_once_whatever_their_tasks(run, monkeypatch):
+    """Three preparations, one look at each layer."""
+    looked = []
+    real = task.layer_facts
+    monkeypatch.setattr(task, "layer_facts", lambda layer: looked.append(layer.key.name) or real(layer))
+    methods = _methods("rtn-int,gptq-int,gptq-int+haar", [2.0])
+    assert len(plan(run, methods)) == 3 * 8
+    run_sweep(run, methods)
+    assert sorted(looked) == sorted(run)

@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdtools.methods import make_quantizers
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals
 from rdtools.sweep import plan, run_tasks
-from rdtools.sweep.engines.local import _Pool
+from rdtools.sweep.engines.local import _Pool, _Queue
 from rdtools.sweep.task import quantize_layer, run_task
 
 
@@ -176,3 +176,14 @@ def test_workers_end_with_their_parent(name, code, tmp_path, monkeypatch):
     while any(Path(f"/proc/{w}").exists() for w in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [w for w in workers if Path(f"/proc/{w}").exists()]
+
+
+def test_processes_keep_to_an_input_and_then_help_with_the_fullest(run):
+    tasks = plan(run, make_quantizers(["rtn-int", "gptq-int", "gptq-int+haar"], [2.0]))
+    first, second = list(dict.fromkeys(task.hessian for task in tasks))[:2]
+    some = [task for task in tasks if task.hessian in (first, second)]
+    queue = _Queue(some)
+    taken = [queue.take(None), queue.take(None)]
+    assert [task.hessian for task in taken] == [first, second]
+    assert [queue.take(first).hessian for _ in range(3)] == [first, first, second]
+    assert [queue.take(first).hessian, queue.take(first)] == [second, None]

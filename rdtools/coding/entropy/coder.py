@@ -49,7 +49,9 @@ def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
             escaped += values[outside].tolist()
             symbols[outside] = len(table.values)
         if len(table.frequencies) > 1:  # a single code needs no bits
-            with _panics_as(CodingError(f"{symbols.size} symbols cannot be coded under the frequencies given for them; a fault of rdtools")):
+            with _panics_as(
+                CodingError(f"{symbols.size} symbols cannot be coded under the frequencies given for them; a fault of rdtools")
+            ):
                 encoder.encode(symbols.astype(np.int32), _model(table))
     return np.asarray(encoder.get_compressed()), escaped
 

@@ -95,10 +95,8 @@ class _Queue:
             return None
         untouched = next((number for number in left if number not in self._begun), None)
         fullest = max(left, key=lambda number: len(left[number]))
-        if last is not None and last in left:
-            number = last
-        else:
-            number = fullest if untouched is None else untouched
+        another = fullest if untouched is None else untouched
+        number = last if last is not None and last in left else another
         self._begun.add(number)
         return left[number].pop(0)
 

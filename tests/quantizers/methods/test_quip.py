@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tolerances import STANDARD_ERRORS
 
-from rdtools.methods import make_quantizers
 from rdtools.compare import compare
 from rdtools.errors import RateUnreachable, UnknownMethod, UsageError
 from rdtools.measure import measure
+from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.planning.watersic_mmse import MmseWaterSIC
