@@ -23,10 +23,14 @@ if TYPE_CHECKING:
     from rdtools.jobs.show import open_run as open_run
     from rdtools.jobs.verify import verify as verify
     from rdtools.measure import Measure as _Measure
+    from rdtools.methods import Methods as _Methods
+    from rdtools.methods import quantizer as quantizer
     from rdtools.moments.drift import Drift as Drift
     from rdtools.moments.layer import Layer as Layer
     from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
     from rdtools.quantizers import GPTQ as GPTQ
+    from rdtools.quantizers import HPTQ as HPTQ
+    from rdtools.quantizers import HRTN as HRTN
     from rdtools.quantizers import QTIP as QTIP
     from rdtools.quantizers import RTN as RTN
     from rdtools.quantizers import QuIP as QuIP
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import WaterSIC as WaterSIC
 
     measure: _Measure
+    methods: _Methods
 
 # Loaded when first used, so that `import rdtools` stays light: name → module. A name that is also a sub-module
 # stands for that module.
@@ -49,7 +54,11 @@ _HOME = {
     "run_report": "rdtools.jobs.report",
     "verify": "rdtools.jobs.verify",
     "measure": "rdtools.measure",
+    "methods": "rdtools.methods",
+    "quantizer": "rdtools.methods",
     "GPTQ": "rdtools.quantizers",
+    "HPTQ": "rdtools.quantizers",
+    "HRTN": "rdtools.quantizers",
     "MmseWaterSIC": "rdtools.planning.watersic_mmse",
     "QTIP": "rdtools.quantizers",
     "QuIP": "rdtools.quantizers",

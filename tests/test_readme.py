@@ -24,7 +24,7 @@ def test_the_python_example_runs():
     names: dict[str, object] = {}
     exec(example, names)
     point = names["point"]
-    assert abs(point.code_rate_bits - 3.0) < 0.01  # type: ignore[attr-defined]
+    assert abs(point.symbol_bpw - 3.0) < 0.01  # type: ignore[attr-defined]
 
 
 def test_every_verb_is_described_and_exists():
@@ -67,11 +67,11 @@ def test_the_table_of_results(tmp_path):
 
     text = README[README.index("<!-- results -->") : README.index("<!-- /results -->")]
     printed = {m: [float(v) for v in cells] for m, *cells in re.findall(r"\| `([\w+-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)}
-    assert {"rtn", "gptq", "gptq+rotation", "watersic"} <= set(printed)
+    assert {"hrtn", "hptq", "hptq+rotation", "watersic"} <= set(printed)
     table = run_report(methods=list(printed), out=tmp_path / "run", workers=1).table
     assert set(table["status"]) == {"ok"}
     assert len(table) == 42 * len(printed) * 3
-    means = table.pivot_table(index="method", columns="target_rate_bits", values="coded_gap_bits")
+    means = table.pivot_table(index="method", columns="target_bpw", values="rate_gap_total_bpw")
     for method, values in printed.items():
         assert means.loc[method].tolist() == pytest.approx(values, abs=0.002), method
-    assert ((table["code_rate_bits"] - table["target_rate_bits"]).abs() <= 0.01).all()
+    assert ((table["symbol_bpw"] - table["target_bpw"]).abs() <= 0.01).all()

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import hessians, report, show, theory, verify
+from rdtools.cli import columns, hessians, methods, report, show, theory, verify
 from rdtools.errors import RdtoolsError, UsageError
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command("sweep")(report.sweep)
 app.command("show")(show.show)
 app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)
+app.command("methods")(methods.methods)
+app.command("columns")(columns.columns)
 app.add_typer(hessians.app, name="hessians")
 
 _OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 74, 70, 130, 141, 143

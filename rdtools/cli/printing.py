@@ -33,16 +33,16 @@ def print_json(value: object) -> None:
 def print_tables(table: pd.DataFrame) -> None:
     """Print a table for each rate, and the rows that are not ok."""
     from rdtools.cli.console import PlainConsole
-    from rdtools.report import problems, terminal_table
+    from rdtools.report import problems, terminal_note, terminal_table
 
     console = PlainConsole()
-    for target in sorted(table["target_rate_bits"].unique()):
-        console.print(f"Coded bits above the limit, codes of {target:g} bits per weight (mean over layers)", soft_wrap=True)
+    for target in sorted(table["target_bpw"].unique()):
+        console.print(f"Total rate above R(D) in bpw at a target of {target:g} bpw: {terminal_note(table)}", soft_wrap=True)
         console.print(terminal_table(table, target=target))
     for status, rows in problems(table).groupby("status"):
         console.print(f"{len(rows)} rows {status}, left out of all means")
         for row in rows.drop_duplicates(["method", "message"]).head(5).to_dict("records"):
-            where = f"{row['layer']}: {row['method']} at {row['target_rate_bits']:g}"
+            where = f"{row['layer']}: {row['method']} at {row['target_bpw']:g}"
             console.print(f"  {row['message'] or where}", soft_wrap=True)
     if table["distortion"].isna().all():
         console.print("Nothing could be measured")

@@ -53,7 +53,7 @@ def report(
     trust_remote_code: RemoteCode = False,
     device: Device = "cpu",
     methods: Annotated[
-        str | None, typer.Option(help=f"Comma-separated; NAME or NAME+rotation; by default {','.join(DEFAULT_METHODS)}.")
+        str | None, typer.Option(help=f"Comma-separated names of `rdtools methods`; by default {','.join(DEFAULT_METHODS)}.")
     ] = None,
     rates: Annotated[str, typer.Option(help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
     damping: Annotated[
@@ -62,7 +62,7 @@ def report(
     ] = None,
     seeds: Annotated[str, typer.Option(help="Rotations are drawn from them, one row for each; comma-separated.")] = "0",
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
-    types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q,o.")] = None,
+    types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.", min=1)] = None,
     out: Out = Path("rdtools-report"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over: finished rows of the run are deleted.")] = False,
@@ -72,7 +72,7 @@ def report(
     ] = False,
     as_json: Json = False,
 ) -> int:
-    """Capture Hessians, compute the limits, quantize, code, measure, and write a page about it.
+    """Capture Hessians, compute R(D), quantize, code, measure, and write a page about it.
 
     Writes into the run directory: index.html, results.parquet and results.csv, curves.parquet, figures/*.png and *.pdf, results.json with
     the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same command goes on after an interrupt and

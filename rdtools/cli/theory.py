@@ -22,8 +22,8 @@ def theory(
     from rdtools.cli.console import PlainConsole
     from rdtools.files import atomic_path
     from rdtools.jobs.theory import theory
+    from rdtools.records.rows import LAYER_COLUMNS, headings
     from rdtools.report.rows import format_number
-    from rdtools.report.tables import LAYER_COLUMNS
 
     table = theory(run)
     if csv is not None:
@@ -33,9 +33,9 @@ def theory(
         print_json(records(table))
         return 0
     shown = Table()
-    for heading in LAYER_COLUMNS.values():
+    for heading in headings(LAYER_COLUMNS).values():
         shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
-    for values in table[list(LAYER_COLUMNS)].itertuples(index=False):
+    for values in table[list(headings(LAYER_COLUMNS))].itertuples(index=False):
         shown.add_row(*(Text(format_number(v)) for v in values))
     PlainConsole().print(shown)
     return 0

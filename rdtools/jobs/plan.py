@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rdtools.errors import UsageError
 from rdtools.jobs.collect import check_run_directory
 from rdtools.jobs.selection import InputGroup, input_groups, select_layers
 from rdtools.jobs.settings import ReportSettings
-from rdtools.quantizers import Quantizer, infeasible_reason
+from rdtools.methods import infeasible_pairs
+from rdtools.quantizers import Quantizer
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import is_run
 from rdtools.runs.store import open_run
@@ -37,12 +37,6 @@ class Preview:
     rows_left: int
     tasks: int
     infeasible: tuple[str, ...]
-
-
-def infeasible_pairs(quantizers: Sequence[Quantizer]) -> list[str]:
-    """A sentence for each method and rate that no layer can have together."""
-    reasons = (infeasible_reason(quantizer) for quantizer in quantizers)
-    return [reason for reason in reasons if reason is not None]
 
 
 def check_report(settings: ReportSettings) -> tuple[list[Quantizer], list[str] | None, list[str]]:

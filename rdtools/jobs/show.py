@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 from rdtools.runs.result_files import check_results
+from rdtools.runs.results import read_curves, read_results
 from rdtools.runs.store import Run
 from rdtools.runs.store import open_run as open_layers
-from rdtools.sweep import read_curves, read_results
 
 
 class ReportedRun(Run):

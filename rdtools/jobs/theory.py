@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from rdtools.compare import layer_columns, layer_status
+from rdtools.compare import layer_facts
 from rdtools.runs.store import open_run
 
 
@@ -18,5 +18,5 @@ def theory(run: str | Path) -> pd.DataFrame:
     UsageError, CorruptFile
     """
     opened = open_run(run)
-    layers = (opened[name] for name in opened)
-    return pd.DataFrame([{**layer_columns(layer), "status": layer_status(layer)} for layer in layers])
+    facts = (layer_facts(opened[name]) for name in opened)
+    return pd.DataFrame([{**fact.row.to_row(), "status": fact.status} for fact in facts])

@@ -8,7 +8,3 @@ from rdtools.sweep.plan import Task as Task
 from rdtools.sweep.plan import plan as plan
 from rdtools.sweep.plan import planned_methods as planned_methods
 from rdtools.sweep.plan import preparation_of as preparation_of
-from rdtools.sweep.results import read_curves as read_curves
-from rdtools.sweep.results import read_results as read_results
-from rdtools.sweep.results import to_table as to_table
-from rdtools.sweep.results import write_results as write_results

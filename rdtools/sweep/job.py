@@ -7,19 +7,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rdtools.compare.curves import CURVE_COLUMNS
 from rdtools.errors import UsageError
 from rdtools.quantizers import Quantizer
+from rdtools.records import CURVE_COLUMNS
 from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
 from rdtools.runs.keys import curves_key, row_key
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.plan import RunPlan, read_plan, write_plan
+from rdtools.runs.results import to_table
 from rdtools.runs.store import Run
 from rdtools.runs.tasks import write_tasks
 from rdtools.sweep.engines import ENGINES
 from rdtools.sweep.engines.local import Progress
 from rdtools.sweep.plan import Task, curve_rates, key_of_layer, plan, planned_methods
-from rdtools.sweep.results import to_table
 
 
 @dataclass(frozen=True, eq=False)

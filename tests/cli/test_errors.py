@@ -33,8 +33,8 @@ def _fails(argv, capsys, code, *words):
         (["--rates", "nan"], ["rate nan"]),
         (["--rates", "64"], ["rate 64.0", "at most 12"]),
         (["--rates", "two"], ["'two' is not a number"]),
-        (["--methods", "gptq,magic"], ["unknown method 'magic'", "watersic"]),
-        (["--methods", "gptq+twist"], ["unknown method 'gptq+twist'"]),
+        (["--methods", "hptq,magic"], ["unknown method 'magic'", "rdtools methods"]),
+        (["--methods", "hptq+twist"], ["method 'hptq+twist'", "+act-order"]),
         (["--damping", "-1"], ["damping -1.0"]),
         (["--seeds", "-1"], ["--seeds -1"]),
         (["--seeds", f"0,{2**32}"], ["--seeds 0, 4294967296", "from 0 to 4294967295"]),
@@ -140,7 +140,7 @@ def test_another_table_is_not_a_table_of_results(tmp_path, capsys):
     pd.DataFrame({"a": [1]}).to_parquet(path)
     _fails(["show", str(tmp_path)], capsys, 65, "results.json: missing", "run the same rdtools report command again")
     write_manifest(tmp_path, [path], versions={}, command="")
-    _fails(["show", str(tmp_path)], capsys, 65, "no column 'layer'")
+    _fails(["show", str(tmp_path)], capsys, 65, "no column 'schema_version'")
     path.write_bytes(b"PAR1")
     write_manifest(tmp_path, [path], versions={}, command="")
     _fails(["show", str(tmp_path)], capsys, 65, "not a whole Parquet file")
@@ -196,7 +196,7 @@ def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name,
         "--out",
         str(out),
         "--methods",
-        "rtn",
+        "hrtn",
         "--rates",
         "3",
         "--workers",

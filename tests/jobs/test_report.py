@@ -20,7 +20,12 @@ from rdtools.jobs.verify import choose_claims
 @pytest.fixture
 def settings(tiny_llama, tiny_tokens, tmp_path):
     return ReportSettings(
-        model=str(tiny_llama), tokens=tiny_tokens, out=tmp_path / "run", methods=("rtn-int", "gptq-int+haar"), rates=(3.0, 2.0), workers=1
+        model=str(tiny_llama),
+        tokens=tiny_tokens,
+        out=tmp_path / "run",
+        methods=("rtn-midrise", "gptq-midrise+haar"),
+        rates=(3.0, 2.0),
+        workers=1,
     )
 
 
@@ -45,19 +50,19 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
     pd.testing.assert_frame_equal(run.results, made.table, check_dtype=False)
     pd.testing.assert_frame_equal(run.curves, made.curves)
     pd.testing.assert_frame_equal(show(settings.out), run.results)
-    assert run["0.q_proj"].key.type == "q"
+    assert run["0.q_proj"].key.type == "q_proj"
     assert theory(settings.out)["layer"].tolist() == list(run)
     assert (preview(settings).rows_left, preview(settings).tasks) == (0, 0)
 
 
 def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_path):
-    alone = run_report(settings, seeds=[0, 7], types=["o"]).table
-    two = run_report(settings, seeds=[0, 7], types=["o"], workers=2, out=tmp_path / "two").table
+    alone = run_report(settings, seeds=[0, 7], types=["o_proj"]).table
+    two = run_report(settings, seeds=[0, 7], types=["o_proj"], workers=2, out=tmp_path / "two").table
     pd.testing.assert_frame_equal(alone.drop(columns="seconds"), two.drop(columns="seconds"))
-    assert alone.groupby(["layer", "method", "target_rate_bits"])["seed"].apply(list).tolist() == [[0, 7]] * 8
-    rotated = alone[alone["method"] == "gptq-int+haar"]
-    assert (rotated.groupby(["layer", "target_rate_bits"])["distortion"].nunique() == 2).all()
-    added = run_report(settings, seeds=[1], types=["o"]).table
+    assert alone.groupby(["layer", "method", "target_bpw"])["seed"].apply(list).tolist() == [[0, 7]] * 8
+    rotated = alone[alone["method"] == "gptq-midrise+haar"]
+    assert (rotated.groupby(["layer", "target_bpw"])["distortion"].nunique() == 2).all()
+    added = run_report(settings, seeds=[1], types=["o_proj"]).table
     assert set(added["seed"]) == {0, 1, 7}
 
 

@@ -7,13 +7,13 @@ import pytest
 from tolerances import rounding
 
 from rdtools.coding import reconstruct
-from rdtools.compare.rows import least_pivot
+from rdtools.compare.facts import min_conditional_variance_ratio
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.point import same_weight
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import quadratic_form
-from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
+from rdtools.quantizers import HPTQ, QTIP, WaterfilledGPTQ
 
 
 def _layer() -> Layer:
@@ -24,7 +24,7 @@ def _layer() -> Layer:
 def test_squared_error_gives_the_loss_under_any_damping():
     """tr(E (H + δI) Eᵀ) = tr(E H Eᵀ) + δ ‖E‖²."""
     layer = _layer()
-    q = GPTQ(rate_bits=3, damping=0.1).quantize(layer)
+    q = HPTQ(rate_bits=3, damping=0.1).quantize(layer)
     point = measure(layer, q)
     delta = 0.1 * float(np.mean(np.diagonal(layer.hessian.matrix)))
     damped = weighted_error(layer.weight, reconstruct(q.weight), layer.hessian.matrix + delta * np.eye(32)).mean
@@ -33,15 +33,15 @@ def test_squared_error_gives_the_loss_under_any_damping():
 
 def test_only_fixed_rate_grids_have_an_edge():
     layer = _layer()
-    assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).edge_share < 1
-    assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).edge_share)
+    assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).clipped_fraction < 1
+    assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).clipped_fraction)
 
 
-def test_the_least_pivot_is_the_energy_that_other_columns_do_not_explain():
+def test_the_minimum_conditional_variance_is_the_energy_that_other_columns_do_not_explain():
     H = np.array([[1.0, 0.6], [0.6, 1.0]])
-    assert least_pivot(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
-    assert least_pivot(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
-    assert np.isnan(least_pivot(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
+    assert min_conditional_variance_ratio(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
+    assert min_conditional_variance_ratio(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
+    assert np.isnan(min_conditional_variance_ratio(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
 
 
 def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
@@ -50,7 +50,7 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
     real = quadratic_form
     monkeypatch.setattr("rdtools.moments.layer.quadratic_form", lambda W, H: calls.append(W) or real(W, H))
     layer = _layer()
-    points = [measure(layer, GPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
+    points = [measure(layer, HPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
     assert len(calls) == 1
     energy = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
     assert layer.energy == energy
@@ -58,7 +58,7 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
 
 
 def test_a_record_of_another_dtype_or_type_is_not_the_same():
-    weight = GPTQ(rate_bits=3).quantize(_layer()).weight
+    weight = HPTQ(rate_bits=3).quantize(_layer()).weight
     assert same_weight(weight, dataclasses.replace(weight, codes=dataclasses.replace(weight.codes)))
     wider = dataclasses.replace(weight.basis, live=weight.basis.live.astype(np.int8))
     assert not same_weight(weight, dataclasses.replace(weight, basis=wider))

@@ -10,7 +10,7 @@ from kill_report import finished, kill_when, start
 
 from rdtools.cli.main import main
 from rdtools.runs.journal import read_journals
-from rdtools.sweep import read_results
+from rdtools.runs.results import read_results
 
 ROWS = 14 * 4 * 2
 
@@ -18,7 +18,7 @@ ROWS = 14 * 4 * 2
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny_llama, tiny_tokens, tmp_path, capsys):
     """Killed when 1, 30 and 100 records are there, whichever rows they are."""
-    common = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-int,gptq-int,gptq,watersic"]
+    common = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-midrise,gptq-midrise,hptq,watersic"]
     common += ["--rates", "2,3"]
     expected = tmp_path / "expected"
     assert main([*common, "--out", str(expected), "--workers", "1"]) == 0
@@ -35,7 +35,7 @@ def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny
     assert f"of {ROWS} rows are already there" in error
     assert before <= finished(out)
     assert read_journals(out / "rows").replaced == 0
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), read_results(expected).drop(columns="seconds"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), read_results(expected).drop(columns="wall_s"))
     figure = "figures/predicted_measured.pdf"
     assert (out / figure).read_bytes() == (expected / figure).read_bytes()
 
@@ -43,7 +43,7 @@ def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny
 def test_a_second_coordinator_is_refused_while_the_first_works(tiny_llama, tiny_tokens, tmp_path, capsys):
     from rdtools.files import sole_writer
 
-    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-int", "--rates", "3"]
+    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-midrise", "--rates", "3"]
     argv += ["--out", str(tmp_path / "run"), "--workers", "1"]
     assert main(argv) == 0
     rows = finished(tmp_path / "run")

@@ -1,0 +1,30 @@
+"""``rdtools methods``: the registry, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+
+def methods(as_json: Annotated[bool, typer.Option("--json", help="Records for other programs.")] = False) -> int:
+    """Print every method: its name, its rates in bits per weight, and what it is."""
+    from rdtools.methods import METHODS, ORDERS, ROTATIONS
+
+    if as_json:
+        typer.echo(json.dumps([entry.record() for entry in METHODS.values()], indent=1))
+        return 0
+    from rich.table import Table
+
+    from rdtools.cli.console import PlainConsole
+
+    table = Table("method", "bits", "description", box=None, pad_edge=False)
+    for entry in METHODS.values():
+        values = entry.rates.get("values") or [entry.rates["min"], entry.rates["max"]]
+        table.add_row(entry.name, f"{values[0]:g} to {values[-1]:g}", entry.description)
+    console = PlainConsole()
+    console.print(table)
+    suffixes = (", ".join(f"+{suffix}" for suffix in names) for names in (ROTATIONS, ORDERS))
+    console.print(f"\nEach also with {', then '.join(suffixes)}; other settings as in gptq(group_size=64).", soft_wrap=True)
+    return 0
