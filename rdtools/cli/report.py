@@ -165,7 +165,8 @@ def _preview(
     fresh: bool,
 ) -> int:
     """Print what a command would do."""
-    from rdtools.runs.store import is_run, open_run
+    from rdtools.runs.run_manifest import is_run
+    from rdtools.runs.store import open_run
     from rdtools.sweep import agenda
 
     wanted = [[name for name in group.layers if layers is None or name in layers] for group in groups]

@@ -12,7 +12,7 @@ from rdtools.errors import CorruptFile, WrongType
 from rdtools.measure.distortion import weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
-from rdtools.transforms.one_thread import one_blas_thread
+from rdtools.threads import one_blas_thread
 
 
 def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:

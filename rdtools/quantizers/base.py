@@ -15,7 +15,7 @@ from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
 from rdtools.records import QuantizedLayer, QuantizedWeight
 from rdtools.records.error_models import ErrorModel
-from rdtools.transforms.one_thread import one_blas_thread
+from rdtools.threads import one_blas_thread
 
 
 @dataclass(frozen=True, eq=False)

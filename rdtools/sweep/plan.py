@@ -11,7 +11,8 @@ from rdtools.methods import format_method
 from rdtools.quantizers import Quantizer
 from rdtools.runs.keys import curves_key, layer_key, row_key
 from rdtools.runs.plan import PlannedMethod
-from rdtools.runs.store import LayerEntry, Run
+from rdtools.runs.run_manifest import LayerEntry
+from rdtools.runs.store import Run
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ from rdtools.quantizers.grids.half_range import predicted_half_range
 from rdtools.quantizers.grids.levels import check_step, levels_for
 from rdtools.quantizers.methods.scalar import stored_grid
 from rdtools.quantizers.preparation import Preparation
-from rdtools.quantizers.problem import Problem, layer_generator
+from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.rounding.quip import GridRounding
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.quantizers.settings import check_choice, is_number
 from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
 from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
+from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
 
 Float64Array = NDArray[np.float64]
@@ -149,7 +150,7 @@ class QuIP(SettledQuantizer):
         elif self.adaptive == "nearest":
             feedback = np.eye(len(feedback))
         if self.stochastic or self.adaptive == "clamp-safe":
-            seed = int(layer_generator(problem.seed, f"{problem.key.name} rounding").integers(2**63))
+            seed = int(generator(problem.seed, "rounding", problem.key.name).integers(2**63))
         return GridRounding(
             levels,
             feedback=None if self.adaptive == "greedy" else feedback,

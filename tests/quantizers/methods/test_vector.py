@@ -131,9 +131,11 @@ def test_all_equal_rows_and_duplicate_columns_are_quantized_or_said_to_be_singul
     H = haar_moment(power_law(32, 1.0), rng)
     equal = Layer.of(np.tile(rng.standard_normal(32), (64, 1)), H, name="equal rows")
     twice = Layer.of(rng.standard_normal((64, 33)), _duplicate(H), name="duplicates")
-    for quantizer in (QuIP(rate_bits=3), QuIPSharp(rate_bits=3), QTIP(rate_bits=3)):
-        # an outer product stays one under rotations, with tails beyond the normal law's: QuIP is at 0.040 to 0.081 for seeds 0 to 11
-        assert measure(equal, quantizer.quantize(equal)).relative_distortion < 0.1
+    # an outer product stays one under rotations, with tails beyond the normal law's: mean and deviation over 24, 8 and 8 seeds
+    spread = {QuIP(rate_bits=3): (0.067, 0.019), QuIPSharp(rate_bits=3): (0.056, 0.014), QTIP(rate_bits=3): (0.036, 0.008)}
+    for quantizer, (mean, deviation) in spread.items():
+        found = np.mean([measure(equal, quantizer.quantize(equal, seed=seed)).relative_distortion for seed in range(4)])
+        assert abs(found - mean) < STANDARD_ERRORS * deviation / 2
         q = quantizer.quantize(twice)
         assert q.damping == 1e-4
         assert measure(twice, q).relative_distortion < 0.05
