@@ -196,6 +196,17 @@ def test_other_settings_of_a_method_are_a_method_beside_it(reported, tiny_llama,
     assert set(read_results(reported[0])["method"]) == {*METHODS.split(","), "watersic(damping=0.1)"}
 
 
+def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp_path, capsys):
+    """And nothing is where the entropy-coded form is there too; a name of version 0.1 is refused with the new one."""
+    options = ["report", "--out", str(tmp_path / "run"), "--rates", "2", "--dry-run", "--methods"]
+    assert main([*options, "gptq,hrtn"]) == 0
+    assert "what version 0.1 called gptq is hptq" in capsys.readouterr().err
+    assert main([*options, "gptq+haar,hptq"]) == 0
+    assert "version 0.1" not in capsys.readouterr().err
+    assert main([*options, "gptq-int+haar"]) == 2
+    assert "called 'gptq-midrise+haar' since version 0.2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_rd.png"])
 def test_show_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
     out = reported[0]
