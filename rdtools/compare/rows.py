@@ -8,6 +8,7 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
 from rdtools.compare.facts import LayerFacts, layer_facts
 from rdtools.compare.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.measure import measure
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import QuantizedLayer, RDPoint, ResultRow
@@ -62,7 +63,7 @@ def result_row(
     gptq_gap = math.nan if problem.shared is None else sic.noise_gap_bits(layer.spectrum, gains)
     return ResultRow(
         facts=facts.row,
-        method=quantized.method,
+        method=format_method(quantizer),
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,

@@ -14,6 +14,7 @@ from rdtools.compare import LayerFacts, layer_facts, result_row
 from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.errors import RateUnreachable, RdtoolsError
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer
 from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
@@ -35,7 +36,7 @@ def _explained(error: BaseException) -> str:
 def failed_row(quantizer: Quantizer, layer: LayerRow, error: BaseException, *, seed: int) -> ResultRow:
     """The row of a quantization that did not come about: status "infeasible" or "failed", and why."""
     status: Status = "infeasible" if isinstance(error, RateUnreachable) else "failed"
-    return ResultRow(layer, quantizer.method, quantizer.rate_bits, status, seed, _explained(error))
+    return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, _explained(error))
 
 
 def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[tuple[int, int, float]]]:
@@ -72,7 +73,7 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
             started, fact = time.perf_counter() - before, known[number]
             try:
                 known[number] = fact = layer_facts(layer) if fact is None else fact
-                quantizer.check_reachable(f"{layer.key.name}: {quantizer.method}")
+                quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
                 if number not in prepared:
                     prepared.clear()
                     prepared[number] = quantizer.prepare(layer, seed=seed)

@@ -11,6 +11,7 @@ import pytest
 from rdtools.analysis import coders, default_model_loss, low_rate, make_all, orders, train_default_model
 
 from rdtools.records.rows import COLUMNS
+from rdtools.runs.result_files import write_manifest
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
@@ -56,6 +57,7 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
         schema_version=2
     ).to_parquet(tmp_path / "results.parquet")
     curves.to_parquet(tmp_path / "curves.parquet")
+    write_manifest(tmp_path, [tmp_path / "results.parquet", tmp_path / "curves.parquet"], versions={}, command="")
     shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
     kept = {module: FIGURES / f"{module.__name__.rpartition('.')[2]}.csv" for module in (coders, orders, low_rate)}
     for module, path in kept.items():  # the tables are no run with Hessians

@@ -9,12 +9,12 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.cli.methods import make_quantizers
 from rdtools.compare import layer_status, result_row
 from rdtools.compare.facts import weight_negentropy
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
+from rdtools.methods import format_method, make_quantizers
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.quantizers import GPTQ, HPTQ, HRTN, RTN, WaterSIC
 from rdtools.records.error_models import UNSTATED
 from rdtools.records.rows import COLUMNS
 from rdtools.theory.shannon import differential_entropy
@@ -36,11 +36,11 @@ def test_public_names_are_functions_that_agree(layer):
 
 
 def test_a_row_has_the_columns_that_tables_promise(layer):
-    q = GPTQ(rate_bits=3.0)
+    q = HPTQ(rate_bits=3.0)
     assert list(result_row(layer, q, q.quantize(layer)).to_row()) == [column.name for column in COLUMNS]
 
 
-@pytest.mark.parametrize("quantizer", [RTN(rate_bits=3), GPTQ(rate_bits=3, rotation="auto"), WaterSIC(rate_bits=3)])
+@pytest.mark.parametrize("quantizer", [HRTN(rate_bits=3), HPTQ(rate_bits=3, rotation="auto"), WaterSIC(rate_bits=3)])
 def test_gaps_are_rates_above_the_limit_at_the_measured_distortion(layer, quantizer):
     row = result_row(layer, quantizer, quantizer.quantize(layer, seed=3)).to_row()
     variance = float(np.mean(layer.weight**2))
@@ -55,7 +55,7 @@ def test_prediction_of_a_rotated_method_uses_the_rotated_basis():
     """On axes GPTQ loses as much as rounding; rotated it does not, and the row's G says so."""
     rng = np.random.default_rng(1)
     layer = rd.Layer.of(rng.standard_normal((256, 32)), np.diag(power_law(32, 1.5)), name="axes")
-    rows = [result_row(layer, q, q.quantize(layer)).to_row() for q in (GPTQ(rate_bits=4), GPTQ(rate_bits=4, rotation="hadamard"))]
+    rows = [result_row(layer, q, q.quantize(layer)).to_row() for q in (HPTQ(rate_bits=4), HPTQ(rate_bits=4, rotation="hadamard"))]
     assert rows[0]["pred_gptq_gap_as_run_bpw"] == pytest.approx(rows[0]["pred_rtn_gap_bpw"], abs=rounding(500))
     assert rows[1]["pred_gptq_gap_as_run_bpw"] < 0.5 * rows[0]["pred_gptq_gap_as_run_bpw"]
     assert (rows[0]["rotation"], rows[1]["rotation"]) == ("none", "hadamard")
@@ -66,7 +66,7 @@ def test_methods_without_a_formula_have_no_prediction(layer, rng):
     assert math.isnan(result_row(layer, shared, shared.quantize(layer)).pred_high_rate_distortion)
     X = rng.standard_normal((10, 24))
     singular = rd.Layer.of(layer.weight, X.T @ X)
-    for method in (WaterSIC(rate_bits=3), GPTQ(rate_bits=3), GPTQ(rate_bits=3, rotation="haar"), GPTQ(rate_bits=3, coding="fixed")):
+    for method in (WaterSIC(rate_bits=3), HPTQ(rate_bits=3), HPTQ(rate_bits=3, rotation="haar"), GPTQ(rate_bits=3)):
         row = result_row(singular, method, method.quantize(singular)).to_row()
         assert math.isnan(row["pred_high_rate_distortion"])
         assert math.isnan(row["measured_over_pred_high_rate"])
@@ -81,10 +81,10 @@ def test_predictions_hold_with_damping(damping, rotation):
     layer = rd.Layer.of(rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.0), rng), name="damped")
     reference = WaterSIC(rate_bits=5)
     floor = result_row(layer, reference, reference.quantize(layer)).rate_gap_symbols_bpw
-    for quantizer in (GPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
+    for quantizer in (HPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
-        assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01), quantizer.method
-        if isinstance(quantizer, GPTQ):
+        assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
+        if isinstance(quantizer, HPTQ):
             assert row["rate_gap_symbols_bpw"] - floor == pytest.approx(row["pred_gptq_gap_as_run_bpw"], abs=0.02)
 
 
@@ -95,9 +95,9 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
     rng = np.random.default_rng(4)
     layer = rd.Layer.of(0.3 * rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.5), rng), name="finite")
     settings = {"rate_bits": rate, "rotation": rotation, "damping": damping}
-    for quantizer in (RTN(**settings), GPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
+    for quantizer in (HRTN(**settings), HPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
-        assert row["measured_over_pred_finite_rate"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["measured_over_pred_finite_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
         assert row["high_rate_valid"] <= (rate > 2)
     fine = result_row(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer)).to_row()
     assert fine["high_rate_valid"]
@@ -105,10 +105,10 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
 
 
 def test_no_finite_rate_prediction_for_fixed_rates_and_wide_layers(layer, monkeypatch):
-    fixed = GPTQ(rate_bits=3, coding="fixed")
+    fixed = GPTQ(rate_bits=3)
     assert math.isnan(result_row(layer, fixed, fixed.quantize(layer)).pred_finite_rate_distortion)
     monkeypatch.setattr("rdtools.compare.predictions.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
-    assert math.isnan(result_row(layer, GPTQ(rate_bits=3), GPTQ(rate_bits=3).quantize(layer)).pred_finite_rate_distortion)
+    assert math.isnan(result_row(layer, HPTQ(rate_bits=3), HPTQ(rate_bits=3).quantize(layer)).pred_finite_rate_distortion)
 
 
 def test_finite_rate_prediction_counts_dead_columns():
@@ -116,7 +116,7 @@ def test_finite_rate_prediction_counts_dead_columns():
     H = np.zeros((64, 64))
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((8192, 64)), H, name="half")
-    for quantizer in (RTN(rate_bits=2), WaterSIC(rate_bits=2)):
+    for quantizer in (HRTN(rate_bits=2), WaterSIC(rate_bits=2)):
         assert result_row(layer, quantizer, quantizer.quantize(layer)).measured_over_pred_finite_rate == pytest.approx(1, abs=0.01)
 
 
@@ -138,7 +138,7 @@ def test_gaps_are_per_weight_of_the_full_matrix():
     H = np.zeros((64, 64))
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((2048, 64)), H, name="half")
-    rows = [result_row(layer, q, q.quantize(layer)).to_row() for q in (GPTQ(rate_bits=5), WaterSIC(rate_bits=5))]
+    rows = [result_row(layer, q, q.quantize(layer)).to_row() for q in (HPTQ(rate_bits=5), WaterSIC(rate_bits=5))]
     assert rows[0]["rate_gap_symbols_bpw"] - rows[1]["rate_gap_symbols_bpw"] == pytest.approx(rows[0]["pred_gptq_gap_as_run_bpw"], abs=0.02)
     assert rows[0]["pred_gptq_gap_as_run_bpw"] > 0.2
 
@@ -164,9 +164,9 @@ def test_status(rng):
 def test_zero_hessian_is_degenerate_and_not_an_error():
     layer = rd.Layer.of(np.ones((2, 4)), np.zeros((4, 4)))
     for quantizer in (
-        RTN(rate_bits=2),
-        RTN(rate_bits=2, coding="fixed"),
-        GPTQ(rate_bits=2, rotation="auto"),
+        HRTN(rate_bits=2),
+        RTN(rate_bits=2, grid="midrise"),
+        HPTQ(rate_bits=2, rotation="auto"),
         WaterSIC(rate_bits=2),
     ):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
@@ -190,7 +190,7 @@ def test_bad_layers_are_refused_by_name(weight, moment, error):
 
 
 def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkeypatch):
-    q = RTN(rate_bits=3).quantize(layer)
+    q = HRTN(rate_bits=3).quantize(layer)
     real = rd.measure.point.decode
 
     def wrong(data, *, name):
@@ -222,7 +222,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
     """Rows of three octaves: the geometric mean of their variances is what counts, within 1 % and the draw of 2000 × 48 weights."""
     scales = 2.0 ** rng.uniform(0, 3, 2000)
     layer = rd.Layer.of(rng.standard_normal((2000, 48)) * scales[:, None], np.diag(np.linspace(1, 2, 48)), name="rows")
-    for quantizer in (rd.WaterSIC(rate_bits=7), rd.RTN(rate_bits=7, coding="column"), rd.GPTQ(rate_bits=7, coding="column")):
+    for quantizer in (rd.WaterSIC(rate_bits=7), rd.RTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
         assert quantizer.quantize(layer).weight.codes.row_exponents is not None
         assert row["high_rate_valid"]
@@ -250,7 +250,7 @@ def test_a_histogram_a_column_is_predicted_at_its_entropy(rng):
 def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
     """White Hessian: nothing to gain; 64 rows: a third of a byte a column is 0.04 bit."""
     layer = rd.Layer.of(rng.standard_normal((64, 48)), np.eye(48), name="white")
-    for quantizer in (rd.WaterSIC(rate_bits=3), rd.GPTQ(rate_bits=3)):
+    for quantizer in (rd.WaterSIC(rate_bits=3), rd.HPTQ(rate_bits=3)):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
         assert ("more than the 0.0000 bpw" in row["message"]) == isinstance(quantizer, rd.WaterSIC)
     tall = rd.Layer.of(rng.standard_normal((2048, 48)), np.diag(np.geomspace(1, 100, 48)), name="tall")
@@ -259,7 +259,19 @@ def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
 
 @pytest.mark.parametrize(
     "method",
-    ["rtn-int", "gptq-int", "gptq-int-asym", "gptq-int-mse", "gptq-int-g128", "gptq-waterfilled-int", "gptq", "watersic", "quip-ldlq"],
+    [
+        "rtn",
+        "rtn-midrise",
+        "gptq",
+        "gptq-midrise",
+        "gptq-asym",
+        "gptq-mse",
+        "gptq-g128",
+        "gptq-waterfilled",
+        "hptq",
+        "watersic",
+        "quip-ldlq",
+    ],
 )
 def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
     """Steps of fixed-rate grids are in the scales of their rows: 2 bits are never high rate there, 7 bits always are on this layer."""
@@ -276,7 +288,7 @@ def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
 
 def test_an_answer_from_elsewhere_has_no_prediction(layer):
     """What names no error model is measured all the same."""
-    quantizer = GPTQ(rate_bits=3)
+    quantizer = HPTQ(rate_bits=3)
     q = dataclasses.replace(quantizer.quantize(layer), error_model=UNSTATED)
     row = result_row(layer, quantizer, q).to_row()
     assert math.isnan(row["pred_high_rate_distortion"])

@@ -13,8 +13,9 @@ from rdtools.measure.effective_error import error
 from rdtools.moments.drift import Drift
 from rdtools.records import ActivationGrid, EffectiveLayer, InputMap, InputMoments, LowRank
 from rdtools.testing import generators, layers
-from rdtools.theory.activation import disassembly_counts
-from rdtools.theory.low_rank import ActivationMoments, corrected_distortion, low_rank_correction
+from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
+from rdtools.theory.channel_splitting import disassembly_counts
+from rdtools.theory.low_rank import low_rank_correction
 from rdtools.transforms.links import Merge, Split
 
 TOKENS = 60

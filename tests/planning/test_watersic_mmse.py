@@ -77,7 +77,6 @@ def test_a_singular_hessian_needs_no_damping_beside_the_ridge():
 def test_dead_layers_and_rates_that_no_code_has():
     q = MmseWaterSIC(rate_bits=2.0).quantize(Layer.of(np.ones((4, 3)), np.zeros((3, 3))))
     assert q.weight.codes.integers.shape == (4, 0)
-    assert q.method == "watersic-mmse"
     with pytest.raises(errors.InvalidRate):
         MmseWaterSIC(rate_bits=0.0)
 

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import make_quantizers
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import make_quantizers
 from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
@@ -28,7 +28,7 @@ def rows():
             X = rng.standard_normal((200, 16)) * np.exp(rng.standard_normal(16))
             key = LayerKey("m", f"model.layers.{block}.{kind}", kind, block)
             layer = Layer(key, rng.standard_normal((48, 16)), Hessian(X.T @ X / 200, 200))
-            results += quantize_layer(layer, tuple(make_quantizers(["gptq", "gptq+rotation", "watersic"], [2.0, 3.0])), seed=0)
+            results += quantize_layer(layer, tuple(make_quantizers(["hptq", "hptq+rotation", "watersic"], [2.0, 3.0])), seed=0)
             curves += theory_curves(layer, np.linspace(0, 4, 9))
     return to_table(results), pd.DataFrame(curves)
 
@@ -38,7 +38,7 @@ def test_figures_survive_poor_tables(name, rows):
     """One point, no row that is ok, only failures: drawn or said, never an exception."""
     table, curves = rows
     failed = table.assign(status="failed", distortion=np.nan)
-    for case in (table, table.head(1), table[table["method"] == "gptq"], failed, table.head(0)):
+    for case in (table, table.head(1), table[table["method"] == "hptq"], failed, table.head(0)):
         assert FIGURES[name](case, curves).get_axes() or FIGURES[name](case, curves).texts
 
 
@@ -59,9 +59,9 @@ def test_means_are_over_layers_that_are_ok(rows):
     broken = table.copy()
     broken.loc[broken["layer"] == "model.layers.0.q_proj", "status"] = "undersampled"
     means = by_type(broken, target=2.0, value="rate_gap_total_bpw")
-    own = table[(table["method"] == "gptq") & (table["target_bpw"] == 2.0) & (table["layer"] != "model.layers.0.q_proj")]
-    assert means.loc["gptq", "q_proj"] == pytest.approx(own[own["layer_type"] == "q_proj"]["rate_gap_total_bpw"].mean())
-    assert means.loc["gptq", "all"] == pytest.approx(own["rate_gap_total_bpw"].mean())
+    own = table[(table["method"] == "hptq") & (table["target_bpw"] == 2.0) & (table["layer"] != "model.layers.0.q_proj")]
+    assert means.loc["hptq", "q_proj"] == pytest.approx(own[own["layer_type"] == "q_proj"]["rate_gap_total_bpw"].mean())
+    assert means.loc["hptq", "all"] == pytest.approx(own["rate_gap_total_bpw"].mean())
     assert list(means.columns) == ["q_proj", "down_proj", "all", "by weights"]
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
@@ -69,14 +69,14 @@ def test_means_are_over_layers_that_are_ok(rows):
 def test_a_legend_names_what_any_panel_shows(rows):
     """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
     table, curves = rows
-    kept = (table["method"] == "gptq") == ((table["target_bpw"] == 3.0) & (table["layer_type"] == "down_proj"))
+    kept = (table["method"] == "hptq") == ((table["target_bpw"] == 3.0) & (table["layer_type"] == "down_proj"))
     for name in ("predicted_measured", "rate_distortion"):
         figure = FIGURES[name](table[kept], curves)
         legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes if axis.get_legend() is not None)]
         shown = {text.get_text() for legend in legends for text in legend.get_texts()}
         drawn = {label for axis in figure.axes for label in axis.get_legend_handles_labels()[1]}
         assert shown == drawn
-        assert any(label.startswith("gptq") for label in drawn - set(figure.axes[0].get_legend_handles_labels()[1]))
+        assert any(label.startswith("hptq") for label in drawn - set(figure.axes[0].get_legend_handles_labels()[1]))
 
 
 def test_methods_look_the_same_in_every_figure_of_a_report(rows):
@@ -153,7 +153,7 @@ def test_the_terminal_table_fits_80_columns(rows):
     table = rows[0]
     shown = pd.concat([table.assign(layer_type=kind, layer=table["layer"] + kind) for kind in LAYER_TYPES])
     with console.capture() as captured:
-        console.print(terminal_table(shown.replace({"method": {"gptq+rotation": "watersic+rotation"}}), target=2.0))
+        console.print(terminal_table(shown.replace({"method": {"hptq+rotation": "watersic+rotation"}}), target=2.0))
     text = captured.get()
     assert "…" not in text
     for heading in ("q", "down", "all", "weight", "var."):

@@ -25,7 +25,7 @@ _THEORY_TICK: dict[str, Any] = {
 }
 
 #: Entropy model → (GPTQ, WaterSIC) that are coded with it. A difference between other pairs is of coders too, and not what G predicts.
-PAIRS = {"pooled": ("gptq", "watersic-shared"), "per column": ("gptq-column", "watersic")}
+PAIRS = {"pooled": ("hptq", "watersic-shared"), "per column": ("hptq-column", "watersic")}
 _ROTATIONS = ("", "+rotation", "+hadamard", "+haar")
 #: Columns of the results that are drawn.
 READS = (
