@@ -221,7 +221,7 @@ def _columns(record: type) -> Iterator[Column]:
         if get_origin(hint) is Annotated:
             yield Column(name, *hint.__metadata__[0])
         else:  # a record, or one that may be missing
-            yield from _columns(next(part for part in (hint, *get_args(hint)) if is_dataclass(part)))
+            yield from _columns(next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)))
 
 
 #: Every column of the result table, in order; those of the layer come first.
