@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.errors import CorruptFile
+from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.methods import format_method, make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
