@@ -98,7 +98,8 @@ class QTIP(VectorQuantizer):
     @classmethod
     def published(cls, rate_bits: float, **others: Any) -> QTIP:
         """The method of the paper: 16 state bits, a fixed scale, damping 0.01; `others` in place of these."""
-        return cls(rate_bits=rate_bits, **({"scale": "published", "state_bits": 16, "damping": 0.01} | others))
+        published: dict[str, Any] = {"scale": "published", "state_bits": 16, "damping": 0.01}
+        return cls(rate_bits=rate_bits, **(published | others))
 
     @property
     def error(self) -> float:

@@ -63,7 +63,8 @@ class QuIPSharp(VectorQuantizer):
     @classmethod
     def published(cls, rate_bits: float, **others: Any) -> QuIPSharp:
         """The method of the paper: fixed scales, damping 0.01, passes kept whatever they do; `others` in place of these."""
-        return cls(rate_bits=rate_bits, **({"scale": "published", "undo": False, "damping": 0.01} | others))
+        published: dict[str, Any] = {"scale": "published", "undo": False, "damping": 0.01}
+        return cls(rate_bits=rate_bits, **(published | others))
 
     def __post_init__(self) -> None:
         super().__post_init__()
