@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
     from rdtools.measure import Measure as _Measure
-    from rdtools.moments.drift import Drift as Drift
     from rdtools.moments.layer import Layer as Layer
     from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
     from rdtools.quantizers import GPTQ as GPTQ
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import QuIPSharp as QuIPSharp
     from rdtools.quantizers import WaterfilledGPTQ as WaterfilledGPTQ
     from rdtools.quantizers import WaterSIC as WaterSIC
+    from rdtools.records import InputMoments as InputMoments
     from rdtools.runs.store import open_run as open_run
 
     measure: _Measure
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _HOME = {
     "theory": "rdtools.theory",
     "compare": "rdtools.compare",
-    "Drift": "rdtools.moments.drift",
+    "InputMoments": "rdtools.records",
     "Layer": "rdtools.moments.layer",
     "open_run": "rdtools.runs.store",
     "measure": "rdtools.measure",
