@@ -19,7 +19,7 @@ from rdtools.coding.formats import codec_of as codec_of
 from rdtools.coding.formats.scalar import reconstruction_gains as reconstruction_gains
 from rdtools.coding.formats.scalar import spread_groups as spread_groups
 from rdtools.coding.formats.trellis import TILE as TILE
-from rdtools.coding.reconstruct import place as place
+from rdtools.coding.reconstruct import effective_layer as effective_layer
 from rdtools.coding.reconstruct import reconstruct as reconstruct
 from rdtools.coding.scales import octave_exponents as octave_exponents
 from rdtools.coding.scales import round_to_bfloat16 as round_to_bfloat16

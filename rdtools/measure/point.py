@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
+from rdtools.coding import codec_of, container_bits, decode, effective_layer, encode
 from rdtools.errors import CorruptFile, WrongType
-from rdtools.measure.distortion import weighted_error
+from rdtools.measure.effective_error import error
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.transforms.one_thread import one_blas_thread
@@ -67,18 +67,18 @@ def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
             f"{layer.key.name}: {quantized.method}: the coded file does not decode to what was encoded; "
             "a fault of rdtools or of this machine: please report it"
         )
-    rebuilt = reconstruct(decoded)
-    error = weighted_error(layer.weight, rebuilt, layer.hessian.matrix)
+    effective = effective_layer(decoded)
+    distortion = error(layer, effective)
     size = layer.weight.size
     codec = codec_of(weight.codes)
     symbols = codec.diagnostics(weight.codes)
     coded_share = symbols.symbols / size
     (bits,) = container_bits(container)
     return RDPoint(
-        distortion=error.mean,
-        distortion_stderr=error.stderr,
-        relative_distortion=error.mean / layer.energy if layer.energy > 0 else float("nan"),
-        squared_error=float(np.mean((layer.weight - rebuilt) ** 2)),
+        distortion=distortion.mean,
+        distortion_stderr=distortion.stderr,
+        relative_distortion=distortion.mean / layer.energy if layer.energy > 0 else float("nan"),
+        squared_error=float(np.mean((layer.weight - effective.matrix) ** 2)),
         edge_share=symbols.edge_share,
         rate_kind=codec.rate_kind(weight.codes),
         code_rate_bits=symbols.length_bits / size,

@@ -23,6 +23,7 @@ from rdtools.records.low_rank import LowRank as LowRank
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
 from rdtools.records.quantized import RDPoint as RDPoint
+from rdtools.records.stored import Float64Array as Float64Array
 from rdtools.records.symbols import MAX_LEVELS as MAX_LEVELS
 from rdtools.records.symbols import CodeModel as CodeModel
 from rdtools.records.symbols import CodeModelKind as CodeModelKind

@@ -20,11 +20,10 @@ from rdtools.measure.point import same_weight
 from rdtools.records import Basis, CodeModel, LatticeCodes, QuantizedWeight, Rotation, ScalarCodes, TrellisCodes
 
 positive = st.floats(1e-6, 1e6).map(round_to_float32)
-scales = st.floats(0, 1e30)
 
 
-def bfloat16s(shape):
-    return arrays(np.float64, shape, elements=scales).map(round_to_bfloat16)
+def bfloat16s(shape, least=0.0):
+    return arrays(np.float64, shape, elements=st.floats(least, 1e30)).map(round_to_bfloat16)
 
 
 @st.composite
@@ -84,11 +83,11 @@ def weights_of_one_input(draw, most: int = 3):
     n = draw(st.integers(1, 8))
     live = draw(arrays(np.bool_, n))
     r = int(live.sum())
-    rotation, scales = draw(rotations(r)), draw(st.none() | bfloat16s(r))
+    rotation, scales = draw(rotations(r)), draw(st.none() | bfloat16s(r, least=1e-30))
     weights = []
     for _ in range(draw(st.integers(1, most))):
         m = draw(st.integers(0, 6))
-        basis = Basis(m, live, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r)))
+        basis = Basis(m, live, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r, least=1e-30)))
         codes = draw(st.sampled_from((scalar_codes, scalar_codes, lattice_codes, trellis_codes)))
         weights.append(QuantizedWeight(basis, draw(codes(m, r))))
     return weights

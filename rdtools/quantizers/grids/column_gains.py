@@ -7,16 +7,15 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import reconstruct, round_to_bfloat16, spread_groups
-from rdtools.records import Basis, QuantizedWeight, ScalarCodes
+from rdtools.coding import codec_of, round_to_bfloat16, spread_groups
+from rdtools.records import ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
 
 def code_values(codes: ScalarCodes) -> Float64Array:
     """(m, r) what the codes stand for, in the basis that was quantized."""
-    m, r = codes.integers.shape
-    return reconstruct(QuantizedWeight(Basis(m, np.ones(r, dtype=bool)), codes))
+    return codec_of(codes).values(codes, codes.integers.shape[1])
 
 
 def column_scales(codes: ScalarCodes) -> Float64Array:
