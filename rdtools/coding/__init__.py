@@ -9,13 +9,13 @@ from rdtools.coding.entropy.exponents import exponent_bytes as exponent_bytes
 from rdtools.coding.entropy.fit import fit_column_laws as fit_column_laws
 from rdtools.coding.entropy.fit import paying_row_exponents as paying_row_exponents
 from rdtools.coding.entropy.length import scalar_code_length as scalar_code_length
-from rdtools.coding.entropy.models import column_levels as column_levels
 from rdtools.coding.entropy.models import count_codes as count_codes
 from rdtools.coding.entropy.models import mean_column_entropy as mean_column_entropy
 from rdtools.coding.entropy.models import pooled_entropy as pooled_entropy
 from rdtools.coding.entropy.models import shared_table as shared_table
 from rdtools.coding.formats import code_length as code_length
 from rdtools.coding.formats import codec_of as codec_of
+from rdtools.coding.formats.scalar import column_scales as column_scales
 from rdtools.coding.formats.scalar import reconstruction_gains as reconstruction_gains
 from rdtools.coding.formats.scalar import spread_groups as spread_groups
 from rdtools.coding.formats.trellis import TILE as TILE

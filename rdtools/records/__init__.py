@@ -5,6 +5,13 @@ from rdtools.records.basis import Basis as Basis
 from rdtools.records.basis import Rotation as Rotation
 from rdtools.records.basis import RotationKind as RotationKind
 from rdtools.records.effective_layer import EffectiveLayer as EffectiveLayer
+from rdtools.records.entropy_models import ENTROPY_MODELS as ENTROPY_MODELS
+from rdtools.records.entropy_models import CodeModelKind as CodeModelKind
+from rdtools.records.entropy_models import ColumnHistograms as ColumnHistograms
+from rdtools.records.entropy_models import EntropyModel as EntropyModel
+from rdtools.records.entropy_models import GaussianModel as GaussianModel
+from rdtools.records.entropy_models import SharedHistogram as SharedHistogram
+from rdtools.records.entropy_models import Uniform as Uniform
 from rdtools.records.error_models import UNSTATED as UNSTATED
 from rdtools.records.error_models import AbsmaxRows as AbsmaxRows
 from rdtools.records.error_models import BlockCode as BlockCode
@@ -13,6 +20,10 @@ from rdtools.records.error_models import ErrorModel as ErrorModel
 from rdtools.records.error_models import NoErrorModel as NoErrorModel
 from rdtools.records.error_models import StoredGrid as StoredGrid
 from rdtools.records.error_models import UnbiasedRounding as UnbiasedRounding
+from rdtools.records.grids import MAX_LEVELS as MAX_LEVELS
+from rdtools.records.grids import RowScales as RowScales
+from rdtools.records.grids import UniformGrid as UniformGrid
+from rdtools.records.grids import power_of_eighths as power_of_eighths
 from rdtools.records.hessians import Hessian as Hessian
 from rdtools.records.hessians import Spectrum as Spectrum
 from rdtools.records.input_map import InputMap as InputMap
@@ -24,11 +35,8 @@ from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
 from rdtools.records.quantized import RDPoint as RDPoint
 from rdtools.records.stored import Float64Array as Float64Array
-from rdtools.records.symbols import MAX_LEVELS as MAX_LEVELS
-from rdtools.records.symbols import CodeModel as CodeModel
-from rdtools.records.symbols import CodeModelKind as CodeModelKind
+from rdtools.records.symbols import Gains as Gains
 from rdtools.records.symbols import LatticeCodes as LatticeCodes
 from rdtools.records.symbols import ScalarCodes as ScalarCodes
 from rdtools.records.symbols import TrellisCode as TrellisCode
 from rdtools.records.symbols import TrellisCodes as TrellisCodes
-from rdtools.records.symbols import power_of_eighths as power_of_eighths

@@ -223,7 +223,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
     layer = rd.Layer.of(rng.standard_normal((2000, 48)) * scales[:, None], np.diag(np.linspace(1, 2, 48)), name="rows")
     for quantizer in (rd.WaterSIC(rate_bits=7), rd.RTN(rate_bits=7, coding="column"), rd.GPTQ(rate_bits=7, coding="column")):
         row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert quantizer.quantize(layer).weight.codes.row_exponents is not None
+        assert quantizer.quantize(layer).weight.codes.model.row_exponents is not None
         assert row["high_rate"]
         # exponents are good to a sixteenth of an octave, uniform: their mean over 2000 rows is off by 0.036/√2000 octave
         assert row["distortion_ratio"] == pytest.approx(1, abs=0.01 + 4 * row["distortion_stderr"] / row["distortion"])

@@ -9,7 +9,7 @@ from tolerances import rounding
 
 from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.records import Basis, CodeModel, InputMap, QuantizedWeight, Rotation, ScalarCodes
+from rdtools.records import Basis, InputMap, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
 from rdtools.testing import generators
 from rdtools.transforms import rotate, rotate_back
 from rdtools.transforms.basis_map import basis_of_input_map, input_map_of_basis
@@ -70,7 +70,7 @@ def test_links_that_do_not_fit_are_refused_by_name():
 
 
 def quantized_values(rows, columns, generator):
-    return ScalarCodes(generator.integers(-4, 4, (rows, columns)).astype(np.int32), 0.3, CodeModel("shared"), offset=0.5)
+    return ScalarCodes(generator.integers(-4, 4, (rows, columns)).astype(np.int32), UniformGrid(0.3, offset=0.5), SharedHistogram())
 
 
 @given(st.sampled_from(("haar", "hadamard", "kronecker", None)), st.booleans(), st.booleans(), st.booleans(), generators())

@@ -12,7 +12,7 @@ from rdtools.coding import round_to_bfloat16
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS, Candidate
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import RowScales, ScalarCodes, Uniform, UniformGrid
 
 Float64Array = NDArray[np.float64]
 
@@ -78,5 +78,5 @@ def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: 
     offset = 0.5 if levels % 2 == 0 else 0.0
     lowest = -(levels // 2)
     integers = rounding(W / divisor[:, None], ones, ones, offset, lowest, lowest + levels - 1)
-    codes = ScalarCodes(integers, 1.0, CodeModel("fixed", levels=levels), row_scales=row_scales[:, None], offset=offset)
-    return Candidate(math.log2(levels), codes)
+    grid = UniformGrid(1.0, offset=offset, levels=levels, rows=RowScales(row_scales[:, None]))
+    return Candidate(math.log2(levels), ScalarCodes(integers, grid, Uniform()))

@@ -48,7 +48,7 @@ class GPTQ(RowGridQuantizer):
     >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits
     (-2, 1, 2.0)
     >>> q = GPTQ(rate_bits=2, coding="fixed", group_size=16, symmetric=False).quantize(layer)
-    >>> q.method, q.weight.codes.row_scales.shape
+    >>> q.method, q.weight.codes.grid.rows.scales.shape
     ('gptq-int-g16-asym', (64, 2))
     """
 

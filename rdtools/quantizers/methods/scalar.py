@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import column_levels
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.absmax import Rounding, fixed_rate, levels_for
@@ -20,7 +19,7 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sic import Precision
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
-from rdtools.records import CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records import CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
 from rdtools.records.error_models import AbsmaxRows, ColumnSteps, ErrorModel, StoredGrid
 from rdtools.transforms import RotationChoice
 
@@ -30,14 +29,15 @@ _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shar
 
 def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
     """The error model of fixed-rate integers on their own grids."""
+    grid, rows = codes.grid, codes.grid.rows
     return StoredGrid(
         widest_steps=widest_steps(codes),
         column_steps=codes.column_steps,
-        levels=column_levels(codes),
-        row_scales=codes.row_scales,
-        zero_points=codes.zero_points,
-        group_size=codes.group_size,
-        offset=codes.offset,
+        levels=grid.column_levels(codes.integers.shape[1]),
+        row_scales=None if rows is None else rows.scales,
+        zero_points=None if rows is None else rows.zero_points,
+        group_size=0 if rows is None else rows.group_size,
+        offset=grid.offset,
         reach=reach,
     )
 
@@ -109,7 +109,7 @@ class ScalarQuantizer(SettledQuantizer):
         rounding = self._rounding(problem)
         if self.coding == "fixed":
             found = fixed_rate(problem, rounding, rate_bits=self.rate_bits, name=name)
-            return found, AbsmaxRows(widest_steps=widest_steps(found.result), levels=found.result.model.levels)
+            return found, AbsmaxRows(widest_steps=widest_steps(found.result), levels=found.result.grid.levels)
         steps = self.relative_steps(problem)
         grid = entropy_grid(problem, rounding, coding=self.coding, relative_steps=steps, name=name)
         found = search_rate(grid, problem.weight_std, self.rate_bits)
@@ -122,9 +122,9 @@ class ScalarQuantizer(SettledQuantizer):
             steps=codes.column_steps,
             relative_steps=relative_steps,
             histogram=_HISTOGRAMS.get(codes.model.kind),
-            shrunk=codes.gain_std > 0,
-            fitted=codes.column_gains is not None or codes.row_scales is not None,
-            row_exponents=codes.row_exponents,
+            shrunk=codes.gains.lmmse_std > 0,
+            fitted=codes.gains.columns is not None or codes.grid.rows is not None,
+            row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
         )
 
     def solve(self, problem: Problem) -> Solution:

@@ -162,11 +162,11 @@ def test_sample_gains_are_those_of_their_columns():
     L, z = problem.factor, codes.integers.astype(np.float64)
     widths = codes.column_steps * np.diagonal(L)
     residual = (problem.target - code_values(codes)) @ L
-    given = residual + z * codes.column_gains * widths
+    given = residual + z * codes.gains.columns * widths
     fitted = (z * given).sum(axis=0) / (widths * (z**2).sum(axis=0))
-    np.testing.assert_allclose(codes.column_gains, fitted, rtol=0.01)
-    assert codes.column_gains.min() >= 0.5
-    assert codes.gain_std == 0
+    np.testing.assert_allclose(codes.gains.columns, fitted, rtol=0.01)
+    assert codes.gains.columns.min() >= 0.5
+    assert codes.gains.lmmse_std == 0
 
 
 def test_codes_are_decided_on_the_grid_of_the_scales_that_are_stored():
@@ -178,10 +178,10 @@ def test_codes_are_decided_on_the_grid_of_the_scales_that_are_stored():
         quantizer = WaterSIC(rate_bits=3.0, lmmse="sample", coding=coding)
         problem = quantizer.prepare(layer)
         codes = quantizer.quantize(layer).weight.codes
-        scales = codes.column_steps * codes.column_gains
+        scales = codes.column_steps * codes.gains.columns
         plain = WaterSIC(rate_bits=3.0).relative_steps(problem)
         exponents = np.rint(8 * np.log2(plain / plain.min()))
-        steps = codes.step * 2.0 ** (exponents / 8)
+        steps = codes.grid.step * 2.0 ** (exponents / 8)
         rounding_rule = sweep.sic_rounding(problem, None)
         _, gains = sample_gain_fit(problem, None)(problem.target, steps)
         again = rounding_rule(problem.target, scales / gains, gains, 0.0, -(2**30), 2**30)
@@ -193,16 +193,16 @@ def test_one_number_a_column_holds_step_and_gain_where_no_law_needs_the_step():
     layer = gaussian_layer(m=1024)
     q = WaterSIC.published(2.0).quantize(layer)
     codes = q.weight.codes
-    assert codes.step_exponents is None
-    assert codes.gain_std == 0
-    assert codes.column_gains.shape == (N,)
-    scales = 16 * N + (0 if codes.row_scales is None else 16 * 1024)
+    assert codes.grid.exponents is None
+    assert codes.gains.lmmse_std == 0
+    assert codes.gains.columns.shape == (N,)
+    scales = 16 * N + (0 if codes.grid.rows is None else 16 * 1024)
     _, histogram = scalar_code_length(codes)
     side = measure(layer, q).side_info_bits * layer.weight.size
     # 24 bytes of header and checksum, and below 24 of flags, step, counts and the checksum of one block
     assert 0 < side - scales - histogram < 8 * 48
     with_law = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(layer).weight.codes
-    assert with_law.step_exponents is not None
+    assert with_law.grid.exponents is not None
 
 
 # Dropped features
