@@ -35,7 +35,7 @@ OPS = {
     "column_histogram": Op(bench_ops.build_column_histogram, (4096,), ("tests/kernels/test_column_histogram.py",)),
     "e8p": Op(bench_ops.build_e8p, (4096,), ("tests/kernels/test_e8p.py",)),
     "nearest_centroid": Op(bench_ops.build_nearest_centroid, (4096,), ("tests/kernels/test_nearest_centroid.py",)),
-    "coding": Op(bench_ops.build_coding, (4096,), ("tests/coding/test_container.py", "tests/coding/test_models.py")),
+    "coding": Op(bench_ops.build_coding, (4096,), ("tests/coding/test_container.py", "tests/coding/entropy/test_models.py")),
     "quantize": Op(bench_ops.build_quantize, (4096,), ("tests/quantizers/test_conformance.py", "tests/quantizers/test_against_theory.py")),
 }
 

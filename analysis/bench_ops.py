@@ -19,7 +19,7 @@ from rdtools import coding, ops
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import WaterSIC
-from rdtools.quantizers.base import Precision
+from rdtools.quantizers.rounding.sic import Precision
 from rdtools.records import ENTROPY_MODELS, Basis, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes, UniformGrid
 
 

@@ -29,8 +29,9 @@ from rdtools.analysis import huffman
 from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
 from rdtools.coding.entropy.laws import column_table, law_stds
 from rdtools.coding.entropy.models import FrequencyTable, column_tables
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
 from rdtools.report.figures import save_figure
 from rdtools.report.style import RC
@@ -135,7 +136,7 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
 def measure(layer: Layer) -> Iterator[dict[str, object]]:
     """A row for each method, rate and coder: bits per weight, and the plug-in entropies of the codes beside them."""
     for rate in RATES:
-        for quantizer in (GPTQ(rate_bits=rate, coding="shared"), WaterSIC(rate_bits=rate)):
+        for quantizer in (HPTQ(rate_bits=rate), WaterSIC(rate_bits=rate)):
             weight = quantizer.quantize(layer).weight
             codes = weight.codes
             N = codes.integers.size
@@ -148,7 +149,7 @@ def measure(layer: Layer) -> Iterator[dict[str, object]]:
                     "layer": layer.key.name,
                     "rows": codes.integers.shape[0],
                     "columns": codes.integers.shape[1],
-                    "method": quantizer.method,
+                    "method": format_method(quantizer),
                     "target_rate_bits": rate,
                     "coder": size.coder,
                     "coded_bits": 8 * (size.payload + size.side) / N,

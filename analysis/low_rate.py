@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from rdtools.compare import layer_facts
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
-from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows
 from rdtools.report.style import RC, method_looks
@@ -38,7 +38,7 @@ ROWS = 4096
 #: Columns of the result table that are kept.
 KEPT = ("layer", "layer_type", "block", "method", "target_rate_bits", "status", "code_rate_bits", "gap_bits", "coded_gap_bits")
 
-Method = GPTQ | WaterSIC | MmseWaterSIC
+Method = HPTQ | WaterSIC | MmseWaterSIC
 
 
 def methods() -> tuple[Method, ...]:
@@ -46,7 +46,7 @@ def methods() -> tuple[Method, ...]:
     made: list[Method] = []
     for rate in RATES:
         made += [
-            GPTQ(rate_bits=rate, coding="shared", order="act-order"),
+            HPTQ(rate_bits=rate, order="act-order"),
             WaterSIC(rate_bits=rate),
             WaterSIC(rate_bits=rate, lmmse=True),
             MmseWaterSIC(rate_bits=rate),

@@ -22,7 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import GPTQ, Quantizer, WaterSIC
+from rdtools.quantizers import HPTQ, Quantizer, WaterSIC
 from rdtools.records import CodeModelKind
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows, ordered_types
@@ -67,7 +67,7 @@ def measure(layer: Layer) -> pd.DataFrame:
     quantizers: list[Quantizer] = [WaterSIC(rate_bits=rate) for rate in RATES]
     for coding, (rates, _) in CODINGS.items():
         for rotation in (None, "auto"):
-            quantizers += [GPTQ(rate_bits=rate, coding=coding, order=order, rotation=rotation) for order in ORDERS for rate in rates]
+            quantizers += [HPTQ(rate_bits=rate, coding=coding, order=order, rotation=rotation) for order in ORDERS for rate in rates]
     rows = pd.DataFrame(quantize_layer(layer, tuple(quantizers), seed=0)).reindex(columns=list(KEPT))
     reference = rows[rows["method"] == "watersic"].set_index("target_rate_bits")["gap_bits"]
     rows["above_watersic_bits"] = rows["gap_bits"] - rows["target_rate_bits"].map(reference)
@@ -86,7 +86,7 @@ def gptq_rows(rows: pd.DataFrame) -> pd.DataFrame:
     ok = ok[ok["method"] != "watersic"]
     base, last = ok["method"].str.partition("+")[0], ok["method"].str.rpartition("+")[2]
     return ok.assign(
-        coding=base.map({"gptq": "shared", "gptq-column": "column"}),
+        coding=base.map({"hptq": "shared", "hptq-column": "column"}),
         order=last.where(last.isin(list(ORDERS)), "natural"),
         rotated=ok["rotation"].ne("none"),
     )

@@ -1,4 +1,4 @@
-"""Multiplication by a Hadamard matrix on the CPU: the core as a matrix product, Sylvester's part as passes over rows in cache."""
+"""Multiplication by a Hadamard matrix on the CPU: the core with shared partial sums, Sylvester's part as passes over rows in cache."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ FloatArray = NDArray[Any]  # float64 or float32
 BLOCK = 2**15
 #: Fewer elements than this are not worth starting threads for.
 THREADS_FROM = 2**16
+#: Rows of a core product that run through vector instructions together.
+LANES = 32
 
 
 @jit(nogil=True, error_model="numpy")
@@ -64,6 +66,60 @@ def _sylvester(x, n, root, scratch):  # type: ignore[no-untyped-def]
 
 
 @jit(nogil=True, error_model="numpy")
+def _signed_sums(x, sums):  # type: ignore[no-untyped-def]
+    """The 16 signed sums of four inputs, (4, LANES), from left to right; bit k of a sum's number is set if input k has a plus."""
+    a, b, d, e = x[0], x[1], x[2], x[3]
+    p0, p1, p2, p3, p4, p5, p6, p7 = sums[15], sums[7], sums[11], sums[3], sums[13], sums[5], sums[9], sums[1]
+    for t in range(LANES):
+        s, u = a[t] + b[t], a[t] - b[t]
+        v, w, y, z = s + d[t], s - d[t], u + d[t], u - d[t]
+        p0[t], p1[t], p2[t], p3[t] = v + e[t], v - e[t], w + e[t], w - e[t]
+        p4[t], p5[t], p6[t], p7[t] = y + e[t], y - e[t], z + e[t], z - e[t]
+    for odd in range(1, 16, 2):
+        plus, minus = sums[odd], sums[15 - odd]
+        for t in range(LANES):
+            minus[t] = -plus[t]
+
+
+@jit(nogil=True, error_model="numpy")
+def _core_product(x, c, choices, y):  # type: ignore[no-untyped-def]
+    """Rows of c elements, one after another in x, times the core; an output adds one of 16 sums for every four inputs, in turn.
+
+    Choices, (c, ≥ c/4): number of the sum that an output takes of every four inputs, in groups of four, the last of which add zeros.
+    """
+    total, groups = x.shape[0] // c, -(-c // 4)
+    turned = np.zeros((4 * groups, LANES), dtype=x.dtype)
+    out = np.empty((c, LANES), dtype=x.dtype)
+    sums = np.empty((4, 16, LANES), dtype=x.dtype)
+    for first in range(0, total, LANES):
+        rows = min(LANES, total - first)
+        for t in range(rows):
+            for i in range(c):
+                turned[i, t] = x[(first + t) * c + i]
+        out[:] = 0
+        for g in range(0, groups, 4):
+            for k in range(min(4, groups - g)):
+                _signed_sums(turned[4 * (g + k) : 4 * (g + k) + 4], sums[k])
+            sums[min(4, groups - g) :] = 0
+            for j in range(c):
+                target = out[j]
+                s0, s1 = sums[0, choices[j, g]], sums[1, choices[j, g + 1]]
+                s2, s3 = sums[2, choices[j, g + 2]], sums[3, choices[j, g + 3]]
+                for t in range(LANES):
+                    target[t] = (((target[t] + s0[t]) + s1[t]) + s2[t]) + s3[t]
+        for t in range(rows):
+            for j in range(c):
+                y[(first + t) * c + j] = out[j, t]
+
+
+def _choices(core: NDArray[Any]) -> NDArray[np.intp]:
+    """(c, ≥ c/4) which of the 16 signed sums of `_signed_sums` an output of the core takes from every four inputs."""
+    plus = np.ones((-(-len(core) // 16) * 16, len(core)), dtype=np.intp)
+    plus[: len(core)] = core > 0
+    return np.ascontiguousarray(np.tensordot(plus.reshape(-1, 4, len(core)), 1 << np.arange(4), (1, 0)).T)
+
+
+@jit(nogil=True, error_model="numpy")
 def _butterflies(y, n, c, root, x):  # type: ignore[no-untyped-def]
     """Rows of n = 2^k c elements, one after another in y, which is overwritten; the result goes to x."""
     for first in range(0, y.shape[0], n):
@@ -90,10 +146,10 @@ def hadamard_inplace(
     x: FloatArray,  # (m, n)
     core: FloatArray,  # (c, c), n = 2^k c
 ) -> None:
-    """Same as `rdtools.kernels.hadamard_reference.hadamard_inplace`, faster; x has to be contiguous."""
+    """Same as `rdtools.kernels.hadamard_reference.hadamard_inplace`, the same bits, faster; x has to be contiguous."""
     (m, n), c = x.shape, len(core)
     root = x.dtype.type(np.sqrt(n))
-    dense = core.astype(x.dtype)
+    choices = _choices(core)
     rows = max(1, BLOCK // max(n, 1))
     threads = thread_count() if x.size >= THREADS_FROM else 1
     per_thread = rows * -(-m // (rows * threads))
@@ -107,7 +163,7 @@ def hadamard_inplace(
         for start in range(top, bottom, rows):
             block = x[start : min(start + rows, bottom)].reshape(-1)
             y = scratch[: block.size]
-            np.matmul(block.reshape(-1, c), dense, out=y.reshape(-1, c))
+            _core_product(block, c, choices, y)
             _butterflies(y, n, c, root, block)
 
     for_each(transform, range(0, m, max(per_thread, 1)), threads)

@@ -10,11 +10,24 @@ from numpy.typing import NDArray
 FloatArray = NDArray[Any]  # float64 or float32
 
 
+def _core_product(x: FloatArray, core: FloatArray) -> FloatArray:
+    """``x C``, the inputs by fours: each four in turn is summed, and the sum added. No product with ±1 is rounded."""
+    y = np.zeros_like(x)
+    for first in range(0, len(core), 4):
+        part = x[:, first, None] * core[first]
+        for i in range(first + 1, min(first + 4, len(core))):
+            part = part + x[:, i, None] * core[i]
+        y = y + part
+    return y
+
+
 def hadamard_inplace(
     x: FloatArray,  # (m, n)
     core: FloatArray,  # (c, c), n = 2^k c
 ) -> None:
     """``x ← x (S ⊗ C) / √n`` in place, with Sylvester's matrix S of order 2^k: ``S_1 = [1]``, ``S_2h = [[S_h, S_h], [S_h, −S_h]]``.
+
+    The order of the additions is part of the format of stored weights: the same bits come out on every machine.
 
     Parameters
     ----------
@@ -22,7 +35,9 @@ def hadamard_inplace(
     core : (c, c), C, entries ±1, in any dtype that holds them
     """
     (m, n), c = x.shape, len(core)
-    y = x.reshape(m, n // c, c) @ core.astype(x.dtype)
+    y = x.reshape(-1, c)
+    if c > 1:
+        y = _core_product(y, core.astype(x.dtype))
     half = 1
     while half < n // c:
         y = y.reshape(m, n // c // (2 * half), 2, half, c)

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
     from rdtools.measure import Measure as _Measure
+    from rdtools.methods import Methods as _Methods
+    from rdtools.methods import quantizer as quantizer
     from rdtools.moments.layer import Layer as Layer
     from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
     from rdtools.quantizers import GPTQ as GPTQ
+    from rdtools.quantizers import HPTQ as HPTQ
+    from rdtools.quantizers import HRTN as HRTN
     from rdtools.quantizers import QTIP as QTIP
     from rdtools.quantizers import RTN as RTN
     from rdtools.quantizers import QuIP as QuIP
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from rdtools.runs.store import open_run as open_run
 
     measure: _Measure
+    methods: _Methods
 
 # Loaded when first used, so that `import rdtools` stays light. A name that is also a sub-module stands for that module.
 _HOME = {
@@ -40,7 +45,11 @@ _HOME = {
     "Layer": "rdtools.moments.layer",
     "open_run": "rdtools.runs.store",
     "measure": "rdtools.measure",
+    "methods": "rdtools.methods",
+    "quantizer": "rdtools.methods",
     "GPTQ": "rdtools.quantizers",
+    "HPTQ": "rdtools.quantizers",
+    "HRTN": "rdtools.quantizers",
     "MmseWaterSIC": "rdtools.planning.watersic_mmse",
     "QTIP": "rdtools.quantizers",
     "QuIP": "rdtools.quantizers",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rdtools.cli.methods import METHODS, ORDERS, make_quantizers
+from rdtools.methods import METHODS, ORDERS, make_quantizers
 from rdtools.quantizers import Quantizer
 
 
@@ -29,11 +29,11 @@ def _subject(name: str, *, vector: bool = False) -> Subject:
     return Subject(name, lambda rate: make_quantizers([name], [rate])[0], vector)
 
 
-_VECTOR = [name for name, (kind, _) in METHODS.items() if kind in ("QuIPSharp", "QTIP")]
+_VECTOR = [entry.name for entry in METHODS.values() if entry.family in ("quip-sharp", "qtip")]
 
 SUBJECTS = [
     *(_subject(name + suffix) for name in METHODS if name not in _VECTOR for suffix in ("", "+haar")),
-    *(_subject(name + "+rotation") for name in ("rtn-int", "gptq", "watersic-lmmse")),
-    *(_subject(f"{name}+{order}") for name in ("gptq", "gptq-int+haar", "watersic") for order in ORDERS),
+    *(_subject(name + "+rotation") for name in ("rtn", "hptq", "watersic-lmmse")),
+    *(_subject(f"{name}+{order}") for name in ("hptq", "gptq+haar", "watersic") for order in ORDERS),
     *(_subject(name + suffix, vector=True) for name in _VECTOR for suffix in ("", "+haar")),
 ]

@@ -28,10 +28,10 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
-from rdtools.cli.methods import METHODS, make_quantizers
 from rdtools.coding import decode, encode
 from rdtools.errors import RdtoolsError
 from rdtools.measure import measure
+from rdtools.methods import METHODS, RENAMED, format_method, make_quantizers
 from rdtools.quantizers import Quantizer
 from rdtools.runs.store import Run, open_run
 
@@ -40,19 +40,29 @@ BLOCKS = (0, 5)
 RELATIVE_DISTORTION = 1e-12
 KEY = ["model", "layer", "method", "rate"]
 
-#: Methods that rotate by themselves, and so have no "+rotation"; and those that take their columns in an order.
-_ROTATED = ("quip", "qtip")
-_ORDERED = ("gptq", "watersic")
+#: Names of version 0.1 whose meaning changed with the name.
+_MEANT = {"gptq": "hptq", "rtn": "hrtn"}
 
 
 def method_forms() -> list[str]:
     """Every method name, one rotated form of each, and one ordered form where columns are decided one after another."""
     forms = []
     for name in METHODS:
-        forms += [name, name + ("+hadamard" if name.startswith(_ROTATED) else "+rotation")]
-        if name.startswith(_ORDERED) and name != "watersic-mmse":
+        (quantizer,) = make_quantizers([name], [3.0])
+        forms += [name, name + ("+rotation" if quantizer.rotation is None else "+hadamard")]
+        if hasattr(quantizer, "order") and getattr(quantizer, "groups", "static") == "static":
             forms.append(name + "+act-order")
     return forms
+
+
+def renamed(record: pd.DataFrame) -> pd.DataFrame:
+    """A record of version 0.1 under the names of today."""
+
+    def today(method: str) -> str:
+        base, plus, suffixes = method.partition("+")
+        return (RENAMED | _MEANT).get(base, base) + plus + suffixes
+
+    return record.assign(method=record["method"].map(today))
 
 
 def _symbols(codes: Any) -> list[np.ndarray]:
@@ -75,7 +85,7 @@ def freeze_layer(run: Run, name: str, quantizers: Sequence[Quantizer]) -> list[d
     layer = run[name]
     rows = []
     for quantizer in quantizers:
-        row: dict[str, object] = {"model": run.model_name, "layer": name, "method": quantizer.method, "rate": quantizer.rate_bits}
+        row: dict[str, object] = {"model": run.model_name, "layer": name, "method": format_method(quantizer), "rate": quantizer.rate_bits}
         try:
             quantized = quantizer.quantize(layer, seed=0)
         except (RdtoolsError, ArithmeticError) as error:
@@ -145,10 +155,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("action", choices=("write", "check"))
     parser.add_argument("record", type=Path)
     parser.add_argument("--run", type=Path, help="run directory; a new one of the embedded model is made if it does not exist")
-    parser.add_argument("--methods", default="*", help="pattern, such as 'gptq*'")
+    parser.add_argument("--methods", default="*", help="pattern, such as 'hptq*'")
     parser.add_argument("--layers", default="*", help="pattern, such as '*.0.*'")
     parser.add_argument("--rates", type=float, nargs="+", default=list(RATES))
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--renamed", action="store_true", help="the record has the names of version 0.1")
     options = parser.parse_args(argv)
     path = options.run or Path("runs/freeze")
     if not (path / "manifest.json").is_file():
@@ -159,7 +170,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         actual.to_parquet(options.record, index=False, compression="zstd")
         print(f"{options.record}: {len(actual)} rows")
         return 0
-    differences = compare_records(pd.read_parquet(options.record), actual)
+    expected = pd.read_parquet(options.record)
+    differences = compare_records(renamed(expected) if options.renamed else expected, actual)
     print("\n".join([*differences[:50], f"{len(actual)} rows, {len(differences)} differ"]))
     return 1 if differences else 0
 

@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("model")
     parser.add_argument("--text", required=True)
     parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--methods", default="gptq,watersic")
+    parser.add_argument("--methods", default="hptq,watersic")
     parser.add_argument("--rates", default="2,3,4")
     parser.add_argument("--workers", default="2")
     parser.add_argument("--seed", type=int, default=0)

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import METHODS, make_quantizers
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import METHODS, make_quantizers
 
 
 @pytest.fixture
 def record(tiny_llama, tiny_tokens, tmp_path):
     run = collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
-    quantizers = make_quantizers(["rtn-int", "gptq-int+act-order", "gptq-int-mse"], [3.0])
+    quantizers = make_quantizers(["rtn-midrise", "gptq-midrise+act-order", "gptq-midrise-mse"], [3.0])
     return pd.DataFrame([row for name in list(run)[:2] for row in freeze.freeze_layer(run, name, quantizers)])
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ORDER = (
     *("_version", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files"),  # ground floor
     *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "runs"),
-    *("theory", "quantizers", "measure", "planning", "compare", "claims"),
+    *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
     *("sweep", "report", "jobs", "cli", "testing"),
 )
 #: What else a part may not see: `theory` and `quantizers` first meet above both, and `measure` cannot borrow a formula.

@@ -30,7 +30,7 @@ def test_top_level_is_as_fixed():
         pytest.skip("not a git checkout")
     visible = {Path(name).parts[0] for name in tracked if not name.startswith(".")}
     fixed = {"pyproject.toml", "rdtools", "analysis", "kernels", "tests", "figures", "README.md"}
-    assert visible == fixed | {"LICENSE", "CHANGELOG.md"}
+    assert visible == fixed | {"LICENSE", "CHANGELOG.md", "CONTRIBUTING.md", "CITATION.cff"}
 
 
 def test_kernels_folder_is_no_package():

@@ -50,7 +50,7 @@ def test_the_claims_are_counted():
 
 
 def test_every_method_is_described():
-    from rdtools.cli.methods import METHODS, ROTATIONS
+    from rdtools.methods import METHODS, ROTATIONS
 
     table = README[README.index("## Methods") : README.index("Each also as")]
     assert set(re.findall(r"`([\w-]+)`", table)) == set(METHODS)
@@ -63,13 +63,13 @@ def test_the_table_of_results(tmp_path):
     Another build of torch moves activations by float32 rounding, and so a code here and there: 0.002 bit is a thousand times that,
     and a tenth of the smallest difference between neighbouring methods that the table is quoted for.
     """
-    from rdtools.cli.methods import make_quantizers
     from rdtools.jobs.collect import CalibrationRequest, collect
+    from rdtools.methods import make_quantizers
     from rdtools.sweep import run_sweep
 
     text = README[README.index("<!-- results -->") : README.index("<!-- /results -->")]
     printed = {m: [float(v) for v in cells] for m, *cells in re.findall(r"\| `([\w+-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)}
-    assert {"rtn", "gptq", "gptq+rotation", "watersic"} <= set(printed)
+    assert {"hrtn", "hptq", "hptq+rotation", "watersic"} <= set(printed)
     run = collect("embedded", CalibrationRequest(), out=tmp_path / "run")
     table = run_sweep(run, make_quantizers(list(printed), [2.0, 3.0, 4.0])).table
     assert set(table["status"]) == {"ok"}

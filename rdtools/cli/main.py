@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import hessians, report, theory, verify
+from rdtools.cli import hessians, methods, report, theory, verify
 from rdtools.errors import RdtoolsError
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("report")(report.report)
 app.command("theory")(theory.theory)
 app.command("compare")(report.compare)
 app.command("verify")(verify.verify)
+app.command("methods")(methods.methods)
 app.add_typer(hessians.app, name="hessians")
 
 _OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 74, 70, 130, 141, 143

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdtools.cli.methods import DEFAULT_METHODS, infeasible_pairs, make_quantizers
 from rdtools.cli.selection import InputGroup, input_groups, select_layers
+from rdtools.methods import DEFAULT_METHODS, infeasible_pairs, make_quantizers, meaning_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,7 @@ def report(
     trust_remote_code: RemoteCode = False,
     device: Device = "cpu",
     methods: Annotated[
-        str | None, typer.Option(help=f"Comma-separated; NAME or NAME+rotation; by default {','.join(DEFAULT_METHODS)}.")
+        str | None, typer.Option(help=f"Comma-separated names of `rdtools methods`; by default {','.join(DEFAULT_METHODS)}.")
     ] = None,
     rates: Annotated[str, typer.Option(help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
     damping: Annotated[
@@ -79,7 +79,8 @@ def report(
     tries failed rows again. Exits with 1 if some quantization failed or none could be measured.
     """
     started = time.perf_counter()
-    quantizers = make_quantizers(list(DEFAULT_METHODS) if methods is None else _split(methods), _rates(rates), damping=damping)
+    names = list(DEFAULT_METHODS) if methods is None else _split(methods)
+    quantizers = make_quantizers(names, _rates(rates), damping=damping)
     infeasible = infeasible_pairs(quantizers)
     if infeasible and methods is not None and not skip_infeasible and not dry_run:
         from rdtools.errors import UsageError
@@ -92,6 +93,8 @@ def report(
     from rdtools.sweep import planned_methods
 
     console = PlainConsole(stderr=True)
+    for note in meaning_notes(names):
+        console.print(note, soft_wrap=True)
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
     check_run_directory(out)
     if not fresh:
@@ -162,7 +165,8 @@ def _preview(
     fresh: bool,
 ) -> int:
     """Print what a command would do."""
-    from rdtools.runs.store import is_run, open_run
+    from rdtools.runs.run_manifest import is_run
+    from rdtools.runs.store import open_run
     from rdtools.sweep import agenda
 
     wanted = [[name for name in group.layers if layers is None or name in layers] for group in groups]

@@ -30,14 +30,16 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str)
     ------
     ModelUnreadable, CorruptFile, ServiceUnavailable
     """
-    from rdtools.runs.store import is_run, open_run
+    from rdtools.runs.run_manifest import is_run
+    from rdtools.runs.store import open_run
 
     if is_run(out):
         run = open_run(out)
         names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
         return [InputGroup(group, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
-    from rdtools.model.capture import find_shared_inputs, load_model
     from rdtools.model.checkpoint import find_model
+    from rdtools.model.inputs import find_shared_inputs
+    from rdtools.model.pretrained import load_model
 
     checkpoint = find_model(model, with_code=trust_remote_code)
     shared = find_shared_inputs(load_model(checkpoint, trust_remote_code=trust_remote_code, device=device), checkpoint)

@@ -94,12 +94,15 @@ def _same(scales: NDArray[np.float64] | None, other: NDArray[np.float64] | None)
     return scales is other if scales is None or other is None else np.array_equal(scales, other)
 
 
+_ROTATION_NUMBERS = {kind: number for number, kind in v3.ROTATIONS.items()}
+
+
 def _rotation_kind(rotation: Rotation | None) -> int:
-    return v2.ROTATIONS.index(None if rotation is None else rotation.kind)
+    return _ROTATION_NUMBERS[None if rotation is None else rotation.kind]
 
 
 def _seed(rotation: Rotation | None) -> bytes:
-    return b"" if rotation is None else v2.SEED.pack(rotation.seed)
+    return b"" if rotation is None else v3.SEED.pack(rotation.seed)
 
 
 def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import ParamSpec, TypeVar
 
 import numpy as np
@@ -82,12 +82,13 @@ class Reader:
         """One byte."""
         return self.take(1)[0]
 
-    def choice(self, field: str, table: Sequence[T], place: int) -> T:
+    def choice(self, field: str, table: Sequence[T] | Mapping[int, T], place: int) -> T:
         """The entry of a table that a stored place stands for."""
-        if place >= len(table):
-            known = ", ".join(f"{i} {entry}" for i, entry in enumerate(table))
+        entries = table if isinstance(table, Mapping) else dict(enumerate(table))
+        if place not in entries:
+            known = ", ".join(f"{i} {entry}" for i, entry in entries.items())
             raise self.refusal(f"{field} {place}, expected one of {known}")
-        return table[place]
+        return entries[place]
 
     def flags(self, field: str, known: int, stored: int) -> int:
         """A byte of flags, all of which are known."""

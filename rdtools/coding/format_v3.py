@@ -1,7 +1,8 @@
 """Version 3 of the container, which is written: one or more matrices that share their input.
 
-Against version 2 only the frame is new. Side information of the codecs and payload are the same bytes, and a file of one matrix has the
-same size. Numbers and layouts that are not here are those of `rdtools.coding.format_v2`. Everything but the payload is side information.
+Against version 2 only the frame is new: side information of the codecs and payload are the same bytes, and a file of one matrix is larger
+by four bytes for each rotation. Numbers and layouts that are not here are those of `rdtools.coding.format_v2`. Everything but the payload
+is side information.
 
 Frame, little-endian::
 
@@ -12,10 +13,10 @@ Frame, little-endian::
     of each matrix: codec tag, rotation kind of outputs   2×u8
                     rows m, bytes of side information     2×u32       of a single matrix, shared side information included
     CRC-32 of the above and of all side information       u32
-    shared: rotation seed of the inputs                   u32         if rotated
+    shared: rotation seed of the inputs                   u64         if rotated
             active columns                                n bits      if some are not
             column scales                                 r×bf16      if all matrices have the same ones
-    of each matrix: rotation seed of the outputs          u32         if rotated
+    of each matrix: rotation seed of the outputs          u64         if rotated
                     whether it has column scales          u8          if the flag OWN_SCALES is set, then
                     column scales                         r×bf16      if it has
                     side information of the codec                     see `rdtools.coding.formats`
@@ -28,9 +29,14 @@ from __future__ import annotations
 
 import struct
 
+from rdtools.records import RotationKind
+
 VERSION = 3
 HEAD = struct.Struct("<4sBBI")
 SEVERAL_HEAD = struct.Struct("<BI")
 MATRIX_HEAD = struct.Struct("<BBII")
+SEED = struct.Struct("<Q")
+#: Kinds by number. 1 and 3 were the Haar and Kronecker rotations of version 2, which cannot be rebuilt.
+ROTATIONS: dict[int, RotationKind | None] = {0: None, 2: "hadamard", 4: "haar", 5: "kronecker"}
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8

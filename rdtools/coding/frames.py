@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from dataclasses import dataclass
 
@@ -60,9 +61,9 @@ def _column_scales(side: Reader, active: int) -> Float64Array:
     return scales
 
 
-def _seed(side: Reader, kind: RotationKind | None) -> int:
+def _seed(side: Reader, kind: RotationKind | None, seed: struct.Struct) -> int:
     """The seed of a rotation; 0 without one, for which none is stored."""
-    return 0 if kind is None else int(v2.SEED.unpack(side.take(v2.SEED.size))[0])
+    return 0 if kind is None else int(seed.unpack(side.take(seed.size))[0])
 
 
 def _rotation(kind: RotationKind | None, order: int, seed: int) -> Rotation | None:
@@ -77,10 +78,16 @@ def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
     codec = read_tag(side, tag)
     input_kind = side.choice("input rotation", v2.ROTATIONS, kinds & 15)
     row_kind = side.choice("row rotation", v2.ROTATIONS, kinds >> 4)
+    for kind in (input_kind, row_kind):
+        if kind not in (None, "hadamard"):
+            raise CorruptFile(
+                f"{reader.name}: a {kind} rotation of container version 2 depended on NumPy's generator and BLAS, and cannot be rebuilt; "
+                "decode the file with rdtools 0.1 on a machine like the one that wrote it, or quantize the layer again"
+            )
     side.flags("flags", v2.INACTIVE_COLUMNS | v2.COLUMN_SCALES, flags)
     _check_size(side, rows, columns, max_weights)
     # the seeds stand before the mask, and the order of the rotation follows from the mask
-    input_seed, row_seed = _seed(side, input_kind), _seed(side, row_kind)
+    input_seed, row_seed = _seed(side, input_kind, v2.SEED), _seed(side, row_kind, v2.SEED)
     live = _live(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
     scales = _column_scales(side, active) if flags & v2.COLUMN_SCALES else None
@@ -96,14 +103,14 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     count, shared_size = v3.SEVERAL_HEAD.unpack(reader.take(v3.SEVERAL_HEAD.size)) if flags & v3.SEVERAL else (1, 0)
     heads = [v3.MATRIX_HEAD.unpack(reader.take(v3.MATRIX_HEAD.size)) for _ in range(count)]
     body = _check_sum(reader, start, shared_size + sum(size for *_, size in heads))
-    kind = body.choice("input rotation", v2.ROTATIONS, kind_and_flags & 15)
+    kind = body.choice("input rotation", v3.ROTATIONS, kind_and_flags & 15)
     if flags & v2.COLUMN_SCALES and flags & v3.OWN_SCALES:
         raise body.refusal("column scales that are both shared and own, expected one of the two flags")
     if count == 0 or (count == 1 and flags & (v3.SEVERAL | v3.OWN_SCALES)):
         raise body.refusal(f"{count} matrices with flags {flags:#03x}, expected 2 or more with the flags of several matrices")
     _check_size(body, sum(rows for _, _, rows, _ in heads), columns, max_weights)
     shared = body.part(shared_size) if flags & v3.SEVERAL else body
-    seed = _seed(shared, kind)
+    seed = _seed(shared, kind, v3.SEED)
     live = _live(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
     rotation = _rotation(kind, active, seed)
@@ -114,8 +121,8 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     for tag, row_kind, rows, size in heads:
         side = body.part(size) if flags & v3.SEVERAL else body
         codec = read_tag(side, tag)
-        own_kind = side.choice("row rotation", v2.ROTATIONS, row_kind)
-        row_rotation = _rotation(own_kind, rows, _seed(side, own_kind))
+        own_kind = side.choice("row rotation", v3.ROTATIONS, row_kind)
+        row_rotation = _rotation(own_kind, rows, _seed(side, own_kind, v3.SEED))
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
             own = _column_scales(side, active)

@@ -28,12 +28,12 @@ CURVE_COLUMNS = ("layer", "curve", "rate_bits", "distortion")
 #: their law is; and high-rate predictions in the natural basis.
 LIMIT, JOINT_LIMIT = "limit", "joint limit"
 UNIVERSAL, SHANNON = "universal codebook", "Shannon lower bound"
-PREDICTIONS = {"rtn": sic.rtn_distortion, "gptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
+PREDICTIONS = {"hrtn": sic.rtn_distortion, "hptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
 
 
 #: Schemes whose curve is also predicted at finite rate, in the natural basis: name → column steps from the Cholesky diagonal.
 FINITE_RATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
-    "gptq at finite rate": lambda diagonal: np.ones_like(diagonal),
+    "hptq at finite rate": lambda diagonal: np.ones_like(diagonal),
     "watersic at finite rate": lambda diagonal: 1.0 / diagonal,
 }
 _STEP_OCTAVES = 0.5
@@ -74,7 +74,7 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
     if spectrum.rank == spectrum.live > 0 and not math.isnan(negentropy):
         curves[SHANNON] = _pairs(rates, np.array([limit_distortion(spectrum, float(rate) + negentropy, variance) for rate in rates]))
     for name, predict in PREDICTIONS.items():
-        if name == "rtn" or spectrum.rank == spectrum.live:
+        if name == "hrtn" or spectrum.rank == spectrum.live:
             curves[name] = _pairs(rates, np.array([predict(spectrum, float(rate), variance) for rate in rates]))
     if 0 < spectrum.rank == spectrum.live <= FINITE_RATE_COLUMNS and rates.max(initial=0) > 0:
         for name, points in _finite_rate_points(layer.hessian, float(rates.max())).items():

@@ -10,6 +10,7 @@ import numpy as np
 
 from rdtools.compare.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.measure import measure
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import spectrum_with_vectors
 from rdtools.quantizers import Problem, Quantizer
@@ -213,7 +214,7 @@ def compare(
     gptq_gap = math.nan if problem.shared is None else sic.noise_gap_bits(layer.spectrum, gains)
     return {
         **facts.columns,
-        "method": quantized.method,
+        "method": format_method(quantizer),
         "target_rate_bits": quantized.target_rate_bits,
         "status": facts.status,
         "message": side_information_message(model, point, gptq_gap),

@@ -12,7 +12,7 @@ from rdtools.errors import CorruptFile, WrongType
 from rdtools.measure.effective_error import error
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
-from rdtools.transforms.one_thread import one_blas_thread
+from rdtools.threads import one_blas_thread
 
 
 def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
@@ -61,11 +61,10 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
 def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
-    decoded = decode(container.data, name=quantized.method)
+    decoded = decode(container.data, name=layer.key.name)
     if not same_weight(decoded, weight):
         raise CorruptFile(
-            f"{layer.key.name}: {quantized.method}: the coded file does not decode to what was encoded; "
-            "a fault of rdtools or of this machine: please report it"
+            f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
     effective = effective_layer(decoded)
     distortion = error(layer, effective)

@@ -59,7 +59,7 @@ class Layer:
         Parameters
         ----------
         weight : (m, n), real floating point
-        hessian : (n, n) E[x xᵀ], or a `Hessian`
+        hessian : (n, n) E[x xᵀ], or a `Hessian`, by whose name rotations of the input are drawn
         name : for messages, seeds and tables
         n_tokens : tokens behind the Hessian; 0 where it is exact, as for a synthetic one
 

@@ -2,11 +2,12 @@
 
 from rdtools.quantizers.base import Quantizer as Quantizer
 from rdtools.quantizers.base import SettledQuantizer as SettledQuantizer
-from rdtools.quantizers.base import infeasible_reason as infeasible_reason
 from rdtools.quantizers.methods.gptq import GPTQ as GPTQ
+from rdtools.quantizers.methods.gptq import HPTQ as HPTQ
 from rdtools.quantizers.methods.qtip import QTIP as QTIP
 from rdtools.quantizers.methods.quip import QuIP as QuIP
 from rdtools.quantizers.methods.quip_sharp import QuIPSharp as QuIPSharp
+from rdtools.quantizers.methods.rtn import HRTN as HRTN
 from rdtools.quantizers.methods.rtn import RTN as RTN
 from rdtools.quantizers.methods.scalar import ScalarQuantizer as ScalarQuantizer
 from rdtools.quantizers.methods.vector import VectorQuantizer as VectorQuantizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
-from rdtools.errors import RateUnreachable, UsageError, WrongType
+from rdtools.errors import UsageError, WrongType
 from rdtools.moments.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.quantizers.preparation import Preparation
@@ -14,7 +14,7 @@ from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
 from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight
 from rdtools.records.error_models import ErrorModel
-from rdtools.transforms.one_thread import one_blas_thread
+from rdtools.threads import one_blas_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +65,12 @@ class Quantizer(ABC):
         check_rate(self.rate_bits)
         check_damping(self.damping)
 
-    @property
-    @abstractmethod
-    def method(self) -> str:
-        """Name in result tables."""
-
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; entropy-coded integers have every rate on some.
 
         Parameters
         ----------
-        name : of the method, or of the layer and the method, for the message
+        name : of the method, or of the layer and the class, for the message
 
         Raises
         ------
@@ -131,14 +126,13 @@ class Quantizer(ABC):
         if problem is not None and drift is not None:
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         backend = choose_backend(self.backend)
-        self.check_reachable(f"{layer.key.name}: {self.method}")
+        self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread():
             settled = self.for_layer(layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.solve(problem)
         return QuantizedLayer(
             weight=solution.weight,
-            method=self.method,
             target_rate_bits=self.rate_bits,
             code_rate_bits=solution.code_rate_bits,
             damping=problem.damping,
@@ -173,19 +167,3 @@ class SettledQuantizer(Quantizer):
     @abstractmethod
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
-
-
-def infeasible_reason(quantizer: Quantizer) -> str | None:
-    """The reason why a method cannot have its rate on any layer; None if some layers allow it.
-
-    Examples
-    --------
-    >>> from rdtools.quantizers import GPTQ
-    >>> infeasible_reason(GPTQ(rate_bits=2.5)) is None, infeasible_reason(GPTQ(rate_bits=2.5, coding="fixed"))[:47]
-    (True, 'gptq-int: 2.5 bits per weight cannot be reached')
-    """
-    try:
-        quantizer.check_reachable(quantizer.method)
-    except RateUnreachable as error:
-        return str(error)
-    return None

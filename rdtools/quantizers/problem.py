@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,6 +15,7 @@ from rdtools.quantizers.grids.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, InputMoments, LayerKey, Rotation
+from rdtools.seeds import rotation_seed
 from rdtools.transforms import RotationChoice, new_rotation, rotate
 
 Float64Array = NDArray[np.float64]
@@ -85,11 +85,6 @@ class Problem:
         return self.prepared_input.order
 
 
-def layer_generator(seed: int, name: str) -> np.random.Generator:
-    """The generator of one layer in one run, the same for every method, so that methods are compared on equal draws."""
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-
 def _check_drift(layer: Layer, drift: InputMoments) -> None:
     name, H = layer.key.name, layer.hessian.matrix
     drift.check(layer.weight.shape, name=name)
@@ -117,19 +112,24 @@ def live_features(layer: Layer, dead_threshold: float | None, drift: InputMoment
 def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
     """The basis that `prepare` will work in, column scales apart: nothing is rotated yet, only drawn.
 
+    The rotation of the inputs is drawn from the seed and the input's name, so that layers of one input share it and its factor, that of the
+    rows from the seed and the layer's name; neither depends on the method, so that methods are compared on equal draws.
+
     Raises
     ------
+    UsageError
+        For a seed outside 0 … 2^63 − 1.
     UnsupportedOrder
         If a Hadamard rotation is asked for by name and its order cannot be built.
     """
     live = live_features(layer, preparation.dead_threshold, preparation.drift)
     m, r = len(layer.weight), int(live.sum())
-    generator = layer_generator(seed, layer.key.name)
 
-    def drawn(choice: RotationChoice | None, order: int) -> Rotation | None:
-        return None if choice is None or r == 0 else new_rotation(choice, order, generator)
+    def drawn(choice: RotationChoice | None, order: int, *labels: str) -> Rotation | None:
+        return None if choice is None or r == 0 else new_rotation(choice, order, rotation_seed(seed, *labels))
 
-    return Basis(m, live, drawn(preparation.rotation, r), drawn(preparation.row_rotation, m))
+    rotation = drawn(preparation.rotation, r, "rotation", layer.hessian.name)
+    return Basis(m, live, rotation, drawn(preparation.row_rotation, m, "rows", layer.key.name))
 
 
 def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:
@@ -192,7 +192,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     ----------
     layer : what to quantize
     preparation : how; None for the natural basis and no damping unless H is singular
-    seed : of the run; rotations are drawn from it and the layer's name
+    seed : of the run; rotations are drawn from it and the names of input and layer, see `draw_basis`
 
     Raises
     ------

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
-from typing import Literal
 
 from rdtools.errors import UsageError, WrongType
 
-Preset = Literal["best", "published"]
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
 
 
@@ -47,12 +46,12 @@ def check_damping(damping: float | None) -> None:
         raise UsageError(f"damping {damping}: expected a finite number of at least 0, relative to the mean diagonal")
 
 
-def check_preset(preset: str) -> None:
-    """Refuse a preset that there is not.
+def check_choice(name: str, value: object, choices: Sequence[object]) -> None:
+    """Refuse a setting that is none of its choices.
 
     Raises
     ------
     UsageError
     """
-    if preset not in ("best", "published"):
-        raise UsageError(f"preset {preset!r}: expected 'best' or 'published'")
+    if value not in choices:
+        raise UsageError(f"{name} {value!r}: expected one of {', '.join(map(str, choices))}")

@@ -24,7 +24,7 @@ class Rotation:
     ----------
     kind : "haar", "kronecker" (of two Haar factors) or "hadamard" (random signs, then a Hadamard matrix over √order)
     order : n
-    seed : 32-bit
+    seed : 0 … 2^64 − 1
     """
 
     kind: RotationKind

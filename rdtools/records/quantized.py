@@ -32,7 +32,6 @@ class QuantizedLayer:
     Attributes
     ----------
     weight : what is stored
-    method : name in result tables
     target_rate_bits : what was asked for
     code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
@@ -42,7 +41,6 @@ class QuantizedLayer:
     """
 
     weight: QuantizedWeight
-    method: str
     target_rate_bits: float
     code_rate_bits: float
     damping: float

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Iterable
 from typing import Any
 
 from rdtools.errors import UsageError
-from rdtools.transforms.orders import ORDERS
+from rdtools.methods import METHODS, ORDERS, PALETTE
 
 #: rcParams of every figure.
 RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
@@ -29,31 +30,10 @@ RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
     "svg.hashsalt": "rdtools",
 }
 
-#: Okabe and Ito's palette, distinguishable without colour vision, and a grey; yellow, which is faint on white, last.
-BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY, YELLOW = PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7f7f7f", "#F0E442",
-)  # fmt: skip
 #: Shapes, those that are easily taken for another last.
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
 #: Full in the natural basis and order, hollow in a rotated basis, half full in another order, or both.
 _FILLS = ("full", "hollow", "left", "bottom")
-#: Colour and marker that a name gets if it is free; a variant begins with those of the longest name that it begins with.
-_PREFERRED = {
-    "rtn": (GREY, "s"),
-    "rtn-int": (GREY, "v"),
-    "rtn-column": (GREY, "d"),
-    "gptq": (BLUE, "o"),
-    "gptq-int": (SKY, "^"),
-    "gptq-column": (BLUE, "d"),
-    "watersic": (VERMILLION, "D"),
-    "watersic-shared": (ORANGE, "X"),
-    "watersic-lmmse": (ORANGE, "P"),
-    "watersic-lmmse-shared": (ORANGE, "s"),
-    "watersic-mmse": (GREEN, "*"),
-    "quip": (PURPLE, "h"),
-    "quip-sharp": (PURPLE, ">"),
-    "qtip": (BLACK, "p"),
-}
 LIMIT = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 JOINT_LIMIT = {"color": "black", "linestyle": ":", "linewidth": 1.4}
 UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
@@ -61,11 +41,12 @@ SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
 
 def _preferred(method: str) -> tuple[str, str, str]:
-    base, *suffixes = method.split("+")
-    known = max((name for name in _PREFERRED if base == name or base.startswith(f"{name}-")), key=len, default=None)
+    """Colour, marker and fill that a method gets if they are free; a name that is no method begins with those of a circle in black."""
+    base, *suffixes = re.sub(r"\([^()]*\)", "", method).split("+")
+    entry = METHODS.get(base)
     ordered = any(s in ORDERS for s in suffixes)
     rotated = any(s not in ORDERS for s in suffixes)
-    return *((BLACK, "8") if known is None else _PREFERRED[known]), _FILLS[rotated + 2 * ordered]
+    return *(("#000000", "8") if entry is None else (entry.color, entry.marker)), _FILLS[rotated + 2 * ordered]
 
 
 def _drawn(color: str, marker: str, fill: str) -> dict[str, Any]:

@@ -7,10 +7,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
 
+from rdtools.methods import format_method
 from rdtools.quantizers import Quantizer
 from rdtools.runs.keys import curves_key, layer_key, row_key
 from rdtools.runs.plan import PlannedMethod
-from rdtools.runs.store import LayerEntry, Run
+from rdtools.runs.run_manifest import LayerEntry
+from rdtools.runs.store import Run
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,9 @@ def settings_of(quantizer: Quantizer) -> str:
 
     Examples
     --------
-    >>> from rdtools.quantizers import RTN
-    >>> settings_of(RTN(rate_bits=3)) == settings_of(RTN(rate_bits=2)), settings_of(RTN(rate_bits=3, coding="fixed"))[:20]
-    (True, "RTN(coding='fixed', ")
+    >>> from rdtools.quantizers import HRTN
+    >>> settings_of(HRTN(rate_bits=3)) == settings_of(HRTN(rate_bits=2)), settings_of(HRTN(rate_bits=3, coding="column"))
+    (True, "HRTN(damping=None, backend=None, rotation=None, coding='column')")
     """
     record = cast(Any, quantizer)  # every quantizer is a dataclass, which a protocol cannot say
     settings = (f"{field.name}={getattr(record, field.name)!r}" for field in fields(record) if field.name != "rate_bits")
@@ -90,7 +92,8 @@ def planned_methods(quantizers: Sequence[Quantizer], *, seed: int, layers: Seque
     """Entries of a run's plan."""
     names = None if layers is None else list(layers)
     return [
-        PlannedMethod(method=q.method, settings=settings_of(q), rate_bits=float(q.rate_bits), seed=seed, layers=names) for q in quantizers
+        PlannedMethod(method=format_method(q), settings=settings_of(q), rate_bits=float(q.rate_bits), seed=seed, layers=names)
+        for q in quantizers
     ]
 
 

@@ -14,6 +14,7 @@ from rdtools._version import __version__
 from rdtools.compare import LayerFacts, compare, layer_facts
 from rdtools.compare.curves import CURVE_COLUMNS, theory_curves
 from rdtools.errors import RateUnreachable, RdtoolsError
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer
 from rdtools.records import LayerKey
@@ -38,7 +39,7 @@ def failed_row(quantizer: Quantizer, columns: Row, error: BaseException, *, seed
     """The row of a quantization that did not come about: status "unreachable" or "failed", and why."""
     return {
         **columns,
-        "method": quantizer.method,
+        "method": format_method(quantizer),
         "target_rate_bits": quantizer.rate_bits,
         "status": "unreachable" if isinstance(error, RateUnreachable) else "failed",
         "message": _explained(error),
@@ -85,7 +86,7 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
             started, fact = time.perf_counter() - before, known[number]
             try:
                 known[number] = fact = layer_facts(layer) if fact is None else fact
-                quantizer.check_reachable(f"{layer.key.name}: {quantizer.method}")
+                quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
                 if number not in prepared:
                     prepared.clear()
                     prepared[number] = quantizer.prepare(layer, seed=seed)

@@ -14,16 +14,18 @@ from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
 from rdtools.transforms.kronecker import kronecker_multiply
-from rdtools.transforms.one_thread import one_blas_thread
 
 Float64Array = NDArray[np.float64]
 RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
 
 
-def new_rotation(choice: RotationChoice, order: int, generator: np.random.Generator) -> Rotation:
-    """Draw a rotation; "auto" is a randomized Hadamard matrix where that order exists, else Haar (`Rotation.kind` tells)."""
+def new_rotation(choice: RotationChoice, order: int, seed: int) -> Rotation:
+    """The rotation of a seed of 64 bits, such as `rdtools.seeds.rotation_seed` gives.
+
+    "auto" is a randomized Hadamard matrix where that order exists, else Haar (`Rotation.kind` tells).
+    """
     automatic: RotationKind = "hadamard" if is_hadamard_order(order) else "haar"
-    return Rotation(automatic if choice == "auto" else choice, order, int(generator.integers(2**32)))
+    return Rotation(automatic if choice == "auto" else choice, order, seed)
 
 
 def _signs(rotation: Rotation) -> Float64Array:
@@ -43,17 +45,12 @@ def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
 
 
 def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
-    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits whatever the number of threads.
-
-    For Haar and Kronecker rotations they are the same bits on every machine too. A Hadamard matrix with a core has its product with the
-    core from BLAS, which another machine may round differently.
-    """
+    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits on every machine and any number of threads."""
     if rotation.kind == "haar":
         return haar_multiply(x, rotation.seed, transpose=True)
     if rotation.kind == "kronecker":
         return kronecker_multiply(x, rotation.seed, transpose=True)
-    with one_blas_thread():
-        return hadamard_multiply(x, transpose=True) * _signs(rotation)
+    return hadamard_multiply(x, transpose=True) * _signs(rotation)
 
 
 def rotate_moment(moment: Float64Array, rotation: Rotation) -> Float64Array:

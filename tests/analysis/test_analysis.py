@@ -11,6 +11,7 @@ import pytest
 from rdtools.analysis import coders, default_model_loss, low_rate, make_all, orders, train_default_model
 
 from rdtools.compare import RESULT_COLUMNS
+from rdtools.runs.result_files import write_manifest
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
@@ -54,6 +55,7 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
     # the repository keeps the columns that figures read
     results.reindex(columns=list(dict.fromkeys([*results.columns, *RESULT_COLUMNS]))).to_parquet(tmp_path / "results.parquet")
     curves.to_parquet(tmp_path / "curves.parquet")
+    write_manifest(tmp_path, [tmp_path / "results.parquet", tmp_path / "curves.parquet"], versions={}, command="")
     shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
     kept = {module: FIGURES / f"{module.__name__.rpartition('.')[2]}.csv" for module in (coders, orders, low_rate)}
     for module, path in kept.items():  # the tables are no run with Hessians

@@ -136,7 +136,7 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
     assert coders.main(["--run", "anywhere", "--out", str(tmp_path)]) == 0
     rows = pd.read_csv(tmp_path / "coders.csv")
     assert set(rows["layer"]) == set(coders.LAYERS)
-    assert set(zip(rows["method"], rows["target_rate_bits"], strict=True)) == {(m, r) for m in ("gptq", "watersic") for r in (2, 3)}
+    assert set(zip(rows["method"], rows["target_rate_bits"], strict=True)) == {(m, r) for m in ("hptq", "watersic") for r in (2, 3)}
     assert (rows["side_bits"] > 0).all()
     assert (rows["coded_bits"] > rows["side_bits"]).all()
     assert (tmp_path / "coders.pdf").is_file()
@@ -154,7 +154,7 @@ def test_what_the_gallery_shows_of_the_embedded_model():
     law, shared = bits["range coder, a normal law a column"], bits["range coder, one histogram"]
     assert (law < shared).all()
     assert ((shared - law).xs("watersic", level="method") > 0.02).all()
-    assert ((shared - law).xs("gptq", level="method") < 0.005).all()
+    assert ((shared - law).xs("hptq", level="method") < 0.005).all()
     assert (bits["range coder, a histogram a column"] > shared).all()
     others = [name for name in bits if name.partition(",")[0] in ("Huffman", "zlib", "LZMA", "zstd")]
     assert len(others) == 5

@@ -14,11 +14,11 @@ from tolerances import EPS, STANDARD_ERRORS, rounding
 from rdtools.measure import measure
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
-from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.theory.scalar import uniform_quantizer
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
-METHODS = ["gptq+act-order", "watersic", "watersic-lmmse", "watersic-mmse"]
+METHODS = ["hptq+act-order", "watersic", "watersic-lmmse", "watersic-mmse"]
 N = 24
 
 
@@ -52,7 +52,7 @@ def test_a_white_hessian_leaves_the_scalar_quantizer(rate):
     step = brentq(lambda s: uniform_quantizer(s).entropy_bits - rate, 0.05, 3.0, xtol=1e-10)
     scalar = uniform_quantizer(step)
     white = _layer(np.eye(4))
-    for quantizer in (GPTQ(rate_bits=rate, coding="shared", order="act-order"), WaterSIC(rate_bits=rate)):
+    for quantizer in (HPTQ(rate_bits=rate, order="act-order"), WaterSIC(rate_bits=rate)):
         assert low_rate.predicted_gap_bits(white, quantizer) == pytest.approx(rate + 0.5 * math.log2(scalar.distortion), abs=5e-5)
     shrunk = low_rate.predicted_gap_bits(white, WaterSIC(rate_bits=rate, lmmse=True))
     assert shrunk == pytest.approx(rate + 0.5 * math.log2(scalar.lmmse_distortion), abs=5e-5)
@@ -162,15 +162,15 @@ def test_what_the_gallery_says_of_real_weights(kept):
     assert worse[4.0].idxmax() == "model.layers.0.self_attn.k_proj"
     assert 0.008 < worse[4.0].max() < 0.009
     means = coded.groupby("target_rate_bits").mean().round(3)
-    assert means.loc[1.0].to_dict() == {"gptq+act-order": 0.665, "watersic": 0.622, "watersic-lmmse": 0.551, "watersic-mmse": 0.424}
-    assert means.loc[2.0].to_dict() == {"gptq+act-order": 0.421, "watersic": 0.402, "watersic-lmmse": 0.376, "watersic-mmse": 0.330}
+    assert means.loc[1.0].to_dict() == {"hptq+act-order": 0.665, "watersic": 0.622, "watersic-lmmse": 0.551, "watersic-mmse": 0.424}
+    assert means.loc[2.0].to_dict() == {"hptq+act-order": 0.421, "watersic": 0.402, "watersic-lmmse": 0.376, "watersic-mmse": 0.330}
 
 
 def test_what_the_gallery_says_of_predictions(kept):
     """For normal weights."""
     error = (_wide(kept, "normal", "gap_bits") - _wide(kept, "normal", "predicted_gap_bits")).abs()
     assert error["watersic-mmse"].max() < 0.004
-    assert error["gptq+act-order"].max() < 0.0125
+    assert error["hptq+act-order"].max() < 0.0125
     assert error["watersic-lmmse"].max() < 0.028
     assert 0.06 < error["watersic"].max() < 0.07
     assert error["watersic"].idxmax()[0] == "model.layers.0.self_attn.o_proj"

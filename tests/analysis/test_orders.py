@@ -92,7 +92,7 @@ def test_means_are_over_blocks():
     own = rows[
         (rows["model"] == "embedded")
         & (rows["layer_type"] == "o")
-        & (rows["method"] == "gptq-column+rotation+min-pivot")
+        & (rows["method"] == "hptq-column+rotation+min-pivot")
         & (rows["target_rate_bits"] == 4)
     ]
     assert len(own) == 6

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import rdtools as rd
-from rdtools.cli.methods import METHODS, infeasible_pairs, make_quantizers
 from rdtools.errors import RateUnreachable
+from rdtools.methods import METHODS, infeasible_pairs, make_quantizers
 
 RATES = (1.0, 2.0, 2.5, 3.0, 4.0, 8.5, 9.0)
 
@@ -33,10 +33,10 @@ def test_a_pair_is_infeasible_exactly_where_it_is_refused_on_a_good_layer(method
 
 
 def test_the_families_that_have_few_rates():
-    names = ["rtn-int", "gptq-int-asym", "quip", "quip-sharp", "qtip", "gptq-waterfilled-int", "watersic", "watersic-mmse", "gptq"]
+    names = ["rtn-midrise", "gptq-asym", "quip", "quip-sharp", "qtip", "gptq-waterfilled", "watersic", "watersic-mmse", "hptq"]
     at = {rate: {reason.partition(":")[0] for reason in infeasible_pairs(make_quantizers(names, [rate]))} for rate in RATES}
-    fixed = {"rtn-int", "gptq-int-asym", "quip"}
+    fixed = {"rtn-midrise", "gptq-asym", "quip"}
     assert at[1.0] == {"quip-sharp"}
     assert at[2.0] == at[3.0] == at[4.0] == set()
     assert at[2.5] == fixed | {"quip-sharp", "qtip"}
-    assert at[9.0] == {"gptq-int-asym", "quip-sharp", "qtip", "gptq-waterfilled-int"}
+    assert at[9.0] == {"gptq-asym", "quip-sharp", "qtip", "gptq-waterfilled"}

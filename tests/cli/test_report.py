@@ -13,7 +13,7 @@ from rdtools.cli.main import main
 from rdtools.runs.store import open_run
 from rdtools.sweep import read_results
 
-METHODS = "rtn,rtn-int,gptq+rotation,watersic"
+METHODS = "hrtn,rtn-midrise,hptq+rotation,watersic"
 
 
 def _report(model, tokens, out, *more):
@@ -113,7 +113,7 @@ def test_hessians_can_be_collected_alone(tiny_llama, tiny_tokens, tmp_path, caps
 def test_a_run_with_few_tokens_is_marked_and_left_out_of_means(tiny_llama, tmp_path, capsys):
     np.save(tmp_path / "few.npy", np.arange(10).reshape(1, 10))
     out = tmp_path / "run"
-    assert _report(tiny_llama, tmp_path / "few.npy", out, "--methods", "gptq", "--rates", "3") == 0
+    assert _report(tiny_llama, tmp_path / "few.npy", out, "--methods", "hptq", "--rates", "3") == 0
     table = read_results(out)
     done = table[table["status"] == "undersampled"]
     assert len(done) >= 8
@@ -127,21 +127,21 @@ def test_a_run_with_few_tokens_is_marked_and_left_out_of_means(tiny_llama, tmp_p
 def test_a_layer_that_cannot_be_quantized_fails_alone(tiny_llama, tiny_tokens, tmp_path, capsys):
     """With one token repeated H has rank one, which damping 0 cannot factor: failed rows, exit 1, and still a page."""
     np.save(tmp_path / "same.npy", np.full((4, 8), 3))
-    code = _report(tiny_llama, tmp_path / "same.npy", tmp_path / "run", "--methods", "gptq,rtn", "--rates", "3", "--damping", "0")
+    code = _report(tiny_llama, tmp_path / "same.npy", tmp_path / "run", "--methods", "hptq,hrtn", "--rates", "3", "--damping", "0")
     table = read_results(tmp_path / "run")
     assert code == 1
-    gptq = table[table["method"] == "gptq"]
+    gptq = table[table["method"] == "hptq"]
     assert set(gptq["status"]) == {"failed"}
     assert gptq["message"].str.contains("singular with damping 0").all()
-    assert "failed" not in set(table[table["method"] == "rtn"]["status"])
+    assert "failed" not in set(table[table["method"] == "hrtn"]["status"])
     assert "rows failed" in capsys.readouterr().out
 
 
 def test_worker_processes_give_the_rows_of_one_process(reported):
-    from rdtools.cli.methods import make_quantizers
+    from rdtools.methods import make_quantizers
     from rdtools.sweep import run_sweep
 
-    run, methods = open_run(reported[0]), make_quantizers(["gptq", "watersic"], [2.0])
+    run, methods = open_run(reported[0]), make_quantizers(["hptq", "watersic"], [2.0])
     alone, together = (run_sweep(run, methods, workers=w, fresh=True) for w in (1, 2))
     pd.testing.assert_frame_equal(alone.table.drop(columns="seconds"), together.table.drop(columns="seconds"))
     pd.testing.assert_frame_equal(alone.curves, together.curves)
@@ -174,11 +174,11 @@ def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, 
 
 def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_llama, tiny_tokens, capsys):
     out = reported[0]
-    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3") == 0
-    assert set(read_results(out)["method"]) == {*METHODS.split(","), "gptq-int"}
-    assert "gptq-int" in (out / "index.html").read_text()
-    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3", "--fresh") == 0
-    assert set(read_results(out)["method"]) == {"gptq-int"}
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3") == 0
+    assert set(read_results(out)["method"]) == {*METHODS.split(","), "gptq-midrise"}
+    assert "gptq-midrise" in (out / "index.html").read_text()
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3", "--fresh") == 0
+    assert set(read_results(out)["method"]) == {"gptq-midrise"}
     assert main(["compare", str(out)]) == 0
 
 
@@ -186,7 +186,7 @@ def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, 
     out = reported[0]
     (out / "hessians" / "0000.safetensors").write_bytes(b"x")
     before = sorted(path.name for path in (out / "rows").iterdir())
-    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-int", "--rates", "3", "--fresh") == 65
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3", "--fresh") == 65
     assert sorted(path.name for path in (out / "rows").iterdir()) == before
 
 
@@ -209,7 +209,7 @@ def test_compare_names_the_file_that_is_of_another_report(name, reported, tiny_l
 
 def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys):
     out = tmp_path / "run"
-    options = ["--methods", "rtn-int", "--rates", "3"]
+    options = ["--methods", "rtn-midrise", "--rates", "3"]
     assert _report(tiny_llama, tiny_tokens, out, *options, "--layers", "*.0.*", "--types", "q,o") == 0
     assert read_results(out)["layer"].tolist() == ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"]
     assert "2 matrices" in (out / "index.html").read_text()
@@ -226,14 +226,14 @@ def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys)
 
 
 def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny_tokens, tmp_path, capsys):
-    out, options = tmp_path / "run", ["--methods", "rtn-int,gptq", "--rates", "2.5,3"]
+    out, options = tmp_path / "run", ["--methods", "rtn-midrise,hptq", "--rates", "2.5,3"]
     assert _report(tiny_llama, tiny_tokens, out, *options, "--dry-run") == 0
     printed = capsys.readouterr().out
     assert not out.exists()
     assert re.search(r"Hessians: 8, \d+ bytes, to be captured", printed)
     assert "Rows: 56 asked for, 0 already there, 56 to do in 8 tasks" in printed
-    assert "Infeasible: rtn-int: 2.5 bits per weight cannot be reached" in printed
-    assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-int", "--rates", "3") == 0
+    assert "Infeasible: rtn-midrise: 2.5 bits per weight cannot be reached" in printed
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-midrise", "--rates", "3") == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
     assert _report(tiny_llama, tiny_tokens, out, *options, "--dry-run") == 0
@@ -245,7 +245,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
 
 
 def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):
-    out, options = tmp_path / "run", ["--methods", "quip-sharp,gptq", "--rates", "2.5"]
+    out, options = tmp_path / "run", ["--methods", "quip-sharp,hptq", "--rates", "2.5"]
     assert _report(tiny_llama, tiny_tokens, out, *options) == 2
     error = capsys.readouterr().err
     assert "quip-sharp: 2.5 bits per weight cannot be reached: its codes have 2, 3 or 4 bits" in error
@@ -254,11 +254,11 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
     assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down") == 0
     table = read_results(out).set_index("method")
     assert set(table.loc["quip-sharp", "status"]) == {"unreachable"}
-    assert set(table.loc["gptq", "status"]) == {"ok"}
-    monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-int", "gptq"))
+    assert set(table.loc["hptq", "status"]) == {"ok"}
+    monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-midrise", "hptq"))
     assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down") == 0
-    assert "infeasible: rtn-int: 2.5 bits" in capsys.readouterr().err
-    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-int", "status"]) == {"unreachable"}
+    assert "infeasible: rtn-midrise: 2.5 bits" in capsys.readouterr().err
+    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-midrise", "status"]) == {"unreachable"}
 
 
 def test_a_run_without_its_hessians_says_so_and_its_remedy_works(reported, tiny_llama, tiny_tokens, capsys):

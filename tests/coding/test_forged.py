@@ -101,14 +101,14 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
 
 
 @pytest.mark.parametrize(("name", "position", "value", "message"), [
-    ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 1 haar, 2 hadamard, 3 kronecker"),
+    ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 2 hadamard, 4 haar, 5 kronecker"),
     ("shared", 10, 3, "codec 3, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes"),
-    ("shared", 11, 4, "row rotation 4, expected one of"),
-    ("shared", 5, 0x71, "column scales that are both shared and own"),
+    ("shared", 11, 3, "row rotation 3, expected one of"),
+    ("shared", 5, 0x74, "column scales that are both shared and own"),
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
     ("lattice", 24, 5, "lattice words of 5 bits per weight, expected one of 2, 3, 4"),
     ("trellis", 25, 21, "2 bits and 21 state bits, expected"),
-    ("shared", 29, 0x80, "flags of integers 0x80 with unknown options 0x80"),
+    ("shared", 33, 0x80, "flags of integers 0x80 with unknown options 0x80"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):
     """The first four with a good checksum made an IndexError or a KeyError in container 2."""

@@ -36,12 +36,12 @@ def test_limits_start_at_the_energy_and_order_is_kept(layer):
     at_zero = table.loc[0.0]
     assert at_zero[LIMIT] == pytest.approx(layer.weight_variance * np.trace(layer.hessian.matrix) / 32, rel=1e-12)
     assert (table[JOINT_LIMIT] <= table[LIMIT] * (1 + 1e-12)).loc[RATES].all()
-    assert (table["watersic"] <= table["gptq"]).loc[RATES].all()
-    assert (table["gptq"] <= table["rtn"]).loc[RATES].all()
+    assert (table["watersic"] <= table["hptq"]).loc[RATES].all()
+    assert (table["hptq"] <= table["hrtn"]).loc[RATES].all()
 
 
 @pytest.mark.parametrize("rate", [1.5, 2.0, 3.0])
-@pytest.mark.parametrize(("name", "method"), [("gptq at finite rate", GPTQ), ("watersic at finite rate", WaterSIC)])
+@pytest.mark.parametrize(("name", "method"), [("hptq at finite rate", GPTQ), ("watersic at finite rate", WaterSIC)])
 def test_measurement_lies_on_the_curve_at_finite_rate(layer, rate, name, method):
     """Interpolated in log D over half-octave steps, whose curvature costs below 0.2 %; the prediction itself is good to 1 %."""
     quantizer = method(rate_bits=rate)
@@ -70,7 +70,7 @@ def test_dead_columns_share_the_rate(rng):
 def test_left_out_where_it_does_not_hold_or_costs_too_much(layer, rng, monkeypatch):
     X = rng.standard_normal((20, 32))
     singular = Layer.of(layer.weight, X.T @ X / 20)
-    assert set(_table(singular)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, "rtn"}
+    assert set(_table(singular)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, "hrtn"}
     monkeypatch.setattr(curves_module, "FINITE_RATE_COLUMNS", 31)
     assert set(_table(layer)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, SHANNON, *PREDICTIONS}
     dead = Layer.of(np.ones((2, 3)), np.zeros((3, 3)))

@@ -9,12 +9,12 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.cli.methods import make_quantizers
 from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
 from rdtools.compare.rows import weight_negentropy_bits
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
+from rdtools.methods import make_quantizers
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.quantizers import GPTQ, HPTQ, HRTN, RTN, WaterSIC
 from rdtools.records.error_models import UNSTATED
 from rdtools.theory.shannon import differential_entropy
 from rdtools.theory.waterfilling import rate_distortion
@@ -35,11 +35,11 @@ def test_public_names_are_functions_that_agree(layer):
 
 
 def test_a_row_has_the_columns_that_tables_promise(layer):
-    q = GPTQ(rate_bits=3.0)
+    q = HPTQ(rate_bits=3.0)
     assert list(compare(layer, q, q.quantize(layer))) == [*LAYER_COLUMNS, *RESULT_COLUMNS]
 
 
-@pytest.mark.parametrize("quantizer", [RTN(rate_bits=3), GPTQ(rate_bits=3, rotation="auto"), WaterSIC(rate_bits=3)])
+@pytest.mark.parametrize("quantizer", [HRTN(rate_bits=3), HPTQ(rate_bits=3, rotation="auto"), WaterSIC(rate_bits=3)])
 def test_gaps_are_rates_above_the_limit_at_the_measured_distortion(layer, quantizer):
     row = compare(layer, quantizer, quantizer.quantize(layer, seed=3))
     variance = float(np.mean(layer.weight**2))
@@ -54,7 +54,7 @@ def test_prediction_of_a_rotated_method_uses_the_rotated_basis():
     """On axes GPTQ loses as much as rounding; rotated it does not, and the row's G says so."""
     rng = np.random.default_rng(1)
     layer = rd.Layer.of(rng.standard_normal((256, 32)), np.diag(power_law(32, 1.5)), name="axes")
-    rows = [compare(layer, q, q.quantize(layer)) for q in (GPTQ(rate_bits=4), GPTQ(rate_bits=4, rotation="hadamard"))]
+    rows = [compare(layer, q, q.quantize(layer)) for q in (HPTQ(rate_bits=4), HPTQ(rate_bits=4, rotation="hadamard"))]
     assert rows[0]["gptq_gap_bits"] == pytest.approx(rows[0]["rtn_gap_bits"], abs=rounding(500))
     assert rows[1]["gptq_gap_bits"] < 0.5 * rows[0]["gptq_gap_bits"]
     assert (rows[0]["rotation"], rows[1]["rotation"]) == ("none", "hadamard")
@@ -65,7 +65,7 @@ def test_methods_without_a_formula_have_no_prediction(layer, rng):
     assert math.isnan(compare(layer, shared, shared.quantize(layer))["predicted_distortion"])
     X = rng.standard_normal((10, 24))
     singular = rd.Layer.of(layer.weight, X.T @ X)
-    for method in (WaterSIC(rate_bits=3), GPTQ(rate_bits=3), GPTQ(rate_bits=3, rotation="haar"), GPTQ(rate_bits=3, coding="fixed")):
+    for method in (WaterSIC(rate_bits=3), HPTQ(rate_bits=3), HPTQ(rate_bits=3, rotation="haar"), GPTQ(rate_bits=3, grid="midrise")):
         row = compare(singular, method, method.quantize(singular))
         assert math.isnan(row["predicted_distortion"])
         assert math.isnan(row["distortion_ratio"])
@@ -80,9 +80,9 @@ def test_predictions_hold_with_damping(damping, rotation):
     layer = rd.Layer.of(rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.0), rng), name="damped")
     reference = WaterSIC(rate_bits=5)
     floor = compare(layer, reference, reference.quantize(layer))["gap_bits"]
-    for quantizer in (GPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
+    for quantizer in (HPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
         row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer
         if isinstance(quantizer, GPTQ):
             assert row["gap_bits"] - floor == pytest.approx(row["gptq_gap_bits"], abs=0.02)
 
@@ -94,9 +94,9 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
     rng = np.random.default_rng(4)
     layer = rd.Layer.of(0.3 * rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.5), rng), name="finite")
     settings = {"rate_bits": rate, "rotation": rotation, "damping": damping}
-    for quantizer in (RTN(**settings), GPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
+    for quantizer in (HRTN(**settings), HPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
         row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01), quantizer
         assert row["high_rate"] <= (rate > 2)
     fine = compare(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer))
     assert fine["high_rate"]
@@ -104,10 +104,10 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
 
 
 def test_no_finite_rate_prediction_for_fixed_rates_and_wide_layers(layer, monkeypatch):
-    fixed = GPTQ(rate_bits=3, coding="fixed")
+    fixed = GPTQ(rate_bits=3, grid="midrise")
     assert math.isnan(compare(layer, fixed, fixed.quantize(layer))["finite_rate_distortion"])
     monkeypatch.setattr("rdtools.compare.predictions.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
-    assert math.isnan(compare(layer, GPTQ(rate_bits=3), GPTQ(rate_bits=3).quantize(layer))["finite_rate_distortion"])
+    assert math.isnan(compare(layer, HPTQ(rate_bits=3), HPTQ(rate_bits=3).quantize(layer))["finite_rate_distortion"])
 
 
 def test_finite_rate_prediction_counts_dead_columns():
@@ -115,7 +115,7 @@ def test_finite_rate_prediction_counts_dead_columns():
     H = np.zeros((64, 64))
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((8192, 64)), H, name="half")
-    for quantizer in (RTN(rate_bits=2), WaterSIC(rate_bits=2)):
+    for quantizer in (HRTN(rate_bits=2), WaterSIC(rate_bits=2)):
         assert compare(layer, quantizer, quantizer.quantize(layer))["finite_rate_ratio"] == pytest.approx(1, abs=0.01)
 
 
@@ -137,7 +137,7 @@ def test_gaps_are_per_weight_of_the_full_matrix():
     H = np.zeros((64, 64))
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((2048, 64)), H, name="half")
-    rows = [compare(layer, q, q.quantize(layer)) for q in (GPTQ(rate_bits=5), WaterSIC(rate_bits=5))]
+    rows = [compare(layer, q, q.quantize(layer)) for q in (HPTQ(rate_bits=5), WaterSIC(rate_bits=5))]
     assert rows[0]["gap_bits"] - rows[1]["gap_bits"] == pytest.approx(rows[0]["gptq_gap_bits"], abs=0.02)
     assert rows[0]["gptq_gap_bits"] > 0.2
 
@@ -145,7 +145,7 @@ def test_gaps_are_per_weight_of_the_full_matrix():
 def test_rounding_to_nearest_does_not_look_at_the_hessian(layer, rng):
     X = rng.standard_normal((10, 24))
     singular = rd.Layer.of(rng.standard_normal((20_000, 24)), X.T @ X / 10)
-    quantizer = RTN(rate_bits=4, damping=0.0)
+    quantizer = HRTN(rate_bits=4, damping=0.0)
     row = compare(singular, quantizer, quantizer.quantize(singular))
     assert (row["damping"], row["backend"]) == (0.0, "numpy")
     # each row is a quadratic form with a relative deviation of at most √2
@@ -163,9 +163,9 @@ def test_status(rng):
 def test_zero_hessian_is_degenerate_and_not_an_error():
     layer = rd.Layer.of(np.ones((2, 4)), np.zeros((4, 4)))
     for quantizer in (
-        RTN(rate_bits=2),
-        RTN(rate_bits=2, coding="fixed"),
-        GPTQ(rate_bits=2, rotation="auto"),
+        HRTN(rate_bits=2),
+        RTN(rate_bits=2, grid="midrise"),
+        HPTQ(rate_bits=2, rotation="auto"),
         WaterSIC(rate_bits=2),
     ):
         row = compare(layer, quantizer, quantizer.quantize(layer))
@@ -189,7 +189,7 @@ def test_bad_layers_are_refused_by_name(weight, moment, error):
 
 
 def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkeypatch):
-    q = RTN(rate_bits=3).quantize(layer)
+    q = HRTN(rate_bits=3).quantize(layer)
     real = rd.measure.point.decode
 
     def wrong(data, *, name):
@@ -221,7 +221,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
     """Rows of three octaves: the geometric mean of their variances is what counts, within 1 % and the draw of 2000 × 48 weights."""
     scales = 2.0 ** rng.uniform(0, 3, 2000)
     layer = rd.Layer.of(rng.standard_normal((2000, 48)) * scales[:, None], np.diag(np.linspace(1, 2, 48)), name="rows")
-    for quantizer in (rd.WaterSIC(rate_bits=7), rd.RTN(rate_bits=7, coding="column"), rd.GPTQ(rate_bits=7, coding="column")):
+    for quantizer in (rd.WaterSIC(rate_bits=7), rd.HRTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
         row = compare(layer, quantizer, quantizer.quantize(layer))
         assert quantizer.quantize(layer).weight.codes.model.row_exponents is not None
         assert row["high_rate"]
@@ -233,7 +233,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
 def test_prediction_for_published_quip_counts_what_it_clamps(bits, rng):
     """Normal weights beyond 2.4 deviations are cut off and lose H_ii; the rest feeds back. Cross terms are left out: 10 %."""
     layer = rd.Layer.of(rng.standard_normal((1024, 64)), np.diag(np.linspace(1, 2, 64)) + 0.3, name="clamped")
-    quantizer = rd.QuIP(rate_bits=bits, preset="published")
+    quantizer = rd.QuIP.published(bits)
     row = compare(layer, quantizer, quantizer.quantize(layer))
     assert row["distortion_ratio"] == pytest.approx(1, abs=0.1)
 
@@ -249,7 +249,7 @@ def test_a_histogram_a_column_is_predicted_at_its_entropy(rng):
 def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
     """White Hessian: nothing to gain; 64 rows: a third of a byte a column is 0.04 bit."""
     layer = rd.Layer.of(rng.standard_normal((64, 48)), np.eye(48), name="white")
-    for quantizer in (rd.WaterSIC(rate_bits=3), rd.GPTQ(rate_bits=3)):
+    for quantizer in (rd.WaterSIC(rate_bits=3), rd.HPTQ(rate_bits=3)):
         row = compare(layer, quantizer, quantizer.quantize(layer))
         assert ("more than the 0.0000 bit" in row["message"]) == isinstance(quantizer, rd.WaterSIC)
     tall = rd.Layer.of(rng.standard_normal((2048, 48)), np.diag(np.geomspace(1, 100, 48)), name="tall")
@@ -258,7 +258,19 @@ def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
 
 @pytest.mark.parametrize(
     "method",
-    ["rtn-int", "gptq-int", "gptq-int-asym", "gptq-int-mse", "gptq-int-g128", "gptq-waterfilled-int", "gptq", "watersic", "quip-ldlq"],
+    [
+        "rtn",
+        "rtn-midrise",
+        "gptq",
+        "gptq-midrise",
+        "gptq-asym",
+        "gptq-mse",
+        "gptq-g128",
+        "gptq-waterfilled",
+        "hptq",
+        "watersic",
+        "quip-ldlq",
+    ],
 )
 def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
     """Steps of fixed-rate grids are in the scales of their rows: 2 bits are never high rate there, 7 bits always are on this layer."""
@@ -275,7 +287,7 @@ def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
 
 def test_an_answer_from_elsewhere_has_no_prediction(layer):
     """What names no error model is measured all the same."""
-    quantizer = GPTQ(rate_bits=3)
+    quantizer = HPTQ(rate_bits=3)
     q = dataclasses.replace(quantizer.quantize(layer), error_model=UNSTATED)
     row = compare(layer, quantizer, q)
     assert math.isnan(row["predicted_distortion"])

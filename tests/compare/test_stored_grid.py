@@ -6,6 +6,7 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.compare import compare
 from rdtools.compare.stored_grid import stored_grid_distortion
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, RTN, WaterfilledGPTQ
@@ -37,13 +38,13 @@ def test_on_absmax_grids_it_is_the_closed_form():
 @pytest.mark.parametrize(
     "quantizer",
     [
-        RTN(rate_bits=4, coding="fixed", symmetric=False),
-        RTN(rate_bits=3, coding="fixed", grid="mse"),
-        GPTQ(rate_bits=4, coding="fixed", group_size=16),
-        GPTQ(rate_bits=4, coding="fixed", symmetric=False),
+        RTN(rate_bits=4, grid="asymmetric"),
+        RTN(rate_bits=3, range_rule="mse", grid="midrise"),
+        GPTQ(rate_bits=4, group_size=16, grid="midrise"),
+        GPTQ(rate_bits=4, grid="asymmetric"),
         WaterfilledGPTQ(rate_bits=4),
     ],
-    ids=lambda q: q.method,
+    ids=format_method,
 )
 def test_rows_of_methods_with_grids_of_their_own_carry_it(quantizer):
     """Exact without feedback; with it the targets are wider, which at 4 bits and this spectrum adds no more than a tenth."""

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -10,6 +12,10 @@ from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype
 from rdtools.transforms.hadamard import _core
 
 SHAPES = [(1, 1), (1, 2), (63, 4), (100, 8), (137, 64), (3, 128), (5, 1024), (2, 2048), (1003, 16), (7, 12), (100, 48), (1, 172), (33, 344)]
+
+
+#: Rows of thirds of integers times the core of order 172.
+GOLDEN = "f839e2749e07f32cad4f436e92f3d3ad8c5b15d9e93ea5c0a7c010b0c7180ca2"
 
 
 def _core_of(n):
@@ -39,20 +45,47 @@ def test_numba_is_as_exact_as_the_reference(m, n, dtype, transpose, monkeypatch)
     ops.hadamard_inplace(fast, core, backend="numba")
     budget = 2 * np.abs(slow - expected).max() + np.finfo(dtype).eps * np.abs(expected).max()
     assert np.abs(fast - expected).max() <= budget
-    if len(core) == 1:
-        assert (fast == slow).all()  # the same additions in the same order
+    assert (fast == slow).all()  # the same additions in the same order
 
 
 @pytest.mark.parametrize(("block", "threads"), [(1, 1), (64, 3), (2**15, 2)])
-@pytest.mark.parametrize("n", [16, 48])
+@pytest.mark.parametrize("n", [16, 48, 172])
 def test_neither_blocks_nor_threads_change_a_bit(n, block, threads, monkeypatch):
-    x = np.random.default_rng(0).integers(-100, 100, (77, n)).astype(float)  # integers: no sum is rounded
+    x = np.random.default_rng(0).standard_normal((77, n))
     expected = x.copy()
     ops.hadamard_inplace(expected, _core_of(n), backend="reference")
     for name, value in (("BLOCK", block), ("THREADS_FROM", 0), ("thread_count", lambda: threads)):
         monkeypatch.setattr(hadamard_numba, name, value)
     ops.hadamard_inplace(x, _core_of(n), backend="numba")
     assert (x == expected).all()
+
+
+def test_rows_beside_a_row_do_not_change_a_bit():
+    """BLAS chose another kernel for a single row."""
+    x = np.random.default_rng(1).standard_normal((50, 344))
+    together = x.copy()
+    ops.hadamard_inplace(together, _core(172), backend="numba")
+    for row, expected in zip(x, together, strict=True):
+        ops.hadamard_inplace(row[None], _core(172), backend="numba")
+        assert (row == expected).all()
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_the_product_with_a_core_is_the_same_bits_everywhere(backend):
+    """A decoder's sums have a fixed order: a change of these bits is a new version of the container."""
+    x = np.random.default_rng(2).integers(-(2**40), 2**40, (3, 172)) / 3.0
+    ops.hadamard_inplace(x, _core(172).T, backend=backend)
+    assert hashlib.sha256(x.astype("<f8").tobytes()).hexdigest() == GOLDEN
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_zeros_and_orders_that_are_not_multiples_of_four(dtype):
+    x = np.array([[1.0, -1.0], [0.0, -0.0], [-0.0, 2.0]], dtype=dtype)
+    core = np.array([[1, 1], [1, -1]])
+    slow = x.copy()
+    ops.hadamard_inplace(slow, core, backend="reference")
+    ops.hadamard_inplace(x, core, backend="numba")
+    assert x.tobytes() == slow.tobytes()
 
 
 def test_any_layout_is_transformed_in_place(rng):

@@ -13,7 +13,7 @@ from rdtools.measure.point import same_weight
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import quadratic_form
-from rdtools.quantizers import GPTQ, QTIP, WaterfilledGPTQ
+from rdtools.quantizers import HPTQ, QTIP, WaterfilledGPTQ
 
 
 def _layer() -> Layer:
@@ -24,7 +24,7 @@ def _layer() -> Layer:
 def test_squared_error_gives_the_loss_under_any_damping():
     """tr(E (H + δI) Eᵀ) = tr(E H Eᵀ) + δ ‖E‖²."""
     layer = _layer()
-    q = GPTQ(rate_bits=3, damping=0.1).quantize(layer)
+    q = HPTQ(rate_bits=3, damping=0.1).quantize(layer)
     point = measure(layer, q)
     delta = 0.1 * float(np.mean(np.diagonal(layer.hessian.matrix)))
     damped = weighted_error(layer.weight, reconstruct(q.weight), layer.hessian.matrix + delta * np.eye(32)).mean
@@ -50,7 +50,7 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
     real = quadratic_form
     monkeypatch.setattr("rdtools.moments.layer.quadratic_form", lambda W, H: calls.append(W) or real(W, H))
     layer = _layer()
-    points = [measure(layer, GPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
+    points = [measure(layer, HPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
     assert len(calls) == 1
     energy = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
     assert layer.energy == energy
@@ -58,7 +58,7 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
 
 
 def test_a_record_of_another_dtype_or_type_is_not_the_same():
-    weight = GPTQ(rate_bits=3).quantize(_layer()).weight
+    weight = HPTQ(rate_bits=3).quantize(_layer()).weight
     assert same_weight(weight, dataclasses.replace(weight, codes=dataclasses.replace(weight.codes)))
     wider = dataclasses.replace(weight.basis, live=weight.basis.live.astype(np.int8))
     assert not same_weight(weight, dataclasses.replace(weight, basis=wider))

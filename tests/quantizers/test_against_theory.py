@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from rdtools.compare import compare
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
-from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.quantizers import HPTQ, HRTN, RTN, WaterSIC
 from rdtools.units import SCALAR_LOSS_BITS
 
 M, N = 4096, 128
@@ -32,20 +33,20 @@ def layer(request):
 @pytest.mark.parametrize("rate", [4.0, 5.0])
 def test_distortion_is_the_prediction_within_one_percent(layer, rate):
     for quantizer in (
-        RTN(rate_bits=rate),
-        GPTQ(rate_bits=rate),
+        HRTN(rate_bits=rate),
+        HPTQ(rate_bits=rate),
         WaterSIC(rate_bits=rate),
-        RTN(rate_bits=rate, coding="fixed"),
+        RTN(rate_bits=rate, grid="midrise"),
     ):
         row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer.method
+        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer
 
 
 @pytest.mark.parametrize("rate", [4.0, 5.0])
 def test_watersic_is_a_quarter_bit_from_the_limit_and_gptq_g_further(layer, rate):
     """R_WaterSIC − R_WF → ½ log2(2πe/12), R_GPTQ − R_WaterSIC → G (WaterSIC, Theorem 3.3)."""
-    rows = {q.method: compare(layer, q, q.quantize(layer)) for q in (WaterSIC(rate_bits=rate), GPTQ(rate_bits=rate))}
-    watersic, gptq = rows["watersic"], rows["gptq"]
+    rows = {format_method(q): compare(layer, q, q.quantize(layer)) for q in (WaterSIC(rate_bits=rate), HPTQ(rate_bits=rate))}
+    watersic, gptq = rows["watersic"], rows["hptq"]
     assert watersic["rate_kind"] == "entropy_column"
     assert watersic["gap_bits"] == pytest.approx(SCALAR_LOSS_BITS, abs=0.02)
     assert gptq["gap_bits"] - watersic["gap_bits"] == pytest.approx(gptq["gptq_gap_bits"], abs=0.02)

@@ -7,12 +7,12 @@ import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import rdtools as rd
-from rdtools.cli.methods import METHODS, make_quantizers
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
+from rdtools.methods import METHODS, infeasible_reason, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import Quantizer, infeasible_reason
+from rdtools.quantizers import Quantizer
 from rdtools.quantizers.rounding import groups
 from rdtools.quantizers.rounding import sic as sweep
 from rdtools.records.error_models import NoErrorModel
@@ -44,7 +44,7 @@ def test_wrong_types_are_named_at_the_door(kind, layer):
 
 
 def test_measure_names_what_it_was_given(layer):
-    answer = rd.RTN(rate_bits=3).quantize(layer)
+    answer = rd.HRTN(rate_bits=3).quantize(layer)
     with pytest.raises(WrongType, match="got QuantizedLayer and Layer, expected a Layer and what a quantizer answered"):
         rd.measure(answer, layer)
 
@@ -58,10 +58,10 @@ def test_an_unknown_backend_is_refused_by_every_method(kind, layer):
 @pytest.mark.parametrize(
     ("quantizer", "backend"),
     [
-        (rd.RTN(rate_bits=3, backend="reference"), "numpy"),
-        (rd.GPTQ(rate_bits=3, backend="reference"), "reference"),
-        (rd.GPTQ(rate_bits=3, coding="fixed", group_size=8, backend="reference"), "reference"),
-        (rd.GPTQ(rate_bits=3, coding="fixed", group_size=8, order="act-order", backend="reference"), "numpy"),
+        (rd.HRTN(rate_bits=3, backend="reference"), "numpy"),
+        (rd.HPTQ(rate_bits=3, backend="reference"), "reference"),
+        (rd.GPTQ(rate_bits=3, group_size=8, backend="reference", grid="midrise"), "reference"),
+        (rd.GPTQ(rate_bits=3, group_size=8, order="act-order", backend="reference", grid="midrise"), "numpy"),
         (rd.WaterfilledGPTQ(rate_bits=3, backend="reference"), "numpy"),
         (rd.WaterfilledGPTQ(rate_bits=3, coding="column", backend="reference"), "reference"),
     ],
@@ -91,9 +91,8 @@ def test_every_answer_names_an_error_model_that_has_a_formula(name, layer):
 
 @pytest.mark.parametrize("kind", [rd.QuIPSharp, rd.QTIP, rd.QuIP, rd.RTN])
 def test_an_infeasible_rate_is_known_before_any_layer(kind, layer):
-    fixed = {"coding": "fixed"} if kind is rd.RTN else {}
-    assert infeasible_reason(kind(rate_bits=2.0, **fixed)) is None
-    reason = infeasible_reason(kind(rate_bits=2.3, **fixed))
+    assert infeasible_reason(kind(rate_bits=2.0)) is None
+    reason = infeasible_reason(kind(rate_bits=2.3))
     assert "2.3 bits per weight cannot be reached" in reason
     assert infeasible_reason(rd.WaterSIC(rate_bits=2.3)) is None
 
@@ -108,7 +107,7 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
 
     def spied(problem, real=rd.GPTQ.solve):
         seen.append(threads())
-        return real(rd.GPTQ(rate_bits=3), problem)
+        return real(rd.HPTQ(rate_bits=3), problem)
 
     def measured(*arguments):
         seen.append(threads())
@@ -123,7 +122,7 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
     monkeypatch.setattr(errors, "weighted_error", measured)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
-        rd.measure(layer, rd.GPTQ(rate_bits=3).quantize(layer))
+        rd.measure(layer, rd.HPTQ(rate_bits=3).quantize(layer))
         assert threads() == before
     assert before != {1}
     assert len(seen) == 2

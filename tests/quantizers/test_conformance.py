@@ -83,8 +83,8 @@ def test_never_much_worse_than_plain_rounding(subject: Subject, rate):
     four levels with a zero among them have three steps, which are a third wider.
     """
     layer = gaussian_layer()
-    plain = measure(layer, RTN(rate_bits=rate, coding="fixed").quantize(layer))
-    allowance = 2.0 if subject.name.startswith(("quip-nearest", "quip-clamp-safe", "quip-published", "rtn-int-asym")) else 1.1
+    plain = measure(layer, RTN(rate_bits=rate, grid="midrise").quantize(layer))
+    allowance = 2.0 if subject.name.startswith(("quip-nearest", "quip-clamp-safe", "quip-published", "rtn-asym")) else 1.1
     assert measure(layer, subject.build(rate).quantize(layer)).distortion <= allowance * plain.distortion
 
 
@@ -169,7 +169,7 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     layer = Layer.of(rng.standard_normal((192, 48)), X.T @ X / 30, n_tokens=30)
     q = subject.build(3.0).quantize(layer)
     # a ridge does what damping does
-    undamped = subject.name.startswith(("rtn", "watersic-mmse"))
+    undamped = subject.name.startswith(("hrtn", "watersic-mmse"))
     published = "published" in subject.name and not subject.name.startswith("watersic")
     assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
     row = compare(layer, subject.build(3.0), q)
@@ -218,7 +218,7 @@ def test_any_layer_is_quantized_or_refused_with_the_rates_that_exist(subject: Su
     assert point.relative_distortion == pytest.approx(point.distortion / signal, rel=rounding(1000))
 
 
-@pytest.mark.parametrize("name", ["rtn-int", "gptq-int"])
+@pytest.mark.parametrize("name", ["rtn-midrise", "gptq-midrise"])
 def test_points_of_its_own_rows_are_fixed(name):
     """The largest level of a mid-rise row is half a step inside its range: with the range put back, the rest is found again."""
     subject = next(s for s in SUBJECTS if s.name == name)
@@ -233,7 +233,7 @@ def test_scales_that_do_not_fit_a_file_are_refused():
     layer = gaussian_layer()
     for scale in (1e-44, 1e44):
         tiny = Layer.of(scale * layer.weight, layer.hessian.matrix, name="tiny")
-        for name in ("rtn", "rtn-int", "watersic"):
+        for name in ("hrtn", "rtn-midrise", "watersic"):
             with pytest.raises(ScaleOutOfRange, match=r"tiny: .*float32 scale.*rescale"):
                 next(s for s in SUBJECTS if s.name == name).build(3.0).quantize(tiny)
 
@@ -242,7 +242,7 @@ def test_scales_that_do_not_fit_a_file_are_refused():
 def test_the_scale_of_the_hessian_does_not_matter(scale):
     layer = gaussian_layer()
     scaled = Layer.of(layer.weight, scale * layer.hessian.matrix, name="gaussian")
-    for name in ("gptq", "watersic"):
+    for name in ("hptq", "watersic"):
         subject = next(s for s in SUBJECTS if s.name == name)
         a, b = subject.build(3.0).quantize(layer), subject.build(3.0).quantize(scaled)
         # the scale is no power of two, so a tie may fall the other way

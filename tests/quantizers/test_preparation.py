@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -17,9 +18,10 @@ from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import Preparation, Problem, draw_basis, prepare, prepared_input
 from rdtools.records import InputMoments
+from rdtools.seeds import rotation_seed
 from rdtools.sweep.task import quantize_layer, quantize_layers
 from rdtools.theory.mismatch import damped_noise_gains
-from rdtools.transforms import rotation as rotations
+from rdtools.transforms import rotate_moment
 
 
 @pytest.fixture
@@ -55,8 +57,8 @@ def test_preparations_are_equal_by_their_settings_and_a_drift_by_identity(layers
 @pytest.mark.parametrize(
     ("quantizer", "same"),
     [
-        (rd.GPTQ(rate_bits=3), rd.WaterSIC(rate_bits=2)),
-        (rd.RTN(rate_bits=3, damping=0.1), rd.RTN(rate_bits=2, order="act-order")),
+        (rd.HPTQ(rate_bits=3), rd.WaterSIC(rate_bits=2)),
+        (rd.HRTN(rate_bits=3, damping=0.1), rd.HRTN(rate_bits=2, order="act-order")),
         (rd.QuIPSharp(rate_bits=2), rd.QTIP(rate_bits=3)),
         (rd.QuIP(rate_bits=2, adaptive="ldlq"), rd.QTIP(rate_bits=3)),
     ],
@@ -68,12 +70,12 @@ def test_methods_that_are_prepared_alike_say_so(quantizer, same):
 @pytest.mark.parametrize(
     ("quantizer", "other"),
     [
-        (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3)),
-        (rd.GPTQ(rate_bits=3), rd.GPTQ(rate_bits=3, order="act-order")),
-        (rd.GPTQ(rate_bits=3), rd.GPTQ(rate_bits=3, damping=0.0)),
+        (rd.HPTQ(rate_bits=3), rd.HRTN(rate_bits=3)),
+        (rd.HPTQ(rate_bits=3), rd.HPTQ(rate_bits=3, order="act-order")),
+        (rd.HPTQ(rate_bits=3), rd.HPTQ(rate_bits=3, damping=0.0)),
         (rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1)),
         (rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3, dead_threshold=1e-3)),
-        (rd.GPTQ(rate_bits=3, rotation="haar"), rd.QTIP(rate_bits=3, rotation="haar")),
+        (rd.HPTQ(rate_bits=3, rotation="haar"), rd.QTIP(rate_bits=3, rotation="haar")),
         (rd.QuIP(rate_bits=3, rescale=True), rd.QuIP(rate_bits=3)),
     ],
 )
@@ -99,32 +101,63 @@ def test_settings_that_cannot_be_meant_are_refused(settings, message):
 
 
 def test_layers_of_one_input_are_factored_once(layers, factored):
-    quantizers = (rd.GPTQ(rate_bits=3), rd.RTN(rate_bits=3), rd.WaterSIC(rate_bits=2), rd.GPTQ(rate_bits=2, coding="fixed"))
+    quantizers = (rd.HPTQ(rate_bits=3), rd.HRTN(rate_bits=3), rd.WaterSIC(rate_bits=2), rd.GPTQ(rate_bits=2, grid="midrise"))
     rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0))
     assert len(rows) == 12
     assert {row["status"] for *_, row in rows} == {"ok"}
     assert factored == ["a.q_proj"]
 
 
-@pytest.mark.parametrize("settings", [{"rotation": "haar"}, {"rescale": True}])
-def test_what_differs_between_layers_is_not_shared(layers, factored, settings):
-    """Rotations are drawn by the name of the layer, and scales are those of its weights."""
-    problems = [prepare(layer, Preparation(**settings)) for layer in layers]
+def test_what_differs_between_layers_is_not_shared(layers, factored):
+    """Scales are those of a layer's weights."""
+    problems = [prepare(layer, Preparation(rescale=True)) for layer in layers]
     assert factored == ["a.q_proj", "a.k_proj", "a.v_proj"]
     assert len({id(problem.shared) for problem in problems}) == 3
 
 
-def test_one_rotation_is_one_factor(layers, factored):
-    """What layers share is keyed by the rotation that was drawn, not by whether there is one."""
-    same = [replace(layer, key=layers[0].key) for layer in layers]
-    for layer in same:
-        prepare(layer, Preparation(rotation="haar"))
+@pytest.mark.parametrize("rotation", ["haar", "hadamard", "kronecker"])
+def test_layers_of_one_input_share_its_rotation_and_factor_and_turn_their_rows_apart(layers, factored, rotation, monkeypatch):
+    turned = []
+
+    def counted(moment, drawn):
+        turned.append(drawn)
+        return rotate_moment(moment, drawn)
+
+    monkeypatch.setattr(prepared_input, "rotate_moment", counted)
+    problems = [prepare(layer, Preparation(rotation=rotation, row_rotation="haar"), seed=5) for layer in layers]
     assert factored == ["a.q_proj"]
+    assert turned == [problems[0].basis.rotation]
+    assert len({problem.basis.rotation for problem in problems}) == 1
+    assert len({problem.basis.row_rotation.seed for problem in problems}) == 3
+
+
+def test_rotations_depend_on_seed_and_input_alone(layers):
+    """Not on the order of layers, their weights or the method; inputs whose names have one CRC-32 have rotations of their own."""
+    preparation = Preparation(rotation="haar", row_rotation="haar")
+    alone = draw_basis(layers[2], preparation, seed=1)
+    assert draw_basis(layers[2], Preparation(rotation="haar", damping=0.1), seed=1).rotation == alone.rotation
+    assert draw_basis(layers[0], preparation, seed=1).rotation == alone.rotation
+    assert draw_basis(layers[2], preparation, seed=2).rotation != alone.rotation
+    assert alone.rotation.seed == rotation_seed(1, "rotation", layers[2].hessian.name)
+    assert alone.row_rotation.seed == rotation_seed(1, "rows", "a.v_proj")
+    names = ("plumless", "buckeroo")
+    assert zlib.crc32(names[0].encode()) == zlib.crc32(names[1].encode())
+    twins = [replace(layers[0], hessian=replace(layers[0].hessian, name=name)) for name in names]
+    assert len({draw_basis(layer, preparation, seed=1).rotation for layer in twins}) == 2
+
+
+def test_layers_from_arrays_draw_by_their_name_or_that_of_the_hessian_they_are_given(rng):
+    H = haar_moment(power_law(8, 1.0), rng)
+    a, b = (Layer.of(rng.standard_normal((4, 8)), H, name=name) for name in "ab")
+    preparation = Preparation(rotation="haar")
+    assert draw_basis(a, preparation).rotation != draw_basis(b, preparation).rotation
+    q, k = (Layer.of(rng.standard_normal((4, 8)), a.hessian, name=name) for name in "qk")
+    assert draw_basis(q, preparation).rotation == draw_basis(k, preparation).rotation == draw_basis(a, preparation).rotation
 
 
 def test_rows_come_back_in_their_order_and_are_those_of_each_method_alone(layers):
-    quantizers = (rd.GPTQ(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1), rd.RTN(rate_bits=2), rd.GPTQ(rate_bits=2, rotation="haar"))
-    quantizers += (rd.GPTQ(rate_bits=4), rd.MmseWaterSIC(rate_bits=2), rd.QuIP(rate_bits=3), rd.GPTQ(rate_bits=2.5, coding="fixed"))
+    quantizers = (rd.HPTQ(rate_bits=3), rd.WaterSIC(rate_bits=3, ridge=0.1), rd.HRTN(rate_bits=2), rd.HPTQ(rate_bits=2, rotation="haar"))
+    quantizers += (rd.HPTQ(rate_bits=4), rd.MmseWaterSIC(rate_bits=2), rd.QuIP(rate_bits=3), rd.GPTQ(rate_bits=2.5, grid="midrise"))
     for layer in layers:
         together = list(quantize_layer(layer, quantizers, seed=1))
         alone = [row for q in quantizers for row in quantize_layer(layer, (q,), seed=1)]
@@ -147,26 +180,12 @@ def test_no_second_factor_is_alive(layers, monkeypatch):
 
     real = prepared_input.prepare_input
     monkeypatch.setattr(prepared_input, "prepare_input", watched)
-    quantizers = [rd.GPTQ(rate_bits=rate, order=order) for rate in (2, 3) for order in ("natural", "act-order", "reversed")]
+    quantizers = [rd.HPTQ(rate_bits=rate, order=order) for rate in (2, 3) for order in ("natural", "act-order", "reversed")]
     quantizers += [rd.QuIP(rate_bits=rate) for rate in (2, 3)]
     rows = list(quantize_layers([(layer, quantizers) for layer in layers], seed=0, facts=[layer_facts(layer) for layer in layers]))
     assert len(rows) == 24
-    assert len(made) == 3 + 3  # one for each order, and one rotation for each layer
-    assert alive == [0] * 6
-
-
-def test_a_haar_matrix_is_drawn_once(layers, monkeypatch):
-    drawn = []
-
-    def counted(order, generator):
-        drawn.append(order)
-        return real(order, generator)
-
-    real = rotations.haar_matrix
-    monkeypatch.setattr(rotations, "haar_matrix", counted)
-    quantizers = [kind(rate_bits=rate, rotation="haar") for kind in (rd.GPTQ, rd.MmseWaterSIC) for rate in (2.0, 3.0, 4.0)]
-    assert [row["status"] for row in quantize_layer(layers[0], quantizers, seed=77)] == ["ok"] * 6
-    assert drawn == [24]
+    assert len(made) == 3 + 1  # one for each order, and one for the rotation
+    assert alive == [0] * 4
 
 
 def test_a_basis_is_drawn_as_it_is_prepared(layers):
@@ -174,7 +193,6 @@ def test_a_basis_is_drawn_as_it_is_prepared(layers):
     basis = draw_basis(layers[0], preparation, seed=5)
     prepared = prepare(layers[0], preparation, seed=5).basis
     assert (basis.rotation, basis.row_rotation) == (prepared.rotation, prepared.row_rotation)
-    assert basis.rotation.seed != draw_basis(layers[1], preparation, seed=5).rotation.seed
 
 
 @pytest.mark.parametrize("order", ["natural", "act-order"])
@@ -195,7 +213,7 @@ def test_the_factor_is_that_of_the_moment_with_what_was_added(layers, order, dam
 
 
 def test_a_problem_without_a_factor_says_so(layers):
-    problem = rd.RTN(rate_bits=3).prepare(layers[0])
+    problem = rd.HRTN(rate_bits=3).prepare(layers[0])
     assert problem.shared is None
     with pytest.raises(UsageError, match=r"a\.q_proj: prepared without a factor"):
         _ = problem.factor
@@ -203,7 +221,7 @@ def test_a_problem_without_a_factor_says_so(layers):
 
 def test_array_records_compare_and_hash_by_identity(layers):
     """Equality of arrays has no single truth value: == raised a ValueError, and hash a TypeError."""
-    problem = rd.GPTQ(rate_bits=3).prepare(layers[0])
+    problem = rd.HPTQ(rate_bits=3).prepare(layers[0])
     assert isinstance(problem, Problem)
     for record in (problem, problem.shared, layers[0].spectrum, layer_facts(layers[0]), cholesky(np.eye(2))):
         assert record == record
@@ -221,4 +239,4 @@ def test_an_input_that_has_not_drifted_changes_nothing(layers, kind):
 def test_rounding_to_nearest_has_no_use_for_a_drift(layers):
     H = layers[0].hessian.matrix
     with pytest.raises(UsageError, match="expected a method that uses it"):
-        rd.RTN(rate_bits=3).quantize(layers[0], drift=InputMoments.plain(H))
+        rd.HRTN(rate_bits=3).quantize(layers[0], drift=InputMoments.plain(H))

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import make_quantizers
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.report.figures import FIGURES, legend_entries, write_figures
@@ -27,7 +27,7 @@ def rows():
             X = rng.standard_normal((200, 16)) * np.exp(rng.standard_normal(16))
             key = LayerKey("m", f"model.layers.{block}.{kind}", kind, block)
             layer = Layer(key, rng.standard_normal((48, 16)), Hessian(X.T @ X / 200, 200))
-            results += quantize_layer(layer, tuple(make_quantizers(["gptq", "gptq+rotation", "watersic"], [2.0, 3.0])), seed=0)
+            results += quantize_layer(layer, tuple(make_quantizers(["hptq", "hptq+rotation", "watersic"], [2.0, 3.0])), seed=0)
             curves += theory_curves(layer, np.linspace(0, 4, 9))
     return to_table(results), pd.DataFrame(curves)
 
@@ -37,7 +37,7 @@ def test_figures_survive_poor_tables(name, rows):
     """One point, no row that is ok, only failures: drawn or said, never an exception."""
     table, curves = rows
     failed = table.assign(status="failed", distortion=np.nan)
-    for case in (table, table.head(1), table[table["method"] == "gptq"], failed, table.head(0)):
+    for case in (table, table.head(1), table[table["method"] == "hptq"], failed, table.head(0)):
         assert FIGURES[name](case, curves).get_axes() or FIGURES[name](case, curves).texts
 
 
@@ -58,9 +58,9 @@ def test_means_are_over_layers_that_are_ok(rows):
     broken = table.copy()
     broken.loc[broken["layer"] == "model.layers.0.q", "status"] = "undersampled"
     means = by_type(broken, target=2.0, value="coded_gap_bits")
-    own = table[(table["method"] == "gptq") & (table["target_rate_bits"] == 2.0) & (table["layer"] != "model.layers.0.q")]
-    assert means.loc["gptq", "q"] == pytest.approx(own[own["layer_type"] == "q"]["coded_gap_bits"].mean())
-    assert means.loc["gptq", "all"] == pytest.approx(own["coded_gap_bits"].mean())
+    own = table[(table["method"] == "hptq") & (table["target_rate_bits"] == 2.0) & (table["layer"] != "model.layers.0.q")]
+    assert means.loc["hptq", "q"] == pytest.approx(own[own["layer_type"] == "q"]["coded_gap_bits"].mean())
+    assert means.loc["hptq", "all"] == pytest.approx(own["coded_gap_bits"].mean())
     assert list(means.columns) == ["q", "down", "all"]
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
@@ -68,14 +68,14 @@ def test_means_are_over_layers_that_are_ok(rows):
 def test_a_legend_names_what_any_panel_shows(rows):
     """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
     table, curves = rows
-    kept = (table["method"] == "gptq") == ((table["target_rate_bits"] == 3.0) & (table["layer_type"] == "down"))
+    kept = (table["method"] == "hptq") == ((table["target_rate_bits"] == 3.0) & (table["layer_type"] == "down"))
     for name in ("predicted_measured", "rate_distortion"):
         figure = FIGURES[name](table[kept], curves)
         legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes if axis.get_legend() is not None)]
         shown = {text.get_text() for legend in legends for text in legend.get_texts()}
         drawn = {label for axis in figure.axes for label in axis.get_legend_handles_labels()[1]}
         assert shown == drawn
-        assert any(label.startswith("gptq") for label in drawn - set(figure.axes[0].get_legend_handles_labels()[1]))
+        assert any(label.startswith("hptq") for label in drawn - set(figure.axes[0].get_legend_handles_labels()[1]))
 
 
 def test_methods_look_the_same_in_every_figure_of_a_report(rows):

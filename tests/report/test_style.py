@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdtools.cli.methods import DEFAULT_METHODS, METHODS
 from rdtools.errors import UsageError
+from rdtools.methods import DEFAULT_METHODS, METHODS
 from rdtools.report.style import PALETTE, method_looks, method_style
 from rdtools.transforms.orders import ORDERS
 
@@ -43,12 +43,12 @@ def test_default_methods_have_the_look_that_each_has_alone():
 
 
 def test_variants_keep_the_colour_of_their_family():
-    looks = method_looks(["quip", "quip-published", "gptq", "gptq+rotation", "gptq+haar", "gptq+act-order", "gptq+haar+act-order"])
+    looks = method_looks(["quip", "quip-published", "hptq", "hptq+rotation", "hptq+haar", "hptq+act-order", "hptq+haar+act-order"])
     assert looks["quip"]["color"] == looks["quip-published"]["color"]
-    assert len({look["color"] for name, look in looks.items() if name.startswith("gptq")}) == 1
-    assert looks["gptq+rotation"]["markerfacecolor"] == looks["gptq+haar"]["markerfacecolor"] == "white"
-    assert looks["gptq+act-order"]["fillstyle"] == "left"
-    assert looks["gptq+haar+act-order"]["fillstyle"] == "bottom"
+    assert len({look["color"] for name, look in looks.items() if name.startswith("hptq")}) == 1
+    assert looks["hptq+rotation"]["markerfacecolor"] == looks["hptq+haar"]["markerfacecolor"] == "white"
+    assert looks["hptq+act-order"]["fillstyle"] == "left"
+    assert looks["hptq+haar+act-order"]["fillstyle"] == "bottom"
 
 
 def test_more_methods_than_looks_are_refused():

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.cli.methods import make_quantizers
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import format_method, make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
 from rdtools.runs.store import open_run
 from rdtools.sweep import agenda, run_sweep, task
-from rdtools.sweep.plan import plan, settings_of
+from rdtools.sweep.plan import plan
 from rdtools.sweep.task import run_task
 
 
@@ -34,7 +34,7 @@ def run(captured, tmp_path):
     return open_run(shutil.copytree(captured.path, tmp_path / "run"))
 
 
-def _methods(names="rtn-int,gptq-int", rates=(2.0, 3.0)):
+def _methods(names="rtn-midrise,gptq-midrise", rates=(2.0, 3.0)):
     return make_quantizers(names.split(","), list(rates))
 
 
@@ -63,13 +63,6 @@ def _stop_after(monkeypatch, count):
     return made
 
 
-def test_settings_tell_methods_apart_that_share_a_name():
-    """A method's name is not all of its settings."""
-    one, other = make_quantizers(["gptq"], [3.0])[0], make_quantizers(["gptq"], [3.0], damping=0.01)[0]
-    assert one.method == other.method
-    assert settings_of(one) != settings_of(other)
-
-
 @pytest.mark.parametrize("count", [0, 1, 5, 23])
 def test_what_was_finished_before_an_interrupt_is_not_done_again(count, run, captured, monkeypatch, tmp_path):
     undisturbed = run_sweep(open_run(shutil.copytree(captured.path, tmp_path / "other")), _methods())
@@ -90,34 +83,34 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(count, run, cap
 
 def test_progress_counts_rows_and_those_that_are_there(run):
     seen = []
-    run_sweep(run, _methods("rtn-int", [2.0]), progress=lambda done, total: seen.append((done, total)))
+    run_sweep(run, _methods("rtn-midrise", [2.0]), progress=lambda done, total: seen.append((done, total)))
     assert seen[-1] == (14, 14)
     seen.clear()
-    run_sweep(run, _methods("rtn-int", [2.0, 3.0]), progress=lambda done, total: seen.append((done, total)))
+    run_sweep(run, _methods("rtn-midrise", [2.0, 3.0]), progress=lambda done, total: seen.append((done, total)))
     assert seen[0][0] in (14, 15)
     assert seen[-1] == (28, 28)
 
 
 def test_other_methods_and_rates_add_to_the_table_whatever_their_order(run, captured, tmp_path):
-    run_sweep(run, _methods("gptq-int", [3.0]))
-    added = run_sweep(run, _methods("rtn-int", [3.0, 2.0]))
-    added = run_sweep(run, _methods("gptq-int", [2.0]))
-    once = run_sweep(open_run(shutil.copytree(captured.path, tmp_path / "other")), _methods("gptq-int,rtn-int"))
+    run_sweep(run, _methods("gptq-midrise", [3.0]))
+    added = run_sweep(run, _methods("rtn-midrise", [3.0, 2.0]))
+    added = run_sweep(run, _methods("gptq-midrise", [2.0]))
+    once = run_sweep(open_run(shutil.copytree(captured.path, tmp_path / "other")), _methods("gptq-midrise,rtn-midrise"))
     _same(added, once)
     first = added.table[added.table["layer"] == captured.layers[0].name]
     assert first[["method", "target_rate_bits"]].to_numpy().tolist() == [
-        ["gptq-int", 2.0],
-        ["gptq-int", 3.0],
-        ["rtn-int", 2.0],
-        ["rtn-int", 3.0],
+        ["gptq-midrise", 2.0],
+        ["gptq-midrise", 3.0],
+        ["rtn-midrise", 2.0],
+        ["rtn-midrise", 3.0],
     ]
 
 
 def test_fresh_forgets_rows_and_methods(run):
-    run_sweep(run, _methods("rtn-int", [2.0]))
+    run_sweep(run, _methods("rtn-midrise", [2.0]))
     before = journal_files(run.path / ROWS)
-    result = run_sweep(run, _methods("gptq-int", [2.0]), fresh=True)
-    assert set(result.table["method"]) == {"gptq-int"}
+    result = run_sweep(run, _methods("gptq-midrise", [2.0]), fresh=True)
+    assert set(result.table["method"]) == {"gptq-midrise"}
     assert not any(path.exists() for path in before)
     assert result.notes == []
 
@@ -126,11 +119,11 @@ def test_a_failed_row_is_tried_again_and_an_unreachable_one_is_not(run, monkeypa
     real = task.compare
 
     def failing(layer, quantizer, *others):
-        if quantizer.method == "gptq-int" and layer.key.type == "down":
+        if format_method(quantizer) == "gptq-midrise" and layer.key.type == "down":
             raise ZeroDivisionError("by chance")
         return real(layer, quantizer, *others)
 
-    methods = _methods("gptq-int,rtn-int,quip-sharp", [2.5, 3.0])
+    methods = _methods("gptq-midrise,rtn-midrise,quip-sharp", [2.5, 3.0])
     with monkeypatch.context() as patch:
         patch.setattr(task, "compare", failing)
         first = run_sweep(run, methods).table
@@ -151,7 +144,7 @@ def test_a_failed_row_is_tried_again_and_an_unreachable_one_is_not(run, monkeypa
 @pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), RuntimeError("CUDA out of memory"), OSError(5, "Input/output error")])
 def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monkeypatch):
     """The row, the layer's rows or its curves have failed, with the type of the error; all others are as they would be."""
-    undisturbed = run_sweep(run, _methods("rtn-int", [2.0]), fresh=True)
+    undisturbed = run_sweep(run, _methods("rtn-midrise", [2.0]), fresh=True)
     names = list(run)
 
     def failing(real, index):
@@ -165,7 +158,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
     monkeypatch.setattr(task, "compare", failing(task.compare, 0))
     monkeypatch.setattr(task, "layer_facts", failing(task.layer_facts, 1))
     monkeypatch.setattr(task, "theory_curves", failing(task.theory_curves, 2))
-    result = run_sweep(run, _methods("rtn-int", [2.0]), fresh=True)
+    result = run_sweep(run, _methods("rtn-midrise", [2.0]), fresh=True)
     failed = result.table[result.table["status"] == "failed"]
     assert failed["layer"].tolist() == names[:2]
     assert all(type(error).__name__ in message for message in failed["message"])
@@ -175,13 +168,13 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
     pd.testing.assert_frame_equal(*others, check_dtype=False)  # a column with a gap holds no integers
     assert set(undisturbed.curves["layer"]) - set(result.curves["layer"]) == set(names[1:3])
     monkeypatch.undo()
-    _same(run_sweep(run, _methods("rtn-int", [2.0])), undisturbed)
+    _same(run_sweep(run, _methods("rtn-midrise", [2.0])), undisturbed)
 
 
 def test_an_interrupt_is_no_failed_row(run, monkeypatch):
     monkeypatch.setattr(task, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        run_sweep(run, _methods("rtn-int", [2.0]))
+        run_sweep(run, _methods("rtn-midrise", [2.0]))
     assert read_journals(run.path / ROWS).records == {}
 
 
@@ -190,7 +183,7 @@ def test_some_layers_first_and_then_all(run, captured, tmp_path):
     some = run_sweep(run, _methods(rates=[2.0]), layers=names[3:5])
     assert list(dict.fromkeys(some.table["layer"])) == names[3:5]
     assert set(some.curves["layer"]) == set(names[3:5])
-    run_sweep(run, _methods("rtn-int", rates=[3.0]), layers=names[:1])
+    run_sweep(run, _methods("rtn-midrise", rates=[3.0]), layers=names[:1])
     whole = run_sweep(run, _methods())
     _same(whole, run_sweep(open_run(shutil.copytree(captured.path, tmp_path / "other")), _methods()))
 
@@ -199,19 +192,19 @@ def test_unfinished_rows_of_another_command_are_told(run, monkeypatch):
     with monkeypatch.context() as patch:
         _stop_after(patch, 3)
         with pytest.raises(_Stopped):
-            run_sweep(run, _methods("rtn-int", [2.0]))
-    result = run_sweep(run, _methods("gptq-int", [2.0]))
-    assert set(result.table["method"]) == {"rtn-int", "gptq-int"}
+            run_sweep(run, _methods("rtn-midrise", [2.0]))
+    result = run_sweep(run, _methods("gptq-midrise", [2.0]))
+    assert set(result.table["method"]) == {"rtn-midrise", "gptq-midrise"}
     (note,) = result.notes
     assert "rows that earlier commands asked for are not finished" in note
-    assert run_sweep(run, _methods("rtn-int", [2.0])).notes == []
+    assert run_sweep(run, _methods("rtn-midrise", [2.0])).notes == []
 
 
 def test_other_settings_under_the_same_name_are_refused_before_any_work(run):
-    run_sweep(run, _methods("gptq-int", [2.0]))
+    run_sweep(run, _methods("gptq-midrise", [2.0]))
     before = (run.path / PLAN).read_bytes()
-    with pytest.raises(UsageError, match="gptq-int: the run has rows of this method with other settings"):
-        run_sweep(run, make_quantizers(["gptq-int"], [2.0], damping=0.01))
+    with pytest.raises(UsageError, match="gptq-midrise: the run has rows of this method with other settings"):
+        run_sweep(run, make_quantizers(["gptq-midrise"], [2.0], damping=0.01))
     assert (run.path / PLAN).read_bytes() == before
 
 
@@ -222,11 +215,11 @@ def test_rows_of_other_numbers_or_weights_are_not_used_and_counted(run):
     for record in (old, foreign, foreign):
         writer.append(record)
     writer.close()
-    result = run_sweep(run, _methods("rtn-int", [2.0]))
+    result = run_sweep(run, _methods("rtn-midrise", [2.0]))
     assert len(result.table) == 14
     assert (result.table["distortion"] > 0).all()
     assert [note[:22] for note in result.notes] == ["1 rows are not used: a", "1 rows are not used: t"]
-    assert run_sweep(run, _methods("rtn-int", [2.0]), fresh=True).notes == []
+    assert run_sweep(run, _methods("rtn-midrise", [2.0]), fresh=True).notes == []
 
 
 def test_another_model_in_the_same_place_gets_rows_of_its_own(run, tmp_path):
@@ -234,7 +227,7 @@ def test_another_model_in_the_same_place_gets_rows_of_its_own(run, tmp_path):
     from conftest import make_tiny_llama
     from safetensors.numpy import load_file, save_file
 
-    first = run_sweep(run, _methods("rtn-int", [2.0])).table
+    first = run_sweep(run, _methods("rtn-midrise", [2.0])).table
     model = make_tiny_llama(tmp_path / "tiny")
     weights = load_file(model / "model.safetensors")
     save_file({name: 2 * w for name, w in weights.items()}, model / "model.safetensors", metadata={"format": "pt"})
@@ -243,18 +236,18 @@ def test_another_model_in_the_same_place_gets_rows_of_its_own(run, tmp_path):
     shutil.rmtree(run.path / "hessians")
     (run.path / ".lock").touch()
     other = collect(str(model), CalibrationRequest(tokens=tmp_path / "tokens.npy"), out=run.path)
-    result = run_sweep(other, _methods("rtn-int", [2.0]))
+    result = run_sweep(other, _methods("rtn-midrise", [2.0]))
     assert not np.isclose(result.table["distortion"], first["distortion"]).any()
     assert "14 rows are not used: they are of other weights" in result.notes[0]
 
 
 def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
-    first = run_sweep(run, _methods("rtn-int", [2.0])).table
+    first = run_sweep(run, _methods("rtn-midrise", [2.0])).table
     manifest = run.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name":"tiny"', '"name":"moved"').replace('"name": "tiny"', '"name": "moved"'))
     moved = open_run(run.path)
-    assert agenda(moved, _methods("rtn-int", [2.0]), seed=0).rows_left == 0
-    second = run_sweep(moved, _methods("rtn-int", [2.0])).table
+    assert agenda(moved, _methods("rtn-midrise", [2.0]), seed=0).rows_left == 0
+    second = run_sweep(moved, _methods("rtn-midrise", [2.0])).table
     assert set(second["model"]) == {"moved"}
     pd.testing.assert_frame_equal(second.drop(columns=["model"]), first.drop(columns=["model"]))
 
@@ -263,7 +256,7 @@ def test_a_directory_without_its_plan_or_rows_goes_on(run):
     first = run_sweep(run, _methods())
     (run.path / PLAN).unlink()
     assert agenda(run, _methods(), seed=0).rows_left == 0
-    partial = run_sweep(run, _methods("rtn-int"))
+    partial = run_sweep(run, _methods("rtn-midrise"))
     assert len(partial.table) == 28
     assert "plan.json was deleted" in partial.notes[0]
     _same(run_sweep(run, _methods(), fresh=True), first)
@@ -284,8 +277,8 @@ def test_a_damaged_journal_stops_the_sweep_and_its_remedy_works(run):
 
 
 def test_two_seeds_are_two_rows(run):
-    run_sweep(run, _methods("gptq-int+haar", [3.0]), seed=0)
-    table = run_sweep(run, _methods("gptq-int+haar", [3.0]), seed=1).table
+    run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seed=0)
+    table = run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seed=1).table
     assert table.groupby("layer")["seed"].apply(list).tolist() == [[0, 1]] * 14
     assert table.groupby("layer")["distortion"].nunique().min() == 2
 

@@ -18,7 +18,7 @@ ROWS = 14 * 4 * 2
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny_llama, tiny_tokens, tmp_path, capsys):
     """Killed when 1, 30 and 100 records are there, whichever rows they are."""
-    common = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-int,gptq-int,gptq,watersic"]
+    common = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-midrise,gptq-midrise,hptq,watersic"]
     common += ["--rates", "2,3"]
     expected = tmp_path / "expected"
     assert main([*common, "--out", str(expected), "--workers", "1"]) == 0
@@ -43,7 +43,7 @@ def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny
 def test_a_second_coordinator_is_refused_while_the_first_works(tiny_llama, tiny_tokens, tmp_path, capsys):
     from rdtools.files import sole_writer
 
-    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-int", "--rates", "3"]
+    argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-midrise", "--rates", "3"]
     argv += ["--out", str(tmp_path / "run"), "--workers", "1"]
     assert main(argv) == 0
     rows = finished(tmp_path / "run")

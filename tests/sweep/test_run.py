@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdtools.cli.methods import make_quantizers
 from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals
@@ -29,7 +29,7 @@ def run(tiny_llama, tiny_tokens, tmp_path):
 
 
 def test_tasks_share_a_hessian_and_the_largest_comes_first(run):
-    tasks = plan(run, make_quantizers(["rtn"], [3.0]), seed=0)
+    tasks = plan(run, make_quantizers(["hrtn"], [3.0]), seed=0)
     assert len(tasks) == 8
     assert [task.work for task in tasks] == sorted((task.work for task in tasks), reverse=True)
     assert sorted(layer.name for task in tasks for layer in task.layers) == sorted(run)
@@ -39,7 +39,7 @@ def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(ru
     (run.path / run.hessians[0].file).write_bytes(b"x")
     task = next(
         t
-        for t in plan(run, make_quantizers(["rtn", "gptq"], [3.0]), seed=0)
+        for t in plan(run, make_quantizers(["hrtn", "hptq"], [3.0]), seed=0)
         if "model.layers.0.self_attn.q_proj" in [layer.name for layer in t.layers]
     )
     rows = [record.value for record in run_task(task)]
@@ -52,7 +52,7 @@ def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(ru
 def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
     H = np.diag([1.0, 1.0, -0.5]) + 0.0
     layer = Layer(LayerKey("m", "a.q_proj", "q", 0), np.ones((4, 3)), Hessian(np.abs(H) + np.eye(3)[::-1] * 5, 10, name="a.q_proj"))
-    rows = list(quantize_layer(layer, tuple(make_quantizers(["rtn", "gptq"], [3.0])), seed=0))
+    rows = list(quantize_layer(layer, tuple(make_quantizers(["hrtn", "hptq"], [3.0])), seed=0))
     assert [row["status"] for row in rows] == ["failed", "failed"]
     assert all("a.q_proj" in row["message"] for row in rows)
 
@@ -62,7 +62,7 @@ import os
 import rdtools.sweep.task as task
 real = task.compare
 def compare(layer, quantizer, *others):
-    if layer.key.name == "model.layers.1.mlp.down_proj" and quantizer.method == "gptq-int":
+    if layer.key.name == "model.layers.1.mlp.down_proj" and format_method(quantizer) == "gptq-midrise":
         os.kill(os.getpid(), 9)
     return real(layer, quantizer, *others)
 task.compare = compare
@@ -74,19 +74,19 @@ def test_a_worker_that_dies_takes_only_its_own_row_with_it(run, tmp_path, monkey
     (tmp_path / "sitecustomize.py").write_text(_KILLER)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
     code = (
-        "from rdtools.cli.methods import make_quantizers\n"
+        "from rdtools.methods import make_quantizers\n"
         "from rdtools.runs.store import open_run\n"
         "from rdtools.sweep import run_sweep\n"
         "if __name__ == '__main__':\n"
         f"    run = open_run({str(run.path)!r})\n"
-        "    table = run_sweep(run, make_quantizers(['rtn-int', 'gptq-int', 'quip'], [2.0]), workers=2).table\n"
+        "    table = run_sweep(run, make_quantizers(['rtn-midrise', 'gptq-midrise', 'quip'], [2.0]), workers=2).table\n"
         "    failed = table[table['status'] == 'failed']\n"
         "    print(failed[['layer', 'method']].values.tolist(), len(table), failed['message'].tolist())\n"
     )
     script = tmp_path / "go.py"
     script.write_text(code)
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=300, check=False)
-    assert done.stdout.startswith("[['model.layers.1.mlp.down_proj', 'gptq-int']] 42"), done.stdout + done.stderr
+    assert done.stdout.startswith("[['model.layers.1.mlp.down_proj', 'gptq-midrise']] 42"), done.stdout + done.stderr
     assert "worker process died" in done.stdout
 
 
@@ -101,7 +101,7 @@ def test_an_interrupt_ends_the_workers_and_no_other_child(run):
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_tasks(plan(run, make_quantizers(["rtn-int"], [3.0]), seed=0), workers=2, progress=interrupt)
+            run_tasks(plan(run, make_quantizers(["rtn-midrise"], [3.0]), seed=0), workers=2, progress=interrupt)
         assert multiprocessing.active_children() == [mine]
         assert mine.is_alive()
     finally:
@@ -114,7 +114,7 @@ def test_a_layer_whose_process_dies_again_and_again_is_given_up(dies_at, run, mo
     """Nothing comes about in three processes: the layer's rows have failed, and the next layer has its turn."""
     (task,) = [
         t
-        for t in plan(run, make_quantizers(["rtn-int"], [1.0, 2.0, 3.0, 4.0]), seed=0, top_rates=dict.fromkeys(run, 4.0))
+        for t in plan(run, make_quantizers(["rtn-midrise"], [1.0, 2.0, 3.0, 4.0]), seed=0, top_rates=dict.fromkeys(run, 4.0))
         if "model.layers.0.mlp.gate_proj" in [layer.name for layer in t.layers]
     ]
     first, second = task.layers

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.moments.spectrum import compute_spectrum, eigendecomposition
+from rdtools.records import Rotation, RotationKind
 from rdtools.testing import generators, layers, second_moments
 from rdtools.theory.incoherence import (
     haar_incoherence_bound,
@@ -24,8 +25,12 @@ from rdtools.theory.incoherence import (
     kronecker_weight_incoherence_bound,
     weight_incoherence,
 )
-from rdtools.transforms import haar_matrix, hadamard_multiply, new_rotation, rotate
+from rdtools.transforms import haar_matrix, hadamard_multiply, rotate
 from rdtools.transforms.kronecker import kronecker_factors
+
+
+def drawn(kind: RotationKind, order: int, rng: np.random.Generator) -> Rotation:
+    return Rotation(kind, order, int(rng.integers(2**63)))
 
 
 def _with_vectors(H):
@@ -214,7 +219,7 @@ def test_bounds_fail_no_more_often_than_they_say(kind, n, bound, failure):
     draws = 1500 if n < 100 else 60
     limit = bound(n, failure=failure) * (1 + rounding(20))
     starts = [np.eye(n), haar_matrix(n, int(rng.integers(2**63)))]
-    above = sum(math.sqrt(n) * float(np.abs(rotate(starts[k % 2], new_rotation(kind, n, rng))).max()) > limit for k in range(draws))
+    above = sum(math.sqrt(n) * float(np.abs(rotate(starts[k % 2], drawn(kind, n, rng))).max()) > limit for k in range(draws))
     assert above / draws <= failure + STANDARD_ERRORS * math.sqrt(failure * (1 - failure) / draws)
 
 
@@ -238,7 +243,10 @@ def test_weight_bound_fails_no_more_often_than_it_says(failure):
     limit = hadamard_weight_incoherence_bound(m, n, failure=failure)
     above = 0
     for k in range(draws):
-        both = rotate(rotate((spike, outer)[k % 2], new_rotation("hadamard", n, rng)).T, new_rotation("hadamard", m, rng))
+        both = rotate(
+            rotate((spike, outer)[k % 2], drawn("hadamard", n, rng)).T,
+            drawn("hadamard", m, rng),
+        )
         above += weight_incoherence(both) > limit
     assert above / draws <= failure + STANDARD_ERRORS * math.sqrt(failure * (1 - failure) / draws)
 
@@ -249,7 +257,7 @@ def test_measured_examples_of_a_thousand_columns():
     rng = np.random.default_rng(6)
     axes = np.eye(n)
     assert math.sqrt(n) * np.abs(axes).max() == 32
-    hadamard = math.sqrt(n) * float(np.abs(rotate(axes, new_rotation("hadamard", n, rng))).max())
+    hadamard = math.sqrt(n) * float(np.abs(rotate(axes, drawn("hadamard", n, rng))).max())
     assert hadamard == pytest.approx(1.0, rel=rounding(n))
     # the largest entry of A ⊗ B is the product of the largest of A and of B
     kronecker = []
@@ -258,7 +266,7 @@ def test_measured_examples_of_a_thousand_columns():
         kronecker.append(math.sqrt(n) * float(np.abs(left).max() * np.abs(right).max()))
     assert abs(9.98 - np.mean(kronecker)) <= STANDARD_ERRORS * np.std(kronecker, ddof=1)
     assert max(kronecker) < kronecker_incoherence_bound(n, failure=0.01)
-    one = new_rotation("kronecker", n, rng)
+    one = drawn("kronecker", n, rng)
     left, right = kronecker_factors(n, one.seed)
     assert np.abs(rotate(axes, one)).max() == pytest.approx(np.abs(left).max() * np.abs(right).max(), rel=rounding(n))
     assert 4.3 < math.sqrt(n) * float(np.abs(haar_matrix(n, int(rng.integers(2**63)))).max()) < haar_incoherence_bound(n, failure=0.01)
@@ -270,8 +278,8 @@ def test_random_weights_stay_random_and_outliers_are_spread():
     W = rng.standard_normal((1024, 1024))
 
     def both(weight):
-        once = rotate(weight, new_rotation("hadamard", 1024, rng))
-        return weight_incoherence(rotate(np.ascontiguousarray(once.T), new_rotation("hadamard", 1024, rng)))
+        once = rotate(weight, drawn("hadamard", 1024, rng))
+        return weight_incoherence(rotate(np.ascontiguousarray(once.T), drawn("hadamard", 1024, rng)))
 
     # the largest of 2^20 normal magnitudes: median 4.96, and a thousand draws in a thousand lie within these quantiles
     low, high = (float(scipy.stats.norm.isf((1 - q ** (1 / 2**20)) / 2)) for q in (3e-5, 1 - 3e-5))
@@ -306,6 +314,6 @@ def test_weight_bounds_fail_no_more_often_than_they_say(kind, rng):
     W[3, 5] = 1.0
     passed = 0
     for _ in range(200):
-        right, left = new_rotation(kind, 24, rng), new_rotation(kind, 16, rng)
+        right, left = drawn(kind, 24, rng), drawn(kind, 16, rng)
         passed += weight_incoherence(rotate(np.ascontiguousarray(rotate(W, right).T), left)) > bound
     assert passed <= scipy.stats.binom.ppf(1 - 1e-4, 200, 0.5)

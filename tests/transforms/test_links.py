@@ -124,7 +124,7 @@ def test_split_and_merge_take_the_bits_that_the_theory_counts():
         (Split(np.array([5, 1, 1, 1, 2])), 2 * (3 + 3)),
         (Merge([], 9), 0),
         (Merge([(0, 1), (8, 2)], 9), 2 * 2 * 4),
-        (Rotate(Rotation("haar", 9, 0)), 32),
+        (Rotate(Rotation("haar", 9, 0)), 64),
     ],
     ids=repr,
 )
@@ -151,7 +151,7 @@ def test_side_information_is_counted_as_said(item, bits):
         (lambda: Merge([(1, 1)], 3), UsageError, "merge: channel 1 appears twice"),
         (lambda: Rotate(Rotation("hadamard", 3, 0)), UsageError, "rotate: no hadamard rotation of order 3"),
         (lambda: Rotate(Rotation("givens", 3, 0)), UsageError, "rotate: kind 'givens'"),
-        (lambda: Rotate(Rotation("haar", 3, 2**32)), UsageError, "rotate: seed 4294967296"),
+        (lambda: Rotate(Rotation("haar", 3, 2**64)), UsageError, "rotate: seed 18446744073709551616"),
     ],
 )
 def test_an_impossible_link_cannot_be_made(make, error, message):

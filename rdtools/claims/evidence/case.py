@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ from rdtools.claims.evidence.base import Float64Array, NotApplicable
 from rdtools.linalg import cholesky
 from rdtools.moments.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
 from rdtools.records import Hessian, Spectrum
+from rdtools.seeds import generator
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class MomentCase:
 
     def generator(self, purpose: str) -> np.random.Generator:
         """Randomness of one experiment: a function of seed, input and purpose."""
-        return np.random.default_rng([self.seed, zlib.crc32(self.name.encode()), zlib.crc32(purpose.encode())])
+        return generator(self.seed, purpose, self.name)
 
 
 def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:

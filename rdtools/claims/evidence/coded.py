@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from rdtools.claims.evidence.base import Estimate
 from rdtools.measure import measure
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
-from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp, WaterSIC
+from rdtools.quantizers import HPTQ, HRTN, QTIP, QuIP, QuIPSharp, WaterSIC
 
 _CODED_RATES = (2.0, 4.0)
 #: Rows for methods that search, for scales or paths.
@@ -29,10 +30,10 @@ def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
     points = []
     few = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
     for rate in _CODED_RATES:
-        scalar = (RTN(rate_bits=rate), GPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
+        scalar = (HRTN(rate_bits=rate), HPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
         slower = (MmseWaterSIC(rate_bits=rate), QuIP(rate_bits=rate), QuIPSharp(rate_bits=rate), QTIP(rate_bits=rate))
         for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
             point = measure(given, quantizer.quantize(given))
             distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)
-            points.append(CodedPoint(quantizer.method, point.coded_bits, distortion))
+            points.append(CodedPoint(format_method(quantizer), point.coded_bits, distortion))
     return tuple(points)

@@ -71,7 +71,7 @@ def gather_low_rank(case: MomentCase, weight: Float64Array) -> LowRank:
     n = case.columns
     generator = case.generator("low rank")
     # the method rotates before it rounds activations
-    rotation = new_rotation("auto", n, generator)
+    rotation = new_rotation("auto", n, int(generator.integers(2**63)))
     W = rotate(weight[:_ROWS], rotation)
     x = rotate(normal_tokens(case, "low rank", _TOKENS_PER_COLUMN * n + 64), rotation)
     q = _round_rows(x)

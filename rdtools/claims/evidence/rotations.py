@@ -54,7 +54,7 @@ def draw_rotations(case: MomentCase, kind: RotationChoice) -> list[Rotation]:
     if kind == "hadamard" and not is_hadamard_order(case.columns):
         return []
     generator = case.generator(kind)
-    return [new_rotation(kind, case.columns, generator) for _ in range(number_of_draws(case.columns))]
+    return [new_rotation(kind, case.columns, int(generator.integers(2**63))) for _ in range(number_of_draws(case.columns))]
 
 
 def gather_rotations(case: MomentCase) -> Rotations:

@@ -55,7 +55,7 @@ def _rotated_weights(weight: Float64Array, kind: RotationChoice, generator: np.r
         return np.zeros(0)
     incoherence = []
     for _ in range(number_of_draws(n)):
-        right, left = new_rotation(kind, n, generator), new_rotation(kind, m, generator)
+        right, left = (new_rotation(kind, order, int(generator.integers(2**63))) for order in (n, m))
         incoherence.append(weight_incoherence(rotate(np.ascontiguousarray(rotate(weight, right).T), left)))
     return np.array(incoherence)
 

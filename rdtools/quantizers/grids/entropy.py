@@ -19,8 +19,8 @@ from rdtools.coding import (
     scalar_code_length,
 )
 from rdtools.ops import CODE_MAX
-from rdtools.quantizers.grids.absmax import Rounding, check_step
 from rdtools.quantizers.grids.column_gains import with_column_gains
+from rdtools.quantizers.grids.levels import Rounding, check_step
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate

@@ -1,22 +1,23 @@
-"""Uniform grids of rows: K levels to a row, their step stored in bfloat16, symmetric or shifted by a zero point.
+"""Uniform grids of rows: K levels to a row, their step stored in bfloat16, around zero or shifted by a zero point.
 
 A grid fits the numbers that it is made from, which may be whole rows or the part of them that is in one group of columns.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16
-from rdtools.quantizers.grids.absmax import check_step
+from rdtools.quantizers.grids.levels import check_step
 
 FloatArray = NDArray[Any]  # float64 or float32
 Float64Array = NDArray[np.float64]
-GridRule = Literal["absmax", "mse"]
+Grid = Literal["symmetric", "asymmetric", "midrise"]
+RangeRule = Literal["absmax", "mse"]
 
 #: A zero point is stored in one byte, so that a shifted grid has at most so many levels.
 MAX_SHIFTED_LEVELS = 256
@@ -37,17 +38,14 @@ class RowGrid:
     ----------
     levels : K
     scales : (m,) float64, s ≥ 0; what is stored holds bfloat16 values
-    zero_points : (m,) int8, p, which puts a level at zero; None for a symmetric grid
+    zero_points : (m,) int8, p, which puts a level at zero; None for 0
+    offset : ½ for a mid-rise grid of an even number of levels, which has none at zero; else 0
     """
 
     levels: int
     scales: Float64Array
     zero_points: NDArray[np.int8] | None = None
-
-    @property
-    def offset(self) -> float:
-        """½ for a symmetric grid of an even number of levels, which has none at zero; else 0."""
-        return 0.5 if self.zero_points is None and self.levels % 2 == 0 else 0.0
+    offset: float = 0.0
 
     @property
     def code_min(self) -> int:
@@ -79,20 +77,20 @@ class RowGrid:
         return np.asarray(levels * self.scales[:, None])
 
 
-def _ranges(values: FloatArray, levels: int, symmetric: bool) -> tuple[Float64Array, Float64Array]:
+def _ranges(values: FloatArray, levels: int, grid: Grid) -> tuple[Float64Array, Float64Array]:
     """Step of the full range of each row, and where the range starts."""
-    if symmetric:
+    if grid != "asymmetric":
         lowest = -np.abs(values).max(axis=1, initial=0.0).astype(np.float64)
-        return -2.0 * lowest / levels, lowest
+        return -2.0 * lowest / (levels if grid == "midrise" else levels - 1), lowest
     lowest, highest = (end(values, axis=1, initial=0.0).astype(np.float64) for end in (np.min, np.max))
     return (highest - lowest) / (levels - 1), lowest
 
 
-def _grid(steps: Float64Array, lowest: Float64Array, levels: int, symmetric: bool) -> RowGrid:
+def _grid(steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) -> RowGrid:
     """The grid of ranges that start at `lowest`, with its steps as they are stored."""
     scales = round_to_bfloat16(steps)
-    if symmetric:
-        return RowGrid(levels, scales)
+    if grid != "asymmetric":
+        return RowGrid(levels, scales, offset=0.5 if grid == "midrise" and levels % 2 == 0 else 0.0)
     zero = np.clip(np.rint(-lowest / np.where(scales > 0, scales, 1.0)), 0, levels - 1)
     return RowGrid(levels, scales, (zero - levels // 2).astype(np.int8))
 
@@ -108,7 +106,7 @@ def _search_errors(values: Float64Array, grid: RowGrid) -> Float64Array:
     return np.asarray((error**_ERROR_POWER).sum(axis=1) * grid.scales**_ERROR_POWER)
 
 
-def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, levels: int, symmetric: bool) -> RowGrid:
+def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) -> RowGrid:
     """Of the shrunk ranges of each row the one of least error, the widest of equals."""
     unit = np.where(steps > 0, steps, 1.0)
     least = np.full(len(values), np.inf)
@@ -119,34 +117,38 @@ def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, l
         # a range of its own step 1: its errors compare as those of the row do
         own = values[part] / unit[part, None]
         for shrinkage in _SHRINKAGES:
-            stored = _grid(shrinkage * steps[part], shrinkage * lowest[part], levels, symmetric)
-            error = _search_errors(own, RowGrid(levels, stored.scales / unit[part], stored.zero_points))
+            stored = _grid(shrinkage * steps[part], shrinkage * lowest[part], levels, grid)
+            error = _search_errors(own, replace(stored, scales=stored.scales / unit[part]))
             better = error < least[part]
             least[part] = np.where(better, error, least[part])
             chosen[part] = np.where(better, shrinkage, chosen[part])
-    return _grid(chosen * steps, chosen * lowest, levels, symmetric)
+    return _grid(chosen * steps, chosen * lowest, levels, grid)
 
 
 def row_grid(
     values: FloatArray,  # (m, g)
     levels: int,
     *,
-    symmetric: bool = True,
-    rule: GridRule = "absmax",
+    grid: Grid = "symmetric",
+    range_rule: RangeRule = "absmax",
     name: str = "grid",
 ) -> RowGrid:
     """A grid for each row.
 
-    Symmetric: ``s = 2 max|x|/K``, K levels half a step inside ±max for even K. Otherwise the range is that of the row and zero,
-    ``s = (max(x, 0) − min(x, 0))/(K − 1)``, and ``round(−min(x, 0)/s)`` levels are below zero, which is one itself. With "mse" both ends
-    of the range shrink to the factor p = 1, 0.99 … 0.21 that gives the least ``Σ |q(x) − x|^2.4``. Rows of zeros have s = 0.
+    Symmetric: ``s = 2 max|x|/(K − 1)`` and the levels ``s z``, zero among them; for even K there is one more below zero than above.
+    Asymmetric: the range is that of the row and zero, ``s = (max(x, 0) − min(x, 0))/(K − 1)``, and ``round(−min(x, 0)/s)`` levels are
+    below zero, which is one itself. Mid-rise: ``s = 2 max|x|/K``, for even K all levels half a step inside ±max. With "mse" both ends of
+    the range shrink to the factor p = 1, 0.99 … 0.21 that gives the least ``Σ |q(x) − x|^2.4``. Rows of zeros have s = 0.
+
+    The first two are those of GPTQ's reference implementation, but for the scales, which are rounded to bfloat16 as they are stored, and
+    for rows of one sign, whose symmetric scale there is half of this one.
 
     Parameters
     ----------
     values : (m, g) float64 or float32
-    levels : K ≥ 2, at most MAX_SHIFTED_LEVELS if not symmetric
-    symmetric : whether zero is the middle of the grid
-    rule : "absmax", the full range, or "mse"
+    levels : K ≥ 2, at most MAX_SHIFTED_LEVELS if asymmetric
+    grid : "symmetric", "asymmetric" or "midrise"
+    range_rule : "absmax", the full range, or "mse"
     name : of the layer and method, for messages
 
     Raises
@@ -160,16 +162,16 @@ def row_grid(
 
     Examples
     --------
-    >>> grid = row_grid(np.array([[-1.0, 0.2, 2.0]]), 4, symmetric=False)
+    >>> grid = row_grid(np.array([[-1.0, 0.2, 2.0]]), 4, grid="asymmetric")
     >>> grid.scales.tolist(), grid.zero_points.tolist(), grid.values(grid.nearest(np.array([[-1.0, 0.2, 2.0]]))).tolist()
     ([1.0], [-1], [[-1.0, 0.0, 2.0]])
-    >>> row_grid(np.array([[-1.0, 0.2, 2.0]]), 4).scales.tolist()
-    [1.0]
+    >>> [row_grid(np.array([[-1.0, 0.2, 3.0]]), 4, grid=grid).scales.tolist() for grid in ("symmetric", "midrise")]
+    [[2.0], [1.5]]
     """
-    steps, lowest = _ranges(values, levels, symmetric)
+    steps, lowest = _ranges(values, levels, grid)
     for step in (steps.min(where=steps > 0, initial=np.inf), steps.max(initial=0.0)):
         if 0 < step < np.inf:
             check_step(float(step), name)
-    if rule == "absmax":
-        return _grid(steps, lowest, levels, symmetric)
-    return _searched(values.astype(np.float64, copy=False), steps, lowest, levels, symmetric)
+    if range_rule == "absmax":
+        return _grid(steps, lowest, levels, grid)
+    return _searched(values.astype(np.float64, copy=False), steps, lowest, levels, grid)

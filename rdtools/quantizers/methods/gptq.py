@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rdtools.errors import UsageError
-from rdtools.quantizers.grids.absmax import Rounding
 from rdtools.quantizers.methods.row_grids import RowGridQuantizer
+from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.groups import Fit, GroupedCodes, sweep_groups
-from rdtools.quantizers.rounding.sic import sic_rounding
+from rdtools.quantizers.settings import check_choice
 from rdtools.records import CodeModelKind
 
 #: Orders in which the columns of a group are decided together.
@@ -18,16 +18,13 @@ _GROUPED_ORDERS = ("natural", "reversed")
 
 
 @dataclass(frozen=True, kw_only=True)
-class GPTQ(RowGridQuantizer):
-    """Round columns one after another, each against the error that the columns before it left.
+class GPTQ(Feedback, RowGridQuantizer):
+    """Round columns one after another on grids of rows, each against the error that the columns before it left.
 
     The SIC recursion of `rdtools.kernels.sic_sweep_reference` with ``α_i = α``. Columns are decided from the last to the first; the
-    textbook's first-to-last order is the same algorithm on reversed columns. With coding "fixed" the grid is per row and absmax, unless
-    its settings say otherwise, codes are clamped to it and the error of clamping is fed back like any other; with "shared" or "column"
-    one step serves the whole matrix, nothing is clamped and the codes are entropy-coded (Huffman-GPTQ).
+    textbook's first-to-last order is "reversed". Integers are clamped to the grid and the error of clamping is fed back like any other.
 
-    High-rate distortion: ``α²/12 · Σ ℓ_ii²/n``; see `rdtools.theory.sic`. On grids ``(1/12 n) Σ_i ℓ_ii² mean_k s_k²`` with the step s_k
-    that row k has in column i.
+    High-rate distortion: ``(1/12 n) Σ_i ℓ_ii² mean_k s_k²`` with the step s_k that row k has in column i.
 
     Attributes
     ----------
@@ -36,29 +33,25 @@ class GPTQ(RowGridQuantizer):
 
     References
     ----------
-    Frantar et al., GPTQ, arXiv 2210.17323. Equivalence with SIC: Chen et al., arXiv 2507.18553, Theorem 4. Entropy-coded form:
-    WaterSIC, arXiv 2603.04956 v1, section 3.
+    Frantar et al., GPTQ, arXiv 2210.17323. Equivalence with SIC: Chen et al., arXiv 2507.18553, Theorem 4.
 
     Examples
     --------
     >>> import numpy as np
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
-    >>> q = GPTQ(rate_bits=2, coding="fixed").quantize(layer)
+    >>> q = GPTQ(rate_bits=2).quantize(layer)
     >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits
     (-2, 1, 2.0)
-    >>> q = GPTQ(rate_bits=2, coding="fixed", group_size=16, symmetric=False).quantize(layer)
-    >>> q.method, q.weight.codes.grid.rows.scales.shape
-    ('gptq-int-g16-asym', (64, 2))
+    >>> GPTQ(rate_bits=2, group_size=16, grid="asymmetric").quantize(layer).weight.codes.grid.rows.scales.shape
+    (64, 2)
     """
 
-    coding: CodeModelKind = "shared"
     groups: Literal["static", "dynamic"] = "static"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.groups not in ("static", "dynamic"):
-            raise UsageError(f"groups {self.groups!r}: expected 'static' or 'dynamic'")
+        check_choice("groups", self.groups, ("static", "dynamic"))
         if self.groups == "dynamic" and self.group_size is None:
             raise UsageError("groups='dynamic' with group_size=None: there is no group to start; expected a group_size such as 128")
         if self.groups == "dynamic" and self.order not in _GROUPED_ORDERS:
@@ -68,21 +61,9 @@ class GPTQ(RowGridQuantizer):
             )
 
     @property
-    def base_name(self) -> str:
-        """gptq, gptq-int (fixed rate), with -g and the group size, -dynamic, -asym and -mse, gptq-column or gptq-histogram."""
-        return {"fixed": "gptq-int" + self._grid_suffix, "shared": "gptq"}.get(self.coding, f"gptq-{self.coding}")
-
-    @property
-    def _group_suffix(self) -> str:
-        return super()._group_suffix + "-dynamic" * (self.groups == "dynamic")
-
-    @property
     def calls_kernels(self) -> bool:
         """False where groups meet an order that does not decide their columns together."""
         return self.group_size is None or self.order in _GROUPED_ORDERS
-
-    def _rounding(self, problem: Problem) -> Rounding:
-        return sic_rounding(problem, self.backend, self.precision)
 
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
         return sweep_groups(
@@ -94,3 +75,25 @@ class GPTQ(RowGridQuantizer):
             dynamic=self.groups == "dynamic",
             backend=self.backend,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class HPTQ(Feedback, EntropyCoded):
+    """Huffman-GPTQ: GPTQ's recursion with one step for the whole matrix, nothing clamped, and entropy-coded integers.
+
+    High-rate distortion: ``α²/12 · Σ ℓ_ii²/n``; see `rdtools.theory.sic`.
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, section 3.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rdtools.moments.layer import Layer
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
+    >>> abs(HPTQ(rate_bits=2.5).quantize(layer).code_rate_bits - 2.5) < 0.01
+    True
+    """
+
+    coding: CodeModelKind = "shared"

@@ -55,16 +55,15 @@ PUBLISHED_RMS = 0.9
 class QTIP(VectorQuantizer):
     """Block LDLQ whose blocks of 16 columns are coded in tiles of 16 × 16 weights by tail-biting paths through a bitshift trellis.
 
-    A path of 256 weights takes 256 k bits, and the values of its states are computed from their bits. With "best" the scale is that
-    of least loss on a sample of rows. Rows and columns that 16 does not divide are filled up
-    with zeros, whose codes are counted. Time and memory grow with 2^L.
+    A path of 256 weights takes 256 k bits, and the values of its states are computed from their bits. Rows and columns that 16
+    does not divide are filled up with zeros, whose codes are counted. Time and memory grow with 2^L.
 
     Distortion: ``MSE · σ² tr(D)/n`` with D of the block factorization; see `rdtools.theory.ldlq.block_trace`.
 
     Attributes
     ----------
     code : "1mad", "3inst" or "hyb"
-    state_bits : L, 12 or 16; None for 12 with "best" and 16 as published
+    state_bits : L, 12 or 16
 
     References
     ----------
@@ -80,46 +79,40 @@ class QTIP(VectorQuantizer):
     """
 
     code: TrellisCode = "3inst"
-    state_bits: int | None = None
+    state_bits: int = 12
 
     block: ClassVar[int] = TILE
     row_block: ClassVar[int] = TILE
     sample_rows: ClassVar[int] = 64
     rates: ClassVar[tuple[int, ...]] = (1, 2, 3, 4)
-    base_name: ClassVar[str] = "qtip"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (self.code, self._state_bits, 1) not in TRELLIS_RMS:
+        if (self.code, self.state_bits, 1) not in TRELLIS_RMS:
             known = sorted({(code, states) for code, states, _ in TRELLIS_RMS})
             raise UsageError(
-                f"qtip: code {self.code!r} with {self._state_bits} state bits: expected one of "
+                f"QTIP: code {self.code!r} with {self.state_bits} state bits: expected one of "
                 f"{', '.join(f'{code} with {states}' for code, states in known)}"
             )
 
-    @property
-    def method(self) -> str:
-        """Name in result tables."""
-        changed = "" if self.code == "3inst" else f"-{self.code}"
-        return super().method + changed + ("" if self.state_bits is None else f"-L{self.state_bits}")
-
-    @property
-    def _state_bits(self) -> int:
-        return self.state_bits or (16 if self.preset == "published" else 12)
+    @classmethod
+    def published(cls, rate_bits: float, **others: Any) -> QTIP:
+        """The method of the paper: 16 state bits, a fixed scale, damping 0.01; `others` in place of these."""
+        return cls(rate_bits=rate_bits, **({"scale": "published", "state_bits": 16, "damping": 0.01} | others))
 
     @property
     def error(self) -> float:
         """Mean squared error on normal weights of mean square 1."""
-        return TRELLIS_RMS[self.code, self._state_bits, self.bits][1]
+        return TRELLIS_RMS[self.code, self.state_bits, self.bits][1]
 
     @property
     def _input_rms(self) -> float:
-        if self.preset == "published":
-            return PUBLISHED_RMS * float(np.sqrt(np.mean(trellis_values(self.code, self._state_bits) ** 2)))
-        return TRELLIS_RMS[self.code, self._state_bits, self.bits][0]
+        if self.scale == "published":
+            return PUBLISHED_RMS * float(np.sqrt(np.mean(trellis_values(self.code, self.state_bits) ** 2)))
+        return TRELLIS_RMS[self.code, self.state_bits, self.bits][0]
 
     def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
-        table = trellis_values(self.code, self._state_bits)
+        table = trellis_values(self.code, self.state_bits)
         tile_rows, tile_columns = (k // TILE for k in weight.shape)
         paths = np.zeros((tile_rows, tile_columns, TILE * TILE * self.bits // 8), dtype=np.uint8)
 
@@ -130,5 +123,5 @@ class QTIP(VectorQuantizer):
             return np.asarray(values.reshape(targets.shape))
 
         values = block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
-        codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self._state_bits, self.bits, scale)
+        codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self.state_bits, self.bits, scale)
         return codes, scale * values.astype(np.float64)

@@ -31,15 +31,15 @@ class QuIPSharp(VectorQuantizer):
     """Block LDLQ with the E8P codebook, eight columns of a row at a time.
 
     Weights are rotated on both sides and brought to one root mean square. 2 bits: the nearest E8P word; 3 and 4 bits: a second stage for
-    what the first leaves. Refinement passes then round each block anew with the others fixed. With "best" the scale is that of least loss
-    on a sample of rows, and refinement is undone where it raises the loss; as published the scale is fixed. A number of columns that
-    eight does not divide is filled up with zeros, whose codes are counted.
+    what the first leaves. Refinement passes then round each block anew with the others fixed. A number of columns that eight does not
+    divide is filled up with zeros, whose codes are counted.
 
     Distortion: ``MSE · σ² tr(D)/n`` with D of the block factorization; see `rdtools.theory.ldlq.block_trace`.
 
     Attributes
     ----------
     passes : of refinement, at most
+    undo : take the passes back where they raise the loss
 
     References
     ----------
@@ -55,21 +55,20 @@ class QuIPSharp(VectorQuantizer):
     """
 
     passes: int = 10
+    undo: bool = True
 
     block: ClassVar[int] = 8
     rates: ClassVar[tuple[int, ...]] = (2, 3, 4)
-    base_name: ClassVar[str] = "quip-sharp"
 
-    @property
-    def method(self) -> str:
-        """Name in result tables."""
-        refined = {0: "-unrefined", 10: ""}.get(self.passes, f"-p{self.passes}")
-        return super().method + refined
+    @classmethod
+    def published(cls, rate_bits: float, **others: Any) -> QuIPSharp:
+        """The method of the paper: fixed scales, damping 0.01, passes kept whatever they do; `others` in place of these."""
+        return cls(rate_bits=rate_bits, **({"scale": "published", "undo": False, "damping": 0.01} | others))
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.passes < 0:
-            raise UsageError(f"quip-sharp: {self.passes} passes, expected at least 0")
+            raise UsageError(f"QuIPSharp: {self.passes} passes, expected at least 0")
 
     @property
     def error(self) -> float:
@@ -78,7 +77,7 @@ class QuIPSharp(VectorQuantizer):
 
     @property
     def _input_rms(self) -> float:
-        return PUBLISHED_SCALES[self.bits][0] if self.preset == "published" else INPUT_SCALES[self.bits]
+        return PUBLISHED_SCALES[self.bits][0] if self.scale == "published" else INPUT_SCALES[self.bits]
 
     @property
     def _refines(self) -> bool:
@@ -90,7 +89,7 @@ class QuIPSharp(VectorQuantizer):
 
     def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
         best = RESIDUAL_SCALES.get(self.bits, 1.0)
-        residual_scale = round_to_float32(PUBLISHED_SCALES[self.bits][1] if self.preset == "published" else best)
+        residual_scale = round_to_float32(PUBLISHED_SCALES[self.bits][1] if self.scale == "published" else best)
         m, n = weight.shape
         words = [np.zeros((m, n // 8), dtype=np.uint16) for _ in range(1 if self.bits == 2 else 2)]
 
@@ -108,6 +107,6 @@ class QuIPSharp(VectorQuantizer):
             chosen = tuple(stage.copy() for stage in words)
             refined = refine_blocks(x, moment, values, self.block, round_block, self.passes)
             # with small errors the nearest word is far from the one of least loss, and passes do harm
-            if self.preset == "published" or np.linalg.norm((x - refined) @ factor) < np.linalg.norm((x - values) @ factor):
+            if not self.undo or np.linalg.norm((x - refined) @ factor) < np.linalg.norm((x - values) @ factor):
                 chosen, values = tuple(words), refined
         return LatticeCodes(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values.astype(np.float64)

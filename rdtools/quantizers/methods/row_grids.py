@@ -1,4 +1,4 @@
-"""Methods whose fixed-rate form has a choice of grids: per row, or per row and group of neighbouring columns."""
+"""Methods of a fixed rate: a grid of K levels for each row, or for each row and group of neighbouring columns."""
 
 from __future__ import annotations
 
@@ -6,62 +6,45 @@ import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import numpy as np
 
 from rdtools.errors import RateUnreachable, UsageError
-from rdtools.quantizers.grids.absmax import levels_for
-from rdtools.quantizers.grids.row import MAX_SHIFTED_LEVELS, GridRule, row_grid
+from rdtools.quantizers.grids.column_gains import widest_steps
+from rdtools.quantizers.grids.levels import levels_for
+from rdtools.quantizers.grids.row import MAX_SHIFTED_LEVELS, Grid, RangeRule, row_grid
 from rdtools.quantizers.methods.scalar import ScalarQuantizer, stored_grid
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.groups import Fit, GroupedCodes
 from rdtools.quantizers.search.rate import Candidate
+from rdtools.quantizers.settings import check_choice
 from rdtools.records import RowScales, ScalarCodes, Uniform, UniformGrid
-from rdtools.records.error_models import ErrorModel
+from rdtools.records.error_models import AbsmaxRows, ErrorModel
 
 
 @dataclass(frozen=True, kw_only=True)
 class RowGridQuantizer(ScalarQuantizer):
-    """A scalar quantizer whose fixed-rate form has a choice of grids; without one it is `rdtools.quantizers.grids.absmax.fixed_rate`.
+    """A scalar quantizer on grids of K = 2^rate levels; see `rdtools.quantizers.grids.row.row_grid`.
 
     Attributes
     ----------
+    grid : "symmetric", with a level at zero; "asymmetric", from the least to the largest weight, with a zero point of one byte for each
+        scale; or "midrise", symmetric with levels half a step from zero
+    range_rule : "absmax", the full range of the weights, or "mse", shrunk to what gives the least error
     group_size : columns in a group that has scales of its own, the last group holding what is left; None for one scale a row
-    symmetric : False for a grid from the least to the largest weight, zero included, with a zero point of one byte for each scale
-    grid : "absmax", the full range of the weights, or "mse", shrunk to what gives the least error; see `rdtools.quantizers.grids.row`
     """
 
+    grid: Grid = "symmetric"
+    range_rule: RangeRule = "absmax"
     group_size: int | None = None
-    symmetric: bool = True
-    grid: GridRule = "absmax"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.grid not in ("absmax", "mse"):
-            raise UsageError(f"grid {self.grid!r}: expected 'absmax' or 'mse'")
+        check_choice("grid", self.grid, get_args(Grid))
+        check_choice("range_rule", self.range_rule, get_args(RangeRule))
         if self.group_size is not None and self.group_size < 1:
             raise UsageError(f"group_size {self.group_size}: expected None or at least one column")
-        for setting in self._grid_settings:
-            if self.coding != "fixed":
-                raise UsageError(f"{setting} with coding={self.coding!r}: entropy-coded grids have one scale; expected coding='fixed'")
-
-    @property
-    def _grid_settings(self) -> list[str]:
-        """Settings that only a fixed rate has, as far as they are not the default."""
-        return [
-            *([] if self.group_size is None else [f"group_size={self.group_size}"]),
-            *([] if self.symmetric else ["symmetric=False"]),
-            *([] if self.grid == "absmax" else [f"grid={self.grid!r}"]),
-        ]
-
-    @property
-    def _group_suffix(self) -> str:
-        return "" if self.group_size is None else f"-g{self.group_size}"
-
-    @property
-    def _grid_suffix(self) -> str:
-        """What grids add to the name of the method."""
-        return self._group_suffix + "-asym" * (not self.symmetric) + "-mse" * (self.grid == "mse")
 
     @abstractmethod
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
@@ -69,19 +52,22 @@ class RowGridQuantizer(ScalarQuantizer):
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
-        super().check_reachable(name)
-        if not self.symmetric and levels_for(self.rate_bits, name) > MAX_SHIFTED_LEVELS:
+        levels = levels_for(self.rate_bits, name)
+        if self.grid == "asymmetric" and levels > MAX_SHIFTED_LEVELS:
             raise RateUnreachable(
                 f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a zero point has one byte, and so a grid with one at most "
                 f"{MAX_SHIFTED_LEVELS} levels; ask for at most {math.log2(MAX_SHIFTED_LEVELS):g} bits"
             )
+        if self.grid == "symmetric" and levels == 2:
+            raise RateUnreachable(
+                f"{name}: {self.rate_bits:g} bit per weight cannot be reached: of two levels, one of them at zero, none is positive; "
+                "ask for grid='midrise' (the methods rtn-midrise and gptq-midrise), or for more bits"
+            )
 
     def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        if not self._grid_settings:
-            return super()._candidate(problem, name)
         levels = levels_for(self.rate_bits, name)
         group_size = min(self.group_size or 0, max(problem.target.shape[1], 1))
-        fit = partial(row_grid, levels=levels, symmetric=self.symmetric, rule=self.grid, name=name)
+        fit = partial(row_grid, levels=levels, grid=self.grid, range_rule=self.range_rule, name=name)
         if group_size == 0:
             grids = [fit(problem.target)]
             ones = np.ones(problem.target.shape[1])
@@ -95,4 +81,9 @@ class RowGridQuantizer(ScalarQuantizer):
             np.stack([grid.scales for grid in grids], axis=1), np.stack(zero_points, axis=1) if zero_points else None, group_size
         )
         codes = ScalarCodes(integers, UniformGrid(1.0, offset=grids[0].offset, levels=levels, rows=rows), Uniform())
-        return Candidate(math.log2(levels), codes), stored_grid(codes)
+        return Candidate(math.log2(levels), codes), self._error_model(codes)
+
+    def _error_model(self, codes: ScalarCodes) -> ErrorModel:
+        if (self.grid, self.range_rule, self.group_size) == ("midrise", "absmax", None):
+            return AbsmaxRows(widest_steps=widest_steps(codes), levels=codes.grid.levels)
+        return stored_grid(codes)

@@ -1,26 +1,27 @@
-"""What the scalar methods share: integers on uniform grids of a fixed rate, or entropy-coded."""
+"""The base of the scalar methods: integers on uniform grids, of a fixed rate or entropy-coded, with feedback or without."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
-from rdtools.quantizers.grids.absmax import Rounding, fixed_rate, levels_for
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
+from rdtools.quantizers.grids.levels import Rounding
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rounding.sic import Precision
+from rdtools.quantizers.rounding.nearest import nearest
+from rdtools.quantizers.rounding.sic import Precision, sic_rounding
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
+from rdtools.quantizers.settings import check_choice
 from rdtools.records import CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
-from rdtools.records.error_models import AbsmaxRows, ColumnSteps, ErrorModel, StoredGrid
+from rdtools.records.error_models import ColumnSteps, ErrorModel, StoredGrid
 from rdtools.transforms import RotationChoice
 
 #: Histograms of the entropy models that have any.
@@ -44,74 +45,97 @@ def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid
 
 @dataclass(frozen=True, kw_only=True)
 class ScalarQuantizer(SettledQuantizer):
-    """Settings that RTN, GPTQ and WaterSIC share.
+    """A method whose integers are on uniform grids; without `Feedback` it rounds to nearest, blind to the Hessian.
 
     Attributes
     ----------
-    rate_bits : target rate of the codes in bits per live weight; scales and models come on top and are counted apart
-    coding : how codes are coded, and so what kind of rate the target is: "fixed" (levels of a per-row absmax grid), "shared"
-        (one histogram) or "column" (a normal law a column)
+    rate_bits : target rate of the integers in bits per live weight; scales and entropy models come on top and are counted apart
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
-    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
-    precision : of the sweep, "float64" or "float32"; factors are float64 always
     backend : None, "numba" or "reference"
     """
 
-    coding: CodeModelKind
     rotation: RotationChoice | None = None
+
+    @property
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`: methods that agree in them may share its answer."""
+        return Preparation(rotation=self.rotation, factor=False)
+
+    @property
+    def calls_kernels(self) -> bool:
+        """False if NumPy alone decides the integers, whatever the backend."""
+        return False
+
+    def _rounding(self, problem: Problem) -> Rounding:
+        """How integers are decided at given steps."""
+        return nearest
+
+    @abstractmethod
+    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
+        """Integers and their rate per live weight, with the model of their error."""
+
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
+        found, error_model = self._candidate(problem, f"{problem.key.name}: {type(self).__name__}")
+        return Solution(QuantizedWeight(problem.basis, found.result), found.rate_bits * problem.live_fraction, error_model)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Feedback(ScalarQuantizer):
+    """A scalar method that decides columns one after another, each against the error that those before it left.
+
+    Attributes
+    ----------
+    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
+    precision : of the sweep, "float64" or "float32"; factors are float64 always
+    """
+
     order: str = "natural"
     precision: Precision = "float64"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.coding not in self._codings():
-            raise UsageError(f"{type(self).__name__}: coding {self.coding!r}, expected one of {', '.join(self._codings())}")
-        if self.precision not in ("float64", "float32"):
-            raise UsageError(f"precision {self.precision!r}: expected 'float64' or 'float32'")
-
-    @staticmethod
-    def _codings() -> tuple[CodeModelKind, ...]:
-        return ("fixed", "shared", "column", "histogram")
-
-    @property
-    @abstractmethod
-    def base_name(self) -> str:
-        """Method name without the rotation."""
-
-    @property
-    def method(self) -> str:
-        """Name in result tables."""
-        suffix = {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
-        order = "" if self.order == "natural" else f"+{self.order}"
-        return self.base_name + "-f32" * (self.precision == "float32") + suffix + order
+        check_choice("precision", self.precision, get_args(Precision))
 
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order)
+        return replace(super().preparation, factor=True, damping=self.damping, order=self.order)
 
-    def check_reachable(self, name: str) -> None:
-        """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
-        if self.coding == "fixed":
-            levels_for(self.rate_bits, name)
+    @property
+    def calls_kernels(self) -> bool:
+        """True: kernels decide the integers."""
+        return True
 
-    @abstractmethod
     def _rounding(self, problem: Problem) -> Rounding:
-        """How codes are decided at given steps."""
+        return sic_rounding(problem, self.backend, self.precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyCoded(ScalarQuantizer):
+    """A scalar method whose integers are unbounded and entropy-coded.
+
+    Attributes
+    ----------
+    coding : "shared" (one histogram), "column" (a Gaussian entropy model per column) or "histogram" (a histogram per column)
+    """
+
+    coding: CodeModelKind
+
+    codings: ClassVar[tuple[CodeModelKind, ...]] = ("shared", "column", "histogram")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice(f"{type(self).__name__}: coding", self.coding, self.codings)
 
     def relative_steps(self, problem: Problem) -> NDArray[np.float64] | None:
         """Column steps up to a common factor, (r,); None for equal ones."""
         return None
 
     def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        """Integers and their rate per live weight, with the model of their error."""
-        rounding = self._rounding(problem)
-        if self.coding == "fixed":
-            found = fixed_rate(problem, rounding, rate_bits=self.rate_bits, name=name)
-            return found, AbsmaxRows(widest_steps=widest_steps(found.result), levels=found.result.grid.levels)
         steps = self.relative_steps(problem)
-        grid = entropy_grid(problem, rounding, coding=self.coding, relative_steps=steps, name=name)
+        grid = entropy_grid(problem, self._rounding(problem), coding=self.coding, relative_steps=steps, name=name)
         found = search_rate(grid, problem.weight_std, self.rate_bits)
         return found, self._column_steps(problem, found.result, steps)
 
@@ -126,8 +150,3 @@ class ScalarQuantizer(SettledQuantizer):
             fitted=codes.gains.columns is not None or codes.grid.rows is not None,
             row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
         )
-
-    def solve(self, problem: Problem) -> Solution:
-        """Quantize a prepared layer."""
-        found, error_model = self._candidate(problem, f"{problem.key.name}: {self.method}")
-        return Solution(QuantizedWeight(problem.basis, found.result), found.rate_bits * problem.live_fraction, error_model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from rdtools.coding import round_to_float32
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.base import SettledQuantizer, Solution
-from rdtools.quantizers.grids.absmax import check_step
+from rdtools.quantizers.grids.levels import check_step
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.block_ldlq import pad_problem
 from rdtools.quantizers.search.scale import search_scale, spread_rows
-from rdtools.quantizers.settings import Preset, check_preset
+from rdtools.quantizers.settings import check_choice
 from rdtools.records import LatticeCodes, QuantizedWeight, TrellisCodes
 from rdtools.records.error_models import BlockCode
 from rdtools.transforms import RotationChoice
@@ -26,6 +26,7 @@ Float64Array = NDArray[np.float64]
 Codes = LatticeCodes | TrellisCodes
 #: Codes, and the values that they stand for.
 Rounded = tuple[Codes, Float64Array]
+Scale = Literal["searched", "published"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +36,13 @@ class VectorQuantizer(SettledQuantizer):
     Attributes
     ----------
     rate_bits : one of the rates that the method has codes for
-    preset : "published", the settings of the paper, or "best", those that measure best: the scale of least loss on a sample of rows
+    scale : "searched", that of least loss on a sample of rows, or "published"
     rotation : of inputs and outputs; None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
-    damping : relative to the mean diagonal of H; None for the preset's: 0.01 as published, else none unless H is singular
+    damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
     """
 
-    preset: Preset = "best"
+    scale: Scale = "searched"
     rotation: RotationChoice | None = "auto"
 
     #: Rows on which the scale is searched.
@@ -51,18 +52,10 @@ class VectorQuantizer(SettledQuantizer):
     row_block: ClassVar[int] = 1
     #: The rates that there are.
     rates: ClassVar[tuple[int, ...]]
-    #: Name without the preset.
-    base_name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        check_preset(self.preset)
+        check_choice(f"{type(self).__name__}: scale", self.scale, get_args(Scale))
         super().__post_init__()
-
-    @property
-    def method(self) -> str:
-        """Name in result tables."""
-        suffix = {None: "-unrotated", "auto": ""}.get(self.rotation, f"+{self.rotation}")
-        return self.base_name + "-published" * (self.preset == "published") + suffix
 
     @property
     def bits(self) -> int:
@@ -102,7 +95,7 @@ class VectorQuantizer(SettledQuantizer):
 
     def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Codes:
         input_rms = self._input_rms
-        if self.preset == "best" and std > 0:
+        if self.scale == "searched" and std > 0:
             sample = spread_rows(weight, self.sample_rows, together=self.row_block)
 
             def loss(rms: float) -> float:
@@ -116,11 +109,7 @@ class VectorQuantizer(SettledQuantizer):
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, row_rotation=self.rotation, damping=self._damping)
-
-    @property
-    def _damping(self) -> float | None:
-        return 0.01 if self.damping is None and self.preset == "published" else self.damping
+        return Preparation(rotation=self.rotation, row_rotation=self.rotation, damping=self.damping)
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
@@ -134,7 +123,7 @@ class VectorQuantizer(SettledQuantizer):
         """Quantize a prepared layer."""
         std = problem.weight_std
         if std > 0:
-            check_step(std, f"{problem.key.name}: {self.method}")
+            check_step(std, f"{problem.key.name}: {type(self).__name__}")
         weight, factor = pad_problem(problem.target, problem.factor, self.row_block, self.block)
         codes = self._solve(weight, factor, self._moment(problem, factor), std)
         rate = self.rate_bits * weight.size / (problem.basis.rows * len(problem.basis.live))

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.errors import RateUnreachable
-from rdtools.quantizers.grids.absmax import Rounding, check_step
+from rdtools.quantizers.grids.levels import check_step
 from rdtools.quantizers.grids.row import FloatArray
 from rdtools.quantizers.grids.widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
-from rdtools.quantizers.methods.scalar import ScalarQuantizer, stored_grid
+from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, stored_grid
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.columns import sweep_columns
-from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.records import CodeModelKind, RowScales, ScalarCodes, Uniform, UniformGrid
@@ -31,7 +31,7 @@ SAMPLE_ROWS = 128
 
 
 @dataclass(frozen=True, kw_only=True)
-class WaterfilledGPTQ(ScalarQuantizer):
+class WaterfilledGPTQ(Feedback, EntropyCoded):
     """GPTQ with unequal columns: rates from reverse waterfilling of the ℓ_ii².
 
     With coding "fixed" every column has a whole number of bits, 0 to 8, whose mean is the rate; see `column_widths.allocate_widths`. Its
@@ -58,15 +58,7 @@ class WaterfilledGPTQ(ScalarQuantizer):
     """
 
     coding: CodeModelKind = "fixed"
-
-    @staticmethod
-    def _codings() -> tuple[CodeModelKind, ...]:
-        return ("fixed", "column")
-
-    @property
-    def base_name(self) -> str:
-        """gptq-waterfilled-int (a width for each column) or gptq-waterfilled-column (entropy-coded steps)."""
-        return "gptq-waterfilled-" + ("int" if self.coding == "fixed" else self.coding)
+    codings: ClassVar[tuple[CodeModelKind, ...]] = ("fixed", "column")
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that no layer can have; see `Quantizer.check_reachable`."""
@@ -80,9 +72,6 @@ class WaterfilledGPTQ(ScalarQuantizer):
     def calls_kernels(self) -> bool:
         """False for fixed widths, whose columns are decided one by one in NumPy."""
         return self.coding != "fixed"
-
-    def _rounding(self, problem: Problem) -> Rounding:
-        return sic_rounding(problem, self.backend, self.precision)
 
     def relative_steps(self, problem: Problem) -> Float64Array | None:
         """``1/ℓ_ii`` above the water, UNDER_WATER times that of its level below it; None for fixed widths."""

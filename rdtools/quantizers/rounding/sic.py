@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.ops import sic_sweep
-from rdtools.quantizers.grids.absmax import Rounding
+from rdtools.quantizers.grids.levels import Rounding
 from rdtools.quantizers.problem import Problem
 
 Float64Array = NDArray[np.float64]

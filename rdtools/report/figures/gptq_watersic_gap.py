@@ -30,9 +30,9 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     top = ok["target_rate_bits"].max()
     at_top = ok[ok["target_rate_bits"] == top]
     reference = at_top[at_top["method"] == "watersic"].set_index("layer")["gap_bits"]
-    methods = [m for m in ("gptq", "gptq+rotation", "gptq+hadamard", "gptq+haar") if m in set(at_top["method"])]
+    methods = [m for m in ("hptq", "hptq+rotation", "hptq+hadamard", "hptq+haar") if m in set(at_top["method"])]
     if reference.empty or not methods:
-        return empty_figure("needs gptq and watersic rows")
+        return empty_figure("needs hptq and watersic rows")
     types = ordered_types(at_top["layer_type"])
     looks, figure = method_looks(table["method"]), new_figure(7.2, 3.2)
     axis = figure.subplots()
@@ -49,7 +49,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             axis.plot(x, own["gptq_gap_bits"], color=style["color"], **_THEORY_TICK)
             axis.plot(x, own["gap_bits"].to_numpy() - reference[own["layer"]].to_numpy(), linestyle="none", **style)
         axis.plot([], [], linestyle="none", label=f"{method}, measured at {top:g} bits", **style)
-    axis.plot([], [], color=method_style("gptq")["color"], label="G in theory", **_THEORY_TICK)
+    axis.plot([], [], color=method_style("hptq")["color"], label="G in theory", **_THEORY_TICK)
     axis.set_xticks(range(len(types)), types)
     axis.set_ylabel("GPTQ − WaterSIC (bits per weight)")
     axis.set_xlabel("layer type (one mark per block, first block left)")

@@ -18,7 +18,7 @@ from rdtools.transforms.rotation import rotate, rotate_back, rotate_moment
 class Rotate(Link):
     """``x′ = Qᵀ x``, ``W′ = W Q``, and ``pull_back(V) = V Qᵀ``.
 
-    `bits` are the 32 of the seed; the kind is a constant of a file's header.
+    `bits` are the 64 of the seed; the kind is a constant of a file's header.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Rotate(Link):
     Raises
     ------
     UsageError
-        For an unknown kind, an order below 1 or without a Hadamard matrix, or a seed that is not of 32 bits.
+        For an unknown kind, an order below 1 or without a Hadamard matrix, or a seed that is not of 64 bits.
 
     References
     ----------
@@ -38,7 +38,7 @@ class Rotate(Link):
     >>> link = Rotate(Rotation("hadamard", 4, seed=7))
     >>> x = np.array([1.0, 2.0, 3.0, 4.0])
     >>> float(np.linalg.norm(link.apply(x)) / np.linalg.norm(x)), link.bits
-    (1.0, 32.0)
+    (1.0, 64.0)
     """
 
     rotation: Rotation
@@ -49,8 +49,8 @@ class Rotate(Link):
             raise UsageError(f"rotate: kind {kind!r}, expected one of {', '.join(get_args(RotationKind))}")
         if order < 1 or (kind == "hadamard" and not is_hadamard_order(order)):
             raise UsageError(f"rotate: no {kind} rotation of order {order}, expected an order that exists; a haar rotation has every order")
-        if not 0 <= seed < 2**32:
-            raise UsageError(f"rotate: seed {seed}, expected 0 ≤ seed < 2^32, as it is stored")
+        if not 0 <= seed < 2**64:
+            raise UsageError(f"rotate: seed {seed}, expected 0 ≤ seed < 2^64, as it is stored")
 
     @property
     def inputs(self) -> int:  # noqa: D102
@@ -66,7 +66,7 @@ class Rotate(Link):
 
     @property
     def bits(self) -> float:  # noqa: D102
-        return 32.0
+        return 64.0
 
     def _apply(self, x: Float64Array) -> Float64Array:
         return rotate(x, self.rotation)

@@ -15,48 +15,49 @@ from rdtools.records import Basis, QuantizedWeight, RowScales, ScalarCodes, Unif
 #: Half the distance of neighbouring bfloat16 numbers, relative.
 BFLOAT16 = 2.0**-8
 
+kinds = st.sampled_from(("symmetric", "asymmetric", "midrise"))
 rules = st.sampled_from(("absmax", "mse"))
 shapes = st.tuples(st.integers(1, 5), st.integers(1, 12))
 rows = shapes.flatmap(lambda shape: arrays(np.float64, shape, elements=st.floats(-100, 100).map(lambda x: round(x, 3))))
 
 
-def _full_range(x, levels, symmetric):
+def _full_range(x, levels, kind):
     """Where the range of a row starts, and its step, by the formula."""
-    if symmetric:
+    if kind != "asymmetric":
         half = max(abs(v) for v in x)
-        return -half, 2 * half / levels
+        return -half, 2 * half / (levels if kind == "midrise" else levels - 1)
     lowest, highest = min(0.0, *x), max(0.0, *x)
     return lowest, (highest - lowest) / (levels - 1)
 
 
-def _one_row(x, lowest, step, levels, symmetric):
+def _one_row(x, lowest, step, levels, kind):
     """Scale and values of a row, one weight after another."""
     scale = float(round_to_bfloat16(np.array(step)))
     if scale == 0:
         return scale, [0.0] * len(x)
-    if symmetric:
-        half = 0.5 if levels % 2 == 0 else 0.0
+    if kind != "asymmetric":
+        half = 0.5 if kind == "midrise" and levels % 2 == 0 else 0.0
         codes = [min(max(round(v / scale - half), -(levels // 2)), (levels - 1) // 2) for v in x]
         return scale, [scale * (code + half) for code in codes]
     zero = min(max(round(-lowest / scale), 0), levels - 1)
     return scale, [scale * (min(max(round(v / scale + zero), 0), levels - 1) - zero) for v in x]
 
 
-@given(rows, st.sampled_from((2, 3, 4, 7, 16, 256)), st.booleans())
-def test_the_full_range_is_that_of_the_formula(x, levels, symmetric):
-    """``s = 2 max|x|/K``, or ``(max − min)/(K − 1)`` with zero and ``round(−min/s)`` levels below it."""
-    grid = row_grid(x, levels, symmetric=symmetric)
+@given(rows, st.sampled_from((2, 3, 4, 7, 16, 256)), kinds)
+def test_the_full_range_is_that_of_the_formula(x, levels, kind):
+    """``s = 2 max|x|/(K − 1)``, ``2 max|x|/K``, or ``(max − min)/(K − 1)`` with zero and ``round(−min/s)`` levels below it."""
+    grid = row_grid(x, levels, grid=kind)
     values = grid.values(grid.nearest(x))
     for k, row in enumerate(x.tolist()):
-        scale, expected = _one_row(row, *_full_range(row, levels, symmetric), levels, symmetric)
+        scale, expected = _one_row(row, *_full_range(row, levels, kind), levels, kind)
         assert grid.scales[k] == scale
         np.testing.assert_allclose(values[k], expected, rtol=rounding(4), atol=0)
 
 
-@given(rows, st.sampled_from((2, 3, 4, 16, 256)), st.booleans(), rules)
-def test_codes_are_those_of_the_record(x, levels, symmetric, rule):
+@given(rows, st.sampled_from((2, 3, 4, 16, 256)), kinds, rules)
+def test_codes_are_those_of_the_record(x, levels, kind, rule):
     """Codes within the range of a fixed model, and values as a decoder computes them, to the bit."""
-    grid = row_grid(x, levels, symmetric=symmetric, rule=rule)
+    grid = row_grid(x, levels, grid=kind, range_rule=rule)
     codes = grid.nearest(x)
     assert codes.min() >= grid.code_min == -(levels // 2)
     assert codes.max() <= grid.code_max == grid.code_min + levels - 1
@@ -76,19 +77,20 @@ def test_codes_are_those_of_the_record(x, levels, symmetric, rule):
     np.testing.assert_array_equal(grid.nearest(grid.values(codes))[grid.scales > 0], codes[grid.scales > 0])
 
 
-@given(rows, st.sampled_from((2, 4, 15, 256)), st.booleans())
-def test_no_weight_is_further_than_half_a_step_from_its_level(x, levels, symmetric):
+@given(rows, st.sampled_from((2, 4, 15, 256)), kinds)
+def test_no_weight_is_further_than_half_a_step_from_its_level(x, levels, kind):
     """Up to what rounding the step takes from the range, at most ``K s 2^-8``, and for a shifted grid its shift to a level at zero,
-    which leaves the ends within half a step of theirs."""
-    grid = row_grid(x, levels, symmetric=symmetric)
+    which leaves the ends within half a step of theirs. An even number of levels around zero ends a step short of max above."""
+    grid = row_grid(x, levels, grid=kind)
     error = np.abs(grid.values(grid.nearest(x)) - x)
-    assert (error <= grid.scales[:, None] * (0.5 + levels * BFLOAT16) * (1 + rounding(4))).all()
+    end = 0.5 + 0.5 * (kind == "symmetric" and levels % 2 == 0)
+    assert (error <= grid.scales[:, None] * (end + levels * BFLOAT16) * (1 + rounding(4))).all()
 
 
 @given(rows, st.sampled_from((2, 3, 16, 256)), rules)
 @example(np.array([[0.0, 0.0], [1.0, 2.0], [-1.0, -2.0], [-3.0, 1.0]]), 4, "mse")
 def test_a_shifted_grid_has_a_level_at_zero(x, levels, rule):
-    grid = row_grid(x, levels, symmetric=False, rule=rule)
+    grid = row_grid(x, levels, grid="asymmetric", range_rule=rule)
     zeros = np.zeros_like(x)
     assert (grid.values(grid.nearest(zeros)) == 0).all()
     assert grid.zero_points.dtype == np.int8
@@ -96,22 +98,22 @@ def test_a_shifted_grid_has_a_level_at_zero(x, levels, rule):
 
 def test_weights_of_one_sign_use_all_levels():
     """The range includes zero: at one end of the grid, as a symmetric grid has it in the middle."""
-    grid = row_grid(np.array([[1.0, 30.0], [-1.0, -30.0]]), 16, symmetric=False)
+    grid = row_grid(np.array([[1.0, 30.0], [-1.0, -30.0]]), 16, grid="asymmetric")
     np.testing.assert_array_equal(grid.scales, [2.0, 2.0])
     np.testing.assert_array_equal(grid.values(np.array([[-8, 7], [-8, 7]], dtype=np.int32)), [[0.0, 30.0], [-30.0, 0.0]])
 
 
-@given(rows, st.sampled_from((2, 3, 4, 16)), st.booleans())
-def test_the_search_takes_the_range_of_least_error(x, levels, symmetric):
+@given(rows, st.sampled_from((2, 3, 4, 16)), kinds)
+def test_the_search_takes_the_range_of_least_error(x, levels, kind):
     """``p = 1 − i/100``, i < 80, of least ``Σ |q − x|^2.4``, one row after another; of equal errors the widest."""
-    grid = row_grid(x, levels, symmetric=symmetric, rule="mse")
+    grid = row_grid(x, levels, grid=kind, range_rule="mse")
     values = grid.values(grid.nearest(x))
     for k, row in enumerate(x.tolist()):
-        lowest, step = _full_range(row, levels, symmetric)
+        lowest, step = _full_range(row, levels, kind)
         errors = []
         for i in range(80):
             p = 1 - i / 100
-            _, tried = _one_row(row, p * lowest, p * step, levels, symmetric)
+            _, tried = _one_row(row, p * lowest, p * step, levels, kind)
             errors.append(sum(abs(q - v) ** 2.4 for q, v in zip(tried, row, strict=True)))
         # steps of the row: powers of small errors lose digits, and two ranges may be equally good
         found = sum(abs(q - v) ** 2.4 for q, v in zip(values[k].tolist(), row, strict=True))
@@ -121,8 +123,8 @@ def test_the_search_takes_the_range_of_least_error(x, levels, symmetric):
 def test_the_search_reads_a_large_matrix_in_parts():
     """As each row by itself."""
     x = np.random.default_rng(0).standard_normal((70, 1000))
-    whole = row_grid(x, 4, symmetric=False, rule="mse")
-    single = [row_grid(x[k : k + 1], 4, symmetric=False, rule="mse") for k in (0, 31, 32, 33, 69)]
+    whole = row_grid(x, 4, grid="asymmetric", range_rule="mse")
+    single = [row_grid(x[k : k + 1], 4, grid="asymmetric", range_rule="mse") for k in (0, 31, 32, 33, 69)]
     np.testing.assert_array_equal(whole.scales[[0, 31, 32, 33, 69]], [grid.scales[0] for grid in single])
     np.testing.assert_array_equal(whole.zero_points[[0, 31, 32, 33, 69]], [grid.zero_points[0] for grid in single])
 
@@ -134,24 +136,24 @@ def test_the_search_clips_normal_weights():
     steps = np.linspace(0.8, 1.5, 701)
     levels = np.clip(np.rint(x / steps[:, None] - 0.5), -2, 1) + 0.5
     best = steps[(np.abs(levels * steps[:, None] - x) ** 2.4 @ np.exp(-(x**2) / 2)).argmin()]
-    full, searched = (row_grid(normal, 4, rule=rule).scales for rule in ("absmax", "mse"))
+    full, searched = (row_grid(normal, 4, grid="midrise", range_rule=rule).scales for rule in ("absmax", "mse"))
     assert (searched < full).all()
     # candidates are a hundredth of the full range apart, and stored as bfloat16
     budget = STANDARD_ERRORS * searched.std(ddof=1) / 20**0.5 + 0.005 * full.mean() + BFLOAT16 * best
     assert np.mean(searched) == pytest.approx(best, abs=budget)
 
 
-@given(rows, st.sampled_from((3, 16)), st.booleans(), rules, st.integers(-30, 30))
-def test_grids_scale_with_their_weights(x, levels, symmetric, rule, octaves):
-    a, b = (row_grid(y, levels, symmetric=symmetric, rule=rule) for y in (x, np.ldexp(x, octaves)))
+@given(rows, st.sampled_from((3, 16)), kinds, rules, st.integers(-30, 30))
+def test_grids_scale_with_their_weights(x, levels, kind, rule, octaves):
+    a, b = (row_grid(y, levels, grid=kind, range_rule=rule) for y in (x, np.ldexp(x, octaves)))
     np.testing.assert_array_equal(b.scales, np.ldexp(a.scales, octaves))
-    assert symmetric or (a.zero_points == b.zero_points).all()
+    assert kind != "asymmetric" or (a.zero_points == b.zero_points).all()
 
 
 def test_zeros_and_no_columns_have_a_grid():
     for x in (np.zeros((3, 4)), np.zeros((3, 0))):
-        for symmetric in (True, False):
-            grid = row_grid(x, 4, symmetric=symmetric, rule="mse")
+        for kind in ("symmetric", "asymmetric", "midrise"):
+            grid = row_grid(x, 4, grid=kind, range_rule="mse")
             assert (grid.scales == 0).all()
             assert (grid.values(grid.nearest(x)) == 0).all()
 
@@ -159,7 +161,7 @@ def test_zeros_and_no_columns_have_a_grid():
 def test_single_precision_has_the_grid_of_its_numbers():
     x = np.random.default_rng(2).standard_normal((40, 30)).astype(np.float32)
     for rule in ("absmax", "mse"):
-        a, b = (row_grid(y, 16, symmetric=False, rule=rule) for y in (x, x.astype(np.float64)))
+        a, b = (row_grid(y, 16, grid="asymmetric", range_rule=rule) for y in (x, x.astype(np.float64)))
         np.testing.assert_array_equal(a.scales, b.scales)
         assert a.in_steps(x).dtype == np.float32
         # a weight within rounding of the middle between two levels may go either way

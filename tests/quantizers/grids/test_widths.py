@@ -13,10 +13,11 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import code_length, decode, encode, reconstruct
 from rdtools.errors import RateUnreachable, ScaleOutOfRange, UsageError
 from rdtools.measure import measure
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import sic_sweep
-from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers import GPTQ, HPTQ, WaterSIC
 from rdtools.quantizers.grids.row import row_grid
 from rdtools.quantizers.grids.widths import (
     GRID_ERRORS,
@@ -210,9 +211,12 @@ def test_unequal_widths_beat_equal_ones_by_what_the_allocation_says(rate):
     At least that, within the draw: feedback overloads equal widths more than those that give the columns it comes from more bits.
     """
     layer = _layer(m=1024, n=96)
-    equal, unequal = (q.quantize(layer) for q in (GPTQ(rate_bits=rate, coding="fixed", grid="mse"), WaterfilledGPTQ(rate_bits=rate)))
+    equal, unequal = (q.quantize(layer) for q in (GPTQ(rate_bits=rate, range_rule="mse", grid="midrise"), WaterfilledGPTQ(rate_bits=rate)))
     even, uneven = measure(layer, equal), measure(layer, unequal)
-    g, grid = GPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, row_grid(layer.weight, 2**rate, rule="mse")
+    g, grid = (
+        HPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains,
+        row_grid(layer.weight, 2**rate, grid="midrise", range_rule="mse"),
+    )
     errors = np.mean((layer.weight - grid.values(grid.nearest(layer.weight))) ** 2, axis=0)
     bits = 0.5 * math.log2(np.mean(g * errors) / np.mean(g * np.array(GRID_ERRORS)[allocate_widths(g, rate)]))
     stderr = 0.5 * math.log2(math.e) * math.hypot(*(p.distortion_stderr / p.distortion for p in (even, uneven)))
@@ -276,13 +280,13 @@ def test_single_precision_is_as_good():
 
 
 def test_names_and_refusals():
-    assert WaterfilledGPTQ(rate_bits=2, order="act-order").method == "gptq-waterfilled-int+act-order"
-    assert WaterfilledGPTQ(rate_bits=2, coding="column", rotation="auto").method == "gptq-waterfilled-column+rotation"
+    assert format_method(WaterfilledGPTQ(rate_bits=2, order="act-order")) == "gptq-waterfilled+act-order"
+    assert format_method(WaterfilledGPTQ(rate_bits=2, coding="column", rotation="auto")) == "hptq-waterfilled+rotation"
     with pytest.raises(UsageError, match="coding 'shared', expected one of fixed, column"):
         WaterfilledGPTQ(rate_bits=2, coding="shared")
     layer = _layer()
-    with pytest.raises(RateUnreachable, match="layer: gptq-waterfilled-int: 9 bits"):
+    with pytest.raises(RateUnreachable, match="layer: WaterfilledGPTQ: 9 bits"):
         WaterfilledGPTQ(rate_bits=9).quantize(layer)
     for scale in (1e-44, 1e44):
-        with pytest.raises(ScaleOutOfRange, match="layer: gptq-waterfilled-int"):
+        with pytest.raises(ScaleOutOfRange, match="layer: WaterfilledGPTQ"):
             WaterfilledGPTQ(rate_bits=2).quantize(Layer.of(scale * layer.weight, layer.hessian.matrix, name="layer"))

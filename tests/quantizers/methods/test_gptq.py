@@ -48,20 +48,20 @@ def _textbook(W, H, columns, group_size, fit, dynamic):
 
 CASES = [
     {"group_size": 16},
-    {"group_size": 16, "symmetric": False},
-    {"group_size": 16, "symmetric": False, "grid": "mse"},
+    {"group_size": 16, "grid": "asymmetric"},
+    {"group_size": 16, "grid": "asymmetric", "range_rule": "mse"},
     {"group_size": 16, "order": "reversed"},
     {"group_size": 16, "groups": "dynamic"},
     {"group_size": 16, "groups": "dynamic", "order": "reversed"},
-    {"group_size": 16, "groups": "dynamic", "order": "reversed", "symmetric": False, "grid": "mse"},
+    {"group_size": 16, "groups": "dynamic", "order": "reversed", "grid": "asymmetric", "range_rule": "mse"},
     {"group_size": 16, "order": "act-order"},
-    {"group_size": 16, "order": "min-pivot", "symmetric": False},
-    {"group_size": 70, "symmetric": False},
+    {"group_size": 16, "order": "min-pivot", "grid": "asymmetric"},
+    {"group_size": 70, "grid": "asymmetric"},
     {"group_size": 1},
-    {"symmetric": False},
-    {"symmetric": False, "order": "act-order"},
-    {"grid": "mse"},
-    {"grid": "mse", "symmetric": False, "order": "reversed"},
+    {"grid": "asymmetric"},
+    {"grid": "asymmetric", "order": "act-order"},
+    {"range_rule": "mse"},
+    {"range_rule": "mse", "grid": "asymmetric", "order": "reversed"},
 ]
 
 
@@ -69,11 +69,11 @@ CASES = [
 def test_it_is_the_textbook_on_the_same_grids(settings):
     """The same codes in every order; 70 columns, so that the last group of 16 has 6."""
     layer = _layer()
-    quantizer = GPTQ(rate_bits=3, coding="fixed", damping=0.01, **settings)
+    quantizer = GPTQ(rate_bits=3, damping=0.01, **settings)
     q = quantizer.quantize(layer)
     n = layer.weight.shape[1]
     H = layer.hessian.matrix + 0.01 * np.trace(layer.hessian.matrix) / n * np.eye(n)
-    fit = functools.partial(row_grid, levels=8, symmetric=quantizer.symmetric, rule=quantizer.grid)
+    fit = functools.partial(row_grid, levels=8, grid=quantizer.grid, range_rule=quantizer.range_rule)
     # orders list columns from the last decided to the first
     columns = ORDERS[quantizer.order](layer.hessian.matrix)[::-1]
     codes, values = _textbook(layer.weight, H, columns, quantizer.group_size or n, fit, quantizer.groups == "dynamic")
@@ -86,26 +86,26 @@ def test_it_is_the_textbook_on_the_same_grids(settings):
 def test_what_is_decoded_is_what_was_fed_back(settings):
     """To the bit, from the bytes of the file."""
     layer = _layer()
-    quantizer = GPTQ(rate_bits=3, coding="fixed", **settings)
+    quantizer = GPTQ(rate_bits=3, **settings)
     problem = quantizer.prepare(layer)
-    fit = functools.partial(row_grid, levels=8, symmetric=quantizer.symmetric, rule=quantizer.grid)
+    fit = functools.partial(row_grid, levels=8, grid=quantizer.grid, range_rule=quantizer.range_rule)
     dynamic = quantizer.groups == "dynamic"
     found = sweep_groups(problem.target, problem.factor, problem.order, quantizer.group_size, fit, dynamic=dynamic)
     data = encode(quantizer.quantize(layer, problem=problem).weight).data
     np.testing.assert_array_equal(reconstruct(decode(data)), found.values)
 
 
-def test_without_settings_it_is_one_sweep():
+def test_without_groups_it_is_one_sweep():
     """``z = sweep(W/s)`` with s = 2 max|w|/K; and a single group of all columns is the same to the bit."""
     layer = _layer()
-    q = GPTQ(rate_bits=3, coding="fixed").quantize(layer)
+    q = GPTQ(rate_bits=3, grid="midrise").quantize(layer)
     scales = round_to_bfloat16(2 * np.abs(layer.weight).max(axis=1) / 8)
     L = GPTQ(rate_bits=3).prepare(layer).factor
     codes, _ = sic_sweep(layer.weight / scales[:, None], L, np.ones(70), offset=0.5, code_min=-4, code_max=3)
     np.testing.assert_array_equal(q.weight.codes.integers, codes)
     np.testing.assert_array_equal(q.weight.codes.grid.rows.scales, scales[:, None])
     for size in (70, 10**9):
-        grouped = GPTQ(rate_bits=3, coding="fixed", group_size=size).quantize(layer)
+        grouped = GPTQ(rate_bits=3, group_size=size, grid="midrise").quantize(layer)
         np.testing.assert_array_equal(grouped.weight.codes.integers, codes)
         np.testing.assert_array_equal(reconstruct(grouped.weight), reconstruct(q.weight))
 
@@ -115,7 +115,7 @@ def test_reversed_is_natural_on_reversed_columns(groups):
     """Where the group size divides the columns, groups reverse with them."""
     layer = _layer(n=64)
     mirrored = Layer.of(layer.weight[:, ::-1].copy(), layer.hessian.matrix[::-1, ::-1].copy(), name="layer")
-    settings = {"rate_bits": 3, "coding": "fixed", "group_size": 16, "groups": groups, "symmetric": False}
+    settings = {"rate_bits": 3, "group_size": 16, "groups": groups, "grid": "asymmetric"}
     natural = GPTQ(**settings).quantize(layer).weight.codes
     other = GPTQ(**settings, order="reversed").quantize(mirrored).weight.codes
     np.testing.assert_array_equal(other.integers[:, ::-1], natural.integers)
@@ -125,12 +125,12 @@ def test_reversed_is_natural_on_reversed_columns(groups):
 def test_rounding_to_nearest_in_groups():
     """Each column on the grid of its group, 6 columns in the last one."""
     layer = _layer()
-    for settings in ({}, {"symmetric": False}, {"grid": "mse"}):
-        q = RTN(rate_bits=3, coding="fixed", group_size=16, **settings).quantize(layer)
+    for settings in ({}, {"grid": "asymmetric"}, {"range_rule": "mse"}):
+        q = RTN(rate_bits=3, group_size=16, **settings).quantize(layer)
         values = reconstruct(decode(encode(q.weight).data))
         for first in range(0, 70, 16):
             part = layer.weight[:, first : first + 16]
-            grid = row_grid(part, 8, symmetric=settings.get("symmetric", True), rule=settings.get("grid", "absmax"))
+            grid = row_grid(part, 8, **settings)
             np.testing.assert_array_equal(values[:, first : first + 16], grid.values(grid.nearest(part)))
 
 
@@ -138,14 +138,14 @@ def test_rounding_to_nearest_in_groups():
 def test_side_information_is_what_scales_and_zero_points_take(method):
     """Two bytes a scale and one a zero point; a group size of more than one byte would add to them."""
     layer = _layer()
-    plain = method(rate_bits=3, coding="fixed").quantize(layer)
+    plain = method(rate_bits=3).quantize(layer)
     for settings, scales, zeros in (
-        ({"symmetric": False}, 96, 96),
-        ({"grid": "mse"}, 96, 0),
+        ({"grid": "asymmetric"}, 96, 96),
+        ({"range_rule": "mse"}, 96, 0),
         ({"group_size": 16}, 5 * 96, 0),
-        ({"group_size": 16, "symmetric": False}, 5 * 96, 5 * 96),
+        ({"group_size": 16, "grid": "asymmetric"}, 5 * 96, 5 * 96),
     ):
-        q = method(rate_bits=3, coding="fixed", **settings).quantize(layer)
+        q = method(rate_bits=3, **settings).quantize(layer)
         points = measure(layer, plain), measure(layer, q)
         extra = (points[1].side_info_bits - points[0].side_info_bits) * layer.weight.size / 8
         assert extra == pytest.approx(2 * (scales - 96) + zeros, abs=1e-6)
@@ -160,26 +160,28 @@ def test_groups_of_live_columns():
     keep[[0, 20, 72]] = False
     H, W = np.zeros((73, 73)), np.full((96, 73), 7.0)
     H[np.ix_(keep, keep)], W[:, keep] = layer.hessian.matrix, layer.weight
-    for settings in ({"group_size": 16, "groups": "dynamic"}, {"group_size": 16, "symmetric": False, "order": "act-order"}):
-        quantizer = GPTQ(rate_bits=3, coding="fixed", **settings)
+    for settings in ({"group_size": 16, "groups": "dynamic"}, {"group_size": 16, "grid": "asymmetric", "order": "act-order"}):
+        quantizer = GPTQ(rate_bits=3, **settings)
         a, b = quantizer.quantize(layer), quantizer.quantize(Layer.of(W, H, name="layer"))
         np.testing.assert_array_equal(a.weight.codes.integers, b.weight.codes.integers)
         np.testing.assert_array_equal(a.weight.codes.grid.rows.scales, b.weight.codes.grid.rows.scales)
 
 
-@pytest.mark.parametrize("settings", [{"group_size": 16, "groups": "dynamic"}, {"group_size": 16}, {"symmetric": False, "grid": "mse"}])
+@pytest.mark.parametrize(
+    "settings", [{"group_size": 16, "groups": "dynamic"}, {"group_size": 16}, {"grid": "asymmetric", "range_rule": "mse"}]
+)
 def test_a_layer_without_live_columns_has_an_empty_answer(settings):
     layer = Layer.of(np.ones((4, 6)), np.zeros((6, 6)))
     for method in (GPTQ, RTN):
         if method is RTN:
             settings = {k: v for k, v in settings.items() if k != "groups"}
-        q = method(rate_bits=3, coding="fixed", **settings).quantize(layer)
+        q = method(rate_bits=3, **settings).quantize(layer)
         assert q.code_rate_bits == 0
         assert measure(layer, q).distortion == 0
 
 
 @pytest.mark.parametrize(
-    "settings", [{"group_size": 16, "groups": "dynamic"}, {"group_size": 16, "order": "act-order"}, {"symmetric": False}]
+    "settings", [{"group_size": 16, "groups": "dynamic"}, {"group_size": 16, "order": "act-order"}, {"grid": "asymmetric"}]
 )
 def test_single_precision_is_as_good(settings):
     """Codes that fall the other way feed back another error of the same law: for m n independent errors that are uniform, whose squares
@@ -187,7 +189,7 @@ def test_single_precision_is_as_good(settings):
     layer = _layer()
     distortions = []
     for precision in ("float64", "float32"):
-        q = GPTQ(rate_bits=3, coding="fixed", precision=precision, **settings).quantize(layer)
+        q = GPTQ(rate_bits=3, precision=precision, **settings).quantize(layer)
         distortions.append(measure(layer, q).distortion)
     band = STANDARD_ERRORS * math.sqrt(1.6 / layer.weight.size)
     assert distortions[1] == pytest.approx(distortions[0], rel=band)
@@ -213,7 +215,7 @@ def _exact(values, levels):
 
 
 def _prepared(layer):
-    return GPTQ(rate_bits=4, coding="fixed", symmetric=False, order="reversed", damping=0.01).prepare(layer)
+    return GPTQ(rate_bits=4, grid="asymmetric", order="reversed", damping=0.01).prepare(layer)
 
 
 @pytest.mark.parametrize(("bits", "loss"), [(2, 72.154), (3, 13.4753), (4, 2.93488)])
@@ -238,7 +240,7 @@ def test_the_loss_in_dynamic_groups_is_that_of_the_published_implementation(publ
 @pytest.mark.parametrize(("bits", "relative"), [(3, 0.063464), (4, 0.0138222)])
 def test_distortion_is_the_sum_of_squared_steps_over_twelve(published, bits, relative):
     """``Σ_k s_k² tr(D)/12`` within 1 %, D of the damped H and s as stored; and the published relative loss under the undamped H."""
-    quantizer = GPTQ(rate_bits=bits, coding="fixed", symmetric=False, order="reversed", damping=0.01)
+    quantizer = GPTQ(rate_bits=bits, grid="asymmetric", order="reversed", damping=0.01)
     problem = quantizer.prepare(published)
     q = quantizer.quantize(published, problem=problem)
     squares = float(np.sum(q.weight.codes.grid.rows.scales**2))
@@ -253,7 +255,7 @@ def test_distortion_is_the_sum_of_squared_steps_over_twelve(published, bits, rel
 
 def test_groups_lower_the_loss_as_published(published):
     """0.01382 without groups, 0.00888 in groups of 128, at four bits; static groups as dynamic ones."""
-    settings = {"rate_bits": 4, "coding": "fixed", "symmetric": False, "order": "reversed", "damping": 0.01, "group_size": 128}
+    settings = {"rate_bits": 4, "grid": "asymmetric", "order": "reversed", "damping": 0.01, "group_size": 128}
     for groups in ("static", "dynamic"):
         q = GPTQ(**settings, groups=groups).quantize(published)
         assert measure(published, q).relative_distortion == pytest.approx(0.0088797, rel=STANDARD_ERRORS * math.sqrt(1.6) / 1024)
@@ -262,15 +264,19 @@ def test_groups_lower_the_loss_as_published(published):
 def _grid_error(codes, targets):
     """Mean square of each column of targets less their nearest levels on the grids of some codes."""
     steps = spread_groups(codes.grid.rows.scales, codes.grid.rows.group_size, targets.shape[1])
-    zeros = 0 if codes.zero_points is None else spread_groups(codes.zero_points, codes.grid.rows.group_size, targets.shape[1])
+    zeros = (
+        0
+        if codes.grid.rows.zero_points is None
+        else spread_groups(codes.grid.rows.zero_points, codes.grid.rows.group_size, targets.shape[1])
+    )
     half = codes.grid.levels // 2
-    z = np.clip(np.rint(targets / steps - codes.offset + zeros), -half, half - 1)
-    return np.mean((targets - (z + codes.offset - zeros) * steps) ** 2, axis=0)
+    z = np.clip(np.rint(targets / steps - codes.grid.offset + zeros), -half, half - 1)
+    return np.mean((targets - (z + codes.grid.offset - zeros) * steps) ** 2, axis=0)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
 @pytest.mark.parametrize(
-    "settings", [{}, {"symmetric": False}, {"group_size": 16}, {"group_size": 16, "groups": "dynamic"}, {"grid": "mse"}], ids=str
+    "settings", [{}, {"grid": "asymmetric"}, {"group_size": 16}, {"group_size": 16, "groups": "dynamic"}, {"range_rule": "mse"}], ids=str
 )
 def test_the_error_of_the_grids_predicts_the_distortion(settings, bits):
     """``(1/n) Σ_i ℓ_ii² mean_k (t_ki − q_ki(t_ki))²``, overload and edges included: too little where the targets t are the weights, too
@@ -279,7 +285,7 @@ def test_the_error_of_the_grids_predicts_the_distortion(settings, bits):
     Both within the draw of m n errors that are uniform, whose squares have a variance of 4/5.
     """
     layer = _layer(m=512, n=96)
-    quantizer = GPTQ(rate_bits=bits, coding="fixed", **settings)
+    quantizer = GPTQ(rate_bits=bits, **settings)
     problem = quantizer.prepare(layer)
     q = quantizer.quantize(layer, problem=problem)
     gains, codes, L = problem.prepared_input.noise_gains, q.weight.codes, problem.factor
@@ -300,8 +306,8 @@ def test_searched_grids_and_groups_are_better_where_they_should_be():
     """At two bits for normal weights; groups cost no code rate, only side information."""
     layer = _layer(m=256)
     plain, searched, grouped, both = (
-        measure(layer, GPTQ(rate_bits=2, coding="fixed", **settings).quantize(layer))
-        for settings in ({}, {"grid": "mse"}, {"group_size": 14}, {"grid": "mse", "group_size": 14})
+        measure(layer, GPTQ(rate_bits=2, **settings).quantize(layer))
+        for settings in ({}, {"range_rule": "mse"}, {"group_size": 14}, {"range_rule": "mse", "group_size": 14})
     )
     assert searched.distortion < 0.9 * plain.distortion
     assert both.distortion < grouped.distortion < 0.9 * plain.distortion
@@ -311,21 +317,19 @@ def test_searched_grids_and_groups_are_better_where_they_should_be():
 @pytest.mark.parametrize("method", [GPTQ, RTN])
 def test_zero_points_of_a_byte_have_no_more_than_eight_bits(method):
     with pytest.raises(RateUnreachable, match="9 bits per weight cannot be reached: a zero point has one byte"):
-        method(rate_bits=9, coding="fixed", symmetric=False).quantize(_layer())
+        method(rate_bits=9, grid="asymmetric").quantize(_layer())
 
 
 @pytest.mark.parametrize(
     ("settings", "named"),
     [
-        ({"coding": "shared", "group_size": 128}, ("group_size=128", "coding='shared'")),
-        ({"coding": "column", "symmetric": False}, ("symmetric=False", "coding='column'")),
-        ({"coding": "histogram", "grid": "mse"}, ("grid='mse'", "coding='histogram'")),
-        ({"coding": "fixed", "group_size": 0}, ("group_size 0",)),
-        ({"coding": "fixed", "grid": "minmax"}, ("grid 'minmax'",)),
+        ({"group_size": 0}, ("group_size 0",)),
+        ({"grid": "minmax"}, ("grid 'minmax'", "symmetric, asymmetric, midrise")),
+        ({"range_rule": "minmax"}, ("range_rule 'minmax'", "absmax, mse")),
     ],
 )
 @pytest.mark.parametrize("method", [GPTQ, RTN])
-def test_settings_that_do_not_go_together_are_refused(method, settings, named):
+def test_settings_that_mean_nothing_are_refused(method, settings, named):
     with pytest.raises(UsageError) as caught:
         method(**({"rate_bits": 3} | settings))
     assert all(name in str(caught.value) for name in named)
@@ -335,41 +339,23 @@ def test_settings_that_do_not_go_together_are_refused(method, settings, named):
     ("settings", "named"),
     [
         ({"groups": "dynamic"}, ("groups='dynamic'", "group_size=None")),
-        ({"groups": "dynamic", "coding": "shared"}, ("groups='dynamic'", "group_size=None")),
         ({"groups": "dynamic", "group_size": 128, "order": "act-order"}, ("groups='dynamic'", "order='act-order'")),
         ({"groups": "both", "group_size": 128}, ("groups 'both'",)),
     ],
 )
 def test_groups_that_cannot_start_are_refused(settings, named):
     with pytest.raises(UsageError) as caught:
-        GPTQ(**({"rate_bits": 3, "coding": "fixed"} | settings))
+        GPTQ(**({"rate_bits": 3} | settings))
     assert all(name in str(caught.value) for name in named)
-
-
-@pytest.mark.parametrize(
-    ("settings", "name"),
-    [
-        ({}, "gptq-int"),
-        ({"group_size": 128}, "gptq-int-g128"),
-        ({"group_size": 128, "groups": "dynamic"}, "gptq-int-g128-dynamic"),
-        ({"symmetric": False}, "gptq-int-asym"),
-        ({"grid": "mse", "rotation": "auto"}, "gptq-int-mse+rotation"),
-        ({"group_size": 64, "symmetric": False, "grid": "mse", "order": "act-order"}, "gptq-int-g64-asym-mse+act-order"),
-    ],
-)
-def test_names_say_what_differs(settings, name):
-    assert GPTQ(rate_bits=3, coding="fixed", **settings).method == name
-    if "groups" not in settings:
-        assert RTN(rate_bits=3, coding="fixed", **settings).method == name.replace("gptq", "rtn")
 
 
 def test_groups_in_a_rotated_basis():
     """The groups are of rotated columns; the file holds everything, and the loss is that of the sweep."""
     layer = _layer(n=64)
-    quantizer = GPTQ(rate_bits=3, coding="fixed", rotation="hadamard", group_size=16, groups="dynamic")
+    quantizer = GPTQ(rate_bits=3, rotation="hadamard", group_size=16, groups="dynamic", grid="midrise")
     problem = quantizer.prepare(layer, seed=3)
     q = quantizer.quantize(layer, seed=3, problem=problem)
-    fit = functools.partial(row_grid, levels=8)
+    fit = functools.partial(row_grid, levels=8, grid="midrise")
     values = sweep_groups(problem.target, problem.factor, problem.order, 16, fit, dynamic=True).values
     residual = (problem.target - values) @ problem.factor
     expected = float(np.mean(residual**2))

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tolerances import STANDARD_ERRORS
 
-from rdtools.cli.methods import make_quantizers
 from rdtools.compare import compare
 from rdtools.errors import RateUnreachable, UnknownMethod, UsageError
 from rdtools.measure import measure
+from rdtools.methods import format_method, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.planning.watersic_mmse import MmseWaterSIC
@@ -28,7 +28,7 @@ def _bounded() -> Layer:
     return Layer.of(rng.uniform(-(3**0.5), 3**0.5, (4096, 64)), haar_moment(power_law(64, 1.0), rng), name="bounded")
 
 
-_NOTHING_CLAMPED = {"preset": "published", "rotation": "none", "rescale": False, "damping": 0.0}
+_NOTHING_CLAMPED = {"rotation": None, "half_range": 2.4, "clips_first": True, "damping": 0.0}
 
 
 @pytest.mark.parametrize(("stochastic", "error"), [(False, 1 / 12), (True, 1 / 6)])
@@ -58,13 +58,13 @@ def test_best_is_at_least_as_good_as_published_and_its_passes_help(bits, exponen
 
 
 def _presets(bits):
-    return QuIP(rate_bits=bits, preset="published"), QuIP(rate_bits=bits), QuIP(rate_bits=bits, adaptive="ldlq")
+    return QuIP.published(bits), QuIP(rate_bits=bits), QuIP(rate_bits=bits, adaptive="ldlq")
 
 
 def test_published_is_as_published():
     """Columns rescaled, two Haar factors a side, damping 0.01, and largest level 2.4 root mean squares of the rotated weights."""
     layer = _layer()
-    quantizer = QuIP(rate_bits=3, preset="published")
+    quantizer = QuIP.published(3)
     q = quantizer.quantize(layer)
     basis, codes = q.weight.basis, q.weight.codes
     assert (basis.rotation.kind, basis.row_rotation.kind, q.damping) == ("kronecker", "kronecker", 0.01)
@@ -78,14 +78,14 @@ def test_best_rotates_by_hadamard_matrices_and_stores_no_column_scales():
     q = QuIP(rate_bits=3).quantize(_layer())
     assert (q.weight.basis.rotation.kind, q.weight.basis.row_rotation.kind, q.damping) == ("hadamard", "hadamard", 0.0)
     assert q.weight.basis.column_scales is None
-    unrotated = QuIP(rate_bits=3, rotation="none")
+    unrotated = QuIP(rate_bits=3, rotation=None)
     assert unrotated.quantize(_layer()).weight.basis.rotation is None
-    assert unrotated.method == "quip-unrotated"
+    assert format_method(unrotated) == "quip(rotation=none)"
 
 
 def test_passes_never_raise_the_loss_and_zero_of_them_is_ldlq_in_activation_order():
     layer = _layer(n=48)
-    losses = [measure(layer, QuIP(rate_bits=2, preset="published", adaptive="ldlq-rg", passes=k).quantize(layer)) for k in (0, 1, 10)]
+    losses = [measure(layer, QuIP.published(2, adaptive="ldlq-rg", passes=k).quantize(layer)) for k in (0, 1, 10)]
     # passes descend in the damped loss of clamped weights, which is not the loss that is measured: allow them its damping
     assert losses[2].distortion <= losses[1].distortion * 1.01 <= losses[0].distortion * 1.01**2
 
@@ -105,15 +105,16 @@ def test_clamp_safe_feedback_keeps_codes_inside_and_its_loss():
 
 def test_seeds_draw_rotations_and_random_roundings():
     layer = _layer()
-    quantizer = QuIP(rate_bits=3, stochastic=True, adaptive="ldlq", rotation="none")
+    quantizer = QuIP(rate_bits=3, stochastic=True, adaptive="ldlq", rotation=None)
     a, b = (quantizer.quantize(layer, seed=seed).weight.codes.integers for seed in (1, 2))
     assert (a != b).any()
     assert (a == quantizer.quantize(layer, seed=1).weight.codes.integers).all()
 
 
 def test_nonsense_is_refused():
-    with pytest.raises(UsageError, match="preset 'beste'"):
-        QuIP(rate_bits=2, preset="beste")
+    for half_range in ("wide", 0.0, -1.0, math.inf, True):
+        with pytest.raises(UsageError, match="half_range"):
+            QuIP(rate_bits=2, half_range=half_range)
     with pytest.raises(UsageError, match="adaptive 'ldl'"):
         QuIP(rate_bits=2, adaptive="ldl")
     with pytest.raises(UsageError, match="stochastic rounding with adaptive 'ldlq-rg'"):
@@ -127,7 +128,7 @@ def test_nonsense_is_refused():
 def test_any_number_of_levels_will_do():
     """Three levels have a zero."""
     q = QuIP(rate_bits=math.log2(3)).quantize(_layer())
-    assert q.weight.codes.offset == 0
+    assert q.weight.codes.grid.offset == 0
     assert set(np.unique(q.weight.codes.integers).tolist()) == {-1, 0, 1}
 
 
@@ -141,11 +142,11 @@ def test_settings_that_mean_nothing_are_refused_at_once(kind):
 
 
 def test_names_say_what_was_changed():
-    assert QuIP(rate_bits=2, passes=3, rescale=True).method == "quip-p3-rescaled"
-    assert QuIP(rate_bits=2, adaptive="clamp-safe", slack=0.5).method == "quip-clamp-safe-c0.5"
-    assert QuIPSharp(rate_bits=2, passes=1).method == "quip-sharp-p1"
+    assert format_method(QuIP(rate_bits=2, passes=3, rescale=True)) == "quip(passes=3,rescale=true)"
+    assert format_method(QuIP(rate_bits=2, adaptive="clamp-safe", slack=0.5)) == "quip-clamp-safe(slack=0.5)"
+    assert format_method(QuIPSharp(rate_bits=2, passes=1)) == "quip-sharp(passes=1)"
     with pytest.raises(UsageError, match="-1 passes"):
         QuIPSharp(rate_bits=2, passes=-1)
     for name in ("quip+rotation", "quip-sharp+rotation", "qtip+rotation"):
-        with pytest.raises(UnknownMethod, match="rotated as it is"):
+        with pytest.raises(UnknownMethod, match="by default"):
             make_quantizers([name], [2.0])

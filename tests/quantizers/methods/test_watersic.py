@@ -16,9 +16,10 @@ from rdtools.coding import decode, encode, reconstruct, scalar_code_length
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.measure import error, measure, weighted_error
 from rdtools.measure.point import same_weight
+from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
-from rdtools.quantizers import GPTQ, RTN, WaterSIC
+from rdtools.quantizers import GPTQ, HRTN, WaterSIC
 from rdtools.quantizers.grids.column_gains import code_values
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
 from rdtools.records import EffectiveLayer, InputMap, InputMoments
@@ -66,22 +67,21 @@ def gap(layer: Layer, quantizer: WaterSIC) -> float:
     [
         ({}, "watersic"),
         ({"lmmse": True}, "watersic-lmmse"),
-        ({"lmmse": "analytic"}, "watersic-lmmse"),
-        ({"lmmse": "sample", "coding": "shared"}, "watersic-lmmse-sample-shared"),
-        ({"ridge": 0.1, "rescale": True, "rotation": "auto"}, "watersic-mmse-rescaled+rotation"),
-        ({"dead_threshold": 1e-3, "order": "act-order"}, "watersic-dropped+act-order"),
+        ({"lmmse": "sample", "coding": "shared"}, "watersic-shared(lmmse=sample)"),
+        ({"ridge": 0.1, "rescale": True, "rotation": "auto"}, "watersic(rescale=true,ridge=0.1)+rotation"),
+        ({"dead_threshold": 1e-3, "order": "act-order"}, "watersic(dead_threshold=0.001)+act-order"),
         ({"coding": "shared", "damping": 1e-4, "dead_threshold": 1e-3, "lmmse": "sample", "rescale": True}, "watersic-published"),
     ],
 )
 def test_names_say_what_differs_from_plain_watersic(settings, name):
-    assert WaterSIC(rate_bits=2, **settings).method == name
+    assert format_method(WaterSIC(rate_bits=2, **settings)) == name
 
 
 def test_the_published_settings_are_those_of_the_paper_and_can_be_changed_one_by_one():
     published = WaterSIC.published(2.0)
     assert (published.coding, published.damping, published.dead_threshold) == ("shared", 1e-4, 1e-3)
     assert (published.lmmse, published.rescale, published.ridge) == ("sample", True, 0.0)
-    assert WaterSIC.published(2.0, damping=1e-2).method == "watersic-lmmse-sample-rescaled-dropped-shared"
+    assert format_method(WaterSIC.published(2.0, damping=1e-2)) == "watersic-published(damping=0.01)"
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def large_layer(m=8192, n=64) -> Layer:
 @pytest.mark.parametrize(
     "quantizer",
     [WaterSIC, GPTQ, lambda rate_bits: WaterSIC(rate_bits=rate_bits, coding="shared", lmmse=True)],
-    ids=["column", "gptq", "shared"],
+    ids=["column", "hptq", "shared"],
 )
 def test_a_large_matrix_takes_six_trials_on_a_sample_and_one_sweep(sweeps, quantizer, rate):
     """Within 0.01 bit of the rate. A search that charged the sample for the side information of all rows would be off by more."""
@@ -501,7 +501,7 @@ def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):
 
 def test_small_matrices_are_searched_on_all_rows():
     assert entropy_search.sample_rows(np.ones((4, 4))) is None
-    assert abs(RTN(rate_bits=2.0).quantize(gaussian_layer()).code_rate_bits - 2.0) <= 0.01
+    assert abs(HRTN(rate_bits=2.0).quantize(gaussian_layer()).code_rate_bits - 2.0) <= 0.01
 
 
 def test_the_settings_of_a_quantizer_survive_another_rate():

@@ -8,7 +8,7 @@ from tolerances import rounding
 from rdtools.claims.evidence.nearest_plane import nearest_plane, textbook_gptq
 from rdtools.moments.layer import Layer
 from rdtools.ops import sic_sweep
-from rdtools.quantizers import GPTQ
+from rdtools.quantizers import HPTQ
 from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.testing import generators, second_moments
 from rdtools.theory.ldlq import feedback_matrix
@@ -21,7 +21,7 @@ def test_in_any_order_and_with_any_damping_it_is_the_textbook_ldlq_and_nearest_p
     n = len(H)
     layer = Layer.of(4 * generator.standard_normal((6, n)), H)
     steps = np.exp(0.3 * generator.standard_normal(n))
-    problem = GPTQ(rate_bits=3, order=order, damping=damping).prepare(layer)
+    problem = HPTQ(rate_bits=3, order=order, damping=damping).prepare(layer)
     L, p, W = problem.factor, problem.order, layer.weight
     codes = sic_rounding(problem, None)(problem.target, steps, np.ones(n), 0.0, -(2**30), 2**30)
     _, residual = sic_sweep(W[:, p], L, steps[p])

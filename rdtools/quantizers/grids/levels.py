@@ -1,4 +1,4 @@
-"""Uniform grids of a fixed number of levels with row scales."""
+"""Numbers of levels, and steps that can be stored."""
 
 from __future__ import annotations
 
@@ -8,11 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import round_to_bfloat16
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
-from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS, Candidate
-from rdtools.records import RowScales, ScalarCodes, Uniform, UniformGrid
+from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
 
 Float64Array = NDArray[np.float64]
 
@@ -53,30 +50,3 @@ def check_step(step: float, name: str) -> None:
             f"{name}: a step of {step:.3g} does not fit a stored float32 scale, expected {_STEP_RANGE[0]:.1e} to {_STEP_RANGE[1]:.1e}; "
             "rescale the weights"
         )
-
-
-def fixed_rate(problem: Problem, rounding: Rounding, *, rate_bits: float, name: str) -> Candidate[ScalarCodes]:
-    """Quantize on K = 2^rate uniform levels a row, spanning ±max|row|: a mid-rise grid of step ``2 max|row| / K`` for even K.
-
-    The row scales are bfloat16 and count as side information.
-
-    Raises
-    ------
-    RateUnreachable
-        If no whole number of levels has the rate.
-    ScaleOutOfRange
-        If a row's step is outside the normal range of float32.
-    """
-    levels = levels_for(rate_bits, name)
-    W = problem.target
-    exact = 2.0 * np.abs(W).max(axis=1, initial=0.0) / levels
-    for step in exact[exact > 0]:
-        check_step(float(step), name)
-    row_scales = round_to_bfloat16(exact)
-    divisor = np.where(row_scales > 0, row_scales, 1.0)
-    ones = np.ones(W.shape[1])
-    offset = 0.5 if levels % 2 == 0 else 0.0
-    lowest = -(levels // 2)
-    integers = rounding(W / divisor[:, None], ones, ones, offset, lowest, lowest + levels - 1)
-    grid = UniformGrid(1.0, offset=offset, levels=levels, rows=RowScales(row_scales[:, None]))
-    return Candidate(math.log2(levels), ScalarCodes(integers, grid, Uniform()))

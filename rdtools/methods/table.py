@@ -1,0 +1,156 @@
+"""The table of methods: an entry is all that the rest of the package knows of a method."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rdtools.quantizers import Quantizer
+
+Rates = dict[str, Any]
+
+
+@cache
+def _constructor(home: str) -> Any:
+    module, _, path = home.partition(":")
+    value: Any = import_module(module)
+    for part in path.split("."):
+        value = getattr(value, part)
+    return value
+
+
+@dataclass(frozen=True)
+class Method:
+    """An entry of the registry.
+
+    Attributes
+    ----------
+    name : as typed and as printed in tables
+    home : dotted name of the class, or of the function of a class, that makes the quantizer
+    family : methods that differ in settings alone
+    description : one line
+    paper : where it is published, with the version
+    rates : ``{"values": […]}`` or ``{"min": …, "max": …}``, in bits per weight
+    settings : in which it differs from the defaults of `home`
+    color, marker : in every figure; no two entries share both
+    """
+
+    name: str
+    home: str
+    family: str
+    description: str
+    paper: str
+    rates: Rates
+    settings: Mapping[str, Any]
+    color: str
+    marker: str
+
+    def make(self, rate_bits: float, **settings: Any) -> Quantizer:
+        """The quantizer at a rate, with further settings in place of the entry's."""
+        made: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
+        return made
+
+    def record(self) -> dict[str, Any]:
+        """The entry as other programs read it."""
+        return {key: getattr(self, key) for key in ("name", "family", "rates", "paper", "description")}
+
+
+#: Okabe and Ito's palette, distinguishable without colour vision, and a grey; yellow, which is faint on white, last.
+BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY, YELLOW = PALETTE = (
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7f7f7f", "#F0E442",
+)  # fmt: skip
+
+_GPTQ = "Frantar et al., GPTQ, arXiv 2210.17323"
+_WATERSIC = "WaterSIC, arXiv 2603.04956 v1"
+_MATMUL = "High-Rate Quantized Matrix Multiplication II, arXiv 2605.13768"
+_QUIP = "QuIP, arXiv 2307.13304, Algorithms 1 to 5"
+_QUIP_SHARP = "QuIP#, arXiv 2402.04396 v2, sections 3 and 4"
+_QTIP = "QTIP, arXiv 2406.11235, sections 3 and 4"
+
+#: Whole numbers of bits (the logarithm of any number of levels is a rate too), and the range of the other rates.
+_1_12, _2_12, _1_8, _2_4, _1_4 = ({"values": list(range(low, high + 1))} for low, high in ((1, 12), (2, 12), (1, 8), (2, 4), (1, 4)))
+_ANY: Rates = {"min": 0.1, "max": 12.0}
+_WIDTHS: Rates = {"min": 0.1, "max": 8.0}
+
+_MIDRISE, _ASYM, _MSE, _G128 = {"grid": "midrise"}, {"grid": "asymmetric"}, {"range_rule": "mse"}, {"group_size": 128}
+_DYNAMIC = _G128 | {"groups": "dynamic"}
+_Q = "rdtools.quantizers:"
+
+#: Name, home, family, paper, rates, settings, colour, marker, description.
+_ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str], ...] = (
+    ("rtn", _Q + "RTN", "rtn", _GPTQ, _2_12, {}, GREY, "v", "round to nearest; absmax grid per row with a zero level"),
+    ("rtn-asym", _Q + "RTN", "rtn", _GPTQ, _1_8, _ASYM, GREY, ">", "min-max grid per row with a zero point"),
+    ("rtn-mse", _Q + "RTN", "rtn", _GPTQ, _2_12, _MSE, GREY, "^", "range of each row clipped to its least error"),
+    ("rtn-g128", _Q + "RTN", "rtn", _GPTQ, _2_12, _G128, GREY, "<", "a scale per row and 128 columns"),
+    ("rtn-midrise", _Q + "RTN", "rtn", "", _1_12, _MIDRISE, GREY, "X", "absmax grid per row without a zero level"),
+    ("rtn-midrise-mse", _Q + "RTN", "rtn", "", _1_12, _MIDRISE | _MSE, GREY, "P", "the same, clipped"),
+    ("rtn-midrise-g128", _Q + "RTN", "rtn", "", _1_12, _MIDRISE | _G128, GREY, "p", "the same, a scale per row and 128 columns"),
+    ("hrtn", _Q + "HRTN", "hrtn", _WATERSIC, _ANY, {}, GREY, "s", "Huffman-RTN: one step; pooled entropy coder"),
+    ("hrtn-column", _Q + "HRTN", "hrtn", _WATERSIC, _ANY, {"coding": "column"}, GREY, "d", "a Gaussian entropy model per column"),
+    ("gptq", _Q + "GPTQ", "gptq", _GPTQ, _2_12, {}, SKY, "^", "GPTQ: error feedback; absmax grid per row with a zero level"),
+    ("gptq-asym", _Q + "GPTQ", "gptq", _GPTQ, _1_8, _ASYM, SKY, "s", "min-max grid per row with a zero point"),
+    ("gptq-mse", _Q + "GPTQ", "gptq", _GPTQ, _2_12, _MSE, SKY, "v", "range of each row clipped to its least error"),
+    ("gptq-g128", _Q + "GPTQ", "gptq", _GPTQ, _2_12, _G128, SKY, "<", "a scale per row and 128 columns"),
+    ("gptq-g128-asym", _Q + "GPTQ", "gptq", _GPTQ, _1_8, _G128 | _ASYM, SKY, "D", "a scale and zero point per row and 128 columns"),
+    ("gptq-g128-dynamic", _Q + "GPTQ", "gptq", _GPTQ, _2_12, _DYNAMIC, SKY, ">", "scales of a group from its updated weights"),
+    ("gptq-midrise", _Q + "GPTQ", "gptq", _GPTQ, _1_12, _MIDRISE, SKY, "X", "absmax grid per row without a zero level"),
+    ("gptq-midrise-mse", _Q + "GPTQ", "gptq", _GPTQ, _1_12, _MIDRISE | _MSE, SKY, "P", "the same, clipped"),
+    ("gptq-midrise-g128", _Q + "GPTQ", "gptq", _GPTQ, _1_12, _MIDRISE | _G128, SKY, "o", "the same, a scale per row and 128 columns"),
+    ("gptq-midrise-g128-dynamic", _Q + "GPTQ", "gptq", _GPTQ, _1_12, _MIDRISE | _DYNAMIC, SKY, "h", "scales from updated weights"),
+    ("gptq-waterfilled", _Q + "WaterfilledGPTQ", "gptq", _MATMUL, _WIDTHS, {}, SKY, "p", "a whole number of bits per column"),
+    ("hptq", _Q + "HPTQ", "hptq", _WATERSIC, _ANY, {}, BLUE, "o", "Huffman-GPTQ: error feedback, one step; pooled entropy coder"),
+    ("hptq-column", _Q + "HPTQ", "hptq", _WATERSIC, _ANY, {"coding": "column"}, BLUE, "d", "a Gaussian entropy model per column"),
+    ("hptq-waterfilled", _Q + "WaterfilledGPTQ", "hptq", _MATMUL, _ANY, {"coding": "column"}, BLUE, "p",
+     "WaterSIC's steps; columns below the water level are not coded"),
+    ("watersic", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {}, VERMILLION, "D", "steps inverse to the Cholesky diagonal"),
+    ("watersic-shared", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"coding": "shared"}, ORANGE, "X", "pooled entropy coder"),
+    ("watersic-histogram", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"coding": "histogram"}, VERMILLION, "s", "histograms of columns"),
+    ("watersic-lmmse", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"lmmse": True}, ORANGE, "P", "analytic shrinkage of every column"),
+    ("watersic-lmmse-shared", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"coding": "shared", "lmmse": True}, ORANGE, "s",
+     "the same with a pooled entropy coder"),
+    ("watersic-mmse", "rdtools.planning:MmseWaterSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "*",
+     "ridge and order of the columns chosen by a finite-rate prediction"),
+    ("watersic-published", _Q + "WaterSIC.published", "watersic", _WATERSIC, _ANY, {}, VERMILLION, "P", "all settings of the paper"),
+    ("quip", _Q + "QuIP", "quip", _QUIP, _1_12, {}, PURPLE, "h", "both sides rotated, LDLQ and greedy passes, range searched"),
+    ("quip-ldlq", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "ldlq"}, PURPLE, "D", "LDLQ alone"),
+    ("quip-greedy", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "greedy"}, PURPLE, "s", "greedy passes alone"),
+    ("quip-nearest", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "nearest"}, PURPLE, "v", "rounding to nearest in its basis"),
+    ("quip-clamp-safe", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "clamp-safe"}, PURPLE, "^", "bounded feedback, stochastic"),
+    ("quip-published", _Q + "QuIP.published", "quip", _QUIP, _1_12, {}, PURPLE, "o", "all settings of the paper"),
+    ("quip-sharp", _Q + "QuIPSharp", "quip-sharp", _QUIP_SHARP, _2_4, {}, PURPLE, ">", "E8P lattice words, block LDLQ, refinement"),
+    ("quip-sharp-unrefined", _Q + "QuIPSharp", "quip-sharp", _QUIP_SHARP, _2_4, {"passes": 0}, PURPLE, "<", "no refinement passes"),
+    ("quip-sharp-published", _Q + "QuIPSharp.published", "quip-sharp", _QUIP_SHARP, _2_4, {}, PURPLE, "P", "all settings of the paper"),
+    ("qtip", _Q + "QTIP", "qtip", _QTIP, _1_4, {}, BLACK, "p", "trellis-coded tiles of 16 columns, 12 state bits"),
+    ("qtip-published", _Q + "QTIP.published", "qtip", _QTIP, _1_4, {}, BLACK, "s", "all settings of the paper, 16 state bits"),
+)  # fmt: skip
+METHODS: dict[str, Method] = {
+    name: Method(name, home, family, description, paper or "a grid of version 0.1", rates, settings, color, marker)
+    for name, home, family, paper, rates, settings, color, marker, description in _ROWS
+}
+#: Part of a report unless told otherwise: like is compared with like, a pooled coder with a pooled one, columns with columns.
+DEFAULT_METHODS = (
+    "rtn", "hrtn", "gptq", "hptq", "hptq+rotation", "hptq+act-order", "hptq-column", "watersic", "watersic-shared", "watersic-lmmse",
+    "watersic-mmse", "watersic+rotation", "quip", "quip-sharp", "qtip",
+)  # fmt: skip
+
+#: Names of version 0.1 → of 0.2. `rtn` and `gptq` are names of both, with other meanings.
+RENAMED = {
+    "rtn-column": "hrtn-column",
+    "rtn-int": "rtn-midrise",
+    "rtn-int-g128": "rtn-midrise-g128",
+    "rtn-int-asym": "rtn-asym",
+    "rtn-int-mse": "rtn-midrise-mse",
+    "gptq-column": "hptq-column",
+    "gptq-int": "gptq-midrise",
+    "gptq-int-asym": "gptq-asym",
+    "gptq-int-mse": "gptq-midrise-mse",
+    "gptq-int-g128": "gptq-midrise-g128",
+    "gptq-int-g128-dynamic": "gptq-midrise-g128-dynamic",
+    "gptq-int-g128-asym": "gptq-g128-asym",
+    "gptq-waterfilled-int": "gptq-waterfilled",
+    "gptq-waterfilled-column": "hptq-waterfilled",
+}

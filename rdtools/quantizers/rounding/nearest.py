@@ -1,0 +1,15 @@
+"""Rounding to nearest."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Float64Array = NDArray[np.float64]
+
+
+def nearest(
+    weight: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, code_min: int, code_max: int
+) -> NDArray[np.int32]:
+    """Integers nearest to ``w/Δ``, as a `rdtools.quantizers.grids.levels.Rounding`."""
+    return np.clip(np.rint(weight / steps - offset), code_min, code_max).astype(np.int32)
