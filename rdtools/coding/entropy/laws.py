@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.models import CodeCounts, FrequencyTable, count_codes, varint_bytes
-from rdtools.normal import normal_cdf
+from rdtools.normal import cell_probability, normal_cdf
 from rdtools.records import GaussianModel, UniformGrid, power_of_eighths
 
 Float64Array = NDArray[np.float64]
@@ -52,9 +52,8 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     `column_table` costs an escape symbol and a variable-length integer.
     """
     s = np.maximum(code_stds, fmt.LEAST_STD)[counts.columns]
-    # the upper tail on the positive side, where it is accurate: Φ(b) − Φ(a) = Φ(−a) − Φ(−b)
     z = np.abs(counts.values)
-    p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
+    p = cell_probability(z, s)
     outside = z > _window(code_stds[counts.columns])
     unit = 2.0**-fmt.PRECISION_BITS
     length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
