@@ -33,7 +33,10 @@ from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
-from rdtools.records.quantized import RDPoint as RDPoint
+from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
+from rdtools.records.rows import LayerRow as LayerRow
+from rdtools.records.rows import RDPoint as RDPoint
+from rdtools.records.rows import ResultRow as ResultRow
 from rdtools.records.stored import Float64Array as Float64Array
 from rdtools.records.symbols import Gains as Gains
 from rdtools.records.symbols import LatticeCodes as LatticeCodes
