@@ -20,7 +20,7 @@ from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import WaterSIC
 from rdtools.quantizers.rounding.sic import Precision
-from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records import ENTROPY_MODELS, Basis, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes, UniformGrid
 
 
 @dataclass(frozen=True)
@@ -195,9 +195,9 @@ def drawn_codes(n: int) -> QuantizedWeight:
     """Rounded normal codes of about three bits on average, whose deviations differ by three octaves between columns."""
     rng = np.random.default_rng(0)
     exponents = rng.integers(0, 25, n).astype(np.uint8)
-    empty = ScalarCodes(np.empty((0, n), dtype=np.int32), 0.1875, CodeModel("column"), exponents)
-    integers = np.rint(rng.standard_normal((n, n), dtype=np.float32) / empty.column_steps.astype(np.float32)).astype(np.int32)
-    codes = coding.fit_column_laws(dataclasses.replace(empty, integers=integers))
+    grid = UniformGrid(0.1875, exponents)
+    integers = np.rint(rng.standard_normal((n, n), dtype=np.float32) / grid.column_steps(n).astype(np.float32)).astype(np.int32)
+    codes = coding.fit_column_laws(ScalarCodes(integers, grid, GaussianModel()))
     return QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), codes)
 
 
@@ -208,8 +208,8 @@ def build_coding(n: int) -> Iterator[Case]:
     integers = codes.integers
     symbols, probabilities = peers.shared_symbols(integers)
 
-    def round_trip(kind: str) -> Callable[[], Any]:
-        own = weight if kind == "column" else dataclasses.replace(weight, codes=dataclasses.replace(codes, model=CodeModel(kind)))
+    def round_trip(kind: CodeModelKind) -> Callable[[], Any]:
+        own = weight if kind == "column" else dataclasses.replace(weight, codes=dataclasses.replace(codes, model=ENTROPY_MODELS[kind]()))
         return lambda: coding.decode(coding.encode(own).data).codes.integers
 
     def wrong(decoded: Any) -> float:

@@ -32,7 +32,7 @@ from rdtools.coding.entropy.models import FrequencyTable, column_tables
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, WaterSIC
-from rdtools.records import CodeModel, CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
 from rdtools.report.figures import save_figure
 from rdtools.report.style import RC
 from rdtools.runs.store import open_run
@@ -61,6 +61,7 @@ def _tables(codes: ScalarCodes) -> list[FrequencyTable]:
         return [shared_table(counts)] * n
     if codes.model.kind == "histogram":
         return column_tables(counts)
+    assert isinstance(codes.model, GaussianModel)
     return [column_table(std) for std in law_stds(codes.model, codes.column_steps).tolist()]
 
 
@@ -109,10 +110,9 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
     integers = codes.integers
     m, n = integers.shape
     counts = count_codes(integers)
-    equal = replace(codes, row_exponents=None)
     common = 0
     for kind, label in MODELS.items():
-        modelled = fit_column_laws(equal, counts=counts) if kind == "column" else replace(equal, model=CodeModel(kind))
+        modelled = fit_column_laws(codes, counts=counts) if kind == "column" else replace(codes, model=ENTROPY_MODELS[kind]())
         own = replace(weight, codes=modelled)
         container = encode(own)
         _check(label, bool((decode(container.data).codes.integers == integers).all()))
@@ -141,7 +141,7 @@ def measure(layer: Layer) -> Iterator[dict[str, object]]:
             codes = weight.codes
             N = codes.integers.size
             entropies = {
-                f"entropy_{name}_bpw": scalar_code_length(replace(codes, model=CodeModel(kind)))[0] / N
+                f"entropy_{name}_bpw": scalar_code_length(replace(codes, model=ENTROPY_MODELS[kind]()))[0] / N
                 for name, kind in (("pooled", "shared"), ("per_column", "histogram"))
             }
             for size in sizes(weight):

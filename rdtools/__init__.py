@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from rdtools.measure import Measure as _Measure
     from rdtools.methods import Methods as _Methods
     from rdtools.methods import quantizer as quantizer
-    from rdtools.moments.drift import Drift as Drift
     from rdtools.moments.layer import Layer as Layer
     from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
     from rdtools.quantizers import GPTQ as GPTQ
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import QuIPSharp as QuIPSharp
     from rdtools.quantizers import WaterfilledGPTQ as WaterfilledGPTQ
     from rdtools.quantizers import WaterSIC as WaterSIC
+    from rdtools.records import InputMoments as InputMoments
 
     measure: _Measure
     methods: _Methods
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 _HOME = {
     "theory": "rdtools.theory",
     "compare": "rdtools.compare",
-    "Drift": "rdtools.moments.drift",
+    "InputMoments": "rdtools.records",
     "Layer": "rdtools.moments.layer",
     "CalibrationRequest": "rdtools.jobs.collect",
     "collect": "rdtools.jobs.collect",

@@ -7,7 +7,21 @@ from pathlib import Path
 
 import numpy as np
 
-from rdtools.records import Basis, CodeModel, LatticeCodes, QuantizedWeight, Rotation, ScalarCodes, TrellisCodes
+from rdtools.records import (
+    Basis,
+    ColumnHistograms,
+    Gains,
+    GaussianModel,
+    LatticeCodes,
+    QuantizedWeight,
+    Rotation,
+    RowScales,
+    ScalarCodes,
+    SharedHistogram,
+    TrellisCodes,
+    Uniform,
+    UniformGrid,
+)
 
 FOLDER = Path(__file__).parent / "golden" / "container"
 
@@ -21,10 +35,9 @@ def example(**settings) -> QuantizedWeight:
     """2 × 4 with a dead column, a rotation, unequal steps and a gain."""
     codes = ScalarCodes(
         integers=np.array([[0, 1, -3], [0, 2, 5]], dtype=np.int32),
-        step=0.5,
-        model=CodeModel("column", weight_std=1.0, noise_variance=0.25),
-        step_exponents=np.array([0, 3, 16], dtype=np.uint8),
-        gain_std=0.75,
+        grid=UniformGrid(0.5, np.array([0, 3, 16], dtype=np.uint8)),
+        model=GaussianModel(weight_std=1.0, noise_variance=0.25),
+        gains=Gains(0.75),
     )
     basis = Basis(2, np.array([True, False, True, True]), Rotation("haar", 3, 7))
     return QuantizedWeight(basis, dataclasses.replace(codes, **settings))
@@ -33,40 +46,43 @@ def example(**settings) -> QuantizedWeight:
 def _scalar():
     halves = np.array([0.5, 2.0, 1.0])
     yield "column", example()
-    yield "rows", example(row_exponents=np.array([4, 0], dtype=np.uint8))
-    yield "shared", example(model=CodeModel("shared"), gain_std=0.0, column_gains=halves)
-    yield "histogram", example(model=CodeModel("histogram"))
+    yield "rows", example(model=GaussianModel(1.0, 0.25, np.array([4, 0], dtype=np.uint8)))
+    yield "shared", example(model=SharedHistogram(), gains=Gains(columns=halves))
+    yield "histogram", example(model=ColumnHistograms())
     fixed = example(
         integers=np.array([[3, 1, 0], [-4, -2, 0]], dtype=np.int32),
-        model=CodeModel("fixed", levels=8),
-        row_scales=np.array([[1.0, 2.0], [0.5, 4.0]]),
-        zero_points=np.array([[0, 1], [2, 3]], dtype=np.int8),
-        group_size=2,
-        offset=0.5,
+        model=Uniform(),
+        grid=UniformGrid(
+            0.5,
+            np.array([0, 3, 16], dtype=np.uint8),
+            offset=0.5,
+            levels=8,
+            rows=RowScales(np.array([[1.0, 2.0], [0.5, 4.0]]), np.array([[0, 1], [2, 3]], dtype=np.int8), group_size=2),
+        ),
     )
     basis = Basis(2, np.ones(3, dtype=bool), None, Rotation("hadamard", 2, 5), halves)
     yield "fixed", QuantizedWeight(basis, fixed.codes)
     # two blocks, and integers on either side of the boundary
     long = np.zeros((1, 2**20 + 1), dtype=np.int32)
     long[0, [5, 2**20 - 1]] = 1, -1
-    yield "blocks", natural(ScalarCodes(long, 1.0, CodeModel("shared")), 1, 2**20 + 1)
+    yield "blocks", natural(ScalarCodes(long, UniformGrid(1.0), SharedHistogram()), 1, 2**20 + 1)
     # a law wider than its window: one integer inside, one outside
     wide = np.array([[2**18, 2**18 + 1]], dtype=np.int32)
-    yield "wide", natural(ScalarCodes(wide, 1.0, CodeModel("column", weight_std=60000.0)), 1, 2)
+    yield "wide", natural(ScalarCodes(wide, UniformGrid(1.0), GaussianModel(60000.0)), 1, 2)
     # laws at their least variance, and of no variance at all, with an integer that neither expects
     narrow = np.array([[0, 1, 0, 0]], dtype=np.int32)
     exponents = np.array([0, 40, 40, 80], dtype=np.uint8)
-    yield "narrow", natural(ScalarCodes(narrow, 1.0, CodeModel("column", weight_std=1.0, noise_variance=-0.5), exponents), 1, 4)
-    yield "zero", natural(ScalarCodes(narrow, 1.0, CodeModel("column")), 1, 4)
+    yield "narrow", natural(ScalarCodes(narrow, UniformGrid(1.0, exponents), GaussianModel(1.0, -0.5)), 1, 4)
+    yield "zero", natural(ScalarCodes(narrow, UniformGrid(1.0), GaussianModel()), 1, 4)
     # exponents in their coded form: near each other, and all the same
     integers = np.arange(64, dtype=np.int32).reshape(1, 64) % 3
     spread = (100 + np.arange(64) % 5).astype(np.uint8)
-    yield "exponents", natural(ScalarCodes(integers, 2.0**-12, CodeModel("shared"), spread, gain_std=1.0), 1, 64)
-    yield "equal exponents", natural(ScalarCodes(integers, 2.0**-12, CodeModel("shared"), np.full(64, 9, dtype=np.uint8)), 1, 64)
+    yield "exponents", natural(ScalarCodes(integers, UniformGrid(2.0**-12, spread), SharedHistogram(), Gains(1.0)), 1, 64)
+    yield "equal exponents", natural(ScalarCodes(integers, UniformGrid(2.0**-12, np.full(64, 9, dtype=np.uint8)), SharedHistogram()), 1, 64)
     # steps that run through every regime of the gain
     steps = np.arange(0, 80, 8, dtype=np.uint8)
     gains = np.ones((1, 10), dtype=np.int32)
-    yield "gains", natural(ScalarCodes(gains, 0.125, CodeModel("histogram"), steps, gain_std=1.0), 1, 10)
+    yield "gains", natural(ScalarCodes(gains, UniformGrid(0.125, steps), ColumnHistograms(), Gains(1.0)), 1, 10)
 
 
 def _lattice():

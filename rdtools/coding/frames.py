@@ -15,7 +15,7 @@ from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import read_tag
 from rdtools.errors import CorruptFile
-from rdtools.records import Basis, Rotation, RotationKind
+from rdtools.records import Basis, Float64Array, Rotation, RotationKind
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,13 @@ def _live(side: Reader, columns: int, flagged: bool) -> NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(side.take(-(-columns // 8)), np.uint8), count=columns).astype(bool)
 
 
+def _column_scales(side: Reader, active: int) -> Float64Array:
+    scales = side.bfloat16("column scales", active)
+    if not scales.all():
+        raise side.refusal("a column scale of 0, expected positive ones")
+    return scales
+
+
 def _seed(side: Reader, kind: RotationKind | None, seed: struct.Struct) -> int:
     """The seed of a rotation; 0 without one, for which none is stored."""
     return 0 if kind is None else int(seed.unpack(side.take(seed.size))[0])
@@ -83,7 +90,7 @@ def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
     input_seed, row_seed = _seed(side, input_kind, v2.SEED), _seed(side, row_kind, v2.SEED)
     live = _live(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
-    scales = side.bfloat16("column scales", active) if flags & v2.COLUMN_SCALES else None
+    scales = _column_scales(side, active) if flags & v2.COLUMN_SCALES else None
     rotation, row_rotation = _rotation(input_kind, active, input_seed), _rotation(row_kind, rows, row_seed)
     return [Matrix(codec, Basis(rows, live, rotation, row_rotation, scales), side)]
 
@@ -107,7 +114,7 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     live = _live(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
     rotation = _rotation(kind, active, seed)
-    scales = shared.bfloat16("column scales", active) if flags & v2.COLUMN_SCALES else None
+    scales = _column_scales(shared, active) if flags & v2.COLUMN_SCALES else None
     if flags & v3.SEVERAL:
         shared.finish("the shared side information")
     matrices = []
@@ -118,6 +125,6 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
         row_rotation = _rotation(own_kind, rows, _seed(side, own_kind, v3.SEED))
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
-            own = side.bfloat16("column scales", active)
+            own = _column_scales(side, active)
         matrices.append(Matrix(codec, Basis(rows, live, rotation, row_rotation, own), side))
     return matrices

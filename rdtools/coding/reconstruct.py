@@ -1,35 +1,31 @@
-"""From what a decoder has to Ŵ."""
+"""From what a decoder has to the layer that runs, and to Ŵ."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rdtools.coding.formats import codec_of
-from rdtools.records import Basis, QuantizedWeight
+from rdtools.records import EffectiveLayer, Float64Array, QuantizedWeight
+from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
+from rdtools.transforms.basis_map import input_map_of_basis
 
-Float64Array = NDArray[np.float64]
 
-
-def place(values: Float64Array, basis: Basis) -> Float64Array:
-    """Ŵ of values: rotated back, scaled, with zeros in dead columns; the formula is that of `Basis`."""
+def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
+    """The decoded values, their rows rotated back, behind the input map."""
+    basis = weight.basis
+    input_map = input_map_of_basis(basis)
+    active = int(basis.live.sum())
+    if active == 0:
+        return EffectiveLayer(np.zeros((basis.rows, 0)), input_map)
+    values = codec_of(weight.codes).values(weight.codes, active)[: basis.rows, :active]
     if basis.row_rotation is not None:
         values = rotate_back(values.T, basis.row_rotation).T
-    if basis.rotation is not None:
-        values = rotate_back(values, basis.rotation)
-    if basis.column_scales is not None:
-        values = values * basis.column_scales
-    rebuilt = np.zeros((basis.rows, len(basis.live)))
-    rebuilt[:, basis.live] = values
-    return rebuilt
+    return EffectiveLayer(finished(values), input_map)
 
 
 def reconstruct(weight: QuantizedWeight) -> Float64Array:
     """Ŵ, shape (m, n) float64."""
-    basis = weight.basis
-    live = int(basis.live.sum())
-    if live == 0:
-        return np.zeros(weight.shape)
-    values = codec_of(weight.codes).values(weight.codes, live)
-    return place(values[: basis.rows, :live], basis)
+    layer = effective_layer(weight)
+    matrix = layer.input_map.pull_back(layer.weight)
+    return matrix.copy() if matrix is layer.weight else matrix

@@ -4,7 +4,7 @@ import sys
 from types import ModuleType
 
 from rdtools.measure.distortion import weighted_error as weighted_error
-from rdtools.measure.drifted import drifted_error as drifted_error
+from rdtools.measure.effective_error import error as error
 from rdtools.measure.point import measure as measure
 
 

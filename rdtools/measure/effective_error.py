@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.measure.distortion import Distortion, weighted_error
+from rdtools.moments.layer import Layer
 from rdtools.ops import quadratic_form
-from rdtools.records.effective_layer import EffectiveLayer
-from rdtools.records.input_map import InputMap
-from rdtools.records.input_moments import InputMoments
-
-Float64Array = NDArray[np.float64]
+from rdtools.records import EffectiveLayer, InputMap, InputMoments
 
 
-def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments) -> Distortion:
+def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None = None) -> Distortion:
     """``D = E‖W x − Ŵ Q(T x) − U Vᵀ x‖²/(m n)``: the distortion per weight of what runs in place of ``W x``.
 
     Where activations are not quantized, the layer is one matrix M and `moments` are those of its own input: with plain moments
@@ -33,9 +29,9 @@ def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments
 
     Parameters
     ----------
-    weight : (m, n) float64, W
+    layer : the original, W and the Hessian of its input
     effective : in its place
-    moments : of its input; undamped
+    moments : of the input, undamped; None for the plain ones that the layer's Hessian is
 
     Returns
     -------
@@ -57,26 +53,40 @@ def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments
     --------
     The input is halved, so that doubled weights make up for it.
 
-    >>> from rdtools.records import InputMap
     >>> half = InputMoments.drifted(np.array([[4.0]]), np.array([[1.0]]), np.array([[2.0]]))
-    >>> [error(np.ones((1, 1)), EffectiveLayer(np.array([[v]]), InputMap(columns=1)), half).mean for v in (1.0, 2.0)]
+    >>> layer = Layer.of(np.ones((1, 1)), half.reference)
+    >>> [error(layer, EffectiveLayer(np.array([[v]]), InputMap(columns=1)), half).mean for v in (1.0, 2.0)]
     [1.0, 0.0]
     """
+    weight, name = layer.weight, layer.key.name if moments is None else moments.name
     if weight.shape != effective.shape:
-        raise ShapeMismatch(f"{moments.name}: weight {weight.shape} beside an effective layer {effective.shape}, expected equal shapes")
-    moments.check(effective.shape)
+        raise ShapeMismatch(f"{name}: weight {weight.shape} beside an effective layer {effective.shape}, expected equal shapes")
     quantized = effective.activation is not None
+    if moments is None and not quantized:
+        return weighted_error(weight, effective.matrix, layer.hessian.matrix)
+    if moments is None:
+        raise UsageError(f"{name}: no moments beside activations quantized by {effective.activation}, expected those of x and Q(T x)")
+    moments.check(effective.shape)
     expected = effective.input_map.outputs if quantized else effective.input_map.inputs
     if moments.actual_inputs != expected:
         of = "of Q(T x), behind the map" if quantized else "of the layer's own inputs, before the map"
         raise ShapeMismatch(f"{moments.name}: moments of {moments.actual_inputs} actual inputs, expected {expected}, those {of}")
+    if moments.is_plain and not quantized:
+        return weighted_error(weight, effective.matrix, moments.reference)
+    if moments.is_plain:
+        raise UsageError(
+            f"{name}: plain moments beside activations quantized by {effective.activation}, expected InputMoments.quantized of this map "
+            "and grid"
+        )
+    if quantized and moments.residual is not None and effective.low_rank is not None:
+        raise UsageError(
+            f"{name}: a residual moment beside a low-rank term, expected one of the two: what the term has in common with the residual "
+            "stream is in no moment"
+        )
     if quantized:
-        _check_quantized(effective, moments)
         transform, What = effective.input_map, effective.weight
     else:
         transform, What = InputMap(columns=weight.shape[1]), effective.matrix
-        if moments.is_plain:
-            return weighted_error(weight, What, moments.reference)
     pulled = transform.pull_back(What)
     A = weight - pulled
     if quantized and effective.low_rank is not None:  # else it is in the matrix
@@ -94,16 +104,3 @@ def error(weight: Float64Array, effective: EffectiveLayer, moments: InputMoments
     rows /= n
     stderr = float(rows.std(ddof=1) / np.sqrt(m)) if m > 1 else float("nan")
     return Distortion(float(rows.mean()), stderr)
-
-
-def _check_quantized(effective: EffectiveLayer, moments: InputMoments) -> None:
-    if moments.is_plain:
-        raise UsageError(
-            f"{moments.name}: plain moments beside activations quantized by {effective.activation}, expected InputMoments.quantized of "
-            "this map and grid"
-        )
-    if moments.residual is not None and effective.low_rank is not None:
-        raise UsageError(
-            f"{moments.name}: a residual moment beside a low-rank term, expected one of the two: what the term has in common with the "
-            "residual stream is in no moment"
-        )

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
+from rdtools.coding import codec_of, container_bits, decode, effective_layer, encode
 from rdtools.errors import CorruptFile, WrongType
-from rdtools.measure.distortion import weighted_error
+from rdtools.measure.effective_error import error
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.threads import one_blas_thread
@@ -67,8 +67,8 @@ def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
-    rebuilt = reconstruct(decoded)
-    error = weighted_error(layer.weight, rebuilt, layer.hessian.matrix)
+    effective = effective_layer(decoded)
+    distortion = error(layer, effective)
     size = layer.weight.size
     codec = codec_of(weight.codes)
     symbols = codec.diagnostics(weight.codes)
@@ -76,13 +76,13 @@ def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     (bits,) = container_bits(container)
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
-    relative = error.mean / layer.energy if layer.energy > 0 else math.nan
+    relative = distortion.mean / layer.energy if layer.energy > 0 else math.nan
     return RDPoint(
-        distortion=error.mean,
-        distortion_stderr=error.stderr,
+        distortion=distortion.mean,
+        distortion_stderr=distortion.stderr,
         relative_distortion=relative,
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
-        squared_error=float(np.mean((layer.weight - rebuilt) ** 2)),
+        squared_error=float(np.mean((layer.weight - effective.matrix) ** 2)),
         clipped_fraction=symbols.edge_share,
         rate_kind=codec.rate_kind(weight.codes),
         symbol_bpw=symbol_bpw,

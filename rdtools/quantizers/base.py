@@ -6,14 +6,13 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 
 from rdtools.errors import UsageError, WrongType
-from rdtools.moments.drift import Drift
 from rdtools.moments.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
-from rdtools.records import QuantizedLayer, QuantizedWeight
+from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight
 from rdtools.records.error_models import ErrorModel
 from rdtools.threads import one_blas_thread
 
@@ -83,7 +82,7 @@ class Quantizer(ABC):
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The method with the settings that it has on this layer, none left open."""
 
-    def prepare(self, layer: Layer, *, seed: int = 0, drift: Drift | None = None) -> Problem:
+    def prepare(self, layer: Layer, *, seed: int = 0, drift: InputMoments | None = None) -> Problem:
         """Make a layer ready; methods whose `preparation` agrees may share the answer, at every rate.
 
         Parameters
@@ -100,12 +99,12 @@ class Quantizer(ABC):
         preparation = self.for_layer(layer, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None, drift: Drift | None = None) -> QuantizedLayer:
+    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None, drift: InputMoments | None = None) -> QuantizedLayer:
         """Quantize one layer, with one thread of BLAS: many small products are far slower with several.
 
         With drift the integers minimize the error of the output on the input x̂ that the layer has; the target is that of `prepare`.
         Against the original input, which is what `rdtools.measure` looks at, they are further off than without;
-        `rdtools.measure.drifted` has the error that they are made for.
+        `rdtools.measure.error` with these moments has the error that they are made for.
 
         Parameters
         ----------

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.errors import UsageError
-from rdtools.moments.drift import Drift
 from rdtools.quantizers.settings import check_damping, check_rotation
+from rdtools.records import InputMoments
 from rdtools.transforms import RotationChoice
 from rdtools.transforms.orders import ORDERS
 
@@ -47,7 +47,7 @@ class Preparation:
     row_rotation: RotationChoice | None = None
     rescale: bool = False
     dead_threshold: float | None = None
-    drift: Drift | None = None
+    drift: InputMoments | None = None
     factor: bool = True
 
     def __post_init__(self) -> None:

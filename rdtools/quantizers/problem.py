@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16
-from rdtools.errors import UsageError
+from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import cross_target
-from rdtools.moments.drift import Drift
 from rdtools.moments.layer import Layer
 from rdtools.quantizers.grids.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
-from rdtools.records import Basis, LayerKey, Rotation
+from rdtools.records import Basis, InputMoments, LayerKey, Rotation
 from rdtools.seeds import rotation_seed
 from rdtools.transforms import RotationChoice, new_rotation, rotate
 
@@ -86,7 +85,19 @@ class Problem:
         return self.prepared_input.order
 
 
-def live_features(layer: Layer, dead_threshold: float | None, drift: Drift | None) -> NDArray[np.bool_]:
+def _check_drift(layer: Layer, drift: InputMoments) -> None:
+    name, H = layer.key.name, layer.hessian.matrix
+    drift.check(layer.weight.shape, name=name)
+    if drift.actual_inputs != drift.inputs:
+        raise ShapeMismatch(f"{name}: drift to {drift.actual_inputs} inputs, expected {drift.inputs}; likely moments behind an input map")
+    if drift.reference is not H and not np.array_equal(drift.reference, H):
+        raise UsageError(
+            f"{name}: the reference moment of the drift is not the layer's Hessian, expected moments of the same tokens: make the layer "
+            "with the reference moment"
+        )
+
+
+def live_features(layer: Layer, dead_threshold: float | None, drift: InputMoments | None) -> NDArray[np.bool_]:
     """(n,) columns that are quantized: those whose input is not always zero, nor zero whenever it has drifted, and has at least
     `dead_threshold` times the median energy of the inputs that the weights were made for.
     """
@@ -95,7 +106,7 @@ def live_features(layer: Layer, dead_threshold: float | None, drift: Drift | Non
         energies = np.diagonal(layer.hessian.matrix)
         # the median: gated inputs have outliers, next to whose mean most others would look dead
         live = live & (energies >= dead_threshold * np.median(energies))
-    return live if drift is None else live & (np.diagonal(drift.moment) > 0)
+    return live if drift is None else live & (np.diagonal(drift.actual) > 0)
 
 
 def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
@@ -132,7 +143,7 @@ def _into_basis(values: Float64Array, basis: Basis) -> Float64Array:
     return values if basis.row_rotation is None else _rotate_rows(values, basis.row_rotation)
 
 
-def _correction(layer: Layer, live: NDArray[np.bool_], moment: Float64Array, drift: Drift | None) -> Float64Array | None:
+def _correction(layer: Layer, live: NDArray[np.bool_], moment: Float64Array, drift: InputMoments | None) -> Float64Array | None:
     """``C = W Σ_Xx̂ + S − W_live Σ_x̂`` on the live columns of x̂, (m, r): what the error still has in common with the input when V = W.
 
     The ideal reconstruction is ``W_live + C Σ_x̂⁻¹``. Without drift it is what dropped columns share with the others; None where that is
@@ -188,18 +199,18 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     UnsupportedOrder
         If a Hadamard rotation is asked for by name and its order cannot be built.
     NotPositiveSemidefinite
-        If H cannot be factored with the damping asked for, or the drift contradicts the Hessian.
-    ShapeMismatch
+        If H cannot be factored with the damping asked for.
+    ShapeMismatch, UsageError
         If the drift is not of this layer.
     """
     preparation = Preparation() if preparation is None else preparation
     drift = preparation.drift
     if drift is not None:
-        drift.check(layer)
+        _check_drift(layer, drift)
     basis = draw_basis(layer, preparation, seed=seed)
     live = basis.live
     weight = layer.live_weight if live.sum() == layer.live.sum() else layer.weight[:, live]
-    moment = layer.hessian.matrix if drift is None else drift.moment
+    moment = layer.hessian.matrix if drift is None else drift.actual
     moment = moment if live.all() else moment[np.ix_(live, live)]
     correction = _correction(layer, live, moment, drift)
     if preparation.rescale:

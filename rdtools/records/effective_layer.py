@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from rdtools.linalg import check_weight
 from rdtools.records.activation_grid import ActivationGrid
 from rdtools.records.input_map import InputMap
 from rdtools.records.low_rank import LowRank
-from rdtools.records.stored import Float64Array, frozen
+from rdtools.records.stored import Float64Array, finished, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,7 +65,7 @@ class EffectiveLayer:
         """(m, n) of the layer that is replaced."""
         return len(self.weight), self.input_map.inputs
 
-    @property
+    @cached_property
     def matrix(self) -> Float64Array:
         """(m, n) float64: the one matrix ``pull_back(Ŵ) + U Vᵀ`` that does all of it where activations are not quantized.
 
@@ -79,7 +80,7 @@ class EffectiveLayer:
                 "run it by apply"
             )
         pulled = self.input_map.pull_back(self.weight)
-        return pulled if self.low_rank is None else pulled + self.low_rank.matrix
+        return finished(pulled if self.low_rank is None else pulled + self.low_rank.matrix)
 
     @property
     def side_bits(self) -> float:

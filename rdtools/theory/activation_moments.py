@@ -10,63 +10,25 @@ Sums of moments are arranged around the noise x − Q(x), so that nothing cancel
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
-from rdtools.linalg import ASYMMETRY_LIMIT, as_float64, check_moment, check_weight, cholesky
+from rdtools.errors import ShapeMismatch
+from rdtools.linalg import check_weight, cholesky
+from rdtools.records import InputMoments
 
 Float64Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class ActivationMoments:
-    """Second moments of an input and of its quantized version, over the same tokens.
-
-    Attributes
-    ----------
-    inputs : (n, n) float64, S_x = E[x xᵀ]
-    quantized : (n, n) float64, S_y = E[Q(x) Q(x)ᵀ]
-    cross : (n, n) float64, S_xy = E[x Q(x)ᵀ], not symmetric
-    """
-
-    inputs: Float64Array
-    quantized: Float64Array
-    cross: Float64Array
-
-    @classmethod
-    def of(cls, inputs: ArrayLike, quantized: ArrayLike, cross: ArrayLike) -> ActivationMoments:
-        """Moments that were checked.
-
-        Raises
-        ------
-        ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
-            The last also for a cross moment with an entry beyond the root of the product of both powers.
-        """
-        x, y = check_moment(inputs, name="moment of x"), check_moment(quantized, name="moment of Q(x)")
-        xy = as_float64(cross, name="cross moment")
-        if not x.shape == y.shape == xy.shape:
-            raise ShapeMismatch(f"activation moments: shapes {x.shape}, {y.shape} and {xy.shape}, expected three of (n, n)")
-        if (np.abs(xy) > (1 + ASYMMETRY_LIMIT) * np.sqrt(np.outer(np.diagonal(x), np.diagonal(y)))).any():
-            raise NotPositiveSemidefinite(
-                "activation moments: a cross moment above the root of the product of both powers, expected at most that; "
-                "likely from other tokens, or a sum where a mean over tokens is meant"
-            )
-        return cls(x, y, xy)
-
-    @classmethod
-    def unquantized(cls, moment: ArrayLike) -> ActivationMoments:
-        """Moments of ``Q(x) = x``."""
-        H = check_moment(moment)
-        return cls(H, H, H)
-
-
-def same_shape(weight: ArrayLike, moments: ActivationMoments, **others: ArrayLike) -> tuple[Float64Array, ...]:
+def same_shape(weight: ArrayLike, moments: InputMoments, **others: ArrayLike) -> tuple[Float64Array, ...]:
     """W and other matrices by name as float64, of one shape and with a column per input."""
-    n = len(moments.inputs)
+    n = moments.inputs
+    if moments.actual_inputs != n or moments.residual is not None:
+        raise ShapeMismatch(
+            f"{moments.name}: moments of {moments.actual_inputs} actual inputs for {n}, residual {moments.residual is not None}; "
+            "expected those of x and Q(x), without a residual moment"
+        )
     W = check_weight(weight, columns=n)
     if W.size == 0:
         raise ShapeMismatch(f"low rank: weight of shape {W.shape} is empty; expected at least one row and column")
@@ -90,7 +52,7 @@ def regression(regressor: Float64Array, target: Float64Array, cross: Float64Arra
     return C, G, difference + (target - cross.T) - G.T @ G
 
 
-def corrected_distortion(weight: ArrayLike, quantized_weight: ArrayLike, correction: ArrayLike, moments: ActivationMoments) -> float:
+def corrected_distortion(weight: ArrayLike, quantized_weight: ArrayLike, correction: ArrayLike, moments: InputMoments) -> float:
     """``D = [tr((W−L) S_x (W−L)ᵀ) − 2 tr((W−L) S_xy Ŵᵀ) + tr(Ŵ S_y Ŵᵀ)]/(mn)``, the loss of ``Ŵ Q(x) + L x`` for ``W x``.
 
     Evaluated as ``E‖A x + Ŵ (x − Q)‖²`` with ``A = W − L − Ŵ``. With sample moments it is the sample's mean loss.
@@ -112,14 +74,14 @@ def corrected_distortion(weight: ArrayLike, quantized_weight: ArrayLike, correct
     --------
     Q(x) = x/2 of a unit variable, with Ŵ = W = 1: half of x is lost, and L = ½ brings it back.
 
-    >>> half = ActivationMoments(np.eye(1), np.eye(1) / 4, np.eye(1) / 2)
+    >>> half = InputMoments.quantized(np.eye(1), np.eye(1) / 4, np.eye(1) / 2)
     >>> one = np.eye(1)
     >>> corrected_distortion(one, one, 0 * one, half), corrected_distortion(one, one, one / 2, half)
     (0.25, 0.0)
     """
     W, What, L = same_shape(weight, moments, quantized_weight=quantized_weight, correction=correction)
     A = W - L - What
-    lost = moments.inputs - moments.cross  # E[x (x − Q)ᵀ]
-    noise = lost - moments.cross.T + moments.quantized
-    total = np.vdot(A @ moments.inputs, A) + 2 * np.vdot(A @ lost, What) + np.vdot(What @ noise, What)
+    lost = moments.reference - moments.cross  # E[x (x − Q)ᵀ]
+    noise = lost - moments.cross.T + moments.actual
+    total = np.vdot(A @ moments.reference, A) + 2 * np.vdot(A @ lost, What) + np.vdot(What @ noise, What)
     return max(0.0, float(total)) / W.size

@@ -6,12 +6,13 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.theory.activation_moments import ActivationMoments, regression, same_shape
+from rdtools.records import InputMoments
+from rdtools.theory.activation_moments import regression, same_shape
 
 Float64Array = NDArray[np.float64]
 
 
-def correction_target(weight: ArrayLike, correction: ArrayLike, moments: ActivationMoments, *, damping: float = 0.0) -> Float64Array:
+def correction_target(weight: ArrayLike, correction: ArrayLike, moments: InputMoments, *, damping: float = 0.0) -> Float64Array:
     """``W̃ = (W − L) S_xy S_y⁻¹``: what to quantize under the second moment S_y when L is given.
 
     ``D = tr((W̃ − Ŵ) S_y (W̃ − Ŵ)ᵀ)/(mn) + c`` for every Ŵ, with c from `unpredictable_distortion`, so that any quantizer for weights
@@ -39,17 +40,17 @@ def correction_target(weight: ArrayLike, correction: ArrayLike, moments: Activat
 
     Examples
     --------
-    >>> half = ActivationMoments(np.eye(1), np.eye(1) / 4, np.eye(1) / 2)
+    >>> half = InputMoments.quantized(np.eye(1), np.eye(1) / 4, np.eye(1) / 2)
     >>> correction_target(np.eye(1), np.zeros((1, 1)), half).tolist()
     [[2.0]]
     """
     W, L = same_shape(weight, moments, correction=correction)
-    C, G, _ = regression(moments.quantized, moments.inputs, moments.cross.T, damping, "moment of Q(x)")
+    C, G, _ = regression(moments.actual, moments.reference, moments.cross.T, damping, "moment of Q(x)")
     # S_xy P⁻¹ = I − Gᵀ C⁻¹
     return np.asarray(W - L - scipy.linalg.solve_triangular(C, G @ (W - L).T, lower=True, trans="T", check_finite=False).T)
 
 
-def unpredictable_distortion(weight: ArrayLike, correction: ArrayLike, moments: ActivationMoments, *, damping: float = 0.0) -> float:
+def unpredictable_distortion(weight: ArrayLike, correction: ArrayLike, moments: InputMoments, *, damping: float = 0.0) -> float:
     """``c = tr((W−L) S (W−L)ᵀ)/(mn)`` with ``S = S_x − S_xy S_y⁻¹ S_xyᵀ``: what of (W−L) x no linear function of Q(x) predicts.
 
     The least distortion over all real Ŵ. 0 where Q(x) = x; ``tr((W−L) S_x (W−L)ᵀ)/(mn)`` where Q(x) tells nothing of x.
@@ -71,10 +72,10 @@ def unpredictable_distortion(weight: ArrayLike, correction: ArrayLike, moments: 
     --------
     Signal and noise of power 1 each: Q(x) leaves half of x unexplained.
 
-    >>> noisy = ActivationMoments(np.eye(1), 2 * np.eye(1), np.eye(1))
+    >>> noisy = InputMoments.quantized(np.eye(1), 2 * np.eye(1), np.eye(1))
     >>> round(unpredictable_distortion(np.eye(1), np.zeros((1, 1)), noisy), 12)
     0.5
     """
     W, L = same_shape(weight, moments, correction=correction)
-    S = regression(moments.quantized, moments.inputs, moments.cross.T, damping, "moment of Q(x)")[2]
+    S = regression(moments.actual, moments.reference, moments.cross.T, damping, "moment of Q(x)")[2]
     return max(0.0, float(np.vdot((W - L) @ S, W - L))) / W.size

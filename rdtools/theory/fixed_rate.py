@@ -12,6 +12,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
 from rdtools.errors import TheoryError
+from rdtools.normal import rounded_gaussian
 
 Float64Array = NDArray[np.float64]
 
@@ -106,12 +107,8 @@ def uniform_grid(levels: int, half_range: float) -> UniformGrid:
     if not 0 < rho < math.inf:
         raise TheoryError(f"grid: half-range {half_range}, expected a positive number of standard deviations")
     step = 2 * rho / (K - 1)
-    level = step * (np.arange(K // 2, dtype=np.float64) + (0.5 if K % 2 == 0 else 1.0))
-    low, high = level - 0.5 * step, level + 0.5 * step
-    granular = 2 * _error_within(low, high, level)
-    if K % 2:
-        granular += 2 * _error_within(np.zeros(1), low[:1], np.zeros(1))
-    return UniformGrid(K, rho, granular, 2 * _error_beyond(rho + 0.5 * step, rho))
+    errors = rounded_gaussian(step, K)
+    return UniformGrid(K, rho, errors.granular, errors.overload)
 
 
 def best_uniform_grid(levels: int) -> UniformGrid:

@@ -14,7 +14,8 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.errors import TheoryError
-from rdtools.theory.activation_moments import ActivationMoments, regression, same_shape
+from rdtools.records import InputMoments
+from rdtools.theory.activation_moments import regression, same_shape
 
 Float64Array = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def _rank(rank: int, W: Float64Array) -> int:
 def low_rank_correction(
     weight: ArrayLike,  # (m, n)
     quantized_weight: ArrayLike,  # (m, n)
-    moments: ActivationMoments,
+    moments: InputMoments,
     rank: int,
     *,
     damping: float = 0.0,
@@ -81,7 +82,7 @@ def low_rank_correction(
     ----------
     weight, quantized_weight : (m, n), W and Ŵ
     moments : of x and Q(x); S_x nonsingular with the damping asked for. A correction that acts on Q(x), as QLLM's, is this one for
-        `rdtools.theory.correction_target` with L = 0 and ``ActivationMoments.unquantized(S_y)``.
+        `rdtools.theory.correction_target` with L = 0 and ``InputMoments.plain(S_y)``.
     rank : k, 0 to min(m, n)
     damping : added to S_x, relative to its mean diagonal
 
@@ -101,13 +102,13 @@ def low_rank_correction(
     --------
     White inputs, not quantized: the singular values of the weight error are 2 and 1, and rank 1 removes the first.
 
-    >>> found = low_rank_correction(np.diag([2.0, 1.0]), np.zeros((2, 2)), ActivationMoments.unquantized(np.eye(2)), 1)
+    >>> found = low_rank_correction(np.diag([2.0, 1.0]), np.zeros((2, 2)), InputMoments.plain(np.eye(2)), 1)
     >>> np.abs(found.matrix).tolist(), found.floor, found.tail
     ([[2.0, 0.0], [0.0, 0.0]], 0.0, 0.25)
     """
     W, What = same_shape(weight, moments, quantized_weight=quantized_weight)
     k = _rank(rank, W)
-    C, G, residual = regression(moments.inputs, moments.quantized, moments.cross, damping, "moment of x")
+    C, G, residual = regression(moments.reference, moments.actual, moments.cross, damping, "moment of x")
     # R C = W C − Ŵ S_xyᵀ C⁻ᵀ, and S_xyᵀ C⁻ᵀ = C − Gᵀ
     U, s, Bt = scipy.linalg.svd((W - What) @ C + What @ G.T, full_matrices=False, check_finite=False)
     V = scipy.linalg.solve_triangular(C, (s[:k, None] * Bt[:k]).T, lower=True, trans="T", check_finite=False)
@@ -115,7 +116,7 @@ def low_rank_correction(
     return LowRankCorrection(U[:, :k], V, floor, s, damping)
 
 
-def relaxed_correction(weight: ArrayLike, moments: ActivationMoments, rank: int, *, damping: float = 0.0) -> LowRankCorrection:
+def relaxed_correction(weight: ArrayLike, moments: InputMoments, rank: int, *, damping: float = 0.0) -> LowRankCorrection:
     """The best L of rank k if Ŵ could be any real matrix: ``U`` the k leading eigenvectors of ``W S Wᵀ``, ``V = Wᵀ U``.
 
     S as for `unpredictable_distortion` of `rdtools.theory.correction_target`; the minimum is ``Σ_{i>k} eig_i(W S Wᵀ)/(mn)`` and bounds from
@@ -147,13 +148,13 @@ def relaxed_correction(weight: ArrayLike, moments: ActivationMoments, rank: int,
     --------
     Half of a white x unexplained: rank 1 leaves half of the second singular value's 1/4.
 
-    >>> noisy = ActivationMoments(np.eye(2), 2 * np.eye(2), np.eye(2))
+    >>> noisy = InputMoments.quantized(np.eye(2), 2 * np.eye(2), np.eye(2))
     >>> round(relaxed_correction(np.diag([2.0, 1.0]), noisy, 1).tail, 12)
     0.125
     """
     (W,) = same_shape(weight, moments)
     k = _rank(rank, W)
-    S = regression(moments.quantized, moments.inputs, moments.cross.T, damping, "moment of Q(x)")[2]
+    S = regression(moments.actual, moments.reference, moments.cross.T, damping, "moment of Q(x)")[2]
     # S may be singular, down to 0 where Q(x) = x, so that it has no Cholesky factor to spare the square
     values, U = scipy.linalg.eigh(W @ (0.5 * (S + S.T)) @ W.T, check_finite=False)
     U = U[:, ::-1][:, :k]

@@ -16,7 +16,7 @@ from rdtools.analysis import coders, huffman
 from rdtools.coding.entropy.laws import column_table
 from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.moments.layer import Layer
-from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records import Basis, GaussianModel, QuantizedWeight, ScalarCodes, SharedHistogram, UniformGrid
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
@@ -78,7 +78,7 @@ def sizes():
     """Of 2000 × 12 rounded normal codes whose deviations differ by two octaves."""
     stds = 2.0 ** (np.arange(12) / 6)
     integers = np.rint(np.random.default_rng(0).standard_normal((2000, 12)) * stds).astype(np.int32)
-    codes = ScalarCodes(integers, 0.25, CodeModel("column"), np.arange(12, dtype=np.uint8)[::-1] * 8 // 6)
+    codes = ScalarCodes(integers, UniformGrid(0.25, np.arange(12, dtype=np.uint8)[::-1] * 8 // 6), GaussianModel())
     weight = QuantizedWeight(Basis(2000, np.ones(12, dtype=bool)), codes)
     return integers, {size.coder: size for size in coders.sizes(weight)}
 
@@ -124,7 +124,7 @@ def test_side_information_is_counted_for_every_coder(sizes):
 
 def test_codes_beyond_a_byte_are_refused():
     integers = np.array([[0, 200], [1, 0]], dtype=np.int32)
-    weight = QuantizedWeight(Basis(2, np.ones(2, dtype=bool)), ScalarCodes(integers, 1.0, CodeModel("shared")))
+    weight = QuantizedWeight(Basis(2, np.ones(2, dtype=bool)), ScalarCodes(integers, UniformGrid(1.0), SharedHistogram()))
     with pytest.raises(AssertionError, match="int8"):
         list(coders.sizes(weight))
 

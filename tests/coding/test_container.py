@@ -17,14 +17,28 @@ from rdtools.coding.format_v2 import STAGE_BYTES
 from rdtools.coding.scales import round_to_float32
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.measure.point import same_weight
-from rdtools.records import Basis, CodeModel, LatticeCodes, QuantizedWeight, Rotation, ScalarCodes, TrellisCodes
+from rdtools.records import (
+    ENTROPY_MODELS,
+    Basis,
+    ColumnHistograms,
+    EntropyModel,
+    Gains,
+    GaussianModel,
+    LatticeCodes,
+    QuantizedWeight,
+    Rotation,
+    RowScales,
+    ScalarCodes,
+    SharedHistogram,
+    TrellisCodes,
+    UniformGrid,
+)
 
 positive = st.floats(1e-6, 1e6).map(round_to_float32)
-scales = st.floats(0, 1e30)
 
 
-def bfloat16s(shape):
-    return arrays(np.float64, shape, elements=scales).map(round_to_bfloat16)
+def bfloat16s(shape, least=0.0):
+    return arrays(np.float64, shape, elements=st.floats(least, 1e30)).map(round_to_bfloat16)
 
 
 @st.composite
@@ -37,24 +51,13 @@ def scalar_codes(draw, m: int, r: int):
     has_scales = draw(st.booleans())
     group_size = draw(st.integers(0, 9)) if has_scales else 0
     groups = -(-r // group_size) if group_size else 1
-    return ScalarCodes(
-        integers=draw(arrays(np.int32, (m, r), elements=st.one_of(near, near, near, st.integers(low, high)))),
-        step=draw(positive),
-        model=CodeModel(
-            kind,
-            levels=levels,
-            weight_std=draw(positive) if kind == "column" else 0.0,
-            noise_variance=draw(st.just(0.0) | positive) if kind == "column" else 0.0,
-        ),
-        step_exponents=exponents,
-        row_exponents=draw(st.none() | arrays(np.uint8, m)) if kind == "column" else None,
-        row_scales=draw(bfloat16s((m, groups))) if has_scales else None,
-        zero_points=draw(st.none() | arrays(np.int8, (m, groups))) if has_scales else None,
-        group_size=group_size,
-        offset=draw(st.sampled_from((0.0, 0.5))),
-        gain_std=draw(st.just(0.0) | positive),
-        column_gains=draw(st.none() | bfloat16s(r)),
-    )
+    integers = draw(arrays(np.int32, (m, r), elements=st.one_of(near, near, near, st.integers(low, high))))
+    rows = RowScales(draw(bfloat16s((m, groups))), draw(st.none() | arrays(np.int8, (m, groups))), group_size) if has_scales else None
+    grid = UniformGrid(draw(positive), exponents, draw(st.sampled_from((0.0, 0.5))), levels, rows)
+    model = ENTROPY_MODELS[kind]()
+    if kind == "column":
+        model = GaussianModel(draw(positive), draw(st.just(0.0) | positive), draw(st.none() | arrays(np.uint8, m)))
+    return ScalarCodes(integers, grid, model, Gains(draw(st.just(0.0) | positive), draw(st.none() | bfloat16s(r))))
 
 
 @st.composite
@@ -84,11 +87,11 @@ def weights_of_one_input(draw, most: int = 3):
     n = draw(st.integers(1, 8))
     live = draw(arrays(np.bool_, n))
     r = int(live.sum())
-    rotation, scales = draw(rotations(r)), draw(st.none() | bfloat16s(r))
+    rotation, scales = draw(rotations(r)), draw(st.none() | bfloat16s(r, least=1e-30))
     weights = []
     for _ in range(draw(st.integers(1, most))):
         m = draw(st.integers(0, 6))
-        basis = Basis(m, live, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r)))
+        basis = Basis(m, live, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r, least=1e-30)))
         codes = draw(st.sampled_from((scalar_codes, scalar_codes, lattice_codes, trellis_codes)))
         weights.append(QuantizedWeight(basis, draw(codes(m, r))))
     return weights
@@ -99,9 +102,9 @@ def weights():
     return weights_of_one_input(most=1).map(lambda weights: weights[0])
 
 
-def scalar_weight(integers: np.ndarray, model: CodeModel) -> QuantizedWeight:
+def scalar_weight(integers: np.ndarray, model: EntropyModel) -> QuantizedWeight:
     """Integers in the natural basis with equal steps of ½."""
-    return natural(ScalarCodes(integers, 0.5, model), *integers.shape)
+    return natural(ScalarCodes(integers, UniformGrid(0.5), model), *integers.shape)
 
 
 @given(weights())
@@ -185,12 +188,14 @@ def test_one_outlier_costs_a_few_bytes_wherever_it_is(kind, distance):
     integers = np.rint(2 * rng.standard_normal((256, 256))).astype(np.int32)
     spiked = integers.copy()
     spiked[7, 7] = distance
-    plain, container = (encode(scalar_weight(z, CodeModel(kind, weight_std=1.0 * (kind == "column")))) for z in (integers, spiked))
+    plain, container = (
+        encode(scalar_weight(z, GaussianModel(1.0) if kind == "column" else ENTROPY_MODELS[kind]())) for z in (integers, spiked)
+    )
     assert len(container.data) <= len(plain.data) + 16
     assert (decode(container.data).codes.integers == spiked).all()
 
 
-@pytest.mark.parametrize("model", [CodeModel("shared"), CodeModel("histogram"), CodeModel("column", weight_std=2.0)], ids=lambda m: m.kind)
+@pytest.mark.parametrize("model", [SharedHistogram(), ColumnHistograms(), GaussianModel(2.0)], ids=lambda m: m.kind)
 def test_length_is_what_the_file_takes(model):
     """Ideal length against bytes: a word at the end, and the coder's 2⁻²⁴ grid of probabilities."""
     rng = np.random.default_rng(1)
@@ -209,7 +214,7 @@ def test_blocks_of_columns_decode_apart_from_each_other_and_name_the_damaged_one
     rng = np.random.default_rng(2)
     integers = np.rint(rng.standard_normal((2**16, 40)) * 2.0 ** (np.arange(40) / 16)).astype(np.int32)
     integers[5, 39] = 10**6
-    weight = scalar_weight(integers, CodeModel("column", weight_std=1.0))
+    weight = scalar_weight(integers, GaussianModel(1.0))
     data = encode(weight).data
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
         assert same_weight(decode(data, executor=pool), weight)
@@ -222,11 +227,11 @@ def test_blocks_of_columns_decode_apart_from_each_other_and_name_the_damaged_one
 
 def test_one_symbol_costs_nothing_and_an_outlier_little():
     integers = np.zeros((4096, 3), dtype=np.int32)
-    zeros = scalar_weight(integers, CodeModel("shared"))
+    zeros = scalar_weight(integers, SharedHistogram())
     assert encode(zeros).payload_bytes <= 8
     spiked = integers.copy()
     spiked[5, 1] = 10**9
-    assert len(encode(scalar_weight(spiked, CodeModel("shared"))).data) <= len(encode(zeros).data) + 16
+    assert len(encode(scalar_weight(spiked, SharedHistogram())).data) <= len(encode(zeros).data) + 16
     # a column of one code takes no part of the payload, and its histogram six bytes
     mixed = np.stack([np.full(4096, 7), np.tile([0, 1], 2048)], axis=1).astype(np.int32)
-    assert encode(scalar_weight(mixed, CodeModel("histogram"))).payload_bytes <= 4096 / 8 + 8
+    assert encode(scalar_weight(mixed, ColumnHistograms())).payload_bytes <= 4096 / 8 + 8

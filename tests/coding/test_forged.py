@@ -18,7 +18,7 @@ from rdtools.coding.entropy.laws import Gaussian
 from rdtools.coding.entropy.models import read_histogram, uniform_table
 from rdtools.coding.fields import Reader, varint
 from rdtools.errors import CorruptFile
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import ScalarCodes, SharedHistogram, UniformGrid
 
 #: Weights that the files of these tests may hold, and the bytes of memory that `decode_all` then keeps below.
 MAX_WEIGHTS = 4096
@@ -129,7 +129,7 @@ def test_sizes_are_refused_before_memory_is_taken():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 100_000
-    zeros = natural(ScalarCodes(np.zeros((64, 65), dtype=np.int32), 1.0, CodeModel("shared")), 64, 65)
+    zeros = natural(ScalarCodes(np.zeros((64, 65), dtype=np.int32), UniformGrid(1.0), SharedHistogram()), 64, 65)
     with pytest.raises(
         CorruptFile, match=r"64 rows and 65 columns, expected at most 16777216 of each and 4096 weights \(argument max_weights\)"
     ):

@@ -222,9 +222,9 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
     """Rows of three octaves: the geometric mean of their variances is what counts, within 1 % and the draw of 2000 × 48 weights."""
     scales = 2.0 ** rng.uniform(0, 3, 2000)
     layer = rd.Layer.of(rng.standard_normal((2000, 48)) * scales[:, None], np.diag(np.linspace(1, 2, 48)), name="rows")
-    for quantizer in (rd.WaterSIC(rate_bits=7), rd.RTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
+    for quantizer in (rd.WaterSIC(rate_bits=7), rd.HRTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
-        assert quantizer.quantize(layer).weight.codes.row_exponents is not None
+        assert quantizer.quantize(layer).weight.codes.model.row_exponents is not None
         assert row["high_rate_valid"]
         # exponents are good to a sixteenth of an octave, uniform: their mean over 2000 rows is off by 0.036/√2000 octave
         assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01 + 4 * row["distortion_stderr"] / row["distortion"])

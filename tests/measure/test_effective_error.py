@@ -8,12 +8,11 @@ from records.map_cases import chains, dense, pairs
 from tolerances import rounding
 
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.measure import drifted_error, weighted_error
-from rdtools.measure.effective_error import error
-from rdtools.moments.drift import Drift
+from rdtools.measure import error, weighted_error
+from rdtools.moments.layer import Layer
 from rdtools.records import ActivationGrid, EffectiveLayer, InputMap, InputMoments, LowRank
 from rdtools.testing import generators, layers
-from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
+from rdtools.theory.activation_moments import corrected_distortion
 from rdtools.theory.channel_splitting import disassembly_counts
 from rdtools.theory.low_rank import low_rank_correction
 from rdtools.transforms.links import Merge, Split
@@ -23,6 +22,10 @@ TOKENS = 60
 
 def moments_of(x, y):
     return InputMoments.quantized(x.T @ x / len(x), y.T @ y / len(x), x.T @ y / len(x), tokens=len(x))
+
+
+def error_of(weight, effective, moments):
+    return error(Layer.of(weight, moments.reference), effective, moments)
 
 
 def scale_of(W, layer, x):
@@ -40,28 +43,43 @@ def test_plain_moments_give_the_weighted_error_exactly(layer, generator):
     chain = InputMap([Split(generator.integers(1, 3, n))], columns=n)
     coded = chain.weight(layer.weight) + 0.1 * generator.standard_normal((len(layer.weight), chain.outputs))
     effective = EffectiveLayer(coded, chain)
-    found = error(layer.weight, effective, InputMoments.plain(layer.hessian.matrix))
+    found = error(layer, effective)
+    assert found.mean == error_of(layer.weight, effective, InputMoments.plain(layer.hessian.matrix)).mean
     expected = weighted_error(layer.weight, effective.matrix, layer.hessian.matrix)
     assert found.mean == expected.mean
     assert found.stderr == expected.stderr or np.isnan([found.stderr, expected.stderr]).all()
 
 
-@pytest.mark.parametrize("writes", [False, True])
-def test_a_drifted_input_gives_the_drifted_error(writes, rng):
-    """Both are sums over n² products, conditioned by the cancellation of the signal against what is left: below 100."""
-    m, n = 5, 8
-    x = rng.standard_normal((TOKENS, n)) @ rng.standard_normal((n, n))
-    y = 0.8 * x + 0.2 * rng.standard_normal((TOKENS, n))
-    residual = rng.standard_normal((TOKENS, m)).T @ y / TOKENS if writes else None
+def drifted_sample(rng, m=5, n=8, tokens=200):
+    x = rng.standard_normal((tokens, n)) @ rng.standard_normal((n, n))
+    y = 0.8 * x + 0.2 * rng.standard_normal((tokens, n))
     W = rng.standard_normal((m, n))
-    V = W + 0.1 * rng.standard_normal((m, n))
-    moment, cross, H = y.T @ y / TOKENS, x.T @ y / TOKENS, x.T @ x / TOKENS
-    found = error(W, EffectiveLayer(V, InputMap(columns=n)), InputMoments.drifted(H, moment, cross, residual))
-    expected = drifted_error(W, V, H, Drift(moment, cross, residual))
-    assert found.mean == pytest.approx(expected.mean, rel=rounding(n**2, condition=100))
-    assert found.stderr == pytest.approx(expected.stderr, rel=rounding(n**2, condition=100))
-    if not writes:
-        assert found.mean == pytest.approx(np.mean((x @ W.T - y @ V.T) ** 2) / n, rel=rounding(TOKENS + n**2, condition=100))
+    return x, y, rng.standard_normal((tokens, m)), W, W + 0.1 * rng.standard_normal((m, n))
+
+
+@pytest.mark.parametrize("writes", [False, True])
+def test_a_drifted_input_without_the_terms_that_no_weight_changes(writes, rng):
+    """E‖W x + d − V x̂‖² − E‖d‖² − 2 E dᵀW x, by tokens; sums of token products, conditioned by their cancellation (below 100)."""
+    x, y, d, W, V = drifted_sample(rng)
+    (tokens, n), d = x.shape, d if writes else np.zeros_like(d)
+    errors = ((x @ W.T + d - y @ V.T) ** 2 - d**2 - 2 * d * (x @ W.T)).mean(axis=0) / n
+    moments = InputMoments.drifted(x.T @ x / tokens, y.T @ y / tokens, x.T @ y / tokens, d.T @ y / tokens if writes else None)
+    found = error_of(W, EffectiveLayer(V, InputMap(columns=n)), moments)
+    assert found.mean == pytest.approx(errors.mean(), rel=rounding(tokens + n**2, condition=100))
+    assert found.stderr == pytest.approx(errors.std(ddof=1) / np.sqrt(len(W)), rel=rounding(tokens + n**2, condition=100))
+
+
+def test_a_drifted_error_is_least_at_the_regression(rng):
+    """V* = (W Σ_xx̂ + S) Σ_x̂⁻¹, and V is worse by tr((V − V*) Σ_x̂ (V − V*)ᵀ)/(m n)."""
+    x, y, d, W, V = drifted_sample(rng)
+    tokens, n = x.shape
+    H, actual, cross, residual = x.T @ x / tokens, y.T @ y / tokens, x.T @ y / tokens, d.T @ y / tokens
+    moments = InputMoments.drifted(H, actual, cross, residual)
+    best = np.linalg.solve(actual, (W @ cross + residual).T).T
+    at, least = (error_of(W, EffectiveLayer(M, InputMap(columns=n)), moments).mean for M in (V, best))
+    scale = weighted_error(W, np.zeros_like(W), H).mean
+    tolerance = rounding(tokens + n**2, condition=np.linalg.cond(actual)) * scale
+    assert at - least == pytest.approx(weighted_error(best, V, actual).mean, abs=tolerance)
 
 
 @given(generators(), st.integers(2, 6), st.integers(0, 3))
@@ -72,13 +90,12 @@ def test_quantized_activations_with_a_correction_give_the_theory_of_it(generator
     grid, What = ActivationGrid(bits, clip=0.9), np.rint(4 * W) / 4
     q = grid.quantize(x)
     moments = moments_of(x, q)
-    theory = ActivationMoments.of(moments.reference, moments.actual, moments.cross)
-    best = low_rank_correction(W, What, theory, rank)
+    best = low_rank_correction(W, What, moments, rank)
     low = LowRank.rounded(best.left, best.right, "float32")
     layer = EffectiveLayer(What, InputMap(columns=n), grid, low)
-    found = error(W, layer, moments)
+    found = error_of(W, layer, moments)
     accuracy = rounding(TOKENS + n**2) * scale_of(W, layer, x)
-    assert found.mean == pytest.approx(corrected_distortion(W, What, low.matrix, theory), abs=accuracy)
+    assert found.mean == pytest.approx(corrected_distortion(W, What, low.matrix, moments), abs=accuracy)
     assert found.mean == pytest.approx(np.mean((x @ W.T - layer.apply(x)) ** 2) / n, abs=accuracy)
     # the factors are rounded to float32, at a minimum: their error counts squared
     assert found.mean == pytest.approx(best.distortion, abs=accuracy + 2.0**-44 * scale_of(W, layer, x))
@@ -98,7 +115,7 @@ def test_split_merge_quantized_activations_and_correction_together(generator, bi
     low = LowRank.rounded(0.1 * generator.standard_normal((m, rank)), generator.standard_normal((n, rank)), "float16")
     layer = EffectiveLayer(What, chain, ActivationGrid(bits, symmetric), low)
     moments = moments_of(x, layer.activation.quantize(chain.apply(x)))
-    found = error(W, layer, moments)
+    found = error_of(W, layer, moments)
     errors = (x @ W.T - layer.apply(x)) ** 2
     rows = errors.mean(axis=0) / n
     accuracy = rounding(TOKENS + chain.outputs**2) * scale_of(W, layer, x)
@@ -113,7 +130,7 @@ def test_any_chain_behind_quantized_activations(case, bits):
     x, W = generator.standard_normal((TOKENS, n)), generator.standard_normal((m, n))
     low = LowRank.rounded(0.1 * generator.standard_normal((m, 1)), generator.standard_normal((n, 1)))
     layer = EffectiveLayer(generator.standard_normal((m, chain.outputs)), chain, ActivationGrid(bits), low)
-    found = error(W, layer, moments_of(x, layer.activation.quantize(chain.apply(x))))
+    found = error_of(W, layer, moments_of(x, layer.activation.quantize(chain.apply(x))))
     accuracy = rounding(TOKENS + n**2 + chain.outputs**2) * scale_of(W, layer, x)
     assert found.mean == pytest.approx(np.mean((x @ W.T - layer.apply(x)) ** 2) / n, abs=accuracy)
 
@@ -126,7 +143,7 @@ def test_any_chain_without_quantized_activations(case, rank):
     x, W = generator.standard_normal((TOKENS, n)), generator.standard_normal((m, n))
     low = LowRank.rounded(generator.standard_normal((m, rank)), generator.standard_normal((n, rank)))
     layer = EffectiveLayer(generator.standard_normal((m, chain.outputs)), chain, low_rank=low)
-    found = error(W, layer, InputMoments.plain(x.T @ x / TOKENS, tokens=TOKENS))
+    found = error_of(W, layer, InputMoments.plain(x.T @ x / TOKENS, tokens=TOKENS))
     accuracy = rounding(TOKENS + n**2 + chain.outputs**2) * scale_of(W, layer, x)
     assert found.mean == pytest.approx(np.mean((x @ W.T - layer.apply(x)) ** 2) / n, abs=accuracy)
 
@@ -137,7 +154,7 @@ def test_nothing_cancels_where_the_grid_changes_nothing(layer, generator):
     W, H = layer.weight, layer.hessian.matrix
     E = 1e-10 * np.abs(W).max() * generator.standard_normal(W.shape)
     effective = EffectiveLayer(W + E, InputMap(columns=W.shape[1]), ActivationGrid(8))
-    found = error(W, effective, InputMoments.quantized(H, H.copy(), H.copy()))
+    found = error_of(W, effective, InputMoments.quantized(H, H.copy(), H.copy()))
     assert found.mean == pytest.approx(weighted_error(W, effective.weight, H).mean, rel=rounding(H.size + 10))
 
 
@@ -150,8 +167,8 @@ def test_mapped_moments_are_those_of_a_grid_that_changes_nothing(case):
     plain = InputMoments.plain(x.T @ x / TOKENS)
     What = generator.standard_normal((3, chain.outputs))
     layer = EffectiveLayer(What, chain, ActivationGrid(16))
-    found = error(W, layer, plain.mapped(chain))
-    expected = error(W, EffectiveLayer(What, chain), plain)
+    found = error_of(W, layer, plain.mapped(chain))
+    expected = error_of(W, EffectiveLayer(What, chain), plain)
     assert found.mean == pytest.approx(expected.mean, abs=rounding(n**2 + chain.outputs**2) * scale_of(W, layer, x))
 
 
@@ -164,15 +181,15 @@ def test_a_residual_stream_counts_behind_quantized_activations_too(rng):
     moments = InputMoments(x.T @ x / TOKENS, q.T @ q / TOKENS, x.T @ q / TOKENS, d.T @ q / TOKENS)
     expected = np.mean((x @ W.T + d - layer.apply(x)) ** 2 - d**2 - 2 * d * (x @ W.T)) / n
     scale = scale_of(W, layer, x) + np.mean(d**2)
-    assert error(W, layer, moments).mean == pytest.approx(expected, abs=rounding(TOKENS + n**2) * scale)
+    assert error_of(W, layer, moments).mean == pytest.approx(expected, abs=rounding(TOKENS + n**2) * scale)
     low = EffectiveLayer(layer.weight, layer.input_map, layer.activation, LowRank(np.ones((m, 1)), np.ones((n, 1))))
     with pytest.raises(UsageError, match="a residual moment beside a low-rank term"):
-        error(W, low, moments)
+        error_of(W, low, moments)
 
 
 def test_a_single_row_has_no_standard_error():
     moments = InputMoments.drifted(np.eye(2), np.eye(2), np.eye(2))
-    assert np.isnan(error(np.ones((1, 2)), EffectiveLayer(np.ones((1, 2)), InputMap(columns=2)), moments).stderr)
+    assert np.isnan(error_of(np.ones((1, 2)), EffectiveLayer(np.ones((1, 2)), InputMap(columns=2)), moments).stderr)
 
 
 def test_what_does_not_belong_together_is_refused():
@@ -180,12 +197,14 @@ def test_what_does_not_belong_together_is_refused():
     layer, quantized = EffectiveLayer(np.ones((1, 3)), chain), EffectiveLayer(np.ones((1, 3)), chain, ActivationGrid(4))
     W = np.ones((1, 2))
     with pytest.raises(ShapeMismatch, match=r"q: weight \(1, 3\) beside an effective layer \(1, 2\)"):
-        error(np.ones((1, 3)), layer, plain)
+        error(Layer.of(np.ones((1, 3)), np.eye(3)), layer, plain)
     with pytest.raises(ShapeMismatch, match=r"moments of 3 inputs for a weight \(1, 2\)"):
-        error(W, layer, InputMoments.plain(np.eye(3)))
+        error(Layer.of(W, np.eye(2)), layer, InputMoments.plain(np.eye(3)))
     with pytest.raises(ShapeMismatch, match=r"q: moments of 2 actual inputs, expected 3, those of Q\(T x\), behind the map"):
-        error(W, quantized, plain)
+        error_of(W, quantized, plain)
     with pytest.raises(ShapeMismatch, match="moments of 3 actual inputs, expected 2, those of the layer's own inputs, before the map"):
-        error(W, layer, plain.mapped(chain))
+        error_of(W, layer, plain.mapped(chain))
+    with pytest.raises(UsageError, match="layer: no moments beside activations quantized by ActivationGrid"):
+        error(Layer.of(W, np.eye(2)), EffectiveLayer(W, InputMap(columns=2), ActivationGrid(4)))
     with pytest.raises(UsageError, match="q: plain moments beside activations quantized by ActivationGrid"):
-        error(W, EffectiveLayer(W, InputMap(columns=2), ActivationGrid(4)), plain)
+        error_of(W, EffectiveLayer(W, InputMap(columns=2), ActivationGrid(4)), plain)

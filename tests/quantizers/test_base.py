@@ -117,9 +117,9 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
 
     from rdtools.measure import distortion
 
-    point, real_error = import_module("rdtools.measure.point"), distortion.weighted_error
+    errors, real_error = import_module("rdtools.measure.effective_error"), distortion.weighted_error
     monkeypatch.setattr(rd.HPTQ, "solve", lambda self, problem: spied(problem))
-    monkeypatch.setattr(point, "weighted_error", measured)
+    monkeypatch.setattr(errors, "weighted_error", measured)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         rd.measure(layer, rd.HPTQ(rate_bits=3).quantize(layer))

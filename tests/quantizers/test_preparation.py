@@ -14,10 +14,10 @@ from rdtools.coding import encode
 from rdtools.compare import layer_facts
 from rdtools.errors import UsageError
 from rdtools.linalg import cholesky
-from rdtools.moments.drift import Drift
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import Preparation, Problem, draw_basis, prepare, prepared_input
+from rdtools.records import InputMoments
 from rdtools.seeds import rotation_seed
 from rdtools.sweep.task import quantize_layer, quantize_layers
 from rdtools.theory.mismatch import damped_noise_gains
@@ -49,8 +49,8 @@ def factored(monkeypatch) -> list[str]:
 def test_preparations_are_equal_by_their_settings_and_a_drift_by_identity(layers):
     assert Preparation(damping=0.01) == Preparation(damping=0.01, order="natural", ridge=0.0)
     H = layers[0].hessian.matrix
-    drift = Drift(H, H)
-    assert Preparation(drift=drift) == Preparation(drift=drift) != Preparation(drift=Drift(H, H))
+    drift = InputMoments.plain(H)
+    assert Preparation(drift=drift) == Preparation(drift=drift) != Preparation(drift=InputMoments.plain(H))
     assert len({Preparation(), Preparation(), Preparation(factor=False)}) == 2
 
 
@@ -232,11 +232,11 @@ def test_array_records_compare_and_hash_by_identity(layers):
 @pytest.mark.parametrize("kind", [rd.GPTQ, rd.WaterSIC, rd.QuIP, rd.QuIPSharp])
 def test_an_input_that_has_not_drifted_changes_nothing(layers, kind):
     H = layers[0].hessian.matrix
-    plain, same = (kind(rate_bits=3).quantize(layers[0], seed=3, drift=drift) for drift in (None, Drift(H, H)))
+    plain, same = (kind(rate_bits=3).quantize(layers[0], seed=3, drift=drift) for drift in (None, InputMoments.plain(H)))
     assert encode(plain.weight).data == encode(same.weight).data
 
 
 def test_rounding_to_nearest_has_no_use_for_a_drift(layers):
     H = layers[0].hessian.matrix
     with pytest.raises(UsageError, match="expected a method that uses it"):
-        rd.HRTN(rate_bits=3).quantize(layers[0], drift=Drift(H, H))
+        rd.HRTN(rate_bits=3).quantize(layers[0], drift=InputMoments.plain(H))

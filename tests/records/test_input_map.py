@@ -9,9 +9,9 @@ from tolerances import rounding
 
 from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.records import Basis, CodeModel, InputMap, QuantizedWeight, Rotation, ScalarCodes
+from rdtools.records import Basis, InputMap, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
 from rdtools.testing import generators
-from rdtools.transforms import rotate
+from rdtools.transforms import rotate, rotate_back
 from rdtools.transforms.basis_map import basis_of_input_map, input_map_of_basis
 from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
 
@@ -70,7 +70,7 @@ def test_links_that_do_not_fit_are_refused_by_name():
 
 
 def quantized_values(rows, columns, generator):
-    return ScalarCodes(generator.integers(-4, 4, (rows, columns)).astype(np.int32), 0.3, CodeModel("shared"), offset=0.5)
+    return ScalarCodes(generator.integers(-4, 4, (rows, columns)).astype(np.int32), UniformGrid(0.3, offset=0.5), SharedHistogram())
 
 
 @given(st.sampled_from(("haar", "hadamard", "kronecker", None)), st.booleans(), st.booleans(), st.booleans(), generators())
@@ -86,8 +86,14 @@ def test_a_decoded_weight_is_that_of_the_container_to_the_bit(kind, dead, scaled
     row_rotation = Rotation("hadamard", m, int(seeds[0])) if rows_rotated else None
     basis = Basis(m, active, None if kind is None else Rotation(kind, r, int(seeds[1])), row_rotation, scales)
     codes = quantized_values(m, r, generator)
-    values = reconstruct(QuantizedWeight(Basis(m, np.ones(r, dtype=bool), row_rotation=row_rotation), codes))
     weight = QuantizedWeight(basis, codes)
+    values = 0.3 * (codes.integers + 0.5)
+    if row_rotation is not None:
+        values = rotate_back(values.T, row_rotation).T
+    columns = values if kind is None else rotate_back(values, basis.rotation)
+    rebuilt = np.zeros((m, n))
+    rebuilt[:, active] = columns if scales is None else columns * scales
+    assert np.array_equal(reconstruct(weight), rebuilt)
     chain = input_map_of_basis(decode(encode(weight).data).basis)
     assert np.array_equal(chain.pull_back(values), reconstruct(weight))
     # what is quantized, written out

@@ -1,53 +1,58 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 import pytest
 
-from rdtools.records import MAX_LEVELS, CodeModel, LatticeCodes, ScalarCodes, TrellisCodes
+from rdtools.records import (
+    MAX_LEVELS,
+    Gains,
+    GaussianModel,
+    LatticeCodes,
+    RowScales,
+    ScalarCodes,
+    SharedHistogram,
+    TrellisCodes,
+    Uniform,
+    UniformGrid,
+)
+
+INTEGERS = np.zeros((2, 3), dtype=np.int32)
+TWO, THREE, ONES = np.zeros(2, dtype=np.uint8), np.zeros(3, dtype=np.uint8), np.ones((2, 1))
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"kind": "huffman"}, "entropy model 'huffman', expected one of fixed, shared, column, histogram"),
-    ({"kind": "fixed"}, "0 levels of a fixed model"),
-    ({"kind": "fixed", "levels": MAX_LEVELS + 1}, "65537 levels of a fixed model, expected 1 to 65536"),
-    ({"kind": "shared", "levels": 4}, "4 levels of a shared model"),
-    ({"kind": "column", "weight_std": -1.0}, "Gaussian model of -1.0"),
-    ({"kind": "column", "noise_variance": float("nan")}, "expected finite numbers"),
-    ({"kind": "histogram", "weight_std": 1.0}, "a histogram model with Gaussian numbers"),
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: GaussianModel(-1.0), "Gaussian model of -1.0"),
+    (lambda: GaussianModel(1.0, float("nan")), "expected finite numbers"),
+    (lambda: GaussianModel(row_exponents=TWO.astype(np.int8)), "row exponents of int8"),
+    (lambda: Gains(float("nan")), "lmmse_std nan"),
+    (lambda: Gains(columns=np.ones(3, dtype=np.float32)), "column gains of float32"),
+    (lambda: RowScales(ONES, group_size=-1), "group_size -1"),
+    (lambda: RowScales(ONES, np.ones((2, 2), dtype=np.int8)), r"zero points of int8 and shape \(2, 2\), expected int8 and \(2, 1\)"),
+    (lambda: UniformGrid(float("inf")), "step inf"),
+    (lambda: UniformGrid(1.0, offset=0.25), "offset 0.25, expected 0 or 0.5"),
+    (lambda: UniformGrid(1.0, levels=MAX_LEVELS + 1), "65537 levels of a grid, expected 1 to 65536"),
+    (lambda: UniformGrid(1.0, np.zeros(3)), "step exponents of float64"),
 ])  # fmt: skip
-def test_entropy_models_that_no_file_can_hold_are_refused(settings, message):
+def test_grids_and_models_that_no_file_can_hold_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
-        CodeModel(**settings)
+        make()
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"zero_points": np.ones((2, 1), dtype=np.int8)}, "belong to row scales"),
-    ({"group_size": 2}, "belong to row scales"),
     ({"integers": np.zeros((2, 3))}, r"integers of float64 and shape \(2, 3\), expected int32"),
     ({"integers": np.zeros(3, dtype=np.int32)}, r"integers of int32 and shape \(3,\)"),
-    ({"step": 0.0, "model": CodeModel("column")}, "step 0.0 of a column model"),
-    ({"step": float("inf")}, "step inf"),
-    ({"gain_std": float("nan")}, "gain_std nan"),
-    ({"offset": 0.25}, "offset 0.25, expected 0 or 0.5"),
-    ({"group_size": -1, "row_scales": np.ones((2, 1))}, "group_size -1"),
-    ({"step_exponents": np.zeros(2, dtype=np.uint8)}, r"step_exponents of uint8 and shape \(2,\), expected uint8 and \(3,\)"),
-    ({"row_exponents": np.zeros(3, dtype=np.uint8)}, r"row_exponents of uint8 and shape \(3,\), expected uint8 and \(2,\)"),
-    ({"row_scales": np.ones((2, 1)), "group_size": 2}, r"row_scales of float64 and shape \(2, 1\), expected float64 and \(2, 2\)"),
-    ({"row_scales": np.ones((2, 1)), "zero_points": np.ones((2, 2), dtype=np.int8)}, "zero_points of int8"),
-    ({"column_gains": np.ones(3, dtype=np.float32)}, "column_gains of float32"),
+    ({"model": Uniform()}, "0 levels under a Uniform"),
+    ({"grid": UniformGrid(1.0, levels=4)}, "4 levels under a SharedHistogram"),
+    ({"grid": UniformGrid(0.0), "model": GaussianModel()}, "step 0 beside a Gaussian model"),
+    ({"grid": UniformGrid(1.0, TWO)}, r"step exponents of uint8 and shape \(2,\), expected uint8 and \(3,\)"),
+    ({"model": GaussianModel(row_exponents=THREE)}, r"row exponents of uint8 and shape \(3,\), expected uint8 and \(2,\)"),
+    ({"grid": UniformGrid(1.0, rows=RowScales(ONES, group_size=2))}, r"row scales of float64 and shape \(2, 1\), .* \(2, 2\)"),
+    ({"grid": UniformGrid(1.0, rows=RowScales(ONES[:1]))}, r"row scales of float64 and shape \(1, 1\), expected float64 and \(2, 1\)"),
+    ({"gains": Gains(columns=np.ones(2))}, r"column gains of float64 and shape \(2,\), expected float64 and \(3,\)"),
 ])  # fmt: skip
-def test_integers_that_no_file_can_hold_are_refused(settings, message):
+def test_integers_that_do_not_fit_their_grid_and_model_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        ScalarCodes(**{"integers": np.zeros((2, 3), dtype=np.int32), "step": 1.0, "model": CodeModel("shared"), **settings})
-
-
-def test_a_grid_may_be_made_before_its_integers():
-    grid = ScalarCodes(np.zeros((0, 3), dtype=np.int32), 1.0, CodeModel("shared"), row_scales=np.ones((5, 1)))
-    assert dataclasses.replace(grid, integers=np.zeros((5, 3), dtype=np.int32)).integers.shape == (5, 3)
-    with pytest.raises(ValueError, match="row_scales"):
-        dataclasses.replace(grid, integers=np.zeros((4, 3), dtype=np.int32))
+        ScalarCodes(**{"integers": INTEGERS, "grid": UniformGrid(1.0), "model": SharedHistogram(), **settings})
 
 
 WORDS = np.zeros((2, 3), dtype=np.uint16)

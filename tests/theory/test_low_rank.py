@@ -12,8 +12,9 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
 from rdtools.moments.synthetic import haar_moment, power_law
+from rdtools.records import InputMoments
 from rdtools.testing import generators, spectra
-from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
+from rdtools.theory.activation_moments import corrected_distortion
 from rdtools.theory.correction_target import correction_target, unpredictable_distortion
 from rdtools.theory.low_rank import correction_bits, low_rank_correction, relaxed_correction, tail_energy
 
@@ -31,7 +32,7 @@ def case(rng, m=12, n=16, tokens=800, levels=3):
     x = rng.standard_normal((tokens, n)) @ np.linalg.cholesky(haar_moment(power_law(n, 1.0), rng)).T
     q = quantize_tokens(x, levels)
     W = rng.standard_normal((m, n))
-    moments = ActivationMoments.of(x.T @ x / tokens, q.T @ q / tokens, x.T @ q / tokens)
+    moments = InputMoments.quantized(x.T @ x / tokens, q.T @ q / tokens, x.T @ q / tokens)
     return W, np.rint(2 * W) / 2, moments, x, q
 
 
@@ -50,13 +51,13 @@ def problems(draw, max_condition=CONDITION):
     Sy = A @ Sx @ A.T + noise
     W = generator.standard_normal((m, n))
     What = W + draw(st.sampled_from((0.0, 0.1, 1.0))) * generator.standard_normal((m, n))
-    moments = ActivationMoments.of(Sx, 0.5 * (Sy + Sy.T), Sx @ A.T)
+    moments = InputMoments.quantized(Sx, 0.5 * (Sy + Sy.T), Sx @ A.T)
     return W, What, moments, draw(st.integers(0, min(m, n))), generator
 
 
 def scale(W, What, L, moments):
     """Size of the terms that a distortion is summed from, per weight: rounding is relative to it."""
-    power = max(np.linalg.norm(moments.inputs), np.linalg.norm(moments.quantized))
+    power = max(np.linalg.norm(moments.reference), np.linalg.norm(moments.actual))
     return power * (np.linalg.norm(W) + np.linalg.norm(What) + np.linalg.norm(L)) ** 2 / W.size
 
 
@@ -75,7 +76,7 @@ def test_three_terms_as_printed(problem):
     W, What, s, _, generator = problem
     L = generator.standard_normal(W.shape)
     A = W - L
-    printed = (np.trace(A @ s.inputs @ A.T) - 2 * np.trace(A @ s.cross @ What.T) + np.trace(What @ s.quantized @ What.T)) / W.size
+    printed = (np.trace(A @ s.reference @ A.T) - 2 * np.trace(A @ s.cross @ What.T) + np.trace(What @ s.actual @ What.T)) / W.size
     assert corrected_distortion(W, What, L, s) == pytest.approx(printed, abs=rounding(100) * scale(W, What, L, s))
 
 
@@ -87,29 +88,29 @@ def test_weight_step_constant_does_not_depend_on_the_quantized_weight(problem):
     target, c = correction_target(W, L, s), unpredictable_distortion(W, L, s)
     for trial in (What, np.zeros_like(W), 3 * generator.standard_normal(W.shape)):
         E = target - trial
-        expected = np.trace(E @ s.quantized @ E.T) / W.size + c
-        bound = rounding(200, condition=np.linalg.cond(s.quantized)) * scale(W, trial, L, s)
+        expected = np.trace(E @ s.actual @ E.T) / W.size + c
+        bound = rounding(200, condition=np.linalg.cond(s.actual)) * scale(W, trial, L, s)
         assert corrected_distortion(W, trial, L, s) == pytest.approx(expected, abs=bound)
     # and at the target itself nothing but the constant is left
     at_target = corrected_distortion(W, target, L, s)
-    assert at_target == pytest.approx(c, abs=rounding(200, condition=np.linalg.cond(s.quantized)) * scale(W, target, L, s))
+    assert at_target == pytest.approx(c, abs=rounding(200, condition=np.linalg.cond(s.actual)) * scale(W, target, L, s))
 
 
 @given(problems(), st.floats(1e-4, 1))
 def test_with_damping_both_steps_minimize_what_their_docstrings_say(problem, damping):
     """D + δ‖Ŵ‖²/(mn) for the weight step, D + δ‖W − L‖²/(mn) for the low-rank step, δ absolute."""
     W, What, s, k, generator = problem
-    n = len(s.inputs)
+    n = s.inputs
     L = generator.standard_normal(W.shape)
-    delta = damping * np.trace(s.quantized) / n
+    delta = damping * np.trace(s.actual) / n
     target, c = correction_target(W, L, s, damping=damping), unpredictable_distortion(W, L, s, damping=damping)
     E = target - What
-    expected = np.trace(E @ (s.quantized + delta * np.eye(n)) @ E.T) / W.size + c
+    expected = np.trace(E @ (s.actual + delta * np.eye(n)) @ E.T) / W.size + c
     penalized = corrected_distortion(W, What, L, s) + delta * np.linalg.norm(What) ** 2 / W.size
     bound = rounding(200, condition=n / damping) * (1 + damping) * n
     assert penalized == pytest.approx(expected, abs=bound * scale(W, What, L, s))
     found = low_rank_correction(W, What, s, k, damping=damping)
-    delta = damping * np.trace(s.inputs) / n
+    delta = damping * np.trace(s.reference) / n
     penalized = corrected_distortion(W, What, found.matrix, s) + delta * np.linalg.norm(W - found.matrix) ** 2 / W.size
     assert found.distortion == pytest.approx(penalized, abs=bound * scale(W, What, found.matrix, s))
     assert found.damping == damping
@@ -119,25 +120,25 @@ def test_with_damping_both_steps_minimize_what_their_docstrings_say(problem, dam
 def test_low_rank_step_attains_floor_plus_tail(problem):
     W, What, s, k, _ = problem
     found = low_rank_correction(W, What, s, k)
-    bound = rounding(200, condition=np.linalg.cond(s.inputs)) * scale(W, What, found.matrix, s)
+    bound = rounding(200, condition=np.linalg.cond(s.reference)) * scale(W, What, found.matrix, s)
     assert corrected_distortion(W, What, found.matrix, s) == pytest.approx(found.distortion, abs=bound)
     np.testing.assert_allclose(found.left.T @ found.left, np.eye(k), atol=rounding(100))
     # V = Rᵀ U with R by an explicit inverse
-    R = W - What @ s.cross.T @ np.linalg.inv(s.inputs)
+    R = W - What @ s.cross.T @ np.linalg.inv(s.reference)
     size = np.linalg.norm(W) + np.linalg.norm(What) * np.linalg.norm(s.cross)
     # ‖S_x⁻¹‖ is at most the condition, since ‖S_x‖ = 1
-    np.testing.assert_allclose(found.right, R.T @ found.left, atol=rounding(200, condition=np.linalg.cond(s.inputs)) * size * CONDITION)
+    np.testing.assert_allclose(found.right, R.T @ found.left, atol=rounding(200, condition=np.linalg.cond(s.reference)) * size * CONDITION)
 
 
 def test_three_term_form_has_the_same_eigenvectors(rng):
     """W S_x Wᵀ + Ŵ S_xyᵀ S_x⁻¹ S_xy Ŵᵀ − W S_xy Ŵᵀ − (W S_xy Ŵᵀ)ᵀ = R S_x Rᵀ, the form that avoids R."""
     W, What, s, _, _ = case(rng)
     crossed = W @ s.cross @ What.T
-    M = W @ s.inputs @ W.T + What @ s.cross.T @ np.linalg.solve(s.inputs, s.cross) @ What.T - crossed - crossed.T
+    M = W @ s.reference @ W.T + What @ s.cross.T @ np.linalg.solve(s.reference, s.cross) @ What.T - crossed - crossed.T
     values, vectors = np.linalg.eigh(M)
     found = low_rank_correction(W, What, s, 3)
     # eigenvalues of M carry its absolute rounding; M is a difference of terms of size ‖W S_x Wᵀ‖
-    absolute = rounding(100, condition=np.linalg.cond(s.inputs)) * np.linalg.norm(W @ s.inputs @ W.T)
+    absolute = rounding(100, condition=np.linalg.cond(s.reference)) * np.linalg.norm(W @ s.reference @ W.T)
     np.testing.assert_allclose(found.singular_values**2, values[::-1], atol=absolute)
     gap = values[-3] - values[-4]
     projector = vectors[:, -3:] @ vectors[:, -3:].T
@@ -160,13 +161,13 @@ def test_alternating_least_squares_ends_at_the_same_value(rng, k):
     """From a random start; each round contracts by (s_{k+1}/s_k)², so that this many leave less than 1e-6 of the excess."""
     W, What, s, _, _ = case(rng)
     best = low_rank_correction(W, What, s, k)
-    T = W @ s.inputs - What @ s.cross.T  # R S_x
+    T = W @ s.reference - What @ s.cross.T  # R S_x
     B = rng.standard_normal((W.shape[1], k))
     ratio = (best.singular_values[k] / best.singular_values[k - 1]) ** 2
     # the start is off by a factor of some thousands at most, and the excess is quadratic in the angle
     for _ in range(math.ceil(math.log(1e-10) / math.log(ratio))):
-        A = np.linalg.solve(B.T @ s.inputs @ B, (T @ B).T).T
-        B = np.linalg.solve(s.inputs, T.T @ A) @ np.linalg.inv(A.T @ A)
+        A = np.linalg.solve(B.T @ s.reference @ B, (T @ B).T).T
+        B = np.linalg.solve(s.reference, T.T @ A) @ np.linalg.inv(A.T @ A)
         assert corrected_distortion(W, What, A @ B.T, s) >= best.distortion * (1 - rounding(1000))
     assert corrected_distortion(W, What, A @ B.T, s) == pytest.approx(best.distortion, rel=1e-6)
 
@@ -174,18 +175,18 @@ def test_alternating_least_squares_ends_at_the_same_value(rng, k):
 def test_weight_error_alone_is_the_decomposition_of_the_weighted_error(rng):
     """Q(x) = x: L = (rank-k part of (W − Ŵ) H^{1/2}) H^{−1/2}, by the symmetric root (QERA, exact)."""
     W, What, s, _, _ = case(rng)
-    values, Q = np.linalg.eigh(s.inputs)
+    values, Q = np.linalg.eigh(s.reference)
     root = (Q * np.sqrt(values)) @ Q.T
     U, sigma, Vt = np.linalg.svd((W - What) @ root)
     by_root = (U[:, :4] * sigma[:4]) @ Vt[:4] @ np.linalg.inv(root)
-    found = low_rank_correction(W, What, ActivationMoments.unquantized(s.inputs), 4)
+    found = low_rank_correction(W, What, InputMoments.plain(s.reference), 4)
     gap = (sigma[3] - sigma[4]) / sigma[0]
     condition = np.sqrt(values[-1] / values[0]) / gap
     np.testing.assert_allclose(found.matrix, by_root, atol=rounding(100, condition=condition) * np.linalg.norm(W - What))
     assert found.floor == 0
     assert found.tail == pytest.approx(np.sum(sigma[4:] ** 2) / W.size, rel=rounding(1000))
     E = W - What - found.matrix
-    assert found.distortion == pytest.approx(np.trace(E @ s.inputs @ E.T) / W.size, rel=rounding(1000, condition=condition))
+    assert found.distortion == pytest.approx(np.trace(E @ s.reference @ E.T) / W.size, rel=rounding(1000, condition=condition))
 
 
 @given(problems())
@@ -197,7 +198,7 @@ def test_more_rank_never_hurts_and_full_rank_leaves_the_floor(problem):
     assert found[-1].tail == 0
     assert len({f.floor for f in found}) == 1
     # the floor is the part of Ŵ Q that x does not predict
-    unpredicted = s.quantized - s.cross.T @ np.linalg.solve(s.inputs, s.cross)
+    unpredicted = s.actual - s.cross.T @ np.linalg.solve(s.reference, s.cross)
     bound = rounding(200, condition=CONDITION) * scale(W, What, 0 * W, s)
     assert found[-1].floor == pytest.approx(np.trace(What @ unpredicted @ What.T) / W.size, abs=bound)
     # rank 0 corrects nothing
@@ -211,13 +212,13 @@ def test_relaxed_start_bounds_every_quantized_weight(problem):
     """Σ_{i>k} eig_i(W S Wᵀ) is attained at Ŵ = W̃, and no Ŵ with its own best correction is below it."""
     W, What, s, k, _ = problem
     start = relaxed_correction(W, s, k)
-    bound = rounding(400, condition=np.linalg.cond(s.quantized)) * scale(W, What, start.matrix, s)
+    bound = rounding(400, condition=np.linalg.cond(s.actual)) * scale(W, What, start.matrix, s)
     assert start.floor == 0
     assert unpredictable_distortion(W, start.matrix, s) == pytest.approx(start.tail, abs=bound)
     target = correction_target(W, start.matrix, s)
-    bound += rounding(400, condition=np.linalg.cond(s.quantized)) * scale(W, target, start.matrix, s)
+    bound += rounding(400, condition=np.linalg.cond(s.actual)) * scale(W, target, start.matrix, s)
     assert corrected_distortion(W, target, start.matrix, s) == pytest.approx(start.tail, abs=bound)
-    bound += rounding(400, condition=np.linalg.cond(s.inputs)) * scale(W, What, 0 * W, s)
+    bound += rounding(400, condition=np.linalg.cond(s.reference)) * scale(W, What, 0 * W, s)
     assert low_rank_correction(W, What, s, k).distortion >= start.tail - bound
     # and with the target as the weight, the low-rank step finds nothing better
     assert low_rank_correction(W, target, s, k).distortion == pytest.approx(start.tail, abs=bound)
@@ -230,7 +231,7 @@ def test_distortion_is_quadratic_in_the_weights_and_linear_in_the_moments(proble
     size = rounding(200, condition=CONDITION) * scale(W, What, 0 * W, s)
     twice = low_rank_correction(factor * W, factor * What, s, k).distortion
     assert twice == pytest.approx(factor**2 * once, abs=factor**2 * size)
-    louder = ActivationMoments(factor * s.inputs, factor * s.quantized, factor * s.cross)
+    louder = InputMoments.quantized(factor * s.reference, factor * s.actual, factor * s.cross)
     assert low_rank_correction(W, What, louder, k).distortion == pytest.approx(factor * once, abs=factor * size)
 
 
@@ -239,7 +240,7 @@ def test_rotations_of_inputs_and_outputs_change_nothing(problem):
     W, What, s, k, generator = problem
     P = np.linalg.qr(generator.standard_normal((len(W),) * 2))[0]
     Q = np.linalg.qr(generator.standard_normal((W.shape[1],) * 2))[0]
-    turned = ActivationMoments.of(*(Q.T @ M @ Q for M in (s.inputs, s.quantized, s.cross)))
+    turned = InputMoments.quantized(*(Q.T @ M @ Q for M in (s.reference, s.actual, s.cross)))
     bound = rounding(400, condition=CONDITION) * scale(W, What, 0 * W, s)
     for before, after in (
         (low_rank_correction(W, What, s, k).distortion, low_rank_correction(P @ W @ Q, P @ What @ Q, turned, k).distortion),
@@ -251,7 +252,7 @@ def test_rotations_of_inputs_and_outputs_change_nothing(problem):
 def test_white_moments_leave_the_tail_energy_of_the_weight(rng):
     """S_x = I and independent white noise of power p: S = p/(1 + p) I, and D(k)/D(0) is the tail energy of W."""
     W, p = rng.standard_normal((9, 13)), 0.25
-    white = ActivationMoments.of(np.eye(13), (1 + p) * np.eye(13), np.eye(13))
+    white = InputMoments.quantized(np.eye(13), (1 + p) * np.eye(13), np.eye(13))
     sigma = np.linalg.svd(W, compute_uv=False)
     start = relaxed_correction(W, white, 0)
     assert start.tail == pytest.approx(p / (1 + p) * np.sum(W**2) / W.size, rel=rounding(200))
@@ -264,7 +265,7 @@ def test_white_moments_leave_the_tail_energy_of_the_weight(rng):
 
 def test_nothing_left_to_correct():
     W, H = np.arange(6.0).reshape(2, 3), np.diag([1.0, 2.0, 3.0])
-    same = ActivationMoments.unquantized(H)
+    same = InputMoments.plain(H)
     found = low_rank_correction(W, W, same, 1)
     assert (found.floor, found.tail, np.abs(found.matrix).max()) == (0, 0, 0)
     assert relaxed_correction(W, same, 0).tail == 0
@@ -275,7 +276,7 @@ def test_nothing_left_to_correct():
 def test_quantized_input_that_tells_nothing():
     """S_xy = 0: the target is 0, all of W x is unpredictable, and the correction is that of W itself beside the floor of Ŵ's noise."""
     W, H = np.array([[3.0, 0.0], [0.0, 1.0]]), np.diag([1.0, 4.0])
-    blind = ActivationMoments.of(H, np.eye(2), np.zeros((2, 2)))
+    blind = InputMoments.quantized(H, np.eye(2), np.zeros((2, 2)))
     assert not correction_target(W, 0 * W, blind).any()
     assert unpredictable_distortion(W, 0 * W, blind) == pytest.approx((9 + 4) / 4, rel=rounding(10))
     found = low_rank_correction(W, np.eye(2), blind, 1)
@@ -286,7 +287,7 @@ def test_correction_of_the_quantized_input_by_gradient(rng):
     """QLLM's form, L acting on Q(x): the closed form is where gradient descent on sampled tokens ends."""
     W, What, s, x, q = case(rng, m=4, n=5, tokens=200)
     target = correction_target(W, 0 * W, s)
-    found = low_rank_correction(target, What, ActivationMoments.unquantized(s.quantized), 2)
+    found = low_rank_correction(target, What, InputMoments.plain(s.actual), 2)
     left_over = found.distortion + unpredictable_distortion(W, 0 * W, s)
     y = x @ W.T - q @ What.T
     A, B = 0.1 * rng.standard_normal((4, 2)), 0.1 * rng.standard_normal((5, 2))
@@ -371,7 +372,7 @@ def test_bad_layers_have_no_bits(bad):
 def test_singular_moments_are_refused_until_damped():
     """Two inputs that are always equal: no unique correction, and no silent regularization."""
     twins = np.ones((2, 2))
-    same, W = ActivationMoments.unquantized(twins), np.array([[1.0, 2.0]])
+    same, W = InputMoments.plain(twins), np.array([[1.0, 2.0]])
     for step in (
         lambda **k: low_rank_correction(W, 0 * W, same, 1, **k),
         lambda **k: relaxed_correction(W, same, 1, **k),
@@ -386,7 +387,7 @@ def test_singular_moments_are_refused_until_damped():
 def test_small_damping_moves_the_minimum_by_at_most_its_penalty(rng):
     W, What, s, _, _ = case(rng)
     exact, damped = low_rank_correction(W, What, s, 3), low_rank_correction(W, What, s, 3, damping=1e-6)
-    delta = 1e-6 * np.trace(s.inputs) / len(s.inputs)
+    delta = 1e-6 * np.trace(s.reference) / len(s.reference)
     penalty = delta * np.linalg.norm(W - exact.matrix) ** 2 / W.size
     true = corrected_distortion(W, What, damped.matrix, s)
     slack = rounding(1000) * scale(W, What, exact.matrix, s)
@@ -396,18 +397,18 @@ def test_small_damping_moves_the_minimum_by_at_most_its_penalty(rng):
 
 @pytest.mark.parametrize("rank", [-1, 3])
 def test_bad_ranks_are_refused(rank):
-    W, s = np.ones((2, 3)), ActivationMoments.unquantized(np.eye(3))
+    W, s = np.ones((2, 3)), InputMoments.plain(np.eye(3))
     for solve in (lambda: low_rank_correction(W, W, s, rank), lambda: relaxed_correction(W, s, rank)):
         with pytest.raises(ValueError, match="rank"):
             solve()
 
 
 def test_arrays_that_do_not_belong_together_are_refused():
-    eye, s = np.eye(2), ActivationMoments.unquantized(np.eye(2))
-    with pytest.raises(ShapeMismatch, match="three"):
-        ActivationMoments.of(eye, eye, np.eye(3))
+    eye, s = np.eye(2), InputMoments.plain(np.eye(2))
+    with pytest.raises(ShapeMismatch, match="cross moment"):
+        InputMoments.quantized(eye, eye, np.eye(3))
     with pytest.raises(NotPositiveSemidefinite, match="other tokens"):
-        ActivationMoments.of(eye, eye, 2 * eye)
+        InputMoments.quantized(eye, eye, 2 * eye)
     with pytest.raises(ShapeMismatch, match="same"):
         corrected_distortion(np.ones((3, 2)), np.ones((2, 2)), np.ones((3, 2)), s)
     with pytest.raises(ShapeMismatch, match="empty"):
@@ -418,7 +419,7 @@ def test_fourth_moments_are_not_needed_only_enough_tokens(rng):
     """The loss of a correction solved on one half of the tokens is, on the other half, within its standard errors of the prediction."""
     W, What, _, x, q = case(rng, m=6, n=8, tokens=8000)
     fit, held = slice(0, 4000), slice(4000, None)
-    s = ActivationMoments.of(x[fit].T @ x[fit] / 4000, q[fit].T @ q[fit] / 4000, x[fit].T @ q[fit] / 4000)
+    s = InputMoments.quantized(x[fit].T @ x[fit] / 4000, q[fit].T @ q[fit] / 4000, x[fit].T @ q[fit] / 4000)
     found = low_rank_correction(W, What, s, 3)
     losses = np.sum((x @ (W - found.matrix).T - q @ What.T) ** 2, axis=1) / W.size
     error = math.sqrt(losses[fit].var() / 4000 + losses[held].var() / 4000)

@@ -15,7 +15,7 @@ from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import HPTQ
-from rdtools.records import Basis, CodeModel, QuantizedWeight, Rotation, ScalarCodes
+from rdtools.records import Basis, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
 from rdtools.testing import generators
 from rdtools.transforms import new_rotation, rotate, rotate_back, rotate_moment
 from rdtools.transforms.kronecker import kronecker_factors, kronecker_multiply, kronecker_orders
@@ -116,7 +116,7 @@ def test_prime_orders_are_one_haar_matrix():
 def test_container_keeps_the_rotation(order, rng):
     live = np.ones(order + 1, dtype=bool)
     live[1] = False
-    codes = ScalarCodes(rng.integers(-4, 5, (5, order)).astype(np.int32), 0.5, CodeModel("shared"))
+    codes = ScalarCodes(rng.integers(-4, 5, (5, order)).astype(np.int32), UniformGrid(0.5), SharedHistogram())
     weight = QuantizedWeight(Basis(5, live, Rotation("kronecker", order, 2**64 - 123456789)), codes)
     container = encode(weight)
     decoded = decode(container.data)

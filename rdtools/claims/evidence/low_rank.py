@@ -11,7 +11,7 @@ from rdtools.claims.evidence.case import MomentCase
 from rdtools.claims.evidence.channels import normal_tokens
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky
-from rdtools.theory.activation_moments import ActivationMoments
+from rdtools.records import InputMoments
 from rdtools.theory.correction_target import correction_target
 from rdtools.theory.low_rank import low_rank_correction
 from rdtools.transforms import new_rotation, rotate
@@ -44,7 +44,7 @@ class LowRank:
 
     weight: Float64Array
     rounded: Float64Array
-    moments: ActivationMoments
+    moments: InputMoments
     rank: int
     correction: Float64Array
     sampled: float
@@ -76,10 +76,10 @@ def gather_low_rank(case: MomentCase, weight: Float64Array) -> LowRank:
     x = rotate(normal_tokens(case, "low rank", _TOKENS_PER_COLUMN * n + 64), rotation)
     q = _round_rows(x)
     tokens = len(x)
-    moments = ActivationMoments(x.T @ x / tokens, q.T @ q / tokens, x.T @ q / tokens)
+    moments = InputMoments.quantized(x.T @ x / tokens, q.T @ q / tokens, x.T @ q / tokens)
     # nothing is damped, so that every identity is one of the sample
     try:
-        for moment in (moments.inputs, moments.quantized):
+        for moment in (moments.reference, moments.actual):
             cholesky(moment, damping=0.0)
     except NotPositiveSemidefinite as error:
         raise NotApplicable("a sample moment of the activations or of the quantized ones is singular in float64") from error
@@ -117,5 +117,5 @@ def gather_low_rank(case: MomentCase, weight: Float64Array) -> LowRank:
         target_sampled=loss(target, correction),
         alternation=np.array(course),
         weight_error_optimum=float((left_over[rank:] ** 2).sum()) / tokens / W.size,
-        condition=float(np.linalg.cond(moments.inputs) + np.linalg.cond(moments.quantized)),
+        condition=float(np.linalg.cond(moments.reference) + np.linalg.cond(moments.actual)),
     )

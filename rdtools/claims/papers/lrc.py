@@ -8,7 +8,8 @@ from rdtools.claims.evidence.base import Evidence
 from rdtools.claims.evidence.low_rank import LowRank
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.record import Assumption, Source, Statement
-from rdtools.theory.activation_moments import ActivationMoments, corrected_distortion
+from rdtools.records import InputMoments
+from rdtools.theory.activation_moments import corrected_distortion
 from rdtools.theory.correction_target import unpredictable_distortion
 from rdtools.theory.low_rank import low_rank_correction, relaxed_correction
 
@@ -39,7 +40,7 @@ def _optimum(e: Evidence) -> float:
 
 def _qera(e: Evidence) -> float:
     evidence = e[LowRank]
-    moments = ActivationMoments.unquantized(evidence.moments.inputs)
+    moments = InputMoments.plain(evidence.moments.reference)
     return low_rank_correction(evidence.weight, evidence.rounded, moments, evidence.rank).distortion
 
 

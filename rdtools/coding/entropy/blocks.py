@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.coder import Model, decode_runs
 from rdtools.coding.entropy.laws import Gaussian, Laws, law_stds
-from rdtools.coding.entropy.models import FrequencyTable, column_levels, uniform_table
-from rdtools.records import ScalarCodes
+from rdtools.coding.entropy.models import FrequencyTable, uniform_table
+from rdtools.records import GaussianModel, ScalarCodes
 
 
 @dataclass(frozen=True)
@@ -72,14 +72,14 @@ def spans(rows: int, columns: int) -> list[tuple[int, int]]:
     return [(first, min(first + width, columns)) for first in range(0, columns, width)] if rows else []
 
 
-def _by_law(codes: ScalarCodes, spans: list[tuple[int, int]]) -> list[Sequence]:
+def _by_law(codes: ScalarCodes, model: GaussianModel, spans: list[tuple[int, int]]) -> list[Sequence]:
     """Integers of one Gaussian model together: whole columns where rows are equal, else wherever they are."""
-    laws = Laws.of(codes)
-    models = [Gaussian(std) for std in law_stds(codes.model, laws.steps).tolist()]
+    laws = Laws.of(codes.integers.shape, codes.grid, model.row_exponents)
+    models = [Gaussian(std) for std in law_stds(model, laws.steps).tolist()]
     m = len(codes.integers)
     sequences = []
     for first, stop in spans:
-        if codes.row_exponents is None:
+        if model.row_exponents is None:
             law = np.searchsorted(laws.distinct, -laws.columns[first:stop])
             columns, order, counts = np.argsort(law, kind="stable"), None, m * np.bincount(law)
         else:
@@ -92,8 +92,8 @@ def _by_law(codes: ScalarCodes, spans: list[tuple[int, int]]) -> list[Sequence]:
 def _by_column(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
     """Column after column, neighbours that share a table in one run."""
     m, r = codes.integers.shape
-    if codes.model.kind == "fixed":
-        levels = column_levels(codes).tolist()
+    if codes.grid.levels:
+        levels = codes.grid.column_levels(r).tolist()
         uniform = {k: uniform_table(k) for k in set(levels)}
         tables = [uniform[k] for k in levels]
     else:
@@ -115,7 +115,8 @@ def sequences(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list[
     histograms : of the model: none, one, or one for each column
     spans : first and past-the-last columns of the blocks
     """
-    return _by_law(codes, spans) if codes.model.kind == "column" else _by_column(codes, histograms, spans)
+    model = codes.model
+    return _by_law(codes, model, spans) if isinstance(model, GaussianModel) else _by_column(codes, histograms, spans)
 
 
 def decode_block(block: Block) -> NDArray[np.int32]:

@@ -13,7 +13,7 @@ from rdtools.coding.entropy.exponents import exponent_bytes
 from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
 from rdtools.coding.entropy.models import CodeCounts
 from rdtools.coding.scales import octave_exponents, round_to_float32
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import GaussianModel, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -42,12 +42,12 @@ def fit_column_laws(codes: ScalarCodes, *, row_exponents: NDArray[np.uint8] | No
     row_exponents : (m,) deviations of the rows in eighths of an octave, or None for equal rows
     counts : `count_codes` of the integers, if known
     """
-    trial = replace(codes, row_exponents=row_exponents)
-    laws = Laws.of(trial)
-    return replace(trial, model=fit_laws(count_by_law(codes.integers, laws, counts), laws.steps))
+    laws = Laws.of(codes.integers.shape, codes.grid, row_exponents)
+    model = fit_laws(count_by_law(codes.integers, laws, counts), laws.steps)
+    return replace(codes, model=replace(model, row_exponents=row_exponents))
 
 
-def fit_laws(counts: CodeCounts, steps: Float64Array) -> CodeModel:
+def fit_laws(counts: CodeCounts, steps: Float64Array) -> GaussianModel:
     """The normal laws under which the codes are shortest: `weight_std` and `noise_variance` by descent of the code length, as float32.
 
     Errors that successive cancellation feeds back enlarge the variance of columns whose own share is small, and a ridge takes from it; with
@@ -59,15 +59,15 @@ def fit_laws(counts: CodeCounts, steps: Float64Array) -> CodeModel:
     steps : `Laws.steps`
     """
     if counts.values.size == 0:
-        return CodeModel("column")
-    plain = CodeModel("column", weight_std=fit_weight_std(counts, steps))
+        return GaussianModel()
+    plain = GaussianModel(weight_std=fit_weight_std(counts, steps))
     if len(steps) == 1:
         return plain  # equal laws: a second number would say the same
 
-    def model(x: Float64Array) -> CodeModel:
-        return CodeModel("column", weight_std=round_to_float32(plain.weight_std * math.exp(x[0])), noise_variance=round_to_float32(x[1]))
+    def model(x: Float64Array) -> GaussianModel:
+        return GaussianModel(weight_std=round_to_float32(plain.weight_std * math.exp(x[0])), noise_variance=round_to_float32(x[1]))
 
-    def length(model: CodeModel) -> float:
+    def length(model: GaussianModel) -> float:
         return law_code_length(counts, law_stds(model, steps))
 
     start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])

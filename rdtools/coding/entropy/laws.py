@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.models import CodeCounts, FrequencyTable, count_codes, varint_bytes
-from rdtools.normal import normal_cdf
-from rdtools.records import CodeModel, ScalarCodes, power_of_eighths
+from rdtools.normal import cell_probability, normal_cdf
+from rdtools.records import GaussianModel, UniformGrid, power_of_eighths
 
 Float64Array = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -52,9 +52,8 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     `column_table` costs an escape symbol and a variable-length integer.
     """
     s = np.maximum(code_stds, fmt.LEAST_STD)[counts.columns]
-    # the upper tail on the positive side, where it is accurate: Φ(b) − Φ(a) = Φ(−a) − Φ(−b)
     z = np.abs(counts.values)
-    p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
+    p = cell_probability(z, s)
     outside = z > _window(code_stds[counts.columns])
     unit = 2.0**-fmt.PRECISION_BITS
     length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
@@ -63,7 +62,7 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     return float((counts.counts * length).sum())
 
 
-def law_stds(model: CodeModel, steps: Float64Array) -> Float64Array:
+def law_stds(model: GaussianModel, steps: Float64Array) -> Float64Array:
     """Deviation of normal laws, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
 
     With a negative noise variance it is at least 1/64.
@@ -89,13 +88,13 @@ class Laws:
     steps: Float64Array
 
     @classmethod
-    def of(cls, codes: ScalarCodes) -> Laws:
-        """Those of integers on a grid."""
-        m, r = codes.integers.shape
-        rows = np.zeros(m, dtype=np.int64) if codes.row_exponents is None else codes.row_exponents.astype(np.int64)
-        columns = np.zeros(r, dtype=np.int64) if codes.step_exponents is None else codes.step_exponents.astype(np.int64)
+    def of(cls, shape: tuple[int, int], grid: UniformGrid, row_exponents: NDArray[np.uint8] | None) -> Laws:
+        """Those of (m, r) integers on a grid, with rows of unequal standard deviations or equal ones."""
+        m, r = shape
+        rows = np.zeros(m, dtype=np.int64) if row_exponents is None else row_exponents.astype(np.int64)
+        columns = np.zeros(r, dtype=np.int64) if grid.exponents is None else grid.exponents.astype(np.int64)
         distinct = np.unique(np.unique(rows)[:, None] - np.unique(columns)) if m * r else np.zeros(0, dtype=np.int64)
-        return cls(rows, columns, distinct, codes.step * power_of_eighths(-distinct))
+        return cls(rows, columns, distinct, grid.step * power_of_eighths(-distinct))
 
     def index(self, first: int, stop: int) -> NDArray[np.int16]:
         """(stop − first, m) which of the distinct laws, for a span of columns."""

@@ -9,14 +9,13 @@ import numpy as np
 from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
 from rdtools.coding.entropy.models import (
     CodeCounts,
-    column_levels,
     column_tables,
     count_codes,
     entropy_bits,
     histogram_bytes,
     shared_table,
 )
-from rdtools.records import ScalarCodes
+from rdtools.records import GaussianModel, ScalarCodes
 
 
 def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> tuple[float, float]:
@@ -34,11 +33,11 @@ def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> 
     (m, r), model = codes.integers.shape, codes.model
     if m * r == 0:
         return 0.0, 0.0
-    if model.kind == "fixed":
-        return m * math.fsum(np.log2(column_levels(codes))), 0.0
+    if codes.grid.levels:
+        return m * math.fsum(np.log2(codes.grid.column_levels(r))), 0.0
     counts = count_codes(codes.integers) if counts is None else counts
-    if model.kind == "column":
-        laws = Laws.of(codes)
+    if isinstance(model, GaussianModel):
+        laws = Laws.of((m, r), codes.grid, model.row_exponents)
         return law_code_length(count_by_law(codes.integers, laws, counts), law_stds(model, laws.steps)), 0.0
     tables = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
     symbols = math.fsum(int(t.frequencies.sum()) * entropy_bits(t) for t in tables)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.fields import Reader, varint
 from rdtools.ops import column_histogram
-from rdtools.records import ScalarCodes
 
 IntArray = NDArray[np.int64]
 
@@ -87,13 +86,6 @@ def column_tables(counts: CodeCounts) -> list[FrequencyTable]:
 def uniform_table(levels: int) -> FrequencyTable:
     """Equal frequencies for the K codes −⌊K/2⌋ … K−1−⌊K/2⌋."""
     return FrequencyTable(np.arange(levels) - levels // 2, np.ones(levels, dtype=np.int64))
-
-
-def column_levels(codes: ScalarCodes) -> IntArray:
-    """Levels of each column of a fixed-rate grid: those of the finest, halved with every octave of step begun; (r,)."""
-    if codes.step_exponents is None:
-        return np.full(codes.integers.shape[1], codes.model.levels)
-    return np.asarray(np.maximum(codes.model.levels >> -(-codes.step_exponents.astype(np.int64) // 8), 1), dtype=np.int64)
 
 
 def varint_bytes(values: IntArray) -> IntArray:

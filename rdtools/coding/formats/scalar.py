@@ -36,7 +36,6 @@ from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
 from rdtools.coding.entropy.length import scalar_code_length
 from rdtools.coding.entropy.models import (
     FrequencyTable,
-    column_levels,
     column_tables,
     count_codes,
     histogram_bytes,
@@ -49,9 +48,17 @@ from rdtools.coding.fields import Reader, varint
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile
 from rdtools.normal import lmmse_gain
-from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
-
-Float64Array = NDArray[np.float64]
+from rdtools.records import (
+    ENTROPY_MODELS,
+    CodeModelKind,
+    EntropyModel,
+    Float64Array,
+    Gains,
+    GaussianModel,
+    RowScales,
+    ScalarCodes,
+    UniformGrid,
+)
 
 #: Rate kind of the integers under each entropy model.
 RATE_KINDS: dict[CodeModelKind, str] = {
@@ -64,36 +71,37 @@ RATE_KINDS: dict[CodeModelKind, str] = {
 
 def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    integers, model = codes.integers, codes.model
+    integers, model, grid, gains = codes.integers, codes.model, codes.grid, codes.gains
     m, r = integers.shape
+    row_exponents = model.row_exponents if isinstance(model, GaussianModel) else None
     flags = (
-        fmt.STEP_EXPONENTS * (codes.step_exponents is not None)
-        | fmt.ROW_EXPONENTS * (codes.row_exponents is not None)
-        | fmt.ROW_SCALES * (codes.row_scales is not None)
-        | fmt.ZERO_POINTS * (codes.zero_points is not None)
-        | fmt.GAIN_STD * (codes.gain_std > 0)
-        | fmt.COLUMN_GAINS * (codes.column_gains is not None)
-        | fmt.MID_RISE * (codes.offset == 0.5)
+        fmt.STEP_EXPONENTS * (grid.exponents is not None)
+        | fmt.ROW_EXPONENTS * (row_exponents is not None)
+        | fmt.ROW_SCALES * (grid.rows is not None)
+        | fmt.ZERO_POINTS * (grid.rows is not None and grid.rows.zero_points is not None)
+        | fmt.GAIN_STD * (gains.lmmse_std > 0)
+        | fmt.COLUMN_GAINS * (gains.columns is not None)
+        | fmt.MID_RISE * (grid.offset == 0.5)
     )
-    side = bytearray(fmt.SCALAR_HEAD.pack(flags, codes.step))
-    if codes.step_exponents is not None:
-        side += exponent_bytes(codes.step_exponents)
-    if codes.row_exponents is not None:
-        side += exponent_bytes(codes.row_exponents)
-    if codes.row_scales is not None:
-        side += varint(codes.row_scales.shape[1]) + varint(codes.group_size) + bfloat16_bytes(codes.row_scales)
-    if codes.zero_points is not None:
-        side += codes.zero_points.tobytes()
-    if codes.gain_std > 0:
-        side += fmt.GAIN.pack(codes.gain_std)
-    if codes.column_gains is not None:
-        side += bfloat16_bytes(codes.column_gains)
+    side = bytearray(fmt.SCALAR_HEAD.pack(flags, grid.step))
+    if grid.exponents is not None:
+        side += exponent_bytes(grid.exponents)
+    if row_exponents is not None:
+        side += exponent_bytes(row_exponents)
+    if grid.rows is not None:
+        side += varint(grid.rows.scales.shape[1]) + varint(grid.rows.group_size) + bfloat16_bytes(grid.rows.scales)
+        if grid.rows.zero_points is not None:
+            side += grid.rows.zero_points.tobytes()
+    if gains.lmmse_std > 0:
+        side += fmt.GAIN.pack(gains.lmmse_std)
+    if gains.columns is not None:
+        side += bfloat16_bytes(gains.columns)
 
     side += bytes([fmt.MODELS.index(model.kind)])
     histograms: list[FrequencyTable] = []
-    if model.kind == "fixed":
-        side += fmt.LEVELS.pack(model.levels)
-    elif model.kind == "column":
+    if grid.levels:
+        side += fmt.LEVELS.pack(grid.levels)
+    elif isinstance(model, GaussianModel):
         side += fmt.GAUSSIAN.pack(model.weight_std, model.noise_variance)
     elif integers.size:
         counts = count_codes(integers)
@@ -109,53 +117,38 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
     return bytes(side), bytes(payload)
 
 
-def _read_model(side: Reader, rows: int, columns: int) -> tuple[CodeModel, list[FrequencyTable]]:
-    """The entropy model and its histograms."""
-    kind = side.choice("entropy model", fmt.MODELS, side.u8())
-    histograms: list[FrequencyTable] = []
-    if kind == "fixed":
-        (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))
-        return side.build(CodeModel, kind, levels=levels), histograms
-    if kind == "column":
-        weight_std, noise_variance = fmt.GAUSSIAN.unpack(side.take(fmt.GAUSSIAN.size))
-        return side.build(CodeModel, kind, weight_std=weight_std, noise_variance=noise_variance), histograms
-    if rows * columns:
-        shared = kind == "shared"
-        histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
-    return CodeModel(kind), histograms
-
-
-def _read_grid(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, list[FrequencyTable]]:
-    """The codes without their integers, and the histograms of their model."""
+def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, list[FrequencyTable]]:
+    """The symbols without their integers, and the histograms of their model."""
     flags, step = fmt.SCALAR_HEAD.unpack(side.take(fmt.SCALAR_HEAD.size))
     known = fmt.STEP_EXPONENTS | fmt.ROW_EXPONENTS | fmt.ROW_SCALES | fmt.ZERO_POINTS | fmt.GAIN_STD | fmt.COLUMN_GAINS | fmt.MID_RISE
     flags = side.flags("flags of integers", known, flags)
+    if flags & fmt.ZERO_POINTS and not flags & fmt.ROW_SCALES:
+        raise side.refusal("zero points without row scales, expected both or none")
     exponents = read_exponents(side, columns) if flags & fmt.STEP_EXPONENTS else None
     row_exponents = read_exponents(side, rows) if flags & fmt.ROW_EXPONENTS else None
-    groups = group_size = 0
     row_scales = None
     if flags & fmt.ROW_SCALES:
         groups, group_size = side.count("number of groups", max(columns, 1)), side.count("group size", 2**31)
-        row_scales = side.bfloat16("row scales", rows, groups)
-    zero_points = side.bytes_array(rows, groups).view(np.int8) if flags & fmt.ZERO_POINTS else None
-    gain_std = fmt.GAIN.unpack(side.take(fmt.GAIN.size))[0] if flags & fmt.GAIN_STD else 0.0
-    column_gains = side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None
-    model, histograms = _read_model(side, rows, columns)
-    codes = side.build(
-        ScalarCodes,
-        integers=np.empty((rows, columns), dtype=np.int32),
-        step=step,
-        model=model,
-        step_exponents=exponents,
-        row_exponents=row_exponents,
-        row_scales=row_scales,
-        zero_points=zero_points,
-        group_size=group_size,
-        offset=0.5 if flags & fmt.MID_RISE else 0.0,
-        gain_std=gain_std,
-        column_gains=column_gains,
-    )
-    return codes, histograms
+        scales = side.bfloat16("row scales", rows, groups)
+        zero_points = side.bytes_array(rows, groups).view(np.int8) if flags & fmt.ZERO_POINTS else None
+        row_scales = side.build(RowScales, scales, zero_points, group_size)
+    lmmse_std = fmt.GAIN.unpack(side.take(fmt.GAIN.size))[0] if flags & fmt.GAIN_STD else 0.0
+    gains = side.build(Gains, lmmse_std, side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None)
+    kind = side.choice("entropy model", fmt.MODELS, side.u8())
+    if row_exponents is not None and kind != "column":
+        raise side.refusal(f"row exponents beside a {kind} model, expected them beside a Gaussian one only")
+    levels, histograms = 0, []
+    model: EntropyModel = ENTROPY_MODELS[kind]()
+    if kind == "fixed":
+        (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))
+    elif kind == "column":
+        weight_std, noise_variance = fmt.GAUSSIAN.unpack(side.take(fmt.GAUSSIAN.size))
+        model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+    elif rows * columns:
+        shared = kind == "shared"
+        histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
+    grid = side.build(UniformGrid, step, exponents, 0.5 if flags & fmt.MID_RISE else 0.0, levels, row_scales)
+    return side.build(ScalarCodes, np.empty((rows, columns), dtype=np.int32), grid, model, gains), histograms
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> ScalarCodes:
@@ -165,7 +158,7 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     ------
     CorruptFile
     """
-    codes, histograms = _read_grid(side, rows, columns)
+    codes, histograms = _read_symbols(side, rows, columns)
     places = spans(rows, columns)
     heads = []
     for first, stop in places:
@@ -182,9 +175,16 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     return codes
 
 
-def reconstruction_gains(column_steps: Float64Array, gain_std: float) -> Float64Array:
-    """Gain of each column: ``lmmse_gain(step / gain_std)``, or 1 where `gain_std` is 0."""
-    return lmmse_gain(column_steps / gain_std) if gain_std > 0 else np.ones_like(column_steps)
+def reconstruction_gains(column_steps: Float64Array, lmmse_std: float) -> Float64Array:
+    """Gain of each column: ``lmmse_gain(step / lmmse_std)``, or 1 where `lmmse_std` is 0."""
+    return lmmse_gain(column_steps / lmmse_std) if lmmse_std > 0 else np.ones_like(column_steps)
+
+
+def column_scales(codes: ScalarCodes) -> Float64Array:
+    """(r,) distance between neighbouring points of each column, row scales apart: step times gains."""
+    steps = codes.column_steps
+    scales = reconstruction_gains(steps, codes.gains.lmmse_std) * steps
+    return scales if codes.gains.columns is None else scales * codes.gains.columns
 
 
 def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float64Array:
@@ -195,26 +195,24 @@ def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float6
 
 def values(codes: ScalarCodes, columns: int) -> Float64Array:
     """(m, r) the numbers that integers stand for; the formula is that of `ScalarCodes`."""
-    steps = codes.column_steps
-    scales = reconstruction_gains(steps, codes.gain_std) * steps
-    if codes.column_gains is not None:
-        scales = scales * codes.column_gains
-    levels: Float64Array = codes.integers + np.float64(codes.offset)
-    if codes.model.kind == "fixed":
-        scales = np.where(column_levels(codes) > 1, scales, 0.0)  # a single level is at zero
-    if codes.zero_points is not None:
-        levels -= spread_groups(codes.zero_points, codes.group_size, columns)
+    grid, rows = codes.grid, codes.grid.rows
+    scales = column_scales(codes)
+    levels: Float64Array = codes.integers + np.float64(grid.offset)
+    if grid.levels:
+        scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
+    if rows is not None and rows.zero_points is not None:
+        levels -= spread_groups(rows.zero_points, rows.group_size, columns)
     levels *= scales
-    if codes.row_scales is not None:
-        levels *= spread_groups(codes.row_scales, codes.group_size, columns)
+    if rows is not None:
+        levels *= spread_groups(rows.scales, rows.group_size, columns)
     return levels
 
 
 def edge_share(codes: ScalarCodes) -> float:
     """Share of the integers of a fixed-rate grid that are the minimum or the maximum of its levels; nan for other integers."""
-    if codes.model.kind != "fixed" or codes.integers.size == 0:
+    if not codes.grid.levels or codes.integers.size == 0:
         return float("nan")
-    levels = column_levels(codes)
+    levels = codes.grid.column_levels(codes.integers.shape[1])
     lowest = -(levels // 2)
     return float(np.mean((levels > 1) & ((codes.integers == lowest) | (codes.integers == lowest + levels - 1))))
 

@@ -7,37 +7,31 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import reconstruct, round_to_bfloat16, spread_groups
-from rdtools.records import Basis, QuantizedWeight, ScalarCodes
+from rdtools.coding import codec_of, column_scales, round_to_bfloat16, spread_groups
+from rdtools.records import Gains, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
 
 def code_values(codes: ScalarCodes) -> Float64Array:
     """(m, r) what the codes stand for, in the basis that was quantized."""
-    m, r = codes.integers.shape
-    return reconstruct(QuantizedWeight(Basis(m, np.ones(r, dtype=bool)), codes))
-
-
-def column_scales(codes: ScalarCodes) -> Float64Array:
-    """(r,) what a code of 1 stands for, row scales apart: step times gains."""
-    ones = np.ones((1, codes.integers.shape[1]), dtype=np.int32)
-    return code_values(replace(codes, integers=ones, row_scales=None, row_exponents=None)).ravel()
+    return codec_of(codes).values(codes, codes.integers.shape[1])
 
 
 def widest_steps(codes: ScalarCodes) -> Float64Array:
     """(r,) largest distance over the rows between neighbouring points of each column: steps times fitted gains and row scales."""
-    steps = codes.column_steps if codes.column_gains is None else codes.column_steps * codes.column_gains
-    if codes.row_scales is None:
+    steps, rows = codes.column_steps, codes.grid.rows
+    steps = steps if codes.gains.columns is None else steps * codes.gains.columns
+    if rows is None:
         return steps
-    return np.asarray(steps * spread_groups(codes.row_scales.max(axis=0, keepdims=True), codes.group_size, len(steps))[0])
+    return np.asarray(steps * spread_groups(rows.scales.max(axis=0, keepdims=True), rows.group_size, len(steps))[0])
 
 
 def without_column_gains(codes: ScalarCodes) -> ScalarCodes:
     """The codes that `with_column_gains` begins with: no gains, and no steps but one unless the code model needs them."""
     if codes.model.kind == "column":
-        return replace(codes, column_gains=None)
-    return replace(codes, column_gains=None, step_exponents=None, gain_std=0.0)
+        return replace(codes, gains=Gains(codes.gains.lmmse_std))
+    return replace(codes, grid=replace(codes.grid, exponents=None), gains=Gains())
 
 
 def with_column_gains(codes: ScalarCodes, gains: Float64Array) -> ScalarCodes:
@@ -52,4 +46,4 @@ def with_column_gains(codes: ScalarCodes, gains: Float64Array) -> ScalarCodes:
     gains : (r,) ≥ 0, what the present scales are multiplied by
     """
     bare = without_column_gains(codes)
-    return replace(bare, column_gains=round_to_bfloat16(gains * column_scales(codes) / column_scales(bare)))
+    return replace(bare, gains=replace(bare.gains, columns=round_to_bfloat16(gains * column_scales(codes) / column_scales(bare))))

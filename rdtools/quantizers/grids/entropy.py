@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import (
+    column_scales,
     count_codes,
     fit_column_laws,
     octave_exponents,
@@ -18,12 +19,12 @@ from rdtools.coding import (
     scalar_code_length,
 )
 from rdtools.ops import CODE_MAX
-from rdtools.quantizers.grids.column_gains import column_scales, with_column_gains
+from rdtools.quantizers.grids.column_gains import with_column_gains
 from rdtools.quantizers.grids.levels import Rounding, check_step
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
-from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes, UniformGrid
 
 Float64Array = NDArray[np.float64]
 
@@ -67,19 +68,20 @@ class EntropyGrid:
         part = self.target if rows is None else self.target[rows]
         step = math.exp2(log2_step)
         check_step(step, self.name)
-        none = np.empty((0, part.shape[1]), dtype=np.int32)
-        codes = ScalarCodes(none, round_to_float32(step), CodeModel(self.coding), self.exponents, gain_std=self.gain_std)
-        steps = codes.column_steps
+        grid = UniformGrid(round_to_float32(step), self.exponents)
+        steps = grid.column_steps(part.shape[1])
+        model = ENTROPY_MODELS[self.coding]()
         if self.gain_fit is None:
             integers = self.rounding(part, steps, reconstruction_gains(steps, self.gain_std), 0.0, -CODE_MAX, CODE_MAX)
+            codes = ScalarCodes(integers, grid, model, Gains(self.gain_std))
         else:
             integers, gains = self.gain_fit(part, steps)
-            codes = with_column_gains(codes, gains)
+            codes = with_column_gains(ScalarCodes(integers, grid, model, Gains(self.gain_std)), gains)
             if rows is None:
                 # on the grid that the stored scales make of the fitted gains: at high rate, the points of the decoder
                 integers = self.rounding(part, column_scales(codes) / gains, gains, 0.0, -CODE_MAX, CODE_MAX)
+                codes = replace(codes, integers=integers)
         counts = count_codes(integers)
-        codes = replace(codes, integers=integers)
         if self.coding == "column":
             known = self.row_exponents
             codes = fit_column_laws(codes, row_exponents=known if known is None or rows is None else known[rows], counts=counts)

@@ -43,7 +43,7 @@ class GPTQ(Feedback, RowGridQuantizer):
     >>> q = GPTQ(rate_bits=2).quantize(layer)
     >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits
     (-2, 1, 2.0)
-    >>> GPTQ(rate_bits=2, group_size=16, grid="asymmetric").quantize(layer).weight.codes.row_scales.shape
+    >>> GPTQ(rate_bits=2, group_size=16, grid="asymmetric").quantize(layer).weight.codes.grid.rows.scales.shape
     (64, 2)
     """
 

@@ -21,7 +21,7 @@ from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.rounding.quip import GridRounding
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.quantizers.settings import check_choice, is_number
-from rdtools.records import CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records import QuantizedWeight, ScalarCodes, Uniform, UniformGrid
 from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
@@ -137,7 +137,7 @@ class QuIP(SettledQuantizer):
             check_step(step, name)
         integers = np.empty(weight.shape, dtype=np.int32)
         integers[:, problem.order] = rounding(weight, step)
-        codes = ScalarCodes(integers, step, CodeModel("fixed", levels=levels), offset=rounding.offset)
+        codes = ScalarCodes(integers, UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
         rate = math.log2(levels) * problem.live_fraction
         return Solution(QuantizedWeight(problem.basis, codes), rate, self._error_model(codes, problem))
 
@@ -165,9 +165,9 @@ class QuIP(SettledQuantizer):
         grid = stored_grid(codes)
         if self.adaptive != "ldlq":
             return NoErrorModel(widest_steps=grid.widest_steps, reason="feedback other than LDLQ's, or greedy passes")
-        reach = 0.5 * (codes.model.levels - 1) * codes.step
+        reach = 0.5 * (codes.grid.levels - 1) * codes.grid.step
         if not self.stochastic:
             return replace(grid, reach=reach) if self.clips_first else grid
         if np.abs(problem.target).max(initial=0.0) > reach:
             return NoErrorModel(widest_steps=grid.widest_steps, reason="stochastic rounding that is clipped")
-        return UnbiasedRounding(widest_steps=grid.widest_steps, step=codes.step)
+        return UnbiasedRounding(widest_steps=grid.widest_steps, step=codes.grid.step)

@@ -19,7 +19,7 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.groups import Fit, GroupedCodes
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import RowScales, ScalarCodes, Uniform, UniformGrid
 from rdtools.records.error_models import AbsmaxRows, ErrorModel
 
 
@@ -77,18 +77,13 @@ class RowGridQuantizer(ScalarQuantizer):
             found = self._group_codes(problem, group_size, fit)
             integers, grids = found.integers, found.grids
         zero_points = [grid.zero_points for grid in grids if grid.zero_points is not None]
-        codes = ScalarCodes(
-            integers,
-            1.0,
-            CodeModel("fixed", levels=levels),
-            row_scales=np.stack([grid.scales for grid in grids], axis=1),
-            zero_points=np.stack(zero_points, axis=1) if zero_points else None,
-            group_size=group_size,
-            offset=grids[0].offset,
+        rows = RowScales(
+            np.stack([grid.scales for grid in grids], axis=1), np.stack(zero_points, axis=1) if zero_points else None, group_size
         )
+        codes = ScalarCodes(integers, UniformGrid(1.0, offset=grids[0].offset, levels=levels, rows=rows), Uniform())
         return Candidate(math.log2(levels), codes), self._error_model(codes)
 
     def _error_model(self, codes: ScalarCodes) -> ErrorModel:
         if (self.grid, self.range_rule, self.group_size) == ("midrise", "absmax", None):
-            return AbsmaxRows(widest_steps=widest_steps(codes), levels=codes.model.levels)
+            return AbsmaxRows(widest_steps=widest_steps(codes), levels=codes.grid.levels)
         return stored_grid(codes)

@@ -9,7 +9,6 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import column_levels
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
@@ -21,7 +20,7 @@ from rdtools.quantizers.rounding.sic import Precision, sic_rounding
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModelKind, QuantizedWeight, ScalarCodes
+from rdtools.records import CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
 from rdtools.records.error_models import ColumnSteps, ErrorModel, StoredGrid
 from rdtools.transforms import RotationChoice
 
@@ -31,14 +30,15 @@ _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shar
 
 def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
     """The error model of fixed-rate integers on their own grids."""
+    grid, rows = codes.grid, codes.grid.rows
     return StoredGrid(
         widest_steps=widest_steps(codes),
         column_steps=codes.column_steps,
-        levels=column_levels(codes),
-        row_scales=codes.row_scales,
-        zero_points=codes.zero_points,
-        group_size=codes.group_size,
-        offset=codes.offset,
+        levels=grid.column_levels(codes.integers.shape[1]),
+        row_scales=None if rows is None else rows.scales,
+        zero_points=None if rows is None else rows.zero_points,
+        group_size=0 if rows is None else rows.group_size,
+        offset=grid.offset,
         reach=reach,
     )
 
@@ -146,7 +146,7 @@ class EntropyCoded(ScalarQuantizer):
             steps=codes.column_steps,
             relative_steps=relative_steps,
             histogram=_HISTOGRAMS.get(codes.model.kind),
-            shrunk=codes.gain_std > 0,
-            fitted=codes.column_gains is not None or codes.row_scales is not None,
-            row_exponents=codes.row_exponents,
+            shrunk=codes.gains.lmmse_std > 0,
+            fitted=codes.gains.columns is not None or codes.grid.rows is not None,
+            row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
         )

@@ -18,7 +18,7 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.columns import sweep_columns
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.scale import search_scale, spread_rows
-from rdtools.records import CodeModel, CodeModelKind, ScalarCodes
+from rdtools.records import CodeModelKind, RowScales, ScalarCodes, Uniform, UniformGrid
 from rdtools.records.error_models import ColumnSteps, ErrorModel
 
 Float64Array = NDArray[np.float64]
@@ -50,11 +50,10 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
 
     Examples
     --------
-    >>> from rdtools.coding import column_levels
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
     >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)
-    >>> column_levels(q.weight.codes).tolist(), q.code_rate_bits
+    >>> q.weight.codes.grid.column_levels(3).tolist(), q.code_rate_bits
     ([16, 4, 1], 2.0)
     """
 
@@ -99,18 +98,17 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         widest = int(widths.max(initial=0))
         exponents = width_exponents(widths)
 
-        def grid(rows: FloatArray, scale: float) -> ScalarCodes:
+        def grid(rows: FloatArray, scale: float) -> UniformGrid:
             spread = np.sqrt(np.mean(np.square(rows, dtype=np.float64), axis=1)) if rows.size else np.zeros(len(rows))
             for edge in (spread.min(where=spread > 0, initial=np.inf), spread.max(initial=0.0)):
                 if 0 < edge < np.inf:
                     check_step(float(edge), name)
-            return ScalarCodes(
-                np.empty((0, rows.shape[1]), dtype=np.int32),
+            return UniformGrid(
                 round_to_float32(GRID_STEPS[widest]) if widest else 1.0,
-                CodeModel("fixed", levels=2**widest),
-                step_exponents=exponents if exponents.any() else None,
-                row_scales=round_to_bfloat16(scale * spread)[:, None],
+                exponents if exponents.any() else None,
                 offset=0.5,
+                levels=2**widest,
+                rows=RowScales(round_to_bfloat16(scale * spread)[:, None]),
             )
 
         sample = spread_rows(W, SAMPLE_ROWS)
@@ -120,7 +118,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
             return float(np.linalg.norm((sample - values)[:, order] @ factor))
 
         scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
-        empty = grid(W, scale)
-        codes = replace(empty, integers=sweep_columns(W, factor, order, empty)[0])
+        final = grid(W, scale)
+        codes = ScalarCodes(sweep_columns(W, factor, order, final)[0], final, Uniform())
         symbols, _ = scalar_code_length(codes)
         return Candidate(symbols / max(W.size, 1), codes), stored_grid(codes)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import column_levels
 from rdtools.quantizers.grids.row import FloatArray
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
-from rdtools.records import ScalarCodes
+from rdtools.records import UniformGrid
 
 Float64Array = NDArray[np.float64]
 
@@ -17,7 +16,7 @@ def sweep_columns(
     weight: FloatArray,  # (m, r)
     factor: Float64Array,  # (r, r), lower triangular
     order: NDArray[np.intp],  # (r,)
-    grid: ScalarCodes,
+    grid: UniformGrid,
 ) -> tuple[NDArray[np.int32], FloatArray]:
     """Successive cancellation with levels and a step of its own for each column, one column after another.
 
@@ -26,15 +25,15 @@ def sweep_columns(
     weight : (m, r) float64 or float32, which everything is computed in
     factor : (r, r), L, columns in `order`
     order : (r,) columns of the weights in the order of the factor's, the last decided first
-    grid : steps, levels and row scales of (m, 1); its integers are not looked at
+    grid : steps, levels and row scales of (m, 1)
 
     Returns
     -------
     (m, r) int32 codes, and (m, r) what they stand for
     """
-    levels, steps = column_levels(grid), grid.column_steps
-    assert grid.row_scales is not None
-    scales = grid.row_scales[:, 0]
+    levels, steps = grid.column_levels(weight.shape[1]), grid.column_steps(weight.shape[1])
+    assert grid.rows is not None
+    scales = grid.rows.scales[:, 0]
     divisors = np.where(scales > 0, scales, 1.0).astype(weight.dtype)
     integers = np.zeros(weight.shape, dtype=np.int32)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import InvalidRate, RateUnreachable, WrongType
-from rdtools.normal import normal_cdf
+from rdtools.normal import cell_probability
 from rdtools.quantizers.settings import is_number
 
 #: The largest rate whose codes fit the alphabets of the coder, columns of very different step included.
@@ -54,7 +54,7 @@ def _rounded_normal() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     octaves = np.arange(-3.5, 3.01, 1 / 16)
     z = np.arange(0, 61)[:, None]
     s = np.exp2(octaves)
-    p = normal_cdf((0.5 - z) / s) - normal_cdf((-0.5 - z) / s)
+    p = cell_probability(z, s)
     terms = -p * np.log2(np.maximum(p, 1e-300))
     entropy = terms[0] + 2 * terms[1:].sum(axis=0)
     fine = np.array([20.0])  # from here on it grows by one bit an octave

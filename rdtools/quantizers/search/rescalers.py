@@ -9,14 +9,14 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.coding import exponent_bytes, round_to_bfloat16
+from rdtools.coding import column_scales, exponent_bytes, round_to_bfloat16
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
-from rdtools.quantizers.grids.column_gains import code_values, column_scales, without_column_gains
+from rdtools.quantizers.grids.column_gains import code_values, without_column_gains
 from rdtools.quantizers.grids.entropy import EntropyGrid
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.search.step import sample_rows
-from rdtools.records import ScalarCodes
+from rdtools.records import RowScales, ScalarCodes
 
 Float64Array = NDArray[np.float64]
 
@@ -173,9 +173,10 @@ def round_columns(gram: Float64Array, columns: Float64Array) -> Float64Array:
 
 def _scale_bits(codes: ScalarCodes) -> int:
     """Bits of all steps, gains and scales of columns and rows in a file."""
-    steps = 0 if codes.step_exponents is None else 8 * len(exponent_bytes(codes.step_exponents))
-    stored = sum(16 * array.size for array in (codes.column_gains, codes.row_scales) if array is not None)
-    return steps + stored + 32 * (codes.gain_std > 0)
+    grid, gains = codes.grid, codes.gains
+    steps = 0 if grid.exponents is None else 8 * len(exponent_bytes(grid.exponents))
+    stored = (0 if gains.columns is None else 16 * gains.columns.size) + (0 if grid.rows is None else 16 * grid.rows.scales.size)
+    return steps + stored + 32 * (gains.lmmse_std > 0)
 
 
 def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: Float64Array) -> float:
@@ -236,8 +237,8 @@ def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarC
         t = None if rows is None else round_to_bfloat16(rows)
         form = _column_form(values, gram, cross, total, np.ones(m) if t is None else t)
         columns = round_columns(form.F, _column_step(form, gains)) if fit else gains
-        choice = replace(bare, column_gains=columns) if fit else choice
-        return replace(choice, row_scales=None if t is None else t[:, None]), form.error(columns)
+        choice = replace(bare, gains=replace(bare.gains, columns=columns)) if fit else choice
+        return replace(choice, grid=replace(choice.grid, rows=None if t is None else RowScales(t[:, None]))), form.error(columns)
 
     alone, _ = _row_step(values, gram, cross, gains, np.ones(m))
     both = fit_rescalers(values, gram, problem.ideal, gains).rows
@@ -247,7 +248,7 @@ def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarC
         stored(codes, alone, fit=False),
         stored(codes, both, fit=True),
     ]
-    kappa = bits_per_octave(grid, codes.step, problem.ideal, gram)
+    kappa = bits_per_octave(grid, codes.grid.step, problem.ideal, gram)
 
     def bits(choice: tuple[ScalarCodes, float]) -> float:
         return float(kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0]))

@@ -10,7 +10,7 @@ from rdtools.coding.entropy.fit import fit_laws, fit_weight_std
 from rdtools.coding.entropy.laws import law_code_length, law_stds
 from rdtools.coding.entropy.models import count_codes
 from rdtools.measure.point import same_weight
-from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records import Basis, GaussianModel, QuantizedWeight, ScalarCodes, UniformGrid
 
 
 def test_fitted_deviation_is_the_true_one():
@@ -47,11 +47,11 @@ def test_rows_of_unequal_deviation_are_coded_by_laws_of_their_own():
     deviations = 2.0 ** np.linspace(0, 4, 128)
     integers = np.rint(rng.standard_normal((128, 512)) * deviations[:, None]).astype(np.int32)
     exponents = octave_exponents(deviations)
-    plain = ScalarCodes(integers, 1.0, CodeModel("column"))
+    plain = ScalarCodes(integers, UniformGrid(1.0), GaussianModel())
     unequal, equal = fit_column_laws(plain, row_exponents=exponents), fit_column_laws(plain)
-    assert (unequal.row_exponents == exponents).all()
-    assert equal.row_exponents is None
-    own = [ScalarCodes(row[None], 0.5, CodeModel("column", weight_std=float(s) / 2)) for row, s in zip(integers, deviations, strict=True)]
+    assert (unequal.model.row_exponents == exponents).all()
+    assert equal.model.row_exponents is None
+    own = [ScalarCodes(row[None], UniformGrid(0.5), GaussianModel(float(s) / 2)) for row, s in zip(integers, deviations, strict=True)]
     known = sum(scalar_code_length(codes)[0] for codes in own)
     assert scalar_code_length(unequal)[0] == pytest.approx(known, rel=0.002)
     weight = QuantizedWeight(Basis(128, np.ones(512, dtype=bool)), unequal)

@@ -184,7 +184,7 @@ def test_the_search_sees_weights_that_are_not_normal():
     assert min(scan) < min(scan, key=scan.get) < max(scan)
     assert _losses(W, L, 4, predicted_half_range(16, feedback_gain(L)).half_range).sum() > 1.1 * best
     q = QuIP(rate_bits=4, adaptive="ldlq", rotation=None).quantize(Layer.of(W, H))
-    found = 7.5 * q.weight.codes.step / np.sqrt(np.mean(W**2))
+    found = 7.5 * q.weight.codes.grid.step / np.sqrt(np.mean(W**2))
     assert _losses(W, L, 4, found).sum() <= 1.03 * best
 
 

@@ -10,7 +10,7 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import reconstruct, round_to_bfloat16
 from rdtools.errors import ScaleOutOfRange
 from rdtools.quantizers.grids.row import RowGrid, row_grid
-from rdtools.records import Basis, CodeModel, QuantizedWeight, ScalarCodes
+from rdtools.records import Basis, QuantizedWeight, RowScales, ScalarCodes, Uniform, UniformGrid
 
 #: Half the distance of neighbouring bfloat16 numbers, relative.
 BFLOAT16 = 2.0**-8
@@ -63,11 +63,13 @@ def test_codes_are_those_of_the_record(x, levels, kind, rule):
     assert codes.max() <= grid.code_max == grid.code_min + levels - 1
     record = ScalarCodes(
         codes,
-        1.0,
-        CodeModel("fixed", levels=levels),
-        row_scales=grid.scales[:, None],
-        zero_points=None if grid.zero_points is None else grid.zero_points[:, None],
-        offset=grid.offset,
+        UniformGrid(
+            1.0,
+            offset=grid.offset,
+            levels=levels,
+            rows=RowScales(grid.scales[:, None], None if grid.zero_points is None else grid.zero_points[:, None]),
+        ),
+        Uniform(),
     )
     basis = Basis(len(x), np.ones(x.shape[1], dtype=bool))
     np.testing.assert_array_equal(reconstruct(QuantizedWeight(basis, record)), grid.values(codes))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.coding import code_length, column_levels, decode, encode, reconstruct
+from rdtools.coding import code_length, decode, encode, reconstruct
 from rdtools.errors import RateUnreachable, ScaleOutOfRange, UsageError
 from rdtools.measure import measure
 from rdtools.methods import format_method
@@ -29,7 +29,7 @@ from rdtools.quantizers.grids.widths import (
 )
 from rdtools.quantizers.methods.waterfilled_gptq import WaterfilledGPTQ
 from rdtools.quantizers.rounding.columns import sweep_columns
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import UniformGrid
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
 from rdtools.transforms.orders import ORDERS
 
@@ -95,8 +95,8 @@ def test_rates_that_whole_bits_do_not_have_are_refused_with_those_that_they_have
 def test_levels_follow_from_exponents(bits):
     """2^b levels in each column, as the coder derives them, and equal steps at equal widths."""
     exponents = width_exponents(bits)
-    codes = ScalarCodes(np.zeros((1, len(bits)), np.int32), 1.0, CodeModel("fixed", levels=2 ** int(bits.max())), step_exponents=exponents)
-    np.testing.assert_array_equal(column_levels(codes), 2**bits)
+    grid = UniformGrid(1.0, exponents, levels=2 ** int(bits.max()))
+    np.testing.assert_array_equal(grid.column_levels(len(bits)), 2**bits)
     assert exponents[bits.argmax()] == 0
     assert all(len(set(exponents[bits == b].tolist())) == 1 for b in set(bits.tolist()))
 
@@ -130,7 +130,7 @@ def test_the_rate_is_that_of_the_widths_and_of_the_file(rate):
     q = WaterfilledGPTQ(rate_bits=rate).quantize(layer)
     bits = allocate_widths(WaterfilledGPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, rate)
     assert len(set(bits.tolist())) > 1
-    np.testing.assert_array_equal(column_levels(q.weight.codes), 2**bits)
+    np.testing.assert_array_equal(q.weight.codes.grid.column_levels(len(bits)), 2**bits)
     assert q.code_rate_bits == bits.sum() / 48 == rate
     assert code_length(q.weight) == 128 * bits.sum()
     point = measure(layer, q)
@@ -148,11 +148,11 @@ def test_what_is_decoded_is_what_was_fed_back(order):
     quantizer = WaterfilledGPTQ(rate_bits=2, order=order)
     problem = quantizer.prepare(layer)
     codes = quantizer.quantize(layer, problem=problem).weight.codes
-    integers, values = sweep_columns(problem.target, problem.factor, problem.order, codes)
+    integers, values = sweep_columns(problem.target, problem.factor, problem.order, codes.grid)
     np.testing.assert_array_equal(integers, codes.integers)
     decoded = decode(encode(quantizer.quantize(layer, problem=problem).weight).data)
     np.testing.assert_array_equal(reconstruct(decoded), values)
-    levels = column_levels(codes)
+    levels = codes.grid.column_levels(30)
     assert (codes.integers >= -(levels // 2)).all()
     assert (codes.integers <= np.maximum(levels // 2 - 1, 0)).all()
     assert (values[:, levels == 1] == 0).all()
@@ -163,16 +163,18 @@ def test_columns_of_one_width_are_one_sweep():
     layer = Layer.of(np.random.default_rng(0).standard_normal((64, 30)), np.eye(30))
     q = WaterfilledGPTQ(rate_bits=3).quantize(layer)
     codes = q.weight.codes
-    assert codes.step_exponents is None
-    expected, _ = sic_sweep(layer.weight / codes.row_scales, np.eye(30), np.full(30, codes.step), offset=0.5, code_min=-4, code_max=3)
+    assert codes.grid.exponents is None
+    expected, _ = sic_sweep(
+        layer.weight / codes.grid.rows.scales, np.eye(30), np.full(30, codes.grid.step), offset=0.5, code_min=-4, code_max=3
+    )
     np.testing.assert_array_equal(codes.integers, expected)
 
 
 def _predicted_errors(codes, deviations):
     """mse of each column at the mean row, for normal targets of these deviations in units of the row's weights."""
-    scale = float(np.mean(codes.row_scales))
+    scale = float(np.mean(codes.grid.rows.scales))
     errors = []
-    for levels, step, s in zip(column_levels(codes), codes.column_steps, deviations, strict=True):
+    for levels, step, s in zip(codes.grid.column_levels(30), codes.column_steps, deviations, strict=True):
         errors.append(s**2 * uniform_grid(int(levels), 0.5 * (levels - 1) * scale * step / s).distortion if levels > 1 else s**2)
     return np.array(errors)
 

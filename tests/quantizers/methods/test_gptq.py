@@ -103,7 +103,7 @@ def test_without_groups_it_is_one_sweep():
     L = GPTQ(rate_bits=3).prepare(layer).factor
     codes, _ = sic_sweep(layer.weight / scales[:, None], L, np.ones(70), offset=0.5, code_min=-4, code_max=3)
     np.testing.assert_array_equal(q.weight.codes.integers, codes)
-    np.testing.assert_array_equal(q.weight.codes.row_scales, scales[:, None])
+    np.testing.assert_array_equal(q.weight.codes.grid.rows.scales, scales[:, None])
     for size in (70, 10**9):
         grouped = GPTQ(rate_bits=3, group_size=size, grid="midrise").quantize(layer)
         np.testing.assert_array_equal(grouped.weight.codes.integers, codes)
@@ -119,7 +119,7 @@ def test_reversed_is_natural_on_reversed_columns(groups):
     natural = GPTQ(**settings).quantize(layer).weight.codes
     other = GPTQ(**settings, order="reversed").quantize(mirrored).weight.codes
     np.testing.assert_array_equal(other.integers[:, ::-1], natural.integers)
-    np.testing.assert_array_equal(other.zero_points[:, ::-1], natural.zero_points)
+    np.testing.assert_array_equal(other.grid.rows.zero_points[:, ::-1], natural.grid.rows.zero_points)
 
 
 def test_rounding_to_nearest_in_groups():
@@ -164,7 +164,7 @@ def test_groups_of_live_columns():
         quantizer = GPTQ(rate_bits=3, **settings)
         a, b = quantizer.quantize(layer), quantizer.quantize(Layer.of(W, H, name="layer"))
         np.testing.assert_array_equal(a.weight.codes.integers, b.weight.codes.integers)
-        np.testing.assert_array_equal(a.weight.codes.row_scales, b.weight.codes.row_scales)
+        np.testing.assert_array_equal(a.weight.codes.grid.rows.scales, b.weight.codes.grid.rows.scales)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_distortion_is_the_sum_of_squared_steps_over_twelve(published, bits, rel
     quantizer = GPTQ(rate_bits=bits, grid="asymmetric", order="reversed", damping=0.01)
     problem = quantizer.prepare(published)
     q = quantizer.quantize(published, problem=problem)
-    squares = float(np.sum(q.weight.codes.row_scales**2))
+    squares = float(np.sum(q.weight.codes.grid.rows.scales**2))
     residual = (published.weight - reconstruct(q.weight))[:, problem.order] @ problem.factor
     assert np.sum(residual**2) == pytest.approx(squares / 12 * np.sum(np.diagonal(problem.factor) ** 2), rel=0.01)
     gains = damped_noise_gains(problem.factor, 0.01 * float(np.mean(np.diagonal(published.hessian.matrix))))
@@ -263,11 +263,15 @@ def test_groups_lower_the_loss_as_published(published):
 
 def _grid_error(codes, targets):
     """Mean square of each column of targets less their nearest levels on the grids of some codes."""
-    steps = spread_groups(codes.row_scales, codes.group_size, targets.shape[1])
-    zeros = 0 if codes.zero_points is None else spread_groups(codes.zero_points, codes.group_size, targets.shape[1])
-    half = codes.model.levels // 2
-    z = np.clip(np.rint(targets / steps - codes.offset + zeros), -half, half - 1)
-    return np.mean((targets - (z + codes.offset - zeros) * steps) ** 2, axis=0)
+    steps = spread_groups(codes.grid.rows.scales, codes.grid.rows.group_size, targets.shape[1])
+    zeros = (
+        0
+        if codes.grid.rows.zero_points is None
+        else spread_groups(codes.grid.rows.zero_points, codes.grid.rows.group_size, targets.shape[1])
+    )
+    half = codes.grid.levels // 2
+    z = np.clip(np.rint(targets / steps - codes.grid.offset + zeros), -half, half - 1)
+    return np.mean((targets - (z + codes.grid.offset - zeros) * steps) ** 2, axis=0)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])

@@ -43,7 +43,7 @@ def test_where_nothing_is_clamped_the_loss_is_that_of_ldlq(stochastic, error):
     D = np.diagonal(quantizer.prepare(layer).factor) ** 2
     # to nearest the prediction takes the errors of these very weights, of which each column has 4096
     uniform = STANDARD_ERRORS * math.sqrt(0.8 / 4096)
-    assert row["pred_high_rate_distortion"] == pytest.approx(error * codes.step**2 * D.mean(), rel=1e-12 if stochastic else uniform)
+    assert row["pred_high_rate_distortion"] == pytest.approx(error * codes.grid.step**2 * D.mean(), rel=1e-12 if stochastic else uniform)
     band = 0.01 + STANDARD_ERRORS * row["distortion_stderr"] / row["distortion"]
     assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=band)
 
@@ -70,7 +70,7 @@ def test_published_is_as_published():
     assert (basis.rotation.kind, basis.row_rotation.kind, q.damping) == ("kronecker", "kronecker", 0.01)
     assert basis.column_scales is not None
     rms = quantizer.prepare(layer).weight_std
-    assert codes.step * 3.5 == pytest.approx(2.4 * rms, rel=2**-23)
+    assert codes.grid.step * 3.5 == pytest.approx(2.4 * rms, rel=2**-23)
     assert (codes.integers.min(), codes.integers.max()) == (-4, 3)
 
 
@@ -98,7 +98,7 @@ def test_clamp_safe_feedback_keeps_codes_inside_and_its_loss():
     factor = quantizer.prepare(layer).factor
     trace = clamp_safe_feedback(factor @ factor.T, 0.2).objective
     point = measure(layer, q)
-    predicted = q.weight.codes.step**2 / 6 * trace / layer.weight.shape[1]
+    predicted = q.weight.codes.grid.step**2 / 6 * trace / layer.weight.shape[1]
     assert point.distortion == pytest.approx(predicted, rel=0.01 + STANDARD_ERRORS * point.distortion_stderr / point.distortion)
     assert math.isnan(result_row(layer, quantizer, q).pred_high_rate_distortion)
 
@@ -128,7 +128,7 @@ def test_nonsense_is_refused():
 def test_any_number_of_levels_will_do():
     """Three levels have a zero."""
     q = QuIP(rate_bits=math.log2(3)).quantize(_layer())
-    assert q.weight.codes.offset == 0
+    assert q.weight.codes.grid.offset == 0
     assert set(np.unique(q.weight.codes.integers).tolist()) == {-1, 0, 1}
 
 

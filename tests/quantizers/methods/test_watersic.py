@@ -14,16 +14,15 @@ import rdtools.quantizers.rounding.sic as sweep
 import rdtools.quantizers.search.step as entropy_search
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.measure import measure, weighted_error
-from rdtools.measure.drifted import drifted_error
+from rdtools.measure import error, measure, weighted_error
 from rdtools.measure.point import same_weight
 from rdtools.methods import format_method
-from rdtools.moments.drift import Drift
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
 from rdtools.quantizers import GPTQ, HRTN, WaterSIC
 from rdtools.quantizers.grids.column_gains import code_values
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
+from rdtools.records import EffectiveLayer, InputMap, InputMoments
 from rdtools.theory.waterfilling import components, rate_distortion
 from rdtools.transforms import rotate
 
@@ -40,14 +39,18 @@ def gaussian_layer(m=M, n=N, seed=0, exponent=1.0) -> Layer:
     return Layer.of(np.random.default_rng(seed + 1).standard_normal((m, n)), uneven_moment(n, seed, exponent), name="gaussian")
 
 
-def drift_of(layer: Layer, *, shrink=0.8, noise=0.05, writes=True, seed=0) -> Drift:
+def drift_of(layer: Layer, *, shrink=0.8, noise=0.05, writes=True, seed=0) -> InputMoments:
     """x̂ = s x + noise, the noise correlated among inputs, and a residual moment within what such tokens could have."""
     rng = np.random.default_rng(seed)
     H = layer.hessian.matrix
     n = len(H)
     extra = noise * np.mean(np.diagonal(H)) * ar1_moment(n, 0.5)
     residual = 0.05 * rng.standard_normal(layer.weight.shape) @ (shrink**2 * H + extra) if writes else None
-    return Drift(shrink**2 * H + extra, shrink * H, residual, layer.key.name)
+    return InputMoments.drifted(H, shrink**2 * H + extra, shrink * H, residual, name=layer.key.name)
+
+
+def drifted_error(layer: Layer, reconstruction: np.ndarray, drift: InputMoments):
+    return error(layer, EffectiveLayer(reconstruction, InputMap(columns=N)), drift)
 
 
 def gap(layer: Layer, quantizer: WaterSIC) -> float:
@@ -159,11 +162,11 @@ def test_sample_gains_are_those_of_their_columns():
     L, z = problem.factor, codes.integers.astype(np.float64)
     widths = codes.column_steps * np.diagonal(L)
     residual = (problem.target - code_values(codes)) @ L
-    given = residual + z * codes.column_gains * widths
+    given = residual + z * codes.gains.columns * widths
     fitted = (z * given).sum(axis=0) / (widths * (z**2).sum(axis=0))
-    np.testing.assert_allclose(codes.column_gains, fitted, rtol=0.01)
-    assert codes.column_gains.min() >= 0.5
-    assert codes.gain_std == 0
+    np.testing.assert_allclose(codes.gains.columns, fitted, rtol=0.01)
+    assert codes.gains.columns.min() >= 0.5
+    assert codes.gains.lmmse_std == 0
 
 
 def test_codes_are_decided_on_the_grid_of_the_scales_that_are_stored():
@@ -175,10 +178,10 @@ def test_codes_are_decided_on_the_grid_of_the_scales_that_are_stored():
         quantizer = WaterSIC(rate_bits=3.0, lmmse="sample", coding=coding)
         problem = quantizer.prepare(layer)
         codes = quantizer.quantize(layer).weight.codes
-        scales = codes.column_steps * codes.column_gains
+        scales = codes.column_steps * codes.gains.columns
         plain = WaterSIC(rate_bits=3.0).relative_steps(problem)
         exponents = np.rint(8 * np.log2(plain / plain.min()))
-        steps = codes.step * 2.0 ** (exponents / 8)
+        steps = codes.grid.step * 2.0 ** (exponents / 8)
         rounding_rule = sweep.sic_rounding(problem, None)
         _, gains = sample_gain_fit(problem, None)(problem.target, steps)
         again = rounding_rule(problem.target, scales / gains, gains, 0.0, -(2**30), 2**30)
@@ -190,17 +193,17 @@ def test_one_number_a_column_holds_step_and_gain_where_no_law_needs_the_step():
     layer = gaussian_layer(m=1024)
     q = WaterSIC.published(2.0).quantize(layer)
     codes = q.weight.codes
-    assert codes.step_exponents is None
-    assert codes.gain_std == 0
-    assert codes.column_gains.shape == (N,)
-    scales = 16 * N + (0 if codes.row_scales is None else 16 * 1024)
+    assert codes.grid.exponents is None
+    assert codes.gains.lmmse_std == 0
+    assert codes.gains.columns.shape == (N,)
+    scales = 16 * N + (0 if codes.grid.rows is None else 16 * 1024)
     _, histogram = scalar_code_length(codes)
     point = measure(layer, q)
     side = (point.total_bpw - point.payload_bpw) * layer.weight.size
     # 24 bytes of header and checksum, and below 24 of flags, step, counts and the checksum of one block
     assert 0 < side - scales - histogram < 8 * 48
     with_law = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(layer).weight.codes
-    assert with_law.step_exponents is not None
+    assert with_law.grid.exponents is not None
 
 
 # Dropped features
@@ -272,12 +275,15 @@ def test_no_drift_is_no_drift_to_the_bit(settings):
     layer = gaussian_layer()
     H = layer.hessian.matrix
     quantizer = WaterSIC(rate_bits=2.5, **settings)
-    plain, same = quantizer.prepare(layer, seed=3), quantizer.prepare(layer, seed=3, drift=Drift(H, H, np.zeros_like(layer.weight)))
+    plain, same = (
+        quantizer.prepare(layer, seed=3),
+        quantizer.prepare(layer, seed=3, drift=InputMoments.drifted(H, H, H, np.zeros_like(layer.weight))),
+    )
     assert (same.target == plain.target).all()
     assert (same.factor == plain.factor).all()
     if "ridge" not in settings:
         assert (same.target == same.weight).all()
-    a, b = quantizer.quantize(layer, seed=3), quantizer.quantize(layer, seed=3, drift=Drift(H, H))
+    a, b = quantizer.quantize(layer, seed=3), quantizer.quantize(layer, seed=3, drift=InputMoments.plain(H))
     assert same_weight(a.weight, b.weight)
 
 
@@ -297,15 +303,15 @@ def test_the_target_solves_the_normal_equations_in_every_basis(ridge, damping, s
     drift = drift_of(layer)
     problem = WaterSIC(rate_bits=2.0, ridge=ridge, damping=damping, **settings).prepare(layer, drift=drift)
     turn = problem.basis.rotation
-    mean, eye = np.mean(np.diagonal(drift.moment)), np.eye(N)
+    mean, eye = np.mean(np.diagonal(drift.actual)), np.eye(N)
 
     def regression(mu):
         delta = (damping or 0.0) * (mean + mu)
-        found = solved(drift.moment + (delta + mu) * eye, layer.weight @ (drift.cross + delta * eye) + drift.residual)
+        found = solved(drift.actual + (delta + mu) * eye, layer.weight @ (drift.cross + delta * eye) + drift.residual)
         return found if turn is None else rotate(found, turn)
 
     for found, expected in ((problem.target, regression(ridge * mean)), (problem.ideal, regression(0.0))):
-        tolerance = rounding(N**2, condition=np.linalg.cond(drift.moment)) * np.abs(expected).max()
+        tolerance = rounding(N**2, condition=np.linalg.cond(drift.actual)) * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
 
 
@@ -318,9 +324,9 @@ def test_the_sweep_starts_from_the_transposed_inverse_factor():
     Y = problem.target @ L
     size = np.linalg.norm(Y)
     inverse = np.linalg.inv(L)
-    assert np.linalg.norm(Y - C @ inverse.T) <= rounding(N**2, condition=np.linalg.cond(drift.moment)) * size
+    assert np.linalg.norm(Y - C @ inverse.T) <= rounding(N**2, condition=np.linalg.cond(drift.actual)) * size
     assert np.linalg.norm(Y - C @ inverse) > 0.1 * size
-    twice = (layer.weight @ drift.cross + drift.residual @ np.linalg.inv(drift.moment)) @ inverse.T
+    twice = (layer.weight @ drift.cross + drift.residual @ np.linalg.inv(drift.actual)) @ inverse.T
     assert np.linalg.norm(Y - twice) > 0.1 * size
 
 
@@ -332,15 +338,15 @@ def test_what_heeds_the_drift_beats_what_does_not_by_the_distance_of_their_targe
     """
     layer = gaussian_layer(exponent=0.5)
     drift = drift_of(layer, shrink=0.5, writes=writes)
-    H, W = layer.hessian.matrix, layer.weight
-    T = solved(drift.moment, W @ drift.cross + (drift.residual if writes else 0.0))
+    W = layer.weight
+    T = solved(drift.actual, W @ drift.cross + (drift.residual if writes else 0.0))
     quantizer = WaterSIC(rate_bits=6.0, **settings)
-    floor = drifted_error(W, T, H, drift).mean
+    floor = drifted_error(layer, T, drift).mean
     heeding, ignoring = (
-        drifted_error(W, reconstruct(quantizer.quantize(layer, drift=d).weight), H, drift).mean - floor for d in (drift, None)
+        drifted_error(layer, reconstruct(quantizer.quantize(layer, drift=d).weight), drift).mean - floor for d in (drift, None)
     )
-    predicted = weighted_error(T, W, drift.moment).mean
-    blur = np.sqrt(weighted_error(W, reconstruct(quantizer.quantize(layer).weight), drift.moment).mean)
+    predicted = weighted_error(T, W, drift.actual).mean
+    blur = np.sqrt(weighted_error(W, reconstruct(quantizer.quantize(layer).weight), drift.actual).mean)
     assert abs(np.sqrt(ignoring) - np.sqrt(predicted)) <= blur
     assert blur < 0.05 * np.sqrt(predicted)
     assert 0 < heeding < 1e-2 * predicted
@@ -350,14 +356,14 @@ def test_quantization_on_top_of_drift_is_that_of_a_layer_of_its_own():
     """The codes are those of weights T with the Hessian Σ_x̂, and so is the error above the floor."""
     layer = gaussian_layer()
     drift = drift_of(layer)
-    T = solved(drift.moment, layer.weight @ drift.cross + drift.residual)
-    own = Layer.of(T, drift.moment, name="gaussian")
+    T = solved(drift.actual, layer.weight @ drift.cross + drift.residual)
+    own = Layer.of(T, drift.actual, name="gaussian")
     quantizer = WaterSIC(rate_bits=3.0, lmmse="sample")
     a, b = quantizer.quantize(layer, drift=drift), quantizer.quantize(own)
     # T is solved twice, so that a tie may fall the other way; the search may stop at another of its trials
     assert abs(a.code_rate_bits - b.code_rate_bits) <= 0.004
-    H, W = layer.hessian.matrix, layer.weight
-    excess = drifted_error(W, reconstruct(a.weight), H, drift).mean - drifted_error(W, T, H, drift).mean
+    W = layer.weight
+    excess = drifted_error(layer, reconstruct(a.weight), drift).mean - drifted_error(layer, T, drift).mean
     # 0.004 bit, and the draw of rounding errors, of which there are m n
     assert excess == pytest.approx(measure(own, b).distortion, rel=0.01 + 4 * np.sqrt(2 / W.size))
 
@@ -367,7 +373,7 @@ def test_an_input_that_the_drift_silences_is_dropped():
     H = layer.hessian.matrix
     keep = np.ones(N, dtype=bool)
     keep[4] = False
-    drift = Drift(H * np.outer(keep, keep), H * keep, name="gaussian")
+    drift = InputMoments.drifted(H, H * np.outer(keep, keep), H * keep, name="gaussian")
     quantizer = WaterSIC(rate_bits=3.0)
     problem = quantizer.prepare(layer, drift=drift)
     assert (problem.basis.live == keep).all()
@@ -382,8 +388,13 @@ def test_drift_that_cannot_be_used_is_refused():
     quantizer = WaterSIC(rate_bits=3.0)
     with pytest.raises(UsageError, match="gaussian: a prepared problem and a drift"):
         quantizer.quantize(layer, problem=quantizer.prepare(layer), drift=drift_of(layer))
-    with pytest.raises(ShapeMismatch, match="gaussian: drift of 3 inputs"):
-        quantizer.prepare(layer, drift=Drift(np.eye(3), np.eye(3)))
+    with pytest.raises(ShapeMismatch, match="gaussian: moments of 3 inputs"):
+        quantizer.prepare(layer, drift=InputMoments.plain(np.eye(3)))
+    H = layer.hessian.matrix
+    with pytest.raises(ShapeMismatch, match="gaussian: drift to 2 inputs, expected 32"):
+        quantizer.prepare(layer, drift=InputMoments.quantized(H, H[:2, :2], H[:, :2]))
+    with pytest.raises(UsageError, match="gaussian: the reference moment of the drift is not the layer's Hessian"):
+        quantizer.prepare(layer, drift=InputMoments.plain(2 * H))
 
 
 # Files
@@ -514,5 +525,5 @@ def test_zero_weights_with_a_residual_are_quantized_at_the_rate_asked_for():
     H = np.eye(24) + 0.2
     layer = Layer.of(np.zeros((256, 24)), H)
     for scale in (1.0, 1e4):
-        drift = Drift(H, H, residual=scale * rng.standard_normal((256, 24)))
+        drift = InputMoments.drifted(H, H, H, scale * rng.standard_normal((256, 24)))
         assert abs(WaterSIC(rate_bits=3).quantize(layer, drift=drift).code_rate_bits - 3) <= 0.01

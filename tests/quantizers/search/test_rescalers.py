@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from scipy.optimize import nnls
 from tolerances import EPS, rounding
 
-from rdtools.coding import encode, round_to_bfloat16
+from rdtools.coding import column_scales, encode, round_to_bfloat16
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import WaterSIC
-from rdtools.quantizers.grids.column_gains import code_values, column_scales, with_column_gains, without_column_gains
+from rdtools.quantizers.grids.column_gains import code_values, with_column_gains, without_column_gains
 from rdtools.quantizers.search.rescalers import fit_rescalers, rescaled, round_columns
-from rdtools.records import CodeModel, ScalarCodes
+from rdtools.records import ENTROPY_MODELS, Gains, GaussianModel, ScalarCodes, UniformGrid
 
 
 def problem(m=12, n=7, seed=0, exponent=1.0):
@@ -172,11 +172,9 @@ def test_stored_factors_are_better_than_each_rounded_alone():
 def codes_of(kind, rng, gains=None):
     return ScalarCodes(
         rng.integers(-3, 4, (6, 5)).astype(np.int32),
-        0.25,
-        CodeModel(kind, weight_std=1.0 if kind == "column" else 0.0),
-        np.array([0, 3, 8, 11, 30], dtype=np.uint8),
-        gain_std=0.5,
-        column_gains=gains,
+        UniformGrid(0.25, np.array([0, 3, 8, 11, 30], dtype=np.uint8)),
+        GaussianModel(1.0) if kind == "column" else ENTROPY_MODELS[kind](),
+        Gains(0.5, gains),
     )
 
 
@@ -188,7 +186,7 @@ def test_gains_multiply_what_codes_stand_for_and_take_the_place_of_steps_where_n
     # bfloat16 keeps 8 significant bits
     np.testing.assert_allclose(code_values(changed), code_values(codes) * gains, rtol=2.0**-8)
     np.testing.assert_allclose(column_scales(changed), column_scales(codes) * gains, rtol=2.0**-8)
-    assert (changed.step_exponents is None) == (kind != "column")
+    assert (changed.grid.exponents is None) == (kind != "column")
 
 
 def uneven_layer(m, n, seed=0):
@@ -216,8 +214,8 @@ def test_what_is_stored_is_what_pays(shape, rate, columns, rows):
     layer = uneven_layer(*shape)
     quantizer = WaterSIC(rate_bits=rate, rescale=True)
     codes = quantizer.quantize(layer).weight.codes
-    assert (codes.column_gains is not None) == columns
-    assert (codes.row_scales is not None) == rows
+    assert (codes.gains.columns is not None) == columns
+    assert (codes.grid.rows is not None) == rows
 
 
 @pytest.mark.parametrize("settings", [{}, {"lmmse": True}, {"lmmse": "sample"}, {"coding": "shared", "order": "act-order", "ridge": 0.05}])
@@ -241,10 +239,10 @@ def test_a_ridge_is_no_part_of_what_scales_are_fitted_to():
     """It stands for the rate, which scales do not change: fitted under H to W, up to the rounding of γ, 2⁻⁹ squared of the signal."""
     layer = uneven_layer(4096, 24)
     codes = WaterSIC(rate_bits=1.0, ridge=1.0, coding="shared", rescale=True).quantize(layer).weight.codes
-    assert codes.row_scales is None
+    assert codes.grid.rows is None
     H, W = layer.hessian.matrix, layer.weight
     values = code_values(without_column_gains(codes))
-    best = fit_rescalers(values, H, W, codes.column_gains, rows=False)
+    best = fit_rescalers(values, H, W, codes.gains.columns, rows=False)
     assert best.errors[0] - best.errors[-1] <= 2.0**-18 * float(np.vdot(W @ H, W))
 
 
@@ -253,5 +251,5 @@ def test_all_zero_codes_are_left_alone():
     q = WaterSIC(rate_bits=2.0, rescale=True)
     prepared = q.prepare(layer)
     codes = q.solve(prepared).weight.codes
-    assert codes.column_gains is None
+    assert codes.gains.columns is None
     assert rescaled(codes, prepared, None) is codes
