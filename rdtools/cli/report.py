@@ -207,7 +207,7 @@ def _print_tables(table: pd.DataFrame) -> int:
     for status, rows in problems(table).groupby("status"):
         console.print(f"{len(rows)} rows {status}, left out of all means")
         for row in rows.drop_duplicates(["method", "message"]).head(5).to_dict("records"):
-            where = f"{row['layer']}: {row['method']} at {row['target_rate_bits']:g}"
+            where = f"{row['layer']}: {row['method']} at {row['target_bpw']:g}"
             console.print(f"  {row['message'] or where}", soft_wrap=True)
     if "distortion" not in table or table["distortion"].isna().all():
         console.print("Nothing could be measured")
