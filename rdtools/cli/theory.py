@@ -7,32 +7,31 @@ from typing import Annotated
 
 import typer
 
+from rdtools.cli.printing import Json, print_json, records
+
 
 def theory(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+    as_json: Json = False,
 ) -> int:
     """Spectra, incoherence, critical rates and gaps of every layer of a run; nothing is quantized."""
-    import pandas as pd
     from rich.table import Table
     from rich.text import Text
 
     from rdtools.cli.console import PlainConsole
-    from rdtools.compare import layer_facts
     from rdtools.files import atomic_path
+    from rdtools.jobs.theory import theory
     from rdtools.records.rows import LAYER_COLUMNS, headings
     from rdtools.report.rows import format_number
-    from rdtools.runs.store import open_run
 
-    opened = open_run(run)
-    rows = []
-    for name in opened:
-        facts = layer_facts(opened[name])
-        rows.append({**facts.row.to_row(), "status": facts.status})
-    table = pd.DataFrame(rows)
+    table = theory(run)
     if csv is not None:
         with atomic_path(csv) as scratch:
             table.to_csv(scratch, index=False)
+    if as_json:
+        print_json(records(table))
+        return 0
     shown = Table()
     for heading in headings(LAYER_COLUMNS).values():
         shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,19 +114,45 @@ def _curves(layer: Layer, work: LayerWork, facts: LayerFacts) -> Record:
     return Record(work.curves_key, "curves", {"layer": work.name, "status": "ok", "points": points})
 
 
-def run_task(task: Task) -> Iterator[Record]:
-    """Records of a task, each as soon as it is finished; a layer that cannot be read gives failed rows, not an exception."""
-    run = open_run(task.run, verified=True)
+class LayerMemory:
+    """Layers of the input that was worked on last, with their facts: tasks of one input read and analyse each layer once per worker."""
+
+    def __init__(self) -> None:
+        self._input: tuple[Path, int] | None = None
+        self._run: Run | None = None
+        self._layers: dict[str, tuple[Layer, LayerFacts]] = {}
+
+    def read(self, task: Task, name: str) -> tuple[Layer, LayerFacts]:
+        """A layer of a task; those of another input are let go first."""
+        if self._run is None or self._input != (task.run, task.hessian):
+            self._layers.clear()
+            self._run = open_run(task.run, verified=True)
+            self._input = task.run, task.hessian
+        if name not in self._layers:
+            layer = self._run[name]
+            self._layers[name] = layer, layer_facts(layer)
+        return self._layers[name]
+
+
+def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
+    """Records of a task, each as soon as it is finished; a layer that cannot be read gives failed rows, not an exception.
+
+    Parameters
+    ----------
+    task : of one preparation
+    memory : that tasks done before in this process have left
+    """
+    memory = memory or LayerMemory()
     works: list[LayerWork] = []
     jobs: list[Job] = []
     facts: list[LayerFacts] = []
     for work in task.layers:
         try:
-            layer = run[work.name]
-            facts.append(layer_facts(layer))
+            layer, fact = memory.read(task, work.name)
         except Exception as error:  # as above
-            yield from failed_layer(run, work, error, seed=task.seed)
+            yield from failed_layer(open_run(task.run), work, error, seed=task.seed)
             continue
+        facts.append(fact)
         works.append(work)
         jobs.append((layer, work.quantizers))
     for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts):

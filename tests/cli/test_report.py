@@ -39,6 +39,7 @@ def test_everything_is_written(reported):
         "hessians",
         "manifest.json",
         "plan.json",
+        "tasks.json",
         "rows",
         "results.json",
         ".lock",
@@ -93,13 +94,13 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
     assert (out / "figures" / "rate_distortion.pdf").read_bytes() == figure
 
 
-def test_compare_theory_and_verify_read_the_run(reported, capsys, tmp_path):
+def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     out = reported[0]
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
     assert "Total rate above R(D)" in capsys.readouterr().out
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
-    assert main(["hessians", "verify", str(out)]) == 0
+    assert main(["hessians", "check", str(out)]) == 0
     assert "are as written" in capsys.readouterr().out
 
 
@@ -148,12 +149,12 @@ def test_worker_processes_give_the_rows_of_one_process(reported):
 
 
 def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, tiny_llama, tiny_tokens, tmp_path, monkeypatch, capsys):
-    from rdtools.sweep import run as engine
+    from rdtools.sweep.engines import local as engine
 
     out, made, real = tmp_path / "other", [], engine.run_task
 
-    def stopping(task):
-        for record in real(task):
+    def stopping(task, memory):
+        for record in real(task, memory):
             if len(made) == 40:
                 raise KeyboardInterrupt
             made.append(record)
@@ -179,7 +180,7 @@ def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_l
     assert "gptq-midrise" in (out / "index.html").read_text()
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3", "--fresh") == 0
     assert set(read_results(out)["method"]) == {"gptq-midrise"}
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
 
 
 def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, tiny_tokens, capsys):
@@ -190,21 +191,32 @@ def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, 
     assert sorted(path.name for path in (out / "rows").iterdir()) == before
 
 
-def test_other_settings_of_a_method_are_refused(reported, tiny_llama, tiny_tokens, capsys):
-    assert _report(tiny_llama, tiny_tokens, reported[0], "--methods", "watersic", "--rates", "3", "--damping", "0.1") == 2
-    assert "watersic: the run has rows of this method with other settings" in capsys.readouterr().err
+def test_other_settings_of_a_method_are_a_method_beside_it(reported, tiny_llama, tiny_tokens, capsys):
+    assert _report(tiny_llama, tiny_tokens, reported[0], "--methods", "watersic", "--rates", "3", "--damping", "0.1") == 0
+    assert set(read_results(reported[0])["method"]) == {*METHODS.split(","), "watersic(damping=0.1)"}
+
+
+def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp_path, capsys):
+    """And nothing is where the entropy-coded form is there too; a name of version 0.1 is refused with the new one."""
+    options = ["report", "--out", str(tmp_path / "run"), "--rates", "2", "--dry-run", "--methods"]
+    assert main([*options, "gptq,hrtn"]) == 0
+    assert "what version 0.1 called gptq is hptq" in capsys.readouterr().err
+    assert main([*options, "gptq+haar,hptq"]) == 0
+    assert "version 0.1" not in capsys.readouterr().err
+    assert main([*options, "gptq-int+haar"]) == 2
+    assert "called 'gptq-midrise+haar' since version 0.2" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_rd.png"])
-def test_compare_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
+def test_show_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
     out = reported[0]
     data = bytearray((out / name).read_bytes())
     data[len(data) // 2] ^= 1
     (out / name).write_bytes(bytes(data))
-    assert main(["compare", str(out)]) == 65
+    assert main(["show", str(out)]) == 65
     assert f"{name}: not the file that results.json lists" in capsys.readouterr().err
     assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
 
 
 def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys):
@@ -255,7 +267,7 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
     table = read_results(out).set_index("method")
     assert set(table.loc["quip-sharp", "status"]) == {"infeasible"}
     assert set(table.loc["hptq", "status"]) == {"ok"}
-    monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-midrise", "hptq"))
+    monkeypatch.setattr("rdtools.jobs.settings.DEFAULT_METHODS", ("rtn-midrise", "hptq"))
     assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down_proj") == 0
     assert "infeasible: rtn-midrise: 2.5 bits" in capsys.readouterr().err
     assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-midrise", "status"]) == {"infeasible"}

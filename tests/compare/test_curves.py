@@ -10,7 +10,7 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
 from rdtools.compare.curves import CURVE_COLUMNS, FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import GPTQ, WaterSIC
+from rdtools.quantizers import HPTQ, WaterSIC
 
 RATES = np.linspace(0, 4.5, 10)
 
@@ -42,7 +42,7 @@ def test_limits_start_at_the_energy_and_order_is_kept(layer):
 
 
 @pytest.mark.parametrize("rate", [1.5, 2.0, 3.0])
-@pytest.mark.parametrize(("name", "method"), [("hptq at finite rate", GPTQ), ("watersic at finite rate", WaterSIC)])
+@pytest.mark.parametrize(("name", "method"), [("hptq at finite rate", HPTQ), ("watersic at finite rate", WaterSIC)])
 def test_measurement_lies_on_the_curve_at_finite_rate(layer, rate, name, method):
     """Interpolated in log D over half-octave steps, whose curvature costs below 0.2 %; the prediction itself is good to 1 %."""
     quantizer = method(rate_bits=rate)

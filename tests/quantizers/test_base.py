@@ -105,7 +105,7 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
 
     seen = []
 
-    def spied(problem, real=rd.GPTQ.solve):
+    def spied(problem, real=rd.HPTQ.solve):
         seen.append(threads())
         return real(rd.HPTQ(rate_bits=3), problem)
 
@@ -118,7 +118,7 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
     from rdtools.measure import distortion
 
     point, real_error = import_module("rdtools.measure.point"), distortion.weighted_error
-    monkeypatch.setattr(rd.GPTQ, "solve", lambda self, problem: spied(problem))
+    monkeypatch.setattr(rd.HPTQ, "solve", lambda self, problem: spied(problem))
     monkeypatch.setattr(point, "weighted_error", measured)
     with threadpool_limits(2, user_api="blas"):
         before = threads()

@@ -58,7 +58,7 @@ def test_preparations_are_equal_by_their_settings_and_a_drift_by_identity(layers
     ("quantizer", "same"),
     [
         (rd.HPTQ(rate_bits=3), rd.WaterSIC(rate_bits=2)),
-        (rd.HRTN(rate_bits=3, damping=0.1), rd.HRTN(rate_bits=2, order="act-order")),
+        (rd.HRTN(rate_bits=3, damping=0.1), rd.RTN(rate_bits=2)),
         (rd.QuIPSharp(rate_bits=2), rd.QTIP(rate_bits=3)),
         (rd.QuIP(rate_bits=2, adaptive="ldlq"), rd.QTIP(rate_bits=3)),
     ],

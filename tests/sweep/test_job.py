@@ -14,6 +14,7 @@ from rdtools.methods import format_method, make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
 from rdtools.runs.store import open_run
+from rdtools.runs.tasks import read_tasks
 from rdtools.sweep import agenda, run_sweep, task
 from rdtools.sweep.plan import plan
 from rdtools.sweep.task import run_task
@@ -52,14 +53,14 @@ def _stop_after(monkeypatch, count):
     made = []
     real = run_task
 
-    def stopping(task_):
-        for record in real(task_):
+    def stopping(task_, memory):
+        for record in real(task_, memory):
             if len(made) == count:
                 raise _Stopped
             made.append(record)
             yield record
 
-    monkeypatch.setattr("rdtools.sweep.run.run_task", stopping)
+    monkeypatch.setattr("rdtools.sweep.engines.local.run_task", stopping)
     return made
 
 
@@ -131,7 +132,7 @@ def test_a_failed_row_is_tried_again_and_an_infeasible_one_is_not(run, monkeypat
     assert failed["layer_type"].tolist() == ["down_proj", "down_proj"]
     assert set(failed["message"]) == {"ZeroDivisionError: by chance"}
     assert (first.loc[first["target_bpw"] == 2.5, "status"] == "infeasible").all()
-    todo = agenda(run, methods, seed=0)
+    todo = agenda(run, methods)
     assert (todo.rows, todo.rows_left) == (84, 2)
     again = _stop_after(monkeypatch, 10**6)
     second = run_sweep(run, methods).table
@@ -200,12 +201,10 @@ def test_unfinished_rows_of_another_command_are_told(run, monkeypatch):
     assert run_sweep(run, _methods("rtn-midrise", [2.0])).notes == []
 
 
-def test_other_settings_under_the_same_name_are_refused_before_any_work(run):
+def test_other_settings_have_another_name_and_stand_beside(run):
     run_sweep(run, _methods("gptq-midrise", [2.0]))
-    before = (run.path / PLAN).read_bytes()
-    with pytest.raises(UsageError, match="gptq-midrise: the run has rows of this method with other settings"):
-        run_sweep(run, make_quantizers(["gptq-midrise"], [2.0], damping=0.01))
-    assert (run.path / PLAN).read_bytes() == before
+    table = run_sweep(run, make_quantizers(["gptq-midrise"], [2.0], damping=0.01)).table
+    assert list(dict.fromkeys(table["method"])) == ["gptq-midrise", "gptq-midrise(damping=0.01)"]
 
 
 def test_rows_of_other_numbers_or_weights_are_not_used_and_counted(run):
@@ -246,7 +245,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
     manifest = run.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name":"tiny"', '"name":"moved"').replace('"name": "tiny"', '"name": "moved"'))
     moved = open_run(run.path)
-    assert agenda(moved, _methods("rtn-midrise", [2.0]), seed=0).rows_left == 0
+    assert agenda(moved, _methods("rtn-midrise", [2.0])).rows_left == 0
     second = run_sweep(moved, _methods("rtn-midrise", [2.0])).table
     assert set(second["model"]) == {"moved"}
     pd.testing.assert_frame_equal(second.drop(columns=["model"]), first.drop(columns=["model"]))
@@ -255,7 +254,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
 def test_a_directory_without_its_plan_or_rows_goes_on(run):
     first = run_sweep(run, _methods())
     (run.path / PLAN).unlink()
-    assert agenda(run, _methods(), seed=0).rows_left == 0
+    assert agenda(run, _methods()).rows_left == 0
     partial = run_sweep(run, _methods("rtn-midrise"))
     assert len(partial.table) == 28
     assert "plan.json was deleted" in partial.notes[0]
@@ -277,16 +276,52 @@ def test_a_damaged_journal_stops_the_sweep_and_its_remedy_works(run):
 
 
 def test_two_seeds_are_two_rows(run):
-    run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seed=0)
-    table = run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seed=1).table
+    run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seeds=(0,))
+    table = run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seeds=(1,)).table
     assert table.groupby("layer")["seed"].apply(list).tolist() == [[0, 1]] * 14
     assert table.groupby("layer")["distortion"].nunique().min() == 2
 
 
 def test_work_that_is_left_keeps_its_order(run):
-    (first, *_) = plan(run, _methods(), seed=0, top_rates=dict.fromkeys(run, 3.0))
+    (first, *_) = plan(run, _methods(), top_rates=dict.fromkeys(run, 3.0))
     work = first.layers[0]
     left = first.without({work.row_keys[1], work.curves_key})
     assert left.layers[0].row_keys == (work.row_keys[0], *work.row_keys[2:])
     assert (left.layers[0].curve_rates, left.rows) == ((), first.rows - 1)
     assert first.without([key for layer in first.layers for key in layer.keys]).layers == ()
+
+
+def test_the_task_list_of_the_run_names_every_row_that_is_to_be_made(run, monkeypatch):
+    """Names are those of the rows: the same in another command, others once rows are finished."""
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        with pytest.raises(_Stopped):
+            run_sweep(run, _methods())
+    listed = read_tasks(run.path)
+    assert len({task.name for task in listed}) == len(listed) == 8 * 2  # rtn-midrise looks at no Hessian, gptq-midrise at every one
+    keys = [key for task in listed for layer in task.layers for key in layer.keys]
+    assert len(keys) == len(set(keys)) == 14 * 4 + 14
+    run_sweep(run, _methods("rtn-midrise"))
+    again = {task.name: task for task in read_tasks(run.path)}
+    assert len(again) == 8
+    run_sweep(run, _methods())
+    assert {key for task in read_tasks(run.path) for layer in task.layers for key in layer.keys} < set(keys)
+    (run.path / "tasks.json").write_text("{}")
+    with pytest.raises(CorruptFile, match="not a task list"):
+        read_tasks(run.path)
+
+
+def test_an_engine_has_a_name(run):
+    with pytest.raises(UsageError, match="`engine` 'cloud': expected one of local"):
+        run_sweep(run, _methods(), engine="cloud")
+
+
+def test_layers_of_an_input_are_analysed_once_whatever_their_tasks(run, monkeypatch):
+    """Three preparations, one look at each layer."""
+    looked = []
+    real = task.layer_facts
+    monkeypatch.setattr(task, "layer_facts", lambda layer: looked.append(layer.key.name) or real(layer))
+    methods = _methods("rtn-midrise,gptq-midrise,gptq-midrise+haar", [2.0])
+    assert len(plan(run, methods)) == 3 * 8
+    run_sweep(run, methods)
+    assert sorted(looked) == sorted(run)

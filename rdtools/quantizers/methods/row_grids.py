@@ -60,7 +60,7 @@ class RowGridQuantizer(ScalarQuantizer):
             )
         if self.grid == "symmetric" and levels == 2:
             raise RateUnreachable(
-                f"{name}: {self.rate_bits:g} bit per weight cannot be reached: of two levels, one of them at zero, none is positive; "
+                f"{name}: {self.rate_bits:g} bits per weight cannot be reached: of two levels, one of them at zero, none is positive; "
                 "ask for grid='midrise' (the methods rtn-midrise and gptq-midrise), or for more bits"
             )
 

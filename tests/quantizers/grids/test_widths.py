@@ -280,7 +280,7 @@ def test_single_precision_is_as_good():
 def test_names_and_refusals():
     assert format_method(WaterfilledGPTQ(rate_bits=2, order="act-order")) == "gptq-waterfilled+act-order"
     assert format_method(WaterfilledGPTQ(rate_bits=2, coding="column", rotation="auto")) == "hptq-waterfilled+rotation"
-    with pytest.raises(UsageError, match="coding 'shared', expected one of fixed, column"):
+    with pytest.raises(UsageError, match="coding 'shared': expected one of fixed, column"):
         WaterfilledGPTQ(rate_bits=2, coding="shared")
     layer = _layer()
     with pytest.raises(RateUnreachable, match="layer: WaterfilledGPTQ: 9 bits"):
