@@ -234,7 +234,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
 def test_prediction_for_published_quip_counts_what_it_clamps(bits, rng):
     """Normal weights beyond 2.4 deviations are cut off and lose H_ii; the rest feeds back. Cross terms are left out: 10 %."""
     layer = rd.Layer.of(rng.standard_normal((1024, 64)), np.diag(np.linspace(1, 2, 64)) + 0.3, name="clamped")
-    quantizer = rd.QuIP(rate_bits=bits, preset="published")
+    quantizer = rd.QuIP.published(bits)
     row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
     assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.1)
 
