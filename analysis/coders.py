@@ -141,8 +141,8 @@ def measure(layer: Layer) -> Iterator[dict[str, object]]:
             codes = weight.codes
             N = codes.integers.size
             entropies = {
-                f"{name}_entropy_bits": scalar_code_length(replace(codes, model=CodeModel(kind)))[0] / N
-                for name, kind in (("pooled", "shared"), ("column", "histogram"))
+                f"entropy_{name}_bpw": scalar_code_length(replace(codes, model=CodeModel(kind)))[0] / N
+                for name, kind in (("pooled", "shared"), ("per_column", "histogram"))
             }
             for size in sizes(weight):
                 yield {
@@ -150,10 +150,10 @@ def measure(layer: Layer) -> Iterator[dict[str, object]]:
                     "rows": codes.integers.shape[0],
                     "columns": codes.integers.shape[1],
                     "method": format_method(quantizer),
-                    "target_rate_bits": rate,
+                    "target_bpw": rate,
                     "coder": size.coder,
-                    "coded_bits": 8 * (size.payload + size.side) / N,
-                    "side_bits": 8 * size.side / N,
+                    "total_bpw": 8 * (size.payload + size.side) / N,
+                    "side_bpw": 8 * size.side / N,
                     **entropies,
                 }
 
@@ -166,22 +166,22 @@ def run(folder: Path) -> pd.DataFrame:
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the codes."""
-    layers, panels = list(dict.fromkeys(rows["layer"])), list(dict.fromkeys(zip(rows["method"], rows["target_rate_bits"], strict=True)))
+    layers, panels = list(dict.fromkeys(rows["layer"])), list(dict.fromkeys(zip(rows["method"], rows["target_bpw"], strict=True)))
     coders = list(dict.fromkeys(rows["coder"]))
     figure = Figure(figsize=(2.0 * len(panels) + 1.8, 2.3 * len(layers) + 0.5))
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(layers), len(panels), squeeze=False, sharey=True)
     for layer, line in zip(layers, axes, strict=True):
         for (method, rate), axis in zip(panels, line, strict=True):
-            own = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_rate_bits"] == rate)]
-            for look, name in (("-", "pooled"), ("--", "column")):
-                axis.axvline(own[f"{name}_entropy_bits"].iloc[0], color="black", linestyle=look, linewidth=0.8)
+            own = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_bpw"] == rate)]
+            for look, name in (("-", "pooled"), ("--", "per_column")):
+                axis.axvline(own[f"entropy_{name}_bpw"].iloc[0], color="black", linestyle=look, linewidth=0.8)
             for row in own.itertuples():
                 y, color = -coders.index(row.coder), COLORS[row.coder.partition(",")[0]]
-                bare = row.coded_bits - row.side_bits
-                axis.plot([bare, row.coded_bits], [y, y], color=color, linewidth=0.8)
+                bare = row.total_bpw - row.side_bpw
+                axis.plot([bare, row.total_bpw], [y, y], color=color, linewidth=0.8)
                 axis.plot(bare, y, color=color, marker="o", markerfacecolor="white", linestyle="none")
-                axis.plot(row.coded_bits, y, color=color, marker="o", linestyle="none")
+                axis.plot(row.total_bpw, y, color=color, marker="o", linestyle="none")
             axis.set_title(f"{method}, {rate:g} bits")
             axis.set_yticks(-np.arange(len(coders)), coders)
         line[0].set_ylabel(f"{layer.removeprefix('model.layers.')}\n{own['rows'].iloc[0]} × {own['columns'].iloc[0]}")
@@ -199,7 +199,7 @@ def main(argv: list[str] | None = None) -> int:
     rows.to_csv(options.out / "coders.csv", index=False, float_format="%.6g")
     with matplotlib.rc_context(RC):
         save_figure(draw(rows), options.out / "coders")
-    print(rows.pivot_table(index="coder", columns=["layer", "method", "target_rate_bits"], values="coded_bits", sort=False).to_string())
+    print(rows.pivot_table(index="coder", columns=["layer", "method", "target_bpw"], values="total_bpw", sort=False).to_string())
     return 0
 
 

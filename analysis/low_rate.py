@@ -1,4 +1,4 @@
-"""Gap to the limit from 1 to 4 bits: GPTQ, WaterSIC and MMSE-WaterSIC on every Hessian of a run, with normal and with real weights.
+"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC and MMSE-WaterSIC on every Hessian of a run, with Gaussian and with real weights.
 
 python -m rdtools.analysis.low_rate --run rdtools-report
 """
@@ -19,6 +19,7 @@ from scipy.optimize import brentq
 from scipy.special import ndtr
 
 from rdtools.compare import layer_facts
+from rdtools.compare.bounds import RD_BOUND
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import HPTQ, WaterSIC
@@ -36,7 +37,7 @@ RATES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 #: Rows of the normal weights.
 ROWS = 4096
 #: Columns of the result table that are kept.
-KEPT = ("layer", "layer_type", "block", "method", "target_rate_bits", "status", "code_rate_bits", "gap_bits", "coded_gap_bits")
+KEPT = ("layer", "layer_type", "block", "method", "target_bpw", "status", "symbol_bpw", "rate_gap_symbols_bpw", "rate_gap_total_bpw")
 
 Method = HPTQ | WaterSIC | MmseWaterSIC
 
@@ -100,10 +101,10 @@ def measure(layer: Layer, kind: str, predicted: Mapping[Method, float]) -> Itera
         spread = np.nan
         if row["status"] == "ok":
             mean, error = row["distortion"], row["distortion_stderr"]
-            low, high = rate_distortion(np.array([mean + error, mean - error]), facts.mean_limit).rate_bits
-            spread = 0.5 * float(high - low)
+            low, high = RD_BOUND.rate(facts, mean + error), RD_BOUND.rate(facts, mean - error)
+            spread = 0.5 * (high - low)
         kept = {name: row.get(name, np.nan) for name in KEPT}
-        yield {"weights": kind, **kept, "gap_stderr_bits": spread, "predicted_gap_bits": predicted[quantizer], "condition": condition}
+        yield {"weights": kind, **kept, "rate_gap_stderr_bpw": spread, "pred_rate_gap_bpw": predicted[quantizer], "condition": condition}
 
 
 def normal_layer(layer: Layer, seed: int) -> Layer:
@@ -127,29 +128,29 @@ def run(folder: Path) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Gap over rate: marks at the mean over layers, bands from least to most, dashed lines at what is predicted for normal weights."""
+    """Gap over rate: marks at the mean over layers, bands from min to max, dashed lines at what is predicted for normal weights."""
     ok = ok_rows(rows)
     figure = Figure(figsize=(8.6, 3.6))
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, 2, sharey=True)
     panels = (
-        ("normal", "gap_bits", "independent normal weights, rate of the codes"),
-        ("real", "coded_gap_bits", "real weights, coded bits"),
+        ("normal", "rate_gap_symbols_bpw", "i.i.d. Gaussian weights, symbol rate"),
+        ("real", "rate_gap_total_bpw", "real weights, total rate"),
     )
     looks = method_looks(rows["method"])
     for axis, (kind, column, title) in zip(axes, panels, strict=True):
         own = ok[ok["weights"] == kind]
         for method, points in own.groupby("method", sort=False):
-            style, by_rate = looks[str(method)], points.groupby("target_rate_bits")
+            style, by_rate = looks[str(method)], points.groupby("target_bpw")
             mean = by_rate[column].mean()
             axis.fill_between(mean.index, by_rate[column].min(), by_rate[column].max(), color=style["color"], alpha=0.13, linewidth=0)
-            axis.plot(mean.index, by_rate["predicted_gap_bits"].mean(), color=style["color"], linestyle="--", linewidth=0.9)
+            axis.plot(mean.index, by_rate["pred_rate_gap_bpw"].mean(), color=style["color"], linestyle="--", linewidth=0.9)
             axis.plot(mean, linewidth=0.6, label=f"{method}, measured", **style)
         axis.axhline(SCALAR_LOSS_BITS, color="black", linewidth=0.8)
         axis.set_title(f"{title} ({own['layer'].nunique()} {'Hessians' if kind == 'normal' else 'matrices'})")
-        axis.set_xlabel("target rate of the codes (bits per weight)")
-    axes[0].set_ylabel("bits above the limit")
-    axes[0].plot([], [], color="black", linestyle="--", linewidth=0.9, label="theory at finite rate, normal weights")
+        axis.set_xlabel("target rate of the symbols (bits per active weight)")
+    axes[0].set_ylabel("rate − R(D) (bpw)")
+    axes[0].plot([], [], color="black", linestyle="--", linewidth=0.9, label="theory at finite rate, Gaussian weights")
     axes[0].plot([], [], color="black", linewidth=0.8, label="½ log₂(2πe/12)")
     handles, labels = legend_entries(axes)
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
@@ -165,7 +166,9 @@ def main(argv: list[str] | None = None) -> int:
     rows.to_csv(options.out / "low_rate.csv", index=False, float_format="%.5g")
     with matplotlib.rc_context(RC):
         save_figure(draw(rows), options.out / "low_rate")
-    gaps = rows.pivot_table(index=["weights", "method"], columns="target_rate_bits", values=["gap_bits", "coded_gap_bits"], sort=False)
+    gaps = rows.pivot_table(
+        index=["weights", "method"], columns="target_bpw", values=["rate_gap_symbols_bpw", "rate_gap_total_bpw"], sort=False
+    )
     print(gaps.to_string(float_format="%.3f"))
     return 0
 

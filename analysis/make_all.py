@@ -13,31 +13,9 @@ import pandas as pd
 from rdtools.analysis import coders, default_model_loss, low_rate, orders
 
 from rdtools.report import write_figures
-from rdtools.report.figures import save_figure
+from rdtools.report.figures import READS, save_figure
 from rdtools.report.style import RC
-from rdtools.sweep import read_curves, read_results
-
-#: Columns of the result table that the figures read.
-DRAWN = [
-    "layer",
-    "layer_type",
-    "block",
-    "method",
-    "target_rate_bits",
-    "status",
-    "distortion",
-    "distortion_stderr",
-    "relative_distortion",
-    "predicted_distortion",
-    "distortion_ratio",
-    "finite_rate_distortion",
-    "finite_rate_ratio",
-    "code_rate_bits",
-    "coded_bits",
-    "gap_bits",
-    "coded_gap_bits",
-    "gptq_gap_bits",
-]
+from rdtools.runs.results import read_curves, read_results
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,10 +24,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="runs of other models, which the figure of orders shows as well")
     parser.add_argument("--out", type=Path, default=Path("figures"))
     options = parser.parse_args(argv)
-    results, curves = read_results(options.run), read_curves(options.run)
+    results, curves = read_results(options.run, READS), read_curves(options.run)
     write_figures(results, curves, options.out)
     drawn = set(results.drop_duplicates("layer").groupby("layer_type")["layer"].apply(lambda s: s.iloc[len(s) // 2]))
-    results[DRAWN].to_csv(options.out / "results.csv", index=False, float_format="%.6g")
+    results[list(READS)].to_csv(options.out / "results.csv", index=False, float_format="%.6g")
     curves[curves["layer"].isin(drawn)].to_csv(options.out / "curves.csv", index=False, float_format="%.6g")
     loss = default_model_loss.run(options.out)
     tables = (

@@ -54,12 +54,12 @@ KEPT = (
     "layer_type",
     "block",
     "method",
-    "target_rate_bits",
+    "target_bpw",
     "status",
     "rotation",
-    "gap_bits",
-    "coded_gap_bits",
-    "gptq_gap_bits",
+    "rate_gap_symbols_bpw",
+    "rate_gap_total_bpw",
+    "pred_gptq_gap_as_run_bpw",
 )
 
 
@@ -70,8 +70,8 @@ def measure(layer: Layer) -> pd.DataFrame:
         for rotation in (None, "auto"):
             quantizers += [HPTQ(rate_bits=rate, coding=coding, order=order, rotation=rotation) for order in ORDERS for rate in rates]
     rows = pd.DataFrame(quantize_layer(layer, tuple(quantizers), seed=0)).reindex(columns=list(KEPT))
-    reference = rows[rows["method"] == "watersic"].set_index("target_rate_bits")["gap_bits"]
-    rows["above_watersic_bits"] = rows["gap_bits"] - rows["target_rate_bits"].map(reference)
+    reference = rows[rows["method"] == "watersic"].set_index("target_bpw")["rate_gap_symbols_bpw"]
+    rows["above_watersic_bpw"] = rows["rate_gap_symbols_bpw"] - rows["target_bpw"].map(reference)
     return rows
 
 
@@ -95,8 +95,8 @@ def gptq_rows(rows: pd.DataFrame) -> pd.DataFrame:
 
 def type_means(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean over blocks of G and of the measured bits above WaterSIC, a row for each model, type, coding and rate."""
-    keys = ["model", "layer_type", "coding", "target_rate_bits", "rotated", "order"]
-    means = gptq_rows(rows).groupby(keys, sort=False)[["gptq_gap_bits", "above_watersic_bits"]].mean()
+    keys = ["model", "layer_type", "coding", "target_bpw", "rotated", "order"]
+    means = gptq_rows(rows).groupby(keys, sort=False)[["pred_gptq_gap_as_run_bpw", "above_watersic_bpw"]].mean()
     return means.unstack(["rotated", "order"])
 
 
@@ -106,7 +106,7 @@ def _draw_types(axis: Axes, own: pd.DataFrame) -> None:
     for i, (order, rotated) in enumerate(looks):
         color, marker = ORDERS[order]
         by_type = own[(own["order"] == order) & (own["rotated"] == rotated)].groupby("layer_type")
-        above, theory = by_type["above_watersic_bits"], by_type["gptq_gap_bits"].mean().reindex(types)
+        above, theory = by_type["above_watersic_bpw"], by_type["pred_gptq_gap_as_run_bpw"].mean().reindex(types)
         mean, least, most = above.mean().reindex(types), above.min().reindex(types), above.max().reindex(types)
         x = np.arange(len(types)) + (i - (len(looks) - 1) / 2) * 0.1
         axis.plot(x, theory, color=color, **_TICK)
@@ -126,10 +126,10 @@ def _draw_types(axis: Axes, own: pd.DataFrame) -> None:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Bits above WaterSIC at the highest rate by layer type: marks at the mean over blocks, bars from least to most, ticks at mean G."""
+    """Bits above WaterSIC at the highest rate by layer type: marks at the mean over blocks, bars from min to max, ticks at mean G."""
     own = gptq_rows(rows)
-    top = own["target_rate_bits"].max()
-    own = own[own["target_rate_bits"] == top]
+    top = own["target_bpw"].max()
+    own = own[own["target_bpw"] == top]
     models = list(dict.fromkeys(own["model"]))
     figure = Figure(figsize=(10.4, 2.7 * len(models) + 0.6))
     FigureCanvasAgg(figure)

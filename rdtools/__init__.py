@@ -17,6 +17,11 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels").is_dir():
 if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
+    from rdtools.jobs.collect import CalibrationRequest as CalibrationRequest
+    from rdtools.jobs.collect import collect as collect
+    from rdtools.jobs.report import run_report as run_report
+    from rdtools.jobs.show import open_run as open_run
+    from rdtools.jobs.verify import verify as verify
     from rdtools.measure import Measure as _Measure
     from rdtools.methods import Methods as _Methods
     from rdtools.methods import quantizer as quantizer
@@ -32,18 +37,22 @@ if TYPE_CHECKING:
     from rdtools.quantizers import QuIPSharp as QuIPSharp
     from rdtools.quantizers import WaterfilledGPTQ as WaterfilledGPTQ
     from rdtools.quantizers import WaterSIC as WaterSIC
-    from rdtools.runs.store import open_run as open_run
 
     measure: _Measure
     methods: _Methods
 
-# Loaded when first used, so that `import rdtools` stays light. A name that is also a sub-module stands for that module.
+# Loaded when first used, so that `import rdtools` stays light: name → module. A name that is also a sub-module
+# stands for that module.
 _HOME = {
     "theory": "rdtools.theory",
     "compare": "rdtools.compare",
     "Drift": "rdtools.moments.drift",
     "Layer": "rdtools.moments.layer",
-    "open_run": "rdtools.runs.store",
+    "CalibrationRequest": "rdtools.jobs.collect",
+    "collect": "rdtools.jobs.collect",
+    "open_run": "rdtools.jobs.show",
+    "run_report": "rdtools.jobs.report",
+    "verify": "rdtools.jobs.verify",
     "measure": "rdtools.measure",
     "methods": "rdtools.methods",
     "quantizer": "rdtools.methods",

@@ -77,6 +77,10 @@ class CorruptFile(DataError):
     """A file that is truncated, altered or not what its name says."""
 
 
+class CodingError(RdtoolsError, RuntimeError):
+    """Symbols that the entropy coder cannot code; a fault of rdtools."""
+
+
 class ModelUnreadable(DataError):
     """A directory without a model, a missing shard, a checkpoint that is not safetensors."""
 

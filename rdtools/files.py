@@ -26,6 +26,7 @@ RUN_NAMES = frozenset(
         "manifest.json",
         "rows",
         "plan.json",
+        "tasks.json",
         "results.json",
         "results.parquet",
         "results.csv",
@@ -58,7 +59,7 @@ def _scratch_beside(path: Path) -> Path:
 
 
 def _no_room(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}; free some space or choose another --out, then run again")
+    return OutputError(f"{path}: cannot be written: {error.strerror or error}; free some space or choose another place, then run again")
 
 
 @contextlib.contextmanager
@@ -76,7 +77,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = _scratch_beside(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; choose another place") from error
     try:
         try:
             yield scratch
@@ -120,9 +121,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except Timeout:
-        raise Busy(f"{folder}: another rdtools is writing there; wait for it or choose another --out") from None
+        raise Busy(f"{folder}: another rdtools is writing there; wait for it or choose another place") from None
     except OSError as error:
-        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another --out") from error
+        raise OutputError(f"{folder}: cannot be written: {error.strerror}; choose another place") from error
     try:
         for part in (folder, *(child for child in folder.iterdir() if child.is_dir() and not child.is_symlink())):
             for stale in part.glob(f"*{PART}"):

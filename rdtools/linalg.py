@@ -11,13 +11,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.errors import (
-    NotFiniteInput,
-    NotPositiveSemidefinite,
-    NotSymmetric,
-    ShapeMismatch,
-    UnsupportedDtype,
-)
+from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
 
 Float64Array = NDArray[np.float64]
 

@@ -10,12 +10,12 @@ Relative distortion
     distortion over ``tr(W H Wᵀ) / (m n)``.
 Rate
     bits per weight; its kind is one of
-    entropy_column (codes under a normal law a column),
-    entropy_shared (codes under one histogram of the whole matrix, and the histogram),
+    entropy_column (symbols under a Gaussian entropy model of each column),
+    entropy_shared (symbols under one pooled frequency table, and the table),
     fixed (logarithm of the number of levels),
-    coded (8 × bytes of a file that decodes to Ŵ, all side information included).
+    total (8 × bytes of a file that decodes to Ŵ, all side information included).
 Gap
-    rate minus the reverse-waterfilling rate at the measured distortion, in bits per weight.
+    rate minus R(D), the reverse-waterfilling rate at the measured distortion, in bits per weight.
 Order of successive cancellation
     ``H = L Lᵀ`` with L lower triangular; columns are decided from the last to the first.
 """

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from rdtools.runs.journal import ROWS, read_journals
-from rdtools.sweep import read_results
+from rdtools.runs.results import read_results
 
 START = "from rdtools.cli.main import run; import sys\nif __name__ == '__main__':\n    sys.argv[1:] = {argv!r}; run()"
 
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             shutil.copy(reference / "manifest.json", run)
             moments = iter(lambda: float(generator.uniform(0.0, duration)), None)
             _one_round(run, [*common, "--out", str(run)], script, moments, options.kills, counts)
-            table, expected = (read_results(path).drop(columns="seconds") for path in (run, reference))
+            table, expected = (read_results(path).drop(columns="wall_s") for path in (run, reference))
             counts.rounds += 1
             counts.different += not table.equals(expected)
             if not table.equals(expected):

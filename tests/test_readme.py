@@ -24,14 +24,14 @@ def test_the_python_example_runs():
     names: dict[str, object] = {}
     exec(example, names)
     point = names["point"]
-    assert abs(point.code_rate_bits - 3.0) < 0.01  # type: ignore[attr-defined]
+    assert abs(point.symbol_bpw - 3.0) < 0.01  # type: ignore[attr-defined]
 
 
 def test_every_verb_is_described_and_exists():
     from rdtools.cli.main import app
 
     root = get_command(app)
-    described = set(re.findall(r"^\| `rdtools (\w+)(?: (collect|verify))?", README, flags=re.MULTILINE))
+    described = set(re.findall(r"^\| `rdtools (\w+)(?: (collect|check))?", README, flags=re.MULTILINE))
     there = {(name, "") for name in root.commands if name != "hessians"}  # type: ignore[attr-defined]
     there |= {("hessians", name) for name in root.commands["hessians"].commands}  # type: ignore[attr-defined]
     assert described == there
@@ -63,18 +63,15 @@ def test_the_table_of_results(tmp_path):
     Another build of torch moves activations by float32 rounding, and so a code here and there: 0.002 bit is a thousand times that,
     and a tenth of the smallest difference between neighbouring methods that the table is quoted for.
     """
-    from rdtools.jobs.collect import CalibrationRequest, collect
-    from rdtools.methods import make_quantizers
-    from rdtools.sweep import run_sweep
+    from rdtools.jobs.report import run_report
 
     text = README[README.index("<!-- results -->") : README.index("<!-- /results -->")]
     printed = {m: [float(v) for v in cells] for m, *cells in re.findall(r"\| `([\w+-]+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|", text)}
     assert {"hrtn", "hptq", "hptq+rotation", "watersic"} <= set(printed)
-    run = collect("embedded", CalibrationRequest(), out=tmp_path / "run")
-    table = run_sweep(run, make_quantizers(list(printed), [2.0, 3.0, 4.0])).table
+    table = run_report(methods=list(printed), out=tmp_path / "run", workers=1).table
     assert set(table["status"]) == {"ok"}
     assert len(table) == 42 * len(printed) * 3
-    means = table.pivot_table(index="method", columns="target_rate_bits", values="coded_gap_bits")
+    means = table.pivot_table(index="method", columns="target_bpw", values="rate_gap_total_bpw")
     for method, values in printed.items():
         assert means.loc[method].tolist() == pytest.approx(values, abs=0.002), method
-    assert ((table["code_rate_bits"] - table["target_rate_bits"]).abs() <= 0.01).all()
+    assert ((table["symbol_bpw"] - table["target_bpw"]).abs() <= 0.01).all()

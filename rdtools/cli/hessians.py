@@ -1,4 +1,4 @@
-"""``rdtools hessians``: collect and verify."""
+"""``rdtools hessians``: collect and check."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rdtools.cli.printing import Json, print_json
 from rdtools.cli.report import Device, Length, Model, RemoteCode, Sequences, Text, TokenFile
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
@@ -22,6 +23,7 @@ def collect(
     length: Length = None,
     trust_remote_code: RemoteCode = False,
     device: Device = "cpu",
+    as_json: Json = False,
 ) -> int:
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
     from rdtools.cli.console import PlainConsole, progress_bar
@@ -33,18 +35,26 @@ def collect(
     check_run_directory(out)
     with sole_writer(out), progress_bar("Hessians", PlainConsole(stderr=True)) as progress:
         run = collect_run(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
+    made_of = run.hessians[0].n_tokens
+    if as_json:
+        print_json({"run": str(out), "hessians": len(run.hessians), "layers": len(run), "tokens": made_of, "notes": list(run.notes)})
+        return 0
     for note in run.notes:
         typer.echo(note)
-    typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {run.hessians[0].n_tokens} tokens")
+    typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {made_of} tokens")
     return 0
 
 
 @app.command()
-def verify(run: Annotated[Path, typer.Argument(help="Run directory.")]) -> int:
-    """Check every file of a run, and the model's, against the manifest."""
+def check(run: Annotated[Path, typer.Argument(help="Run directory.")], as_json: Json = False) -> int:
+    """Compare every file of a run, and the model's, with the manifest."""
     from rdtools.runs.store import open_run
 
     opened = open_run(run)
     opened.check()
-    typer.echo(f"{run}: {len(opened.hessians)} Hessians and {len(opened.manifest.model.files)} files of the model are as written")
+    hessians, files = len(opened.hessians), len(opened.manifest.model.files)
+    if as_json:
+        print_json({"run": str(run), "hessians": hessians, "model_files": files})
+    else:
+        typer.echo(f"{run}: {hessians} Hessians and {files} files of the model are as written")
     return 0

@@ -15,8 +15,8 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import hessians, methods, report, theory, verify
-from rdtools.errors import RdtoolsError
+from rdtools.cli import columns, hessians, methods, report, show, theory, verify
+from rdtools.errors import RdtoolsError, UsageError
 
 app = typer.Typer(
     help="What is the least distortion any method could reach on this layer at this rate, what does each method promise, and what "
@@ -27,10 +27,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.command("report")(report.report)
+app.command("sweep")(report.sweep)
+app.command("show")(show.show)
 app.command("theory")(theory.theory)
-app.command("compare")(report.compare)
 app.command("verify")(verify.verify)
 app.command("methods")(methods.methods)
+app.command("columns")(columns.columns)
 app.add_typer(hessians.app, name="hessians")
 
 _OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 74, 70, 130, 141, 143
@@ -63,7 +65,12 @@ def _on_terminate(_signal: int, _frame: object) -> None:
 
 
 #: Arguments that messages name between backquotes, and that are options here.
-_OPTIONS = ("text", "tokens", "sequences", "length", "device", "trust_remote_code", "workers")
+_OPTIONS = (
+    *("text", "tokens", "sequences", "length", "device", "trust_remote_code", "methods", "rates", "damping", "seeds", "layers", "types"),
+    *("workers", "out", "fresh", "skip_infeasible", "claims"),
+)
+#: Words of version 0.1 → those of today.
+_RENAMED = {("compare",): "show", ("hessians", "verify"): "hessians check"}
 
 
 def _in_options(message: str) -> str:
@@ -79,7 +86,7 @@ def _say(message: str) -> None:
 
 def _kept(arguments: Sequence[str]) -> str:
     """What is left of an interrupted command, and what the same command does with it."""
-    if arguments[:1] == ["report"]:
+    if arguments[:1] in (["report"], ["sweep"]):
         again = "the same command without --fresh" if "--fresh" in arguments else "the same command"
         return f"a finished capture and every finished row are kept, and {again} goes on from there"
     return "only what was finished is kept, and the same command begins anew"
@@ -105,6 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = signal.signal(signal.SIGTERM, _on_terminate) if in_main_thread else None
     try:
+        for old, new in _RENAMED.items():
+            if tuple(arguments[: len(old)]) == old:
+                raise UsageError(f"rdtools {' '.join(old)}: called rdtools {new} since version 0.2")
         result = app(args=arguments, standalone_mode=False, obj=shlex.join(["rdtools", *arguments]))
         if result == _INTERRUPTED:  # typer's answer to KeyboardInterrupt
             raise KeyboardInterrupt

@@ -7,36 +7,35 @@ from typing import Annotated
 
 import typer
 
+from rdtools.cli.printing import Json, print_json, records
+
 
 def theory(
     run: Annotated[Path, typer.Argument(help="Run directory.")],
     csv: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
+    as_json: Json = False,
 ) -> int:
     """Spectra, incoherence, critical rates and gaps of every layer of a run; nothing is quantized."""
-    import pandas as pd
     from rich.table import Table
     from rich.text import Text
 
     from rdtools.cli.console import PlainConsole
-    from rdtools.compare import layer_columns, layer_status
     from rdtools.files import atomic_path
+    from rdtools.jobs.theory import theory
+    from rdtools.records.rows import LAYER_COLUMNS, headings
     from rdtools.report.rows import format_number
-    from rdtools.report.tables import LAYER_COLUMNS
-    from rdtools.runs.store import open_run
 
-    opened = open_run(run)
-    rows = []
-    for name in opened:
-        layer = opened[name]
-        rows.append({**layer_columns(layer), "status": layer_status(layer)})
-    table = pd.DataFrame(rows)
+    table = theory(run)
     if csv is not None:
         with atomic_path(csv) as scratch:
             table.to_csv(scratch, index=False)
+    if as_json:
+        print_json(records(table))
+        return 0
     shown = Table()
-    for heading in LAYER_COLUMNS.values():
+    for heading in headings(LAYER_COLUMNS).values():
         shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
-    for values in table[list(LAYER_COLUMNS)].itertuples(index=False):
+    for values in table[list(headings(LAYER_COLUMNS))].itertuples(index=False):
         shown.add_row(*(Text(format_number(v)) for v in values))
     PlainConsole().print(shown)
     return 0

@@ -9,25 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.compare.bounds import BOUNDS, RD_BOUND
+from rdtools.compare.facts import LayerFacts, layer_facts
 from rdtools.compare.predictions import FINITE_RATE_COLUMNS
-from rdtools.compare.rows import LayerFacts, layer_facts
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.moments.spectrum import live_columns
-from rdtools.records import Hessian
+from rdtools.records import CURVE_COLUMNS, Hessian
 from rdtools.theory import sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.high_rate import UNIVERSALITY_BITS, limit_distortion
-from rdtools.theory.waterfilling import distortion_rate
 
-#: Columns of the rows.
-CURVE_COLUMNS = ("layer", "curve", "rate_bits", "distortion")
-
-#: Curve names: the two limits; what some codebook that knows nothing of H attains; what no method passes on weights of this law, whatever
-#: their law is; and high-rate predictions in the natural basis.
-LIMIT, JOINT_LIMIT = "limit", "joint limit"
-UNIVERSAL, SHANNON = "universal codebook", "Shannon lower bound"
+#: Curves beside those of `rdtools.compare.bounds`: what some codebook that knows nothing of H attains; what no method passes on weights of
+#: this distribution, whatever it is; and high-rate predictions in the original basis.
+UNIVERSAL, SHANNON = "rd_bound_universal", "shannon_lower_bound"
 PREDICTIONS = {"hrtn": sic.rtn_distortion, "hptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
 
 
@@ -58,19 +54,16 @@ def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
 
 
 def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | None = None) -> Iterator[dict[str, Any]]:
-    """Limits and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H.
+    """Bounds and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H.
 
     The curves at finite rate have rates of their own, up to the highest asked for, and are left out above FINITE_RATE_COLUMNS columns.
     """
     spectrum = layer.spectrum
     facts = layer_facts(layer) if facts is None else facts
-    variance = layer.weight_variance
-    curves: _Points = {
-        LIMIT: _pairs(rates, distortion_rate(rates, facts.mean_limit).distortion),
-        JOINT_LIMIT: _pairs(rates, distortion_rate(rates, facts.joint_limit).distortion),
-    }
-    curves[UNIVERSAL] = _pairs(rates + float(layer.live.mean()) * UNIVERSALITY_BITS, distortion_rate(rates, facts.mean_limit).distortion)
-    negentropy = float(layer.live.mean()) * facts.columns["weight_negentropy_bits"]
+    variance, active = layer.weight_variance, float(layer.live.mean())
+    curves: _Points = {name: _pairs(rates, bound.distortion(facts, rates)) for name, bound in BOUNDS.items()}
+    curves[UNIVERSAL] = _pairs(rates + active * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
+    negentropy = active * facts.row.weight_negentropy_bpw
     if spectrum.rank == spectrum.live > 0 and not math.isnan(negentropy):
         curves[SHANNON] = _pairs(rates, np.array([limit_distortion(spectrum, float(rate) + negentropy, variance) for rate in rates]))
     for name, predict in PREDICTIONS.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -73,17 +74,22 @@ def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     symbols = codec.diagnostics(weight.codes)
     coded_share = symbols.symbols / size
     (bits,) = container_bits(container)
+    symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
+    active = float(layer.live.mean())
+    relative = error.mean / layer.energy if layer.energy > 0 else math.nan
     return RDPoint(
         distortion=error.mean,
         distortion_stderr=error.stderr,
-        relative_distortion=error.mean / layer.energy if layer.energy > 0 else float("nan"),
+        relative_distortion=relative,
+        sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
         squared_error=float(np.mean((layer.weight - rebuilt) ** 2)),
-        edge_share=symbols.edge_share,
+        clipped_fraction=symbols.edge_share,
         rate_kind=codec.rate_kind(weight.codes),
-        code_rate_bits=symbols.length_bits / size,
-        entropy_shared_bits=symbols.entropy_shared_bits * coded_share,
-        entropy_column_bits=symbols.entropy_column_bits * coded_share,
-        payload_bits=bits.payload / size,
-        side_info_bits=bits.total / size - bits.payload / size,
-        coded_bits=bits.total / size,
+        symbol_bpw=symbol_bpw,
+        symbol_active_bpw=symbol_bpw / active if active else 0.0,
+        entropy_pooled_bpw=symbols.entropy_shared_bits * coded_share,
+        entropy_per_column_bpw=symbols.entropy_column_bits * coded_share,
+        payload_bpw=bits.payload / size,
+        overhead_bpw=total_bpw - symbol_bpw,
+        total_bpw=total_bpw,
     )

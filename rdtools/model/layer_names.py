@@ -5,18 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_TYPES = {
-    "q_proj": "q",
-    "k_proj": "k",
-    "v_proj": "v",
-    "o_proj": "o",
-    "gate_proj": "gate",
-    "up_proj": "up",
-    "down_proj": "down",
-}
-
 #: Order in tables and figures.
-LAYER_TYPES = tuple(_TYPES.values())
+LAYER_TYPES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
 
 @dataclass(frozen=True)
@@ -38,15 +28,15 @@ class CapturedLayer:
 
 
 def layer_type(path: str) -> str:
-    """q, k, v, o, gate, up or down for the modules of a Llama; elsewhere the last part of the path.
+    """Last module name of a path, with ``expert_`` in place of ``_proj`` for one of many experts.
 
     Examples
     --------
-    >>> layer_type("model.layers.3.mlp.down_proj"), layer_type("transformer.h.0.attn.c_attn")
-    ('down', 'c_attn')
+    >>> layer_type("model.layers.3.mlp.down_proj"), layer_type("model.layers.3.mlp.experts.7.gate_proj"), layer_type("lm_head")
+    ('down_proj', 'expert_gate', 'lm_head')
     """
     last = path.rpartition(".")[2]
-    return _TYPES.get(last, last)
+    return "expert_" + last.removesuffix("_proj") if re.search(r"\.experts\.\d+\.", path) else last
 
 
 def block_index(path: str) -> int:

@@ -74,6 +74,31 @@ class Layer:
             raise ShapeMismatch(f"{name}: weight of shape {checked.shape} is empty; expected at least one row and column")
         return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, replace(given, matrix=matrix))
 
+    @classmethod
+    def from_activations(cls, weight: ArrayLike, inputs: ArrayLike, *, name: str = "layer") -> Layer:
+        """A layer from its weights and the inputs that it was given: H is their mean x xᵀ.
+
+        Parameters
+        ----------
+        weight : (m, n), real floating point
+        inputs : (tokens, n), real floating point
+        name : as `of`
+
+        Raises
+        ------
+        ShapeMismatch, UnsupportedDtype, NotFiniteInput
+
+        Examples
+        --------
+        >>> layer = Layer.from_activations(np.ones((3, 2)), np.array([[1.0, 2.0], [3.0, 0.0]]))
+        >>> layer.hessian.matrix.tolist(), layer.hessian.n_tokens
+        ([[5.0, 1.0], [1.0, 2.0]], 2)
+        """
+        checked = check_weight(inputs, columns=np.shape(weight)[-1], name=f"{name}: inputs")
+        if len(checked) == 0:
+            raise ShapeMismatch(f"{name}: inputs of shape {checked.shape} are empty; expected at least one token")
+        return cls.of(weight, checked.T @ checked / len(checked), name=name, n_tokens=len(checked))
+
     @cached_property
     def live(self) -> NDArray[np.bool_]:
         """(n,) bool, columns whose input is not always zero; weights in the others do not matter."""

@@ -22,7 +22,10 @@ from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
-from rdtools.records.quantized import RDPoint as RDPoint
+from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
+from rdtools.records.rows import LayerRow as LayerRow
+from rdtools.records.rows import RDPoint as RDPoint
+from rdtools.records.rows import ResultRow as ResultRow
 from rdtools.records.symbols import MAX_LEVELS as MAX_LEVELS
 from rdtools.records.symbols import CodeModel as CodeModel
 from rdtools.records.symbols import CodeModelKind as CodeModelKind

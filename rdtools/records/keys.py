@@ -13,7 +13,7 @@ class LayerKey:
     ----------
     model : name given to the model in the run
     name : module path, such as ``model.layers.0.self_attn.q_proj``
-    type : q, k, v, o, gate, up, down, or the last part of the path
+    type : last module name, such as q_proj; of experts with expert_ before it
     block : index of the transformer block, −1 outside blocks
     """
 

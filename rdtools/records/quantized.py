@@ -1,4 +1,4 @@
-"""Quantized weights and layers, and measured points."""
+"""Quantized weights and layers."""
 
 from __future__ import annotations
 
@@ -47,38 +47,3 @@ class QuantizedLayer:
     seed: int
     backend: str
     error_model: ErrorModel = field(default=UNSTATED, repr=False)
-
-
-@dataclass(frozen=True)
-class RDPoint:
-    """A measured point: nothing in it comes from a formula that it will be compared with.
-
-    Attributes
-    ----------
-    distortion : tr(E H Eᵀ)/(mn) of the decoded Ŵ, per weight, undamped H
-    distortion_stderr : standard error over rows, taking rows as independent
-    relative_distortion : distortion / (tr(W H Wᵀ)/(mn)), nan where that is zero
-    squared_error : ‖W − Ŵ‖²/(mn), dead columns included; with damping δ the quantizer's own loss is ``distortion + δ · squared_error``
-    edge_share : share of the integers of a fixed-rate grid that are its least or largest, where overload is; nan without such a grid
-    rate_kind : what `code_rate_bits` is
-    code_rate_bits : ideal length of the codes under their model, bits per weight; a histogram is part of it
-    entropy_shared_bits : plug-in entropy of all codes pooled, Miller–Madow corrected, bits per weight, histogram apart; nan with too
-        few codes
-    entropy_column_bits : mean plug-in entropy of the columns, Miller–Madow corrected, bits per weight; nan with too few rows
-    payload_bits : coded symbols in the file, bits per weight
-    side_info_bits : everything else in the file, bits per weight
-    coded_bits : 8 × file bytes per weight = payload_bits + side_info_bits
-    """
-
-    distortion: float
-    distortion_stderr: float
-    relative_distortion: float
-    squared_error: float
-    edge_share: float
-    rate_kind: str
-    code_rate_bits: float
-    entropy_shared_bits: float
-    entropy_column_bits: float
-    payload_bits: float
-    side_info_bits: float
-    coded_bits: float

@@ -4,4 +4,5 @@ from rdtools.report.figures import write_figures as write_figures
 from rdtools.report.page import PAGE as PAGE
 from rdtools.report.page import write_page as write_page
 from rdtools.report.tables import problems as problems
+from rdtools.report.tables import terminal_note as terminal_note
 from rdtools.report.tables import terminal_table as terminal_table

@@ -20,26 +20,6 @@ from rdtools.units import SCALAR_LOSS_BITS
 #: File name of the page in a run directory.
 PAGE = "index.html"
 
-_RESULT_COLUMNS = (
-    "layer",
-    "method",
-    "target_rate_bits",
-    "status",
-    "rate_kind",
-    "code_rate_bits",
-    "entropy_column_bits",
-    "side_info_bits",
-    "coded_bits",
-    "relative_distortion",
-    "distortion_ratio",
-    "finite_rate_ratio",
-    "limit_rate_bits",
-    "coded_gap_bits",
-    "joint_coded_gap_bits",
-    "rotation",
-    "damping",
-)
-
 
 def _cells(frame: pd.DataFrame) -> dict[str, Any]:
     rows = [[format_number(v) for v in row] for row in frame.to_numpy(object)]
@@ -56,12 +36,14 @@ def headline(table: pd.DataFrame) -> list[str]:
     """Sentences that state what was found, computed from the rows."""
     ok = ok_rows(table)
     sentences = []
-    for target in sorted(ok["target_rate_bits"].unique()):
-        means = ok[ok["target_rate_bits"] == target].groupby("method")["coded_gap_bits"].mean().sort_values()
+    for target in sorted(ok["target_bpw"].unique()):
+        means = tables.layer_means(ok[ok["target_bpw"] == target], "rate_gap_total_bpw").sort_values(tables.ALL)
         if len(means):
+            best, last = means.iloc[0], means.iloc[-1]
             sentences.append(
-                f"At {target:g} bits per weight, {means.index[0]} comes nearest to the limit: its files are {means.iloc[0]:.3f} bit per "
-                f"weight above it on average; the farthest is {means.index[-1]} with {means.iloc[-1]:.3f}."
+                f"At {target:g} bpw, {means.index[0]} comes nearest to R(D): its total rate is {best[tables.ALL]:.3f} bpw above as a mean "
+                f"over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean over weights; the farthest is {means.index[-1]} with "
+                f"{last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )
     return sentences
 
@@ -74,16 +56,16 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
     OutputError
     """
     environment = Environment(loader=PackageLoader("rdtools.report", "."), autoescape=True, undefined=StrictUndefined)
-    targets = sorted(table["target_rate_bits"].unique())
+    targets = sorted(table["target_bpw"].unique())
     sections = [
         {
             "target": f"{target:g}",
-            "gap": _by_type(table, target=target, value="coded_gap_bits", digits=".3f"),
+            "gap": _by_type(table, target=target, value="rate_gap_total_bpw", digits=".3f"),
+            "rowvar": _by_type(table, target=target, value="rate_gap_total_rowvar_bpw", digits=".3f"),
             "distortion": _by_type(table, target=target, value="relative_distortion", digits=".3g"),
         }
         for target in targets
     ]
-    columns = [c for c in _RESULT_COLUMNS if c in table]
     page = environment.get_template("page.html").render(
         title=f"Rate–distortion report: {run.model_name}",
         run=run.manifest,
@@ -97,7 +79,7 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
         layer_table=_cells(tables.layer_table(table)),
         statuses=tables.status_counts(table),
         problems=_cells(tables.problems(table)),
-        results=_cells(table[columns]),
+        results=_cells(tables.result_table(table)),
         scalar_loss=f"{SCALAR_LOSS_BITS:.4f}",
         versions={**run.manifest.versions, "rdtools": __version__},
         command=command,

@@ -8,47 +8,50 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdtools.records.rows import COLUMNS, LAYER_COLUMNS, headings
 from rdtools.report.rows import ok_rows, ordered_types
 
-#: Columns of the layer table: name in the results → heading.
-LAYER_COLUMNS = {
-    "layer": "layer",
-    "rows": "m",
-    "columns": "n",
-    "live_columns": "live",
-    "rank": "rank",
-    "n_tokens": "tokens",
-    "weight_incoherence": "μ_W",
-    "hessian_incoherence": "μ_H",
-    "critical_rate_bits": "R_c (bits)",
-    "natural_gptq_gap_bits": "G, GPTQ (bits)",
-    "rotated_gptq_gap_bits": "G, rotated",
-    "rtn_gap_bits": "G, RTN (bits)",
-}
+#: Columns of `by_type` with means over all layers: each layer counts once, or as often as it has weights.
+ALL, BY_WEIGHTS = "all", "by weights"
+
+
+def layer_means(rows: pd.DataFrame, value: str) -> pd.DataFrame:
+    """Means of a column over the layers of each method, by matrix and by number of weights; of rows that have the value."""
+    known = rows[rows[value].notna()]
+    weights = known["rows"] * known["columns"]
+    by_method = known.assign(weights=weights, weighted=known[value] * weights).groupby("method")
+    sums = by_method[["weights", "weighted"]].sum()
+    return pd.DataFrame({ALL: by_method[value].mean(), BY_WEIGHTS: sums["weighted"] / sums["weights"]})
 
 
 def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
-    """Mean of a column over the layers of each type at one target rate: methods down, layer types across, `all` last.
+    """Mean of a column over the layers of each type at one target rate: methods down, layer types across, then means over all layers.
 
-    `all` is the mean over layers, not over types. Only rows with status ok count; what no row has is nan.
+    The last two are means over layers and over weights, not over types. Only rows with status ok count; what no row has is nan.
     """
     rows = ok_rows(table)
-    rows = rows[rows["target_rate_bits"] == target]
+    rows = rows[rows["target_bpw"] == target]
     methods = list(dict.fromkeys(table["method"]))
-    types = ordered_types(rows["layer_type"])
     means = rows.pivot_table(index="method", columns="layer_type", values=value, aggfunc="mean", observed=True)
-    means = means.reindex(index=methods, columns=types)
-    means["all"] = rows.groupby("method")[value].mean().reindex(methods)
-    return means
+    means = means.reindex(index=methods, columns=ordered_types(rows["layer_type"]))
+    return means.join(layer_means(rows, value))
+
+
+def terminal_note(table: pd.DataFrame) -> str:
+    """What the last columns of `terminal_table` are."""
+    layers = ok_rows(table)["layer"].nunique()
+    return f"means over {layers} matrices (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
 
 
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
-    """Mean coded bits above the limit, by method and layer type, for the terminal; the least of each column is bold."""
-    means = by_type(table, target=target, value="coded_gap_bits")
-    shown = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, collapse_padding=True)
+    """Mean total rate above R(D) by method and layer type, for the terminal; the least of each column is bold."""
+    means = by_type(table, target=target, value="rate_gap_total_bpw")
+    rowvar = by_type(table, target=target, value="rate_gap_total_rowvar_bpw")[ALL]
+    means = means.assign(rowvar=rowvar).rename(columns={BY_WEIGHTS: "by\nweight", "rowvar": "row\nvar."})
+    shown = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     shown.add_column("method", no_wrap=True)
     for column in means.columns:
-        shown.add_column(Text(str(column)), justify="right", no_wrap=True)
+        shown.add_column(Text(str(column).removesuffix("_proj")), justify="right", no_wrap=True)
     values = means.to_numpy(dtype=float)
     for method, row, least in zip(means.index, values, values == means.min().to_numpy(), strict=True):
         cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if best else "") for v, best in zip(row, least, strict=True))
@@ -57,9 +60,14 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
 
 
 def layer_table(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each layer: shape, rank, incoherence, critical rate and gaps in the natural basis."""
-    known = [name for name in LAYER_COLUMNS if name in table]
-    return table.drop_duplicates("layer")[known].rename(columns=LAYER_COLUMNS)
+    """One row for each layer, with the columns of a layer that have a heading."""
+    return table.drop_duplicates("layer")[list(headings(LAYER_COLUMNS))].rename(columns=headings(LAYER_COLUMNS))
+
+
+def result_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Every row, with its layer and the columns of a result that have a heading."""
+    shown = {"layer": "layer", **headings(COLUMNS[len(LAYER_COLUMNS) :])}
+    return table[list(shown)].rename(columns=shown)
 
 
 def status_counts(table: pd.DataFrame) -> dict[str, int]:
@@ -69,4 +77,4 @@ def status_counts(table: pd.DataFrame) -> dict[str, int]:
 
 def problems(table: pd.DataFrame) -> pd.DataFrame:
     """Rows that are not ok, with why."""
-    return table.loc[table["status"] != "ok", ["layer", "method", "target_rate_bits", "status", "message"]]
+    return table.loc[table["status"] != "ok", ["layer", "method", "target_bpw", "status", "message"]]

@@ -69,7 +69,7 @@ class RunPlan(_Entry):
             if other is not None:
                 raise UsageError(
                     f"{entry.method}: the run has rows of this method with other settings, {other.settings} instead of {entry.settings}; "
-                    "choose another --out, or --fresh to start its table over"
+                    "choose another place, or start its table over with `fresh`"
                 )
             place = (entry.series, entry.rate_bits)
             before = known.get(place)

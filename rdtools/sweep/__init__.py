@@ -1,13 +1,10 @@
 """Many quantizations: planned, run in parallel, resumed, kept as one table."""
 
+from rdtools.sweep.engines.local import default_workers as default_workers
+from rdtools.sweep.engines.local import run_tasks as run_tasks
 from rdtools.sweep.job import agenda as agenda
 from rdtools.sweep.job import run_sweep as run_sweep
 from rdtools.sweep.plan import Task as Task
 from rdtools.sweep.plan import plan as plan
 from rdtools.sweep.plan import planned_methods as planned_methods
-from rdtools.sweep.results import read_curves as read_curves
-from rdtools.sweep.results import read_results as read_results
-from rdtools.sweep.results import to_table as to_table
-from rdtools.sweep.results import write_results as write_results
-from rdtools.sweep.run import default_workers as default_workers
-from rdtools.sweep.run import run_tasks as run_tasks
+from rdtools.sweep.plan import preparation_of as preparation_of

@@ -7,16 +7,19 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from rdtools.compare.curves import CURVE_COLUMNS
+from rdtools.errors import UsageError
 from rdtools.quantizers import Quantizer
+from rdtools.records import CURVE_COLUMNS
 from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
 from rdtools.runs.keys import curves_key, row_key
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.plan import RunPlan, read_plan, write_plan
+from rdtools.runs.results import to_table
 from rdtools.runs.store import Run
+from rdtools.runs.tasks import write_tasks
+from rdtools.sweep.engines import ENGINES
+from rdtools.sweep.engines.local import Progress
 from rdtools.sweep.plan import Task, curve_rates, key_of_layer, plan, planned_methods
-from rdtools.sweep.results import to_table
-from rdtools.sweep.run import Progress, run_tasks
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +68,21 @@ class SweepResult:
     failed_curves: int
 
 
-def agenda(run: Run, quantizers: Sequence[Quantizer], *, seed: int, layers: Sequence[str] | None = None, fresh: bool = False) -> Agenda:
+def agenda(
+    run: Run,
+    quantizers: Sequence[Quantizer],
+    *,
+    seeds: Sequence[int] = (0,),
+    layers: Sequence[str] | None = None,
+    fresh: bool = False,
+) -> Agenda:
     """What is to be done for a command; nothing is written.
 
     Parameters
     ----------
     run : with its Hessians
     quantizers : every method at every rate
-    seed : of the run
+    seeds : of the run; every method has a row for each
     layers : names of the layers to work on; None for all
     fresh : as if nothing were finished and no other command had been given
 
@@ -85,9 +95,9 @@ def agenda(run: Run, quantizers: Sequence[Quantizer], *, seed: int, layers: Sequ
     """
     journal = Journal({}) if fresh else read_journals(run.path / ROWS)
     before = RunPlan() if fresh else read_plan(run.path)
-    extended = before.extended(planned_methods(quantizers, seed=seed, layers=layers))
+    extended = before.extended(planned_methods(quantizers, seeds=seeds, layers=layers))
     tops = {name: extended.top_rate(name) for name in run}
-    tasks = plan(run, quantizers, seed=seed, layers=layers, top_rates=tops)
+    tasks = plan(run, quantizers, seeds=seeds, layers=layers, top_rates=tops)
     done = {key for key, record in journal.records.items() if not record.failed}
     left = [task.without(done) for task in tasks]
     return Agenda(extended, tasks, [task for task in left if task.layers], journal)
@@ -97,8 +107,9 @@ def run_sweep(
     run: Run,
     quantizers: Sequence[Quantizer],
     *,
-    seed: int = 0,
+    seeds: Sequence[int] = (0,),
     workers: int = 1,
+    engine: str = "local",
     layers: Sequence[str] | None = None,
     fresh: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
@@ -113,8 +124,9 @@ def run_sweep(
     ----------
     run : with its Hessians, whose files were checked
     quantizers : every method at every rate
-    seed : rotations are drawn from it
+    seeds : rotations are drawn from them; every method has a row for each
     workers : processes; 1 does everything here
+    engine : a name in `rdtools.sweep.engines.ENGINES`
     layers : names of the layers to work on; None for all
     fresh : forget finished rows and earlier commands
     say : called with sentences about what is there already
@@ -127,8 +139,11 @@ def run_sweep(
     OutputError
         If a row cannot be written.
     """
-    todo = agenda(run, quantizers, seed=seed, layers=layers, fresh=fresh)
+    if engine not in ENGINES:
+        raise UsageError(f"`engine` {engine!r}: expected one of {', '.join(ENGINES)}")
+    todo = agenda(run, quantizers, seeds=seeds, layers=layers, fresh=fresh)
     write_plan(todo.plan, run.path)
+    write_tasks([task.listed for task in todo.left], run.path)
     if fresh:
         delete_journals(run.path / ROWS)
     there = todo.rows - todo.rows_left
@@ -136,7 +151,7 @@ def run_sweep(
         say(f"{there} of {todo.rows} rows are already there")
     if todo.journal.torn:
         say(f"{todo.journal.torn} records were cut off when their process was killed; they are computed again")
-    run_tasks(todo.left, workers=workers, progress=lambda done, total: progress(there + done, there + total))
+    ENGINES[engine](todo.left, workers=workers, progress=lambda done, total: progress(there + done, there + total))
     return collect_results(run, todo.plan)
 
 
@@ -174,10 +189,10 @@ def _unused(records: dict[str, Record], used: set[str]) -> list[str]:
     other = sum(record.numbers != NUMBERS_VERSION for record in rows)
     notes = []
     if other:
-        notes.append(f"{other} rows are not used: an rdtools with other numbers made them; --fresh deletes them")
+        notes.append(f"{other} rows are not used: an rdtools with other numbers made them; `fresh` deletes them")
     if len(rows) > other:
         notes.append(
             f"{len(rows) - other} rows are not used: they are of other weights or Hessians than the run has now, or plan.json was deleted "
-            "and no command has asked for them since; --fresh deletes them"
+            "and no command has asked for them since; `fresh` deletes them"
         )
     return notes

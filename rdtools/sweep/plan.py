@@ -1,8 +1,8 @@
-"""What is to be done: layers grouped by Hessian, largest first, and the key of every row."""
+"""The tasks of a run: every preparation of every input, largest inputs first, and the key of every row."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -13,6 +13,7 @@ from rdtools.runs.keys import curves_key, layer_key, row_key
 from rdtools.runs.plan import PlannedMethod
 from rdtools.runs.run_manifest import LayerEntry
 from rdtools.runs.store import Run
+from rdtools.runs.tasks import ListedLayer, ListedTask, task_name
 
 
 @dataclass(frozen=True)
@@ -48,17 +49,19 @@ class LayerWork:
 
 @dataclass(frozen=True)
 class Task:
-    """All quantizations of the layers that share one Hessian, so that it is read once.
+    """All quantizations of one input's layers that share a preparation, so that its factor is made once.
 
     Attributes
     ----------
     run : directory
+    hessian : number of the input's Hessian in the run
     layers : work for each
     seed : of the run
-    work : relative cost, m n² summed over layers
+    work : relative cost of the input, m n² summed over layers
     """
 
     run: Path
+    hessian: int
     layers: tuple[LayerWork, ...]
     seed: int
     work: float
@@ -67,6 +70,13 @@ class Task:
     def rows(self) -> int:
         """Number of rows to be made."""
         return sum(len(layer.row_keys) for layer in self.layers)
+
+    @property
+    def listed(self) -> ListedTask:
+        """The task in the list of the run."""
+        layers = [ListedLayer(name=layer.name, keys=list(layer.keys)) for layer in self.layers]
+        name = task_name([key for layer in layers for key in layer.keys])
+        return ListedTask(name=name, hessian=self.hessian, seed=self.seed, layers=layers)
 
     def without(self, done: Collection[str]) -> Task:
         """The work that is left; a task without layers if nothing is."""
@@ -88,11 +98,19 @@ def settings_of(quantizer: Quantizer) -> str:
     return f"{type(quantizer).__name__}({', '.join(settings)})"
 
 
-def planned_methods(quantizers: Sequence[Quantizer], *, seed: int, layers: Sequence[str] | None = None) -> list[PlannedMethod]:
+def preparation_of(quantizer: Quantizer) -> Hashable:
+    """The preparation that a quantizer asks for, which others may share; one of its own where it depends on the layer."""
+    return getattr(quantizer, "preparation", settings_of(quantizer))
+
+
+def planned_methods(
+    quantizers: Sequence[Quantizer], *, seeds: Sequence[int] = (0,), layers: Sequence[str] | None = None
+) -> list[PlannedMethod]:
     """Entries of a run's plan."""
     names = None if layers is None else list(layers)
     return [
         PlannedMethod(method=format_method(q), settings=settings_of(q), rate_bits=float(q.rate_bits), seed=seed, layers=names)
+        for seed in seeds
         for q in quantizers
     ]
 
@@ -121,35 +139,41 @@ def _layer_work(run: Run, entry: LayerEntry, methods: Sequence[tuple[Quantizer, 
     )
 
 
-def _groups(run: Run, layers: Collection[str] | None) -> Iterator[list[LayerEntry]]:
+def _groups(run: Run, layers: Collection[str] | None) -> Iterator[tuple[int, list[LayerEntry]]]:
     for index in range(len(run.hessians)):
         group = [entry for entry in run.layers if entry.hessian == index and (layers is None or entry.name in layers)]
         if group:
-            yield group
+            yield index, group
 
 
 def plan(
     run: Run,
     quantizers: Sequence[Quantizer],
     *,
-    seed: int,
+    seeds: Sequence[int] = (0,),
     layers: Collection[str] | None = None,
     top_rates: dict[str, float] | None = None,
 ) -> list[Task]:
-    """One task for each Hessian of a run, the most work first.
+    """One task for each seed and preparation of each input of a run, inputs with the most work first.
 
     Parameters
     ----------
     run : with its Hessians
     quantizers : every method at every rate
-    seed : of the run
+    seeds : of the run
     layers : names of the layers to work on; None for all
-    top_rates : highest rate of the theory curves of each layer; None for no curves
+    top_rates : highest rate of the theory curves of each layer, which belong to the first task of its input; None for no curves
     """
-    methods = [(q, settings_of(q)) for q in quantizers]
+    by_preparation: dict[Hashable, list[tuple[Quantizer, str]]] = {}
+    for quantizer in quantizers:
+        by_preparation.setdefault(preparation_of(quantizer), []).append((quantizer, settings_of(quantizer)))
     tasks = []
-    for group in _groups(run, layers):
+    for index, group in _groups(run, layers):
         work = float(sum(m * n * n for m, n in (entry.shape for entry in group)))
-        parts = tuple(_layer_work(run, entry, methods, seed, (top_rates or {}).get(entry.name, 0.0)) for entry in group)
-        tasks.append(Task(run.path, parts, seed, work))
+        tops = top_rates or {}
+        for seed in seeds:
+            for methods in by_preparation.values():
+                parts = tuple(_layer_work(run, entry, methods, seed, tops.get(entry.name, 0.0)) for entry in group)
+                tasks.append(Task(run.path, index, parts, seed, work))
+                tops = {}
     return sorted(tasks, key=lambda task: -task.work)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rdtools._version import __version__
-from rdtools.compare import LayerFacts, compare, layer_facts
-from rdtools.compare.curves import CURVE_COLUMNS, theory_curves
+from rdtools.compare import LayerFacts, layer_facts, result_row
+from rdtools.compare.curves import theory_curves
+from rdtools.compare.facts import key_row
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer
-from rdtools.records import LayerKey
+from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
+from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import LayerWork, Task
@@ -26,30 +28,16 @@ Row = dict[str, Any]
 #: A layer and the quantizers that it is to be quantized with.
 Job = tuple[Layer, Sequence[Quantizer]]
 
-#: Columns of a row that say which versions made it.
-VERSIONS = {"rdtools_version": __version__, "numpy_version": np.__version__, "python_version": platform.python_version()}
-
 
 def _explained(error: BaseException) -> str:
     """Message of an error; its type too where it was not raised on purpose."""
     return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
 
 
-def failed_row(quantizer: Quantizer, columns: Row, error: BaseException, *, seed: int) -> Row:
-    """The row of a quantization that did not come about: status "unreachable" or "failed", and why."""
-    return {
-        **columns,
-        "method": format_method(quantizer),
-        "target_rate_bits": quantizer.rate_bits,
-        "status": "unreachable" if isinstance(error, RateUnreachable) else "failed",
-        "message": _explained(error),
-        "seed": seed,
-    }
-
-
-def _key_columns(key: LayerKey, rows: int, columns: int) -> Row:
-    """What is known of a layer that cannot be read or has no spectrum."""
-    return {"model": key.model, "layer": key.name, "layer_type": key.type, "block": key.block, "rows": rows, "columns": columns}
+def failed_row(quantizer: Quantizer, layer: LayerRow, error: BaseException, *, seed: int) -> ResultRow:
+    """The row of a quantization that did not come about: status "infeasible" or "failed", and why."""
+    status: Status = "infeasible" if isinstance(error, RateUnreachable) else "failed"
+    return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, _explained(error))
 
 
 def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[tuple[int, int, float]]]:
@@ -91,12 +79,11 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
                     prepared.clear()
                     prepared[number] = quantizer.prepare(layer, seed=seed)
                 quantized = quantizer.quantize(layer, seed=seed, problem=prepared[number])
-                row = compare(layer, quantizer, quantized, prepared[number], fact)
+                row = result_row(layer, quantizer, quantized, prepared[number], fact)
             except Exception as error:  # any one of them is this row's alone
-                columns = _key_columns(layer.key, *layer.weight.shape) if fact is None else fact.columns
-                row = failed_row(quantizer, columns, error, seed=seed)
-            row["seconds"] = time.perf_counter() - started
-            yield number, which, row | VERSIONS
+                known_of = key_row(layer.key, *layer.weight.shape) if fact is None else fact.row
+                row = failed_row(quantizer, known_of, error, seed=seed)
+            yield number, which, replace(row, wall_s=time.perf_counter() - started).to_row()
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
@@ -112,9 +99,9 @@ def _failed_curves(work: LayerWork, error: BaseException) -> Record:
 def failed_layer(run: Run, work: LayerWork, error: BaseException, *, seed: int) -> Iterator[Record]:
     """Records of a layer of which nothing came about."""
     entry = next(entry for entry in run.layers if entry.name == work.name)
-    columns = _key_columns(run.key(entry), *entry.shape)
+    known = key_row(run.key(entry), *entry.shape)
     for quantizer, key in zip(work.quantizers, work.row_keys, strict=True):
-        yield Record(key, "row", failed_row(quantizer, columns, error, seed=seed) | VERSIONS)
+        yield Record(key, "row", failed_row(quantizer, known, error, seed=seed).to_row())
     if work.curve_rates:
         yield _failed_curves(work, error)
 
@@ -127,19 +114,45 @@ def _curves(layer: Layer, work: LayerWork, facts: LayerFacts) -> Record:
     return Record(work.curves_key, "curves", {"layer": work.name, "status": "ok", "points": points})
 
 
-def run_task(task: Task) -> Iterator[Record]:
-    """Records of a task, each as soon as it is finished; a layer that cannot be read gives failed rows, not an exception."""
-    run = open_run(task.run, verified=True)
+class LayerMemory:
+    """Layers of the input that was worked on last, with their facts: tasks of one input read and analyse each layer once per worker."""
+
+    def __init__(self) -> None:
+        self._input: tuple[Path, int] | None = None
+        self._run: Run | None = None
+        self._layers: dict[str, tuple[Layer, LayerFacts]] = {}
+
+    def read(self, task: Task, name: str) -> tuple[Layer, LayerFacts]:
+        """A layer of a task; those of another input are let go first."""
+        if self._run is None or self._input != (task.run, task.hessian):
+            self._layers.clear()
+            self._run = open_run(task.run, verified=True)
+            self._input = task.run, task.hessian
+        if name not in self._layers:
+            layer = self._run[name]
+            self._layers[name] = layer, layer_facts(layer)
+        return self._layers[name]
+
+
+def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
+    """Records of a task, each as soon as it is finished; a layer that cannot be read gives failed rows, not an exception.
+
+    Parameters
+    ----------
+    task : of one preparation
+    memory : that tasks done before in this process have left
+    """
+    memory = memory or LayerMemory()
     works: list[LayerWork] = []
     jobs: list[Job] = []
     facts: list[LayerFacts] = []
     for work in task.layers:
         try:
-            layer = run[work.name]
-            facts.append(layer_facts(layer))
+            layer, fact = memory.read(task, work.name)
         except Exception as error:  # as above
-            yield from failed_layer(run, work, error, seed=task.seed)
+            yield from failed_layer(open_run(task.run), work, error, seed=task.seed)
             continue
+        facts.append(fact)
         works.append(work)
         jobs.append((layer, work.quantizers))
     for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts):

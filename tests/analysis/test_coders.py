@@ -136,9 +136,9 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
     assert coders.main(["--run", "anywhere", "--out", str(tmp_path)]) == 0
     rows = pd.read_csv(tmp_path / "coders.csv")
     assert set(rows["layer"]) == set(coders.LAYERS)
-    assert set(zip(rows["method"], rows["target_rate_bits"], strict=True)) == {(m, r) for m in ("hptq", "watersic") for r in (2, 3)}
-    assert (rows["side_bits"] > 0).all()
-    assert (rows["coded_bits"] > rows["side_bits"]).all()
+    assert set(zip(rows["method"], rows["target_bpw"], strict=True)) == {(m, r) for m in ("hptq", "watersic") for r in (2, 3)}
+    assert (rows["side_bpw"] > 0).all()
+    assert (rows["total_bpw"] > rows["side_bpw"]).all()
     assert (tmp_path / "coders.pdf").is_file()
     axes = coders.draw(rows).axes
     assert len(axes) == 8
@@ -150,7 +150,7 @@ def test_what_the_gallery_shows_of_the_embedded_model():
     """WaterSIC's columns differ, so normal laws by column beat one histogram, side information included; GPTQ's agree, so they change
     little. Coders of bytes lose to the range coder with either, and a histogram a column costs more than it saves at 768 rows and fewer."""
     rows = pd.read_csv(FIGURES / "coders.csv")
-    bits = rows.pivot_table(index=["layer", "method", "target_rate_bits"], columns="coder", values="coded_bits")
+    bits = rows.pivot_table(index=["layer", "method", "target_bpw"], columns="coder", values="total_bpw")
     law, shared = bits["range coder, a normal law a column"], bits["range coder, one histogram"]
     assert (law < shared).all()
     assert ((shared - law).xs("watersic", level="method") > 0.02).all()

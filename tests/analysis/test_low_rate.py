@@ -81,8 +81,8 @@ def test_standard_error_is_that_of_the_limit():
     (row,) = low_rate.measure(white, "real", {quantizer: 0.5})
     point = measure(white, quantizer.quantize(white))
     D, error = point.distortion, point.distortion_stderr
-    assert row["gap_stderr_bits"] == pytest.approx(0.25 * math.log2((D + error) / (D - error)), rel=1e-9)
-    assert (row["predicted_gap_bits"], row["condition"]) == (0.5, 1.0)
+    assert row["rate_gap_stderr_bpw"] == pytest.approx(0.25 * math.log2((D + error) / (D - error)), rel=1e-9)
+    assert (row["pred_rate_gap_bpw"], row["condition"]) == (0.5, 1.0)
 
 
 def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, layer):
@@ -96,11 +96,11 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, layer):
     rows = pd.read_csv(tmp_path / "low_rate.csv")
     assert rows.groupby(["weights", "layer"]).size().to_dict() == {("normal", "a"): 8, ("real", "a"): 8, ("real", "b"): 8}
     assert (rows["status"] == "ok").all()
-    assert (rows.groupby(["method", "target_rate_bits"])["predicted_gap_bits"].nunique() == 1).all()
+    assert (rows.groupby(["method", "target_bpw"])["pred_rate_gap_bpw"].nunique() == 1).all()
     normal = rows[rows["weights"] == "normal"]
     assert sorted(set(normal["method"])) == METHODS
-    budget = 0.01 + 0.5 * math.log2(1.01) + STANDARD_ERRORS * normal["gap_stderr_bits"]
-    assert ((normal["gap_bits"] - normal["predicted_gap_bits"]).abs() <= budget).all()
+    budget = 0.01 + 0.5 * math.log2(1.01) + STANDARD_ERRORS * normal["rate_gap_stderr_bpw"]
+    assert ((normal["rate_gap_symbols_bpw"] - normal["pred_rate_gap_bpw"]).abs() <= budget).all()
     assert (tmp_path / "low_rate.pdf").is_file()
 
 
@@ -113,7 +113,7 @@ def kept():
 
 def _wide(rows, weights, value):
     own = rows[rows["weights"] == weights]
-    return own.pivot(index=["layer", "layer_type", "target_rate_bits"], columns="method", values=value)
+    return own.pivot(index=["layer", "layer_type", "target_bpw"], columns="method", values=value)
 
 
 def test_the_committed_rows_draw(kept):
@@ -122,9 +122,9 @@ def test_the_committed_rows_draw(kept):
     assert [len(axis.collections) for axis in (left, right)] == [4, 4]
     assert "24 Hessians" in left.get_title()
     assert "42 matrices" in right.get_title()
-    for axis, weights, value in ((left, "normal", "gap_bits"), (right, "real", "coded_gap_bits")):
+    for axis, weights, value in ((left, "normal", "rate_gap_symbols_bpw"), (right, "real", "rate_gap_total_bpw")):
         measured = {line.get_label(): line.get_ydata() for line in axis.lines if line.get_label().endswith(", measured")}
-        mean = _wide(kept, weights, value).groupby("target_rate_bits").mean()
+        mean = _wide(kept, weights, value).groupby("target_bpw").mean()
         assert list(measured) == [f"{method}, measured" for method in METHODS]
         for method in METHODS:
             assert measured[f"{method}, measured"] == pytest.approx(mean[method].to_numpy(), rel=10 * EPS)
@@ -132,8 +132,8 @@ def test_the_committed_rows_draw(kept):
 
 def test_mmse_watersic_is_within_0_32_bit_of_the_limit_at_every_rate(kept):
     """On every Hessian, the target at a condition below 1e5, with the band of the standard error on the far side."""
-    assert set(kept["target_rate_bits"]) == set(low_rate.RATES)
-    gap, error = (_wide(kept, "normal", name)["watersic-mmse"] for name in ("gap_bits", "gap_stderr_bits"))
+    assert set(kept["target_bpw"]) == set(low_rate.RATES)
+    gap, error = (_wide(kept, "normal", name)["watersic-mmse"] for name in ("rate_gap_symbols_bpw", "rate_gap_stderr_bpw"))
     assert len(gap) == 24 * 7
     assert kept["condition"].max() < 1e5
     assert (gap + STANDARD_ERRORS * error).max() <= 0.32
@@ -142,7 +142,7 @@ def test_mmse_watersic_is_within_0_32_bit_of_the_limit_at_every_rate(kept):
 
 def test_mmse_watersic_is_no_worse_than_watersic_on_normal_weights(kept):
     """Than the better of plain and LMMSE, by 0.005 bit at most, with the band of the standard error of the difference on the far side."""
-    gap, error = _wide(kept, "normal", "gap_bits"), _wide(kept, "normal", "gap_stderr_bits")
+    gap, error = _wide(kept, "normal", "rate_gap_symbols_bpw"), _wide(kept, "normal", "rate_gap_stderr_bpw")
     best = gap[["watersic", "watersic-lmmse"]].idxmin(axis=1)
     at_best = np.array([error.at[index, method] for index, method in best.items()])
     worse = gap["watersic-mmse"] - gap[["watersic", "watersic-lmmse"]].min(axis=1)
@@ -152,7 +152,7 @@ def test_mmse_watersic_is_no_worse_than_watersic_on_normal_weights(kept):
 
 def test_what_the_gallery_says_of_real_weights(kept):
     """In coded bits MMSE-WaterSIC is ahead of WaterSIC-LMMSE below 3 bits everywhere, and loses on some matrices from there on."""
-    coded = _wide(kept, "real", "coded_gap_bits")
+    coded = _wide(kept, "real", "rate_gap_total_bpw")
     worse = (coded["watersic-mmse"] - coded["watersic-lmmse"]).droplevel("layer_type").unstack()
     assert worse.shape == (42, 7)
     below = [rate for rate in low_rate.RATES if rate < 3]
@@ -161,14 +161,14 @@ def test_what_the_gallery_says_of_real_weights(kept):
     assert worse[3.0].max() < 0.005
     assert worse[4.0].idxmax() == "model.layers.0.self_attn.k_proj"
     assert 0.008 < worse[4.0].max() < 0.009
-    means = coded.groupby("target_rate_bits").mean().round(3)
+    means = coded.groupby("target_bpw").mean().round(3)
     assert means.loc[1.0].to_dict() == {"hptq+act-order": 0.665, "watersic": 0.622, "watersic-lmmse": 0.551, "watersic-mmse": 0.424}
     assert means.loc[2.0].to_dict() == {"hptq+act-order": 0.421, "watersic": 0.402, "watersic-lmmse": 0.376, "watersic-mmse": 0.330}
 
 
 def test_what_the_gallery_says_of_predictions(kept):
     """For normal weights."""
-    error = (_wide(kept, "normal", "gap_bits") - _wide(kept, "normal", "predicted_gap_bits")).abs()
+    error = (_wide(kept, "normal", "rate_gap_symbols_bpw") - _wide(kept, "normal", "pred_rate_gap_bpw")).abs()
     assert error["watersic-mmse"].max() < 0.004
     assert error["hptq+act-order"].max() < 0.0125
     assert error["watersic-lmmse"].max() < 0.028

@@ -44,7 +44,7 @@ def test_every_layer_of_every_run_has_all_rows(written):
     rows = pd.read_csv(written / "orders.csv")
     assert rows["layer"].tolist() == ["blocks.0.a"] * 70 + ["blocks.1.b"] * 35
     assert (rows["status"] == "ok").all()
-    combinations = orders.gptq_rows(rows.iloc[70:])[["coding", "order", "rotated", "target_rate_bits"]]
+    combinations = orders.gptq_rows(rows.iloc[70:])[["coding", "order", "rotated", "target_bpw"]]
     assert not combinations.duplicated().any()
     shared = combinations["coding"] == "shared"
     assert (shared.sum(), (~shared).sum()) == (4 * 2 * 3, 4 * 2)
@@ -54,16 +54,16 @@ def test_every_layer_of_every_run_has_all_rows(written):
 def test_differences_are_to_watersic_at_the_same_rate(written):
     """Numbers in the table have four digits, so that a difference of two and its table entry differ by 1.5e-4 of the largest."""
     rows = pd.read_csv(written / "orders.csv").iloc[70:]
-    reference = rows[rows["method"] == "watersic"].set_index("target_rate_bits")["gap_bits"]
-    error = rows["gap_bits"] - rows["target_rate_bits"].map(reference) - rows["above_watersic_bits"]
-    assert error.abs().max() <= 1.5e-4 * rows["gap_bits"].abs().max()
+    reference = rows[rows["method"] == "watersic"].set_index("target_bpw")["rate_gap_symbols_bpw"]
+    error = rows["rate_gap_symbols_bpw"] - rows["target_bpw"].map(reference) - rows["above_watersic_bpw"]
+    assert error.abs().max() <= 1.5e-4 * rows["rate_gap_symbols_bpw"].abs().max()
 
 
 @pytest.mark.parametrize("order", list(orders.ORDERS))
 def test_theory_is_that_of_the_ordered_hessian(layers, order):
     """The table's G against a Cholesky factor of NumPy of the permuted Hessian."""
     rows = orders.gptq_rows(orders.measure(layers["blocks.0.a"]))
-    own = rows[(rows["order"] == order) & ~rows["rotated"]]["gptq_gap_bits"]
+    own = rows[(rows["order"] == order) & ~rows["rotated"]]["pred_gptq_gap_as_run_bpw"]
     H = layers["blocks.0.a"].hessian.matrix
     p = ORDERS[order](H)
     # a rounding of ℓ² is one of its log; both are logs of means of N of them
@@ -83,21 +83,21 @@ def test_with_watersics_code_what_is_measured_is_theory(layers):
         energy = np.diagonal(np.linalg.cholesky(layer.hessian.matrix[np.ix_(p, p)])) ** 2
         least = min(least, energy.sum() ** 2 / (energy**2).sum())
     band = STANDARD_ERRORS * 0.5 / math.log(2) * math.sqrt(0.8 / M * (1 / least + 1 / N)) + 0.003
-    assert (own["above_watersic_bits"] - own["gptq_gap_bits"]).abs().max() <= band
-    assert own["gptq_gap_bits"].max() > 3 * band
+    assert (own["above_watersic_bpw"] - own["pred_gptq_gap_as_run_bpw"]).abs().max() <= band
+    assert own["pred_gptq_gap_as_run_bpw"].max() > 3 * band
 
 
 def test_means_are_over_blocks():
     rows = pd.read_csv(FIGURES / "orders.csv")
     own = rows[
         (rows["model"] == "embedded")
-        & (rows["layer_type"] == "o")
+        & (rows["layer_type"] == "o_proj")
         & (rows["method"] == "hptq-column+rotation+min-pivot")
-        & (rows["target_rate_bits"] == 4)
+        & (rows["target_bpw"] == 4)
     ]
     assert len(own) == 6
-    means = orders.type_means(rows).loc[("embedded", "o", "column", 4.0)]
-    for name in ("gptq_gap_bits", "above_watersic_bits"):
+    means = orders.type_means(rows).loc[("embedded", "o_proj", "column", 4.0)]
+    for name in ("pred_gptq_gap_as_run_bpw", "above_watersic_bpw"):
         assert means[(name, True, "min-pivot")] == pytest.approx(own[name].mean(), rel=10 * EPS)
 
 
@@ -109,14 +109,14 @@ def test_the_committed_rows_draw():
         f"{model}, {label}, 4 bits" for model in ("embedded", "stories260K") for label in ("one histogram", "WaterSIC's code")
     ]
     assert [len(axis.containers) for axis in figure.axes] == [8] * 4
-    means = orders.type_means(rows).xs(4.0, level="target_rate_bits")["above_watersic_bits"]
+    means = orders.type_means(rows).xs(4.0, level="target_bpw")["above_watersic_bpw"]
     drawn = figure.axes[0].containers[2].lines[0].get_ydata()
     assert drawn == pytest.approx(means[(False, "act-order")].loc["embedded", :, "shared"].to_numpy(), rel=10 * EPS)
 
 
-def _wide(rows, coding, rate, value="above_watersic_bits"):
+def _wide(rows, coding, rate, value="above_watersic_bpw"):
     own = orders.gptq_rows(rows)
-    own = own[(own["coding"] == coding) & (own["target_rate_bits"] == rate)]
+    own = own[(own["coding"] == coding) & (own["target_bpw"] == rate)]
     return own.pivot(index=["model", "layer_type", "layer"], columns=["rotated", "order"], values=value)
 
 
@@ -129,8 +129,16 @@ def test_what_the_gallery_says_of_orders():
         assert (above[(False, "act-order")] < above[(False, "natural")]).all()
     top = _wide(rows, "shared", 4.0)
     wins = (top[(False, "act-order")] < top[(True, "natural")]).groupby(["model", "layer_type"]).sum()
-    assert wins["embedded"].to_dict() == {"q": 6, "k": 6, "v": 6, "o": 5, "gate": 6, "up": 6, "down": 1}
-    assert wins["stories260K"].to_dict() == {"q": 0, "k": 0, "v": 0, "o": 3, "gate": 3, "up": 3, "down": 2}
+    assert wins["embedded"].to_dict() == {"q_proj": 6, "k_proj": 6, "v_proj": 6, "o_proj": 5, "gate_proj": 6, "up_proj": 6, "down_proj": 1}
+    assert wins["stories260K"].to_dict() == {
+        "q_proj": 0,
+        "k_proj": 0,
+        "v_proj": 0,
+        "o_proj": 3,
+        "gate_proj": 3,
+        "up_proj": 3,
+        "down_proj": 2,
+    }
     mean = top.groupby("model").mean().round(3)
     assert mean[(False, "act-order")].to_dict() == {"embedded": 0.070, "stories260K": 0.263}
     assert mean[(True, "natural")].to_dict() == {"embedded": 0.095, "stories260K": 0.239}
@@ -144,17 +152,17 @@ def test_what_the_gallery_says_of_the_first_down_projection_and_the_largest_gap(
     assert first[(False, "act-order")].to_dict() == {"embedded": 0.063, "stories260K": 0.147}
     assert first[(True, "natural")].to_dict() == {"embedded": 0.078, "stories260K": 0.146}
     gptq = orders.gptq_rows(rows)
-    assert gptq[gptq["rotated"]]["gptq_gap_bits"].max() < 0.35
-    assert gptq.loc[gptq["gptq_gap_bits"].idxmax(), "layer"] == "model.layers.0.self_attn.o_proj"
+    assert gptq[gptq["rotated"]]["pred_gptq_gap_as_run_bpw"].max() < 0.35
+    assert gptq.loc[gptq["pred_gptq_gap_as_run_bpw"].idxmax(), "layer"] == "model.layers.0.self_attn.o_proj"
 
 
 def test_what_the_gallery_says_of_theory():
     """With WaterSIC's code: within 0.016 bit of G on every matrix of the embedded model, in all orders and bases."""
     rows = orders.gptq_rows(pd.read_csv(FIGURES / "orders.csv"))
     own = rows[rows["coding"] == "column"]
-    error = (own["above_watersic_bits"] - own["gptq_gap_bits"]).abs()
+    error = (own["above_watersic_bpw"] - own["pred_gptq_gap_as_run_bpw"]).abs()
     embedded = own["model"] == "embedded"
     assert error[embedded].max() < 0.016
-    others = ~embedded & (own["layer_type"] != "v")
+    others = ~embedded & (own["layer_type"] != "v_proj")
     assert error[others].max() < 0.043
     assert 0.10 < error[~embedded].max() < 0.11

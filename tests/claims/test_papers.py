@@ -206,7 +206,7 @@ PLANTS: dict[str, Plant] = {
     "mismatch.holdout": mismatch(holdout_means=lambda m: 1.05 * m.holdout_means),
     "fixed-rate.absmax": normal(absmax=lambda n: replace(n.absmax, distortion=n.absmax.distortion.scaled(1.1))),
     "weights.entropy": weights(entropy=Estimate(0.0, 1e-3, 1000)),
-    "weights.shannon-lower-bound": lambda e: e.having(replace(e[Weights], coded=(replace(e[Weights].coded[0], coded_bits=1.0),))),
+    "weights.shannon-lower-bound": lambda e: e.having(replace(e[Weights], coded=(replace(e[Weights].coded[0], total_bpw=1.0),))),
     "waterfilling.rows-of-unequal-variance": weights(row_variances=np.full(64, 0.1)),
 }
 

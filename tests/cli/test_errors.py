@@ -36,8 +36,9 @@ def _fails(argv, capsys, code, *words):
         (["--methods", "hptq,magic"], ["unknown method 'magic'", "`rdtools methods`"]),
         (["--methods", "hptq+twist"], ["method 'hptq+twist'", "+twist is no rotation", "+haar"]),
         (["--damping", "-1"], ["damping -1.0"]),
-        (["--seed", "-1"], ["seed"]),
-        (["--seed", str(2**32)], ["seed"]),
+        (["--seeds", "-1"], ["--seeds -1"]),
+        (["--seeds", f"0,{2**32}"], ["--seeds 0, 4294967296", "from 0 to 4294967295"]),
+        (["--seeds", "0,x"], ["'x' is not a whole number"]),
         (["--workers", "0"], ["workers"]),
         (["--no-such-option"], ["no-such-option"]),
     ],
@@ -84,15 +85,15 @@ def test_bad_calibration(tiny_llama, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("verb", [["compare"], ["theory"], ["hessians", "verify"]])
+@pytest.mark.parametrize("verb", [["show"], ["theory"], ["hessians", "check"]])
 def test_verbs_without_a_run(verb, tmp_path, capsys):
-    _fails([*verb, str(tmp_path)], capsys, 2, "so" if verb != ["compare"] else "no such file")
+    _fails([*verb, str(tmp_path)], capsys, 2, "so" if verb != ["show"] else "no such file")
 
 
 def test_a_read_only_place_is_an_output_error(tiny_llama, tiny_tokens, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "file" / "run")]
-    _fails(argv, capsys, 74, "cannot be written", "choose another --out")
+    _fails(argv, capsys, 74, "cannot be written", "choose another place")
 
 
 def test_two_writers_do_not_meet(tiny_llama, tiny_tokens, tmp_path, capsys):
@@ -121,12 +122,12 @@ def test_a_file_in_the_place_of_the_run(tiny_llama, tiny_tokens, tmp_path, capsy
 
 
 def test_odd_names_give_one_line(tmp_path, capsys):
-    _fails(["compare", str(tmp_path / "a\nb[/x]")], capsys, 2, "a\\nb[/x]")
+    _fails(["show", str(tmp_path / "a\nb[/x]")], capsys, 2, "a\\nb[/x]")
 
 
 def test_a_fault_of_the_program_is_one_line_and_says_so(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("rdtools.sweep.read_results", lambda path: 1 / 0)
-    assert main(["compare", str(tmp_path)]) == 70
+    monkeypatch.setattr("rdtools.jobs.show.read_results", lambda path: 1 / 0)
+    assert main(["show", str(tmp_path)]) == 70
     assert "internal error: ZeroDivisionError" in capsys.readouterr().err
 
 
@@ -137,12 +138,12 @@ def test_another_table_is_not_a_table_of_results(tmp_path, capsys):
 
     path = tmp_path / "results.parquet"
     pd.DataFrame({"a": [1]}).to_parquet(path)
-    _fails(["compare", str(tmp_path)], capsys, 65, "results.json: missing", "run the same rdtools report command again")
+    _fails(["show", str(tmp_path)], capsys, 65, "results.json: missing", "run the same rdtools report command again")
     write_manifest(tmp_path, [path], versions={}, command="")
-    _fails(["compare", str(tmp_path)], capsys, 65, "no column 'layer'")
+    _fails(["show", str(tmp_path)], capsys, 65, "no column 'schema_version'")
     path.write_bytes(b"PAR1")
     write_manifest(tmp_path, [path], versions={}, command="")
-    _fails(["compare", str(tmp_path)], capsys, 65, "not a whole Parquet file")
+    _fails(["show", str(tmp_path)], capsys, 65, "not a whole Parquet file")
 
 
 def test_a_closed_pipe_is_not_a_failure(tmp_path):
@@ -170,7 +171,7 @@ def test_without_a_command_the_help_is_printed_in_lines(argv, words, capsys):
 def test_another_thread_may_run_a_command(tmp_path):
     """Signals belong to the main thread; elsewhere the command does without."""
     codes = []
-    thread = threading.Thread(target=lambda: codes.append(main(["compare", str(tmp_path)])))
+    thread = threading.Thread(target=lambda: codes.append(main(["show", str(tmp_path)])))
     thread.start()
     thread.join()
     assert codes == [2]

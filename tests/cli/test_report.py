@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from rdtools.cli.main import main
+from rdtools.runs.results import read_results
 from rdtools.runs.store import open_run
-from rdtools.sweep import read_results
 
 METHODS = "hrtn,rtn-midrise,hptq+rotation,watersic"
 
@@ -39,11 +39,12 @@ def test_everything_is_written(reported):
         "hessians",
         "manifest.json",
         "plan.json",
+        "tasks.json",
         "rows",
         "results.json",
         ".lock",
     }
-    names = {"rate_distortion", "gap_to_limit", "gptq_watersic_gap", "predicted_measured"}
+    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "pdf")}
     assert "watersic" in printed.out
     assert str(out / "index.html") in printed.out
@@ -52,22 +53,22 @@ def test_everything_is_written(reported):
 def test_the_table_is_tidy_and_both_files_agree(reported):
     table = read_results(reported[0])
     assert len(table) == 14 * 4 * 2
-    assert set(table["status"]) <= {"ok", "unreachable", "undersampled"}
+    assert set(table["status"]) <= {"ok", "infeasible", "undersampled"}
     provenance = {
         "model",
         "layer",
         "layer_type",
         "method",
-        "target_rate_bits",
+        "target_bpw",
         "rate_kind",
         "damping",
         "seed",
         "backend",
-        "seconds",
+        "wall_s",
     }
     assert provenance | {"status", "rdtools_version", "numpy_version"} <= set(table.columns)
     ok = table[table["status"] == "ok"]
-    np.testing.assert_allclose(ok["coded_bits"] - ok["limit_rate_bits"], ok["coded_gap_bits"], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(ok["total_bpw"] - ok["rd_bound_rate_bpw"], ok["rate_gap_total_bpw"], rtol=0, atol=1e-12)
     csv = pd.read_csv(reported[0] / "results.csv", keep_default_na=True)
     assert list(csv.columns) == list(table.columns)
     for name in table.columns:
@@ -79,7 +80,7 @@ def test_the_page_stands_alone(reported):
     page = (reported[0] / "index.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
     assert page.count("data:image/png;base64,") == 4
-    assert "Which line is the limit of what" in page
+    assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
 
 
@@ -89,17 +90,17 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
     figure = (out / "figures" / "rate_distortion.pdf").read_bytes()
     assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
     assert (out / "manifest.json").read_text() == manifest
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), first.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), first.drop(columns="wall_s"))
     assert (out / "figures" / "rate_distortion.pdf").read_bytes() == figure
 
 
-def test_compare_theory_and_verify_read_the_run(reported, capsys, tmp_path):
+def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     out = reported[0]
-    assert main(["compare", str(out)]) == 0
-    assert "Coded bits above the limit" in capsys.readouterr().out
+    assert main(["show", str(out)]) == 0
+    assert "Total rate above R(D)" in capsys.readouterr().out
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
-    assert main(["hessians", "verify", str(out)]) == 0
+    assert main(["hessians", "check", str(out)]) == 0
     assert "are as written" in capsys.readouterr().out
 
 
@@ -120,7 +121,7 @@ def test_a_run_with_few_tokens_is_marked_and_left_out_of_means(tiny_llama, tmp_p
     assert (table["rank"] <= 10).all()
     assert (done["damping"] > 0).all()
     # the tiniest matrices, 8 × 16, have no code sequence within 0.01 bit of every rate, and say so
-    assert set(table["status"]) <= {"undersampled", "unreachable"}
+    assert set(table["status"]) <= {"undersampled", "infeasible"}
     assert f"{len(done)} rows undersampled, left out of all means" in capsys.readouterr().out
 
 
@@ -143,17 +144,17 @@ def test_worker_processes_give_the_rows_of_one_process(reported):
 
     run, methods = open_run(reported[0]), make_quantizers(["hptq", "watersic"], [2.0])
     alone, together = (run_sweep(run, methods, workers=w, fresh=True) for w in (1, 2))
-    pd.testing.assert_frame_equal(alone.table.drop(columns="seconds"), together.table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(alone.table.drop(columns="wall_s"), together.table.drop(columns="wall_s"))
     pd.testing.assert_frame_equal(alone.curves, together.curves)
 
 
 def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, tiny_llama, tiny_tokens, tmp_path, monkeypatch, capsys):
-    from rdtools.sweep import run as engine
+    from rdtools.sweep.engines import local as engine
 
     out, made, real = tmp_path / "other", [], engine.run_task
 
-    def stopping(task):
-        for record in real(task):
+    def stopping(task, memory):
+        for record in real(task, memory):
             if len(made) == 40:
                 raise KeyboardInterrupt
             made.append(record)
@@ -167,7 +168,7 @@ def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, 
     assert not (out / "results.parquet").exists()
     assert _report(tiny_llama, tiny_tokens, out, *options) == 0
     assert f"{sum(r.kind == 'row' for r in made)} of 112 rows are already there" in capsys.readouterr().err
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), read_results(reported[0]).drop(columns="seconds"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), read_results(reported[0]).drop(columns="wall_s"))
     figure = "figures/rate_distortion.pdf"
     assert (out / figure).read_bytes() == (reported[0] / figure).read_bytes()
 
@@ -179,7 +180,7 @@ def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_l
     assert "gptq-midrise" in (out / "index.html").read_text()
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3", "--fresh") == 0
     assert set(read_results(out)["method"]) == {"gptq-midrise"}
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
 
 
 def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, tiny_tokens, capsys):
@@ -188,6 +189,11 @@ def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, 
     before = sorted(path.name for path in (out / "rows").iterdir())
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3", "--fresh") == 65
     assert sorted(path.name for path in (out / "rows").iterdir()) == before
+
+
+def test_other_settings_of_a_method_are_a_method_beside_it(reported, tiny_llama, tiny_tokens, capsys):
+    assert _report(tiny_llama, tiny_tokens, reported[0], "--methods", "watersic", "--rates", "3", "--damping", "0.1") == 0
+    assert set(read_results(reported[0])["method"]) == {*METHODS.split(","), "watersic(damping=0.1)"}
 
 
 def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp_path, capsys):
@@ -201,16 +207,16 @@ def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp
     assert "called 'gptq-midrise+haar' since version 0.2" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_limit.png"])
-def test_compare_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
+@pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_rd.png"])
+def test_show_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
     out = reported[0]
     data = bytearray((out / name).read_bytes())
     data[len(data) // 2] ^= 1
     (out / name).write_bytes(bytes(data))
-    assert main(["compare", str(out)]) == 65
+    assert main(["show", str(out)]) == 65
     assert f"{name}: not the file that results.json lists" in capsys.readouterr().err
     assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
-    assert main(["compare", str(out)]) == 0
+    assert main(["show", str(out)]) == 0
 
 
 def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys):
@@ -223,7 +229,7 @@ def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys)
     for wrong, words in (
         (["--layers", "*q_porj"], "matches none of 14 layers; the nearest names are model.layers"),
         (["--types", "q,x"], "--types 'x': expected some of q, k, v, o, gate, up, down"),
-        (["--layers", "*q_proj", "--types", "o"], "no layer matches both"),
+        (["--layers", "*q_proj", "--types", "o_proj"], "no layer matches both"),
     ):
         assert _report(tiny_llama, tiny_tokens, out, *options, *wrong) == 2
         assert words in capsys.readouterr().err
@@ -257,14 +263,14 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
     assert "quip-sharp: 2.5 bits per weight cannot be reached: its codes have 2, 3 or 4 bits" in error
     assert "--skip-infeasible" in error
     assert not out.exists()
-    assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down") == 0
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--skip-infeasible", "--types", "down_proj") == 0
     table = read_results(out).set_index("method")
-    assert set(table.loc["quip-sharp", "status"]) == {"unreachable"}
+    assert set(table.loc["quip-sharp", "status"]) == {"infeasible"}
     assert set(table.loc["hptq", "status"]) == {"ok"}
-    monkeypatch.setattr("rdtools.cli.report.DEFAULT_METHODS", ("rtn-midrise", "hptq"))
-    assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down") == 0
+    monkeypatch.setattr("rdtools.jobs.settings.DEFAULT_METHODS", ("rtn-midrise", "hptq"))
+    assert _report(tiny_llama, tiny_tokens, tmp_path / "default", "--rates", "2.5", "--types", "down_proj") == 0
     assert "infeasible: rtn-midrise: 2.5 bits" in capsys.readouterr().err
-    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-midrise", "status"]) == {"unreachable"}
+    assert set(read_results(tmp_path / "default").set_index("method").loc["rtn-midrise", "status"]) == {"infeasible"}
 
 
 def test_a_run_without_its_hessians_says_so_and_its_remedy_works(reported, tiny_llama, tiny_tokens, capsys):

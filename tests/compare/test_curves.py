@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 import rdtools.compare.curves as curves_module
-from rdtools.compare import compare
-from rdtools.compare.curves import CURVE_COLUMNS, FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
+from rdtools.compare import result_row
+from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
+from rdtools.compare.curves import CURVE_COLUMNS, FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import HPTQ, WaterSIC
@@ -25,17 +26,17 @@ def layer(rng):
 
 def test_every_curve_is_there_and_falls(layer):
     table = _table(layer)
-    assert set(table["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, SHANNON, *PREDICTIONS, *FINITE_RATE}
+    assert set(table["curve"]) == {RD_BOUND.name, RD_BOUND_ROWVAR.name, UNIVERSAL, SHANNON, *PREDICTIONS, *FINITE_RATE}
     for _, curve in table.groupby("curve"):
-        ordered = curve.sort_values("rate_bits")["distortion"].to_numpy()
+        ordered = curve.sort_values("rate_bpw")["distortion"].to_numpy()
         assert (np.diff(ordered) <= 0).all()
 
 
 def test_limits_start_at_the_energy_and_order_is_kept(layer):
-    table = _table(layer).pivot_table(index="rate_bits", columns="curve", values="distortion")
+    table = _table(layer).pivot_table(index="rate_bpw", columns="curve", values="distortion")
     at_zero = table.loc[0.0]
-    assert at_zero[LIMIT] == pytest.approx(layer.weight_variance * np.trace(layer.hessian.matrix) / 32, rel=1e-12)
-    assert (table[JOINT_LIMIT] <= table[LIMIT] * (1 + 1e-12)).loc[RATES].all()
+    assert at_zero[RD_BOUND.name] == pytest.approx(layer.weight_variance * np.trace(layer.hessian.matrix) / 32, rel=1e-12)
+    assert (table[RD_BOUND_ROWVAR.name] <= table[RD_BOUND.name] * (1 + 1e-12)).loc[RATES].all()
     assert (table["watersic"] <= table["hptq"]).loc[RATES].all()
     assert (table["hptq"] <= table["hrtn"]).loc[RATES].all()
 
@@ -45,10 +46,10 @@ def test_limits_start_at_the_energy_and_order_is_kept(layer):
 def test_measurement_lies_on_the_curve_at_finite_rate(layer, rate, name, method):
     """Interpolated in log D over half-octave steps, whose curvature costs below 0.2 %; the prediction itself is good to 1 %."""
     quantizer = method(rate_bits=rate)
-    row = compare(layer, quantizer, quantizer.quantize(layer))
-    curve = _table(layer).query("curve == @name").sort_values("rate_bits")
-    measured_rate = row["entropy_column_bits"]
-    predicted = np.exp(np.interp(measured_rate, curve["rate_bits"], np.log(curve["distortion"])))
+    row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+    curve = _table(layer).query("curve == @name").sort_values("rate_bpw")
+    measured_rate = row["entropy_per_column_bpw"]
+    predicted = np.exp(np.interp(measured_rate, curve["rate_bpw"], np.log(curve["distortion"])))
     # 0.01 bit of rate is another 1.4 % of distortion
     assert row["distortion"] / predicted == pytest.approx(1, abs=0.01 + 0.014)
 
@@ -61,18 +62,18 @@ def test_dead_columns_share_the_rate(rng):
     W = rng.standard_normal((64, 32))
     small = pd.DataFrame(list(theory_curves(Layer.of(W[:, ::2], H), np.array([0.0, 6.0]))))
     half = pd.DataFrame(list(theory_curves(Layer.of(W, wide), np.array([0.0, 3.0]))))
-    for name in (*PREDICTIONS, *FINITE_RATE, LIMIT):
+    for name in (*PREDICTIONS, *FINITE_RATE, RD_BOUND.name):
         a, b = small[small["curve"] == name], half[half["curve"] == name]
-        np.testing.assert_allclose(b["rate_bits"], a["rate_bits"] / 2, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(b["rate_bpw"], a["rate_bpw"] / 2, rtol=1e-9, atol=1e-12)
         np.testing.assert_allclose(b["distortion"], a["distortion"] / 2, rtol=1e-9)
 
 
 def test_left_out_where_it_does_not_hold_or_costs_too_much(layer, rng, monkeypatch):
     X = rng.standard_normal((20, 32))
     singular = Layer.of(layer.weight, X.T @ X / 20)
-    assert set(_table(singular)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, "hrtn"}
+    assert set(_table(singular)["curve"]) == {RD_BOUND.name, RD_BOUND_ROWVAR.name, UNIVERSAL, "hrtn"}
     monkeypatch.setattr(curves_module, "FINITE_RATE_COLUMNS", 31)
-    assert set(_table(layer)["curve"]) == {LIMIT, JOINT_LIMIT, UNIVERSAL, SHANNON, *PREDICTIONS}
+    assert set(_table(layer)["curve"]) == {RD_BOUND.name, RD_BOUND_ROWVAR.name, UNIVERSAL, SHANNON, *PREDICTIONS}
     dead = Layer.of(np.ones((2, 3)), np.zeros((3, 3)))
     assert (_table(dead)["distortion"] == 0).all()
 

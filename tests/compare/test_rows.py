@@ -9,13 +9,14 @@ import pytest
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.compare import LAYER_COLUMNS, RESULT_COLUMNS, compare, layer_status
-from rdtools.compare.rows import weight_negentropy_bits
+from rdtools.compare import layer_status, result_row
+from rdtools.compare.facts import weight_negentropy
 from rdtools.errors import CorruptFile, NotFiniteInput, NotSymmetric, ShapeMismatch
-from rdtools.methods import make_quantizers
+from rdtools.methods import format_method, make_quantizers
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import GPTQ, HPTQ, HRTN, RTN, WaterSIC
 from rdtools.records.error_models import UNSTATED
+from rdtools.records.rows import COLUMNS
 from rdtools.theory.shannon import differential_entropy
 from rdtools.theory.waterfilling import rate_distortion
 from rdtools.units import SCALAR_LOSS_BITS
@@ -31,45 +32,45 @@ def test_public_names_are_functions_that_agree(layer):
     q = rd.WaterSIC(rate_bits=3.0).quantize(layer)
     np.testing.assert_equal(asdict(rd.measure(layer, q)), asdict(rd.measure.measure(layer, q)))
     assert rd.theory.sic.gptq_gap_bits(layer.spectrum) > 0
-    assert rd.compare.compare(layer, rd.WaterSIC(rate_bits=3.0), q)["method"] == "watersic"
+    assert rd.compare.result_row(layer, rd.WaterSIC(rate_bits=3.0), q).method == "watersic"
 
 
 def test_a_row_has_the_columns_that_tables_promise(layer):
     q = HPTQ(rate_bits=3.0)
-    assert list(compare(layer, q, q.quantize(layer))) == [*LAYER_COLUMNS, *RESULT_COLUMNS]
+    assert list(result_row(layer, q, q.quantize(layer)).to_row()) == [column.name for column in COLUMNS]
 
 
 @pytest.mark.parametrize("quantizer", [HRTN(rate_bits=3), HPTQ(rate_bits=3, rotation="auto"), WaterSIC(rate_bits=3)])
 def test_gaps_are_rates_above_the_limit_at_the_measured_distortion(layer, quantizer):
-    row = compare(layer, quantizer, quantizer.quantize(layer, seed=3))
+    row = result_row(layer, quantizer, quantizer.quantize(layer, seed=3)).to_row()
     variance = float(np.mean(layer.weight**2))
     limit = float(rate_distortion(row["distortion"], variance * layer.spectrum.eigenvalues).rate_bits)
-    assert row["limit_rate_bits"] == pytest.approx(limit, abs=rounding(500))
-    assert row["gap_bits"] == pytest.approx(row["code_rate_bits"] - limit, abs=rounding(500))
-    assert row["coded_gap_bits"] == pytest.approx(row["coded_bits"] - limit, abs=rounding(500))
-    assert row["joint_limit_rate_bits"] <= row["limit_rate_bits"] + rounding(500)
+    assert row["rd_bound_rate_bpw"] == pytest.approx(limit, abs=rounding(500))
+    assert row["rate_gap_symbols_bpw"] == pytest.approx(row["symbol_bpw"] - limit, abs=rounding(500))
+    assert row["rate_gap_total_bpw"] == pytest.approx(row["total_bpw"] - limit, abs=rounding(500))
+    assert row["rd_bound_rowvar_rate_bpw"] <= row["rd_bound_rate_bpw"] + rounding(500)
 
 
 def test_prediction_of_a_rotated_method_uses_the_rotated_basis():
     """On axes GPTQ loses as much as rounding; rotated it does not, and the row's G says so."""
     rng = np.random.default_rng(1)
     layer = rd.Layer.of(rng.standard_normal((256, 32)), np.diag(power_law(32, 1.5)), name="axes")
-    rows = [compare(layer, q, q.quantize(layer)) for q in (HPTQ(rate_bits=4), HPTQ(rate_bits=4, rotation="hadamard"))]
-    assert rows[0]["gptq_gap_bits"] == pytest.approx(rows[0]["rtn_gap_bits"], abs=rounding(500))
-    assert rows[1]["gptq_gap_bits"] < 0.5 * rows[0]["gptq_gap_bits"]
+    rows = [result_row(layer, q, q.quantize(layer)).to_row() for q in (HPTQ(rate_bits=4), HPTQ(rate_bits=4, rotation="hadamard"))]
+    assert rows[0]["pred_gptq_gap_as_run_bpw"] == pytest.approx(rows[0]["pred_rtn_gap_bpw"], abs=rounding(500))
+    assert rows[1]["pred_gptq_gap_as_run_bpw"] < 0.5 * rows[0]["pred_gptq_gap_as_run_bpw"]
     assert (rows[0]["rotation"], rows[1]["rotation"]) == ("none", "hadamard")
 
 
 def test_methods_without_a_formula_have_no_prediction(layer, rng):
     shared = WaterSIC(rate_bits=3, coding="shared")
-    assert math.isnan(compare(layer, shared, shared.quantize(layer))["predicted_distortion"])
+    assert math.isnan(result_row(layer, shared, shared.quantize(layer)).pred_high_rate_distortion)
     X = rng.standard_normal((10, 24))
     singular = rd.Layer.of(layer.weight, X.T @ X)
-    for method in (WaterSIC(rate_bits=3), HPTQ(rate_bits=3), HPTQ(rate_bits=3, rotation="haar"), GPTQ(rate_bits=3, grid="midrise")):
-        row = compare(singular, method, method.quantize(singular))
-        assert math.isnan(row["predicted_distortion"])
-        assert math.isnan(row["distortion_ratio"])
-        assert row["gptq_gap_bits"] == math.inf
+    for method in (WaterSIC(rate_bits=3), HPTQ(rate_bits=3), HPTQ(rate_bits=3, rotation="haar"), GPTQ(rate_bits=3)):
+        row = result_row(singular, method, method.quantize(singular)).to_row()
+        assert math.isnan(row["pred_high_rate_distortion"])
+        assert math.isnan(row["measured_over_pred_high_rate"])
+        assert row["pred_gptq_gap_as_run_bpw"] == math.inf
 
 
 @pytest.mark.parametrize("damping", [0.01, 0.1, 1.0])
@@ -79,12 +80,12 @@ def test_predictions_hold_with_damping(damping, rotation):
     rng = np.random.default_rng(4)
     layer = rd.Layer.of(rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.0), rng), name="damped")
     reference = WaterSIC(rate_bits=5)
-    floor = compare(layer, reference, reference.quantize(layer))["gap_bits"]
+    floor = result_row(layer, reference, reference.quantize(layer)).rate_gap_symbols_bpw
     for quantizer in (HPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
-        row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer
-        if isinstance(quantizer, GPTQ):
-            assert row["gap_bits"] - floor == pytest.approx(row["gptq_gap_bits"], abs=0.02)
+        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+        assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
+        if isinstance(quantizer, HPTQ):
+            assert row["rate_gap_symbols_bpw"] - floor == pytest.approx(row["pred_gptq_gap_as_run_bpw"], abs=0.02)
 
 
 @pytest.mark.parametrize(("rotation", "damping"), [(None, None), ("haar", None), (None, 0.1)])
@@ -95,19 +96,19 @@ def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rota
     layer = rd.Layer.of(0.3 * rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.5), rng), name="finite")
     settings = {"rate_bits": rate, "rotation": rotation, "damping": damping}
     for quantizer in (HRTN(**settings), HPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
-        row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01), quantizer
-        assert row["high_rate"] <= (rate > 2)
-    fine = compare(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer))
-    assert fine["high_rate"]
-    assert fine["finite_rate_ratio"] == pytest.approx(fine["distortion_ratio"], rel=0.003)
+        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+        assert row["measured_over_pred_finite_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
+        assert row["high_rate_valid"] <= (rate > 2)
+    fine = result_row(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer)).to_row()
+    assert fine["high_rate_valid"]
+    assert fine["measured_over_pred_finite_rate"] == pytest.approx(fine["measured_over_pred_high_rate"], rel=0.003)
 
 
 def test_no_finite_rate_prediction_for_fixed_rates_and_wide_layers(layer, monkeypatch):
-    fixed = GPTQ(rate_bits=3, grid="midrise")
-    assert math.isnan(compare(layer, fixed, fixed.quantize(layer))["finite_rate_distortion"])
+    fixed = GPTQ(rate_bits=3)
+    assert math.isnan(result_row(layer, fixed, fixed.quantize(layer)).pred_finite_rate_distortion)
     monkeypatch.setattr("rdtools.compare.predictions.FINITE_RATE_COLUMNS", layer.weight.shape[1] - 1)
-    assert math.isnan(compare(layer, HPTQ(rate_bits=3), HPTQ(rate_bits=3).quantize(layer))["finite_rate_distortion"])
+    assert math.isnan(result_row(layer, HPTQ(rate_bits=3), HPTQ(rate_bits=3).quantize(layer)).pred_finite_rate_distortion)
 
 
 def test_finite_rate_prediction_counts_dead_columns():
@@ -116,7 +117,7 @@ def test_finite_rate_prediction_counts_dead_columns():
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((8192, 64)), H, name="half")
     for quantizer in (HRTN(rate_bits=2), WaterSIC(rate_bits=2)):
-        assert compare(layer, quantizer, quantizer.quantize(layer))["finite_rate_ratio"] == pytest.approx(1, abs=0.01)
+        assert result_row(layer, quantizer, quantizer.quantize(layer)).measured_over_pred_finite_rate == pytest.approx(1, abs=0.01)
 
 
 def test_negentropy_of_the_weights(rng):
@@ -125,10 +126,10 @@ def test_negentropy_of_the_weights(rng):
     for weight, bits in ((rng.standard_normal(shape), 0.0), (rng.uniform(-1, 1, shape), SCALAR_LOSS_BITS)):
         estimate = differential_entropy(weight)
         band = 4 * (estimate.stderr_bits + math.log2(math.e) / math.sqrt(weight.size)) + estimate.bias_bound_bits
-        assert weight_negentropy_bits(rd.Layer.of(weight, np.eye(10))) == pytest.approx(bits, abs=band)
-    assert math.isnan(weight_negentropy_bits(rd.Layer.of(np.ones(shape), np.eye(10))))
-    assert math.isnan(weight_negentropy_bits(rd.Layer.of(rng.standard_normal(shape) * (rng.random(shape) < 0.5), np.eye(10))))
-    assert math.isnan(weight_negentropy_bits(rd.Layer.of(np.ones((1, 1)), np.eye(1))))
+        assert weight_negentropy(rd.Layer.of(weight, np.eye(10))) == pytest.approx(bits, abs=band)
+    assert math.isnan(weight_negentropy(rd.Layer.of(np.ones(shape), np.eye(10))))
+    assert math.isnan(weight_negentropy(rd.Layer.of(rng.standard_normal(shape) * (rng.random(shape) < 0.5), np.eye(10))))
+    assert math.isnan(weight_negentropy(rd.Layer.of(np.ones((1, 1)), np.eye(1))))
 
 
 def test_gaps_are_per_weight_of_the_full_matrix():
@@ -137,19 +138,19 @@ def test_gaps_are_per_weight_of_the_full_matrix():
     H = np.zeros((64, 64))
     H[::2, ::2] = np.diag(power_law(32, 1.5))
     layer = rd.Layer.of(rng.standard_normal((2048, 64)), H, name="half")
-    rows = [compare(layer, q, q.quantize(layer)) for q in (HPTQ(rate_bits=5), WaterSIC(rate_bits=5))]
-    assert rows[0]["gap_bits"] - rows[1]["gap_bits"] == pytest.approx(rows[0]["gptq_gap_bits"], abs=0.02)
-    assert rows[0]["gptq_gap_bits"] > 0.2
+    rows = [result_row(layer, q, q.quantize(layer)).to_row() for q in (HPTQ(rate_bits=5), WaterSIC(rate_bits=5))]
+    assert rows[0]["rate_gap_symbols_bpw"] - rows[1]["rate_gap_symbols_bpw"] == pytest.approx(rows[0]["pred_gptq_gap_as_run_bpw"], abs=0.02)
+    assert rows[0]["pred_gptq_gap_as_run_bpw"] > 0.2
 
 
 def test_rounding_to_nearest_does_not_look_at_the_hessian(layer, rng):
     X = rng.standard_normal((10, 24))
     singular = rd.Layer.of(rng.standard_normal((20_000, 24)), X.T @ X / 10)
-    quantizer = HRTN(rate_bits=4, damping=0.0)
-    row = compare(singular, quantizer, quantizer.quantize(singular))
+    quantizer = RTN(rate_bits=4, damping=0.0)
+    row = result_row(singular, quantizer, quantizer.quantize(singular)).to_row()
     assert (row["damping"], row["backend"]) == (0.0, "numpy")
     # each row is a quadratic form with a relative deviation of at most √2
-    assert row["distortion_ratio"] == pytest.approx(1, abs=4 * math.sqrt(2 / 20_000))
+    assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=4 * math.sqrt(2 / 20_000))
 
 
 def test_status(rng):
@@ -168,9 +169,9 @@ def test_zero_hessian_is_degenerate_and_not_an_error():
         HPTQ(rate_bits=2, rotation="auto"),
         WaterSIC(rate_bits=2),
     ):
-        row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert (row["status"], row["distortion"], row["code_rate_bits"]) == ("degenerate", 0.0, 0.0)
-        assert row["limit_rate_bits"] == 0
+        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+        assert (row["status"], row["distortion"], row["symbol_bpw"]) == ("degenerate", 0.0, 0.0)
+        assert row["rd_bound_rate_bpw"] == 0
 
 
 @pytest.mark.parametrize(
@@ -214,46 +215,46 @@ def test_a_layer_does_not_change_with_the_arrays_it_was_made_from(rng):
 def test_the_code_rate_is_measured_and_not_copied(layer):
     q = WaterSIC(rate_bits=3).quantize(layer)
     boast = dataclasses.replace(q, code_rate_bits=0.1)
-    assert rd.measure(layer, boast).code_rate_bits == rd.measure(layer, q).code_rate_bits == pytest.approx(q.code_rate_bits)
+    assert rd.measure(layer, boast).symbol_bpw == rd.measure(layer, q).symbol_bpw == pytest.approx(q.code_rate_bits)
 
 
 def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_their_own(rng):
     """Rows of three octaves: the geometric mean of their variances is what counts, within 1 % and the draw of 2000 × 48 weights."""
     scales = 2.0 ** rng.uniform(0, 3, 2000)
     layer = rd.Layer.of(rng.standard_normal((2000, 48)) * scales[:, None], np.diag(np.linspace(1, 2, 48)), name="rows")
-    for quantizer in (rd.WaterSIC(rate_bits=7), rd.HRTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
-        row = compare(layer, quantizer, quantizer.quantize(layer))
+    for quantizer in (rd.WaterSIC(rate_bits=7), rd.RTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
+        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
         assert quantizer.quantize(layer).weight.codes.row_exponents is not None
-        assert row["high_rate"]
+        assert row["high_rate_valid"]
         # exponents are good to a sixteenth of an octave, uniform: their mean over 2000 rows is off by 0.036/√2000 octave
-        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01 + 4 * row["distortion_stderr"] / row["distortion"])
+        assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01 + 4 * row["distortion_stderr"] / row["distortion"])
 
 
 @pytest.mark.parametrize("bits", [2, 4, 6])
 def test_prediction_for_published_quip_counts_what_it_clamps(bits, rng):
     """Normal weights beyond 2.4 deviations are cut off and lose H_ii; the rest feeds back. Cross terms are left out: 10 %."""
     layer = rd.Layer.of(rng.standard_normal((1024, 64)), np.diag(np.linspace(1, 2, 64)) + 0.3, name="clamped")
-    quantizer = rd.QuIP.published(bits)
-    row = compare(layer, quantizer, quantizer.quantize(layer))
-    assert row["distortion_ratio"] == pytest.approx(1, abs=0.1)
+    quantizer = rd.QuIP(rate_bits=bits, preset="published")
+    row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+    assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.1)
 
 
 def test_a_histogram_a_column_is_predicted_at_its_entropy(rng):
     layer = rd.Layer.of(rng.standard_normal((4096, 32)), np.diag(np.linspace(1, 2, 32)), name="histograms")
     quantizer = rd.WaterSIC(rate_bits=5, coding="histogram")
-    row = compare(layer, quantizer, quantizer.quantize(layer))
+    row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
     # the corrected entropy of 4096 codes of about 60 values is good to 0.01 bit, which is 1.4 % of D
-    assert row["distortion_ratio"] == pytest.approx(1, abs=0.014 + 4 * row["distortion_stderr"] / row["distortion"])
+    assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.014 + 4 * row["distortion_stderr"] / row["distortion"])
 
 
 def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
     """White Hessian: nothing to gain; 64 rows: a third of a byte a column is 0.04 bit."""
     layer = rd.Layer.of(rng.standard_normal((64, 48)), np.eye(48), name="white")
     for quantizer in (rd.WaterSIC(rate_bits=3), rd.HPTQ(rate_bits=3)):
-        row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert ("more than the 0.0000 bit" in row["message"]) == isinstance(quantizer, rd.WaterSIC)
+        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+        assert ("more than the 0.0000 bpw" in row["message"]) == isinstance(quantizer, rd.WaterSIC)
     tall = rd.Layer.of(rng.standard_normal((2048, 48)), np.diag(np.geomspace(1, 100, 48)), name="tall")
-    assert compare(tall, rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3).quantize(tall))["message"] == ""
+    assert result_row(tall, rd.WaterSIC(rate_bits=3), rd.WaterSIC(rate_bits=3).quantize(tall)).message == ""
 
 
 @pytest.mark.parametrize(
@@ -281,7 +282,7 @@ def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
         flags = set()
         for scale in (1 / 64, 1.0, 64.0):
             scaled = dataclasses.replace(layer, weight=scale * layer.weight)
-            flags.add(compare(scaled, quantizer, quantizer.quantize(scaled))["high_rate"])
+            flags.add(result_row(scaled, quantizer, quantizer.quantize(scaled)).high_rate_valid)
         assert flags == {rate > 2 or method == "quip-ldlq"}
 
 
@@ -289,8 +290,8 @@ def test_an_answer_from_elsewhere_has_no_prediction(layer):
     """What names no error model is measured all the same."""
     quantizer = HPTQ(rate_bits=3)
     q = dataclasses.replace(quantizer.quantize(layer), error_model=UNSTATED)
-    row = compare(layer, quantizer, q)
-    assert math.isnan(row["predicted_distortion"])
-    assert math.isnan(row["finite_rate_distortion"])
-    assert not row["high_rate"]
-    assert row["distortion"] == compare(layer, quantizer, quantizer.quantize(layer))["distortion"]
+    row = result_row(layer, quantizer, q).to_row()
+    assert math.isnan(row["pred_high_rate_distortion"])
+    assert math.isnan(row["pred_finite_rate_distortion"])
+    assert not row["high_rate_valid"]
+    assert row["distortion"] == result_row(layer, quantizer, quantizer.quantize(layer)).point.distortion

@@ -7,7 +7,7 @@ import pytest
 from tolerances import rounding
 
 from rdtools.coding import reconstruct
-from rdtools.compare.rows import least_pivot
+from rdtools.compare.facts import min_conditional_variance_ratio
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.point import same_weight
 from rdtools.moments.layer import Layer
@@ -33,15 +33,15 @@ def test_squared_error_gives_the_loss_under_any_damping():
 
 def test_only_fixed_rate_grids_have_an_edge():
     layer = _layer()
-    assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).edge_share < 1
-    assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).edge_share)
+    assert 0 < measure(layer, WaterfilledGPTQ(rate_bits=3).quantize(layer)).clipped_fraction < 1
+    assert np.isnan(measure(layer, QTIP(rate_bits=2).quantize(layer)).clipped_fraction)
 
 
-def test_the_least_pivot_is_the_energy_that_other_columns_do_not_explain():
+def test_the_minimum_conditional_variance_is_the_energy_that_other_columns_do_not_explain():
     H = np.array([[1.0, 0.6], [0.6, 1.0]])
-    assert least_pivot(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
-    assert least_pivot(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
-    assert np.isnan(least_pivot(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
+    assert min_conditional_variance_ratio(Layer.of(np.ones((1, 2)), H).spectrum) == pytest.approx(1 - 0.36, rel=rounding(10))
+    assert min_conditional_variance_ratio(Layer.of(np.ones((1, 2)), np.ones((2, 2))).spectrum) == 0.0
+    assert np.isnan(min_conditional_variance_ratio(Layer.of(np.ones((1, 2)), np.zeros((2, 2))).spectrum))
 
 
 def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):

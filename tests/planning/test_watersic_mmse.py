@@ -6,7 +6,7 @@ from tolerances import STANDARD_ERRORS
 
 import rdtools as rd
 from rdtools import errors
-from rdtools.compare import compare, layer_facts
+from rdtools.compare import layer_facts, result_row
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.planning.watersic_mmse import MmseWaterSIC
@@ -33,10 +33,10 @@ def test_it_stays_within_a_third_of_a_bit_and_never_far_behind_watersic(name, ra
     layer = Layer.of(np.random.default_rng(1).standard_normal((4096, 64)), _moments()[name], name=name)
     facts = layer_facts(layer)
     rows = [
-        compare(layer, q, q.quantize(layer), facts=facts)
+        result_row(layer, q, q.quantize(layer), facts=facts).to_row()
         for q in (MmseWaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
     ]
-    gaps = [row["gap_bits"] for row in rows]
+    gaps = [row["rate_gap_symbols_bpw"] for row in rows]
     band = STANDARD_ERRORS * 0.5 * np.log2(np.e) * rows[0]["distortion_stderr"] / rows[0]["distortion"]
     assert gaps[0] <= 0.32 + band
     assert gaps[0] <= min(gaps[1:]) + 0.005 + band
@@ -47,9 +47,11 @@ def test_its_distortion_is_the_prediction(rate):
     """Within 1 % and the draw, the ridge included."""
     layer = Layer.of(np.random.default_rng(2).standard_normal((4096, 64)), _moments()["haar i^-1.5"], name="x")
     quantizer = MmseWaterSIC(rate_bits=rate)
-    row = compare(layer, quantizer, quantizer.quantize(layer))
-    assert row["finite_rate_ratio"] == pytest.approx(1, abs=0.01 + STANDARD_ERRORS * row["distortion_stderr"] / row["distortion"])
-    assert np.isnan(row["predicted_distortion"])
+    row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+    assert row["measured_over_pred_finite_rate"] == pytest.approx(
+        1, abs=0.01 + STANDARD_ERRORS * row["distortion_stderr"] / row["distortion"]
+    )
+    assert np.isnan(row["pred_high_rate_distortion"])
 
 
 def test_a_plan_serves_all_layers_of_an_input_and_does_not_know_their_scale():
@@ -75,7 +77,6 @@ def test_a_singular_hessian_needs_no_damping_beside_the_ridge():
 def test_dead_layers_and_rates_that_no_code_has():
     q = MmseWaterSIC(rate_bits=2.0).quantize(Layer.of(np.ones((4, 3)), np.zeros((3, 3))))
     assert q.weight.codes.integers.shape == (4, 0)
-    assert q.method == "watersic-mmse"
     with pytest.raises(errors.InvalidRate):
         MmseWaterSIC(rate_bits=0.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdtools.compare import compare
+from rdtools.compare import result_row
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
@@ -38,27 +38,30 @@ def test_distortion_is_the_prediction_within_one_percent(layer, rate):
         WaterSIC(rate_bits=rate),
         RTN(rate_bits=rate, grid="midrise"),
     ):
-        row = compare(layer, quantizer, quantizer.quantize(layer))
-        assert row["distortion_ratio"] == pytest.approx(1, abs=0.01), quantizer
+        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+        assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
 
 
 @pytest.mark.parametrize("rate", [4.0, 5.0])
 def test_watersic_is_a_quarter_bit_from_the_limit_and_gptq_g_further(layer, rate):
     """R_WaterSIC − R_WF → ½ log2(2πe/12), R_GPTQ − R_WaterSIC → G (WaterSIC, Theorem 3.3)."""
-    rows = {format_method(q): compare(layer, q, q.quantize(layer)) for q in (WaterSIC(rate_bits=rate), HPTQ(rate_bits=rate))}
+    rows = {format_method(q): result_row(layer, q, q.quantize(layer)).to_row() for q in (WaterSIC(rate_bits=rate), HPTQ(rate_bits=rate))}
     watersic, gptq = rows["watersic"], rows["hptq"]
     assert watersic["rate_kind"] == "entropy_column"
-    assert watersic["gap_bits"] == pytest.approx(SCALAR_LOSS_BITS, abs=0.02)
-    assert gptq["gap_bits"] - watersic["gap_bits"] == pytest.approx(gptq["gptq_gap_bits"], abs=0.02)
+    assert watersic["rate_gap_symbols_bpw"] == pytest.approx(SCALAR_LOSS_BITS, abs=0.02)
+    assert gptq["rate_gap_symbols_bpw"] - watersic["rate_gap_symbols_bpw"] == pytest.approx(gptq["pred_gptq_gap_as_run_bpw"], abs=0.02)
     for row in rows.values():
-        assert row["payload_bits"] == pytest.approx(row["code_rate_bits"], rel=0.005)
-        assert row["coded_bits"] == pytest.approx(row["code_rate_bits"], rel=0.005)
+        assert row["payload_bpw"] == pytest.approx(row["symbol_bpw"], rel=0.005)
+        assert row["total_bpw"] == pytest.approx(row["symbol_bpw"], rel=0.005)
 
 
 def test_a_shared_histogram_loses_what_unequal_columns_gain(layer):
     """The pooled code of WaterSIC pays for the mixture of its columns; the per-column code does not."""
     column, shared = WaterSIC(rate_bits=4.0), WaterSIC(rate_bits=4.0, coding="shared")
-    gain = compare(layer, shared, shared.quantize(layer))["gap_bits"] - compare(layer, column, column.quantize(layer))["gap_bits"]
+    gain = (
+        result_row(layer, shared, shared.quantize(layer)).rate_gap_symbols_bpw
+        - result_row(layer, column, column.quantize(layer)).rate_gap_symbols_bpw
+    )
     spread = np.log2(layer.spectrum.cholesky_diagonal).std()
     # AR(1) columns are equal but for one: nothing to lose there
     assert gain > 0.01 if spread > 0.3 else abs(gain) < 0.01
@@ -66,5 +69,5 @@ def test_a_shared_histogram_loses_what_unequal_columns_gain(layer):
 
 def test_lmmse_helps_at_low_rate(layer):
     plain, shrunk = WaterSIC(rate_bits=1.5), WaterSIC(rate_bits=1.5, lmmse=True)
-    gaps = [compare(layer, q, q.quantize(layer))["gap_bits"] for q in (plain, shrunk)]
+    gaps = [result_row(layer, q, q.quantize(layer)).rate_gap_symbols_bpw for q in (plain, shrunk)]
     assert gaps[1] < gaps[0] - 0.02

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
-from rdtools.compare import compare
+from rdtools.compare import result_row
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.measure import measure, weighted_error
 from rdtools.moments.layer import Layer
@@ -67,11 +67,11 @@ def test_iid_gaussian_weights_never_beat_the_limit(subject: Subject, rate):
     layer = gaussian_layer()
     rate = min(rate, 4.0) if subject.vector else rate
     rate = max(rate, 2.0) if subject.name.startswith("quip-sharp") else rate
-    row = compare(layer, subject.build(rate), subject.build(rate).quantize(layer))
+    row = result_row(layer, subject.build(rate), subject.build(rate).quantize(layer)).to_row()
     relative = math.sqrt(2 / layer.weight.size) + row["distortion_stderr"] / row["distortion"]
     budget = STANDARD_ERRORS * 0.5 * math.log2(math.e) * relative
-    assert row["coded_gap_bits"] >= -budget
-    assert row["gap_bits"] >= -budget
+    assert row["rate_gap_total_bpw"] >= -budget
+    assert row["rate_gap_symbols_bpw"] >= -budget
 
 
 @subjects
@@ -93,14 +93,15 @@ def test_every_byte_is_counted(subject: Subject):
     layer = gaussian_layer()
     q = subject.build(3.0).quantize(layer)
     point = measure(layer, q)
-    assert point.coded_bits * layer.weight.size / 8 == len(encode(q.weight).data)
-    assert point.coded_bits == pytest.approx(point.payload_bits + point.side_info_bits, rel=rounding(4))
-    assert point.side_info_bits > 0
+    assert point.total_bpw * layer.weight.size / 8 == len(encode(q.weight).data)
+    assert point.total_bpw == pytest.approx(point.symbol_bpw + point.overhead_bpw, rel=rounding(1))
+    assert point.overhead_bpw > 0
+    assert point.total_bpw > point.payload_bpw
     codes = q.weight.codes
     histograms = 0.0 if subject.vector else scalar_code_length(codes)[1]
-    symbols = point.code_rate_bits - histograms / layer.weight.size
+    symbols = point.symbol_bpw - histograms / layer.weight.size
     # a range coder needs less than 0.001 bit a symbol and one last word
-    assert symbols - 0.001 <= point.payload_bits <= symbols + 0.001 + 64 / layer.weight.size
+    assert symbols - 0.001 <= point.payload_bpw <= symbols + 0.001 + 64 / layer.weight.size
 
 
 @subjects
@@ -154,7 +155,7 @@ def test_layers_without_inputs_and_white_ones_are_no_special_case(subject: Subje
         layer = Layer.of(rng.standard_normal((20, len(H))), H)
         quantizer = subject.build(rate)
         try:
-            row = compare(layer, quantizer, quantizer.quantize(layer))
+            row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
         except RateUnreachable:  # twenty weights have few code sequences
             assert len(H) < 20
             continue
@@ -172,7 +173,7 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     undamped = subject.name.startswith(("hrtn", "watersic-mmse"))
     published = "published" in subject.name and not subject.name.startswith("watersic")
     assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
-    row = compare(layer, subject.build(3.0), q)
+    row = result_row(layer, subject.build(3.0), q).to_row()
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)
     # columns that the others explain are left to them, and their error is fed back: far from the limit, yet better than nothing
     assert row["relative_distortion"] < 1

@@ -10,11 +10,12 @@ import pytest
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.methods import make_quantizers
+from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
-from rdtools.report.figures import FIGURES, legend_entries, write_figures
-from rdtools.report.tables import by_type, status_counts
-from rdtools.sweep import to_table
+from rdtools.report.figures import FIGURES, gap_to_rd, gptq_watersic_gap, legend_entries, predicted_measured, rate_distortion, write_figures
+from rdtools.report.tables import by_type, layer_means, status_counts, terminal_table
+from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
 
 
@@ -23,7 +24,7 @@ def rows():
     rng = np.random.default_rng(0)
     results, curves = [], []
     for block in range(3):
-        for kind in ("q", "down"):
+        for kind in ("q_proj", "down_proj"):
             X = rng.standard_normal((200, 16)) * np.exp(rng.standard_normal(16))
             key = LayerKey("m", f"model.layers.{block}.{kind}", kind, block)
             layer = Layer(key, rng.standard_normal((48, 16)), Hessian(X.T @ X / 200, 200))
@@ -56,19 +57,19 @@ def test_figures_are_the_same_bytes_again_and_leave_settings_alone(rows, tmp_pat
 def test_means_are_over_layers_that_are_ok(rows):
     table, _ = rows
     broken = table.copy()
-    broken.loc[broken["layer"] == "model.layers.0.q", "status"] = "undersampled"
-    means = by_type(broken, target=2.0, value="coded_gap_bits")
-    own = table[(table["method"] == "hptq") & (table["target_rate_bits"] == 2.0) & (table["layer"] != "model.layers.0.q")]
-    assert means.loc["hptq", "q"] == pytest.approx(own[own["layer_type"] == "q"]["coded_gap_bits"].mean())
-    assert means.loc["hptq", "all"] == pytest.approx(own["coded_gap_bits"].mean())
-    assert list(means.columns) == ["q", "down", "all"]
+    broken.loc[broken["layer"] == "model.layers.0.q_proj", "status"] = "undersampled"
+    means = by_type(broken, target=2.0, value="rate_gap_total_bpw")
+    own = table[(table["method"] == "hptq") & (table["target_bpw"] == 2.0) & (table["layer"] != "model.layers.0.q_proj")]
+    assert means.loc["hptq", "q_proj"] == pytest.approx(own[own["layer_type"] == "q_proj"]["rate_gap_total_bpw"].mean())
+    assert means.loc["hptq", "all"] == pytest.approx(own["rate_gap_total_bpw"].mean())
+    assert list(means.columns) == ["q_proj", "down_proj", "all", "by weights"]
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
 
 def test_a_legend_names_what_any_panel_shows(rows):
     """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
     table, curves = rows
-    kept = (table["method"] == "hptq") == ((table["target_rate_bits"] == 3.0) & (table["layer_type"] == "down"))
+    kept = (table["method"] == "hptq") == ((table["target_bpw"] == 3.0) & (table["layer_type"] == "down_proj"))
     for name in ("predicted_measured", "rate_distortion"):
         figure = FIGURES[name](table[kept], curves)
         legends = [*figure.legends, *(axis.get_legend() for axis in figure.axes if axis.get_legend() is not None)]
@@ -80,7 +81,7 @@ def test_a_legend_names_what_any_panel_shows(rows):
 
 def test_methods_look_the_same_in_every_figure_of_a_report(rows):
     table, curves = rows
-    gap, predicted = (FIGURES[name](table, curves) for name in ("gap_to_limit", "predicted_measured"))
+    gap, predicted = (FIGURES[name](table, curves) for name in ("gap_to_rd", "predicted_measured"))
     looks = []
     for figure in (gap, predicted):
         handles, labels = legend_entries(figure.axes)
@@ -107,3 +108,53 @@ def test_the_theory_command_loads_no_matplotlib(tiny_llama, tiny_tokens, tmp_pat
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "R_c" in done.stdout
+
+
+def test_gptq_is_compared_with_watersic_of_the_same_coder():
+    """Two panels, a pair in each; without a partner of its coder a method is left out, and with none the figure says what it needs."""
+    rng = np.random.default_rng(1)
+    key = LayerKey("m", "model.layers.0.q_proj", "q_proj", 0)
+    layer = Layer(key, rng.standard_normal((64, 16)), Hessian(np.diag(np.geomspace(1, 50, 16)), 0))
+    names = [name for pair in gptq_watersic_gap.PAIRS.values() for name in pair]
+    table = to_table(list(quantize_layer(layer, make_quantizers(names, [4.0]), seed=0)))
+    by_method = table.set_index("method")["rate_gap_symbols_bpw"]
+    figure = gptq_watersic_gap.draw(table, pd.DataFrame())
+    assert len(figure.axes) == len(gptq_watersic_gap.PAIRS) == 2
+    for axis, (gptq, watersic) in zip(figure.axes, gptq_watersic_gap.PAIRS.values(), strict=True):
+        theory, measured = (line.get_ydata().item() for line in axis.get_lines()[:2])
+        assert theory == table.set_index("method")["pred_gptq_gap_as_run_bpw"][gptq]
+        assert measured == by_method[gptq] - by_method[watersic]
+    (gptq, _), (_, watersic) = gptq_watersic_gap.PAIRS.values()
+    unlike = gptq_watersic_gap.draw(table[table["method"].isin([gptq, watersic])], pd.DataFrame())
+    assert not unlike.axes
+    assert "needs rows of" in unlike.texts[0].get_text()
+
+
+def test_figures_read_the_columns_that_they_say(rows):
+    table, curves = rows
+    modules = {m.__name__.rpartition(".")[2]: m for m in (gap_to_rd, gptq_watersic_gap, predicted_measured, rate_distortion)}
+    assert set(modules) == set(FIGURES)
+    for module in modules.values():
+        assert module.draw(table[list(module.READS)], curves) is not None
+
+
+def test_means_over_layers_count_matrices_or_weights():
+    table = pd.DataFrame({"method": ["a", "a", "b"], "rows": [1, 3, 5], "columns": [2, 2, 5], "x": [1.0, 2.0, 7.0]})
+    means = layer_means(table, "x")
+    assert means.loc["a"].tolist() == [1.5, 1.75]
+    assert means.loc["b"].tolist() == [7.0, 7.0]
+    assert np.isnan(layer_means(table.assign(x=[np.nan, 2.0, np.nan]), "x").reindex(["a", "b"]).loc["b", "all"])
+
+
+def test_the_terminal_table_fits_80_columns(rows):
+    from rich.console import Console
+
+    console = Console(width=80)
+    table = rows[0]
+    shown = pd.concat([table.assign(layer_type=kind, layer=table["layer"] + kind) for kind in LAYER_TYPES])
+    with console.capture() as captured:
+        console.print(terminal_table(shown.replace({"method": {"hptq+rotation": "watersic+rotation"}}), target=2.0))
+    text = captured.get()
+    assert "…" not in text
+    for heading in ("q", "down", "all", "weight", "var."):
+        assert heading in text

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from rdtools.errors import CorruptFile
+from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.result_files import RESULTS, check_results, write_manifest
 
 
@@ -60,4 +61,4 @@ def test_any_altered_byte_of_the_list_is_seen(folder):
 
 def test_the_list_says_what_made_it(folder):
     content = json.loads((folder / RESULTS).read_text())
-    assert (content["numbers"], content["versions"], content["command"]) == (1, {"numpy": "2"}, "rdtools report")
+    assert (content["numbers"], content["versions"], content["command"]) == (NUMBERS_VERSION, {"numpy": "2"}, "rdtools report")

@@ -55,7 +55,7 @@ def test_a_run_reads_back_what_was_captured(run, tiny_llama):
         assert torch.equal(torch.from_numpy(layer.weight), weights[f"{name}.weight"].double())
         assert layer.hessian.n_tokens == 192
     key = run["model.layers.1.self_attn.k_proj"].key
-    assert (key.model, key.type, key.block) == ("tiny", "k", 1)
+    assert (key.model, key.type, key.block) == ("tiny", "k_proj", 1)
 
 
 def test_layers_that_share_an_input_share_hessian_and_spectrum(run):

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.errors import CorruptFile
+from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.methods import format_method, make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
 from rdtools.runs.store import open_run
+from rdtools.runs.tasks import read_tasks
 from rdtools.sweep import agenda, run_sweep, task
 from rdtools.sweep.plan import plan
 from rdtools.sweep.task import run_task
@@ -39,7 +40,7 @@ def _methods(names="rtn-midrise,gptq-midrise", rates=(2.0, 3.0)):
 
 
 def _same(first, second):
-    pd.testing.assert_frame_equal(first.table.drop(columns="seconds"), second.table.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(first.table.drop(columns="wall_s"), second.table.drop(columns="wall_s"))
     pd.testing.assert_frame_equal(first.curves, second.curves)
 
 
@@ -52,14 +53,14 @@ def _stop_after(monkeypatch, count):
     made = []
     real = run_task
 
-    def stopping(task_):
-        for record in real(task_):
+    def stopping(task_, memory):
+        for record in real(task_, memory):
             if len(made) == count:
                 raise _Stopped
             made.append(record)
             yield record
 
-    monkeypatch.setattr("rdtools.sweep.run.run_task", stopping)
+    monkeypatch.setattr("rdtools.sweep.engines.local.run_task", stopping)
     return made
 
 
@@ -98,7 +99,7 @@ def test_other_methods_and_rates_add_to_the_table_whatever_their_order(run, capt
     once = run_sweep(open_run(shutil.copytree(captured.path, tmp_path / "other")), _methods("gptq-midrise,rtn-midrise"))
     _same(added, once)
     first = added.table[added.table["layer"] == captured.layers[0].name]
-    assert first[["method", "target_rate_bits"]].to_numpy().tolist() == [
+    assert first[["method", "target_bpw"]].to_numpy().tolist() == [
         ["gptq-midrise", 2.0],
         ["gptq-midrise", 3.0],
         ["rtn-midrise", 2.0],
@@ -115,30 +116,30 @@ def test_fresh_forgets_rows_and_methods(run):
     assert result.notes == []
 
 
-def test_a_failed_row_is_tried_again_and_an_unreachable_one_is_not(run, monkeypatch):
-    real = task.compare
+def test_a_failed_row_is_tried_again_and_an_infeasible_one_is_not(run, monkeypatch):
+    real = task.result_row
 
     def failing(layer, quantizer, *others):
-        if format_method(quantizer) == "gptq-midrise" and layer.key.type == "down":
+        if format_method(quantizer) == "gptq-midrise" and layer.key.type == "down_proj":
             raise ZeroDivisionError("by chance")
         return real(layer, quantizer, *others)
 
     methods = _methods("gptq-midrise,rtn-midrise,quip-sharp", [2.5, 3.0])
     with monkeypatch.context() as patch:
-        patch.setattr(task, "compare", failing)
+        patch.setattr(task, "result_row", failing)
         first = run_sweep(run, methods).table
     failed = first[first["status"] == "failed"]
-    assert failed["layer_type"].tolist() == ["down", "down"]
+    assert failed["layer_type"].tolist() == ["down_proj", "down_proj"]
     assert set(failed["message"]) == {"ZeroDivisionError: by chance"}
-    assert (first.loc[first["target_rate_bits"] == 2.5, "status"] == "unreachable").all()
-    todo = agenda(run, methods, seed=0)
+    assert (first.loc[first["target_bpw"] == 2.5, "status"] == "infeasible").all()
+    todo = agenda(run, methods)
     assert (todo.rows, todo.rows_left) == (84, 2)
     again = _stop_after(monkeypatch, 10**6)
     second = run_sweep(run, methods).table
     assert len(again) == 2
     assert not (second["status"] == "failed").any()
     same = first["status"] != "failed"
-    pd.testing.assert_frame_equal(second[same].drop(columns="seconds"), first[same].drop(columns="seconds"))
+    pd.testing.assert_frame_equal(second[same].drop(columns="wall_s"), first[same].drop(columns="wall_s"))
 
 
 @pytest.mark.parametrize("error", [ValueError("odd"), MemoryError(), RuntimeError("CUDA out of memory"), OSError(5, "Input/output error")])
@@ -155,7 +156,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
 
         return call
 
-    monkeypatch.setattr(task, "compare", failing(task.compare, 0))
+    monkeypatch.setattr(task, "result_row", failing(task.result_row, 0))
     monkeypatch.setattr(task, "layer_facts", failing(task.layer_facts, 1))
     monkeypatch.setattr(task, "theory_curves", failing(task.theory_curves, 2))
     result = run_sweep(run, _methods("rtn-midrise", [2.0]), fresh=True)
@@ -164,7 +165,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
     assert all(type(error).__name__ in message for message in failed["message"])
     assert result.failed_curves == 2
     assert names[1] in result.notes[0]
-    others = (table.table[2:].drop(columns="seconds") for table in (result, undisturbed))
+    others = (table.table[2:].drop(columns="wall_s") for table in (result, undisturbed))
     pd.testing.assert_frame_equal(*others, check_dtype=False)  # a column with a gap holds no integers
     assert set(undisturbed.curves["layer"]) - set(result.curves["layer"]) == set(names[1:3])
     monkeypatch.undo()
@@ -172,7 +173,7 @@ def test_any_exception_of_a_row_a_layer_or_a_curve_stays_there(error, run, monke
 
 
 def test_an_interrupt_is_no_failed_row(run, monkeypatch):
-    monkeypatch.setattr(task, "compare", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(task, "result_row", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         run_sweep(run, _methods("rtn-midrise", [2.0]))
     assert read_journals(run.path / ROWS).records == {}
@@ -244,7 +245,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
     manifest = run.path / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"name":"tiny"', '"name":"moved"').replace('"name": "tiny"', '"name": "moved"'))
     moved = open_run(run.path)
-    assert agenda(moved, _methods("rtn-midrise", [2.0]), seed=0).rows_left == 0
+    assert agenda(moved, _methods("rtn-midrise", [2.0])).rows_left == 0
     second = run_sweep(moved, _methods("rtn-midrise", [2.0])).table
     assert set(second["model"]) == {"moved"}
     pd.testing.assert_frame_equal(second.drop(columns=["model"]), first.drop(columns=["model"]))
@@ -253,7 +254,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
 def test_a_directory_without_its_plan_or_rows_goes_on(run):
     first = run_sweep(run, _methods())
     (run.path / PLAN).unlink()
-    assert agenda(run, _methods(), seed=0).rows_left == 0
+    assert agenda(run, _methods()).rows_left == 0
     partial = run_sweep(run, _methods("rtn-midrise"))
     assert len(partial.table) == 28
     assert "plan.json was deleted" in partial.notes[0]
@@ -275,16 +276,52 @@ def test_a_damaged_journal_stops_the_sweep_and_its_remedy_works(run):
 
 
 def test_two_seeds_are_two_rows(run):
-    run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seed=0)
-    table = run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seed=1).table
+    run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seeds=(0,))
+    table = run_sweep(run, _methods("gptq-midrise+haar", [3.0]), seeds=(1,)).table
     assert table.groupby("layer")["seed"].apply(list).tolist() == [[0, 1]] * 14
     assert table.groupby("layer")["distortion"].nunique().min() == 2
 
 
 def test_work_that_is_left_keeps_its_order(run):
-    (first, *_) = plan(run, _methods(), seed=0, top_rates=dict.fromkeys(run, 3.0))
+    (first, *_) = plan(run, _methods(), top_rates=dict.fromkeys(run, 3.0))
     work = first.layers[0]
     left = first.without({work.row_keys[1], work.curves_key})
     assert left.layers[0].row_keys == (work.row_keys[0], *work.row_keys[2:])
     assert (left.layers[0].curve_rates, left.rows) == ((), first.rows - 1)
     assert first.without([key for layer in first.layers for key in layer.keys]).layers == ()
+
+
+def test_the_task_list_of_the_run_names_every_row_that_is_to_be_made(run, monkeypatch):
+    """Names are those of the rows: the same in another command, others once rows are finished."""
+    with monkeypatch.context() as patch:
+        _stop_after(patch, 3)
+        with pytest.raises(_Stopped):
+            run_sweep(run, _methods())
+    listed = read_tasks(run.path)
+    assert len({task.name for task in listed}) == len(listed) == 8 * 2  # rtn-midrise looks at no Hessian, gptq-midrise at every one
+    keys = [key for task in listed for layer in task.layers for key in layer.keys]
+    assert len(keys) == len(set(keys)) == 14 * 4 + 14
+    run_sweep(run, _methods("rtn-midrise"))
+    again = {task.name: task for task in read_tasks(run.path)}
+    assert len(again) == 8
+    run_sweep(run, _methods())
+    assert {key for task in read_tasks(run.path) for layer in task.layers for key in layer.keys} < set(keys)
+    (run.path / "tasks.json").write_text("{}")
+    with pytest.raises(CorruptFile, match="not a task list"):
+        read_tasks(run.path)
+
+
+def test_an_engine_has_a_name(run):
+    with pytest.raises(UsageError, match="`engine` 'cloud': expected one of local"):
+        run_sweep(run, _methods(), engine="cloud")
+
+
+def test_layers_of_an_input_are_analysed_once_whatever_their_tasks(run, monkeypatch):
+    """Three preparations, one look at each layer."""
+    looked = []
+    real = task.layer_facts
+    monkeypatch.setattr(task, "layer_facts", lambda layer: looked.append(layer.key.name) or real(layer))
+    methods = _methods("rtn-midrise,gptq-midrise,gptq-midrise+haar", [2.0])
+    assert len(plan(run, methods)) == 3 * 8
+    run_sweep(run, methods)
+    assert sorted(looked) == sorted(run)

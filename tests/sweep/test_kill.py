@@ -10,7 +10,7 @@ from kill_report import finished, kill_when, start
 
 from rdtools.cli.main import main
 from rdtools.runs.journal import read_journals
-from rdtools.sweep import read_results
+from rdtools.runs.results import read_results
 
 ROWS = 14 * 4 * 2
 
@@ -35,7 +35,7 @@ def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny
     assert f"of {ROWS} rows are already there" in error
     assert before <= finished(out)
     assert read_journals(out / "rows").replaced == 0
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="seconds"), read_results(expected).drop(columns="seconds"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), read_results(expected).drop(columns="wall_s"))
     figure = "figures/predicted_measured.pdf"
     assert (out / figure).read_bytes() == (expected / figure).read_bytes()
 

@@ -21,7 +21,7 @@ class CodedPoint:
     """One file: its size, side information included, and what it decodes to; with the distortion measured."""
 
     method: str
-    coded_bits: float
+    total_bpw: float
     distortion: Estimate
 
 
@@ -35,5 +35,5 @@ def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
         for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
             point = measure(given, quantizer.quantize(given))
             distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)
-            points.append(CodedPoint(format_method(quantizer), point.coded_bits, distortion))
+            points.append(CodedPoint(format_method(quantizer), point.total_bpw, distortion))
     return tuple(points)

@@ -124,7 +124,7 @@ def _shannon(e: Evidence, point: CodedPoint) -> Estimate:
 
 
 def _tightest(e: Evidence) -> CodedPoint:
-    return min(e[Weights].coded, key=lambda point: point.coded_bits - _shannon(e, point).value)
+    return min(e[Weights].coded, key=lambda point: point.total_bpw - _shannon(e, point).value)
 
 
 def _absmax(e: Evidence) -> float:
@@ -233,7 +233,7 @@ CLAIMS = (
         "coded rate ≥ h(W) + ½ log2 |H|^{1/n} − ½ log2(2πe D) − ½ log2(AM/GM of σ_k²) for the layer's own weights (the tightest file)",
         ours("Shannon lower bound, less what rows of unequal variance may gain"),
     ).at_least(
-        lambda e: _tightest(e).coded_bits,
+        lambda e: _tightest(e).total_bpw,
         lambda e: _shannon(e, _tightest(e)),
         "bit",
         *REGULAR,

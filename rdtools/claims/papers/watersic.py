@@ -64,7 +64,7 @@ def _tightest(e: Evidence) -> CodedPoint:
 
     def slack(point: CodedPoint) -> float:
         limit = _limit(point.distortion, e)
-        return point.coded_bits - limit.value + 5 * limit.stderr
+        return point.total_bpw - limit.value + 5 * limit.stderr
 
     return min(e[NormalWeights].coded, key=slack)
 
@@ -87,7 +87,7 @@ CLAIMS = (
         "watersic.converse",
         "coded rate ≥ R_WF(D) for iid normal weights (the tightest of the methods run)",
         _source("Proposition 3.1"),
-    ).at_least(lambda e: _tightest(e).coded_bits, _average_limit, "bit"),
+    ).at_least(lambda e: _tightest(e).total_bpw, _average_limit, "bit"),
     Statement("watersic.high-rate-exact", "R_WF(D) = ½ log2(|H|^{1/n}/D) at D = λ_min", _source("section 3")).equal(
         lambda e: float(rate_distortion(float(e[Moment].spectrum.eigenvalues[-1]), e[Moment].spectrum.eigenvalues).rate_bits),
         lambda e: 0.5 * (mean_log2(e[Moment].spectrum) - math.log2(float(e[Moment].spectrum.eigenvalues[-1]))),

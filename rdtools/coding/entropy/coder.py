@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import constriction
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.coding.entropy.laws import Gaussian
 from rdtools.coding.entropy.models import FrequencyTable
-from rdtools.errors import CorruptFile
+from rdtools.errors import CodingError, CorruptFile, RdtoolsError
 
 #: An entropy model, whose `table` gives the frequencies.
 Model = FrequencyTable | Gaussian
@@ -20,6 +21,17 @@ Run = tuple[NDArray[np.integer], Model]
 
 def _model(table: FrequencyTable) -> constriction.stream.model.Categorical:
     return constriction.stream.model.Categorical(table.frequencies / table.frequencies.sum(), perfect=False)
+
+
+@contextmanager
+def _panics_as(error: RdtoolsError) -> Iterator[None]:
+    """An error in place of a panic of constriction, which is no `Exception` and would end a whole run."""
+    try:
+        yield
+    except BaseException as panic:
+        if type(panic).__name__ != "PanicException":
+            raise
+        raise error from panic
 
 
 def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
@@ -37,7 +49,10 @@ def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
             escaped += values[outside].tolist()
             symbols[outside] = len(table.values)
         if len(table.frequencies) > 1:  # a single code needs no bits
-            encoder.encode(symbols.astype(np.int32), _model(table))
+            with _panics_as(
+                CodingError(f"{symbols.size} symbols cannot be coded under the frequencies given for them; a fault of rdtools")
+            ):
+                encoder.encode(symbols.astype(np.int32), _model(table))
     return np.asarray(encoder.get_compressed()), escaped
 
 
@@ -58,12 +73,12 @@ def decode_runs(
     for count, model in runs:
         table = model.table()
         single = len(table.frequencies) == 1
+        impossible = CorruptFile(f"{name}: coded symbols that no frequencies of this file give; the file is damaged: write it again")
         try:
-            symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
+            with _panics_as(impossible):
+                symbols = np.zeros(count, dtype=np.int64) if single else decoder.decode(_model(table), count)
         except AssertionError as error:  # constriction's word for impossible data
-            raise CorruptFile(
-                f"{name}: coded symbols that no frequencies of this file give; the file is damaged: write it again"
-            ) from error
+            raise impossible from error
         values = np.append(table.values, 0)[symbols]
         outside = np.flatnonzero(symbols == len(table.values))
         if used + len(outside) > len(escaped):

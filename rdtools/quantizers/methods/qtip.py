@@ -50,9 +50,6 @@ TRELLIS_RMS: dict[tuple[str, int, int], tuple[float, float]] = {
 #: What the published scale brings weights to, relative to the root mean square of the code's values.
 PUBLISHED_RMS = 0.9
 
-#: Settings of the paper; see `QTIP.published`.
-PUBLISHED: dict[str, Any] = {"scale": "published", "state_bits": 16, "damping": 0.01}
-
 
 @dataclass(frozen=True, kw_only=True)
 class QTIP(VectorQuantizer):
@@ -101,7 +98,8 @@ class QTIP(VectorQuantizer):
     @classmethod
     def published(cls, rate_bits: float, **others: Any) -> QTIP:
         """The method of the paper: 16 state bits, a fixed scale, damping 0.01; `others` in place of these."""
-        return cls(rate_bits=rate_bits, **(PUBLISHED | others))
+        published: dict[str, Any] = {"scale": "published", "state_bits": 16, "damping": 0.01}
+        return cls(rate_bits=rate_bits, **(published | others))
 
     @property
     def error(self) -> float:

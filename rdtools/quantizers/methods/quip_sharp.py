@@ -25,9 +25,6 @@ INPUT_ERRORS = {2: 0.0913, 3: 0.0295, 4: 0.00833}
 #: Root mean square of the input and scale of the residual, by bits, as published; the latter costs 15 % at 4 bits.
 PUBLISHED_SCALES = {2: (0.9, 1.0), 3: (0.98, 2.04), 4: (1.03, 3.45)}
 
-#: Settings of the paper; see `QuIPSharp.published`.
-PUBLISHED: dict[str, Any] = {"scale": "published", "undo": False, "damping": 0.01}
-
 
 @dataclass(frozen=True, kw_only=True)
 class QuIPSharp(VectorQuantizer):
@@ -66,7 +63,8 @@ class QuIPSharp(VectorQuantizer):
     @classmethod
     def published(cls, rate_bits: float, **others: Any) -> QuIPSharp:
         """The method of the paper: fixed scales, damping 0.01, passes kept whatever they do; `others` in place of these."""
-        return cls(rate_bits=rate_bits, **(PUBLISHED | others))
+        published: dict[str, Any] = {"scale": "published", "undo": False, "damping": 0.01}
+        return cls(rate_bits=rate_bits, **(published | others))
 
     def __post_init__(self) -> None:
         super().__post_init__()

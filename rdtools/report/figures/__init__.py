@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rdtools.report.figures import gap_to_limit, gptq_watersic_gap, predicted_measured, rate_distortion
+from rdtools.report.figures import gap_to_rd, gptq_watersic_gap, predicted_measured, rate_distortion
 from rdtools.report.figures.canvas import legend_entries as legend_entries
 from rdtools.report.figures.canvas import save_figure as save_figure
 from rdtools.report.style import RC
@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 #: File name → drawing of the table and the theory curves.
 FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Figure]] = {
     "rate_distortion": rate_distortion.draw,
-    "gap_to_limit": gap_to_limit.draw,
+    "gap_to_rd": gap_to_rd.draw,
     "gptq_watersic_gap": gptq_watersic_gap.draw,
     "predicted_measured": predicted_measured.draw,
 }
+
+
+#: Columns of the results that figures read.
+READS = tuple(
+    dict.fromkeys(name for module in (rate_distortion, gap_to_rd, gptq_watersic_gap, predicted_measured) for name in module.READS)
+)
 
 
 def write_figures(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""GPTQ's bits above WaterSIC by layer type."""
+"""GPTQ's rate above WaterSIC's by layer type, with the same entropy coder for both."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rdtools.report.figures.canvas import empty_figure, new_figure
+from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
 from rdtools.report.rows import ok_rows, ordered_types
-from rdtools.report.style import method_looks, method_style
+from rdtools.report.style import method_looks
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _THEORY_TICK: dict[str, Any] = {
@@ -23,36 +24,56 @@ _THEORY_TICK: dict[str, Any] = {
     "zorder": 1,
 }
 
+#: Entropy model → (GPTQ, WaterSIC) that are coded with it. A difference between other pairs is of coders too, and not what G predicts.
+PAIRS = {"pooled": ("hptq", "watersic-shared"), "per column": ("hptq-column", "watersic")}
+_ROTATIONS = ("", "+rotation", "+hadamard", "+haar")
+#: Columns of the results that are drawn.
+READS = (
+    *("layer", "layer_type", "block", "method", "target_bpw", "status"),
+    *("rate_gap_symbols_bpw", "pred_gptq_gap_as_run_bpw"),
+)
+
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """What GPTQ loses to WaterSIC, by layer type, with and without rotation: theory as ticks, measurements as markers."""
+    """What GPTQ loses to WaterSIC, by layer type and entropy model, rotated or not: theory as ticks, measurements as markers."""
     ok = ok_rows(table)
-    top = ok["target_rate_bits"].max()
-    at_top = ok[ok["target_rate_bits"] == top]
-    reference = at_top[at_top["method"] == "watersic"].set_index("layer")["gap_bits"]
-    methods = [m for m in ("hptq", "hptq+rotation", "hptq+hadamard", "hptq+haar") if m in set(at_top["method"])]
-    if reference.empty or not methods:
-        return empty_figure("needs hptq and watersic rows")
-    types = ordered_types(at_top["layer_type"])
-    looks, figure = method_looks(table["method"]), new_figure(7.2, 3.2)
-    axis = figure.subplots()
-    width = 0.8 / len(methods)
-    for i, method in enumerate(methods):
-        rows = at_top[(at_top["method"] == method) & at_top["layer"].isin(reference.index)]
-        style = looks[method]
-        for j, kind in enumerate(types):
-            own = rows[rows["layer_type"] == kind].sort_values("block")
-            if own.empty:
-                continue
-            center = j + (i - (len(methods) - 1) / 2) * width
-            x = center + np.linspace(-0.32, 0.32, len(own)) * width if len(own) > 1 else np.array([center])
-            axis.plot(x, own["gptq_gap_bits"], color=style["color"], **_THEORY_TICK)
-            axis.plot(x, own["gap_bits"].to_numpy() - reference[own["layer"]].to_numpy(), linestyle="none", **style)
-        axis.plot([], [], linestyle="none", label=f"{method}, measured at {top:g} bits", **style)
-    axis.plot([], [], color=method_style("hptq")["color"], label="G in theory", **_THEORY_TICK)
-    axis.set_xticks(range(len(types)), types)
-    axis.set_ylabel("GPTQ − WaterSIC (bits per weight)")
-    axis.set_xlabel("layer type (one mark per block, first block left)")
-    axis.axhline(0, color="black", linewidth=0.6)
-    figure.legend(loc="outside upper center", ncols=len(methods) + 1)
+    at_top = ok[ok["target_bpw"] == ok["target_bpw"].max()]
+    present = set(at_top["method"])
+    shown = {
+        coder: (watersic, [gptq + rotation for rotation in _ROTATIONS if gptq + rotation in present])
+        for coder, (gptq, watersic) in PAIRS.items()
+        if watersic in present
+    }
+    shown = {coder: pair for coder, pair in shown.items() if pair[1]}
+    if not shown:
+        return empty_figure(f"needs rows of {' or of '.join(' and '.join(pair) for pair in PAIRS.values())}")
+    types, looks = ordered_types(at_top["layer_type"]), method_looks(table["method"])
+    figure = new_figure(7.2, 3.2)
+    axes = figure.subplots(1, len(shown), sharey=True, squeeze=False).ravel()
+    for axis, (coder, (watersic, methods)) in zip(axes, shown.items(), strict=True):
+        reference = at_top[at_top["method"] == watersic].set_index("layer")["rate_gap_symbols_bpw"]
+        for i, method in enumerate(methods):
+            rows = at_top[(at_top["method"] == method) & at_top["layer"].isin(reference.index)]
+            offset = (i - (len(methods) - 1) / 2) * 0.8 / len(methods)
+            _draw_method(axis, rows, reference, types, offset=offset, width=0.8 / len(methods), look=looks[method])
+        axis.set_title(f"{coder} coder, {at_top['target_bpw'].iloc[0]:g} bits")
+        axis.set_xticks(range(len(types)), [kind.removesuffix("_proj") for kind in types])
+        axis.axhline(0, color="black", linewidth=0.6)
+    axes[0].set_ylabel("GPTQ − WaterSIC (bpw)")
+    axes[0].plot([], [], color="black", label="G in theory", **_THEORY_TICK)
+    figure.supxlabel("layer type (one mark per block, first block left)", fontsize=9)
+    handles, labels = legend_entries(axes)
+    figure.legend(handles, labels, loc="outside upper center", ncols=4)
     return figure
+
+
+def _draw_method(
+    axis: Axes, rows: pd.DataFrame, reference: pd.Series, types: list[str], *, offset: float, width: float, look: dict[str, Any]
+) -> None:
+    for j, kind in enumerate(types):
+        own = rows[rows["layer_type"] == kind].sort_values("block")
+        x = j + offset + (np.linspace(-0.32, 0.32, len(own)) * width if len(own) > 1 else np.zeros(len(own)))
+        axis.plot(x, own["pred_gptq_gap_as_run_bpw"], color=look["color"], **_THEORY_TICK)
+        axis.plot(x, own["rate_gap_symbols_bpw"].to_numpy() - reference[own["layer"]].to_numpy(), linestyle="none", **look)
+    if not rows.empty:
+        axis.plot([], [], linestyle="none", label=str(rows["method"].iloc[0]), **look)

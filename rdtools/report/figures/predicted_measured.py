@@ -15,19 +15,26 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Columns of the results that are drawn.
+READS = (
+    *("method", "target_bpw", "status", "relative_distortion"),
+    *("measured_over_pred_finite_rate", "measured_over_pred_high_rate"),
+)
+
+
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     """Measured over predicted distortion, over the predicted one; 0 dB is agreement. By high-rate theory where there is no other."""
     ok = ok_rows(table)
-    ratio = ok["finite_rate_ratio"].fillna(ok["distortion_ratio"])
+    ratio = ok["measured_over_pred_finite_rate"].fillna(ok["measured_over_pred_high_rate"])
     rows = ok.assign(ratio=ratio)[(ratio > 0) & np.isfinite(ratio)]
     if rows.empty:
         return empty_figure("no method here has a prediction")
-    targets, looks = sorted(rows["target_rate_bits"].unique()), method_looks(table["method"])
+    targets, looks = sorted(rows["target_bpw"].unique()), method_looks(table["method"])
     figure = new_figure(min(2.6 * len(targets), 12) + 1.8, 3.2)
     axes = figure.subplots(1, len(targets), sharey=True, squeeze=False).ravel()
     for axis, target in zip(axes, targets, strict=True):
         axis.axhline(0, color="black", linewidth=0.8)
-        for method, points in rows[rows["target_rate_bits"] == target].groupby("method", sort=False):
+        for method, points in rows[rows["target_bpw"] == target].groupby("method", sort=False):
             predicted = points["relative_distortion"] / points["ratio"]
             axis.plot(
                 10 * np.log10(predicted),
@@ -37,7 +44,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 alpha=0.8,
                 **looks[str(method)],
             )
-        axis.set_title(f"{target:g} bits per weight")
+        axis.set_title(f"{target:g} bits per active weight")
         axis.set_xlabel("predicted D / D₀ (dB)")
     axes[0].set_ylabel("measured / predicted (dB)")
     handles, labels = legend_entries(axes)

@@ -1,4 +1,4 @@
-"""Distortion over coded bits, one panel for each layer type."""
+"""Distortion over total rate, one panel for each layer type."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rdtools.compare.curves import FINITE_RATE, JOINT_LIMIT, LIMIT, PREDICTIONS, SHANNON, UNIVERSAL
+from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
+from rdtools.compare.curves import FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.report import style
 from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
 from rdtools.report.rows import ok_rows, ordered_types
@@ -19,12 +20,17 @@ if TYPE_CHECKING:
 
 #: Lines that no method is predicted to lie on: curve → label and look.
 _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
-    LIMIT: ("limit, mean variance", style.LIMIT),
-    JOINT_LIMIT: ("limit, row variances", style.JOINT_LIMIT),
-    UNIVERSAL: ("limit + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
-    SHANNON: ("Shannon lower bound, law of all weights", style.SHANNON),
+    RD_BOUND.name: (RD_BOUND.label, style.LIMIT),
+    RD_BOUND_ROWVAR.name: (RD_BOUND_ROWVAR.label, style.JOINT_LIMIT),
+    UNIVERSAL: ("R(D) + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
+    SHANNON: ("Shannon lower bound, distribution of all weights", style.SHANNON),
 }
 
+#: Columns of the results that are drawn.
+READS = (
+    *("layer", "layer_type", "block", "method", "status", "total_bpw"),
+    *("distortion", "distortion_stderr", "relative_distortion"),
+)
 #: Lines of a legend that fit beside the panels; longer ones go below them.
 _LEGEND_IN_PANEL = 14
 
@@ -40,7 +46,7 @@ def representative_layers(table: pd.DataFrame) -> dict[str, str]:
 
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Distortion over coded bits for one layer of each type: limits and predictions as lines, measurements as markers."""
+    """Distortion over total rate for one layer of each type: bounds and predictions as lines, measurements as markers."""
     ok = ok_rows(table)
     layers, looks = representative_layers(table), method_looks(table["method"])
     if not layers:
@@ -65,12 +71,12 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 look = {"color": color, "linestyle": "-" if name in FINITE_RATE else "--", "linewidth": 0.8}
             with np.errstate(divide="ignore"):
                 decibel = 10 * np.log10(curve["distortion"].to_numpy() / signal)
-            axis.plot(curve["rate_bits"], decibel, label=label, zorder=1, **look)
+            axis.plot(curve["rate_bpw"], decibel, label=label, zorder=1, **look)
         for method, points in rows.groupby("method", sort=False):
             points = points[points["distortion"] > 0]
             spread = 10 / math.log(10) * 2 * points["distortion_stderr"] / points["distortion"]
             axis.errorbar(
-                points["coded_bits"],
+                points["total_bpw"],
                 10 * np.log10(points["distortion"] / signal),
                 yerr=spread.fillna(0),
                 linestyle="none",
@@ -80,11 +86,11 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             )
         short = layer.removeprefix("model.layers.")
         axis.set_title(f"{kind}   ({short})")
-        axis.set_xlabel("coded bits per weight")
+        axis.set_xlabel("total rate (bpw)")
         axis.set_ylabel("D / D₀ (dB)")
-        low, high = rows["coded_bits"].min(), rows["coded_bits"].max()
+        low, high = rows["total_bpw"].min(), rows["total_bpw"].max()
         axis.set_xlim(max(0, low - 0.6), high + 0.4)
-        shown = own[(own["curve"] == LIMIT) & own["rate_bits"].between(*axis.get_xlim())]["distortion"]
+        shown = own[(own["curve"] == RD_BOUND.name) & own["rate_bpw"].between(*axis.get_xlim())]["distortion"]
         floor = 10 * math.log10(max(shown.min(), 1e-300) / signal) if not shown.empty else None
         top = 10 * math.log10(rows["distortion"].max() / signal) if (rows["distortion"] > 0).any() else 0.0
         axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=top + 3)

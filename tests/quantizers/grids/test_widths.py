@@ -134,11 +134,11 @@ def test_the_rate_is_that_of_the_widths_and_of_the_file(rate):
     assert q.code_rate_bits == bits.sum() / 48 == rate
     assert code_length(q.weight) == 128 * bits.sum()
     point = measure(layer, q)
-    assert (point.rate_kind, point.code_rate_bits) == ("fixed", rate)
+    assert (point.rate_kind, point.symbol_bpw) == ("fixed", rate)
     # a range coder needs less than 0.001 bit a symbol and one last word
-    assert rate - 0.001 <= point.payload_bits <= rate + 0.001 + 64 / layer.weight.size
+    assert rate - 0.001 <= point.payload_bpw <= rate + 0.001 + 64 / layer.weight.size
     # two bytes a row, up to one a column, and some 50 of header
-    assert 2 * 128 < point.side_info_bits * layer.weight.size / 8 <= 2 * 128 + 48 + 50
+    assert 2 * 128 < (point.total_bpw - point.payload_bpw) * layer.weight.size / 8 <= 2 * 128 + 48 + 50
 
 
 @pytest.mark.parametrize("order", list(ORDERS))
@@ -221,7 +221,7 @@ def test_unequal_widths_beat_equal_ones_by_what_the_allocation_says(rate):
     assert 0.5 * math.log2(even.distortion / uneven.distortion) >= bits - STANDARD_ERRORS * stderr
     assert bits > STANDARD_ERRORS * stderr
     # up to a byte a column, and what says how they are stored
-    assert 0 < uneven.side_info_bits - even.side_info_bits <= 8 * (96 + 8) / layer.weight.size
+    assert 0 < uneven.overhead_bpw - even.overhead_bpw <= 8 * (96 + 8) / layer.weight.size
 
 
 def test_above_the_water_entropy_coded_steps_are_those_of_watersic():

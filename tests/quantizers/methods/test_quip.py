@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tolerances import STANDARD_ERRORS
 
-from rdtools.compare import compare
+from rdtools.compare import result_row
 from rdtools.errors import RateUnreachable, UnknownMethod, UsageError
 from rdtools.measure import measure
 from rdtools.methods import format_method, make_quantizers
@@ -39,13 +39,13 @@ def test_where_nothing_is_clamped_the_loss_is_that_of_ldlq(stochastic, error):
     q = quantizer.quantize(layer)
     codes = q.weight.codes
     assert not np.isin(codes.integers, [-128, 127]).any()
-    row = compare(layer, quantizer, q)
+    row = result_row(layer, quantizer, q).to_row()
     D = np.diagonal(quantizer.prepare(layer).factor) ** 2
     # to nearest the prediction takes the errors of these very weights, of which each column has 4096
     uniform = STANDARD_ERRORS * math.sqrt(0.8 / 4096)
-    assert row["predicted_distortion"] == pytest.approx(error * codes.step**2 * D.mean(), rel=1e-12 if stochastic else uniform)
+    assert row["pred_high_rate_distortion"] == pytest.approx(error * codes.step**2 * D.mean(), rel=1e-12 if stochastic else uniform)
     band = 0.01 + STANDARD_ERRORS * row["distortion_stderr"] / row["distortion"]
-    assert row["distortion_ratio"] == pytest.approx(1, abs=band)
+    assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=band)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -100,7 +100,7 @@ def test_clamp_safe_feedback_keeps_codes_inside_and_its_loss():
     point = measure(layer, q)
     predicted = q.weight.codes.step**2 / 6 * trace / layer.weight.shape[1]
     assert point.distortion == pytest.approx(predicted, rel=0.01 + STANDARD_ERRORS * point.distortion_stderr / point.distortion)
-    assert math.isnan(compare(layer, quantizer, q)["predicted_distortion"])
+    assert math.isnan(result_row(layer, quantizer, q).pred_high_rate_distortion)
 
 
 def test_seeds_draw_rotations_and_random_roundings():

@@ -53,7 +53,7 @@ def drift_of(layer: Layer, *, shrink=0.8, noise=0.05, writes=True, seed=0) -> Dr
 def gap(layer: Layer, quantizer: WaterSIC) -> float:
     point = measure(layer, quantizer.quantize(layer))
     limit = rate_distortion(point.distortion, components(layer.weight_variance * layer.spectrum.eigenvalues))
-    return point.code_rate_bits - float(limit.rate_bits)
+    return point.symbol_bpw - float(limit.rate_bits)
 
 
 # Names and settings
@@ -195,7 +195,8 @@ def test_one_number_a_column_holds_step_and_gain_where_no_law_needs_the_step():
     assert codes.column_gains.shape == (N,)
     scales = 16 * N + (0 if codes.row_scales is None else 16 * 1024)
     _, histogram = scalar_code_length(codes)
-    side = measure(layer, q).side_info_bits * layer.weight.size
+    point = measure(layer, q)
+    side = (point.total_bpw - point.payload_bpw) * layer.weight.size
     # 24 bytes of header and checksum, and below 24 of flags, step, counts and the checksum of one block
     assert 0 < side - scales - histogram < 8 * 48
     with_law = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(layer).weight.codes
@@ -396,7 +397,7 @@ def test_what_is_coded_is_decoded(coding, settings):
     quantizer = WaterSIC(rate_bits=1.0, coding=coding, **settings)
     for q in (quantizer.quantize(layer), quantizer.quantize(layer, drift=drift_of(layer))):
         assert same_weight(decode(encode(q.weight).data), q.weight)
-        assert measure(layer, q).coded_bits < 1.3
+        assert measure(layer, q).total_bpw < 1.3
 
 
 # Rate
@@ -473,7 +474,7 @@ def test_the_published_method_on_a_large_matrix(sweeps):
     assert abs(q.code_rate_bits - 2.0) <= 0.01
     assert sweeps.count(8192) == 2
     assert sweeps.count(4096) == len(sweeps) - 2 <= 8
-    assert measure(layer, q).code_rate_bits == pytest.approx(q.code_rate_bits, rel=rounding(1000))
+    assert measure(layer, q).symbol_bpw == pytest.approx(q.code_rate_bits, rel=rounding(1000))
 
 
 def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):

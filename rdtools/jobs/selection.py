@@ -1,4 +1,4 @@
-"""Layers chosen by ``--layers`` and ``--types``, and the inputs that they share."""
+"""Layers chosen by name and type, and the inputs that they share."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from rdtools.errors import UsageError
+from rdtools.model.checkpoint import find_model
+from rdtools.model.layer_names import layer_type
+from rdtools.runs.run_manifest import is_run
+from rdtools.runs.store import open_run
 
 
 @dataclass(frozen=True)
@@ -30,15 +36,11 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str)
     ------
     ModelUnreadable, CorruptFile, ServiceUnavailable
     """
-    from rdtools.runs.run_manifest import is_run
-    from rdtools.runs.store import open_run
-
     if is_run(out):
         run = open_run(out)
         names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
         return [InputGroup(group, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
-    from rdtools.model.checkpoint import find_model
-    from rdtools.model.inputs import find_shared_inputs
+    from rdtools.model.inputs import find_shared_inputs  # loads torch
     from rdtools.model.pretrained import load_model
 
     checkpoint = find_model(model, with_code=trust_remote_code)
@@ -46,45 +48,38 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str)
     return [InputGroup(tuple(layer.name for layer in item.layers), 4 * item.columns * (item.columns + 1)) for item in shared]
 
 
-def select_layers(names: Sequence[str], *, patterns: str | None, types: str | None) -> list[str] | None:
+def select_layers(names: Sequence[str], *, patterns: Sequence[str] | None, types: Sequence[str] | None) -> list[str] | None:
     """Names that match a pattern and are of a type; None where neither is asked for.
 
     Parameters
     ----------
     names : of all layers
-    patterns : of ``--layers``, comma-separated
-    types : of ``--types``, comma-separated
+    patterns : in which * stands for anything; None for all names
+    types : of layers; None for all
 
     Raises
     ------
     UsageError
         If a pattern or a type matches nothing.
     """
-    from rdtools.errors import UsageError
-    from rdtools.model.layer_names import layer_type
-
     if patterns is None and types is None:
         return None
     matched, typed = set(names), set(names)
     if patterns is not None:
         matched = set()
-        for pattern in _split(patterns):
+        for pattern in patterns:
             found = fnmatch.filter(names, pattern)
             if not found:
                 near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.0)
-                raise UsageError(f"--layers {pattern!r}: matches none of {len(names)} layers; the nearest names are {', '.join(near)}")
+                raise UsageError(f"`layers` {pattern!r}: matches none of {len(names)} layers; the nearest names are {', '.join(near)}")
             matched.update(found)
     if types is not None:
         known = list(dict.fromkeys(layer_type(name) for name in names))
-        for kind in _split(types):
+        for kind in types:
             if kind not in known:
-                raise UsageError(f"--types {kind!r}: expected some of {', '.join(known)}")
-        typed = {name for name in names if layer_type(name) in _split(types)}
+                raise UsageError(f"`types` {kind!r}: expected some of {', '.join(known)}")
+        typed = {name for name in names if layer_type(name) in types}
     chosen = [name for name in names if name in matched & typed]
     if not chosen:
-        raise UsageError(f"--layers {patterns} --types {types}: no layer matches both")
+        raise UsageError(f"`layers` {','.join(patterns or ())} and `types` {','.join(types or ())}: no layer matches both")
     return chosen
-
-
-def _split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]

@@ -1,4 +1,7 @@
-"""Run tasks in this process or in several, one thread each; what they finish goes into the journals of the run."""
+"""Tasks in this process or in several, one thread each; what they finish goes into the journals of the run.
+
+A process keeps to one input while tasks of it are left, so that what is known of its layers is worked out once.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from rdtools.ops import warm_up
 from rdtools.runs.journal import ROWS, JournalTail, JournalWriter
 from rdtools.runs.store import open_run
 from rdtools.sweep.plan import Task
-from rdtools.sweep.task import failed_layer, run_task
+from rdtools.sweep.task import LayerMemory, failed_layer, run_task
 
 Progress = Callable[[float, float], None]
 
@@ -58,6 +61,7 @@ def _exit_with_parent() -> None:
 
 
 _journal: JournalWriter | None = None
+_memory = LayerMemory()
 
 
 def _start_worker(rows: Path) -> None:
@@ -71,8 +75,30 @@ def _start_worker(rows: Path) -> None:
 def _work(task: Task) -> None:
     assert _journal is not None  # `_start_worker` ran
     with _one_thread():
-        for record in run_task(task):
+        for record in run_task(task, _memory):
             _journal.append(record)
+
+
+class _Queue:
+    """Tasks that wait, by input; those of the first input come first."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._waiting: dict[int, list[Task]] = {}
+        for task in tasks:
+            self._waiting.setdefault(task.hessian, []).append(task)
+        self._begun: set[int] = set()
+
+    def take(self, last: int | None) -> Task | None:
+        """The next task for a process that worked on the input `last`: of the same input, else of one that no process is at, else any."""
+        left = {number: tasks for number, tasks in self._waiting.items() if tasks}
+        if not left:
+            return None
+        untouched = next((number for number in left if number not in self._begun), None)
+        fullest = max(left, key=lambda number: len(left[number]))
+        another = fullest if untouched is None else untouched
+        number = last if last is not None and last in left else another
+        self._begun.add(number)
+        return left[number].pop(0)
 
 
 def run_tasks(
@@ -111,11 +137,11 @@ def run_tasks(
 
 
 def _run_here(tasks: Sequence[Task], rows: Path, progress: Callable[[int], None]) -> None:
-    journal, done = JournalWriter(rows), 0
+    journal, memory, done = JournalWriter(rows), LayerMemory(), 0
     try:
         with _one_thread():
             for task in tasks:
-                for record in run_task(task):
+                for record in run_task(task, memory):
                     journal.append(record)
                     done += record.kind == "row"
                     progress(done)
@@ -140,31 +166,47 @@ class _Pool:
         self._progress(self._done)
 
     def run(self, tasks: Sequence[Task], workers: int) -> list[Task]:
-        """Do tasks; returns those that were not finished when a worker died."""
-        context = multiprocessing.get_context("spawn")
-        count = min(workers, len(tasks))
-        executor = ProcessPoolExecutor(count, mp_context=context, initializer=_start_worker, initargs=(self._rows,))
-        unfinished = []
+        """Do tasks; returns those at which a process died."""
+        queue, unfinished = _Queue(tasks), []
+        executors = [self._executor() for _ in range(min(workers, len(tasks)))]
+        running: dict[Future[None], tuple[int, Task]] = {}
+
+        def start(slot: int, last: int | None) -> None:
+            task = queue.take(last)
+            if task is not None:
+                running[executors[slot].submit(_work, task)] = slot, task
+
         try:
-            futures = {executor.submit(_work, task): task for task in tasks}
-            waiting: set[Future[None]] = set(futures)
-            while waiting:
-                ended, waiting = wait(waiting, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
+            for slot in range(len(executors)):
+                start(slot, None)
+            while running:
+                ended, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                 self._look()
                 for future in ended:
+                    slot, task = running.pop(future)
                     try:
                         future.result()
                     except BrokenProcessPool:
-                        unfinished.append(futures[future])
+                        unfinished.append(task)
+                        executors[slot].shutdown()
+                        executors[slot] = self._executor()
+                    start(slot, task.hessian)
         except BaseException:
             # these and no other children of this process; the executor has no public way before Python 3.14
-            for process in list((executor._processes or {}).values()):
-                process.terminate()
+            for executor in executors:
+                for process in list((executor._processes or {}).values()):
+                    process.terminate()
             raise
         finally:
-            executor.shutdown(wait=True, cancel_futures=True)
+            for executor in executors:
+                executor.shutdown(wait=True, cancel_futures=True)
         self._look()
         return unfinished
+
+    def _executor(self) -> ProcessPoolExecutor:
+        """One process, so that who does a task can be chosen, and one that dies takes no other with it."""
+        context = multiprocessing.get_context("spawn")
+        return ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=(self._rows,))
 
     def run_alone(self, task: Task) -> None:
         """Finish a task in processes of its own; where one dies, the row that it was at has failed."""
@@ -184,8 +226,8 @@ class _Pool:
         keep = len(layer.keys) if whole_layer else 1
         first = layer.without(layer.keys[keep:])
         error = WorkerDied(
-            "the worker process died, alone with this row; likely out of memory: try --workers 1 on a larger machine, where the same "
-            "command tries it again"
+            "the worker process died, alone with this row; likely out of memory: try `workers` 1 or a larger machine, where the same "
+            "call tries it again"
         )
         journal = JournalWriter(self._rows)
         try:

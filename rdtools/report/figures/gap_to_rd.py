@@ -1,4 +1,4 @@
-"""Coded bits above the limit, by method and rate."""
+"""Total rate above R(D), by method and rate."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+#: Columns of the results that are drawn.
+READS = ("method", "target_bpw", "status", "rate_gap_total_bpw")
+
+
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """Coded bits above the limit at the measured distortion, by method: mean over layers, bars from least to most."""
+    """Total rate above R(D) at the measured distortion, by method: mean over layers, bars from min to max."""
     ok = ok_rows(table)
     if ok.empty:
         return empty_figure("no row with status ok: nothing to draw")
@@ -23,7 +27,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     figure = new_figure(7.2, 3.2)
     axis = figure.subplots()
     for i, method in enumerate(methods):
-        by_rate = ok[ok["method"] == method].groupby("target_rate_bits")["coded_gap_bits"]
+        by_rate = ok[ok["method"] == method].groupby("target_bpw")["rate_gap_total_bpw"]
         mean, low, high = by_rate.mean(), by_rate.min(), by_rate.max()
         x = mean.index.to_numpy(dtype=float) + (i - (len(methods) - 1) / 2) * 0.07
         axis.errorbar(
@@ -37,8 +41,8 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             **looks[method],
         )
     axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xticks(sorted(ok["target_rate_bits"].unique()))
-    axis.set_xlabel("target rate of the codes (bits per weight)")
-    axis.set_ylabel("coded bits above the limit")
+    axis.set_xticks(sorted(ok["target_bpw"].unique()))
+    axis.set_xlabel("target rate of the symbols (bits per active weight)")
+    axis.set_ylabel("total rate − R(D) (bpw)")
     figure.legend(loc="outside right upper")
     return figure

@@ -19,7 +19,7 @@ from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals
 from rdtools.sweep import plan, run_tasks
-from rdtools.sweep.run import _Pool
+from rdtools.sweep.engines.local import _Pool, _Queue
 from rdtools.sweep.task import quantize_layer, run_task
 
 
@@ -29,7 +29,7 @@ def run(tiny_llama, tiny_tokens, tmp_path):
 
 
 def test_tasks_share_a_hessian_and_the_largest_comes_first(run):
-    tasks = plan(run, make_quantizers(["hrtn"], [3.0]), seed=0)
+    tasks = plan(run, make_quantizers(["hrtn"], [3.0]))
     assert len(tasks) == 8
     assert [task.work for task in tasks] == sorted((task.work for task in tasks), reverse=True)
     assert sorted(layer.name for task in tasks for layer in task.layers) == sorted(run)
@@ -39,19 +39,19 @@ def test_a_layer_that_cannot_be_read_gives_failed_rows_with_its_name_and_type(ru
     (run.path / run.hessians[0].file).write_bytes(b"x")
     task = next(
         t
-        for t in plan(run, make_quantizers(["hrtn", "hptq"], [3.0]), seed=0)
+        for t in plan(run, make_quantizers(["hrtn", "hptq"], [3.0]))
         if "model.layers.0.self_attn.q_proj" in [layer.name for layer in t.layers]
     )
     rows = [record.value for record in run_task(task)]
     assert len(rows) == 6
     assert {row["status"] for row in rows} == {"failed"}
-    assert {row["layer_type"] for row in rows} == {"q", "k", "v"}
+    assert {row["layer_type"] for row in rows} == {"q_proj", "k_proj", "v_proj"}
     assert all("0000.safetensors" in row["message"] for row in rows)
 
 
 def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
     H = np.diag([1.0, 1.0, -0.5]) + 0.0
-    layer = Layer(LayerKey("m", "a.q_proj", "q", 0), np.ones((4, 3)), Hessian(np.abs(H) + np.eye(3)[::-1] * 5, 10, name="a.q_proj"))
+    layer = Layer(LayerKey("m", "a.q_proj", "q_proj", 0), np.ones((4, 3)), Hessian(np.abs(H) + np.eye(3)[::-1] * 5, 10, name="a.q_proj"))
     rows = list(quantize_layer(layer, tuple(make_quantizers(["hrtn", "hptq"], [3.0])), seed=0))
     assert [row["status"] for row in rows] == ["failed", "failed"]
     assert all("a.q_proj" in row["message"] for row in rows)
@@ -60,12 +60,12 @@ def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
 _KILLER = """
 import os
 import rdtools.sweep.task as task
-real = task.compare
-def compare(layer, quantizer, *others):
+real = task.result_row
+def result_row(layer, quantizer, *others):
     if layer.key.name == "model.layers.1.mlp.down_proj" and format_method(quantizer) == "gptq-midrise":
         os.kill(os.getpid(), 9)
     return real(layer, quantizer, *others)
-task.compare = compare
+task.result_row = result_row
 """
 
 
@@ -101,7 +101,7 @@ def test_an_interrupt_ends_the_workers_and_no_other_child(run):
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_tasks(plan(run, make_quantizers(["rtn-midrise"], [3.0]), seed=0), workers=2, progress=interrupt)
+            run_tasks(plan(run, make_quantizers(["rtn-midrise"], [3.0])), workers=2, progress=interrupt)
         assert multiprocessing.active_children() == [mine]
         assert mine.is_alive()
     finally:
@@ -114,7 +114,7 @@ def test_a_layer_whose_process_dies_again_and_again_is_given_up(dies_at, run, mo
     """Nothing comes about in three processes: the layer's rows have failed, and the next layer has its turn."""
     (task,) = [
         t
-        for t in plan(run, make_quantizers(["rtn-midrise"], [1.0, 2.0, 3.0, 4.0]), seed=0, top_rates=dict.fromkeys(run, 4.0))
+        for t in plan(run, make_quantizers(["rtn-midrise"], [1.0, 2.0, 3.0, 4.0]), top_rates=dict.fromkeys(run, 4.0))
         if "model.layers.0.mlp.gate_proj" in [layer.name for layer in t.layers]
     ]
     first, second = task.layers
@@ -176,3 +176,14 @@ def test_workers_end_with_their_parent(name, code, tmp_path, monkeypatch):
     while any(Path(f"/proc/{w}").exists() for w in workers) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not [w for w in workers if Path(f"/proc/{w}").exists()]
+
+
+def test_processes_keep_to_an_input_and_then_help_with_the_fullest(run):
+    tasks = plan(run, make_quantizers(["rtn-midrise", "gptq-midrise", "gptq-midrise+haar"], [2.0]))
+    first, second = list(dict.fromkeys(task.hessian for task in tasks))[:2]
+    some = [task for task in tasks if task.hessian in (first, second)]
+    queue = _Queue(some)
+    taken = [queue.take(None), queue.take(None)]
+    assert [task.hessian for task in taken] == [first, second]
+    assert [queue.take(first).hessian for _ in range(3)] == [first, first, second]
+    assert [queue.take(first).hessian, queue.take(first)] == [second, None]

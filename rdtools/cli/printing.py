@@ -1,0 +1,55 @@
+"""Tables, notes and JSON on the terminal."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+def _plain(value: Any) -> Any:
+    """A value that JSON knows: neither NaN nor infinity, and no NumPy scalar."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Rows of a table for JSON."""
+    return [{str(name): _plain(value) for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def print_json(value: object) -> None:
+    """Print a value of dictionaries, lists, numbers and strings."""
+    typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+
+
+def print_tables(table: pd.DataFrame) -> None:
+    """Print a table for each rate, and the rows that are not ok."""
+    from rdtools.cli.console import PlainConsole
+    from rdtools.report import problems, terminal_note, terminal_table
+
+    console = PlainConsole()
+    for target in sorted(table["target_bpw"].unique()):
+        console.print(f"Total rate above R(D) in bpw at a target of {target:g} bpw: {terminal_note(table)}", soft_wrap=True)
+        console.print(terminal_table(table, target=target))
+    for status, rows in problems(table).groupby("status"):
+        console.print(f"{len(rows)} rows {status}, left out of all means")
+        for row in rows.drop_duplicates(["method", "message"]).head(5).to_dict("records"):
+            where = f"{row['layer']}: {row['method']} at {row['target_bpw']:g}"
+            console.print(f"  {row['message'] or where}", soft_wrap=True)
+    if table["distortion"].isna().all():
+        console.print("Nothing could be measured")
+
+
+def note_uncovered(names: list[str]) -> None:
+    """Say which weight matrices are no layers."""
+    if names:
+        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+        typer.echo(f"\nNot analysed: {len(names)} weight matrices that are not given one vector a token ({shown}); the page lists them")

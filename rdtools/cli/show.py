@@ -1,0 +1,23 @@
+"""``rdtools show``: the tables of a run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rdtools.cli.printing import Json, print_json, print_tables, records
+
+
+def show(run: Annotated[Path, typer.Argument(help="Run directory of rdtools report.")], as_json: Json = False) -> int:
+    """Print the tables of a run again; exits with 1 if some quantization failed or none could be measured."""
+    from rdtools.jobs.report import all_measured
+    from rdtools.jobs.show import show
+
+    table = show(run)
+    if as_json:
+        print_json(records(table))
+    else:
+        print_tables(table)
+    return 0 if all_measured(table) else 1

@@ -1,0 +1,123 @@
+"""The main job: from a model to tables, figures and a page."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from rdtools.files import sole_writer
+from rdtools.jobs.collect import collect
+from rdtools.jobs.plan import check_report, refuse_infeasible
+from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
+from rdtools.methods import DEFAULT_METHODS, meaning_notes
+from rdtools.runs.result_files import write_manifest
+from rdtools.runs.results import write_results
+from rdtools.runs.store import Run
+from rdtools.sweep import default_workers, run_sweep
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """A finished report.
+
+    Attributes
+    ----------
+    run : with its Hessians
+    table : all finished rows of the run, those of earlier reports too
+    curves : the theory curves of every layer that is in the table
+    page : path of index.html
+    notes : sentences for the reader
+    failed_curves : layers whose theory curves could not be computed
+    """
+
+    run: Run
+    table: pd.DataFrame
+    curves: pd.DataFrame
+    page: Path
+    notes: tuple[str, ...]
+    failed_curves: int
+
+    @property
+    def complete(self) -> bool:
+        """True if something was measured and neither a row nor a curve failed."""
+        return self.failed_curves == 0 and all_measured(self.table)
+
+
+def all_measured(table: pd.DataFrame) -> bool:
+    """True if something was measured and no row failed."""
+    return not table["distortion"].isna().all() and not (table["status"] == "failed").any()
+
+
+def run_report(
+    settings: ReportSettings | None = None,
+    *,
+    say: Callable[[str], None] = lambda sentence: None,
+    stage: Stage = silent_stage,
+    command: str = "rdtools.run_report",
+    **changes: Any,
+) -> Report:
+    """Capture Hessians, compute the bounds, quantize, code, measure, and write a page about it.
+
+    Writes into the run directory: index.html, results.parquet and results.csv, curves.parquet, figures/*.png and *.pdf, results.json with
+    the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same call goes on after an interrupt and tries
+    failed rows again; another method, rate or seed adds to the table.
+
+    Parameters
+    ----------
+    settings : None for the default ones
+    say : called with sentences about what goes on
+    stage : shows progress, see `rdtools.jobs.settings.Stage`
+    command : as the page quotes it
+    changes : attributes of `settings` to be replaced
+
+    Raises
+    ------
+    UsageError, CorruptFile, ModelUnreadable, BadTokens, BadActivations, OutputError, Busy, ServiceUnavailable
+    """
+    started = time.perf_counter()
+    settings = (settings or ReportSettings()).changed(changes)
+    calibration, out = settings.calibration, settings.out
+    refuse_infeasible(settings)
+    quantizers, chosen, infeasible = check_report(settings)
+    for note in meaning_notes(DEFAULT_METHODS if settings.methods is None else settings.methods):
+        say(note)
+    for pair in infeasible:
+        say(f"infeasible: {pair}")
+    with sole_writer(out):
+        with stage("Hessians", "") as progress:
+            run = collect(
+                settings.model,
+                calibration,
+                out=out,
+                trust_remote_code=settings.trust_remote_code,
+                device=settings.device,
+                progress=progress,
+            )
+        from rdtools.report import PAGE, write_figures, write_page  # loads matplotlib
+        from rdtools.report.style import SAVE_METADATA
+
+        run.check()  # refuse altered files before any work
+        with stage("Quantize, code, measure", "rows") as progress:
+            swept = run_sweep(
+                run,
+                quantizers,
+                seeds=settings.seeds,
+                workers=settings.workers or default_workers(),
+                layers=chosen,
+                fresh=settings.fresh,
+                say=say,
+                progress=progress,
+            )
+        files = write_results(swept.table, swept.curves, out)
+        (out / PAGE).unlink(missing_ok=True)  # an old page must not stand beside new results
+        with stage("Figures and page", ""):
+            figures = write_figures(swept.table, swept.curves, out / "figures")
+            page = write_page(run, swept.table, figures, command=command, seconds=time.perf_counter() - started)
+        files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
+        write_manifest(out, files, versions=run.manifest.versions, command=command)
+    return Report(run, swept.table, swept.curves, page, (*run.notes, *swept.notes), swept.failed_curves)

@@ -1,0 +1,241 @@
+"""Rows of the result table. Every column is described here, on the field that holds it, and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields, is_dataclass
+from importlib.metadata import version
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from rdtools._version import __version__
+
+#: Version of the columns; tables without one are those of rdtools 0.1.
+SCHEMA_VERSION = 2
+#: Columns of the table of theory curves.
+CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
+
+Kind = Literal["setting", "bound", "predicted", "measured"]
+Status = Literal["ok", "undersampled", "degenerate", "infeasible", "failed"]
+
+
+class About(NamedTuple):
+    """Description of a column.
+
+    Attributes
+    ----------
+    unit : "" for numbers without one; bpw is bits per weight of the whole matrix
+    kind : chosen beforehand, a bound on every method, predicted by theory for this one, or measured
+    meaning : one sentence
+    heading : in tables for people; "" to leave the column out of them
+    """
+
+    unit: str
+    kind: Kind
+    meaning: str
+    heading: str = ""
+
+
+class Column(NamedTuple):
+    """A column of the result table: its name, and the fields of `About`."""
+
+    name: str
+    unit: str
+    kind: Kind
+    meaning: str
+    heading: str
+
+
+@dataclass(frozen=True)
+class LayerRow:
+    """Columns that depend on the layer alone; None and nan where it could not be read."""
+
+    model: Annotated[str, About("", "setting", "name of the model in the run")]
+    layer: Annotated[str, About("", "setting", "module path", "layer")]
+    layer_type: Annotated[str, About("", "setting", "last module name, such as q_proj; of experts with expert_ before it")]
+    block: Annotated[int, About("", "setting", "index of the transformer block, −1 outside blocks")]
+    rows: Annotated[int, About("", "setting", "m, output features", "m")]
+    columns: Annotated[int, About("", "setting", "n, input features", "n")]
+    active_columns: Annotated[int | None, About("", "measured", "input features that are not always zero", "active")] = None
+    rank: Annotated[int | None, About("", "measured", "of the Hessian H", "rank")] = None
+    n_tokens: Annotated[int | None, About("tokens", "setting", "calibration tokens in H; 0 for an exact H", "tokens")] = None
+    dropped_tokens: Annotated[int | None, About("tokens", "measured", "left out of H because of NaN or infinite activations")] = None
+    weight_variance: Annotated[float, About("weight²", "measured", "mean square of the weights of active columns")] = math.nan
+    weight_negentropy_bpw: Annotated[
+        float,
+        About("bits per active weight", "measured", "how far the entropy of the weights is below that of a Gaussian of their variance"),
+    ] = math.nan
+    weight_incoherence: Annotated[float, About("", "measured", "μ_W = √(mn) max|W| / ‖W‖ over active columns", "μ_W")] = math.nan
+    hessian_incoherence: Annotated[float, About("", "measured", "μ_H = √n max|Q|, Q the eigenvectors of H", "μ_H")] = math.nan
+    top_eigenvalue_fraction: Annotated[float, About("", "measured", "largest eigenvalue of H over their sum")] = math.nan
+    min_conditional_variance_ratio: Annotated[
+        float, About("", "measured", "min ℓ_ii²/H_ii: energy of a column that those before it do not explain; 0 for a singular H")
+    ] = math.nan
+    critical_rate_bpw: Annotated[
+        float, About("bpw", "bound", "from this rate on every direction is active and the high-rate form is R(D)", "R_c (bpw)")
+    ] = math.nan
+    pred_gptq_gap_bpw: Annotated[
+        float, About("bpw", "predicted", "G = ½ log₂(AM/GM of ℓ_ii²): what GPTQ loses to WaterSIC at high rate", "G, GPTQ (bpw)")
+    ] = math.nan
+    pred_gptq_gap_haar_bpw: Annotated[
+        float, About("bpw", "predicted", "the same after a random rotation, in closed form", "G, rotated")
+    ] = math.nan
+    pred_rtn_gap_bpw: Annotated[
+        float, About("bpw", "predicted", "what rounding to nearest loses to WaterSIC at high rate", "G, RTN (bpw)")
+    ] = math.nan
+
+    def to_row(self) -> dict[str, Any]:
+        """Columns by name; those that are None are left out."""
+        return dict(_cells(self))
+
+
+@dataclass(frozen=True)
+class RDPoint:
+    """A measured point: nothing in it comes from a formula that it will be compared with."""
+
+    distortion: Annotated[float, About("", "measured", "D = tr(E H Eᵀ)/(mn) of the decoded Ŵ, E = W − Ŵ, undamped H")]
+    distortion_stderr: Annotated[float, About("", "measured", "standard error of D over rows, taking rows as independent")]
+    relative_distortion: Annotated[float, About("", "measured", "D/D₀, D₀ = tr(W H Wᵀ)/(mn); nan where D₀ is zero", "D/D₀")]
+    sqnr_db: Annotated[float, About("dB", "measured", "−10 log₁₀(D/D₀)", "SQNR (dB)")]
+    squared_error: Annotated[
+        float, About("weight²", "measured", "‖W − Ŵ‖²/(mn); with damping δ the quantizer's own loss is distortion + δ · squared_error")
+    ]
+    clipped_fraction: Annotated[
+        float, About("", "measured", "share of the integers of a fixed-rate grid that are its min or max; nan without such a grid")
+    ]
+    rate_kind: Annotated[
+        str,
+        About(
+            "",
+            "setting",
+            "entropy_shared: pooled frequency table; entropy_column: a model of each column; fixed: log₂ of the number of levels",
+            "rate kind",
+        ),
+    ]
+    symbol_bpw: Annotated[
+        float, About("bpw", "measured", "ideal length of the symbols under their model, frequency tables included", "symbols")
+    ]
+    symbol_active_bpw: Annotated[
+        float, About("bits per active weight", "measured", "symbol_bpw · columns / active_columns; meets target_bpw")
+    ]
+    entropy_pooled_bpw: Annotated[
+        float, About("bpw", "measured", "plug-in entropy of all symbols pooled, Miller–Madow corrected; nan with too few symbols")
+    ]
+    entropy_per_column_bpw: Annotated[
+        float, About("bpw", "measured", "mean plug-in entropy of the columns, Miller–Madow corrected; nan with too few rows")
+    ]
+    payload_bpw: Annotated[float, About("bpw", "measured", "coded symbols in the file, tables apart")]
+    overhead_bpw: Annotated[
+        float, About("bpw", "measured", "total_bpw − symbol_bpw: scales, headers, checksums, and what the coder loses", "overhead")
+    ]
+    total_bpw: Annotated[float, About("bpw", "measured", "8 × bytes of the file, all side information included", "total")]
+    container_layers: Annotated[
+        int, About("", "setting", "matrices in the file; bytes that they share are counted in proportion to weights")
+    ] = 1
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Versions that made a row."""
+
+    schema_version: Annotated[int, About("", "setting", "of these columns")] = SCHEMA_VERSION
+    rdtools_version: Annotated[str, About("", "setting", "of rdtools")] = __version__
+    numpy_version: Annotated[str, About("", "setting", "of NumPy")] = np.__version__
+    scipy_version: Annotated[str, About("", "setting", "of SciPy")] = version("scipy")
+    torch_version: Annotated[str, About("", "setting", "of torch")] = version("torch")
+    python_version: Annotated[str, About("", "setting", "of Python")] = platform.python_version()
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """A layer, a method and a rate: settings, what was measured, and theory beside it; without a point where nothing was measured."""
+
+    facts: LayerRow
+    method: Annotated[str, About("", "setting", "name of the method", "method")]
+    target_bpw: Annotated[float, About("bits per active weight", "setting", "rate asked for, which symbol_active_bpw meets", "target")]
+    status: Annotated[
+        Status,
+        About(
+            "",
+            "setting",
+            "ok; undersampled: fewer tokens than active columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
+            "status",
+        ),
+    ]
+    seed: Annotated[int, About("", "setting", "of the run; rotations are drawn from it")]
+    message: Annotated[str, About("", "setting", "what a reader of this row should know, and why it is not ok")] = ""
+    point: RDPoint | None = None
+    pred_high_rate_distortion: Annotated[
+        float,
+        About("", "predicted", "D at the entropy of the symbols by high-rate theory; nan without a formula or for a singular H"),
+    ] = math.nan
+    measured_over_pred_high_rate: Annotated[float, About("", "measured", "D over pred_high_rate_distortion", "D / high-rate")] = math.nan
+    high_rate_valid: Annotated[bool | None, About("", "predicted", "whether high-rate theory applies to the steps used")] = None
+    pred_finite_rate_distortion: Annotated[
+        float,
+        About("", "predicted", "D at the steps used for Gaussian weights, from about 1.5 bits on; nan for fixed rates and wide layers"),
+    ] = math.nan
+    measured_over_pred_finite_rate: Annotated[float, About("", "measured", "D over pred_finite_rate_distortion", "D / finite-rate")] = (
+        math.nan
+    )
+    rd_bound_rate_bpw: Annotated[
+        float, About("bpw", "bound", "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance", "R(D)")
+    ] = math.nan
+    rd_bound_distortion: Annotated[float, About("", "bound", "least D of any method at symbol_bpw, for the same weights")] = math.nan
+    rd_bound_rowvar_rate_bpw: Annotated[
+        float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
+    ] = math.nan
+    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", "symbol_bpw − rd_bound_rate_bpw")] = math.nan
+    rate_gap_total_bpw: Annotated[float, About("bpw", "measured", "total_bpw − rd_bound_rate_bpw", "gap")] = math.nan
+    rate_gap_total_rowvar_bpw: Annotated[float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "gap, row variances")] = (
+        math.nan
+    )
+    pred_gptq_gap_as_run_bpw: Annotated[
+        float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")
+    ] = math.nan
+    rotation: Annotated[str | None, About("", "setting", "of the input: none, hadamard, haar or kronecker", "rotation")] = None
+    damping: Annotated[float, About("", "setting", "of the quantizer, relative to the mean diagonal of H", "damping")] = math.nan
+    backend: Annotated[str | None, About("", "setting", "what decided the integers: numpy, numba, triton or reference")] = None
+    wall_s: Annotated[float, About("s", "measured", "wall time of quantizing, coding and measuring")] = math.nan
+    provenance: Provenance = field(default_factory=Provenance)
+
+    def to_row(self) -> dict[str, Any]:
+        """Columns by name; those that are None are left out, as are those of a point that is not there."""
+        return dict(_cells(self))
+
+
+def _cells(record: Any) -> Iterator[tuple[str, Any]]:
+    for part in fields(record):
+        value = getattr(record, part.name)
+        if is_dataclass(value):
+            yield from _cells(value)
+        elif value is not None:
+            yield part.name, value
+
+
+def _columns(record: type) -> Iterator[Column]:
+    for name, hint in get_type_hints(record, include_extras=True).items():
+        if get_origin(hint) is Annotated:
+            yield Column(name, *hint.__metadata__[0])
+        else:  # a record, or one that may be missing
+            yield from _columns(next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)))
+
+
+#: Every column of the result table, in order; those of the layer come first.
+COLUMNS = tuple(_columns(ResultRow))
+#: Those of the layer alone.
+LAYER_COLUMNS = tuple(_columns(LayerRow))
+
+
+def headings(columns: tuple[Column, ...]) -> dict[str, str]:
+    """Name → heading of the columns that tables for people show.
+
+    Examples
+    --------
+    >>> headings(LAYER_COLUMNS)["active_columns"]
+    'active'
+    """
+    return {column.name: column.heading for column in columns if column.heading}

@@ -1,0 +1,116 @@
+"""Jobs called from Python, without a command line."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import rdtools as rd
+from rdtools.errors import Busy, CorruptFile, UsageError
+from rdtools.files import sole_writer
+from rdtools.jobs.plan import preview
+from rdtools.jobs.report import run_report
+from rdtools.jobs.settings import ReportSettings, read_settings
+from rdtools.jobs.show import show
+from rdtools.jobs.theory import theory
+from rdtools.jobs.verify import choose_claims
+
+
+@pytest.fixture
+def settings(tiny_llama, tiny_tokens, tmp_path):
+    return ReportSettings(
+        model=str(tiny_llama),
+        tokens=tiny_tokens,
+        out=tmp_path / "run",
+        methods=("rtn-midrise", "gptq-midrise+haar"),
+        rates=(3.0, 2.0),
+        workers=1,
+    )
+
+
+def test_a_report_from_python_is_the_run_with_its_tables(settings):
+    said, stages = [], []
+
+    def stage(title, counted):
+        from contextlib import nullcontext
+
+        stages.append(title)
+        return nullcontext(lambda done, total: None)
+
+    before = preview(settings)
+    assert (before.captured, before.rows, before.rows_left, before.layers, before.tasks) == (False, 56, 56, 14, 16)
+    assert not settings.out.exists()
+    made = run_report(settings, say=said.append, stage=stage)
+    assert made.complete
+    assert made.page.is_file()
+    assert stages == ["Hessians", "Quantize, code, measure", "Figures and page"]
+    assert said == []
+    run = rd.open_run(settings.out)
+    pd.testing.assert_frame_equal(run.results, made.table, check_dtype=False)
+    pd.testing.assert_frame_equal(run.curves, made.curves)
+    pd.testing.assert_frame_equal(show(settings.out), run.results)
+    assert run["0.q_proj"].key.type == "q_proj"
+    assert theory(settings.out)["layer"].tolist() == list(run)
+    assert (preview(settings).rows_left, preview(settings).tasks) == (0, 0)
+
+
+def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_path):
+    alone = run_report(settings, seeds=[0, 7], types=["o_proj"]).table
+    two = run_report(settings, seeds=[0, 7], types=["o_proj"], workers=2, out=tmp_path / "two").table
+    pd.testing.assert_frame_equal(alone.drop(columns="seconds"), two.drop(columns="seconds"))
+    assert alone.groupby(["layer", "method", "target_bpw"])["seed"].apply(list).tolist() == [[0, 7]] * 8
+    rotated = alone[alone["method"] == "gptq-midrise+haar"]
+    assert (rotated.groupby(["layer", "target_bpw"])["distortion"].nunique() == 2).all()
+    added = run_report(settings, seeds=[1], types=["o_proj"]).table
+    assert set(added["seed"]) == {0, 1, 7}
+
+
+@pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**32), (0.5,)])
+def test_seeds_out_of_range_are_refused_before_any_work(seeds, settings):
+    with pytest.raises(UsageError, match="`seeds`"):
+        ReportSettings(seeds=seeds, out=settings.out)
+    assert not settings.out.exists()
+
+
+def test_a_second_coordinator_is_refused(settings):
+    with sole_writer(settings.out), pytest.raises(Busy, match="another rdtools is writing there"):
+        run_report(settings)
+
+
+def test_a_config_file_has_the_attributes_as_keys(tmp_path):
+    config = tmp_path / "sweep.toml"
+    config.write_text('out = "x"\nmethods = ["gptq"]\nrates = [2, 3.5]\nseeds = [1]\nlayers = ["*.0.*"]\nskip_infeasible = true\n')
+    expected = ReportSettings(methods=("gptq",), rates=(2.0, 3.5), seeds=(1,), layers=("*.0.*",), skip_infeasible=True, out="x")
+    assert read_settings(config) == expected
+    for text, error, words in (
+        ('methds = ["gptq"]', UsageError, "sweep.toml: 'methds': no setting of a report; the nearest is 'methods'"),
+        ('rates = ["two"]', UsageError, "sweep.toml: `rates`"),
+        ('methods = "gptq"', UsageError, "sweep.toml: `methods`"),
+        ("seeds = [-1]", UsageError, "sweep.toml: `seeds` -1"),
+        ("workers = 0", UsageError, "sweep.toml: `workers` 0"),
+        ("rates = [", CorruptFile, "sweep.toml: not TOML"),
+    ):
+        config.write_text(text)
+        with pytest.raises(error, match=words):
+            read_settings(config)
+    with pytest.raises(UsageError, match=r"none\.toml: cannot be read"):
+        read_settings(tmp_path / "none.toml")
+
+
+def test_settings_of_another_type_are_refused():
+    with pytest.raises(UsageError, match="`methods` 'gptq': expected a list"):
+        ReportSettings(methods="gptq")
+    with pytest.raises(UsageError, match="'bits': no setting of a report"):
+        run_report(bits=3)
+
+
+def test_claims_are_checked_on_layers(tmp_path):
+    rng = np.random.default_rng(0)
+    layer = rd.Layer.from_activations(rng.standard_normal((8, 4)), rng.standard_normal((32, 4)), name="mine")
+    seen = []
+    table = rd.verify([layer], claims=["quip.lemma-2", *choose_claims(["quip.feedback-helps"])], each=seen.append, out=tmp_path / "v.csv")
+    assert table["status"].tolist() == ["holds", "holds"]
+    assert table["claim"].tolist() == [row["claim"] for row in seen] == pd.read_csv(tmp_path / "v.csv")["claim"].tolist()
+    with pytest.raises(UsageError, match="no claim of this name"):
+        rd.verify([layer], claims=["none"])
