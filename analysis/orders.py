@@ -21,6 +21,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from rdtools.methods.table import BLUE, GREEN, PURPLE, VERMILLION
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, Quantizer, WaterSIC
 from rdtools.records import CodeModelKind
@@ -31,7 +32,7 @@ from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 
 #: Order → colour and marker; hollow where the basis is rotated.
-ORDERS = {"natural": ("#0072B2", "o"), "reversed": ("#CC79A7", "v"), "act-order": ("#D55E00", "D"), "min-pivot": ("#009E73", "s")}
+ORDERS = {"natural": (BLUE, "o"), "reversed": (PURPLE, "v"), "act-order": (VERMILLION, "D"), "min-pivot": (GREEN, "s")}
 _TICK: dict[str, Any] = {
     "linestyle": "none",
     "marker": "_",
