@@ -58,7 +58,7 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
 def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_path):
     alone = run_report(settings, seeds=[0, 7], types=["o_proj"]).table
     two = run_report(settings, seeds=[0, 7], types=["o_proj"], workers=2, out=tmp_path / "two").table
-    pd.testing.assert_frame_equal(alone.drop(columns="seconds"), two.drop(columns="seconds"))
+    pd.testing.assert_frame_equal(alone.drop(columns="wall_s"), two.drop(columns="wall_s"))
     assert alone.groupby(["layer", "method", "target_bpw"])["seed"].apply(list).tolist() == [[0, 7]] * 8
     rotated = alone[alone["method"] == "gptq-midrise+haar"]
     assert (rotated.groupby(["layer", "target_bpw"])["distortion"].nunique() == 2).all()
