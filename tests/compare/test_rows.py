@@ -283,7 +283,9 @@ def test_the_high_rate_flag_does_not_depend_on_the_scale_of_the_weights(method):
         for scale in (1 / 64, 1.0, 64.0):
             scaled = dataclasses.replace(layer, weight=scale * layer.weight)
             flags.add(result_row(scaled, quantizer, quantizer.quantize(scaled)).high_rate_valid)
-        assert flags == {rate > 2 or method == "quip-ldlq"}
+        assert len(flags) == 1
+        if rate > 2 or method != "quip-ldlq":  # whose range is searched: at 2 bits its step is near the edge of where theory holds
+            assert flags == {rate > 2}
 
 
 def test_an_answer_from_elsewhere_has_no_prediction(layer):
