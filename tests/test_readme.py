@@ -49,12 +49,17 @@ def test_the_claims_are_counted():
     assert f"There are {len(CLAIMS)} of them" in section
 
 
-def test_every_method_is_described():
-    from rdtools.methods import METHODS, ROTATIONS
+def test_the_methods_named_exist_and_all_families_are_named():
+    from rdtools.methods import METHODS, ORDERS, ROTATIONS, parse_method
 
-    table = README[README.index("## Methods") : README.index("Each also as")]
-    assert set(re.findall(r"`([\w-]+)`", table)) == set(METHODS)
-    assert all(f"`+{suffix}`" in README for suffix in ROTATIONS)
+    section = README[README.index("## Methods") : README.index("## Numbers")]
+    table = section[section.index("| names") : section.index("A name takes")]
+    named = set(re.findall(r"`([a-z][\w-]*)`", table))
+    assert named <= set(METHODS)
+    assert {METHODS[name].family for name in named} == {entry.family for entry in METHODS.values()}
+    assert all(f"`+{suffix}`" in section for suffix in (*ROTATIONS, *ORDERS))
+    for example in re.findall(r"`([\w-]+\([^`]*|[\w-]+\+[^`]*)`", section[section.index("A name takes") :]):
+        parse_method(example, 3.0)
 
 
 def test_the_table_of_results(tmp_path):

@@ -131,10 +131,10 @@ def test_a_layer_that_cannot_be_quantized_fails_alone(tiny_llama, tiny_tokens, t
     code = _report(tiny_llama, tmp_path / "same.npy", tmp_path / "run", "--methods", "hptq,hrtn", "--rates", "3", "--damping", "0")
     table = read_results(tmp_path / "run")
     assert code == 1
-    gptq = table[table["method"] == "hptq"]
+    gptq = table[table["method"] == "hptq(damping=0.0)"]
     assert set(gptq["status"]) == {"failed"}
     assert gptq["message"].str.contains("singular with damping 0").all()
-    assert "failed" not in set(table[table["method"] == "hrtn"]["status"])
+    assert "failed" not in set(table[table["method"] == "hrtn(damping=0.0)"]["status"])
     assert "rows failed" in capsys.readouterr().out
 
 
@@ -222,13 +222,13 @@ def test_show_names_the_file_that_is_of_another_report(name, reported, tiny_llam
 def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys):
     out = tmp_path / "run"
     options = ["--methods", "rtn-midrise", "--rates", "3"]
-    assert _report(tiny_llama, tiny_tokens, out, *options, "--layers", "*.0.*", "--types", "q,o") == 0
+    assert _report(tiny_llama, tiny_tokens, out, *options, "--layers", "*.0.*", "--types", "q_proj,o_proj") == 0
     assert read_results(out)["layer"].tolist() == ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"]
     assert "2 matrices" in (out / "index.html").read_text()
     capsys.readouterr()
     for wrong, words in (
         (["--layers", "*q_porj"], "matches none of 14 layers; the nearest names are model.layers"),
-        (["--types", "q,x"], "--types 'x': expected some of q, k, v, o, gate, up, down"),
+        (["--types", "q_proj,x"], "--types 'x': expected some of q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj"),
         (["--layers", "*q_proj", "--types", "o_proj"], "no layer matches both"),
     ):
         assert _report(tiny_llama, tiny_tokens, out, *options, *wrong) == 2
@@ -243,7 +243,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     printed = capsys.readouterr().out
     assert not out.exists()
     assert re.search(r"Hessians: 8, \d+ bytes, to be captured", printed)
-    assert "Rows: 56 asked for, 0 already there, 56 to do in 8 tasks" in printed
+    assert "Rows: 56 asked for, 0 already there, 56 to do in 16 tasks" in printed
     assert "Infeasible: rtn-midrise: 2.5 bits per weight cannot be reached" in printed
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-midrise", "--rates", "3") == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
@@ -252,7 +252,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     printed = capsys.readouterr().out
     size = sum(path.stat().st_size for path in (out / "hessians").iterdir())
     assert f"Hessians: 8, {size} bytes, captured" in printed
-    assert "Rows: 56 asked for, 14 already there, 42 to do in 8 tasks" in printed
+    assert "Rows: 56 asked for, 14 already there, 42 to do in 16 tasks" in printed
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
