@@ -24,6 +24,17 @@ class Subject:
     build: Callable[[float], Quantizer]
     vector: bool
 
+    @property
+    def fixed_grid(self) -> bool:
+        """A grid of 2^rate levels over the range of a row or group."""
+        return self.name.startswith(("rtn", "gptq"))
+
+    @property
+    def lowest(self) -> float:
+        """The lowest rate that the registry gives the method."""
+        rates = METHODS[self.name.partition("+")[0]].rates
+        return min(rates.get("values", [0.0]))
+
 
 def _subject(name: str, *, vector: bool = False) -> Subject:
     return Subject(name, lambda rate: make_quantizers([name], [rate])[0], vector)

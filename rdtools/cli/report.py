@@ -10,7 +10,7 @@ import typer
 
 from rdtools.cli.printing import Json, note_uncovered, print_json, print_tables, records
 from rdtools.errors import UsageError
-from rdtools.methods import DEFAULT_METHODS
+from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
 if TYPE_CHECKING:
     from rdtools.jobs.settings import ReportSettings
@@ -117,12 +117,14 @@ def sweep(
 def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool) -> int:
     from rdtools.cli.console import PlainConsole, progress_bar
 
+    console = PlainConsole(stderr=True)
+    for note in meaning_notes(DEFAULT_METHODS if settings.methods is None else settings.methods):
+        console.print(note, soft_wrap=True)
     if dry_run:
         _preview(settings, as_json=as_json)
         return 0
     from rdtools.jobs.report import run_report
 
-    console = PlainConsole(stderr=True)
     done = run_report(
         settings,
         say=lambda sentence: console.print(sentence, soft_wrap=True),

@@ -14,7 +14,6 @@ from rdtools.files import sole_writer
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
-from rdtools.methods import DEFAULT_METHODS, meaning_notes
 from rdtools.runs.result_files import write_manifest
 from rdtools.runs.results import write_results
 from rdtools.runs.store import Run
@@ -84,8 +83,6 @@ def run_report(
     calibration, out = settings.calibration, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
-    for note in meaning_notes(DEFAULT_METHODS if settings.methods is None else settings.methods):
-        say(note)
     for pair in infeasible:
         say(f"infeasible: {pair}")
     with sole_writer(out):

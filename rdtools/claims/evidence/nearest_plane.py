@@ -32,7 +32,7 @@ class NearestPlane:
     worst_row : largest squared residual of a row
     corner_row : squared residual at a corner of the box
     uniform_row : squared residual of targets uniform in the box
-    closest_ratio : largest ratio of nearest plane's distance to the closest point's on the last columns, found by enumeration
+    closest_ratio : largest ratio of nearest plane's distance to the closest point's on the last columns, by enumeration, less rounding
     closest_lengths : α_i ℓ_ii of those columns
     """
 
@@ -196,8 +196,11 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
     _, few_residual = sic_sweep(W[:_CLOSEST_ROWS, :k].copy(), few.copy(), few_steps.copy())
     closest = closest_points(few * few_steps[:, None], targets)
     # a target that is itself a lattice point, such as a row of zeros, has no ratio: both distances are rounding, if anything
-    off_lattice = closest > (8 * k * np.finfo(np.float64).eps) ** 2 * (targets**2).sum(axis=1)
-    ratios = np.divide((few_residual**2).sum(axis=1), closest, out=np.ones_like(closest), where=off_lattice)
+    rounding = 8 * k * np.finfo(np.float64).eps * np.sqrt((targets**2).sum(axis=1))
+    off_lattice = closest > rounding**2
+    ratios = np.sqrt(np.divide((few_residual**2).sum(axis=1), closest, out=np.ones_like(closest), where=off_lattice))
+    # distances are differences of longer vectors: each ratio less what that rounding can be
+    ratios *= 1.0 - np.divide(rounding, np.sqrt(closest), out=np.zeros_like(closest), where=off_lattice)
     return NearestPlane(
         decisions=codes.size,
         lengths=lengths,
@@ -209,7 +212,7 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
         worst_row=float((residual**2).sum(axis=1).max()),
         corner_row=float((sic_sweep(corner, L, steps)[1] ** 2).sum(axis=1).mean()),
         uniform_row=Estimate.of((sic_sweep(uniform, L, steps)[1] ** 2).sum(axis=1)),
-        closest_ratio=float(np.sqrt(ratios.max())),
+        closest_ratio=float(ratios.max()),
         closest_lengths=lengths[:k],
     )
 

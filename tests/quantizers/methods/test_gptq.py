@@ -147,7 +147,7 @@ def test_side_information_is_what_scales_and_zero_points_take(method):
     ):
         q = method(rate_bits=3, **settings).quantize(layer)
         points = measure(layer, plain), measure(layer, q)
-        extra = (points[1].side_info_bits - points[0].side_info_bits) * layer.weight.size / 8
+        extra = (points[1].overhead_bpw - points[0].overhead_bpw) * layer.weight.size / 8
         assert extra == pytest.approx(2 * (scales - 96) + zeros, abs=1e-6)
         assert points[1].code_rate_bits == q.code_rate_bits == 3.0
         assert points[1].rate_kind == "fixed"
@@ -311,7 +311,7 @@ def test_searched_grids_and_groups_are_better_where_they_should_be():
     )
     assert searched.distortion < 0.9 * plain.distortion
     assert both.distortion < grouped.distortion < 0.9 * plain.distortion
-    assert grouped.side_info_bits > plain.side_info_bits
+    assert grouped.overhead_bpw > plain.overhead_bpw
 
 
 @pytest.mark.parametrize("method", [GPTQ, RTN])

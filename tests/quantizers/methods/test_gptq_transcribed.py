@@ -90,10 +90,10 @@ def test_all_integers_are_those_of_gptq(grid, range_rule, groups, order, bits, s
         act_order=order == "act-order",
     )
     middle = 2 ** (bits - 1)
-    np.testing.assert_array_equal(q.row_scales, scales)
+    np.testing.assert_array_equal(q.grid.rows.scales, scales)
     np.testing.assert_array_equal(q.integers, expected - middle)
-    np.testing.assert_array_equal(0 if q.zero_points is None else q.zero_points, zeros - middle)
-    assert q.offset == 0
+    np.testing.assert_array_equal(0 if q.grid.rows.zero_points is None else q.grid.rows.zero_points, zeros - middle)
+    assert q.grid.offset == 0
 
 
 @pytest.mark.parametrize("range_rule", ["absmax", "mse"])
@@ -106,5 +106,5 @@ def test_rounding_to_nearest_is_the_same_without_feedback(grid, range_rule):
         for g in range(0, 64, size):
             part = layer.weight[:, g : g + size]
             scale, zero = find_params(part, 3, sym=grid == "symmetric", mse=range_rule == "mse")
-            np.testing.assert_array_equal(q.row_scales[:, g // size], scale)
+            np.testing.assert_array_equal(q.grid.rows.scales[:, g // size], scale)
             np.testing.assert_array_equal(q.integers[:, g : g + size], quantize(part.T, scale, zero, 7)[0].T - 4)
