@@ -40,7 +40,7 @@ def test_the_top_rate_is_that_of_the_methods_of_a_layer():
 
 def test_one_name_with_two_settings_is_refused_and_another_seed_is_not():
     plan = RunPlan().extended([_entry("a", 3.0)])
-    with pytest.raises(UsageError, match=r"rows of this method with other settings, a\(\) instead of a\(damping=1\).*--fresh"):
+    with pytest.raises(UsageError, match=r"rows of this method with other settings, a\(\) instead of a\(damping=1\).*`fresh`"):
         plan.extended([_entry("a", 2.0, settings="damping=1")])
     assert len(plan.extended([_entry("a", 3.0, seed=1)]).methods) == 2
 

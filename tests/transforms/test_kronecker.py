@@ -11,10 +11,9 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import decode, encode, reconstruct
 from rdtools.measure import measure
 from rdtools.measure.point import same_weight
-from rdtools.methods import format_method
+from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import HPTQ
 from rdtools.records import Basis, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
 from rdtools.testing import generators
 from rdtools.transforms import new_rotation, rotate, rotate_back, rotate_moment
@@ -129,16 +128,16 @@ def test_container_keeps_the_rotation(order, rng):
     assert (rebuilt[:, 1] == 0).all()
 
 
-@pytest.mark.parametrize("coding", ["fixed", "shared", "column"])
-def test_gptq_under_a_kronecker_rotation(coding, rng):
+@pytest.mark.parametrize("method", ["gptq", "hptq", "hptq-column"])
+def test_gptq_under_a_kronecker_rotation(method, rng):
     """Runs, is what is decoded, and is a rotation like the others: its distortion is near that of a Haar one."""
     layer = Layer.of(rng.standard_normal((96, 24)), haar_moment(power_law(24, 1.0), rng), name="gaussian")
-    q = HPTQ(rate_bits=3.0, coding=coding, rotation="kronecker").quantize(layer)
+    quantizer, other = (parse_method(f"{method}+{rotation}", 3.0) for rotation in ("kronecker", "haar"))
+    q = quantizer.quantize(layer)
     assert q.weight.basis.rotation is not None
     assert q.weight.basis.rotation.kind == "kronecker"
-    assert format_method(HPTQ(rate_bits=3.0, coding=coding, rotation="kronecker")).endswith("+kronecker")
     assert (reconstruct(decode(encode(q.weight).data)) == reconstruct(q.weight)).all()
-    haar = HPTQ(rate_bits=3.0, coding=coding, rotation="haar").quantize(layer)
+    haar = other.quantize(layer)
     assert 0.7 < measure(layer, q).distortion / measure(layer, haar).distortion < 1.4
 
 

@@ -149,7 +149,7 @@ def test_side_information_is_what_scales_and_zero_points_take(method):
         points = measure(layer, plain), measure(layer, q)
         extra = (points[1].overhead_bpw - points[0].overhead_bpw) * layer.weight.size / 8
         assert extra == pytest.approx(2 * (scales - 96) + zeros, abs=1e-6)
-        assert points[1].code_rate_bits == q.code_rate_bits == 3.0
+        assert points[1].symbol_bpw == q.code_rate_bits == 3.0
         assert points[1].rate_kind == "fixed"
 
 

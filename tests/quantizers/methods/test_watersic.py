@@ -19,7 +19,7 @@ from rdtools.measure.point import same_weight
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
-from rdtools.quantizers import GPTQ, HRTN, WaterSIC
+from rdtools.quantizers import HPTQ, HRTN, WaterSIC
 from rdtools.quantizers.grids.column_gains import code_values
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
 from rdtools.records import EffectiveLayer, InputMap, InputMoments
@@ -447,7 +447,7 @@ def large_layer(m=8192, n=64) -> Layer:
 @pytest.mark.parametrize("rate", [0.5, 1.0, 1.5, 2.0, 3.0, 4.0])
 @pytest.mark.parametrize(
     "quantizer",
-    [WaterSIC, GPTQ, lambda rate_bits: WaterSIC(rate_bits=rate_bits, coding="shared", lmmse=True)],
+    [WaterSIC, HPTQ, lambda rate_bits: WaterSIC(rate_bits=rate_bits, coding="shared", lmmse=True)],
     ids=["column", "hptq", "shared"],
 )
 def test_a_large_matrix_takes_six_trials_on_a_sample_and_one_sweep(sweeps, quantizer, rate):
@@ -516,7 +516,7 @@ def test_stored_gains_cost_nothing_at_high_rate():
     layer = Layer.of(rng.standard_normal((512, 48)), np.diag(np.linspace(1, 2, 48)))
     for rate in (8.0, 10.0):
         points = [measure(layer, q.quantize(layer)) for q in (WaterSIC(rate_bits=rate, coding="shared"), WaterSIC.published(rate))]
-        gaps = [0.5 * np.log2(p.distortion) + p.entropy_shared_bits for p in points]
+        gaps = [0.5 * np.log2(p.distortion) + p.entropy_pooled_bpw for p in points]
         assert gaps[1] <= gaps[0] + 0.02
 
 

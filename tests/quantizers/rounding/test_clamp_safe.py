@@ -139,10 +139,14 @@ def test_the_examples_at_128_columns():
         ratios.append([_ldlq(H)[1] / np.trace(H), clamp_safe_feedback(H).objective / _ldlq(H)[1]])
     published = np.array([23.32 / 80.8, 25.14 / 23.32])
     assert (np.abs(np.mean(ratios, axis=0) - published) <= STANDARD_ERRORS * np.std(ratios, axis=0)).all()
-    H = haar_moment(power_law(128, 1.0), np.random.default_rng(0))
-    H = H + 0.01 * np.trace(H) / 128 * np.eye(128)
-    assert (_ldlq(H)[0] ** 2).sum(axis=0).max() == pytest.approx(2.0, rel=0.05)
-    assert clamp_safe_feedback(H).objective == pytest.approx(_ldlq(H)[1], rel=1e-4)
+    longest, lost = [], []
+    for seed in range(5):
+        H = haar_moment(power_law(128, 1.0), np.random.default_rng(seed))
+        H = H + 0.01 * np.trace(H) / 128 * np.eye(128)
+        longest.append((_ldlq(H)[0] ** 2).sum(axis=0).max())
+        lost.append(clamp_safe_feedback(H).objective / _ldlq(H)[1] - 1)
+    assert abs(np.mean(longest) - 2.0) <= STANDARD_ERRORS * np.std(longest) / math.sqrt(5)
+    assert max(lost) <= 1e-4
 
 
 def test_the_counterexample_needs_the_constraint_in_the_order_that_breaks_ldlq():
