@@ -49,9 +49,9 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
     rowvar = by_type(table, target=target, value="rate_gap_total_rowvar_bpw")[ALL]
     means = means.assign(rowvar=rowvar).rename(columns={BY_WEIGHTS: "by\nweight", "rowvar": "row\nvar."})
     shown = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    shown.add_column("method", no_wrap=True)
+    shown.add_column("method", overflow="fold")  # a long name takes two lines rather than digits from the numbers
     for column in means.columns:
-        shown.add_column(Text(str(column).removesuffix("_proj")), justify="right", no_wrap=True)
+        shown.add_column(Text(str(column).removesuffix("_proj")), justify="right", no_wrap=True, min_width=5)
     values = means.to_numpy(dtype=float)
     for method, row, least in zip(means.index, values, values == means.min().to_numpy(), strict=True):
         cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if best else "") for v, best in zip(row, least, strict=True))

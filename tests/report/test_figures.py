@@ -146,14 +146,16 @@ def test_means_over_layers_count_matrices_or_weights():
     assert np.isnan(layer_means(table.assign(x=[np.nan, 2.0, np.nan]), "x").reindex(["a", "b"]).loc["b", "all"])
 
 
-def test_the_terminal_table_fits_80_columns(rows):
+@pytest.mark.parametrize("method", ["watersic+rotation", "watersic(damping=0.01,precision=float32)+hadamard+act-order"])
+def test_the_terminal_table_fits_80_columns_with_all_digits(method, rows):
+    """A long name takes more lines, and no digit is cut."""
     from rich.console import Console
 
     console = Console(width=80)
     table = rows[0]
     shown = pd.concat([table.assign(layer_type=kind, layer=table["layer"] + kind) for kind in LAYER_TYPES])
     with console.capture() as captured:
-        console.print(terminal_table(shown.replace({"method": {"hptq+rotation": "watersic+rotation"}}), target=2.0))
+        console.print(terminal_table(shown.replace({"method": {"hptq+rotation": method}}), target=2.0))
     text = captured.get()
     assert "…" not in text
     for heading in ("q", "down", "all", "weight", "var."):
