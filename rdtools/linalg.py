@@ -257,22 +257,6 @@ def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = 
     )
 
 
-def cross_target(
-    cross: Float64Array,  # (m, n)
-    factor: Float64Array,  # (n, n), lower triangular
-) -> Float64Array:
-    """The target ``T = C (L Lᵀ)⁻¹`` that is quantized in place of W when the layer's input is not the one that W was made for.
-
-    With inputs x̂ in place of x, ``E‖W x − Ŵ x̂‖² = tr (T − Ŵ) Σ_x̂ (T − Ŵ)ᵀ + constant`` for ``C = W E[x x̂ᵀ]`` and ``L Lᵀ = Σ_x̂``; a
-    term that corrects a residual stream is added to C. Cancellation starts at ``Y = T L = C L⁻ᵀ``. With x̂ = x, T = W.
-
-    References
-    ----------
-    WaterSIC, arXiv 2603.04956 v1, section 4.
-    """
-    return np.asarray(scipy.linalg.cho_solve((factor, True), cross.T).T)
-
-
 def moment_shares(factor: Float64Array, added: float) -> Float64Array:
     """``[L⁻¹ H L⁻ᵀ]_ii = 1 − δ ‖(L⁻¹)_i:‖²`` of ``H + δ I = L Lᵀ``, (n,), from 0 to 1: the share of each pivot that is H's own.
 

@@ -9,7 +9,8 @@ from hypothesis import given
 from tolerances import rounding
 
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
-from rdtools.linalg import DAMPING_LADDER, as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, cross_target, log2_am_over_gm
+from rdtools.linalg import DAMPING_LADDER, as_float64, check_moment, check_weight, cholesky, clip_eigenvalues, log2_am_over_gm
+from rdtools.quantizers.problem import cross_target
 from rdtools.testing import layers, second_moments, spectra
 
 

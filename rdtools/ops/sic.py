@@ -41,7 +41,7 @@ def sic_sweep(
 
     Parameters
     ----------
-    weight : (m, n) float64 or float32, which it computes in; W, or a target in its place as of `rdtools.linalg.cross_target`
+    weight : (m, n) float64 or float32, which it computes in; W, or a target in its place as of `rdtools.quantizers.problem.cross_target`
     factor : (n, n) float64 or float32, lower triangular with a positive diagonal
     steps : (n,) float64, positive
     gains : (n,) float64, reconstruction gains; None for 1

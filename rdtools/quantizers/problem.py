@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy.linalg
 from numpy.typing import NDArray
 
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.linalg import cross_target
 from rdtools.moments.layer import Layer
 from rdtools.quantizers.grids.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
@@ -171,6 +171,22 @@ def _targets(weight: Float64Array, correction: Float64Array | None, shared: Prep
         return target, weight
     target = target + solved(correction, shared.factor)
     return target, target if shared.penalty == 0 else weight + solved(correction, shared.unpenalized_factor)
+
+
+def cross_target(
+    cross: Float64Array,  # (m, n)
+    factor: Float64Array,  # (n, n), lower triangular
+) -> Float64Array:
+    """The target ``T = C (L Lᵀ)⁻¹`` that is quantized in place of W when the layer's input is not the one that W was made for.
+
+    With inputs x̂ in place of x, ``E‖W x − Ŵ x̂‖² = tr (T − Ŵ) Σ_x̂ (T − Ŵ)ᵀ + constant`` for ``C = W E[x x̂ᵀ]`` and ``L Lᵀ = Σ_x̂``; a
+    term that corrects a residual stream is added to C. Cancellation starts at ``Y = T L = C L⁻ᵀ``. With x̂ = x, T = W.
+
+    References
+    ----------
+    WaterSIC, arXiv 2603.04956 v1, section 4.
+    """
+    return np.asarray(scipy.linalg.cho_solve((factor, True), cross.T).T)
 
 
 def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int = 0) -> Problem:
