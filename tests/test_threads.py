@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
@@ -17,10 +16,15 @@ from rdtools.threads import one_blas_thread
 
 @pytest.fixture
 def blas():
-    """The BLAS libraries loaded by now, with two threads each as long as no one says otherwise."""
+    """Numbers of threads of the BLAS libraries loaded by now, two each as long as no one says otherwise.
+
+    A library that is built without threads, as solvers of other packages bring one, is left out.
+    """
     controller = ThreadpoolController().select(user_api="blas")
     with controller.limit(limits=2):
-        yield lambda: {library["num_threads"] for library in controller.info()}
+        threaded = {library["filepath"] for library in controller.info() if library["num_threads"] == 2}
+        assert threaded
+        yield lambda: {library["num_threads"] for library in controller.info() if library["filepath"] in threaded}
 
 
 def test_one_thread_inside_and_as_before_outside(blas):
@@ -90,11 +94,9 @@ def test_a_limit_set_around_it_is_the_one_restored(blas):
 def test_entering_again_looks_for_nothing(blas, monkeypatch):
     with one_blas_thread():
         monkeypatch.setattr(threads._limits, "set_one", None)
-        start = time.perf_counter()
         for _ in range(1000):
             with one_blas_thread():
                 pass
-        assert time.perf_counter() - start < 0.1  # a look for libraries takes 5 ms, these together 2 ms
 
 
 def test_a_library_that_is_loaded_inside_is_limited_at_the_next_entry():
