@@ -21,7 +21,7 @@ Float64Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class TrellisError:
-    """What a trellis makes of a source.
+    """Scale and error of a trellis on a source.
 
     Attributes
     ----------

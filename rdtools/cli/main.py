@@ -85,7 +85,7 @@ def _say(message: str) -> None:
 
 
 def _kept(arguments: Sequence[str]) -> str:
-    """What is left of an interrupted command, and what the same command does with it."""
+    """Sentence on what an interrupted command has kept, and what the same command does with it."""
     if arguments[:1] in (["report"], ["sweep"]):
         again = "the same command without --fresh" if "--fresh" in arguments else "the same command"
         return f"a finished capture and every finished row are kept, and {again} goes on from there"

@@ -19,7 +19,7 @@ from rdtools.theory.waterfilling import Components
 
 @dataclass(frozen=True, eq=False)
 class LayerFacts:
-    """What is worked out once for all rows of a layer.
+    """Facts of a layer that all its rows share, worked out once.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ def layer_facts(layer: Layer) -> LayerFacts:
 
 
 def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
-    """What is known of a layer that cannot be read or has no spectrum."""
+    """Row of a layer that cannot be read or has no spectrum: its names and shape."""
     return LayerRow(model=key.model, layer=key.name, layer_type=key.type, block=key.block, rows=rows, columns=columns)
 
 

@@ -48,7 +48,7 @@ class Sequence:
 
 @dataclass(frozen=True)
 class Block:
-    """What one block of columns decodes from, by itself.
+    """Entropy model of one block of columns, which decodes by itself.
 
     Attributes
     ----------

@@ -35,7 +35,7 @@ def exponent_bytes(exponents: Exponents) -> bytes:
 
 
 def read_exponents(reader: Reader, count: int) -> Exponents:
-    """What `exponent_bytes` wrote.
+    """Read exponents as `exponent_bytes` writes them.
 
     Raises
     ------

@@ -73,7 +73,7 @@ def law_stds(model: GaussianModel, steps: Float64Array) -> Float64Array:
 
 @dataclass(frozen=True)
 class Laws:
-    """Which integers share a normal law: those whose row exponent less column exponent is the same.
+    """Groups of integers that share a Gaussian model: those whose row exponent less column exponent is the same.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Laws:
 
     @classmethod
     def of(cls, shape: tuple[int, int], grid: UniformGrid, row_exponents: NDArray[np.uint8] | None) -> Laws:
-        """Those of (m, r) integers on a grid, with rows of unequal standard deviations or equal ones."""
+        """Groups of (m, r) integers on a grid, with rows of unequal standard deviations or equal ones."""
         m, r = shape
         rows = np.zeros(m, dtype=np.int64) if row_exponents is None else row_exponents.astype(np.int64)
         columns = np.zeros(r, dtype=np.int64) if grid.exponents is None else grid.exponents.astype(np.int64)

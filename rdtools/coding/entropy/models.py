@@ -35,7 +35,7 @@ class FrequencyTable:
 
     @property
     def escapes(self) -> bool:
-        """Whether there is an escape symbol."""
+        """True where there is an escape symbol."""
         return len(self.frequencies) > len(self.values)
 
     def table(self) -> FrequencyTable:

@@ -28,7 +28,7 @@ def encode(codes: LatticeCodes) -> tuple[bytes, bytes]:
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> LatticeCodes:
-    """What `encode` wrote, for m rows and r columns.
+    """Read what `encode` writes, for m rows and r columns.
 
     Raises
     ------

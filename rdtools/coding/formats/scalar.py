@@ -152,7 +152,7 @@ def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, l
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> ScalarCodes:
-    """What `encode` wrote, for m rows and r columns.
+    """Read what `encode` writes, for m rows and r columns.
 
     Raises
     ------

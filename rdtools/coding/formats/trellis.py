@@ -34,7 +34,7 @@ def encode(codes: TrellisCodes) -> tuple[bytes, bytes]:
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> TrellisCodes:
-    """What `encode` wrote, for m rows and r columns.
+    """Read what `encode` writes, for m rows and r columns.
 
     Raises
     ------
