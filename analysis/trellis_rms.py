@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.errors import UsageError
 from rdtools.ops import trellis_quantize, trellis_values
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

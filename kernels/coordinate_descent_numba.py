@@ -8,8 +8,6 @@ pass left alone take no part in the next.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
@@ -17,8 +15,7 @@ from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.coordinate_descent_reference import tie
 from rdtools.kernels.sic_sweep_reference import code_range
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array, FloatArray
 
 #: Columns of a panel: wide enough that the product that feeds it runs at full speed.
 PANEL = 512

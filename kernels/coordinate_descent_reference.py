@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels.sic_sweep_reference import code_range
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array, FloatArray
 
 
 def tie(dtype: np.dtype[Any]) -> Any:

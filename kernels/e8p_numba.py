@@ -9,15 +9,13 @@ to arrange. The 29 entries of norm² 12 are looked at one by one, if the best th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.e8p_reference import PADDING, entries
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Vectors that a thread takes at a time; fewer than two such blocks are not worth starting threads for.
 BLOCK = 2**13

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Where the entries of norm² 12 that fill the table up to 256 have their three halves; their five other coordinates are 3/2.
 PADDING = [

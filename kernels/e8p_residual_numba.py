@@ -7,7 +7,6 @@ largest, and the best vector of halves x's signs, or, if an odd number of them i
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.e8p_residual_reference import e8_short_words
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Vectors that a thread takes at a time; fewer than two such blocks are not worth starting threads for.
 BLOCK = 2**14

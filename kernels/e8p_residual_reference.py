@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Vectors that are compared with all words at a time.
 _BLOCK = 2**14

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels.philox_reference import philox_words
 
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array
 
 #: ln 2 and √½, rounded to float64.
 LN2 = float.fromhex("0x1.62e42fefa39efp-1")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Elements that a thread takes at a time; with a core they pass through scratch of that size, which stays in the second-level cache.
 BLOCK = 2**15

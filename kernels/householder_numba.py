@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array
 
 #: Rows of a block, fewer where so many would not stay in the second-level cache.
 LANES = 64

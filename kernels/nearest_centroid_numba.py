@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Vectors side by side, so that they, their weights and their least distances stay in the nearest cache.
 LANES = 128

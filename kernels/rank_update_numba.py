@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from scipy.linalg.blas import dsyrk, ssyrk
 
-FloatArray = NDArray[Any]  # float64 or float32
+from rdtools.arrays import FloatArray
 
 #: Tokens whose products are summed in float32. An element of such a sum is off by at most ``TOKENS u Σ|x_ti x_tj|`` in whatever order BLAS
 #: adds, u = 2⁻²⁴; in practice by about its square root.

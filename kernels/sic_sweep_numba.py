@@ -18,8 +18,7 @@ from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.philox_numba import uniform
 from rdtools.kernels.sic_sweep_reference import code_range
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array, FloatArray
 
 #: Columns of a panel: wide enough that the product that feeds it runs at full speed.
 PANEL = 512

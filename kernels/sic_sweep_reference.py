@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels.philox_reference import uniform
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array, FloatArray
 
 
 def code_range(code_min: int, code_max: int, dtype: np.dtype[Any]) -> tuple[Any, Any]:

@@ -7,15 +7,12 @@ element twice becomes vector instructions and one that writes it 2^kV times does
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array, FloatArray
 
 #: Sequences that a thread takes at a time: few, because one takes long.
 BLOCK = 4

@@ -14,13 +14,12 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array, FloatArray
+
 States = NDArray[np.int32]
 
 #: The table of "hyb": 512 pairs of int8, in units of 1/32. They are the centroids of a normal vector with unit variances, from Lloyd's

@@ -11,9 +11,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
-
-Float64Array = NDArray[np.float64]
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
 ASYMMETRY_LIMIT = 1e-6

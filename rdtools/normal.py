@@ -15,9 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
-
-Float64Array = NDArray[np.float64]
 
 _ERF_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
 _SQRT_HALF = float(Fraction(6369051672525773, 9007199254740992))  # nearest double to √½

@@ -10,12 +10,10 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment
-
-Float64Array = NDArray[np.float64]
 
 
 @st.composite

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Float64Array
+from rdtools.arrays import Float64Array
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, spiked, two_level
 

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import read_tag
 from rdtools.errors import CorruptFile
-from rdtools.records import Basis, Float64Array, Rotation, RotationKind
+from rdtools.records import Basis, Rotation, RotationKind
 
 
 @dataclass(frozen=True)

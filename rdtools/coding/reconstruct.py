@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from rdtools.arrays import Float64Array
 from rdtools.coding.formats import codec_of
-from rdtools.records import EffectiveLayer, Float64Array, QuantizedWeight
+from rdtools.records import EffectiveLayer, QuantizedWeight
 from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
-
-Float64Array = NDArray[np.float64]
 
 
 def round_to_bfloat16(values: Float64Array) -> Float64Array:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array
 
 
 def stored_grid_distortion(

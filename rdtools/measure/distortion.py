@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 from rdtools.ops import quadratic_form
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.transforms import haar_matrix
-
-Float64Array = NDArray[np.float64]
 
 
 def power_law(n: int, exponent: float) -> Float64Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import ShapeMismatch, UnsupportedDtype
@@ -12,8 +11,6 @@ from rdtools.errors import ShapeMismatch, UnsupportedDtype
 if TYPE_CHECKING:
     from torch import Tensor
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 #: NumPy arrays or torch tensors, one kind in a call; results are of that kind.
 Array = TypeVar("Array", NDArray[Any], "Tensor")
 

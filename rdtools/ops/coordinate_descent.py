@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.errors import UsageError
-from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
+from rdtools.ops.arrays import FLOATS, check_arrays
 from rdtools.ops.dispatch import choose_backend
 from rdtools.ops.registry import kernel
 from rdtools.ops.sic import CODE_MAX, CODE_MIN

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.ops.arrays import FLOATS, Float64Array, FloatArray, check_arrays
+from rdtools.ops.arrays import FLOATS, check_arrays
 from rdtools.ops.dispatch import choose_backend
 from rdtools.ops.registry import kernel
 from rdtools.ops.vectors import e8p_nearest, e8p_words

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 from rdtools.ops.arrays import check_arrays
 from rdtools.ops.dispatch import dispatch
@@ -14,8 +15,6 @@ from rdtools.ops.registry import kernel
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-Float64Array = NDArray[np.float64]
 
 
 def householder_product(

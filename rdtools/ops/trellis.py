@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotFiniteInput, ScaleOutOfRange, ShapeMismatch, UsageError
-from rdtools.ops.arrays import FLOATS, Array, Float64Array, check_arrays
+from rdtools.ops.arrays import FLOATS, Array, check_arrays
 from rdtools.ops.dispatch import dispatch
 from rdtools.ops.registry import kernel
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import DAMPING_LADDER
 from rdtools.moments.layer import Layer
@@ -17,8 +17,6 @@ from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
 from rdtools.transforms.orders import natural, reversed_act_order
-
-Float64Array = NDArray[np.float64]
 
 #: Plans by Hessian, rate and basis: layers that share an input share its plan, which does not depend on the scale of the weights.
 _plans: WeakKeyDictionary[Hessian, dict[tuple[Hashable, ...], MmseSicPlan]] = WeakKeyDictionary()

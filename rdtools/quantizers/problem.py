@@ -8,6 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.moments.layer import Layer
@@ -17,8 +18,6 @@ from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, InputMoments, LayerKey, Rotation
 from rdtools.seeds import rotation_seed
 from rdtools.transforms import RotationChoice, new_rotation, rotate
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

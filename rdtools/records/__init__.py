@@ -37,7 +37,6 @@ from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint
 from rdtools.records.rows import ResultRow as ResultRow
-from rdtools.records.stored import Float64Array as Float64Array
 from rdtools.records.symbols import Gains as Gains
 from rdtools.records.symbols import LatticeCodes as LatticeCodes
 from rdtools.records.symbols import ScalarCodes as ScalarCodes

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
-from rdtools.records.stored import Float64Array
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
-
+from rdtools.arrays import Float64Array
 
 RotationKind = Literal["haar", "hadamard", "kronecker"]
 

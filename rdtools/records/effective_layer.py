@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import check_weight
 from rdtools.records.activation_grid import ActivationGrid
 from rdtools.records.input_map import InputMap
 from rdtools.records.low_rank import LowRank
-from rdtools.records.stored import Float64Array, finished, frozen
+from rdtools.records.stored import finished, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.records.stored import Float64Array
+from rdtools.arrays import Float64Array
 
 #: 2^(j/8), rounded to float64; literals, because a library's power function may differ between machines in the last bit.
 _OCTAVE_EIGHTHS = np.array(

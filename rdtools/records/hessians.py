@@ -4,12 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rdtools.arrays import Float64Array
 from rdtools.reprs import short_repr
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
-from rdtools.records.link import Float64Array, Link
+from rdtools.records.link import Link
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch, UsageError
 from rdtools.linalg import ASYMMETRY_LIMIT, as_float64, check_moment
 from rdtools.records.input_map import InputMap
-from rdtools.records.stored import Float64Array, finished, frozen
+from rdtools.records.stored import finished, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)

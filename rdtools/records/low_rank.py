@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import as_float64
-from rdtools.records.stored import Float64Array, StoredDtype, as_stored, round_to_stored, stored_bits
+from rdtools.records.stored import StoredDtype, as_stored, round_to_stored, stored_bits
 
 
 @dataclass(frozen=True, eq=False, repr=False)

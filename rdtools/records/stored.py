@@ -9,10 +9,10 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ScaleOutOfRange, UsageError
 from rdtools.linalg import as_float64
 
-Float64Array = NDArray[np.float64]
 StoredDtype = Literal["bfloat16", "float16", "float32", "float64"]
 Scalar = TypeVar("Scalar", bound=np.generic)
 

@@ -9,9 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.records.entropy_models import EntropyModel, GaussianModel
 from rdtools.records.grids import UniformGrid, check_array
-from rdtools.records.stored import Float64Array
 
 TrellisCode = Literal["1mad", "3inst", "hyb"]
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from rdtools.errors import ShapeMismatch, TheoryError
 from rdtools.linalg import check_weight
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 
 def minmax_step_power(activations: ArrayLike, *, bits: int) -> float:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import check_weight, cholesky
 from rdtools.records import InputMoments
-
-Float64Array = NDArray[np.float64]
 
 
 def same_shape(weight: ArrayLike, moments: InputMoments, **others: ArrayLike) -> tuple[Float64Array, ...]:

@@ -7,12 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.theory.waterfilling import components, distortion_rate
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import digamma
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-
-Float64Array = NDArray[np.float64]
 
 #: From here on the expansion of ψ(x) − ln x to x⁻⁸ errs by less than eps of it, where the difference would cancel.
 _LARGE = 32.0

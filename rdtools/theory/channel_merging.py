@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.spatial.distance import cdist
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch, TheoryError
 from rdtools.linalg import check_moment, check_weight
-
-Float64Array = NDArray[np.float64]
 
 
 def merge_distortions(moment: ArrayLike, weight: ArrayLike) -> Float64Array:

@@ -9,13 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array, Int64Array
 from rdtools.errors import TheoryError
 from rdtools.linalg import check_weight
-
-Float64Array = NDArray[np.float64]
-Int64Array = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)

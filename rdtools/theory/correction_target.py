@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array
 from rdtools.records import InputMoments
 from rdtools.theory.activation_moments import regression, same_shape
-
-Float64Array = NDArray[np.float64]
 
 
 def correction_target(weight: ArrayLike, correction: ArrayLike, moments: InputMoments, *, damping: float = 0.0) -> Float64Array:

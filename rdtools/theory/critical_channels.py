@@ -11,12 +11,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.theory.waterfilling import components, distortion_rate
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

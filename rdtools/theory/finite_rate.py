@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.theory.scalar import uniform_quantizer
-
-Float64Array = NDArray[np.float64]
 
 #: Columns decided between two updates of the whole covariance. Only speed depends on it.
 _PANEL = 48

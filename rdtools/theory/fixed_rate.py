@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, ndtri
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.normal import rounded_gaussian
-
-Float64Array = NDArray[np.float64]
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 #: On pieces of this length 16 nodes integrate the normal density times a square, or the law of a maximum, to rounding.

@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import betaincinv, lambertw
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.records import Spectrum
-
-Float64Array = NDArray[np.float64]
 
 
 def weight_incoherence(weight: Float64Array) -> float:

@@ -13,11 +13,9 @@ from typing import Literal
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-
-Float64Array = NDArray[np.float64]
 
 Rounding = Literal["nearest", "stochastic"]
 

@@ -11,13 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.records import InputMoments
 from rdtools.theory.activation_moments import regression, same_shape
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.linalg import log2_am_over_gm, moment_shares
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
-
-Float64Array = NDArray[np.float64]
 
 
 def damped_noise_gains(factor: Float64Array, damping: float) -> Float64Array:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-
-Float64Array = NDArray[np.float64]
 
 #: Step and range of ln x, from far inside the narrowest component to beyond the widest; the trapezoidal rule and the cut at zero then err
 #: below 1e-8 bit.

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotPositiveSemidefinite, TheoryError
 from rdtools.linalg import cholesky
 from rdtools.theory.finite_rate import FiniteRatePoint
 from rdtools.theory.mmse_sic import water_level_ridge, watersic_at_rate
 from rdtools.theory.waterfilling import Components, components, rate_distortion
 
-Float64Array = NDArray[np.float64]
 Order = NDArray[np.intp]
 
 #: Ridge in units of τ/σ². From 1 to 5 bits everything between 1.5 and 2 is within 0.01 bit of the best on the Hessians of small trained

@@ -25,14 +25,12 @@ from collections.abc import Callable
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.scalar import uniform_quantizer
 from rdtools.theory.waterfilling import Components, distortion_rate
-
-Float64Array = NDArray[np.float64]
 
 #: Error of a rate, bits.
 _TOLERANCE = 1e-7

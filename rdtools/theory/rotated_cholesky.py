@@ -15,12 +15,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.records import Spectrum
-
-Float64Array = NDArray[np.float64]
 
 #: Step in ln s. The integrand is analytic in a strip of half-width π, so the trapezoidal rule errs by about exp(−2π²/step) = 3e-18.
 _LOG_STEP = 0.49

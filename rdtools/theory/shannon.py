@@ -9,13 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtri
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.linalg import as_float64
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
-
-Float64Array = NDArray[np.float64]
-
 
 #: Of weights that one value makes up more than this share of, it is taken to be an atom, and no entropy of a density is estimated.
 ATOM_SHARE = 0.01

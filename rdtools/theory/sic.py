@@ -10,14 +10,12 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import limit_distortion, mean_log2
 from rdtools.units import SCALAR_LOSS
-
-Float64Array = NDArray[np.float64]
 
 
 def _share(spectrum: Spectrum) -> float:

@@ -17,9 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

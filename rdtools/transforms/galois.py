@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
+from rdtools.arrays import Int64Array
 
 
 def prime_power(q: int) -> tuple[int, int] | None:
@@ -55,12 +55,12 @@ def irreducible_polynomial(p: int, k: int) -> tuple[int, ...]:
     return next((1, *tail) for tail in product(range(p), repeat=k) if all(any(_remainder([1, *tail], divisor, p)) for divisor in divisors))
 
 
-def _digits(p: int, k: int) -> IntArray:
+def _digits(p: int, k: int) -> Int64Array:
     """Coefficients of every element, constant term first, shape (p^k, k)."""
     return np.arange(p**k)[:, None] // p ** np.arange(k) % p
 
 
-def multiply(a: IntArray, b: IntArray, p: int, k: int) -> IntArray:
+def multiply(a: Int64Array, b: Int64Array, p: int, k: int) -> Int64Array:
     """Products of field elements, element by element."""
     x, y = _digits(p, k)[a], _digits(p, k)[b]
     z = np.zeros((*x.shape[:-1], 2 * k - 1), dtype=np.int64)

@@ -18,10 +18,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.ops import householder_product
 from rdtools.ops.gaussian import portable_normal
-
-Float64Array = NDArray[np.float64]
 
 #: Reflections that are drawn and applied together, so that nothing of n² numbers is stored.
 _PANEL = 64

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rdtools.arrays import Float64Array
 from rdtools.transforms.haar import haar_matrix, haar_multiply
-
-Float64Array = NDArray[np.float64]
 
 #: Numbers of the factors A and B among the matrices of a seed; 0 is the Haar rotation of that seed.
 _LEFT, _RIGHT = 1, 2

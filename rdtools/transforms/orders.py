@@ -11,7 +11,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Float64Array = NDArray[np.float64]
+from rdtools.arrays import Float64Array
+
 Order = NDArray[np.intp]
 
 

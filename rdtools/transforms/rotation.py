@@ -8,14 +8,13 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
 from rdtools.transforms.kronecker import kronecker_multiply
 
-Float64Array = NDArray[np.float64]
 RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
 
 

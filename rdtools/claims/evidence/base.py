@@ -8,11 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotPositiveSemidefinite, RateUnreachable
 
-Float64Array = NDArray[np.float64]
 T = TypeVar("T")
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import NotApplicable
 from rdtools.linalg import cholesky
 from rdtools.moments.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
 from rdtools.records import Hessian, Spectrum

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.theory.activation import minmax_step_power
 from rdtools.theory.channel_merging import merge_distortions

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.theory.critical_channels import critical_groups
 from rdtools.theory.fixed_rate import lloyd_max

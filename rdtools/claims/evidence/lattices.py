@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.theory.lattice import NORMALIZED_SECOND_MOMENTS
 from rdtools.theory.ldlq import blocks

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import NotApplicable
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.claims.evidence.channels import normal_tokens
 from rdtools.errors import NotPositiveSemidefinite

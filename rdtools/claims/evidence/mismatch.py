@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from rdtools.claims.evidence.base import Estimate, Float64Array
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.linalg import cholesky, log2_am_over_gm
 from rdtools.measure import weighted_error

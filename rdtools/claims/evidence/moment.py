@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Float64Array
+from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky

@@ -8,7 +8,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.ops import sic_sweep
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.claims.evidence.base import Estimate, Float64Array
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.claims.evidence.coded import CodedPoint, coded_points
 from rdtools.measure import weighted_error

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Estimate, Float64Array
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.claims.record import FALSE_ALARM
 from rdtools.linalg import cholesky

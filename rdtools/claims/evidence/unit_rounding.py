@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Estimate, Float64Array
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate
 from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.ops import sic_sweep
 from rdtools.theory.ldlq import ERROR_VARIANCE, Rounding, feedback_matrix, nearest_worst_signs

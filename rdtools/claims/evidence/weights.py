@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Estimate, Float64Array, NotApplicable
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.claims.evidence.coded import CodedPoint, coded_points
 from rdtools.claims.evidence.rotations import FAILURE, KINDS, draw_rotations, number_of_draws

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from rdtools.claims.evidence.base import Evidence, Float64Array
+from rdtools.arrays import Float64Array
+from rdtools.claims.evidence.base import Evidence
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.record import Assumption, Number, Source
 

@@ -9,13 +9,12 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding.entropy.exponents import exponent_bytes
 from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
 from rdtools.coding.entropy.models import CodeCounts
 from rdtools.coding.scales import octave_exponents, round_to_float32
 from rdtools.records import GaussianModel, ScalarCodes
-
-Float64Array = NDArray[np.float64]
 
 
 def paying_row_exponents(weight: Float64Array) -> NDArray[np.uint8] | None:

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, Int64Array
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.models import CodeCounts, FrequencyTable, count_codes, varint_bytes
 from rdtools.normal import cell_probability, normal_cdf
 from rdtools.records import GaussianModel, UniformGrid, power_of_eighths
-
-Float64Array = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 
 def column_table(code_std: float) -> FrequencyTable:
@@ -82,9 +80,9 @@ class Laws:
     steps : (K,) the step, in units of the row's deviation
     """
 
-    rows: IntArray
-    columns: IntArray
-    distinct: IntArray
+    rows: Int64Array
+    columns: Int64Array
+    distinct: Int64Array
     steps: Float64Array
 
     @classmethod

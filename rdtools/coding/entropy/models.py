@@ -13,11 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Int64Array
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.fields import Reader, varint
 from rdtools.ops import column_histogram
-
-IntArray = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class FrequencyTable:
     frequencies : (K,) int64, ≥ 0, or (K + 1,) with that of the escape symbol last
     """
 
-    values: IntArray
-    frequencies: IntArray
+    values: Int64Array
+    frequencies: Int64Array
 
     @property
     def escapes(self) -> bool:
@@ -47,9 +46,9 @@ class FrequencyTable:
 class CodeCounts:
     """Sparse histogram of codes by column: `counts[j]` codes in column `columns[j]` have value `values[j]`."""
 
-    columns: IntArray
-    values: IntArray
-    counts: IntArray
+    columns: Int64Array
+    values: Int64Array
+    counts: Int64Array
     shape: tuple[int, int]
 
 
@@ -88,7 +87,7 @@ def uniform_table(levels: int) -> FrequencyTable:
     return FrequencyTable(np.arange(levels) - levels // 2, np.ones(levels, dtype=np.int64))
 
 
-def varint_bytes(values: IntArray) -> IntArray:
+def varint_bytes(values: Int64Array) -> Int64Array:
     """Length of signed variable-length integers, as the container writes escaped integers."""
     zigzag = np.where(values >= 0, 2 * values, -2 * values - 1)
     return np.asarray(1 + sum((zigzag >> k) > 0 for k in range(fmt.VARINT_BITS, fmt.VARINT_LIMIT + 1, fmt.VARINT_BITS)), dtype=np.int64)

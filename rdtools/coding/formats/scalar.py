@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.entropy.blocks import Block, decode_block, sequences, spans
@@ -48,17 +49,7 @@ from rdtools.coding.fields import Reader, varint
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile
 from rdtools.normal import lmmse_gain
-from rdtools.records import (
-    ENTROPY_MODELS,
-    CodeModelKind,
-    EntropyModel,
-    Float64Array,
-    Gains,
-    GaussianModel,
-    RowScales,
-    ScalarCodes,
-    UniformGrid,
-)
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, EntropyModel, Gains, GaussianModel, RowScales, ScalarCodes, UniformGrid
 
 #: Rate kind of the integers under each entropy model.
 RATE_KINDS: dict[CodeModelKind, str] = {

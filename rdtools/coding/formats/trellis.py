@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import zlib
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
 from rdtools.ops import trellis_decode, trellis_values
 from rdtools.records import TrellisCodes
-
-Float64Array = NDArray[np.float64]
 
 #: Rows and columns of the tile that a trellis path runs through.
 TILE = fmt.TILE

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
-
-Float64Array = NDArray[np.float64]
 
 #: Column energies below this share of the largest count as that, so that a column of zeros does not get a scale without end.
 LEAST_ENERGY = 1e-8

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import codec_of, column_scales, round_to_bfloat16, spread_groups
 from rdtools.records import Gains, ScalarCodes
-
-Float64Array = NDArray[np.float64]
 
 
 def code_values(codes: ScalarCodes) -> Float64Array:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import (
     column_scales,
     count_codes,
@@ -25,8 +26,6 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes, UniformGrid
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

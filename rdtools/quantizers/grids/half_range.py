@@ -12,13 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import ndtr
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable, ShapeMismatch, UsageError
-
-Float64Array = NDArray[np.float64]
 
 #: Variance of the targets, in that of the weights, beyond which feedback counts as running away.
 _WIDEST = 100.0

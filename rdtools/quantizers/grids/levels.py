@@ -8,10 +8,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
-
-Float64Array = NDArray[np.float64]
 
 #: Decides codes: (weight (m, r), steps (r,), gains (r,), offset, code_min, code_max) → codes (m, r).
 Rounding = Callable[[Float64Array, Float64Array, Float64Array, float, int, int], NDArray[np.int32]]

@@ -6,16 +6,15 @@ A grid fits the numbers that it is made from, which may be whole rows or the par
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.coding import round_to_bfloat16
 from rdtools.quantizers.grids.levels import check_step
 
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 Grid = Literal["symmetric", "asymmetric", "midrise"]
 RangeRule = Literal["absmax", "mse"]
 

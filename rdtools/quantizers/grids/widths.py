@@ -12,11 +12,9 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, Int64Array
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
-
-Float64Array = NDArray[np.float64]
-IntArray = NDArray[np.int64]
 
 #: Squared error of the best uniform grid of 2^b levels on a standard normal variable, b = 0 … 8, and its step; no step without a bit.
 #: Computed by quadrature: `rdtools.theory.fixed_rate.best_uniform_grid`. After Max, IRE Trans. Inf. Theory 6 (1960), Table II.
@@ -27,7 +25,7 @@ GRID_STEPS = (math.nan, 1.5957691, 0.99568669, 0.58601944, 0.33520061, 0.1881387
 MAX_WIDTH = len(GRID_ERRORS) - 1
 
 
-def allocate_widths(noise_gains: Float64Array, rate_bits: float, *, name: str = "columns") -> IntArray:
+def allocate_widths(noise_gains: Float64Array, rate_bits: float, *, name: str = "columns") -> Int64Array:
     """Bits of each column: ``b`` of least ``Σ g_i mse(b_i)`` with so many bits in all, 0 to MAX_WIDTH each.
 
     Parameters
@@ -72,7 +70,7 @@ def allocate_widths(noise_gains: Float64Array, rate_bits: float, *, name: str = 
     return np.bincount(chosen // MAX_WIDTH, minlength=r).astype(np.int64)
 
 
-def width_exponents(widths: IntArray) -> NDArray[np.uint8]:
+def width_exponents(widths: Int64Array) -> NDArray[np.uint8]:
     """Exponents of the steps of columns of these widths, in eighths of an octave above that of the widest; (r,).
 
     Levels follow from exponents: those of the widest column, halved with every octave begun. So the column of b bits, B being the most,

@@ -8,14 +8,13 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import TILE
 from rdtools.errors import UsageError
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
 from rdtools.quantizers.methods.vector import Rounded, VectorQuantizer
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
 from rdtools.records import TrellisCode, TrellisCodes
-
-Float64Array = NDArray[np.float64]
 
 #: (code, L, k) → the input rms of least error, in units of the table, and the relative error there, of tail-biting sequences of 256
 #: standard normal numbers: `rdtools.analysis.trellis_rms` finds the rms on 1024 sequences for L = 12 and 256 for L = 16, the errors on

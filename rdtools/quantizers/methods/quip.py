@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
@@ -26,7 +25,6 @@ from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRound
 from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
 
-Float64Array = NDArray[np.float64]
 Adaptive = Literal["ldlq", "ldlq-rg", "greedy", "nearest", "clamp-safe"]
 ADAPTIVE: tuple[Adaptive, ...] = get_args(Adaptive)
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.ops import rvq_nearest
@@ -15,8 +16,6 @@ from rdtools.ops.e8p_residual import RESIDUAL_SCALES
 from rdtools.quantizers.methods.vector import Rounded, VectorQuantizer
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq, refine_blocks
 from rdtools.records import LatticeCodes
-
-Float64Array = NDArray[np.float64]
 
 #: By bits, the root mean square to which normal weights are brought for the least squared error, and that error relative to their
 #: variance, found by search. It is flat there: 1 % costs less than 0.3 %.

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import round_to_float32
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -22,7 +22,6 @@ from rdtools.records import LatticeCodes, QuantizedWeight, TrellisCodes
 from rdtools.records.error_models import BlockCode
 from rdtools.transforms import RotationChoice
 
-Float64Array = NDArray[np.float64]
 Codes = LatticeCodes | TrellisCodes
 #: Codes, and the values that they stand for.
 Rounded = tuple[Codes, Float64Array]

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.grids.levels import check_step
-from rdtools.quantizers.grids.row import FloatArray
 from rdtools.quantizers.grids.widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
 from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, stored_grid
 from rdtools.quantizers.problem import Problem
@@ -20,8 +19,6 @@ from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.records import CodeModelKind, RowScales, ScalarCodes, Uniform, UniformGrid
 from rdtools.records.error_models import ColumnSteps, ErrorModel
-
-Float64Array = NDArray[np.float64]
 
 #: Step of a column under the water, in that of a column at its level: 8 √12 = 28 standard deviations, so that only an outlier has a code
 #: other than zero, and is not lost.

@@ -11,17 +11,13 @@ Blocks are counted from the last column, where the work begins; if g does not di
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import cholesky
-
-FloatArray = NDArray[Any]  # float64 or float32
-Float64Array = NDArray[np.float64]
 
 #: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Codes are the rounding's own affair.
 BlockRounding = Callable[[FloatArray, int], FloatArray]

@@ -19,12 +19,10 @@ from functools import cached_property
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import NotConverged, UsageError
 from rdtools.linalg import cholesky
-
-Float64Array = NDArray[np.float64]
 
 #: Over-relaxation of ADMM; 1.5 to 1.8 is the usual advice, and here it saves about a third of the iterations.
 _RELAXATION = 1.6

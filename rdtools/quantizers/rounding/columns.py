@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.quantizers.grids.row import FloatArray
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
 from rdtools.records import UniformGrid
-
-Float64Array = NDArray[np.float64]
 
 
 def sweep_columns(

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array, FloatArray
 from rdtools.ops import sic_sweep
-from rdtools.quantizers.grids.row import FloatArray, RowGrid
+from rdtools.quantizers.grids.row import RowGrid
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq, pad_problem
-
-Float64Array = NDArray[np.float64]
 
 #: Makes the grids of the rows of some columns.
 Fit = Callable[[FloatArray], RowGrid]

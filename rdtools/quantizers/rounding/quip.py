@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.ops import coordinate_descent, sic_sweep
-
-Float64Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)

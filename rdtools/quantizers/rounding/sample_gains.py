@@ -7,11 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.ops import CODE_MAX, sic_sweep_sample_gains
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sic import Precision
-
-Float64Array = NDArray[np.float64]
 
 #: Fits gains: (target (m, r), steps (r,)) → (codes (m, r), gains (r,)).
 GainFit = Callable[[Float64Array, Float64Array], tuple[NDArray[np.int32], Float64Array]]

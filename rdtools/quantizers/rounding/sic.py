@@ -7,11 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.ops import sic_sweep
 from rdtools.quantizers.grids.levels import Rounding
 from rdtools.quantizers.problem import Problem
 
-Float64Array = NDArray[np.float64]
 Precision = Literal["float64", "float32"]
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import column_scales, exponent_bytes, round_to_bfloat16
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
@@ -17,8 +17,6 @@ from rdtools.quantizers.grids.entropy import EntropyGrid
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.search.step import sample_rows
 from rdtools.records import RowScales, ScalarCodes
-
-Float64Array = NDArray[np.float64]
 
 #: Relative change of the error at which the alternation ends, worth 0.00007 bit, and rounds after which it ends in any case.
 CHANGE, ROUNDS = 1e-4, 100

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.grids.entropy import EntropyGrid
@@ -19,8 +20,6 @@ from rdtools.quantizers.search.rate import (
     search_step,
 )
 from rdtools.records import ScalarCodes
-
-Float64Array = NDArray[np.float64]
 
 #: Weights up to which the rate is searched on all rows, and about how many the sample has beyond that.
 SAMPLED_FROM, SAMPLE = 2**20, 2**19

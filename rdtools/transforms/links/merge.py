@@ -9,8 +9,9 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
-from rdtools.records.link import Float64Array, Link
+from rdtools.records.link import Link
 
 
 @dataclass(frozen=True, init=False, repr=False)

@@ -7,9 +7,10 @@ from typing import get_args
 
 import numpy as np
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
 from rdtools.records import Rotation, RotationKind
-from rdtools.records.link import Float64Array, Link
+from rdtools.records.link import Link
 from rdtools.transforms.hadamard import is_hadamard_order
 from rdtools.transforms.rotation import rotate, rotate_back, rotate_moment
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.records.link import Float64Array, Link
+from rdtools.records.link import Link
 from rdtools.records.stored import as_stored, stored_bits
 
 

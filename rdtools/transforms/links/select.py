@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
-from rdtools.records.link import Float64Array, Link
+from rdtools.records.link import Link
 from rdtools.records.stored import frozen
 
 
