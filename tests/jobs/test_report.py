@@ -66,7 +66,7 @@ def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_pat
     assert set(added["seed"]) == {0, 1, 7}
 
 
-@pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**32), (0.5,)])
+@pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**63), (0.5,)])
 def test_seeds_out_of_range_are_refused_before_any_work(seeds, settings):
     with pytest.raises(UsageError, match="`seeds`"):
         ReportSettings(seeds=seeds, out=settings.out)
