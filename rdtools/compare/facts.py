@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.moments.layer import Layer
-from rdtools.moments.spectrum import spectrum_with_vectors
+from rdtools.arrays import Float64Array
+from rdtools.moments.layer import Layer, active_columns
+from rdtools.moments.spectrum import spectrum_of, spectrum_with_vectors
 from rdtools.records import LayerKey, LayerRow, Spectrum
 from rdtools.records.rows import Status
 from rdtools.theory import high_rate, incoherence, rotated_cholesky, sic
@@ -25,27 +25,21 @@ class LayerFacts:
     ----------
     row : columns that depend on the layer alone
     status : ok; degenerate where the weights or the Hessian are all zero; undersampled where there are fewer tokens than active columns
-    eigenvalues : (n,) of H, zeros for columns that are not active
+    spectrum : of H
     row_variances : (m,) mean squares of the active weights of each row; `row.weight_variance` is their mean
     components : of bounds by name, each kept when it is first asked for
     """
 
     row: LayerRow
     status: Status
-    eigenvalues: NDArray[np.float64]
-    row_variances: NDArray[np.float64]
+    spectrum: Spectrum
+    row_variances: Float64Array
     components: dict[str, Components] = field(default_factory=dict, repr=False)
 
-
-def layer_facts(layer: Layer) -> LayerFacts:
-    """Facts of a layer."""
-    spectrum = layer.spectrum
-    return LayerFacts(
-        row=_layer_row(layer),
-        status=layer_status(layer),
-        eigenvalues=np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)]),
-        row_variances=layer.row_variances,
-    )
+    @property
+    def eigenvalues(self) -> Float64Array:
+        """(n,) of H, zeros for columns that are not active."""
+        return np.concatenate([self.spectrum.eigenvalues, np.zeros(self.spectrum.columns - self.spectrum.live)])
 
 
 def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
@@ -53,10 +47,12 @@ def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
     return LayerRow(model=key.model, layer=key.name, layer_type=key.type, block=key.block, rows=rows, columns=columns)
 
 
-def _layer_row(layer: Layer) -> LayerRow:
-    spectrum = layer.spectrum
+def layer_facts(layer: Layer) -> LayerFacts:
+    """Facts of a layer."""
+    spectrum, statistics = spectrum_of(layer.hessian), layer.statistics
+    weight = active_columns(layer.weight, layer.live)
     m, n = layer.weight.shape
-    return LayerRow(
+    row = LayerRow(
         model=layer.key.model,
         layer=layer.key.name,
         layer_type=layer.key.type,
@@ -67,9 +63,9 @@ def _layer_row(layer: Layer) -> LayerRow:
         rank=spectrum.rank,
         n_tokens=layer.hessian.n_tokens,
         dropped_tokens=layer.hessian.dropped_tokens,
-        weight_variance=layer.weight_variance,
-        weight_negentropy_bpw=weight_negentropy(layer),
-        weight_incoherence=incoherence.weight_incoherence(layer.live_weight),
+        weight_variance=statistics.weight_variance,
+        weight_negentropy_bpw=weight_negentropy(weight, statistics.weight_variance),
+        weight_incoherence=incoherence.weight_incoherence(weight),
         hessian_incoherence=incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
         top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
         min_conditional_variance_ratio=min_conditional_variance_ratio(spectrum),
@@ -78,18 +74,18 @@ def _layer_row(layer: Layer) -> LayerRow:
         pred_gptq_gap_haar_bpw=rotated_cholesky.rotated_gptq_gap_bits(spectrum),
         pred_rtn_gap_bpw=sic.rtn_gap_bits(spectrum),
     )
+    return LayerFacts(row, layer_status(layer), spectrum, statistics.row_variances)
 
 
-def weight_negentropy(layer: Layer) -> float:
-    """Bits by which the Shannon lower bound for i.i.d. weights of this layer's empirical distribution is below R(D) at high rate.
+def weight_negentropy(weight: Float64Array, variance: float) -> float:
+    """Bits by which the Shannon lower bound for i.i.d. weights of the empirical distribution is below R(D) at high rate.
 
     nan for weights that have no density: a single one, or one value that makes up more than ATOM_SHARE of them, as zeros of pruned ones.
     """
-    live = layer.live_weight
-    if live.size < 2:
+    if weight.size < 2:
         return math.nan
-    estimate = differential_entropy(live)
-    return negentropy_bits(estimate.entropy_bits, layer.weight_variance) if estimate.largest_share <= ATOM_SHARE else math.nan
+    estimate = differential_entropy(weight)
+    return negentropy_bits(estimate.entropy_bits, variance) if estimate.largest_share <= ATOM_SHARE else math.nan
 
 
 def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
@@ -101,7 +97,7 @@ def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
 
 def layer_status(layer: Layer) -> Status:
     """Status of a layer as in `LayerFacts`."""
-    if not layer.live.any() or not np.any(layer.live_weight):
+    if not np.any(active_columns(layer.weight, layer.live)):
         return "degenerate"
     if 0 < layer.hessian.n_tokens < int(layer.live.sum()):
         return "undersampled"
