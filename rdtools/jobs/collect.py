@@ -64,7 +64,7 @@ def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_r
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     if request.tokens is not None:
-        tokens = load_tokens(request.tokens, pad_token=limits.pad_token)
+        tokens = load_tokens(request.tokens)
     elif request.text is not None:
         length = request.length or min(limits.longest or 2048, 2048)
         tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
@@ -121,11 +121,16 @@ def collect(
         sequences=tokens.ids.shape[0],
         length=tokens.ids.shape[1],
         padding=int((~tokens.mask).sum()),
+        padding_from=tokens.padding_from,
         token_sha256=tokens.sha256,
         trust_remote_code=trust_remote_code,
         device=device,
     )
     identity = fingerprint(model_entry, calibration)
+    said = list(checkpoint.notes)
+    said += [f"{calibration.padding} of {tokens.mask.size} token ids are padding ({tokens.padding_from}) and left out"] * bool(
+        calibration.padding
+    )
     if is_run(out):
         run = open_run(out, checkpoint=checkpoint)
         names = different(fingerprint(run.manifest.model, run.manifest.calibration), identity)
@@ -133,7 +138,7 @@ def collect(
             raise UsageError(f"{out}: holds a run with other {' and '.join(names)}; choose another directory, or delete this one")
         (out / FINISHED).unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
         moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
-        notes = reuse_notes(run.manifest, device=device, versions=versions())
+        notes = said + reuse_notes(run.manifest, device=device, versions=versions())
         manifest = run.manifest.model_copy(update={"model": moved})
         if manifest != run.manifest:
             write_manifest(out, manifest)
@@ -144,7 +149,7 @@ def collect(
 
     now = versions()
     writer = RunWriter(out, {**identity, "device": device, **{f"version of {name}": version for name, version in now.items()}})
-    model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
+    model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device, say=said.append)
     inputs = find_shared_inputs(model, checkpoint)
     for shared in inputs:
         for layer in shared.layers:
@@ -153,10 +158,11 @@ def collect(
     missing = [shared for shared in inputs if not writer.has(shared.name, number[shared.name])]
     for shared, hessian in capture(model, missing, tokens, progress=progress):
         writer.add(hessian, number[shared.name])
-    return writer.finish(
+    run = writer.finish(
         checkpoint,
         {shared.name: shared.layers for shared in inputs},
         model=model_entry.model_copy(update={"uncovered": uncovered(model, inputs)}),
         calibration=calibration,
         versions=now,
     )
+    return Run(out, run.manifest, checkpoint=checkpoint, notes=said)

@@ -45,7 +45,8 @@ def capture(
 ) -> Iterator[tuple[SharedInput, Hessian]]:
     """Second moment of every distinct input, one at a time, as soon as a pass over the tokens has finished it.
 
-    ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding and have finite activations, in float64 from float32 activations.
+    ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding and have finite activations, in float64 from float32 activations. Padding
+    is taken out before the model runs, see `Tokens.batches`.
 
     Parameters
     ----------
@@ -64,24 +65,19 @@ def capture(
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
     passes = _passes(inputs)
-    total = len(passes) * tokens.ids.size
-    batch = max(1, _BATCH_TOKENS // tokens.ids.shape[1])
+    total = len(passes) * int(tokens.mask.sum())
     done = 0
     for part in passes:
         sums = {item.name: MomentAccumulator(item.columns) for item in part}
-        for first in range(0, len(tokens.ids), batch):
-            ids = torch.tensor(tokens.ids[first : first + batch])
-            mask = torch.tensor(tokens.mask[first : first + batch])
+        for ids in tokens.batches(_BATCH_TOKENS):
 
-            def see(name: str, x: torch.Tensor, mask: torch.Tensor = mask, sums: dict[str, MomentAccumulator] = sums) -> None:
-                kept = x.reshape(*mask.shape, -1)[mask.to(x.device)]
-                sums[name].add(kept.float().cpu().numpy())
+            def see(name: str, x: torch.Tensor, sums: dict[str, MomentAccumulator] = sums) -> None:
+                sums[name].add(x.reshape(-1, x.shape[-1]).float().cpu().numpy())
 
-            # padded ids may be outside the vocabulary (−100 is common); their activations are masked out above
-            safe_ids = torch.where(mask, ids, 0).to(model.device)
+            given = torch.from_numpy(ids).to(model.device)
             with torch.no_grad(), hooks(model, list(sums), see):
-                model.base_model(input_ids=safe_ids, attention_mask=mask.long().to(model.device), use_cache=False)
-            done += ids.numel()
+                model.base_model(input_ids=given, attention_mask=torch.ones_like(given), use_cache=False)
+            done += ids.size
             progress(done, total)
         for item in part:
             yield item, _finish(item, sums.pop(item.name))

@@ -7,12 +7,16 @@ import re
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
+from rdtools.model.unsupported import GGUF, refuse_configuration, refuse_tensors
 
+_SINGLE = "model.safetensors"
+_INDEX = "model.safetensors.index.json"
 #: The name under which the model inside the package goes.
 EMBEDDED = "embedded"
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -27,11 +31,13 @@ class Checkpoint:
     name : for tables
     directory : where the files are
     shard_of : tensor name → file name
+    notes : sentences for the reader about files that are there and not read
     """
 
     name: str
     directory: Path
     shard_of: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def shards(self) -> list[Path]:
@@ -89,52 +95,138 @@ def _tensor_names(path: Path) -> list[str]:
         raise CorruptFile(f"{path}: not a whole safetensors file ({error}); download or copy it again") from error
 
 
+def _indexed(index: Path) -> dict[str, str]:
+    """Tensor name → file name, from an index that is checked against every file it names.
+
+    Raises
+    ------
+    CorruptFile, ModelUnreadable
+    """
+    directory = index.parent
+    try:
+        shard_of = {str(k): str(v) for k, v in json.loads(index.read_text())["weight_map"].items()}
+        if not shard_of:
+            raise ValueError("an empty weight_map")
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise CorruptFile(f"{index}: not an index of safetensors ({error!r}); download it again") from error
+    shards = sorted(set(shard_of.values()))
+    odd = [s for s in shards if Path(s).name != s]
+    if odd:
+        raise CorruptFile(f"{index}: names {odd[0]!r}, expected files of this directory only; do not use this checkpoint")
+    missing = [s for s in shards if not (directory / s).is_file()]
+    if missing:
+        raise ModelUnreadable(f"{directory}: missing {', '.join(missing)}, listed in {index.name}; download the rest")
+    holder: dict[str, str] = {}
+    for shard in shards:
+        for tensor in _tensor_names(directory / shard):
+            if tensor in holder:
+                raise CorruptFile(
+                    f"{directory}: {holder[tensor]} and {shard} both hold {tensor}; expected it once; download the files again"
+                )
+            holder[tensor] = shard
+    lost = sorted(t for t, s in shard_of.items() if holder.get(t) != s)
+    if lost:
+        raise CorruptFile(f"{directory}: {index.name} lists {len(lost)} tensors that no shard holds, first {lost[0]}")
+    return holder
+
+
+def _weight_files(directory: Path, named: str | None) -> tuple[dict[str, str], str]:
+    """Tensor name → file name of the weights that transformers loads, and the file by which it finds them.
+
+    That is the file that the configuration names, else model.safetensors, else the shards of the index: an index beside a single file
+    is not read.
+
+    Raises
+    ------
+    CorruptFile, ModelUnreadable
+    """
+    for name in [_SINGLE, _INDEX] if named is None else [named]:
+        path = directory / name
+        if path.is_file() and path.parent == directory:
+            return (_indexed(path) if name.endswith(".index.json") else dict.fromkeys(_tensor_names(path), name)), name
+    if named is not None:
+        raise ModelUnreadable(
+            f"{directory}: config.json names {named[:200]!r} as transformers_weights, and no such file is there; download it"
+        )
+    gguf = sorted(p.name for p in directory.glob("*.gguf"))
+    if gguf:
+        raise ModelUnreadable(f"{directory}: no safetensors, only {', '.join(gguf)}, {GGUF}")
+    pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in directory.glob(pattern))
+    found = f"only {', '.join(pickles)}, which is a pickle and could run code" if pickles else "no weights"
+    raise ModelUnreadable(
+        f"{directory}: {found}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)"
+    )
+
+
+def _configuration(directory: Path) -> dict[str, Any]:
+    """The configuration as written.
+
+    Raises
+    ------
+    CorruptFile, ModelUnreadable
+    """
+    path = directory / "config.json"
+    if (directory / "adapter_config.json").is_file():
+        raise ModelUnreadable(
+            f"{directory}: an adapter of another model (adapter_config.json); expected whole weights: load it with peft, then "
+            "merge_and_unload().save_pretrained(NEW_DIRECTORY)"
+        )
+    if not path.is_file():
+        gguf = sorted(p.name for p in directory.glob("*.gguf"))
+        if gguf:
+            raise ModelUnreadable(f"{directory}: no config.json, only {', '.join(gguf)}, {GGUF}")
+        raise ModelUnreadable(f"{directory}: no config.json, so no model; give the directory that save_pretrained wrote")
+    try:
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (ValueError, OSError, RecursionError) as error:
+        raise CorruptFile(f"{path}: not a configuration ({error}); download it again") from error
+    return config
+
+
 def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     """Look over a model directory: configuration, index, every shard's header.
 
     Raises
     ------
     ModelUnreadable
-        If there is no directory, no config.json, no safetensors, or a shard is missing; lists what is missing.
+        If there is no directory, no config.json, no safetensors, or a shard is missing; lists what is missing. If the model is one that
+        rdtools cannot analyse: see `rdtools.model.unsupported`.
     CorruptFile
         If a file is truncated or not what its name says.
     """
     if not directory.is_dir():
-        raise ModelUnreadable(f"{directory}: no such directory; give a model directory, a hub id or '{EMBEDDED}'")
+        raise ModelUnreadable(f"{directory}: {_not_a_directory(directory)}")
     try:
         str(directory.resolve()).encode()
     except UnicodeEncodeError as error:
         raise ModelUnreadable(f"{directory!r}: its path is not UTF-8, which safetensors cannot open; rename it") from error
-    if not (directory / "config.json").is_file():
-        raise ModelUnreadable(f"{directory}: no config.json, so no model; give the directory that save_pretrained wrote")
-    index = directory / "model.safetensors.index.json"
-    single = directory / "model.safetensors"
-    if index.is_file():
-        try:
-            shard_of = {str(k): str(v) for k, v in json.loads(index.read_text())["weight_map"].items()}
-            if not shard_of:
-                raise ValueError("an empty weight_map")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CorruptFile(f"{index}: not an index of safetensors ({error!r}); download it again") from error
-        odd = sorted({s for s in shard_of.values() if Path(s).name != s})
-        if odd:
-            raise CorruptFile(f"{index}: names {odd[0]!r}, expected files of this directory only; do not use this checkpoint")
-        missing = sorted({s for s in shard_of.values() if not (directory / s).is_file()})
-        if missing:
-            raise ModelUnreadable(f"{directory}: missing {', '.join(missing)}, listed in {index.name}; download the rest")
-        present = {s: set(_tensor_names(directory / s)) for s in sorted(set(shard_of.values()))}
-        lost = sorted(t for t, s in shard_of.items() if t not in present[s])
-        if lost:
-            raise CorruptFile(f"{directory}: {index.name} lists {len(lost)} tensors that no shard holds, first {lost[0]}")
-    elif single.is_file():
-        shard_of = dict.fromkeys(_tensor_names(single), single.name)
-    else:
-        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in directory.glob(pattern))
-        found = f"only {', '.join(pickles)}, which is a pickle and could run code" if pickles else "no weights"
-        raise ModelUnreadable(
-            f"{directory}: {found}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)"
-        )
-    return Checkpoint(name or directory.resolve().name, directory, shard_of)
+    config = _configuration(directory)
+    refuse_configuration(directory, config)
+    named = config.get("transformers_weights")
+    shard_of, read = _weight_files(directory, None if named is None else str(named))
+    refuse_tensors(directory, shard_of)
+    used = set(shard_of.values())
+    strays = sorted(p.name for p in directory.glob("*.safetensors") if p.name not in used)
+    notes = () if not strays else (f"{directory}: weights are read as {read} says, as transformers does; {', '.join(strays)} not at all",)
+    return Checkpoint(name or _name_of(directory), directory, shard_of, notes)
+
+
+def _not_a_directory(path: Path) -> str:
+    if path.suffix == ".gguf" and path.is_file():
+        return GGUF
+    if path.is_file():
+        return f"a file, expected the directory of a model; give {path.parent}"
+    return f"no such directory; give a model directory, a hub id or '{EMBEDDED}'"
+
+
+def _name_of(directory: Path) -> str:
+    """Name of a directory; the model's own where it is one of the hub's cache, which are called by their commit."""
+    parts = directory.resolve().parts
+    if len(parts) > 2 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].removeprefix("models--").replace("--", "/")
+    return parts[-1]
 
 
 def find_model(source: str, *, with_code: bool = False) -> Checkpoint:

@@ -75,12 +75,16 @@ class ModelEntry(_Entry):
 
 
 class CalibrationEntry(_Entry):
-    """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it."""
+    """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it.
+
+    `padding` ids of the file were left out, because of what `padding_from` names.
+    """
 
     source: str
     sequences: int
     length: int
     padding: int
+    padding_from: str = ""
     token_sha256: str
     trust_remote_code: bool
     device: str | None = None
