@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
+from rdtools.model.layer_names import CapturedLayer
 from rdtools.model.unsupported import GGUF, refuse_configuration, refuse_tensors
+from rdtools.model.weight_files import weight_files
 
-_SINGLE = "model.safetensors"
-_INDEX = "model.safetensors.index.json"
 #: The name under which the model inside the package goes.
 EMBEDDED = "embedded"
 _FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -44,13 +46,30 @@ class Checkpoint:
         """The weight files, sorted."""
         return [self.directory / name for name in sorted(set(self.shard_of.values()))]
 
-    def read(self, tensor: str) -> NDArray[np.float64]:
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor, from the headers."""
+        from safetensors import safe_open
+
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in self.shards:
+            with safe_open(path, framework="np") as shard:
+                names = [name for name, file in self.shard_of.items() if file == path.name]
+                shapes |= {name: tuple(shard.get_slice(name).get_shape()) for name in names}
+        return shapes
+
+    def read(self, tensor: str, *, rows: Sequence[int] | None = None) -> NDArray[np.float64]:
         """One tensor as float64; nothing else of its file is read.
+
+        Parameters
+        ----------
+        tensor : name
+        rows : read only these, first and the one after the last, of the tensor as a matrix with its last dimension as columns
 
         Raises
         ------
         ModelUnreadable
-            If the checkpoint has no such tensor.
+            If the checkpoint has no such tensor, or it has fewer rows.
         UnsupportedDtype
             If it is not plain floating point (a quantized checkpoint).
         NotFiniteInput
@@ -63,99 +82,44 @@ class Checkpoint:
             raise ModelUnreadable(f"{self.directory}: no tensor {tensor!r}; the checkpoint belongs to another model class")
         path = self.directory / self.shard_of[tensor]
         with safe_open(path, framework="pt") as shard:
-            dtype = shard.get_slice(tensor).get_dtype()
+            part = shard.get_slice(tensor)
+            dtype, shape = part.get_dtype(), part.get_shape()
             if dtype not in _FLOAT_DTYPES:
                 raise UnsupportedDtype(
                     f"{path}: {tensor} has dtype {dtype}, expected one of {', '.join(_FLOAT_DTYPES)}; "
                     "a quantized checkpoint must be dequantized first"
                 )
-            values = shard.get_tensor(tensor).to(torch.float64).numpy()
-        if not np.isfinite(values).all():
-            bad = np.argwhere(~np.isfinite(values))
+            values = shard.get_tensor(tensor) if rows is None else _rows_of(part, shape, *rows)
+            if values is None:
+                raise ModelUnreadable(f"{path}: {tensor} has shape {shape}, expected rows {rows}; the checkpoint belongs to another model")
+            array = values.to(torch.float64).numpy()
+        if not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))
             raise NotFiniteInput(
                 f"{path}: {tensor} has {len(bad)} NaN or infinite entries, the first at {tuple(map(int, bad[0]))}; "
                 "expected finite weights; download the checkpoint again"
             )
-        return np.asarray(values)
+        return np.asarray(array)
+
+    def weight(self, layer: CapturedLayer) -> NDArray[np.float64]:
+        """Weight (m, n) of a layer as float64.
+
+        Raises
+        ------
+        ModelUnreadable, UnsupportedDtype, NotFiniteInput
+        """
+        values = self.read(layer.tensor, rows=layer.rows)
+        values = values.T if layer.transposed else values
+        return values if layer.outputs is None else values[slice(*layer.outputs)]
 
 
-def _tensor_names(path: Path) -> list[str]:
-    """Names in a safetensors file, whose header is checked against its size.
-
-    Raises
-    ------
-    CorruptFile
-    """
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="np") as shard:
-            return list(shard.keys())
-    except (SafetensorError, OSError) as error:
-        raise CorruptFile(f"{path}: not a whole safetensors file ({error}); download or copy it again") from error
-
-
-def _indexed(index: Path) -> dict[str, str]:
-    """Tensor name → file name, from an index that is checked against every file it names.
-
-    Raises
-    ------
-    CorruptFile, ModelUnreadable
-    """
-    directory = index.parent
-    try:
-        shard_of = {str(k): str(v) for k, v in json.loads(index.read_text())["weight_map"].items()}
-        if not shard_of:
-            raise ValueError("an empty weight_map")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise CorruptFile(f"{index}: not an index of safetensors ({error!r}); download it again") from error
-    shards = sorted(set(shard_of.values()))
-    odd = [s for s in shards if Path(s).name != s]
-    if odd:
-        raise CorruptFile(f"{index}: names {odd[0]!r}, expected files of this directory only; do not use this checkpoint")
-    missing = [s for s in shards if not (directory / s).is_file()]
-    if missing:
-        raise ModelUnreadable(f"{directory}: missing {', '.join(missing)}, listed in {index.name}; download the rest")
-    holder: dict[str, str] = {}
-    for shard in shards:
-        for tensor in _tensor_names(directory / shard):
-            if tensor in holder:
-                raise CorruptFile(
-                    f"{directory}: {holder[tensor]} and {shard} both hold {tensor}; expected it once; download the files again"
-                )
-            holder[tensor] = shard
-    lost = sorted(t for t, s in shard_of.items() if holder.get(t) != s)
-    if lost:
-        raise CorruptFile(f"{directory}: {index.name} lists {len(lost)} tensors that no shard holds, first {lost[0]}")
-    return holder
-
-
-def _weight_files(directory: Path, named: str | None) -> tuple[dict[str, str], str]:
-    """Tensor name → file name of the weights that transformers loads, and the file by which it finds them.
-
-    That is the file that the configuration names, else model.safetensors, else the shards of the index: an index beside a single file
-    is not read.
-
-    Raises
-    ------
-    CorruptFile, ModelUnreadable
-    """
-    for name in [_SINGLE, _INDEX] if named is None else [named]:
-        path = directory / name
-        if path.is_file() and path.parent == directory:
-            return (_indexed(path) if name.endswith(".index.json") else dict.fromkeys(_tensor_names(path), name)), name
-    if named is not None:
-        raise ModelUnreadable(
-            f"{directory}: config.json names {named[:200]!r} as transformers_weights, and no such file is there; download it"
-        )
-    gguf = sorted(p.name for p in directory.glob("*.gguf"))
-    if gguf:
-        raise ModelUnreadable(f"{directory}: no safetensors, only {', '.join(gguf)}, {GGUF}")
-    pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in directory.glob(pattern))
-    found = f"only {', '.join(pickles)}, which is a pickle and could run code" if pickles else "no weights"
-    raise ModelUnreadable(
-        f"{directory}: {found}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)"
-    )
+def _rows_of(part: Any, shape: Sequence[int], first: int, stop: int) -> Any:
+    """Rows of a tensor of which only these are read, None if it has no such rows; those of a stack must be whole matrices of it."""
+    if len(shape) == 2:
+        return part[first:stop] if 0 <= first < stop <= shape[0] else None
+    if len(shape) != 3 or stop - first != shape[1] or first % shape[1] or not 0 <= first < shape[0] * shape[1]:
+        return None
+    return part[first // shape[1]]
 
 
 def _configuration(directory: Path) -> dict[str, Any]:
@@ -205,7 +169,7 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     config = _configuration(directory)
     refuse_configuration(directory, config)
     named = config.get("transformers_weights")
-    shard_of, read = _weight_files(directory, None if named is None else str(named))
+    shard_of, read = weight_files(directory, None if named is None else str(named))
     refuse_tensors(directory, shard_of)
     used = set(shard_of.values())
     strays = sorted(p.name for p in directory.glob("*.safetensors") if p.name not in used)

@@ -29,8 +29,8 @@ from rdtools.errors import ModelUnreadable, UsageError
 from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.unsupported import refuse_unused
 
-#: A linear layer whose weight is held as (in_features, out_features), as GPT-2 has them.
-TransposedLinear = Conv1D
+#: Modules that multiply by their weight; that of GPT-2 is held as (in_features, out_features).
+LINEAR = (torch.nn.Linear, Conv1D)
 
 
 @contextlib.contextmanager
@@ -143,9 +143,7 @@ def load_model(
         )
     unused = refuse_unused(checkpoint.directory, map(str, loading["unexpected_keys"]), checkpoint.shard_of)
     if unused:
-        say(
-            f"{checkpoint.directory}: {len(unused)} tensors are of parts that transformers does not build, first {unused[0]}; they are left out"
-        )
+        say(f"{checkpoint.directory}: {len(unused)} tensors of parts that transformers does not build, first {unused[0]}, are left out")
     return model.to(device).eval()
 
 

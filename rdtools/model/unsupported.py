@@ -52,8 +52,8 @@ def refuse_tensors(directory: Path, names: Iterable[str]) -> None:
     quantized = sorted(name for name in names if _QUANTIZED.search(name))
     if quantized:
         raise ModelUnreadable(
-            f"{directory}: already quantized, as {len(quantized)} of its tensors show, first {quantized[0]}; expected float weights that mean "
-            "something without scales: give the model that it was quantized from, or dequantize it and leave these tensors out"
+            f"{directory}: already quantized, as {len(quantized)} of its tensors show, first {quantized[0]}; expected "
+            "float weights that mean something without scales: give the model that it was quantized from, or dequantize it and drop these"
         )
 
 

@@ -8,7 +8,7 @@ from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
 from rdtools.model import capture as capture_module
 from rdtools.model.capture import capture
 from rdtools.model.checkpoint import open_checkpoint
-from rdtools.model.inputs import check_weights, find_shared_inputs, uncovered
+from rdtools.model.inputs import check_weights, find_layers
 from rdtools.model.pretrained import load_model
 from rdtools.model.tokens import Tokens, load_tokens
 from rdtools.moments.accumulate import MomentAccumulator
@@ -37,7 +37,7 @@ def _tokens(ids, mask=None):
 
 
 def _by_name(model, checkpoint, tokens):
-    return {item.name: hessian for item, hessian in capture(model, find_shared_inputs(model, checkpoint), tokens)}
+    return {item.name: hessian for item, hessian in capture(model, find_layers(model, checkpoint).inputs, tokens)}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def loaded(tiny_llama):
 
 
 def test_layers_with_one_input_share_one_hessian(loaded):
-    groups = [[layer.name.rpartition(".")[2] for layer in item.layers] for item in find_shared_inputs(*loaded)]
+    groups = [[layer.name.rpartition(".")[2] for layer in item.layers] for item in find_layers(*loaded).inputs]
     block = [["q_proj", "k_proj", "v_proj"], ["o_proj"], ["gate_proj", "up_proj"], ["down_proj"]]
     assert groups == 2 * block
 
@@ -127,7 +127,7 @@ def test_passes_over_groups_give_the_same(loaded, tiny_tokens, monkeypatch):
     whole = _by_name(*loaded, tokens)
     monkeypatch.setattr(capture_module, "ACCUMULATOR_BYTES", 1)
     progress = []
-    inputs = find_shared_inputs(*loaded)
+    inputs = find_layers(*loaded).inputs
     parts = {item.name: h for item, h in capture(loaded[0], inputs, tokens, progress=lambda d, t: progress.append((d, t)))}
     assert all((parts[name].matrix == whole[name].matrix).all() for name in whole)
     assert progress[-1] == (8 * tokens.ids.size, 8 * tokens.ids.size)
@@ -159,12 +159,12 @@ def test_bad_tokens_are_refused(loaded, ids, message):
 
 def test_weights_that_the_model_does_not_run_with_are_noticed(loaded):
     model, checkpoint = loaded
-    layer = find_shared_inputs(model, checkpoint)[0].layers[0]
-    check_weights(model, checkpoint, layer)
+    shared = find_layers(model, checkpoint).inputs[0]
+    check_weights(model, checkpoint, shared)
     with torch.no_grad():
-        model.get_submodule(layer.name).weight[0, 0] += 1
-    with pytest.raises(ModelUnreadable, match="differs from the weight"):
-        check_weights(model, checkpoint, layer)
+        model.get_submodule(shared.layers[1].name).weight[0, 0] += 1
+    with pytest.raises(ModelUnreadable, match=r"k_proj\.weight differs from the weight"):
+        check_weights(model, checkpoint, shared)
 
 
 def test_conv1d_layers_are_read_transposed(tmp_path):
@@ -172,7 +172,7 @@ def test_conv1d_layers_are_read_transposed(tmp_path):
 
     GPT2LMHeadModel(GPT2Config(vocab_size=32, n_positions=16, n_embd=8, n_layer=1, n_head=2)).save_pretrained(tmp_path / "gpt2")
     checkpoint = open_checkpoint(tmp_path / "gpt2")
-    layers = [layer for item in find_shared_inputs(load_model(checkpoint), checkpoint) for layer in item.layers]
+    layers = [layer for item in find_layers(load_model(checkpoint), checkpoint).inputs for layer in item.layers]
     attention = next(layer for layer in layers if layer.name.endswith("c_attn"))
     assert (attention.shape, attention.transposed) == ((24, 8), True)
     assert checkpoint.read(attention.tensor).shape == (8, 24)
@@ -203,29 +203,6 @@ def test_missing_tensors_are_not_filled_with_random_numbers(tiny_llama):
         save_file({k: v for k, v in weights.items() if k != name}, tiny_llama / "model.safetensors", metadata={"format": "pt"})
         with pytest.raises(ModelUnreadable, match=f"1 tensors are missing, the first {name}"):
             load_model(open_checkpoint(tiny_llama))
-
-
-def test_experts_of_a_mixture_are_listed_as_not_covered(tmp_path):
-    from transformers import MixtralConfig, MixtralForCausalLM
-
-    MixtralForCausalLM(
-        MixtralConfig(
-            vocab_size=32,
-            hidden_size=16,
-            intermediate_size=24,
-            num_hidden_layers=1,
-            num_attention_heads=2,
-            num_key_value_heads=1,
-            num_local_experts=2,
-            max_position_embeddings=32,
-        )
-    ).save_pretrained(tmp_path / "moe")
-    checkpoint = open_checkpoint(tmp_path / "moe")
-    model = load_model(checkpoint)
-    inputs = find_shared_inputs(model, checkpoint)
-    left = uncovered(model, inputs)
-    assert any("experts" in name for name in left)
-    assert not any("attn" in name or "embed" in name or "norm" in name for name in left)
 
 
 def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_path):
