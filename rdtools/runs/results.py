@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,11 @@ def read_curves(folder: Path) -> pd.DataFrame:
 def _anew(folder: Path) -> str:
     """The command that makes a run like this one beside it."""
     out = f"{folder.resolve()}-schema-{SCHEMA_VERSION}"
-    command = ["rdtools", "report"]
-    try:
+    command: list[str] = []
+    with suppress(OSError, ValueError, KeyError):  # rdtools 0.1 did not keep it
         command = shlex.split(json.loads((folder / RESULTS).read_bytes())["command"])
-    except (OSError, ValueError, KeyError):  # rdtools 0.1 did not keep it
+    if command[:1] != ["rdtools"]:  # nor is a call from Python a command
+        command = ["rdtools", "report"]
         if is_run(folder):
             manifest = read_manifest(folder)
             command += ["--model", manifest.model.source] if manifest.model.source != EMBEDDED else []
