@@ -1,4 +1,4 @@
-"""Where theory and measurement first meet: one row for each layer, method and rate."""
+"""Theory beside measurement: one row for each layer, method and rate."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRequest:
-    """Where calibration tokens come from; without either file, the tokens of the embedded model.
+    """The source of calibration tokens; without either file, the tokens of the embedded model.
 
     Attributes
     ----------

@@ -16,9 +16,8 @@ from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest
 from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
+from rdtools.seeds import SEED_END
 
-#: Largest seed of a run.
-MAX_SEED = 2**32 - 1
 #: Called with a title and with what is counted, at the beginning of each stage; the block gets a function of (done, total).
 Stage = Callable[[str, str], AbstractContextManager[Callable[[float, float], None]]]
 
@@ -78,8 +77,8 @@ class ReportSettings:
         for name in ("methods", "rates", "seeds", "layers", "types"):
             if isinstance(getattr(self, name), str):
                 raise UsageError(f"`{name}` {getattr(self, name)!r}: expected a list")
-        if not self.seeds or not all(isinstance(seed, int) and 0 <= seed <= MAX_SEED for seed in self.seeds):
-            raise UsageError(f"`seeds` {', '.join(map(str, self.seeds))}: expected whole numbers from 0 to {MAX_SEED}, at least one")
+        if not self.seeds or not all(isinstance(seed, int) and 0 <= seed < SEED_END for seed in self.seeds):
+            raise UsageError(f"`seeds` {', '.join(map(str, self.seeds))}: expected whole numbers from 0 to {SEED_END - 1}, at least one")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"`workers` {self.workers}: expected at least 1")
 

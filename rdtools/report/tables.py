@@ -38,7 +38,7 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 
 
 def terminal_note(table: pd.DataFrame) -> str:
-    """What the last columns of `terminal_table` are."""
+    """The note on the last columns of `terminal_table`."""
     layers = ok_rows(table)["layer"].nunique()
     return f"means over {layers} matrices (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
 
@@ -71,7 +71,7 @@ def result_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def status_counts(table: pd.DataFrame) -> dict[str, int]:
-    """How many rows have each status."""
+    """Number of rows with each status."""
     return {str(k): int(v) for k, v in table["status"].value_counts().items()}
 
 

@@ -18,7 +18,7 @@ from rdtools.runs.tasks import ListedLayer, ListedTask, task_name
 
 @dataclass(frozen=True)
 class LayerWork:
-    """What is to be done for one layer.
+    """The work to be done for one layer.
 
     Attributes
     ----------
