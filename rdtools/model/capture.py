@@ -9,6 +9,7 @@ import torch
 
 from rdtools.errors import BadActivations
 from rdtools.model.inputs import SharedInput, hooks
+from rdtools.model.repetition import distinct_contexts
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.records import Hessian
@@ -45,7 +46,8 @@ def capture(
 ) -> Iterator[tuple[SharedInput, Hessian]]:
     """Second moment of every distinct input, one at a time, as soon as a pass over the tokens has finished it.
 
-    ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding and have finite activations, in float64 from float32 activations.
+    ``H = (1/N) Σ x xᵀ``, and the mean of x, over the N tokens that are not padding and have finite activations, in float64 from float32
+    activations.
 
     Parameters
     ----------
@@ -63,6 +65,7 @@ def capture(
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
+    contexts = distinct_contexts(tokens)
     passes = _passes(inputs)
     total = len(passes) * tokens.ids.size
     batch = max(1, _BATCH_TOKENS // tokens.ids.shape[1])
@@ -84,14 +87,15 @@ def capture(
             done += ids.numel()
             progress(done, total)
         for item in part:
-            yield item, _finish(item, sums.pop(item.name))
+            yield item, _finish(item, sums.pop(item.name), contexts)
 
 
-def _finish(item: SharedInput, sums: MomentAccumulator) -> Hessian:
+def _finish(item: SharedInput, sums: MomentAccumulator, contexts: int) -> Hessian:
     seen = sums.kept + sums.dropped
     if sums.dropped > DROPPED_LIMIT * seen:
         raise BadActivations(
             f"{item.name}: {sums.dropped} of {seen} tokens have NaN or infinite inputs, at most {DROPPED_LIMIT:.0%} may; "
             "likely damaged weights or activations that overflow: check the checkpoint"
         )
-    return Hessian(sums.mean, sums.kept, sums.dropped, item.name)
+    distinct = min(sums.distinct, contexts)
+    return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, distinct)

@@ -55,13 +55,14 @@ class LayerEntry(_Entry):
 
 
 class HessianEntry(FileEntry):
-    """A Hessian in the manifest."""
+    """A Hessian in the manifest; runs before version 0.2 did not count distinct tokens."""
 
     name: str
     file: Annotated[str, AfterValidator(_hessian_file)]
     columns: Annotated[int, Field(ge=1)]
     n_tokens: Annotated[int, Field(ge=0)]
     dropped_tokens: Annotated[int, Field(ge=0)]
+    distinct_tokens: Annotated[int, Field(ge=0)] | None = None
 
 
 class ModelEntry(_Entry):

@@ -3,7 +3,7 @@
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
     .lock                      held while a process writes
     hessians/finished.jsonl    the Hessians of a capture that is not finished
-    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64
+    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
 a directory without one is no run.
@@ -26,7 +26,7 @@ from rdtools.linalg import check_moment, check_weight
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.model.layer_names import CapturedLayer, block_index, layer_type
 from rdtools.moments.layer import Layer
-from rdtools.records import Hessian, LayerKey
+from rdtools.records import Hessian, InputMoments, LayerKey
 from rdtools.runs.finished import Fingerprint, FinishedHessians
 from rdtools.runs.packing import pack, unpack
 from rdtools.runs.run_manifest import (
@@ -155,12 +155,36 @@ class Run(Mapping[str, Layer]):
             path = self.path / entry.file
             check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
             try:
-                packed = load(path.read_bytes())["packed"]
+                arrays = load(path.read_bytes())
+                packed = arrays["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
-            self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name))
+            mean = arrays.get("mean")
+            facts = (entry.n_tokens, entry.dropped_tokens, entry.name, mean, entry.distinct_tokens)
+            self._last = (index, Hessian(matrix, *facts))
         return self._last[1]
+
+    def input_moments(self, name: str) -> InputMoments:
+        """Second moment, mean and counts of a layer's input; the mean is None in runs before version 0.2, which did not keep it.
+
+        Raises
+        ------
+        KeyError, UsageError, CorruptFile
+            As for a layer of this name, and if the mean cannot be one of these tokens.
+        """
+        hessian = self.hessian(self._entry(name).hessian)
+        counts = {"tokens": hessian.n_tokens, "dropped_tokens": hessian.dropped_tokens, "distinct_tokens": hessian.distinct_tokens}
+        return InputMoments.plain(hessian.matrix, mean=hessian.mean, name=hessian.name, **counts)
+
+    def _entry(self, name: str) -> LayerEntry:
+        candidates = self._candidates(name)
+        if not candidates:
+            raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
+        if len(candidates) > 1:
+            shown = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
+            raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
+        return self._by_name[candidates[0]]
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of this name, or of parts of its name.
@@ -173,17 +197,10 @@ class Run(Mapping[str, Layer]):
             If several layers have these parts; the message names them.
         CorruptFile, ShapeMismatch, NotFiniteInput
         """
-        candidates = self._candidates(name)
-        if not candidates:
-            raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
-        if len(candidates) > 1:
-            shown = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
-            raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
-        name = candidates[0]
-        entry = self._by_name[name]
+        entry = self._entry(name)
         weight = self.checkpoint().read(entry.tensor)
         hessian = self.hessian(entry.hessian)
-        weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=name)
+        weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=entry.name)
         return Layer(self.key(entry), weight, hessian)
 
 
@@ -216,7 +233,7 @@ class RunWriter:
     def add(self, hessian: Hessian, index: int) -> None:
         """Write the Hessian of this number; on return it is durable."""
         file = _file_of(index)
-        data = save({"packed": pack(hessian.matrix)})
+        data = save({"packed": pack(hessian.matrix)} | ({} if hessian.mean is None else {"mean": hessian.mean}))
         self._finished.begin()
         write_atomically(self._path / file, data)
         self._finished.add(
@@ -226,6 +243,7 @@ class RunWriter:
                 columns=len(hessian.matrix),
                 n_tokens=hessian.n_tokens,
                 dropped_tokens=hessian.dropped_tokens,
+                distinct_tokens=hessian.distinct_tokens,
                 bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
             )

@@ -82,7 +82,8 @@ def test_rows_that_are_not_finite_are_dropped_and_counted():
     sums = MomentAccumulator(2)
     sums.add(np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, np.inf], [0.0, 1.0]], dtype=np.float32))
     assert (sums.kept, sums.dropped) == (2, 2)
-    np.testing.assert_array_equal(sums.mean, [[0.5, 1.0], [1.0, 2.5]])
+    np.testing.assert_array_equal(sums.second_moment, [[0.5, 1.0], [1.0, 2.5]])
+    np.testing.assert_array_equal(sums.mean, [0.5, 1.5])
 
 
 def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):

@@ -49,9 +49,9 @@ def finish(monkeypatch):
     computed = []
     real = capture_module._finish
 
-    def counting(item, sums):
+    def counting(item, *args):
         computed.append(item.name)
-        return real(item, sums)
+        return real(item, *args)
 
     monkeypatch.setattr(capture_module, "_finish", counting)
     return computed
