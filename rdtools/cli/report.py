@@ -20,6 +20,12 @@ Text = Annotated[Path | None, typer.Option(help="Calibrate on this UTF-8 text.")
 TokenFile = Annotated[Path | None, typer.Option(help="Calibrate on these token ids (.npy or .safetensors).")]
 Sequences = Annotated[int | None, typer.Option(help="Windows taken from --text; by default 128.")]
 Length = Annotated[int | None, typer.Option(help="Tokens in a window of --text; by default the model's longest, at most 2048.")]
+EvaluationText = Annotated[
+    Path | None, typer.Option(help="Score the coded weights on this UTF-8 text as well, which calibration does not see.")
+]
+EvaluationTokens = Annotated[
+    Path | None, typer.Option(help="The same on these token ids; by default the embedded model is scored on its own evaluation tokens.")
+]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Device = Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")]
 Out = Annotated[
@@ -50,6 +56,8 @@ def report(
     tokens: TokenFile = None,
     sequences: Sequences = None,
     length: Length = None,
+    evaluation_text: EvaluationText = None,
+    evaluation_tokens: EvaluationTokens = None,
     trust_remote_code: RemoteCode = False,
     device: Device = "cpu",
     methods: Annotated[
@@ -86,6 +94,8 @@ def report(
         tokens=tokens,
         sequences=sequences,
         length=length,
+        evaluation_text=evaluation_text,
+        evaluation_tokens=evaluation_tokens,
         trust_remote_code=trust_remote_code,
         device=device,
         methods=None if methods is None else _names(methods),

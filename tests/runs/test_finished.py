@@ -16,7 +16,8 @@ from rdtools.model import pretrained
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.runs.finished import FINISHED
 from rdtools.runs.run_manifest import MANIFEST, read_manifest, reuse_notes
-from rdtools.runs.store import RunWriter, open_run
+from rdtools.runs.store import open_run
+from rdtools.runs.writer import RunWriter
 
 
 class _Killed(BaseException):
