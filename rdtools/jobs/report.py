@@ -80,7 +80,7 @@ def run_report(
     """
     started = time.perf_counter()
     settings = (settings or ReportSettings()).changed(changes)
-    calibration, out = settings.calibration, settings.out
+    calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
     for pair in infeasible:
@@ -93,8 +93,11 @@ def run_report(
                 settings.model,
                 calibration,
                 out=out,
+                evaluation=evaluation,
                 trust_remote_code=settings.trust_remote_code,
                 device=settings.device,
+                head=settings.head,
+                say=say,
                 progress=progress,
             )
         from rdtools.report import PAGE, write_figures, write_page  # loads matplotlib

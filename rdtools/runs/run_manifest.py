@@ -14,6 +14,8 @@ from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 from rdtools.model.layer_names import CapturedLayer
 
 MANIFEST = "manifest.json"
+#: Folders of second moments in a run directory: over the calibration tokens, and over held-out ones.
+HESSIANS, HELDOUT = "hessians", "heldout"
 CONVENTIONS = {
     "hessian": "E[x x^T], uncentred mean over tokens, no factor 2, no damping, float64",
     "packing": "lower triangle by rows",
@@ -30,9 +32,9 @@ def _file_name(name: str) -> str:
 
 def _hessian_file(name: str) -> str:
     folder, _, file = name.partition("/")
-    if folder != "hessians":
-        raise ValueError(f"{name!r} is not in the run's folder of Hessians")
-    return f"hessians/{_file_name(file)}"
+    if folder not in (HESSIANS, HELDOUT):
+        raise ValueError(f"{name!r} is not in the run's folders of Hessians")
+    return f"{folder}/{_file_name(file)}"
 
 
 class _Entry(BaseModel):
@@ -78,13 +80,14 @@ class LayerEntry(_Entry):
 
 
 class HessianEntry(FileEntry):
-    """A Hessian in the manifest."""
+    """A Hessian in the manifest; runs before version 0.2 did not count distinct tokens."""
 
     name: str
     file: Annotated[str, AfterValidator(_hessian_file)]
     columns: Annotated[int, Field(ge=1)]
     n_tokens: Annotated[int, Field(ge=0)]
     dropped_tokens: Annotated[int, Field(ge=0)]
+    distinct_tokens: Annotated[int, Field(ge=0)] | None = None
 
 
 class ModelEntry(_Entry):
@@ -136,6 +139,13 @@ class CalibrationEntry(_Entry):
     device: str | None = None
 
 
+class HeldoutEntry(_Entry):
+    """Held-out tokens, and the second moment of every input over them, in the order of the Hessians."""
+
+    tokens: CalibrationEntry
+    hessians: Annotated[list[HessianEntry], Field(min_length=1)]
+
+
 class Manifest(_Entry):
     """Contents of ``manifest.json``."""
 
@@ -148,11 +158,16 @@ class Manifest(_Entry):
     calibration: CalibrationEntry
     hessians: Annotated[list[HessianEntry], Field(min_length=1)]
     layers: Annotated[list[LayerEntry], Field(min_length=1)]
+    heldout: HeldoutEntry | None = None
 
     @model_validator(mode="after")
     def _layers_have_hessians(self) -> Manifest:
         if max(entry.hessian for entry in self.layers) >= len(self.hessians):
             raise ValueError("a layer names a Hessian that is not listed")
+        if self.heldout is not None:
+            inputs = [[(entry.name, entry.columns) for entry in part] for part in (self.hessians, self.heldout.hessians)]
+            if inputs[0] != inputs[1]:
+                raise ValueError("the held-out moments are not of the inputs of the Hessians")
         return self
 
 
