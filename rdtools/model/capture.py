@@ -97,5 +97,4 @@ def _finish(item: SharedInput, sums: MomentAccumulator, contexts: int) -> Hessia
             f"{item.name}: {sums.dropped} of {seen} tokens have NaN or infinite inputs, at most {DROPPED_LIMIT:.0%} may; "
             "likely damaged weights or activations that overflow: check the checkpoint"
         )
-    distinct = min(sums.distinct, contexts)
-    return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, distinct)
+    return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, min(sums.kept, contexts))
