@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
-from rdtools.compare.facts import LayerFacts, layer_facts
+from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
+from rdtools.compare.heldout import predicted_heldout_ratio
 from rdtools.compare.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
 from rdtools.measure import measure
 from rdtools.methods import format_method
@@ -52,7 +53,7 @@ def result_row(
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     facts = layer_facts(layer) if facts is None else facts
-    point = measure(layer, quantized)
+    point = measure(layer, quantized, facts.heldout)
     model, gains = quantized.error_model, noise_gains(layer, problem)
     # theory knows no frequency tables to be sent: at the entropy of the symbols
     entropies = {"shared": point.entropy_pooled_bpw, "column": point.entropy_per_column_bpw, None: point.symbol_bpw}
@@ -67,13 +68,14 @@ def result_row(
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message=_overhead_message(model, point, gptq_gap),
+        message="; ".join(filter(None, (facts.message, _overhead_message(model, point, gptq_gap)))),
         point=point,
         pred_high_rate_distortion=predicted,
         measured_over_pred_high_rate=point.distortion / predicted if predicted > 0 else math.nan,
         high_rate_valid=_high_rate_valid(layer, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,
+        pred_heldout_over_calibration=predicted_heldout_ratio(model, problem, counted_tokens(layer.hessian)),
         rd_bound_rate_bpw=bound,
         rd_bound_distortion=float(RD_BOUND.distortion(facts, point.symbol_bpw)),
         rd_bound_rowvar_rate_bpw=rowvar,

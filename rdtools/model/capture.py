@@ -89,8 +89,7 @@ class Sums:
                 "likely damaged weights or activations that overflow: check the checkpoint"
             )
         variances = self._variances / seen if item.is_head else None
-        distinct = min(sums.distinct, contexts)
-        return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, distinct, variances)
+        return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, min(sums.kept, contexts), variances)
 
 
 def capture(

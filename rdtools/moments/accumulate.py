@@ -7,27 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
 from rdtools.ops import rank_update
-
-#: Odd factors of the fingerprint are drawn from this seed.
-_SEED = 20266
-
-
-def fingerprints(rows: Float64Array) -> NDArray[np.uint64]:
-    """64-bit fingerprint of each row of an array (k, n): equal for rows that are equal to the bit, and only by chance for others.
-
-    The sum of the entries' bit patterns times fixed random odd numbers, modulo 2⁶⁴.
-    """
-    factors = np.random.default_rng(_SEED).integers(2**63, size=rows.shape[1], dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    patterns = np.ascontiguousarray(rows + 0.0).view(np.uint64)  # a sum, so that no zero has a sign
-    patterns ^= patterns >> np.uint64(29)  # the last 29 bits of what was float32 are zeros
-    return np.asarray(patterns @ factors)
 
 
 @dataclass(eq=False)
 class MomentAccumulator:
-    """Sums of x and x xᵀ over tokens, in float64, and how many of the tokens are distinct.
+    """Sums of x and x xᵀ over tokens, in float64.
 
     Attributes
     ----------
@@ -42,7 +27,6 @@ class MomentAccumulator:
     total_mean: NDArray[np.float64] = field(init=False)
     kept: int = 0
     dropped: int = 0
-    _seen: list[NDArray[np.uint64]] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         self.total = np.zeros((self.columns, self.columns))
@@ -55,7 +39,6 @@ class MomentAccumulator:
         self.dropped += int(len(rows) - len(x))
         self.kept += len(x)
         self.total_mean += x.sum(axis=0)
-        self._seen.append(fingerprints(x))
         # in float64 although float32 is twice as fast: sums rounded to float32 have eigenvalues down to about −3e-8 of the largest where
         # tokens span few dimensions, too near to the limit from which a Hessian is refused, and a spectrum's tail would be noise
         rank_update(self.total, x)
@@ -69,8 +52,3 @@ class MomentAccumulator:
     def mean(self) -> NDArray[np.float64]:
         """E[x] over the tokens kept; zeros if none was kept."""
         return self.total_mean / max(self.kept, 1)
-
-    @property
-    def distinct(self) -> int:
-        """Number of different x among the tokens kept, which the rank of E[x xᵀ] cannot exceed."""
-        return len(np.unique(np.concatenate(self._seen))) if self._seen else 0

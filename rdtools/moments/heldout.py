@@ -109,12 +109,14 @@ class Heldout:
     @cached_property
     def energy(self) -> float:
         """``D₀′ = tr(W H′ Wᵀ)/(m n)``."""
-        return float(self.moment.quadratic_form(self.weight).mean()) / self.moment.columns
+        return self._loss(self.weight)
 
-    def relative_distortion(self, reconstruction: Float64Array) -> float:
-        """``D′/D₀′`` with ``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``; nan where D₀′ is zero."""
-        lost = float(self.moment.quadratic_form(self.weight - reconstruction).mean()) / self.moment.columns
-        return lost / self.energy if self.energy > 0 else math.nan
+    def distortion(self, reconstruction: Float64Array) -> float:
+        """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""
+        return self._loss(self.weight - reconstruction)
+
+    def _loss(self, errors: Float64Array) -> float:
+        return float(self.moment.quadratic_form(errors).mean()) / self.moment.columns
 
 
 def mean_ratio(hessian: Hessian, heldout: HeldoutMoment) -> float:

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import check_moment, check_weight
-from rdtools.moments.accumulate import fingerprints
 from rdtools.moments.spectrum import live_columns, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
@@ -98,9 +97,8 @@ class Layer:
         checked = check_weight(inputs, columns=np.shape(weight)[-1], name=f"{name}: inputs")
         if len(checked) == 0:
             raise ShapeMismatch(f"{name}: inputs of shape {checked.shape} are empty; expected at least one token")
-        distinct = len(np.unique(fingerprints(checked)))
         moment, mean = checked.T @ checked / len(checked), checked.mean(axis=0)
-        return cls.of(weight, Hessian(moment, len(checked), name=f"{name}: Hessian", mean=mean, distinct_tokens=distinct), name=name)
+        return cls.of(weight, Hessian(moment, len(checked), name=f"{name}: Hessian", mean=mean), name=name)
 
     @cached_property
     def live(self) -> NDArray[np.bool_]:

@@ -19,7 +19,7 @@ class Hessian:
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
     mean : (n,) float64, E[x] over the same tokens; None where it was not recorded
-    distinct_tokens : tokens that tell something new: neither a repeated input nor a repeated context; None where they were not counted
+    distinct_tokens : tokens that tell something new, see `rdtools.model.repetition`; None where they were not counted
     output_variances : (m,) float64, for the input of an output head: E[p(1 − p)] of each output's probability p; else None
     """
 

@@ -158,7 +158,7 @@ class Run(Mapping[str, Layer]):
         return self._last[1]
 
     def heldout(self, index: int) -> HeldoutMoment | None:
-        """The held-out moment beside a Hessian, read from disk whenever it is used; None where the run has none.
+        """The held-out moment beside a Hessian, read from disk whenever it is used; None where the run has none or no token reached it.
 
         Raises
         ------
@@ -167,6 +167,8 @@ class Run(Mapping[str, Layer]):
         if self.manifest.heldout is None:
             return None
         entry = self.manifest.heldout.hessians[index]
+        if entry.n_tokens == 0:
+            return None
         path = self.path / entry.file
         check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
 
