@@ -11,6 +11,7 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import spread_groups
+from rdtools.compare.heldout import predicted_heldout_ratio
 from rdtools.compare.stored_grid import stored_grid_distortion
 from rdtools.quantizers import Problem
 from rdtools.records import Spectrum
@@ -158,15 +159,18 @@ class Predictions:
         that clipping shapes
     finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate and above
         FINITE_RATE_COLUMNS
+    heldout_over_calibration : ratio of distortions at high rate if the tokens are independent and normal; 1 without feedback, nan for an
+        exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
     gptq_gap_bits : rate over R(D) of equal steps at high rate, in the basis and with the damping that were used; nan without feedback
     """
 
     high_rate_distortion: float
     finite_rate_distortion: float
+    heldout_over_calibration: float
     gptq_gap_bits: float
 
 
-def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, rate_bits: float) -> Predictions:
+def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, *, rate_bits: float, tokens: int) -> Predictions:
     """The predictions for an answer.
 
     Parameters
@@ -175,6 +179,7 @@ def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, rate_bits: 
     spectrum : of its Hessian
     model : of the answer's error
     rate_bits : of the integers, bits per weight of the full matrix
+    tokens : distinct ones behind the Hessian; 0 for an exact one
     """
     shared = problem.shared
     gains, energies = (spectrum.diagonal,) * 2 if shared is None else (shared.noise_weights, shared.energies)
@@ -189,4 +194,9 @@ def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, rate_bits: 
         high_rate = FORMULAS[type(model)](model, context)
     formula = FINITE_RATE_FORMULAS.get(type(model))
     finite_rate = math.nan if formula is None or problem.weight_std == 0 or retargeted else formula(model, context)
-    return Predictions(high_rate, finite_rate, math.nan if shared is None else sic.noise_gap_bits(spectrum, gains))
+    heldout = math.nan
+    if tokens and shared is None:
+        heldout = 1.0
+    elif tokens and shared is not None and not (shared.added or retargeted):
+        heldout = predicted_heldout_ratio(model, shared.factor, shared.order, tokens)
+    return Predictions(high_rate, finite_rate, heldout, math.nan if shared is None else sic.noise_gap_bits(spectrum, gains))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
-from rdtools.compare.facts import LayerFacts, layer_facts
+from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
 from rdtools.methods import format_method
@@ -52,11 +52,11 @@ def result_row(
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     facts = layer_facts(layer) if facts is None else facts
-    point = measure(layer, quantized)
+    point = measure(layer, quantized, facts.heldout)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
     entropies = {"shared": point.entropy_pooled_bpw, "column": point.entropy_per_column_bpw, None: point.symbol_bpw}
-    promised = predict(problem, facts.spectrum, model, entropies[model.histogram])
+    promised = predict(problem, facts.spectrum, model, rate_bits=entropies[model.histogram], tokens=counted_tokens(layer.hessian))
     predicted, finite = promised.high_rate_distortion, promised.finite_rate_distortion
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
     turn = quantized.weight.basis.rotation
@@ -66,13 +66,14 @@ def result_row(
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message=_overhead_message(model, point, promised.gptq_gap_bits),
+        message="; ".join(filter(None, (facts.message, _overhead_message(model, point, promised.gptq_gap_bits)))),
         point=point,
         pred_high_rate_distortion=predicted,
         measured_over_pred_high_rate=point.distortion / predicted if predicted > 0 else math.nan,
         high_rate_valid=_high_rate_valid(facts, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,
+        pred_heldout_over_calibration=promised.heldout_over_calibration,
         rd_bound_rate_bpw=bound,
         rd_bound_distortion=float(RD_BOUND.distortion(facts, point.symbol_bpw)),
         rd_bound_rowvar_rate_bpw=rowvar,

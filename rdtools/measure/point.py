@@ -11,6 +11,7 @@ import numpy as np
 from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
 from rdtools.errors import CorruptFile, UsageError, WrongType
 from rdtools.measure.distortion import weighted_error
+from rdtools.moments.heldout import Heldout
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.threads import one_blas_thread
@@ -31,7 +32,7 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
-def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
+def measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None = None) -> RDPoint:
     """Code a quantized layer, decode it, and measure what came back.
 
     The distortion is that of the decoded file, and the file must decode to exactly what was encoded.
@@ -40,6 +41,7 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     ----------
     layer : the original
     quantized : a quantizer's answer for it
+    heldout : the layer's weights under a held-out moment, for `RDPoint.heldout_distortion`, which is nan without
 
     Raises
     ------
@@ -62,10 +64,14 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, quantized)
+        return _measure(layer, quantized, heldout)
 
 
-def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
+def _ratio(value: float, by: float) -> float:
+    return value / by if by > 0 else math.nan
+
+
+def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
     decoded = decode(container.data, name=layer.key.name)
@@ -82,12 +88,14 @@ def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     (bits,) = container_bits(container)
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
-    energy = layer.statistics.energy
-    relative = distortion.mean / energy if energy > 0 else math.nan
+    relative = _ratio(distortion.mean, layer.statistics.energy)
+    lost = math.nan if heldout is None else heldout.distortion(reconstruction)
     return RDPoint(
         distortion=distortion.mean,
         distortion_stderr=distortion.stderr,
         relative_distortion=relative,
+        heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy),
+        heldout_over_calibration=_ratio(lost, distortion.mean),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
         squared_error=float(np.mean((layer.weight - reconstruction) ** 2)),
         clipped_fraction=symbols.edge_share,

@@ -125,7 +125,8 @@ class Layer:
         checked = check_weight(inputs, columns=np.shape(weight)[-1], name=f"{name}: inputs")
         if len(checked) == 0:
             raise ShapeMismatch(f"{name}: inputs of shape {checked.shape} are empty; expected at least one token")
-        return cls.of(weight, checked.T @ checked / len(checked), name=name, n_tokens=len(checked))
+        moment, mean = checked.T @ checked / len(checked), checked.mean(axis=0)
+        return cls.of(weight, Hessian(moment, len(checked), name=f"{name}: Hessian", mean=mean), name=name)
 
     @cached_property
     def statistics(self) -> LayerStatistics:

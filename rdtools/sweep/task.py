@@ -15,6 +15,7 @@ from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.methods import format_method
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare
 from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
@@ -133,6 +134,7 @@ class LayerMemory:
     def __init__(self) -> None:
         self._input: tuple[Path, int] | None = None
         self._run: Run | None = None
+        self._heldout: HeldoutMoment | None = None
         self._layers: dict[str, tuple[Layer, LayerFacts]] = {}
 
     def read(self, task: Task, name: str) -> tuple[Layer, LayerFacts]:
@@ -140,10 +142,11 @@ class LayerMemory:
         if self._run is None or self._input != (task.run, task.hessian):
             self._layers.clear()
             self._run = open_run(task.run, verified=True)
+            self._heldout = self._run.heldout(task.hessian)
             self._input = task.run, task.hessian
         if name not in self._layers:
             layer = self._run[name]
-            self._layers[name] = layer, layer_facts(layer)
+            self._layers[name] = layer, layer_facts(layer, self._heldout)
         return self._layers[name]
 
 
