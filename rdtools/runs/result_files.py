@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -12,15 +11,12 @@ from typing import Any
 from rdtools.errors import CorruptFile
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 
 #: File name in a run directory.
 RESULTS = "results.json"
 _FORMAT = "rdtools-results"
 _AGAIN = "run the same rdtools report command again: finished rows are kept"
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str) -> Path:
@@ -39,9 +35,10 @@ def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str
         "versions": dict(versions),
         "command": command,
         "files": listed,
+        "sha256": UNSEALED,
     }
     path = folder / RESULTS
-    write_atomically(path, json.dumps({**content, "sha256": _checksum(content)}, indent=1).encode())
+    write_atomically(path, sealed(json.dumps(content, indent=1).encode()))
     return path
 
 
@@ -50,9 +47,9 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
     if not path.is_file():
         raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
     try:
-        content = json.loads(path.read_bytes())
-        checksum = content.pop("sha256")
-        whole = content["format"] == _FORMAT and content["version"] == 1 and _checksum(content) == checksum
+        data = path.read_bytes()
+        content = json.loads(data)
+        whole = content["format"] == _FORMAT and content["version"] == 1 and is_sealed(data, content["sha256"])
         files = content["files"]
     except (ValueError, KeyError, TypeError, AttributeError):
         whole, files = False, {}

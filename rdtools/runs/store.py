@@ -158,6 +158,8 @@ class Run(Mapping[str, Layer]):
                 packed = load(path.read_bytes())["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
+            if packed.size != entry.columns * (entry.columns + 1) // 2:
+                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name))
         return self._last[1]
@@ -184,6 +186,8 @@ class Run(Mapping[str, Layer]):
         weight = self.checkpoint().read(entry.tensor)
         hessian = self.hessian(entry.hessian)
         weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=name)
+        if weight.shape != tuple(entry.shape):
+            raise CorruptFile(f"{self.path}: {name} is {weight.shape} in the model and {tuple(entry.shape)} in the manifest; collect anew")
         return Layer(self.key(entry), weight, hessian)
 
 
