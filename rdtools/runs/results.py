@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdtools.errors import CorruptFile, UsageError
+from rdtools.errors import CorruptFile, UsageError, one_line
 from rdtools.files import atomic_path
 from rdtools.model.checkpoint import EMBEDDED
 from rdtools.records.rows import COLUMNS, CURVE_COLUMNS, SCHEMA_VERSION
@@ -75,7 +75,7 @@ def _anew(folder: Path) -> str:
     command = ["rdtools", "report"]
     try:
         command = shlex.split(json.loads((folder / RESULTS).read_bytes())["command"])
-    except (OSError, ValueError, KeyError):  # rdtools 0.1 did not keep it
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # rdtools 0.1 did not keep it
         if is_run(folder):
             manifest = read_manifest(folder)
             command += ["--model", manifest.model.source] if manifest.model.source != EMBEDDED else []
@@ -90,12 +90,14 @@ def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
+    if (folder / RESULTS).is_file():
+        check_results(folder, [name])
     table: pd.DataFrame | None = None
     problem = ""
     try:
         table = pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
     except Exception as error:  # of damaged files pyarrow raises OSError, ValueError, KeyError, TypeError and kinds of its own
-        problem = str(error)
+        problem = one_line(error)
     if table is not None and {"target_rate_bits", "rate_bits"} & set(table.columns):
         raise UsageError(f"{path}: columns of rdtools 0.1, which have other names now; make a new run: {_anew(folder)}")
     check_results(folder, [name])

@@ -23,6 +23,11 @@ from faults.limits import Outcome, run_apart  # noqa: E402
 KINDS = {
     "damaged containers": (subjects.damaged_containers, 1.0),
     "forged containers": (subjects.forged_containers, 1.0),
+    "damaged manifests": (subjects.damaged_manifests, 0.25),
+    "forged manifests": (subjects.forged_manifests, 0.25),
+    "damaged tables": (subjects.damaged_tables, 0.25),
+    "forged tables": (subjects.forged_tables, 0.25),
+    "token files": (subjects.tokens, 0.25),
 }
 
 
