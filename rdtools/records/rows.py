@@ -194,7 +194,8 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
+            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; "
+            "infeasible: the rate cannot be met; failed",
             "status",
         ),
     ]
