@@ -35,7 +35,7 @@ def distinct_contexts(tokens: Tokens) -> int:
     lengths = tokens.mask.sum(axis=1)
     place = np.arange(len(kept)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
     hashes, count = np.zeros(len(kept), dtype=np.uint64), 0
-    for length in range(1, CONTEXT + 1):
+    for length in range(1, min(CONTEXT, len(kept)) + 1):
         # of the last `length` ids: the hash of one fewer, mixed with the id before them
         before = np.zeros_like(kept)
         before[length - 1 :] = kept[: max(len(kept) - length + 1, 0)]
