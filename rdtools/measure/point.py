@@ -10,7 +10,7 @@ import numpy as np
 
 from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
 from rdtools.errors import CorruptFile, UsageError, WrongType
-from rdtools.measure.distortion import weighted_error
+from rdtools.measure.distortion import mean_square, weighted_error
 from rdtools.moments.heldout import Heldout
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
@@ -80,6 +80,7 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
     reconstruction = reconstruct(decoded)
+    del decoded  # half as large as the weights
     distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
     size = layer.weight.size
     codec = codec_of(weight.codes)
@@ -97,7 +98,7 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -
         heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy),
         heldout_over_calibration=_ratio(lost, distortion.mean),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
-        squared_error=float(np.mean((layer.weight - reconstruction) ** 2)),
+        squared_error=mean_square(layer.weight, reconstruction),
         clipped_fraction=symbols.edge_share,
         rate_kind=codec.rate_kind(weight.codes),
         symbol_bpw=symbol_bpw,
