@@ -221,8 +221,8 @@ def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkey
     q = HRTN(rate_bits=3).quantize(layer)
     real = rd.measure.point.decode
 
-    def wrong(data, *, name):
-        decoded = real(data, name=name)
+    def wrong(data, **settings):
+        decoded = real(data, **settings)
         decoded.codes.integers[0, 0] += 1
         return decoded
 
