@@ -65,7 +65,7 @@ class LayerRow:
     dropped_tokens: Annotated[int | None, About("tokens", "measured", "left out of H because of NaN or infinite activations")] = None
     distinct_tokens: Annotated[
         int | None,
-        About("tokens", "measured", "N: tokens in H without those whose last 16 ids occur before, which are copies", "N"),
+        About("tokens", "measured", "N: tokens in H without those whose last 16 ids occur before, which are copies"),
     ] = None
     heldout_tokens: Annotated[int | None, About("tokens", "setting", "tokens in H′, the second moment over text held out")] = None
     effective_tokens: Annotated[
@@ -83,11 +83,10 @@ class LayerRow:
             "bpw",
             "predicted",
             "what WaterSIC loses at high rate to n/N, active columns over distinct tokens, were these independent; infinite from N = n on",
-            "lost to n/N (bpw)",
         ),
     ] = math.nan
     heldout_calibration_penalty_bpw: Annotated[
-        float, About("bpw", "measured", "the same formula at effective_tokens in place of distinct_tokens", "lost to n/N_eff")
+        float, About("bpw", "measured", "the same formula at effective_tokens in place of distinct_tokens")
     ] = math.nan
     weight_variance: Annotated[float, About("weight²", "measured", "mean square of the weights of active columns")] = math.nan
     weight_negentropy_bpw: Annotated[
@@ -194,7 +193,8 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
+            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; "
+            "infeasible: the rate cannot be met; failed",
             "status",
         ),
     ]

@@ -152,6 +152,8 @@ class Run(Mapping[str, Layer]):
                 packed = arrays["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
+            if packed.size != entry.columns * (entry.columns + 1) // 2:
+                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
             self._last = (index, Hessian(matrix, *facts, arrays.get("output_variances")))
@@ -217,6 +219,9 @@ class Run(Mapping[str, Layer]):
         weight = self.checkpoint().weight(entry.captured)
         hessian = self.hessian(entry.hessian)
         weight = check_weight(weight, columns=len(hessian.matrix), name=entry.name)
+        if weight.shape != tuple(entry.shape):
+            shapes = f"{weight.shape} in the model and {tuple(entry.shape)} in the manifest"
+            raise CorruptFile(f"{self.path}: {entry.name} is {shapes}; collect anew")
         return Layer(self.key(entry), weight, hessian)
 
 
