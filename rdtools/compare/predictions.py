@@ -159,11 +159,13 @@ def _column_steps_at_finite_rate(model: ColumnSteps, layer: Layer, problem: Prob
     if shared is None:
         scalar = uniform_quantizer(float(steps[0]) / problem.weight_std)
         mean_diagonal = float(np.mean(layer.spectrum.diagonal))
-        return problem.live_fraction * variance * mean_diagonal * (scalar.lmmse_distortion if model.shrunk else scalar.distortion)
+        return problem.live_fraction * variance * mean_diagonal * scalar.distortion
     if len(steps) > FINITE_RATE_COLUMNS:
         return math.nan
-    ridge, ordered = shared.penalty, steps[shared.order]
-    point = sic_at_finite_rate(shared.factor, ordered, variance, lmmse=model.shrunk, damping=shared.damping_added, ridge=ridge)
+    gains = None if model.gains is None else model.gains[shared.order]
+    point = sic_at_finite_rate(
+        shared.factor, steps[shared.order], variance, lmmse=False, gains=gains, damping=shared.damping_added, ridge=shared.penalty
+    )
     return problem.live_fraction * point.distortion
 
 

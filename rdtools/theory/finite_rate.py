@@ -15,7 +15,7 @@ import scipy.linalg
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory.scalar import FINE, column_error, uniform_quantizer
 
 #: Columns decided between two updates of the whole covariance. Only speed depends on it.
 _PANEL = 48
@@ -155,11 +155,14 @@ def sic_at_finite_rate(
     inverse, start = np.empty((0, 0)), None
     if ridge > 0:
         inverse = scipy.linalg.solve_triangular(factor, np.eye(n), lower=True, check_finite=False)
-        start = (variance * ridge**2) * (inverse @ inverse.T)
+        start = variance * ((ridge * inverse) @ (ridge * inverse).T)
         start[np.diag_indices(n)] -= 2 * variance * ridge
     found = _cancel(factor, steps, variance, gains, start)
     power = found.p * found.v / ell**2
-    total = float((found.v * (1 - 2 * found.g + found.p)).sum())
+    # steps below FINE err by r²/12, which 1 − 2g + p has lost; correlation and power are then 1 and 1 + r²/12
+    squares = np.minimum((steps * ell) ** 2 / found.v, FINE**2)
+    fine = column_error(squares / 12.0, 1.0, 1.0 + squares / 12.0, found.gains)
+    total = float((found.v * np.where(squares < FINE**2, fine, 1 - 2 * found.g + found.p)).sum())
     if ridge > 0:
         total += ridge * (variance * (n - ridge * float(np.einsum("ij,ij->", inverse, inverse))) - float(power.sum()))
     if damping > 0:

@@ -9,6 +9,7 @@ from typing import ClassVar, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.coding import integer_gains
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
@@ -146,7 +147,7 @@ class EntropyCoded(ScalarQuantizer):
             steps=codes.column_steps,
             relative_steps=relative_steps,
             histogram=_HISTOGRAMS.get(codes.model.kind),
-            shrunk=codes.gains.lmmse_std > 0,
+            gains=integer_gains(codes.integers) if codes.gains.of_integers else None,
             fitted=codes.gains.columns is not None or codes.grid.rows is not None,
             row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
         )

@@ -463,7 +463,7 @@ def test_the_histogram_of_a_sample_is_charged_to_all_rows(coding):
     """Side information of m rows on the codes of a quarter of them would make every rate seem larger than it will be."""
     problem = WaterSIC(rate_bits=2.0).prepare(gaussian_layer())
     rounding_rule = sweep.sic_rounding(problem, None)
-    grid = entropy_grid.entropy_grid(problem, rounding_rule, coding=coding, relative_steps=None, shrink=False, name="layer")
+    grid = entropy_grid.entropy_grid(problem, rounding_rule, coding=coding, relative_steps=None, name="layer")
     found = grid.at(0.0, np.arange(0, M, 4))
     symbols, histograms = scalar_code_length(found.result)
     assert histograms > 0
