@@ -138,8 +138,8 @@ def gain_table() -> Float64Array:
 def gain_of_mean_square(mean_square: Float64Array) -> Float64Array:
     """LMMSE gain γ of a normal variable, of unknown variance, from the mean square of its rounding ``z = round(y/Δ)``.
 
-    ``γ = E[y z]/(Δ E[z²])`` at the variance whose ``E[z²]`` it is: ``1 − 1/(12 E[z²])`` for small steps, towards ½ for large ones. A decoder that
-    has the integers of a column needs nothing else to know the column's own gain. The same bits everywhere; error below 3e-5.
+    ``γ = E[y z]/(Δ E[z²])`` at the variance whose ``E[z²]`` it is: ``1 − 1/(12 E[z²])`` for small steps, towards ½ for large ones. A
+    decoder that has the integers of a column needs nothing else to know the column's own gain. The same bits everywhere; error below 3e-5.
 
     Parameters
     ----------

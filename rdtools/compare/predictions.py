@@ -147,6 +147,8 @@ def predicted_distortion(layer: Layer, model: ErrorModel, context: Context) -> f
     return FORMULAS[type(model)](model, context)
 
 
+#: From so many bits of feedback on, what columns are given are the errors of few others, which are not normal: there is no prediction.
+MAX_FEEDBACK_BITS = 1.0
 #: The finite-rate prediction costs n³ and is left out above this many live columns.
 FINITE_RATE_COLUMNS = 1024
 
@@ -166,7 +168,7 @@ def _column_steps_at_finite_rate(model: ColumnSteps, layer: Layer, problem: Prob
     point = sic_at_finite_rate(
         shared.factor, steps[shared.order], variance, lmmse=False, gains=gains, damping=shared.damping_added, ridge=shared.penalty
     )
-    return problem.live_fraction * point.distortion
+    return problem.live_fraction * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
 
 
 #: Formula at the very steps that were used, for the kinds that have one: (model, layer, problem) → distortion per weight.

@@ -117,7 +117,7 @@ def sic_at_finite_rate(
     where ``c_i = σ² g_i`` without a ridge. As steps go to 0 it becomes the high-rate theory of `rdtools.theory.sic`.
     Good to 1 % in distortion and 0.01 bit in rate from 1.5 bits on while `feedback_bits` is below 1, and to twice that at 1 bit. Beyond,
     most of what a quantizer is given are the errors of few columns, which are not normal: the rate was seen to be 0.05 bit too high at 1.6
-    bits of feedback, with H of condition 1e9. (2/3) n³ multiplications.
+    bits of feedback, with H of condition 1e9, and 0.72 bit at 4.1 bits, with half the measured D. (2/3) n³ multiplications.
 
     Parameters
     ----------
