@@ -21,7 +21,6 @@ from rdtools.coding import (
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.grids.column_gains import with_column_gains
 from rdtools.quantizers.grids.levels import Rounding, check_step
-from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes, UniformGrid
@@ -89,7 +88,7 @@ class EntropyGrid:
 
 
 def entropy_grid(
-    problem: Problem,
+    target: Float64Array,  # (m, r)
     rounding: Rounding,
     *,
     coding: CodeModelKind,
@@ -98,11 +97,11 @@ def entropy_grid(
     gain_fit: GainFit | None = None,
     gains_stored: bool = False,
 ) -> EntropyGrid:
-    """The grid of a problem, whose scale `rdtools.quantizers.search.step.search_rate` finds.
+    """The grid of a target, whose scale `rdtools.quantizers.search.step.search_rate` finds.
 
     Parameters
     ----------
-    problem : what is quantized
+    target : what is quantized
     rounding : decides integers at given steps and gains
     coding : "shared", "column" or "histogram"
     relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
@@ -111,6 +110,5 @@ def entropy_grid(
     gains_stored : store them; else the decoder computes them from the integers
     """
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
-    target = problem.target
     row_exponents = paying_row_exponents(target) if coding == "column" else None
     return EntropyGrid(target, rounding, coding, exponents, row_exponents, gain_fit, gains_stored, name)
