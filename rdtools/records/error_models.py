@@ -54,13 +54,13 @@ class ColumnSteps(ErrorModel):
     ----------
     steps : (r,) as stored
     waterfilled : some columns are so coarse that all their integers are zero
-    shrunk : reconstructed with the LMMSE gain of a Gaussian variable
+    gains : (r,) LMMSE gains of Gaussian variables that columns were reconstructed with; None for 1
     fitted : gains or scales were fitted to the integers
     """
 
     steps: Float64Array
     waterfilled: bool = False
-    shrunk: bool = False
+    gains: Float64Array | None = None
     fitted: bool = False
 
 
