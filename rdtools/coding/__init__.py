@@ -1,5 +1,6 @@
 """Entropy coding of quantized weights into files, and back."""
 
+from rdtools.coding.container import MAX_WEIGHTS as MAX_WEIGHTS
 from rdtools.coding.container import Container as Container
 from rdtools.coding.container import container_bits as container_bits
 from rdtools.coding.container import decode as decode

@@ -88,15 +88,15 @@ def _stored_grid(model: StoredGrid, context: Context) -> float:
     """By rounding the weights themselves to the grids that were stored; error made by clipping before rounding is not fed back, and
     costs H_ii per unit.
     """
-    target, r = context.problem.target, len(model.column_steps)
-    scales = np.broadcast_to(model.column_steps, target.shape)
-    if model.row_scales is not None:
-        scales = spread_groups(model.row_scales, model.group_size, r) * model.column_steps
-    shifts = np.full(target.shape, model.offset)
-    if model.zero_points is not None:
-        shifts -= spread_groups(model.zero_points, model.group_size, r)
+    target, grid, rows = context.problem.target, model.grid, model.grid.rows
+    r = target.shape[1]
+    scales, shifts = np.broadcast_to(grid.column_steps(r), target.shape), np.full(target.shape, grid.offset)
+    if rows is not None:
+        scales = spread_groups(rows.scales, rows.group_size, r) * scales
+    if rows is not None and rows.zero_points is not None:
+        shifts -= spread_groups(rows.zero_points, rows.group_size, r)
     inside = target if model.reach is None else np.clip(target, -model.reach, model.reach)
-    lost = stored_grid_distortion(inside, scales, shifts, model.levels, context.gains, live_fraction=context.share)
+    lost = stored_grid_distortion(inside, scales, shifts, grid.column_levels(r), context.gains, live_fraction=context.share)
     if model.reach is not None:
         lost += context.share * float(np.mean(context.energies * np.mean((target - inside) ** 2, axis=0)))
     return lost

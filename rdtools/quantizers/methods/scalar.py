@@ -27,17 +27,7 @@ _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shar
 
 def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
     """The error model of fixed-rate integers on their own grids."""
-    grid, rows = codes.grid, codes.grid.rows
-    return StoredGrid(
-        widest_steps=widest_steps(codes),
-        column_steps=codes.column_steps,
-        levels=grid.column_levels(codes.integers.shape[1]),
-        row_scales=None if rows is None else rows.scales,
-        zero_points=None if rows is None else rows.zero_points,
-        group_size=0 if rows is None else rows.group_size,
-        offset=grid.offset,
-        reach=reach,
-    )
+    return StoredGrid(widest_steps=widest_steps(codes), grid=codes.grid, reach=reach)
 
 
 def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, waterfilled: bool = False) -> ColumnSteps:
