@@ -62,9 +62,7 @@ class LayerRow:
     active_columns: Annotated[int | None, About("", "measured", "input features that are not always zero", "active")] = None
     nearly_dead_columns: Annotated[
         int | None,
-        About(
-            "", "measured", "active input features of an energy below 1e-8 of the median; not counted in the critical rate", "nearly dead"
-        ),
+        About("", "measured", "active input features of an energy below 1e-8 of the median; not counted in the critical rate"),
     ] = None
     rank: Annotated[int | None, About("", "measured", "of the Hessian H", "rank")] = None
     n_tokens: Annotated[int | None, About("tokens", "setting", "calibration tokens in H; 0 for an exact H", "tokens")] = None
@@ -109,13 +107,13 @@ class LayerRow:
         float, About("bpw", "bound", "from this rate on every direction is active and the high-rate form is R(D)", "R_c (bpw)")
     ] = math.nan
     pred_gptq_gap_bpw: Annotated[
-        float, About("bpw", "predicted", "G = ½ log₂(AM/GM of ℓ_ii²): what GPTQ loses to WaterSIC at high rate", "GPTQ − WaterSIC (bpw)")
+        float, About("bpw", "predicted", "G = ½ log₂(AM/GM of ℓ_ii²): what GPTQ loses to WaterSIC at high rate", "G, GPTQ (bpw)")
     ] = math.nan
     pred_gptq_gap_haar_bpw: Annotated[
-        float, About("bpw", "predicted", "the same after a random rotation, in closed form", "rotated GPTQ − WaterSIC (bpw)")
+        float, About("bpw", "predicted", "the same after a random rotation, in closed form", "G, rotated")
     ] = math.nan
     pred_rtn_gap_bpw: Annotated[
-        float, About("bpw", "predicted", "what rounding to nearest loses to WaterSIC at high rate", "RTN − WaterSIC (bpw)")
+        float, About("bpw", "predicted", "what rounding to nearest loses to WaterSIC at high rate", "G, RTN (bpw)")
     ] = math.nan
 
     def to_row(self) -> dict[str, Any]:
