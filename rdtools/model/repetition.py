@@ -21,9 +21,9 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def distinct_contexts(tokens: Tokens) -> int:
     """Number of tokens that tell something new: whose last CONTEXT ids, padding apart, occur together at no earlier token.
 
-    Where a sequence has fewer ids before a token, these count as repeated if they are the last ids of another token with more before it. The
-    inputs of a layer that tokens of one context are given are equal or nearly so: a sentence of p tokens repeated for ever has p contexts,
-    and its second moments p directions that are resolved. Contexts are told apart by 64-bit hashes.
+    Where a sequence has fewer ids before a token, these count as repeated if they are the last ids of another token with more before it.
+    The inputs of a layer that tokens of one context are given are equal or nearly so: a sentence of p tokens repeated for ever has p
+    contexts, and its second moments p directions that are resolved. Contexts are told apart by 64-bit hashes.
 
     Examples
     --------

@@ -126,7 +126,9 @@ class RDPoint:
     relative_distortion: Annotated[float, About("", "measured", "D/D₀, D₀ = tr(W H Wᵀ)/(mn); nan where D₀ is zero", "D/D₀")]
     heldout_distortion: Annotated[
         float,
-        About("", "measured", "D′/D₀′ = tr(E H′ Eᵀ)/tr(W H′ Wᵀ), H′ = E[x xᵀ] over text held out; nan without such text", "D′/D₀′ held out"),
+        About(
+            "", "measured", "D′/D₀′ = tr(E H′ Eᵀ)/tr(W H′ Wᵀ), H′ = E[x xᵀ] over text held out; nan without such text", "D′/D₀′ held out"
+        ),
     ]
     heldout_over_calibration: Annotated[float, About("", "measured", "D′/D = tr(E H′ Eᵀ)/tr(E H Eᵀ); nan where D is zero", "D′/D")]
     sqnr_db: Annotated[float, About("dB", "measured", "−10 log₁₀(D/D₀)", "SQNR (dB)")]
@@ -191,7 +193,7 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
+            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; infeasible rate; failed",
             "status",
         ),
     ]

@@ -137,7 +137,9 @@ def heldout_ratio(weights: Float64Array, tokens: float, *, block: int = 1, adapt
     """
     w, N = np.asarray(weights, dtype=np.float64).ravel(), float(tokens)
     if not ((w >= 0).all() and N > 0 and block >= 1):
-        raise TheoryError(f"held-out ratio: weights from {w.min(initial=0):.3g}, {tokens} tokens, blocks of {block}, expected positive ones")
+        raise TheoryError(
+            f"held-out ratio: weights from {w.min(initial=0):.3g}, {tokens} tokens, blocks of {block}, expected positive ones"
+        )
     if w.sum() == 0:
         return 1.0
     before = np.arange(len(w)) // block * block

@@ -176,6 +176,7 @@ def test_status(rng):
 
 def test_held_out_inputs_tell_a_relation_from_too_little_text(rng):
     """Inputs that always sum to zero, as after a LayerNorm without bias, have a singular H however many there are."""
+
     def moment(tokens):
         X = rng.standard_normal((tokens, 6))
         X -= X.mean(axis=1, keepdims=True)

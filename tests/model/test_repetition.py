@@ -50,7 +50,10 @@ def test_repeated_sequences_are_counted(rng):
 @pytest.mark.parametrize(
     ("ids", "told"),
     [
-        (np.tile(np.arange(14), 600).reshape(-1, 8), ["1043 of 1050 sequences repeat", "14 distinct among 8400 tokens for inputs of 64, 172"]),
+        (
+            np.tile(np.arange(14), 600).reshape(-1, 8),
+            ["1043 of 1050 sequences repeat", "14 distinct among 8400 tokens for inputs of 64, 172"],
+        ),
         (np.random.default_rng(0).integers(0, 500, (1, 129)), ["129 tokens for inputs of 172 columns"]),
         (np.tile(np.arange(400), (2, 1)), ["1 of 2 sequences repeat", "400 distinct among 800 tokens"][:1]),
         (np.tile(np.arange(400), (3, 1)), ["2 of 3 sequences repeat", "400 distinct among 1200 tokens (those"]),

@@ -13,7 +13,16 @@ from rdtools.methods import make_quantizers
 from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
-from rdtools.report.figures import FIGURES, gap_to_rd, gptq_watersic_gap, heldout, legend_entries, predicted_measured, rate_distortion, write_figures
+from rdtools.report.figures import (
+    FIGURES,
+    gap_to_rd,
+    gptq_watersic_gap,
+    heldout,
+    legend_entries,
+    predicted_measured,
+    rate_distortion,
+    write_figures,
+)
 from rdtools.report.tables import by_type, layer_means, status_counts, terminal_table
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
