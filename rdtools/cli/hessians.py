@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rdtools.cli.printing import Json, print_json
-from rdtools.cli.report import Device, EvaluationText, EvaluationTokens, Length, Model, RemoteCode, Sequences, Text, TokenFile
+from rdtools.cli.printing import Json, note_coverage, print_json
+from rdtools.cli.report import Device, EvaluationText, EvaluationTokens, Head, Length, Model, RemoteCode, Sequences, Text, TokenFile
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
 
@@ -24,6 +24,7 @@ def collect(
     evaluation_text: EvaluationText = None,
     evaluation_tokens: EvaluationTokens = None,
     trust_remote_code: RemoteCode = False,
+    head: Head = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> int:
@@ -45,16 +46,27 @@ def collect(
             evaluation=evaluation,
             trust_remote_code=trust_remote_code,
             device=device,
+            head=head,
             say=lambda sentence: typer.echo(sentence, err=True),
             progress=progress,
         )
-    made_of = run.hessians[0].n_tokens
+    made_of, coverage = run.hessians[0].n_tokens, run.manifest.model.coverage
     if as_json:
-        print_json({"run": str(out), "hessians": len(run.hessians), "layers": len(run), "tokens": made_of, "notes": list(run.notes)})
+        print_json(
+            {
+                "run": str(out),
+                "hessians": len(run.hessians),
+                "layers": len(run),
+                "tokens": made_of,
+                "coverage": coverage,
+                "notes": list(run.notes),
+            }
+        )
         return 0
     for note in run.notes:
         typer.echo(note)
     typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {made_of} tokens")
+    note_coverage(coverage)
     return 0
 
 

@@ -48,8 +48,7 @@ def print_tables(table: pd.DataFrame) -> None:
         console.print("Nothing could be measured")
 
 
-def note_uncovered(names: list[str]) -> None:
-    """Say which weight matrices are no layers."""
-    if names:
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        typer.echo(f"\nNot analysed: {len(names)} weight matrices that are not given one vector a token ({shown}); the page lists them")
+def note_coverage(sentence: str) -> None:
+    """Say which share of the model was analysed, in the words of the command line; nothing where the run does not say."""
+    if sentence:
+        typer.echo(f"\n{sentence.replace('`head`', '--head')}")

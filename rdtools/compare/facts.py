@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.moments.heldout import Heldout, HeldoutMoment, is_resolved, mean_ratio
-from rdtools.moments.layer import Layer
+from rdtools.moments.layer import Layer, active_columns
 from rdtools.moments.per_hessian import per_hessian
-from rdtools.moments.spectrum import live_columns, spectrum_with_vectors
+from rdtools.moments.spectrum import live_columns, spectrum_of, spectrum_with_vectors
 from rdtools.records import Hessian, LayerKey, LayerRow, Spectrum
 from rdtools.records.rows import Status
 from rdtools.theory import calibration, high_rate, incoherence, rotated_cholesky, sic
@@ -27,7 +27,7 @@ class LayerFacts:
     ----------
     row : columns that depend on the layer alone
     status : ok; degenerate where the weights or the Hessian are all zero; undersampled where the tokens do not resolve every active column
-    eigenvalues : (n,) of H, zeros for columns that are not active
+    spectrum : of H
     row_variances : (m,) mean squares of the active weights of each row; `row.weight_variance` is their mean
     message : why the status is not ok
     heldout : the weights under a held-out moment; None without one
@@ -36,25 +36,16 @@ class LayerFacts:
 
     row: LayerRow
     status: Status
-    eigenvalues: NDArray[np.float64]
-    row_variances: NDArray[np.float64]
+    spectrum: Spectrum
+    row_variances: Float64Array
     message: str = ""
     heldout: Heldout | None = None
     components: dict[str, Components] = field(default_factory=dict, repr=False)
 
-
-def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFacts:
-    """Facts of a layer, and of a held-out moment of its input where there is one."""
-    spectrum = layer.spectrum
-    status, message = layer_status(layer, heldout)
-    return LayerFacts(
-        row=_layer_row(layer, heldout),
-        status=status,
-        message=message,
-        heldout=None if heldout is None else Heldout.of(layer.weight, heldout, name=layer.key.name),
-        eigenvalues=np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)]),
-        row_variances=layer.row_variances,
-    )
+    @property
+    def eigenvalues(self) -> Float64Array:
+        """(n,) of H, zeros for columns that are not active."""
+        return np.concatenate([self.spectrum.eigenvalues, np.zeros(self.spectrum.columns - self.spectrum.live)])
 
 
 def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
@@ -62,11 +53,13 @@ def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
     return LayerRow(model=key.model, layer=key.name, layer_type=key.type, block=key.block, rows=rows, columns=columns)
 
 
-def _layer_row(layer: Layer, heldout: HeldoutMoment | None) -> LayerRow:
-    spectrum, counted = layer.spectrum, counted_tokens(layer.hessian)
+def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFacts:
+    """Facts of a layer, and of a held-out moment of its input where there is one."""
+    spectrum, statistics = spectrum_of(layer.hessian), layer.statistics
+    weight, counted = active_columns(layer.weight, layer.live), counted_tokens(layer.hessian)
     effective = math.nan if heldout is None else _effective_tokens(layer.hessian, heldout)
     m, n = layer.weight.shape
-    return LayerRow(
+    row = LayerRow(
         model=layer.key.model,
         layer=layer.key.name,
         layer_type=layer.key.type,
@@ -82,9 +75,9 @@ def _layer_row(layer: Layer, heldout: HeldoutMoment | None) -> LayerRow:
         effective_tokens=effective,
         pred_calibration_penalty_bpw=_penalty(spectrum, float(counted)) if counted else math.nan,
         heldout_calibration_penalty_bpw=_penalty(spectrum, effective),
-        weight_variance=layer.weight_variance,
-        weight_negentropy_bpw=weight_negentropy(layer),
-        weight_incoherence=incoherence.weight_incoherence(layer.live_weight),
+        weight_variance=statistics.weight_variance,
+        weight_negentropy_bpw=weight_negentropy(weight, statistics.weight_variance),
+        weight_incoherence=incoherence.weight_incoherence(weight),
         hessian_incoherence=incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
         top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
         min_conditional_variance_ratio=min_conditional_variance_ratio(spectrum),
@@ -93,18 +86,20 @@ def _layer_row(layer: Layer, heldout: HeldoutMoment | None) -> LayerRow:
         pred_gptq_gap_haar_bpw=rotated_cholesky.rotated_gptq_gap_bits(spectrum),
         pred_rtn_gap_bpw=sic.rtn_gap_bits(spectrum),
     )
+    status, message = layer_status(layer, heldout)
+    known = None if heldout is None else Heldout.of(layer.weight, heldout, name=layer.key.name)
+    return LayerFacts(row, status, spectrum, statistics.row_variances, message, known)
 
 
-def weight_negentropy(layer: Layer) -> float:
-    """Bits by which the Shannon lower bound for i.i.d. weights of this layer's empirical distribution is below R(D) at high rate.
+def weight_negentropy(weight: Float64Array, variance: float) -> float:
+    """Bits by which the Shannon lower bound for i.i.d. weights of the empirical distribution is below R(D) at high rate.
 
     nan for weights that have no density: a single one, or one value that makes up more than ATOM_SHARE of them, as zeros of pruned ones.
     """
-    live = layer.live_weight
-    if live.size < 2:
+    if weight.size < 2:
         return math.nan
-    estimate = differential_entropy(live)
-    return negentropy_bits(estimate.entropy_bits, layer.weight_variance) if estimate.largest_share <= ATOM_SHARE else math.nan
+    estimate = differential_entropy(weight)
+    return negentropy_bits(estimate.entropy_bits, variance) if estimate.largest_share <= ATOM_SHARE else math.nan
 
 
 def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
@@ -155,7 +150,10 @@ def layer_status(layer: Layer, heldout: HeldoutMoment | None = None) -> tuple[St
 
     A sampled Hessian of less than full rank is undersampled unless held-out inputs have no energy in the directions that it lacks.
     """
-    if not layer.live.any() or not np.any(layer.live_weight):
+    if layer.hessian.distinct_tokens == 0:  # it was captured; of an exact Hessian they are not counted
+        return "undersampled", "no token of the calibration data reached this layer: give more, or more varied, text"
+    if not np.any(active_columns(layer.weight, layer.live)):
         return "degenerate", ""
-    fault = _sampling_fault(layer.hessian, layer.spectrum.rank, layer.spectrum.live, heldout)
+    spectrum = spectrum_of(layer.hessian)
+    fault = _sampling_fault(layer.hessian, spectrum.rank, spectrum.live, heldout)
     return ("undersampled", fault) if fault else ("ok", "")

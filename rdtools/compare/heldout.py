@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.quantizers import Problem
-from rdtools.quantizers.prepared_input import PreparedInput
 from rdtools.records.error_models import AbsmaxRows, BlockCode, ColumnSteps, ErrorModel, StoredGrid, UnbiasedRounding
 from rdtools.theory.calibration import heldout_ratio
 
@@ -18,45 +17,41 @@ from rdtools.theory.calibration import heldout_ratio
 _Weights = tuple[Float64Array, int, bool]
 
 
-def _with_steps(steps: Float64Array | None, shared: PreparedInput, *, adapted: bool) -> _Weights:
-    ordered = 1.0 if steps is None else np.asarray(steps)[shared.order]
-    return (ordered * np.diagonal(shared.factor)) ** 2, 1, adapted
+def _with_steps(steps: Float64Array | None, factor: Float64Array, order: NDArray[np.intp], *, adapted: bool = False) -> _Weights:
+    ordered = 1.0 if steps is None else np.asarray(steps)[order]
+    return (ordered * np.diagonal(factor)) ** 2, 1, adapted
 
 
-def _block_code(model: BlockCode, shared: PreparedInput) -> _Weights:
-    n, g = len(shared.factor), model.block
-    blocks = [shared.factor[i : i + g, i : i + g] for i in range(0, n, g)]
+def _block_code(model: BlockCode, factor: Float64Array, order: NDArray[np.intp]) -> _Weights:
+    n, g = len(factor), model.block
+    blocks = [factor[i : i + g, i : i + g] for i in range(0, n, g)]
     return np.concatenate([np.zeros(0), *((block**2).sum(axis=1) for block in blocks)]), g, False
 
 
-#: (model, prepared input) → weights of columns, for the kinds whose error is known.
-WEIGHTS: dict[type[ErrorModel], Callable[[Any, PreparedInput], _Weights]] = {
-    ColumnSteps: lambda model, shared: _with_steps(model.relative_steps, shared, adapted=model.relative_steps is not None),
-    AbsmaxRows: lambda model, shared: _with_steps(None, shared, adapted=False),
-    StoredGrid: lambda model, shared: _with_steps(model.column_steps, shared, adapted=False),
-    UnbiasedRounding: lambda model, shared: _with_steps(None, shared, adapted=False),
+#: (model, factor, order) → weights of columns, for the kinds whose error is known.
+WEIGHTS: dict[type[ErrorModel], Callable[[Any, Float64Array, NDArray[np.intp]], _Weights]] = {
+    ColumnSteps: lambda model, L, order: _with_steps(model.relative_steps, L, order, adapted=model.relative_steps is not None),
+    AbsmaxRows: lambda model, L, order: _with_steps(None, L, order),
+    StoredGrid: lambda model, L, order: _with_steps(model.column_steps, L, order),
+    UnbiasedRounding: lambda model, L, order: _with_steps(None, L, order),
     BlockCode: _block_code,
 }
 
 
-def predicted_heldout_ratio(model: ErrorModel, problem: Problem, tokens: int) -> float:
-    """Held-out over calibrated distortion that theory promises at high rate for this many independent normal tokens.
+def predicted_heldout_ratio(model: ErrorModel, factor: Float64Array, order: NDArray[np.intp], tokens: int) -> float:
+    """Held-out over calibrated distortion that theory promises at high rate, with feedback, for this many independent normal tokens.
 
-    1 without feedback; nan for an exact Hessian, with damping or a ridge, for waterfilled steps, and for kinds of error without a formula.
+    nan for waterfilled steps, and for kinds of error without a formula.
 
     Parameters
     ----------
     model : of the answer's error
-    problem : the prepared layer
-    tokens : N; 0 for an exact Hessian
+    factor : L of the H that the sample gave, without damping and ridge
+    order : columns of the weights in the order of the factor's
+    tokens : N > 0
     """
-    shared = problem.shared
-    if tokens == 0:
-        return math.nan
-    if shared is None:
-        return 1.0
     formula = WEIGHTS.get(type(model))
-    if formula is None or shared.added or problem.ideal is not problem.weight or getattr(model, "waterfilled", False):
+    if formula is None or getattr(model, "waterfilled", False):
         return math.nan
-    weights, block, adapted = formula(model, shared)
+    weights, block, adapted = formula(model, factor, order)
     return heldout_ratio(weights, tokens, block=block, adapted=adapted)

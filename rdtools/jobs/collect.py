@@ -94,7 +94,7 @@ def _tokens(
 
     def read(text: Path | None, ids: Path | None, sequences: int) -> Tokens | None:
         if ids is not None:
-            tokens = load_tokens(ids, pad_token=limits.pad_token)
+            tokens = load_tokens(ids)
         elif text is not None:
             tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
             tokens = tokenize_text(text, tokenizer, sequences=sequences, length=length)
@@ -139,6 +139,7 @@ def collect(
     evaluation: EvaluationRequest | None = None,
     trust_remote_code: bool = False,
     device: str = "cpu",
+    head: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
     progress: Progress = lambda done, total: None,
 ) -> Run:
@@ -157,6 +158,7 @@ def collect(
     evaluation : held-out data; None for none, or for those that the run has
     trust_remote_code : run code that comes with the model; off unless asked for, and kept in the manifest
     device : torch device for the forward passes
+    head : analyse the output head, too
     say : called with sentences about the data, before anything is captured
     progress : called with (tokens done, tokens in all)
 
@@ -174,7 +176,8 @@ def collect(
     tokens, heldout = _tokens(request, evaluation, checkpoint, trust_remote_code=trust_remote_code)
     if heldout is not None:
         _check_held_out(heldout, tokens, say)
-    model_entry, now = describe_model(checkpoint, source=source), versions()
+    model_entry = describe_model(checkpoint, source=source).model_copy(update={"head_analysed": head})
+    now = versions()
     libraries = {"device": device, **{f"version of {name}": version for name, version in now.items()}}
 
     def described(of: Tokens) -> CalibrationEntry:
@@ -183,27 +186,32 @@ def collect(
             sequences=of.ids.shape[0],
             length=of.ids.shape[1],
             padding=int((~of.mask).sum()),
+            padding_from=of.padding_from,
             token_sha256=of.sha256,
             trust_remote_code=trust_remote_code,
             device=device,
         )
 
     @functools.cache
-    def loaded() -> tuple[Any, list[Any]]:
-        from rdtools.model.inputs import find_shared_inputs
+    def loaded() -> tuple[Any, Any]:
+        from rdtools.model.inputs import find_layers
 
-        model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
-        return model, find_shared_inputs(model, checkpoint)
+        model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device, say=say)
+        return model, find_layers(model, checkpoint, head=head)
 
     def fill(writer: RunWriter, of: Tokens, number: dict[str, int], before: int) -> None:
         """Capture the inputs that are missing."""
         from rdtools.model.capture import capture
 
-        model, inputs = loaded()
-        missing = [shared for shared in inputs if not writer.has(shared.name, number[shared.name])]
+        model, found = loaded()
+        missing = [shared for shared in found.inputs if not writer.has(shared.name, number[shared.name])]
         for shared, hessian in capture(model, missing, of, progress=lambda done, total: progress(before + done, before + total)):
             writer.add(hessian, number[shared.name])
 
+    _say_all(list(checkpoint.notes), say)
+    for of in (tokens, heldout):
+        if of is not None and not of.mask.all():
+            say(f"{of.source}: {int((~of.mask).sum())} of {of.mask.size} token ids are padding ({of.padding_from}) and left out")
     calibration = described(tokens)
     identity = fingerprint(model_entry, calibration)
     if is_run(out):
@@ -214,27 +222,32 @@ def collect(
         if heldout is not None and run.manifest.heldout is not None and run.manifest.heldout.tokens.token_sha256 != heldout.sha256:
             raise UsageError(f"{out}: holds a run with other evaluation tokens; choose another directory, or delete this one")
         (out / FINISHED).unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
-        moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
-        notes = reuse_notes(run.manifest, device=device, versions=now)
-        manifest = run.manifest.model_copy(update={"model": moved})
+        place = {name: getattr(model_entry, name) for name in ("name", "source", "directory", "files")}
+        manifest = run.manifest.model_copy(update={"model": run.manifest.model.model_copy(update=place)})
         if manifest != run.manifest:
             write_manifest(out, manifest)
-        run = Run(out, manifest, checkpoint=checkpoint, notes=notes)
+        run = Run(out, manifest, checkpoint=checkpoint, notes=reuse_notes(run.manifest, device=device, versions=now))
         _say_all(sampling_notes(tokens, [entry.columns for entry in run.hessians]), say)
     else:
-        from rdtools.model.inputs import check_weights, uncovered
+        from rdtools.model.inputs import check_weights
 
         writer = RunWriter(out, {**identity, **libraries})
-        model, inputs = loaded()
-        for shared in inputs:
-            for layer in shared.layers:
-                check_weights(model, checkpoint, layer)
-        _say_all(sampling_notes(tokens, [shared.columns for shared in inputs]), say)
-        fill(writer, tokens, {shared.name: index for index, shared in enumerate(inputs)}, 0)
+        model, found = loaded()
+        for shared in found.inputs:
+            check_weights(model, checkpoint, shared)
+        _say_all(sampling_notes(tokens, [shared.columns for shared in found.inputs]), say)
+        fill(writer, tokens, {shared.name: index for index, shared in enumerate(found.inputs)}, 0)
+        sizes = {
+            "uncovered": list(found.uncovered),
+            "parameters": found.parameters,
+            "analysed": found.analysed,
+            "head": found.head,
+            "head_parameters": found.head_parameters,
+        }
         run = writer.finish(
             checkpoint,
-            {shared.name: shared.layers for shared in inputs},
-            model=model_entry.model_copy(update={"uncovered": uncovered(model, inputs)}),
+            {shared.name: shared.layers for shared in found.inputs},
+            model=model_entry.model_copy(update=sizes),
             calibration=calibration,
             versions=now,
         )
@@ -243,7 +256,7 @@ def collect(
     identity = {"evaluation tokens" if name == "calibration tokens" else name: value for name, value in identity.items()}
     identity["evaluation tokens"] = heldout.sha256
     writer = RunWriter(out, {**identity, **libraries}, folder=HELDOUT)
-    fill(writer, heldout, {entry.name: index for index, entry in enumerate(run.hessians)}, tokens.ids.size)
+    fill(writer, heldout, {entry.name: index for index, entry in enumerate(run.hessians)}, int(tokens.mask.sum()))
     return writer.finish_heldout(run, described(heldout))
 
 

@@ -37,6 +37,7 @@ class ReportSettings:
     text, tokens, sequences, length : calibration data, see `rdtools.jobs.collect.CalibrationRequest`
     evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.collect.EvaluationRequest`
     trust_remote_code : run code that comes with the model
+    head : analyse the output head, too
     device : torch device for the forward passes of the capture
     methods : names; None for the default ones
     rates : targets in bits per weight
@@ -63,6 +64,7 @@ class ReportSettings:
     evaluation_text: Path | None = None
     evaluation_tokens: Path | None = None
     trust_remote_code: bool = False
+    head: bool = False
     device: str = "cpu"
     methods: tuple[str, ...] | None = None
     rates: tuple[float, ...] = (2.0, 3.0, 4.0)

@@ -38,7 +38,7 @@ def distinct_contexts(tokens: Tokens) -> int:
     for length in range(1, min(CONTEXT, len(kept)) + 1):
         # of the last `length` ids: the hash of one fewer, mixed with the id before them
         before = np.zeros_like(kept)
-        before[length - 1 :] = kept[: len(kept) - length + 1]
+        before[length - 1 :] = kept[: max(len(kept) - length + 1, 0)]
         hashes = _mixed(hashes * np.uint64(3) + before + np.uint64(1))
         ends = place == length - 1 if length < CONTEXT else place >= length - 1
         count += len(np.setdiff1d(hashes[ends], hashes[place >= length] if length < CONTEXT else []))

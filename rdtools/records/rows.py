@@ -193,7 +193,8 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; infeasible rate; failed",
+            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; "
+            "infeasible: the rate cannot be met; failed",
             "status",
         ),
     ]

@@ -3,7 +3,8 @@
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
     .lock                      held while a process writes
     hessians/finished.jsonl    the Hessians of a capture that is not finished
-    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64
+    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64; of an output head
+                               also "output_variances": E[p(1 − p)] of every output
     heldout/                   the same over held-out tokens, where there were any
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
@@ -151,14 +152,15 @@ class Run(Mapping[str, Layer]):
                 packed = arrays["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
+            if packed.size != entry.columns * (entry.columns + 1) // 2:
+                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
-            mean = arrays.get("mean")
-            facts = (entry.n_tokens, entry.dropped_tokens, entry.name, mean, entry.distinct_tokens)
-            self._last = (index, Hessian(matrix, *facts))
+            facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
+            self._last = (index, Hessian(matrix, *facts, arrays.get("output_variances")))
         return self._last[1]
 
     def heldout(self, index: int) -> HeldoutMoment | None:
-        """The held-out moment beside a Hessian, read from disk whenever it is used; None where the run has none.
+        """The held-out moment beside a Hessian, read from disk whenever it is used; None where the run has none or no token reached it.
 
         Raises
         ------
@@ -167,6 +169,8 @@ class Run(Mapping[str, Layer]):
         if self.manifest.heldout is None:
             return None
         entry = self.manifest.heldout.hessians[index]
+        if entry.n_tokens == 0:
+            return None
         path = self.path / entry.file
         check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
 
@@ -212,9 +216,12 @@ class Run(Mapping[str, Layer]):
         CorruptFile, ShapeMismatch, NotFiniteInput
         """
         entry = self._entry(name)
-        weight = self.checkpoint().read(entry.tensor)
+        weight = self.checkpoint().weight(entry.captured)
         hessian = self.hessian(entry.hessian)
-        weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=entry.name)
+        weight = check_weight(weight, columns=len(hessian.matrix), name=entry.name)
+        if weight.shape != tuple(entry.shape):
+            shapes = f"{weight.shape} in the model and {tuple(entry.shape)} in the manifest"
+            raise CorruptFile(f"{self.path}: {entry.name} is {shapes}; collect anew")
         return Layer(self.key(entry), weight, hessian)
 
 

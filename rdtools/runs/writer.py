@@ -56,7 +56,8 @@ class RunWriter:
     def add(self, hessian: Hessian, index: int) -> None:
         """Write the Hessian of this number; on return it is durable."""
         file = self._file_of(index)
-        data = save({"packed": pack(hessian.matrix)} | ({} if hessian.mean is None else {"mean": hessian.mean}))
+        beside = {"mean": hessian.mean, "output_variances": hessian.output_variances}
+        data = save({"packed": pack(hessian.matrix), **{name: array for name, array in beside.items() if array is not None}})
         self._finished.begin()
         write_atomically(self._path / file, data)
         self._finished.add(
@@ -87,11 +88,7 @@ class RunWriter:
         ----------
         groups : name of each Hessian → layers that share it, in the order of their numbers
         """
-        layers = [
-            LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
-            for index, group in enumerate(groups.values())
-            for layer in group
-        ]
+        layers = [LayerEntry.of(layer, index) for index, group in enumerate(groups.values()) for layer in group]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             conventions=CONVENTIONS,
