@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
+from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
 from rdtools.errors import CorruptFile, UsageError, WrongType
 from rdtools.measure.distortion import weighted_error
 from rdtools.moments.heldout import Heldout
@@ -74,7 +74,7 @@ def _ratio(value: float, by: float) -> float:
 def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
-    decoded = decode(container.data, name=layer.key.name, max_weights=max(weight.basis.rows, len(weight.basis.live)) ** 2)
+    decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
     if not same_weight(decoded, weight):
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ def test_everything_is_written(reported):
         "index.html",
         "results.parquet",
         "results.csv",
+        "paired.parquet",
+        "paired.csv",
         "curves.parquet",
         "figures",
         "hessians",
@@ -82,6 +85,59 @@ def test_the_page_stands_alone(reported):
     assert page.count("data:image/png;base64,") == 5
     assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
+
+
+#: Words of a comparison of rates or distortions, the bounds or references that it can be with, and what says how rates were coded.
+_COMPARES = re.compile(r"above|below|gap|ratio|difference|−|%|over D|minus", re.IGNORECASE)
+_BOUND = re.compile(r"R\(D\), one variance|R\(D\), row variances|R\(D\) with row variances|no bound", re.IGNORECASE)
+_CODER = re.compile(r"coder|entropy model|no coder", re.IGNORECASE)
+
+
+class _Blocks(HTMLParser):
+    """Text of each table's caption and head, and of each figure's caption."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks, self.tables, self._open = [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self._open += [tag] if tag in ("caption", "thead", "figcaption", "table", "figure") else []
+        if tag in ("table", "figure"):
+            self.tables += 1
+            self.blocks.append("")
+
+    def handle_endtag(self, tag):
+        if tag in self._open:
+            self._open.remove(tag)
+
+    def handle_data(self, data):
+        if {"caption", "thead", "figcaption"} & set(self._open):
+            self.blocks[-1] += " " + data
+
+
+def test_every_comparison_on_the_page_names_its_bound_and_coder_where_it_stands(reported):
+    """In the caption or the head of the same table, or in the caption of the same figure."""
+    parser = _Blocks()
+    parser.feed((reported[0] / "index.html").read_text())
+    comparing = [block for block in parser.blocks if _COMPARES.search(block)]
+    assert parser.tables >= 4 + 2 * 3 + 3
+    assert len(comparing) >= 4 + 2 * 3 - 1
+    for block in comparing:
+        assert _BOUND.search(block), block
+        assert _CODER.search(block), block
+    assert all(block.strip() for block in parser.blocks)
+
+
+def test_paired_differences_of_a_run(reported, capsys):
+    out = reported[0]
+    assert main(["show", str(out), "--paired", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    pairs = {(row["coder"], row["method"], row["reference"]) for row in rows}
+    assert pairs == {("pooled table", "hrtn", "hptq+rotation")}
+    assert len(pd.read_parquet(out / "paired.parquet")) == len(rows)
+    assert "hrtn − hptq+rotation" in (out / "index.html").read_text()
+    assert main(["show", str(out), "--paired"]) == 0
+    assert "hrtn − hptq+rotation" in capsys.readouterr().out
 
 
 def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tiny_llama, tiny_tokens):
