@@ -30,7 +30,8 @@ def _least_of_classes(cost, least, back):  # type: ignore[no-untyped-def]
             back[c] = np.uint8(less)
         return
     for p in range(0, cost.shape[0] // C, 4):
-        a, b, d, e = cost[p * C : (p + 1) * C], cost[(p + 1) * C : (p + 2) * C], cost[(p + 2) * C : (p + 3) * C], cost[(p + 3) * C : (p + 4) * C]
+        four = cost[p * C : (p + 4) * C]
+        a, b, d, e = four[:C], four[C : 2 * C], four[2 * C : 3 * C], four[3 * C :]
         if p == 0:
             for c in range(C):
                 second, fourth = b[c] < a[c], e[c] < d[c]

@@ -211,8 +211,9 @@ class _Pool:
         modules: dict[str, list[str]] = {}
         for operation in OPERATIONS.values():
             modules.setdefault(operation.modules.get("numba", ""), []).append(operation.name)
-        parts = [sum(list(modules.values())[slot :: len(executors)], []) for slot in range(len(executors))]
-        futures = [executor.submit(warm_up, part) for executor, part in zip(executors, parts, strict=True)] if len(executors) > 1 else []
+        groups, count = list(modules.values()), len(executors)
+        parts = [[name for group in groups[slot::count] for name in group] for slot in range(count)]
+        futures = [executor.submit(warm_up, part) for executor, part in zip(executors, parts, strict=True)] if count > 1 else []
         for slot, future in enumerate(futures):
             try:
                 future.result()
