@@ -17,8 +17,8 @@ BLOCK_ENTRIES = 2**25
 
 def mean_square(weight: Float64Array, reconstruction: Float64Array) -> float:
     """``‖W − Ŵ‖²/(m n)``, with memory for one block of rows."""
-    total = 0.0
-    for part in panels(*weight.shape, BLOCK_ENTRIES):
+    total, (m, n) = 0.0, weight.shape
+    for part in panels(m, n, BLOCK_ENTRIES):
         errors = weight[part] - reconstruction[part]
         total += float(np.square(errors, out=errors).sum())
     return total / weight.size
