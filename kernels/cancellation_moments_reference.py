@@ -17,7 +17,8 @@ def cancellation_moments(
     start: Float64Array,  # (n, n), symmetric
     variance: float,
 ) -> tuple[Float64Array, ...]:
-    """Input variance v, entropy in bits, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v`` of each column's quantizer; (n,) each.
+    """Input variance v, entropy in bits, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v`` of each column's
+    scalar quantizer; (n,) each.
 
     Before column i is decided y has the covariance ``σ² Σ_{k ≤ i} L_k,:ᵀ L_k,: + F``: the weights not yet decided, and F. Deciding it takes
     ``L_i,: ŷ_i/ℓ_ii`` away, with ŷ_i = g y_i + u and u uncorrelated. With ``l = L_i,:/ℓ_ii`` that is

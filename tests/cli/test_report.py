@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -59,6 +60,8 @@ def test_everything_is_written(report_once):
         "index.html",
         "results.parquet",
         "results.csv",
+        "paired.parquet",
+        "paired.csv",
         "curves.parquet",
         "figures",
         "hessians",
@@ -69,7 +72,7 @@ def test_everything_is_written(report_once):
         "results.json",
         ".lock",
     }
-    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured"}
+    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured", "heldout"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "pdf")}
     assert "watersic" in printed
     assert str(out / "index.html") in printed
@@ -104,9 +107,62 @@ def test_the_table_is_tidy_and_both_files_agree(reported):
 def test_the_page_stands_alone(reported):
     page = (reported / "index.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
+
+
+#: Words of a comparison of rates or distortions, the bounds or references that it can be with, and what says how rates were coded.
+_COMPARES = re.compile(r"above|below|gap|ratio|difference|−|%|over D|minus", re.IGNORECASE)
+_BOUND = re.compile(r"R\(D\), one variance|R\(D\), row variances|R\(D\) with row variances|no bound", re.IGNORECASE)
+_CODER = re.compile(r"coder|entropy model|no coder", re.IGNORECASE)
+
+
+class _Blocks(HTMLParser):
+    """Text of each table's caption and head, and of each figure's caption."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks, self.tables, self._open = [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self._open += [tag] if tag in ("caption", "thead", "figcaption", "table", "figure") else []
+        if tag in ("table", "figure"):
+            self.tables += 1
+            self.blocks.append("")
+
+    def handle_endtag(self, tag):
+        if tag in self._open:
+            self._open.remove(tag)
+
+    def handle_data(self, data):
+        if {"caption", "thead", "figcaption"} & set(self._open):
+            self.blocks[-1] += " " + data
+
+
+def test_every_comparison_on_the_page_names_its_bound_and_coder_where_it_stands(reported):
+    """In the caption or the head of the same table, or in the caption of the same figure."""
+    parser = _Blocks()
+    parser.feed((reported / "index.html").read_text())
+    comparing = [block for block in parser.blocks if _COMPARES.search(block)]
+    assert parser.tables >= 4 + 2 * 3 + 3
+    assert len(comparing) >= 4 + 2 * 3 - 1
+    for block in comparing:
+        assert _BOUND.search(block), block
+        assert _CODER.search(block), block
+    assert all(block.strip() for block in parser.blocks)
+
+
+def test_paired_differences_of_a_run(reported, capsys):
+    out = reported
+    assert main(["show", str(out), "--paired", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    pairs = {(row["coder"], row["method"], row["reference"]) for row in rows}
+    assert pairs == {("pooled table", "hrtn", "hptq+rotation")}
+    assert len(pd.read_parquet(out / "paired.parquet")) == len(rows)
+    assert "hrtn − hptq+rotation" in (out / "index.html").read_text()
+    assert main(["show", str(out), "--paired"]) == 0
+    assert "hrtn − hptq+rotation" in capsys.readouterr().out
 
 
 def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tiny_llama, tiny_tokens):
