@@ -143,7 +143,7 @@ class _Blocks(HTMLParser):
 def test_every_comparison_on_the_page_names_its_bound_and_coder_where_it_stands(reported):
     """In the caption or the head of the same table, or in the caption of the same figure."""
     parser = _Blocks()
-    parser.feed((reported[0] / "index.html").read_text())
+    parser.feed((reported / "index.html").read_text())
     comparing = [block for block in parser.blocks if _COMPARES.search(block)]
     assert parser.tables >= 4 + 2 * 3 + 3
     assert len(comparing) >= 4 + 2 * 3 - 1
@@ -154,7 +154,7 @@ def test_every_comparison_on_the_page_names_its_bound_and_coder_where_it_stands(
 
 
 def test_paired_differences_of_a_run(reported, capsys):
-    out = reported[0]
+    out = reported
     assert main(["show", str(out), "--paired", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     pairs = {(row["coder"], row["method"], row["reference"]) for row in rows}
