@@ -108,7 +108,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
     ("lattice", 24, 5, "lattice words of 5 bits per weight, expected one of 2, 3, 4"),
     ("trellis", 25, 21, "2 bits and 21 state bits, expected"),
-    ("shared", 33, 0x80, "flags of integers 0x80 with unknown options 0x80"),
+    ("fixed", 38, 0xDD, "gains of the integers beside lmmse_std 0.75"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):
     """The first four with a good checksum made an IndexError or a KeyError in container 2."""
