@@ -69,4 +69,4 @@ def print_paired(table: pd.DataFrame, *, as_json: bool) -> None:
 def note_coverage(sentence: str) -> None:
     """Say which share of the model was analysed, in the words of the command line; nothing where the run does not say."""
     if sentence:
-        typer.echo(f"\n{sentence.replace('`head`', '--head')}")
+        typer.echo(sentence.replace("`head`", "--head"))
