@@ -78,7 +78,6 @@ class LayerRow:
             "tokens",
             "measured",
             "N_eff: independent normal tokens of which H would err as tr(H⁻¹H′) says; other text in H′ lowers it; nan for a singular H",
-            "N_eff",
         ),
     ] = math.nan
     pred_calibration_penalty_bpw: Annotated[
