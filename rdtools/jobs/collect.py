@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
+from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 from rdtools.runs.finished import FINISHED, different
@@ -146,11 +147,14 @@ def collect(
     writer = RunWriter(out, {**identity, "device": device, **{f"version of {name}": version for name, version in now.items()}})
     model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
     inputs = find_shared_inputs(model, checkpoint)
+    number = {shared.name: index for index, shared in enumerate(inputs)}
+    missing = [shared for shared in inputs if not writer.has(shared.name, number[shared.name])]
+    check_disk(out, sum(4 * shared.columns * (shared.columns + 1) for shared in missing), f"{len(missing)} Hessians")
+    widest = max((shared.columns for shared in missing), default=0)
+    check_memory(3 * 8 * widest**2, f"capture of a Hessian of {widest} columns")  # sum, mean, and the file
     for shared in inputs:
         for layer in shared.layers:
             check_weights(model, checkpoint, layer)
-    number = {shared.name: index for index, shared in enumerate(inputs)}
-    missing = [shared for shared in inputs if not writer.has(shared.name, number[shared.name])]
     for shared, hessian in capture(model, missing, tokens, progress=progress):
         writer.add(hessian, number[shared.name])
     return writer.finish(

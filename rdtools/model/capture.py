@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from rdtools.errors import BadActivations
+from rdtools.errors import BadActivations, NotEnoughMemory
+from rdtools.machine import free_memory
 from rdtools.model.inputs import SharedInput, hooks
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.moments.accumulate import MomentAccumulator
@@ -23,12 +24,12 @@ Progress = Callable[[int, int], None]
 
 
 def _passes(inputs: list[SharedInput]) -> list[list[SharedInput]]:
-    """Split inputs so that the running sums of each part fit ACCUMULATOR_BYTES (a single larger one goes alone)."""
+    """Split inputs so that the running sums of each part fit ACCUMULATOR_BYTES and half of the free memory; a larger one goes alone."""
     parts: list[list[SharedInput]] = []
-    used = 0
+    used, budget = 0, min(ACCUMULATOR_BYTES, free_memory() // 2)
     for item in inputs:
         need = 8 * item.columns**2
-        if not parts or used + need > ACCUMULATOR_BYTES:
+        if not parts or used + need > budget:
             parts.append([])
             used = 0
         parts[-1].append(item)
@@ -58,6 +59,8 @@ def capture(
     ------
     BadTokens
         If there are no tokens, ids are outside the vocabulary, or sequences are longer than the model takes.
+    NotEnoughMemory
+        If one sequence is too much for the model's device; a batch of several that is too much is halved.
     BadActivations
         If more than DROPPED_LIMIT of the tokens have NaN or infinite activations at some layer.
     """
@@ -69,18 +72,39 @@ def capture(
     done = 0
     for part in passes:
         sums = {item.name: MomentAccumulator(item.columns) for item in part}
-        for first in range(0, len(tokens.ids), batch):
+        seen = dict.fromkeys(sums, 0)  # sequences in each sum, so that a batch that is tried again counts once
+        first = 0
+        while first < len(tokens.ids):
             ids = torch.tensor(tokens.ids[first : first + batch])
             mask = torch.tensor(tokens.mask[first : first + batch])
 
-            def see(name: str, x: torch.Tensor, mask: torch.Tensor = mask, sums: dict[str, MomentAccumulator] = sums) -> None:
-                kept = x.reshape(*mask.shape, -1)[mask.to(x.device)]
-                sums[name].add(kept.float().cpu().numpy())
+            def see(
+                name: str,
+                x: torch.Tensor,
+                mask: torch.Tensor = mask,
+                sums: dict[str, MomentAccumulator] = sums,
+                seen: dict[str, int] = seen,
+                first: int = first,
+            ) -> None:
+                new = slice(seen[name] - first, None)
+                kept = x.reshape(*mask.shape, -1)[new][mask[new].to(x.device)].float().cpu().numpy()
+                sums[name].add(kept)
+                seen[name] = max(seen[name], first + len(mask))
 
             # padded ids may be outside the vocabulary (−100 is common); their activations are masked out above
             safe_ids = torch.where(mask, ids, 0).to(model.device)
-            with torch.no_grad(), hooks(model, list(sums), see):
-                model.base_model(input_ids=safe_ids, attention_mask=mask.long().to(model.device), use_cache=False)
+            try:
+                with torch.no_grad(), hooks(model, list(sums), see):
+                    model.base_model(input_ids=safe_ids, attention_mask=mask.long().to(model.device), use_cache=False)
+            except torch.OutOfMemoryError as error:
+                if len(ids) == 1:
+                    raise NotEnoughMemory(
+                        f"{tokens.source}: device {model.device} has too little memory for one sequence of {ids.shape[1]} tokens; give "
+                        "shorter ones (`length`), or another `device`"
+                    ) from error
+                batch = len(ids) // 2
+                continue
+            first += len(ids)
             done += ids.numel()
             progress(done, total)
         for item in part:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
+from rdtools.model.config_limits import check_config
 
 #: The name under which the model inside the package goes.
 EMBEDDED = "embedded"
@@ -134,7 +135,9 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
         raise ModelUnreadable(
             f"{directory}: {found}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)"
         )
-    return Checkpoint(name or directory.resolve().name, directory, shard_of)
+    checkpoint = Checkpoint(name or directory.resolve().name, directory, shard_of)
+    check_config(directory, tensors=len(shard_of), size=sum(path.stat().st_size for path in checkpoint.shards))
+    return checkpoint
 
 
 def find_model(source: str, *, with_code: bool = False) -> Checkpoint:

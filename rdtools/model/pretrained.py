@@ -18,7 +18,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 from transformers.pytorch_utils import Conv1D
 
 from rdtools._version import __version__
-from rdtools.errors import ModelUnreadable, UsageError
+from rdtools.errors import ModelUnreadable, NotEnoughMemory, UsageError
+from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
 
 #: A linear layer whose weight is held as (in_features, out_features), as GPT-2 has them.
@@ -82,7 +83,11 @@ def load_model(checkpoint: Checkpoint, *, trust_remote_code: bool = False, devic
             f"{checkpoint.directory}: {len(lost)} tensors are missing or of the wrong shape, the first {lost[0]}; transformers would fill "
             "them with random numbers: download the rest of the checkpoint"
         )
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        size = 4 * sum(parameter.numel() for parameter in model.parameters())
+        raise NotEnoughMemory(f"{checkpoint.directory}: {in_gb(size)} in float32 do not fit {device}; choose another `device`") from error
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> Any:
