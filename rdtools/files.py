@@ -115,6 +115,9 @@ def sole_writer(folder: Path) -> Iterator[None]:
     OutputError
         If the folder cannot be made, has links that lead out of it, or was removed meanwhile.
     """
+    for name in sorted(RUN_NAMES):
+        if (folder / name).is_symlink() and not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{folder / name}: a symbolic link that leads out of the run, where nothing is written; remove it")
     lock = FileLock(folder / LOCK)
     try:
         folder_is_new, lock_is_new = not folder.exists(), not (folder / LOCK).exists()
@@ -128,9 +131,6 @@ def sole_writer(folder: Path) -> Iterator[None]:
         for part in (folder, *(child for child in folder.iterdir() if child.is_dir() and not child.is_symlink())):
             for stale in part.glob(f"*{PART}"):
                 stale.unlink(missing_ok=True)
-        for name in sorted(RUN_NAMES):
-            if (folder / name).is_symlink() and not (folder / name).resolve().is_relative_to(folder.resolve()):
-                raise OutputError(f"{folder / name}: a symbolic link that leads out of the run, where nothing is written; remove it")
         before = set(folder.iterdir())
         yield
         if not (folder / LOCK).exists():

@@ -43,7 +43,7 @@ def _free_in_cgroup(folder: Path) -> int | None:
 def free_memory(memberships: Path = Path("/proc/self/cgroup")) -> int:
     """Bytes of memory that this process may still take: free on the machine and within the limits of its control groups."""
     limits = [free for folder in _cgroup_folders(memberships) if (free := _free_in_cgroup(folder)) is not None]
-    return max(0, min([psutil.virtual_memory().available, *limits]))
+    return max(0, min([int(psutil.virtual_memory().available), *limits]))
 
 
 def check_memory(needed: int, what: str) -> None:
