@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from kill_report import finished, kill_when, start
+from faults.kills import finished, kill_when, start
 
 from rdtools.cli.main import main
 from rdtools.runs.journal import read_journals
