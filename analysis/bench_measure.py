@@ -1,4 +1,4 @@
-"""How an op is timed: every repetition times the floor and then the contestant, so that a ratio compares two neighbouring moments."""
+"""Timing of an op: every repetition times the floor and then the contestant, so that a ratio compares two neighbouring moments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Op:
-    """What can be asked for by name."""
+    """A benchmark, asked for by name."""
 
     build: Callable[[int], Iterator[Case]]
     sizes: tuple[int, ...]
@@ -94,7 +94,7 @@ def measure(case: Case, *, seconds: float, repeats: int) -> Iterator[dict[str, A
 
 
 def circumstances(threads: int) -> dict[str, Any]:
-    """What times depend on beside the code."""
+    """The machine and versions that times depend on beside the code."""
     cpu = Path("/proc/cpuinfo")
     names = (
         [line.partition(":")[2].strip() for line in cpu.read_text().splitlines() if line.startswith("model name")] if cpu.exists() else []

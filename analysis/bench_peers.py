@@ -1,4 +1,4 @@
-"""How others do the same, written from the descriptions of their algorithms."""
+"""The same work as others do it, written from the descriptions of their algorithms."""
 
 # ruff: noqa: N803, N806 (mathematical capitals)
 

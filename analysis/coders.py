@@ -1,4 +1,4 @@
-"""What entropy coders make of the same codes: containers of rdtools, and others' coders with the same or their own models.
+"""Bits that entropy coders need for the same symbols: containers of rdtools, and others' coders with the same or their own models.
 
 python -m rdtools.analysis.coders --run rdtools-report
 
@@ -47,7 +47,7 @@ COLORS = {"range coder": "#D55E00", "ANS": "#0072B2", "Huffman": "#009E73", "zli
 
 @dataclass(frozen=True)
 class Size:
-    """What a coder makes of a matrix: bytes of coded symbols, and of everything else that its decoder needs."""
+    """Bytes a coder needs for a matrix: of coded symbols, and of everything else that its decoder needs."""
 
     coder: str
     payload: int

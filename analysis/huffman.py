@@ -58,7 +58,7 @@ def encode(integers: np.ndarray, *, per_column: bool) -> tuple[bytes, bytes]:
 
 
 def decode(data: bytes, rows: int, columns: int, *, per_column: bool) -> np.ndarray:
-    """What `encode` wrote, tables and words in one."""
+    """Tables and words that `encode` wrote, in one."""
     reader = Reader(data, "Huffman codes")
     width = reader.u8()
     tables = []

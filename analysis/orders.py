@@ -1,4 +1,4 @@
-"""How far from WaterSIC entropy-coded GPTQ is by the order of its columns, with and without a random rotation, on every layer.
+"""Bits by which entropy-coded GPTQ is above WaterSIC, by the order of its columns, with and without a random rotation, on every layer.
 
 python -m rdtools.analysis.orders --runs rdtools-report runs/other
 

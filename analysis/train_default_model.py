@@ -53,7 +53,7 @@ SKIPPED_FOLDERS = {
 
 
 def is_held_out(relative: Path) -> bool:
-    """Whether a module belongs to the held-out part: a hash of its top-level name, one in sixteen."""
+    """True if a module belongs to the held-out part: a hash of its top-level name, one in sixteen."""
     unit = relative.parts[0].removesuffix(".py")
     return hashlib.sha256(unit.encode()).digest()[0] % 16 == 0
 

@@ -19,7 +19,7 @@ _local = threading.local()  # depth: how often the calling thread has entered an
 
 
 class _Limits:
-    """What is limited now; only touched under the lock.
+    """The limits now in force; only touched under the lock.
 
     Attributes
     ----------

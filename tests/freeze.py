@@ -116,7 +116,10 @@ def compare_records(expected: pd.DataFrame, actual: pd.DataFrame) -> list[str]:
 
 def _layers(run: Run, pattern: str) -> list[str]:
     embedded = run.model_name == "embedded"
-    return [e.name for e in run.layers if fnmatch.fnmatch(e.name, pattern) and (not embedded or run.key(e).block in BLOCKS)]
+    names = [e.name for e in run.layers if fnmatch.fnmatch(e.name, pattern) and (not embedded or run.key(e).block in BLOCKS)]
+    if not names:
+        raise SystemExit(f"--layers {pattern!r} matches no layer of {run.model_name} that is frozen")
+    return names
 
 
 def _work(job: tuple[Path, str, list[str], list[float]]) -> list[dict[str, object]]:

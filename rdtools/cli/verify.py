@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rdtools.cli.printing import Json, print_json, records
+from rdtools.seeds import SEED_END
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,7 +27,7 @@ Row = dict[str, Any]
 def verify(
     run: Annotated[str | None, typer.Argument(help="Run directory, or 'embedded'; by default synthetic families.")] = None,
     claims: Annotated[str, typer.Option(help="Comma-separated names or patterns, such as 'quip.*'.")] = "*",
-    seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0, max=2**32 - 1)] = 0,
+    seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0, max=SEED_END - 1)] = 0,
     as_json: Json = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line per claim instead of one per claim and layer.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Add the source and the assumptions to each line.")] = False,

@@ -112,7 +112,7 @@ class Reader:
         return np.frombuffer(self.take(4 * count), fmt.WORDS_DTYPE).astype(np.uint32)
 
     def varint(self) -> int:
-        """What `varint` wrote."""
+        """Read a number that `varint` wrote."""
         u = shift = 0
         while True:
             byte = self.u8()

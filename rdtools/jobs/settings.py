@@ -13,12 +13,11 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.jobs.collect import CalibrationRequest
+from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest
 from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
+from rdtools.seeds import SEED_END
 
-#: Largest seed of a run.
-MAX_SEED = 2**32 - 1
 #: Called with a title and with what is counted, at the beginning of each stage; the block gets a function of (done, total).
 Stage = Callable[[str, str], AbstractContextManager[Callable[[float, float], None]]]
 
@@ -36,7 +35,9 @@ class ReportSettings:
     ----------
     model : "embedded", a local directory or a hub id
     text, tokens, sequences, length : calibration data, see `rdtools.jobs.collect.CalibrationRequest`
+    evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.collect.EvaluationRequest`
     trust_remote_code : run code that comes with the model
+    head : analyse the output head, too
     device : torch device for the forward passes of the capture
     methods : names; None for the default ones
     rates : targets in bits per weight
@@ -60,7 +61,10 @@ class ReportSettings:
     tokens: Path | None = None
     sequences: int | None = None
     length: int | None = None
+    evaluation_text: Path | None = None
+    evaluation_tokens: Path | None = None
     trust_remote_code: bool = False
+    head: bool = False
     device: str = "cpu"
     methods: tuple[str, ...] | None = None
     rates: tuple[float, ...] = (2.0, 3.0, 4.0)
@@ -78,8 +82,8 @@ class ReportSettings:
         for name in ("methods", "rates", "seeds", "layers", "types"):
             if isinstance(getattr(self, name), str):
                 raise UsageError(f"`{name}` {getattr(self, name)!r}: expected a list")
-        if not self.seeds or not all(isinstance(seed, int) and 0 <= seed <= MAX_SEED for seed in self.seeds):
-            raise UsageError(f"`seeds` {', '.join(map(str, self.seeds))}: expected whole numbers from 0 to {MAX_SEED}, at least one")
+        if not self.seeds or not all(isinstance(seed, int) and 0 <= seed < SEED_END for seed in self.seeds):
+            raise UsageError(f"`seeds` {', '.join(map(str, self.seeds))}: expected whole numbers from 0 to {SEED_END - 1}, at least one")
         if self.workers is not None and self.workers < 1:
             raise UsageError(f"`workers` {self.workers}: expected at least 1")
 
@@ -87,6 +91,11 @@ class ReportSettings:
     def calibration(self) -> CalibrationRequest:
         """The part about calibration data."""
         return CalibrationRequest(text=self.text, tokens=self.tokens, sequences=self.sequences, length=self.length)
+
+    @property
+    def evaluation(self) -> EvaluationRequest:
+        """The part about held-out data."""
+        return EvaluationRequest(text=self.evaluation_text, tokens=self.evaluation_tokens)
 
     def quantizers(self) -> list[Quantizer]:
         """Every method at every rate, rates ascending.

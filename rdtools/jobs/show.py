@@ -1,4 +1,4 @@
-"""What a run holds: layers, and the tables of its reports."""
+"""The contents of a run: layers, and the tables of its reports."""
 
 from __future__ import annotations
 

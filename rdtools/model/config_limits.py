@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from rdtools.errors import CorruptFile
 
 #: Bytes of a config.json.
-_LARGEST = 2**24
+LARGEST = 2**24
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _SIZES = ("hidden_size", "n_embd", "d_model", "intermediate_size", "n_inner", "ffn_dim", "vocab_size", "num_attention_heads", "num_experts")
 
@@ -24,12 +23,13 @@ def _numbers(content: Any) -> Iterator[tuple[str, int]]:
             yield from _numbers(value)
 
 
-def check_config(directory: Path, *, tensors: int, size: int) -> None:
+def check_sizes(directory: Path, content: Any, *, tensors: int, size: int) -> None:
     """Refuse a configuration of more layers than the files have tensors, or of sizes beyond their bytes; it would be built before it fails.
 
     Parameters
     ----------
     directory : of the model
+    content : its configuration
     tensors, size : tensors in its weight files, and bytes of these
 
     Raises
@@ -37,12 +37,6 @@ def check_config(directory: Path, *, tensors: int, size: int) -> None:
     CorruptFile
     """
     path = directory / "config.json"
-    if path.stat().st_size > _LARGEST:
-        raise CorruptFile(f"{path}: {path.stat().st_size} bytes, expected at most {_LARGEST}; download it again")
-    try:
-        content = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise CorruptFile(f"{path}: not JSON ({error}); download it again") from error
     for name, number in _numbers(content):
         most = tensors if name in _LAYERS else size if name in _SIZES else number
         if number > most:

@@ -1,4 +1,4 @@
-"""Which backend runs where: the place of the data decides."""
+"""The choice of backend: the place of the data decides."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def choose_backend(backend: str | None) -> str:
 
 
 def missing_triton_reason() -> str | None:
-    """What keeps Triton's kernels from running here; None if nothing does. TRITON_INTERPRET=1 runs them on CPU tensors, slowly."""
+    """The reason why Triton's kernels cannot run here; None if they can. TRITON_INTERPRET=1 runs them on CPU tensors, slowly."""
     if find_spec("triton") is None:
         return "Triton is not installed; install the package triton, or move the tensors with .cpu()"
     interpreted = os.environ.get("TRITON_INTERPRET", "0").lower() in ("1", "true", "on", "yes", "y")

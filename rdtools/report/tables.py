@@ -38,9 +38,10 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 
 
 def terminal_note(table: pd.DataFrame) -> str:
-    """What the last columns of `terminal_table` are."""
-    layers = ok_rows(table)["layer"].nunique()
-    return f"means over {layers} matrices (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
+    """The note on the last columns of `terminal_table`."""
+    layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
+    some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
+    return f"means over {some} (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
 
 
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
@@ -71,7 +72,7 @@ def result_table(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def status_counts(table: pd.DataFrame) -> dict[str, int]:
-    """How many rows have each status."""
+    """Number of rows with each status."""
     return {str(k): int(v) for k, v in table["status"].value_counts().items()}
 
 

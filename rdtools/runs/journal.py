@@ -52,7 +52,7 @@ class Record:
 
     @property
     def failed(self) -> bool:
-        """Whether the work came to nothing and is worth another try."""
+        """True if the work came to nothing and is worth another try."""
         return self.value.get("status") == "failed"
 
 
@@ -116,7 +116,7 @@ def _records(path: Path, data: bytes, start: int = 0) -> Iterator[tuple[Record, 
 
 
 def _whole_record_after(data: bytes, offset: int) -> bool:
-    """Whether a whole record starts anywhere behind an offset, so that what is there is not the end of a killed writer's work."""
+    """True if a whole record starts anywhere behind an offset, so that what is there is not the end of a killed writer's work."""
     begin = data.find(b"{", offset + 1 + _HEADER.size)
     while begin >= 0:
         if _payload_at(data, begin - _HEADER.size) is not None:

@@ -40,11 +40,11 @@ class PlannedMethod(_Entry):
 
     @property
     def series(self) -> tuple[str, int]:
-        """What all rates of a method have in common."""
+        """The part that all rates of a method have in common."""
         return self.settings, self.seed
 
     def covers(self, layer: str) -> bool:
-        """Whether the method is wanted on a layer."""
+        """True if the method is wanted on a layer."""
         return self.layers is None or layer in self.layers
 
 

@@ -24,7 +24,7 @@ from rdtools.sweep.plan import Task, curve_rates, key_of_layer, plan, planned_me
 
 @dataclass(frozen=True, eq=False)
 class Agenda:
-    """What a command asks for, and what of it is finished.
+    """The work that a command asks for, and the finished part of it.
 
     Attributes
     ----------
@@ -76,7 +76,7 @@ def agenda(
     layers: Sequence[str] | None = None,
     fresh: bool = False,
 ) -> Agenda:
-    """What is to be done for a command; nothing is written.
+    """Plan the work of a command; nothing is written.
 
     Parameters
     ----------

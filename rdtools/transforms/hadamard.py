@@ -29,7 +29,7 @@ _WILLIAMSON = {
 
 
 def _construction(order: int) -> str | None:
-    """Which construction has exactly this order, if any."""
+    """The construction of exactly this order, if any."""
     if order == 1:
         return "one"
     for name, q, rest in (("Paley I", order - 1, 3), ("Paley II", order // 2 - 1, 1)):
@@ -83,7 +83,7 @@ def core_order(order: int) -> int | None:
 
 
 def is_hadamard_order(order: int) -> bool:
-    """Whether `hadamard_multiply` can build this order.
+    """True if `hadamard_multiply` can build this order.
 
     Examples
     --------

@@ -37,7 +37,7 @@ def _fails(argv, capsys, code, *words):
         (["--methods", "hptq+twist"], ["method 'hptq+twist'", "+twist is no rotation", "+haar"]),
         (["--damping", "-1"], ["damping -1.0"]),
         (["--seeds", "-1"], ["--seeds -1"]),
-        (["--seeds", f"0,{2**32}"], ["--seeds 0, 4294967296", "from 0 to 4294967295"]),
+        (["--seeds", f"0,{2**63}"], ["--seeds 0, 9223372036854775808", "from 0 to 9223372036854775807"]),
         (["--seeds", "0,x"], ["'x' is not a whole number"]),
         (["--workers", "0"], ["workers"]),
         (["--no-such-option"], ["no-such-option"]),

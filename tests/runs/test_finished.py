@@ -16,7 +16,8 @@ from rdtools.model import pretrained
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.runs.finished import FINISHED
 from rdtools.runs.run_manifest import MANIFEST, read_manifest, reuse_notes
-from rdtools.runs.store import RunWriter, open_run
+from rdtools.runs.store import open_run
+from rdtools.runs.writer import RunWriter
 
 
 class _Killed(BaseException):
@@ -47,13 +48,13 @@ def undisturbed(tiny_llama, request_, tmp_path):
 def finish(monkeypatch):
     """Names of the Hessians whose sums were finished, and so computed."""
     computed = []
-    real = capture_module._finish
+    real = capture_module.Sums.finish
 
-    def counting(item, sums):
+    def counting(sums, item, *args):
         computed.append(item.name)
-        return real(item, sums)
+        return real(sums, item, *args)
 
-    monkeypatch.setattr(capture_module, "_finish", counting)
+    monkeypatch.setattr(capture_module.Sums, "finish", counting)
     return computed
 
 

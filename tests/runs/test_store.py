@@ -155,7 +155,6 @@ def test_a_wrong_field_is_named(run, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("hessians", 0, "n_tokens"), 193, "more tokens than the 192 of the calibration"),
         (("hessians", 0, "columns"), 17, "has 16 columns, its Hessian 17"),
         (("layers", 0, "shape"), [7, -3], "greater than or equal to 1"),
         (("layers", 0, "shape"), [7, 16], None),

@@ -35,7 +35,7 @@ READS = (
 
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
-    """What GPTQ loses to WaterSIC, by layer type and entropy model, rotated or not: theory as ticks, measurements as markers."""
+    """The loss of GPTQ against WaterSIC, by layer type and entropy model, rotated or not: theory as ticks, measurements as markers."""
     ok = ok_rows(table)
     at_top = ok[ok["target_bpw"] == ok["target_bpw"].max()]
     present = set(at_top["method"])
