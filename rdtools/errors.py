@@ -1,7 +1,7 @@
 """Errors. A message is one line: where, what was got, what was expected, the likely cause, the remedy.
 
 ``exit_code`` is what the command line exits with: 1 some task failed, 2 usage, 65 bad data, 69 service unavailable,
-74 input or output, 75 busy: try again later.
+71 too little memory, 74 input or output, 75 busy: try again later.
 """
 
 from __future__ import annotations
@@ -103,6 +103,12 @@ class OutputError(RdtoolsError, OSError):
     """A result could not be written."""
 
     exit_code = 74
+
+
+class NotEnoughMemory(RdtoolsError, MemoryError):
+    """Work that does not fit the memory of the machine or of a device."""
+
+    exit_code = 71
 
 
 class WorkerDied(RdtoolsError, RuntimeError):

@@ -114,8 +114,11 @@ def sole_writer(folder: Path) -> Iterator[None]:
     Busy
         If another process holds it.
     OutputError
-        If the folder cannot be made.
+        If the folder cannot be made, has links that lead out of it, or was removed meanwhile.
     """
+    for name in sorted(RUN_NAMES):
+        if (folder / name).is_symlink() and not (folder / name).resolve().is_relative_to(folder.resolve()):
+            raise OutputError(f"{folder / name}: a symbolic link that leads out of the run, where nothing is written; remove it")
     lock = FileLock(folder / LOCK)
     try:
         folder_is_new, lock_is_new = not folder.exists(), not (folder / LOCK).exists()
@@ -131,6 +134,8 @@ def sole_writer(folder: Path) -> Iterator[None]:
                 stale.unlink(missing_ok=True)
         before = set(folder.iterdir())
         yield
+        if not (folder / LOCK).exists():
+            raise OutputError(f"{folder}: removed while rdtools was writing there; what was written is lost: run again")
     finally:
         if folder.is_dir():
             if lock_is_new and set(folder.iterdir()) == before:

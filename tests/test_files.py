@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import threading
 
 import pytest
 
 from rdtools.errors import OutputError
-from rdtools.files import atomic_path, write_atomically
+from rdtools.files import atomic_path, sole_writer, write_atomically
 
 
 def test_no_umask_is_changed_even_for_a_moment(tmp_path, monkeypatch):
@@ -60,3 +61,25 @@ def test_many_writers_of_one_file_leave_one_of_theirs(tmp_path):
         thread.join()
     assert len(set((tmp_path / "file").read_bytes())) == 1
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_run_directory_that_is_removed_meanwhile_is_an_error(tmp_path):
+    def write():
+        with sole_writer(tmp_path / "run"):
+            shutil.rmtree(tmp_path / "run")
+            write_atomically(tmp_path / "run" / "index.html", b"x")
+
+    with pytest.raises(OutputError, match="run: removed while rdtools was writing there"):
+        write()
+
+
+def test_a_link_out_of_a_run_is_not_followed_and_one_within_is(tmp_path):
+    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (run / "figures").mkdir(parents=True)
+    (run / "index.html").symlink_to("figures")
+    with sole_writer(run):
+        pass
+    (run / "hessians").symlink_to(elsewhere)
+    with pytest.raises(OutputError, match="hessians: a symbolic link that leads out of the run"), sole_writer(run):
+        raise AssertionError

@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: Order of the parts: each imports only those before it.
 ORDER = (
-    *("_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files"),  # ground floor
+    *("_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files", "machine", "orphans"),
     *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "runs"),
     *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
     *("sweep", "report", "jobs", "cli", "testing"),
 )
 #: What else a part may not see: `theory` and `quantizers` first meet above both, and `measure` cannot borrow a formula.
-GROUND = {"_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files"}
+GROUND = {"_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files", "machine", "orphans"}
 ONLY = {
     "records": GROUND,
     "theory": GROUND | {"records", "ops"},

@@ -35,7 +35,7 @@ app.command("methods")(methods.methods)
 app.command("columns")(columns.columns)
 app.add_typer(hessians.app, name="hessians")
 
-_OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _TERMINATED = 74, 70, 130, 141, 143
+_OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _SIGNALLED = 74, 70, 130, 141, 128
 
 
 @app.callback(invoke_without_command=True)
@@ -57,11 +57,17 @@ class _Parser(Protocol):
 
 
 class _Terminated(BaseException):
-    """SIGTERM, turned into an exception so that files are closed and temporary ones removed."""
+    """A signal to end, turned into an exception so that files are closed and temporary ones removed."""
 
 
-def _on_terminate(_signal: int, _frame: object) -> None:
-    raise _Terminated
+def _on_terminate(number: int, _frame: object) -> None:
+    raise _Terminated(number)
+
+
+def _endings() -> list[signal.Signals]:
+    """SIGTERM, and SIGHUP of a terminal that is closed; one that is ignored, as under nohup, stays so."""
+    known = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
 
 
 #: Arguments that messages name between backquotes, and that are options here.
@@ -119,12 +125,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         Exit code: 0 done, 1 some quantization failed, none could be measured or a claim is violated, 2 usage, 65 data, 69 hub,
-        70 internal error, 74 output, 75 busy, 130 interrupt, 141 closed pipe, 143 terminated.
+        70 internal error, 71 too little memory, 74 output, 75 busy, 129 terminal closed, 130 interrupt, 141 closed pipe, 143 terminated.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
     # Python delivers signals to the main thread alone, and lets no other set their handlers
     in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, _on_terminate) if in_main_thread else None
+    previous = {number: signal.signal(number, _on_terminate) for number in _endings()} if in_main_thread else {}
     try:
         for old, new in _RENAMED.items():
             if tuple(arguments[: len(old)]) == old:
@@ -143,9 +149,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         _say(f"interrupted; {_kept(arguments)}")
         return _INTERRUPTED
-    except _Terminated:
+    except _Terminated as stop:
         _say(f"terminated; {_kept(arguments)}")
-        return _TERMINATED
+        return _SIGNALLED + int(stop.args[0])
     except BrokenPipeError:
         return _pipe_closed()
     except SystemExit as stop:
@@ -169,8 +175,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return _INTERNAL
     finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def run() -> None:

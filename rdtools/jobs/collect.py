@@ -10,6 +10,7 @@ from typing import Any
 
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
+from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model
 from rdtools.model.repetition import repeated_sequences, sampling_notes
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
@@ -205,6 +206,9 @@ def collect(
 
         model, found = loaded()
         missing = [shared for shared in found.inputs if not writer.has(shared.name, number[shared.name])]
+        check_disk(out, sum(4 * shared.columns * (shared.columns + 1) for shared in missing), f"{len(missing)} Hessians")
+        widest = max((shared.columns for shared in missing), default=0)
+        check_memory(3 * 8 * widest**2, f"capture of a Hessian of {widest} columns")  # sum, mean, and the file
         for shared, hessian in capture(model, missing, of, progress=lambda done, total: progress(before + done, before + total)):
             writer.add(hessian, number[shared.name])
 

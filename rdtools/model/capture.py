@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from rdtools.errors import BadActivations, ModelUnreadable
+from rdtools.errors import BadActivations, ModelUnreadable, NotEnoughMemory
+from rdtools.machine import free_memory
 from rdtools.model.inputs import SharedInput, run_tokens
 from rdtools.model.products import Block, Products
 from rdtools.model.repetition import distinct_contexts
@@ -27,12 +29,12 @@ Progress = Callable[[int, int], None]
 
 
 def _passes(inputs: Sequence[SharedInput]) -> list[list[SharedInput]]:
-    """Split inputs so that the running sums of each part fit ACCUMULATOR_BYTES (a single larger one goes alone)."""
+    """Split inputs so that the running sums of each part fit ACCUMULATOR_BYTES and half of the free memory; a larger one goes alone."""
     parts: list[list[SharedInput]] = []
-    used = 0
+    used, budget = 0, min(ACCUMULATOR_BYTES, free_memory() // 2)
     for item in inputs:
         need = 8 * item.columns**2
-        if not parts or used + need > ACCUMULATOR_BYTES:
+        if not parts or used + need > budget:
             parts.append([])
             used = 0
         parts[-1].append(item)
@@ -119,6 +121,8 @@ def capture(
         If there are no tokens, ids are outside the vocabulary, or sequences are longer than the model takes.
     BadActivations
         If more than DROPPED_LIMIT of the tokens have NaN or infinite activations at some layer.
+    NotEnoughMemory
+        If one sequence is too much for the model's device; where several are, a batch has half of them.
     ModelUnreadable
         If layers that share an input receive different values.
     """
@@ -126,16 +130,43 @@ def capture(
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
     contexts = distinct_contexts(tokens)
     passes = _passes(inputs)
-    total = len(passes) * int(tokens.mask.sum())
-    done = 0
-    for part in passes:
-        sums = Sums(part)
-        for ids in tokens.batches(_BATCH_TOKENS):
+    count, batch = int(tokens.mask.sum()), _BATCH_TOKENS
+    total = len(passes) * count
+    for number, part in enumerate(passes):
+        sums = None
+        while sums is None:
+            try:
+                sums = _run_pass(model, part, tokens, batch, functools.partial(_tell, progress, number * count, total))
+            except _TooMuch as failure:
+                batch = failure.args[0] // 2
+        for item in part:
+            yield item, sums.finish(item, contexts)
+
+
+def _tell(progress: Progress, before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+class _TooMuch(Exception):
+    """A batch of so many tokens that the device has too little memory for."""
+
+
+def _run_pass(model: Any, part: Sequence[SharedInput], tokens: Tokens, batch: int, progress: Callable[[int], None]) -> Sums:
+    """Sums over all tokens; begun anew with smaller batches where one fails, because some layers have seen it then and others not."""
+    sums, done = Sums(part), 0
+    for ids in tokens.batches(batch):
+        try:
             with torch.no_grad(), Products(model, sums.see):
                 output = run_tokens(model, torch.from_numpy(ids).to(model.device), head=sums.head is not None)
             if sums.head is not None:
                 sums.see_logits(output.logits)
-            done += ids.size
-            progress(done, total)
-        for item in part:
-            yield item, sums.finish(item, contexts)
+        except torch.OutOfMemoryError as error:
+            if len(ids) > 1:
+                raise _TooMuch(ids.size) from error
+            raise NotEnoughMemory(
+                f"{tokens.source}: device {model.device} has too little memory for one sequence of {ids.shape[1]} tokens; give "
+                "shorter ones (`length`), or another `device`"
+            ) from error
+        done += ids.size
+        progress(done)
+    return sums

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
+from rdtools.model.config_limits import LARGEST, check_sizes
 from rdtools.model.layer_names import CapturedLayer
 from rdtools.model.unsupported import GGUF, refuse_configuration, refuse_tensors
 from rdtools.model.weight_files import weight_files
@@ -140,6 +141,8 @@ def _configuration(directory: Path) -> dict[str, Any]:
         if gguf:
             raise ModelUnreadable(f"{directory}: no config.json, only {', '.join(gguf)}, {GGUF}")
         raise ModelUnreadable(f"{directory}: no config.json, so no model; give the directory that save_pretrained wrote")
+    if path.stat().st_size > LARGEST:
+        raise CorruptFile(f"{path}: {path.stat().st_size} bytes, expected at most {LARGEST}; download it again")
     try:
         config = json.loads(path.read_text())
         if not isinstance(config, dict):
@@ -174,7 +177,9 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     used = set(shard_of.values())
     strays = sorted(p.name for p in directory.glob("*.safetensors") if p.name not in used)
     notes = () if not strays else (f"{directory}: weights are read as {read} says, as transformers does; {', '.join(strays)} not at all",)
-    return Checkpoint(name or _name_of(directory), directory, shard_of, notes)
+    checkpoint = Checkpoint(name or _name_of(directory), directory, shard_of, notes)
+    check_sizes(directory, config, tensors=len(shard_of), size=sum(path.stat().st_size for path in checkpoint.shards))
+    return checkpoint
 
 
 def _not_a_directory(path: Path) -> str:

@@ -25,7 +25,8 @@ from transformers import (
 from transformers.pytorch_utils import Conv1D
 
 from rdtools._version import __version__
-from rdtools.errors import ModelUnreadable, UsageError
+from rdtools.errors import ModelUnreadable, NotEnoughMemory, UsageError
+from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.unsupported import refuse_unused
 
@@ -144,7 +145,11 @@ def load_model(
     unused = refuse_unused(checkpoint.directory, map(str, loading["unexpected_keys"]), checkpoint.shard_of)
     if unused:
         say(f"{checkpoint.directory}: {len(unused)} tensors of parts that transformers does not build, first {unused[0]}, are left out")
-    return model.to(device).eval()
+    try:
+        return model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        size = 4 * sum(parameter.numel() for parameter in model.parameters())
+        raise NotEnoughMemory(f"{checkpoint.directory}: {in_gb(size)} in float32 do not fit {device}; choose another `device`") from error
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> Any:

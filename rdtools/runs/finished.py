@@ -102,6 +102,8 @@ class FinishedHessians:
     def begin(self) -> None:
         """Write down what is captured, before the first Hessian is written."""
         if not self._place.is_file():
+            if self.entries:
+                raise OutputError(f"{self._run}: removed while a capture was writing there; what was written is lost: run again")
             self._rewrite()
 
     def add(self, entry: HessianEntry) -> None:

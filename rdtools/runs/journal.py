@@ -7,6 +7,7 @@ write, a flush and an fsync, so that a record that was appended outlives the pro
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -212,6 +213,8 @@ class JournalWriter:
                 while written < len(data):  # a nearly full disk takes a part, and says why it does not take the rest
                     written += os.write(self._handle, data[written:])
                 os.fsync(self._handle)
+                if os.fstat(self._handle).st_nlink == 0:
+                    raise FileNotFoundError(errno.ENOENT, "the run directory was removed")
             except OSError:
                 os.ftruncate(self._handle, end)
                 raise

@@ -134,7 +134,15 @@ class Run(Mapping[str, Layer]):
         """
         self.checkpoint()
         for entry in (*self.hessians, *(self.manifest.heldout.hessians if self.manifest.heldout else ())):
-            check_file(self.path / entry.file, size=entry.bytes, sha256=entry.sha256)
+            self._check_hessian(entry, sha256=entry.sha256)
+
+    def _check_hessian(self, entry: HessianEntry, *, sha256: str | None) -> Path:
+        """Compare a file with the manifest; one outside the run, to which a link leads, is none of it."""
+        path = self.path / entry.file
+        if not path.resolve().is_relative_to(self.path.resolve()):
+            raise CorruptFile(f"{path}: a symbolic link that leads out of the run; copy the file into it")
+        check_file(path, size=entry.bytes, sha256=sha256)
+        return path
 
     def hessian(self, index: int) -> Hessian:
         """A Hessian by its number in the manifest; the one read last is kept, for the layers that share it.
@@ -145,8 +153,7 @@ class Run(Mapping[str, Layer]):
         """
         if self._last is None or self._last[0] != index:
             entry = self.hessians[index]
-            path = self.path / entry.file
-            check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
+            path = self._check_hessian(entry, sha256=None if self._verified else entry.sha256)
             try:
                 arrays = load(path.read_bytes())
                 packed = arrays["packed"]
@@ -171,8 +178,7 @@ class Run(Mapping[str, Layer]):
         entry = self.manifest.heldout.hessians[index]
         if entry.n_tokens == 0:
             return None
-        path = self.path / entry.file
-        check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
+        path = self._check_hessian(entry, sha256=None if self._verified else entry.sha256)
 
         def read(first: int, last: int) -> NDArray[np.float64]:
             try:

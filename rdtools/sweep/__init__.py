@@ -2,6 +2,7 @@
 
 from rdtools.sweep.engines.local import default_workers as default_workers
 from rdtools.sweep.engines.local import run_tasks as run_tasks
+from rdtools.sweep.engines.local import worker_bytes as worker_bytes
 from rdtools.sweep.job import agenda as agenda
 from rdtools.sweep.job import run_sweep as run_sweep
 from rdtools.sweep.plan import Task as Task

@@ -217,3 +217,26 @@ def test_an_interrupted_run_leaves_no_manifest_and_no_litter_and_can_go_on(name,
     assert not [p for p in out.rglob("*") if p.suffix == ".rdtools-part"] if out.exists() else True
     assert main([*argv, "--tokens", str(tiny_tokens)]) == 0
     assert os.path.exists(out / "index.html")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_to_end_is_one_line_and_its_exit_code(name, code, monkeypatch, capsys):
+    """SIGHUP, which a closed terminal sends, was the end without a word."""
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    monkeypatch.setattr("rdtools.cli.main.app", lambda **_: signal.raise_signal(number))
+    assert main(["report"]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("rdtools: terminated; a finished capture")
+    assert error.count("\n") == 1
+    assert signal.getsignal(number) is before
+
+
+def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch, capsys):
+    """Under nohup."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr("rdtools.cli.main.app", lambda **_: signal.raise_signal(signal.SIGHUP))
+        assert main(["report"]) == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)

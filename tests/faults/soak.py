@@ -17,6 +17,7 @@ from pathlib import Path
 sys.path[:0] = map(str, Path(__file__).resolve().parents[1:3])
 
 from faults import subjects  # noqa: E402
+from faults.kills import kill_reports  # noqa: E402
 from faults.limits import Outcome, run_apart  # noqa: E402
 
 #: Kind of file → the cases, and the part of --mutations that it gets.
@@ -43,16 +44,19 @@ def report(kind: str, outcome: Outcome, seconds: float) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mutations", type=int, default=0)
+    parser.add_argument("--kills", type=int, default=0)
     parser.add_argument("--kinds", default=",".join(KINDS), help="comma-separated; by default all")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(argv)
     violations = 0
-    for kind in options.kinds.split(","):
+    for kind in options.kinds.split(",") if options.mutations else ():
         prepare, part = KINDS[kind]
         started = time.monotonic()
         outcome = run_apart(functools.partial(prepare, options.seed), range(int(part * options.mutations)))
         report(kind, outcome, time.monotonic() - started)
         violations += len(outcome.violations)
+    if options.kills:
+        violations += kill_reports(options.kills, seed=options.seed).violations
     return 1 if violations else 0
 
 

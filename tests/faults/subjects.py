@@ -6,10 +6,12 @@ line; a forged one, whose checksums agree, is refused in one line or read as wha
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import io
 import json
+import shutil
 import struct
 import tempfile
 from collections.abc import Callable
@@ -17,12 +19,23 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from conftest import make_tiny_llama
 from faults.limits import Case
 from faults.mutations import mutated, with_one_byte
 from golden_weights import FOLDER
+from safetensors.numpy import save
 
+from rdtools.coding import decode_all, fields, frames, reconstruct
+from rdtools.coding.formats import scalar
 from rdtools.errors import CorruptFile, RdtoolsError
+from rdtools.jobs.report import run_report
+from rdtools.model.tokens import check_tokens, load_tokens
+from rdtools.records.rows import COLUMNS, CURVE_COLUMNS
+from rdtools.runs.plan import read_plan
+from rdtools.runs.result_files import check_results
+from rdtools.runs.results import read_curves, read_results
 from rdtools.runs.seal import UNSEALED, sealed
+from rdtools.runs.store import open_run
 
 #: Golden containers, between them every field of both versions.
 CONTAINERS = sorted(FOLDER.glob("v*/*.bin"))
@@ -36,15 +49,11 @@ def _refused(error: RdtoolsError) -> str:
 
 
 def _content(weights) -> list:
-    from rdtools.coding import reconstruct
-
     return [reconstruct(weight) for weight in weights]
 
 
 def damaged_containers(seed: int) -> Case:
     """Damage without a new checksum: whatever changes a byte is a `CorruptFile`."""
-    from rdtools.coding import decode_all
-
     files = [path.read_bytes() for path in CONTAINERS]
 
     def case(number: int) -> str:
@@ -71,18 +80,17 @@ class _Agrees:
     __hash__ = None
 
 
-def _without_checksums() -> None:
-    from rdtools.coding import fields, frames
-    from rdtools.coding.formats import scalar
+#: Where containers are compared with their checksums.
+CHECKERS = (fields, frames, scalar)
 
-    for module in (fields, frames, scalar):
+
+def _without_checksums() -> None:
+    for module in CHECKERS:
         module.zlib = SimpleNamespace(crc32=lambda *_: _Agrees())
 
 
 def forged_containers(seed: int) -> Case:
     """Damage with every checksum recomputed: a `CorruptFile`, or finite values of the shape in the header."""
-    from rdtools.coding import decode_all
-
     files = [path.read_bytes() for path in CONTAINERS]
     for data in files:
         _try_decoding(data)  # compiles what decoders use
@@ -108,8 +116,6 @@ def forged_containers(seed: int) -> Case:
 
 
 def _try_decoding(data: bytes) -> None:
-    from rdtools.coding import decode_all
-
     try:
         _content(decode_all(data))
     except CorruptFile:  # rotations of version 2 that cannot be rebuilt
@@ -135,12 +141,17 @@ def _with_a_field(data: bytes, generator: np.random.Generator) -> bytes:
     return json.dumps(content, indent=1).encode()
 
 
-def _run(folder: Path) -> Path:
-    """A run with a plan and tables, of a model of two blocks."""
-    from conftest import make_tiny_llama
+def _folder() -> Path:
+    """A new folder, until the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="rdtools-soak-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
-    from rdtools.jobs.report import run_report
 
+@functools.cache
+def _run() -> Path:
+    """A run with a plan and tables, of a model of two blocks; every case leaves it as it was."""
+    folder = _folder()
     np.save(folder / "tokens.npy", np.random.default_rng(1).integers(0, 64, (12, 16)))
     model, tokens = str(make_tiny_llama(folder / "tiny")), folder / "tokens.npy"
     run_report(model=model, tokens=tokens, methods=["rtn"], rates=[3.0], types=["q_proj"], workers=1, out=folder / "run")
@@ -149,8 +160,6 @@ def _run(folder: Path) -> Path:
 
 def _read_run(run: Path) -> None:
     """Every matrix of a run, of the shape that the manifest says, and finite."""
-    from rdtools.jobs.show import open_run
-
     opened = open_run(run)
     opened.check()
     for entry in opened.layers:
@@ -162,21 +171,14 @@ def _read_run(run: Path) -> None:
 
 
 def _read_plan(run: Path) -> None:
-    from rdtools.runs.plan import read_plan
-
     assert all(entry.rate_bits > 0 for entry in read_plan(run).methods)
 
 
 def _read_list(run: Path) -> None:
-    from rdtools.runs.result_files import check_results
-
     check_results(run)
 
 
 def _read_tables(run: Path) -> None:
-    from rdtools.records.rows import COLUMNS, CURVE_COLUMNS
-    from rdtools.runs.results import read_curves, read_results
-
     table, curves = read_results(run), read_curves(run)
     assert {"schema_version", "layer", "method", "target_bpw", "status"} <= set(table.columns)
     assert len(table.columns) <= len(COLUMNS)
@@ -188,7 +190,7 @@ _JSON = {"manifest.json": _read_run, "plan.json": _read_plan, "results.json": _r
 
 
 def _files_of_a_run(seed: int, names: dict[str, Callable[[Path], None]], *, forged: bool, kind: int) -> Case:
-    run = _run(Path(tempfile.mkdtemp(prefix="rdtools-soak-")))
+    run = _run()
     whole = {name: (run / name).read_bytes() for name in (*names, "results.json")}
     for read in names.values():
         read(run)
@@ -232,15 +234,11 @@ forged_tables = functools.partial(_files_of_a_run, names=_TABLES, forged=True, k
 
 def tokens(seed: int) -> Case:
     """Token files: ids in range, or one sentence."""
-    from safetensors.numpy import save
-
-    from rdtools.model.tokens import check_tokens, load_tokens
-
     ids = np.random.default_rng(1).integers(0, 64, (12, 16))
     files = [("npy", _npy(ids.astype(dtype))) for dtype in (np.int64, np.int32, np.uint16)]
     mask = (np.arange(16) < 12) & np.ones((12, 1), dtype=bool)
     files += [("safetensors", save({"input_ids": ids, **more})) for more in ({}, {"attention_mask": mask.astype(np.int64)})]
-    folder = Path(tempfile.mkdtemp(prefix="rdtools-soak-"))
+    folder = _folder()
 
     def case(number: int) -> str:
         generator = np.random.default_rng((seed, 7, number))

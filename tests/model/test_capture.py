@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rdtools.errors import BadActivations, BadTokens, ModelUnreadable
+from rdtools.errors import BadActivations, BadTokens, ModelUnreadable, NotEnoughMemory
 from rdtools.model import capture as capture_module
 from rdtools.model.capture import capture
 from rdtools.model.checkpoint import open_checkpoint
@@ -229,3 +229,40 @@ def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_pat
     assert not (tmp_path / "ran").exists()
     assert model_limits(checkpoint, trust_remote_code=True).vocabulary == 64
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("fits", [1, 5])
+def test_a_batch_that_is_too_much_for_the_device_is_halved_and_counted_once(fits, loaded, tiny_tokens, monkeypatch):
+    """The device takes so many sequences, and fails in the middle of a pass, when some layers have seen the batch."""
+    model, checkpoint = loaded
+    tokens = load_tokens(tiny_tokens)
+    inputs = find_layers(model, checkpoint).inputs
+    expected = {item.name: hessian for item, hessian in capture(model, inputs, tokens)}
+    real, batches = model.model.layers[1].mlp.forward, []
+
+    def forward(x):
+        batches.append(len(x))
+        if len(x) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(x)
+
+    monkeypatch.setattr(model.model.layers[1].mlp, "forward", forward)
+    found = {item.name: hessian for item, hessian in capture(model, inputs, tokens)}
+    assert max(batches) == 12
+    assert batches[-1] <= fits
+    for name, hessian in found.items():
+        assert hessian.n_tokens == expected[name].n_tokens
+        # the same activations but for float32 roundings of products of another shape
+        np.testing.assert_allclose(hessian.matrix, expected[name].matrix, rtol=0, atol=64 * 2.0**-24 * np.abs(expected[name].matrix).max())
+
+
+def test_a_device_too_small_for_one_sequence_is_an_error_and_no_other_device_is_taken(loaded, tiny_tokens, monkeypatch):
+    model, checkpoint = loaded
+    inputs = find_layers(model, checkpoint).inputs
+
+    def forward(x):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(model.model.layers[1].mlp, "forward", forward)
+    with pytest.raises(NotEnoughMemory, match=r"tokens\.npy: device cpu has too little memory for one sequence of 16 tokens; give shorter"):
+        list(capture(model, inputs, load_tokens(tiny_tokens)))

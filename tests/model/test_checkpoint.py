@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from rdtools.errors import BadTokens, CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
 from rdtools.model.checkpoint import find_model, open_checkpoint
-from rdtools.model.tokens import load_tokens
+from rdtools.model.tokens import load_tokens, tokenize_text
 
 
 class _Bomb:
@@ -158,3 +158,31 @@ def test_disguised_and_absurd_token_files(tmp_path):
 def test_names_that_are_no_paths(source):
     with pytest.raises(ModelUnreadable):
         find_model(source)
+
+
+@pytest.mark.parametrize(("name", "value"), [("num_hidden_layers", 10**7), ("hidden_size", 10**9), ("vocab_size", 2**40)])
+def test_a_configuration_beyond_its_files_is_refused_before_it_is_built(name, value, tiny_llama):
+    config = tiny_llama / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {name: value}))
+    with pytest.raises(CorruptFile, match=rf"config\.json: {name} {value} for weight files of"):
+        open_checkpoint(tiny_llama)
+
+
+def test_a_fifo_is_no_text(tmp_path):
+    """It would be waited for without end."""
+    os.mkfifo(tmp_path / "text")
+    with pytest.raises(BadTokens, match="text: not a regular file"):
+        tokenize_text(tmp_path / "text", None, sequences=1, length=1)
+
+
+@pytest.mark.parametrize(("old", "new", "words"), [
+    (b"'<i8'", b"'<i4'", r"256 bytes, expected 192 for int32 numbers of \(4, 4\)"),
+    (b"(4, 4)", b"((, 4)", "not a plain NumPy array"),
+])  # fmt: skip
+def test_a_header_of_tokens_that_is_not_the_one_written_is_refused(old, new, words, tmp_path):
+    """The second made a `tokenize.TokenError`."""
+    path = tmp_path / "tokens.npy"
+    np.save(path, np.ones((4, 4), dtype=np.int64))
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(CorruptFile, match=words):
+        load_tokens(path)

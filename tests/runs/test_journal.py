@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 import struct
 
 import numpy as np
@@ -151,6 +152,16 @@ def test_every_append_is_synced_before_it_returns(tmp_path, monkeypatch):
     writer = JournalWriter(tmp_path)
     writer.append(_rows(1)[0])
     assert events[-2:] == ["write", "sync"]
+
+
+def test_a_record_for_a_directory_that_was_removed_is_an_error(tmp_path):
+    """Its file is still open, and takes what nobody can read."""
+    journal = JournalWriter(tmp_path / "rows")
+    journal.append(Record("a", "row", {}))
+    shutil.rmtree(tmp_path / "rows")
+    with pytest.raises(OutputError, match="the run directory was removed"):
+        journal.append(Record("b", "row", {}))
+    journal.close()
 
 
 def test_a_tail_sees_what_is_appended_after_it_began(tmp_path):

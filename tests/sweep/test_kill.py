@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import quick_figures
-from kill_report import finished, kill_when, start
+from faults.kills import finished, kill_when, start
 
 from rdtools.cli.main import main
 from rdtools.runs.journal import read_journals

@@ -8,9 +8,7 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
-import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -18,8 +16,9 @@ from pathlib import Path
 
 from rdtools.errors import WorkerDied
 from rdtools.ops import OPERATIONS, warm_up
+from rdtools.orphans import end_with_parent
 from rdtools.runs.journal import ROWS, JournalTail, JournalWriter
-from rdtools.runs.store import open_run
+from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import Task
 from rdtools.sweep.task import LayerMemory, failed_layer, run_task
 
@@ -34,6 +33,18 @@ _DEATHS = 3
 def default_workers() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+#: Memory of a process before it reads a layer.
+_PROCESS_BYTES = 400_000_000
+
+
+def worker_bytes(run: Run) -> int:
+    """Memory that a process takes at most: its libraries, and for its largest layer three times H and six times W.
+
+    Reading takes the file, the packed triangle and H; quantizing a factor beside H, and up to five arrays beside W.
+    """
+    return _PROCESS_BYTES + max(8 * entry.shape[1] * (3 * entry.shape[1] + 6 * entry.shape[0]) for entry in run.layers)
 
 
 @contextlib.contextmanager
@@ -56,27 +67,15 @@ def _one_thread() -> Iterator[None]:
                 torch.set_num_threads(before[1])
 
 
-def _exit_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
 _journal: JournalWriter | None = None
 _memory = LayerMemory()
 
 
-def _start_worker(rows: Path) -> None:
-    """Prepare a worker: an interrupt is the parent's to handle, and a worker whose parent is gone ends."""
-    global _journal
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_exit_with_parent, daemon=True).start()
-    _journal = JournalWriter(rows)
-
-
 def _work(task: Task) -> None:
-    assert _journal is not None  # `_start_worker` ran
+    """A task, in a worker."""
+    global _journal
+    if _journal is None:
+        _journal = JournalWriter(task.run / ROWS)
     with _one_thread():
         for record in run_task(task, _memory):
             _journal.append(record)
@@ -224,7 +223,7 @@ class _Pool:
     def _executor(self) -> ProcessPoolExecutor:
         """One process, so that who does a task can be chosen, and one that dies takes no other with it."""
         context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(1, mp_context=context, initializer=_start_worker, initargs=(self._rows,))
+        return ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
 
     def run_alone(self, task: Task) -> None:
         """Finish a task in processes of its own; where one dies, the row that it was at has failed."""
