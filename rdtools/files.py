@@ -31,6 +31,8 @@ RUN_NAMES = frozenset(
         "results.json",
         "results.parquet",
         "results.csv",
+        "paired.parquet",
+        "paired.csv",
         "curves.parquet",
         "verification.parquet",
         "figures",
