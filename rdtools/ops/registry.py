@@ -72,6 +72,14 @@ def _centroid_update() -> Iterator[Call]:
         yield (vectors, np.zeros(1, dtype=np.int32), np.ones(4, dtype=dtype), vectors.copy()), {}
 
 
+def _codebook(*, search: bool) -> Iterator[Call]:
+    codes, slots, one = np.zeros((1, 1), dtype=np.uint16), np.zeros((1, 2), dtype=np.int64), np.ones(1, dtype=np.int64)
+    for dtype in _FLOATS:
+        weight, scales, books = (np.ones(shape, dtype=dtype) for shape in ((1, 2), 1, (1, 1, 2)))
+        searched = (np.eye(2, dtype=dtype), scales, books, codes, slots, 0 * one, one)
+        yield ((weight, *searched), {"beam": 1}) if search else ((weight, scales, books, codes, slots), {})
+
+
 def _rank_update() -> Iterator[Call]:
     for dtype in _FLOATS:
         yield (np.zeros((1, 1)), np.zeros((1, 1), dtype=dtype)), {}
@@ -115,6 +123,9 @@ OPERATIONS = {
         Operation("portable_normal", _family("gaussian", "numba"), _portable_normal),
         Operation("nearest_centroid", _family("nearest_centroid", "numba"), _nearest_centroid),
         Operation("centroid_update", _family("nearest_centroid", "numba"), _centroid_update),
+        Operation("codebook_error", _family("codebook", "numba"), lambda: _codebook(search=False)),
+        Operation("codebook_gradient", _family("codebook", "numba"), lambda: _codebook(search=False)),
+        Operation("codebook_search", _family("codebook", "numba"), lambda: _codebook(search=True)),
         Operation("rank_update", _family("rank_update", "numba"), _rank_update),
         Operation("column_histogram", _family("column_histogram", "numba"), _column_histogram),
         Operation("trellis_quantize", _family("trellis", "numba", "triton"), _trellis),
