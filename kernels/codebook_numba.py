@@ -107,7 +107,8 @@ def _search(error, H, scales, codebooks, turned, squares, codes, slots, visits, 
                         if filled < keep or loss < best[keep - 1]:
                             place = min(filled, keep - 1)
                             while place > 0 and best[place - 1] > loss:
-                                best[place], best_from[place], best_code[place] = best[place - 1], best_from[place - 1], best_code[place - 1]
+                                best[place], best_from[place] = best[place - 1], best_from[place - 1]
+                                best_code[place] = best_code[place - 1]
                                 place -= 1
                             best[place], best_from[place], best_code[place] = loss, h, k
                             filled = min(filled + 1, keep)

@@ -1,7 +1,7 @@
 """Groups of weights as sums of codewords: errors, gradients, and the search for codes, written like the paper.
 
-Row i has the values ``s_i Σ_t C_b(t)[codes_it]`` on the columns ``g G(t) … g G(t) + g − 1``, the sum over slots t; slot t has group G(t) and
-codebook b(t).
+Row i has the values ``s_i Σ_t C_b(t)[codes_it]`` on the columns ``g G(t) … g G(t) + g − 1``, summed over slots t; slot t has group G(t)
+and codebook b(t).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def codebook_search(
         −2 s (c − c₀) · p + s² (c H_GG cᵀ − c₀ H_GG c₀ᵀ)
 
     After each slot the `beam` best of all continued rows are kept, the first of equals; at the end the best one. With one this is
-    coordinate descent, whose loss never rises.
+    coordinate descent, whose loss never rises, and a code stays where another is as good.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def codebook_search(
                 p = e @ H[:, at] + s[i] * (old @ H[at, at])
                 scores = s[i] * (s[i] * np.einsum("ka,ab,kb->k", words, H[at, at], words) - 2 * (words @ p))
                 choices += [(loss + score - scores[row[t]], e, row, k) for k, score in enumerate(scores)]
-            choices.sort(key=lambda choice: choice[0])
+            choices.sort(key=lambda choice: (choice[0], beam > 1 or choice[3] != choice[2][t]))
             rows = []
             for loss, e, row, k in choices[:beam]:
                 new, code = e.copy(), row.copy()

@@ -129,12 +129,12 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("quip-sharp-published", _Q + "QuIPSharp.published", "quip-sharp", _QUIP_SHARP, _2_4, {}, PURPLE, "P", "all settings of the paper"),
     ("qtip", _Q + "QTIP", "qtip", _QTIP, _1_4, {}, BLACK, "p", "trellis-coded tiles of 16 columns, 12 state bits"),
     ("qtip-published", _Q + "QTIP.published", "qtip", _QTIP, _1_4, {}, BLACK, "s", "all settings of the paper, 16 state bits"),
-    ("aqlm-1x8", _Q + "CRVQ", "aqlm", _AQLM, _ONE, _NO_EXTENDED, YELLOW, "o", "one codeword of 256 for 8 weights, codebook trained on the layer"),
+    ("aqlm-1x8", _Q + "CRVQ", "aqlm", _AQLM, _ONE, _NO_EXTENDED, YELLOW, "o", "for 8 weights a word of a trained codebook"),
     ("aqlm-2x8", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"basic": 2}, YELLOW, "s", "the sum of two codewords"),
     ("aqlm-1x16", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"bits": 16}, YELLOW, "D", "one codeword of 65536"),
-    ("crvq", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "o", "three more codewords for critical channels, other channels stratified"),
-    ("crvq-natural-rest", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {"channel_order": "natural_rest"}, GREEN, "s", "other channels as they were"),
-    ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "P", "all channels sorted, codebooks trained by Adam"),
+    ("crvq", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "o", "three more codewords for critical channels"),
+    ("crvq-natural-rest", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {"channel_order": "natural_rest"}, GREEN, "s", "the others in order"),
+    ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "P", "all channels sorted, Adam"),
 )  # fmt: skip
 METHODS: dict[str, Method] = {
     name: Method(name, home, family, description, paper or "a grid of version 0.1", rates, settings, color, marker)

@@ -23,12 +23,14 @@ def _check(
         codes=(codes, "(m, S)", ("uint16",)),
         slots=(slots, "(S, 2)", ("int64",)),
     )
-    M, K, g = codebooks.shape
+    books, words, g = codebooks.shape
     groups = values.shape[1] // max(g, 1)
-    if slots.size and not (slots.min() >= 0 and slots[:, 0].max() < groups and slots[:, 1].max() < M):
-        raise UsageError(f"{op}: slots up to {slots.max(axis=0).tolist()}, expected groups 0 to {groups - 1} and codebooks 0 to {M - 1}")
-    if codes.size and codes.max() >= K:
-        raise UsageError(f"{op}: codes up to {codes.max()}, expected 0 to {K - 1}")
+    if slots.size and not (slots.min() >= 0 and slots[:, 0].max() < groups and slots[:, 1].max() < books):
+        raise UsageError(
+            f"{op}: slots up to {slots.max(axis=0).tolist()}, expected groups 0 to {groups - 1} and codebooks 0 to {books - 1}"
+        )
+    if codes.size and codes.max() >= words:
+        raise UsageError(f"{op}: codes up to {codes.max()}, expected 0 to {words - 1}")
 
 
 def codebook_error(
@@ -141,18 +143,16 @@ def codebook_search(
     """
     op = "codebook_search"
     _check(op, error, scales, codebooks, codes, slots)
-    M, K, _ = codebooks.shape
+    books, most, _ = codebooks.shape
     order = np.arange(len(slots)) if visits is None else visits
-    words = np.full(M, K) if sizes is None else sizes
+    words = np.full(books, most) if sizes is None else sizes
     check_arrays(op, error=(error, "(m, n)", ()), moment=(moment, "(n, n)", FLOATS))
     check_arrays(op, codebooks=(codebooks, "(M, K, g)", ()), visits=(order, "(V,)", ("int64",)), sizes=(words, "(M,)", ("int64",)))
     if len(np.unique(order)) < len(order) or (order.size and not 0 <= order.min() <= order.max() < len(slots)):
         raise UsageError(f"{op}: visits that are no selection of the {len(slots)} slots, expected each at most once")
-    if beam < 1 or not 1 <= words.min(initial=1) <= words.max(initial=1) <= K:
-        raise UsageError(f"{op}: beam {beam} and codebooks of {words.tolist()} words, expected at least 1, and 1 to {K} words")
+    if beam < 1 or not 1 <= words.min(initial=1) <= words.max(initial=1) <= most:
+        raise UsageError(f"{op}: beam {beam} and codebooks of {words.tolist()} words, expected at least 1, and 1 to {most} words")
     if codes.size and (codes >= words[slots[:, 1]]).any():
         raise UsageError(f"{op}: a code beyond the words of its codebook, expected codes below {words.tolist()}")
-    found: NDArray[np.uint16] = kernel(op, choose_backend(backend))(
-        error, moment, scales, codebooks, codes, slots, order, words, beam=beam
-    )
+    found: NDArray[np.uint16] = kernel(op, choose_backend(backend))(error, moment, scales, codebooks, codes, slots, order, words, beam=beam)
     return found

@@ -49,7 +49,7 @@ class AdditiveCodes:
     def __post_init__(self) -> None:
         bits, (m, n) = self.book_bits, (len(self.scales), len(self.order))
         if not 1 <= self.basic <= len(bits) <= 255 or len(set(bits[: self.basic])) > 1 or len(set(bits[self.basic :])) > 1:
-            raise ValueError(f"codebooks of {bits} bits, {self.basic} of them basic, expected equal ones of either kind, and 1 to 255 in all")
+            raise ValueError(f"codebooks of {bits} bits, {self.basic} of them basic, expected equal ones of either kind, 1 to 255")
         for book, e in zip(self.codebooks, bits, strict=True):
             check_array("codebook", book, np.float64, (2**e, GROUP))
         if n % GROUP or not 0 <= self.critical <= n // GROUP or (self.critical > 0) != (len(bits) > self.basic):

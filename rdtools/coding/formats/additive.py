@@ -81,15 +81,14 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ad
     ------
     CorruptFile
     """
-    place, basic, bits, extended, extended_bits, critical, checksum = v3.ADDITIVE_HEAD.unpack(
-        side.take(v3.ADDITIVE_HEAD.size)
-    )
+    place, basic, bits, extended, extended_bits, critical, checksum = v3.ADDITIVE_HEAD.unpack(side.take(v3.ADDITIVE_HEAD.size))
     stored = side.choice("order of columns", v3.ADDITIVE_ORDERS, place)
     groups = -(-columns // GROUP)
     n = GROUP * groups
-    if not (1 <= bits <= 16 and 1 <= basic and basic + extended <= 255 and critical <= groups):
+    if not (1 <= bits <= 16 and basic >= 1 and basic + extended <= 255 and critical <= groups):
         raise side.refusal(
-            f"{basic} codebooks of {bits} bits and {extended} more, {critical} of {groups} groups critical; expected 1 to 255 of 1 to 16 bits"
+            f"{basic} codebooks of {bits} bits and {extended} more, {critical} of {groups} groups critical, expected 1 to 255 codebooks of "
+            "1 to 16 bits"
         )
     if stored == "set" and n > MAX_SET_COLUMNS:
         raise side.refusal(f"a set of critical columns of {n}, expected at most {MAX_SET_COLUMNS}")

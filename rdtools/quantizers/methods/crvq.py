@@ -95,7 +95,7 @@ class CRVQ(SettledQuantizer):
         check_choice("CRVQ: importance", self.importance, get_args(Importance))
         check_choice("CRVQ: update", self.update, get_args(Update))
         if not (self.basic >= 1 and self.extended >= 0 and self.basic + self.extended <= 255):
-            raise UsageError(f"CRVQ: {self.basic} basic and {self.extended} extended codebooks, expected at least 1 and 0, at most 255 in all")
+            raise UsageError(f"CRVQ: {self.basic} basic and {self.extended} extended codebooks, expected at least 1 and 0, at most 255")
         if not (1 <= self.bits <= 16 and 1 <= self.extended_bits <= 16):
             raise UsageError(f"CRVQ: codes of {self.bits} and {self.extended_bits} bits, expected 1 to 16")
         if not (self.epochs >= 0 and self.steps >= 1 and self.beam >= 1 and self.iterations >= 1):
@@ -121,7 +121,7 @@ class CRVQ(SettledQuantizer):
         """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
         low, high = self._rates
         if self.extended == 0 and abs(self.rate_bits - low) > RATE_TOLERANCE_BITS:
-            raise RateUnreachable(f"{name}: {self.rate_bits:g} bits per weight cannot be reached: its codes have {low:g} bits; ask for that")
+            raise RateUnreachable(f"{name}: {self.rate_bits:g} bits per weight cannot be reached: its codes have {low:g}; ask for that")
         if self.extended > 0 and not low < self.rate_bits <= high + RATE_TOLERANCE_BITS:
             raise RateUnreachable(
                 f"{name}: {self.rate_bits:g} bits per weight cannot be reached: its codes have above {low:g} bits, with no critical "

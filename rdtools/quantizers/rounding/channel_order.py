@@ -31,8 +31,8 @@ def channel_importance(
     """How much an input channel j matters, (n,).
 
     "residual", as released: ``mean_i R_ij² H_jj``, R being what one codebook of `words`, fitted by k-means to the groups of eight
-    neighbouring columns without scales, filled up with zeros, leaves of W. "spqr": ``mean_i R_ij²/(2 [H⁻¹]_jj)``. "magnitude": ``mean_i |W_ij|``. "random": a
-    random order.
+    neighbouring columns without scales, filled up with zeros, leaves of W. "spqr": ``mean_i R_ij²/(2 [H⁻¹]_jj)``. "magnitude":
+    ``mean_i |W_ij|``. "random": a random order.
 
     Parameters
     ----------

@@ -127,5 +127,5 @@ def least_squares(books: Books, steps: int, product: Float32Array) -> None:
         before, decrease = decrease, float(np.vdot(residual, slope))
         direction = slope + decrease / before * direction
     values = books.values(np.ones_like(s), books.rounded[1])
-    energy, shared = (np.sum(values @ H * x, axis=1, dtype=np.float64) for x in (values, books.weight))
+    energy, shared = (np.asarray(np.sum(values @ H * x, axis=1, dtype=np.float64)) for x in (values, books.weight))
     books.scales[:] = np.where(shared > 0, _quotient(shared, energy, books.scales), books.scales)
