@@ -109,7 +109,10 @@ def _additive():
     yield "additive", natural(AdditiveCodes(codes, books, scales, order, "set", 1, 1), 3, 14)
     permuted = AdditiveCodes(codes, books, scales, order[::-1].copy(), "permutation", 1, 1)
     yield "additive permutation", QuantizedWeight(Basis(3, np.arange(17) > 0, Rotation("hadamard", 16, 3)), permuted)
-    yield "additive natural", natural(AdditiveCodes(codes[:, [0, 1, 0, 1]] % 4, (books[0], -books[0]), scales, np.arange(16), "natural", 2, 0), 3, 16)
+    yield (
+        "additive natural",
+        natural(AdditiveCodes(codes[:, [0, 1, 0, 1]] % 4, (books[0], -books[0]), scales, np.arange(16), "natural", 2, 0), 3, 16),
+    )
 
 
 #: By name.

@@ -62,8 +62,8 @@ def _vectors() -> Iterator[Call]:
 
 def _nearest_centroid() -> Iterator[Call]:
     for dtype in _FLOATS:
-        for weight in (1.0, 2.0):  # plain and weighted
-            yield (np.zeros((1, 4), dtype=dtype), np.zeros((2, 4), dtype=dtype), np.full(4, weight, dtype=dtype)), {}
+        for d, weight in ((4, 1.0), (4, 2.0), (8, 1.0)):  # plain, weighted, and plain in eight coordinates
+            yield (np.zeros((1, d), dtype=dtype), np.zeros((2, d), dtype=dtype), np.full(d, weight, dtype=dtype)), {}
 
 
 def _centroid_update() -> Iterator[Call]:

@@ -17,9 +17,9 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.theory.waterfilling import components, distortion_rate
 
-#: Mean squared error, relative to the variance, of iid normal weights coded eight at a time by residual stages of 256 words, each k-means on
-#: what those before it leave: with none to four stages, at as many bits per weight. Measured on other vectors than those that the
-#: words were trained on; Shannon's limit is 4^−R.
+#: Mean squared error, over the variance, of iid normal weights coded eight at a time by residual stages of 256 words, each k-means on what
+#: those before it leave: with none to four stages, at as many bits per weight. Measured on other vectors than those that the words
+#: were trained on; Shannon's limit is 4^−R.
 RESIDUAL_ERRORS = (1.0, 0.327, 0.108, 0.0371, 0.0134)
 
 

@@ -101,7 +101,7 @@ def train_codebooks(
     norms = np.sqrt(np.sum(weight**2, axis=1))
     unit = float(np.sqrt(np.mean(norms**2))) or 1.0
     W = (weight / unit).astype(np.float32)
-    H = (moment / (np.mean(np.diagonal(moment)) or 1.0)).astype(np.float32)
+    H = (moment / (np.trace(moment) / max(n, 1) or 1.0)).astype(np.float32)
     left = (weight / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32).reshape(m, groups, GROUP)
     codebooks, parts = np.zeros((len(sizes), int(sizes.max()), GROUP)), []
     for b, words in enumerate(sizes):
