@@ -96,7 +96,7 @@ def _lattice():
 def _trellis():
     paths = np.arange(64, dtype=np.uint8).reshape(1, 64)
     yield "trellis", natural(TrellisCodes(paths, "3inst", 12, 2, 0.25), 16, 16)
-    basis = Basis(3, np.arange(20) > 1, Rotation("hadamard", 18, 2**32 - 1), None, np.full(18, 1.5))
+    basis = Basis(3, np.arange(22) > 1, Rotation("hadamard", 20, 2**32 - 1), None, np.full(20, 1.5))
     yield "trellis 1mad", QuantizedWeight(basis, TrellisCodes(np.arange(64, dtype=np.uint8).reshape(2, 32), "1mad", 8, 1, 0.25))
     yield "trellis hyb", natural(TrellisCodes(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
 

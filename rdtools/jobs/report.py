@@ -15,7 +15,7 @@ from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
 from rdtools.runs.result_files import write_manifest
-from rdtools.runs.results import write_results
+from rdtools.runs.results import refuse_other_schema, write_results
 from rdtools.runs.store import Run
 from rdtools.sweep import default_workers, run_sweep
 
@@ -80,19 +80,24 @@ def run_report(
     """
     started = time.perf_counter()
     settings = (settings or ReportSettings()).changed(changes)
-    calibration, out = settings.calibration, settings.out
+    calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
     for pair in infeasible:
         say(f"infeasible: {pair}")
+    if not settings.fresh:
+        refuse_other_schema(out)
     with sole_writer(out):
         with stage("Hessians", "") as progress:
             run = collect(
                 settings.model,
                 calibration,
                 out=out,
+                evaluation=evaluation,
                 trust_remote_code=settings.trust_remote_code,
                 device=settings.device,
+                head=settings.head,
+                say=say,
                 progress=progress,
             )
         from rdtools.report import PAGE, write_figures, write_page  # loads matplotlib

@@ -7,6 +7,7 @@ the backend that ran.
 
 from __future__ import annotations
 
+from rdtools.ops.cancellation import cancellation_moments as cancellation_moments
 from rdtools.ops.codebook import codebook_error as codebook_error
 from rdtools.ops.codebook import codebook_gradient as codebook_gradient
 from rdtools.ops.codebook import codebook_search as codebook_search

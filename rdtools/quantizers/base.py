@@ -12,7 +12,7 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
-from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight
+from rdtools.records import AdditiveCodes, InputMoments, LatticeCodes, QuantizedLayer, QuantizedWeight, ScalarCodes, TrellisCodes
 from rdtools.records.error_models import ErrorModel
 from rdtools.threads import one_blas_thread
 
@@ -23,13 +23,13 @@ class Solution:
 
     Attributes
     ----------
-    weight : what is stored
-    code_rate_bits : bits per weight of the full matrix, as in `QuantizedLayer`
+    codes : what is stored, beside the basis
+    rate_bits : bits per active weight, as in `QuantizedLayer` for all weights
     error_model : kind of its error
     """
 
-    weight: QuantizedWeight
-    code_rate_bits: float
+    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes
+    rate_bits: float
     error_model: ErrorModel
 
 
@@ -132,9 +132,11 @@ class Quantizer(ABC):
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.solve(problem)
         return QuantizedLayer(
-            weight=solution.weight,
+            key=layer.key,
+            weight_checksum=layer.weight_checksum,
+            weight=QuantizedWeight(problem.basis, solution.codes),
             target_rate_bits=self.rate_bits,
-            code_rate_bits=solution.code_rate_bits,
+            code_rate_bits=solution.rate_bits * problem.live_fraction,
             damping=problem.damping,
             seed=problem.seed,
             backend=backend if settled.calls_kernels else "numpy",

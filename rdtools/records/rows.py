@@ -14,7 +14,7 @@ import numpy as np
 from rdtools._version import __version__
 
 #: Version of the columns; tables without one are those of rdtools 0.1.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: Columns of the table of theory curves.
 CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
 
@@ -63,6 +63,31 @@ class LayerRow:
     rank: Annotated[int | None, About("", "measured", "of the Hessian H", "rank")] = None
     n_tokens: Annotated[int | None, About("tokens", "setting", "calibration tokens in H; 0 for an exact H", "tokens")] = None
     dropped_tokens: Annotated[int | None, About("tokens", "measured", "left out of H because of NaN or infinite activations")] = None
+    distinct_tokens: Annotated[
+        int | None,
+        About("tokens", "measured", "N: tokens in H without those whose last 16 ids occur before, which are copies"),
+    ] = None
+    heldout_tokens: Annotated[int | None, About("tokens", "setting", "tokens in H′, the second moment over text held out")] = None
+    effective_tokens: Annotated[
+        float,
+        About(
+            "tokens",
+            "measured",
+            "N_eff: independent normal tokens of which H would err as tr(H⁻¹H′) says; other text in H′ lowers it; nan for a singular H",
+            "N_eff",
+        ),
+    ] = math.nan
+    pred_calibration_penalty_bpw: Annotated[
+        float,
+        About(
+            "bpw",
+            "predicted",
+            "what WaterSIC loses at high rate to n/N, active columns over distinct tokens, were these independent; infinite from N = n on",
+        ),
+    ] = math.nan
+    heldout_calibration_penalty_bpw: Annotated[
+        float, About("bpw", "measured", "the same formula at effective_tokens in place of distinct_tokens")
+    ] = math.nan
     weight_variance: Annotated[float, About("weight²", "measured", "mean square of the weights of active columns")] = math.nan
     weight_negentropy_bpw: Annotated[
         float,
@@ -99,6 +124,13 @@ class RDPoint:
     distortion: Annotated[float, About("", "measured", "D = tr(E H Eᵀ)/(mn) of the decoded Ŵ, E = W − Ŵ, undamped H")]
     distortion_stderr: Annotated[float, About("", "measured", "standard error of D over rows, taking rows as independent")]
     relative_distortion: Annotated[float, About("", "measured", "D/D₀, D₀ = tr(W H Wᵀ)/(mn); nan where D₀ is zero", "D/D₀")]
+    heldout_distortion: Annotated[
+        float,
+        About(
+            "", "measured", "D′/D₀′ = tr(E H′ Eᵀ)/tr(W H′ Wᵀ), H′ = E[x xᵀ] over text held out; nan without such text", "D′/D₀′ held out"
+        ),
+    ]
+    heldout_over_calibration: Annotated[float, About("", "measured", "D′/D = tr(E H′ Eᵀ)/tr(E H Eᵀ); nan where D is zero", "D′/D")]
     sqnr_db: Annotated[float, About("dB", "measured", "−10 log₁₀(D/D₀)", "SQNR (dB)")]
     squared_error: Annotated[
         float, About("weight²", "measured", "‖W − Ŵ‖²/(mn); with damping δ the quantizer's own loss is distortion + δ · squared_error")
@@ -161,7 +193,8 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: fewer tokens than active columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
+            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; "
+            "infeasible: the rate cannot be met; failed",
             "status",
         ),
     ]
@@ -181,6 +214,14 @@ class ResultRow:
     measured_over_pred_finite_rate: Annotated[float, About("", "measured", "D over pred_finite_rate_distortion", "D / finite-rate")] = (
         math.nan
     )
+    pred_heldout_over_calibration: Annotated[
+        float,
+        About(
+            "",
+            "predicted",
+            "D′/D at high rate for distinct_tokens independent normal tokens; nan with damping, a ridge or an error without a formula",
+        ),
+    ] = math.nan
     rd_bound_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance", "R(D)")
     ] = math.nan

@@ -99,7 +99,7 @@ class LatticeCodes:
             check_array("words", stage, np.uint16, self.words[0].shape if self.words[0].ndim == 2 else (None, None))
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ValueError(f"scale {self.scale}, expected a finite number of at least 0")
-        if not (math.isfinite(self.residual_scale) and (self.residual_scale > 0) == (self.bits > 2)):
+        if not (math.isfinite(self.residual_scale) and (self.residual_scale > 0 if self.bits > 2 else self.residual_scale == 0)):
             raise ValueError(
                 f"residual_scale {self.residual_scale} at {self.bits} bits, expected 0 at 2 bits and else a finite number above 0"
             )

@@ -39,8 +39,9 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 
 def terminal_note(table: pd.DataFrame) -> str:
     """The note on the last columns of `terminal_table`."""
-    layers = ok_rows(table)["layer"].nunique()
-    return f"means over {layers} matrices (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
+    layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
+    some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
+    return f"means over {some} (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
 
 
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:

@@ -44,7 +44,7 @@ def test_everything_is_written(reported):
         "results.json",
         ".lock",
     }
-    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured"}
+    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured", "heldout"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "pdf")}
     assert "watersic" in printed.out
     assert str(out / "index.html") in printed.out
@@ -79,7 +79,7 @@ def test_the_table_is_tidy_and_both_files_agree(reported):
 def test_the_page_stands_alone(reported):
     page = (reported[0] / "index.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
 

@@ -53,7 +53,7 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
     points = [measure(layer, HPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
     assert len(calls) == 1
     energy = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
-    assert layer.energy == energy
+    assert layer.statistics.energy == energy
     assert [point.relative_distortion for point in points] == [point.distortion / energy for point in points]
 
 

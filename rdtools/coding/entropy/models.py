@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,9 @@ class FrequencyTable:
 
     values: Int64Array
     frequencies: Int64Array
+
+    #: Frequencies that `table` computes.
+    size: ClassVar[int] = 0
 
     @property
     def escapes(self) -> bool:

@@ -51,6 +51,9 @@ from rdtools.errors import CorruptFile
 from rdtools.normal import lmmse_gain
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, EntropyModel, Gains, GaussianModel, RowScales, ScalarCodes, UniformGrid
 
+#: Frequencies of Gaussian models that any file may make a decoder compute, in about a second: 64 of the widest tables.
+MAX_FREQUENCIES = 2**25
+
 #: Rate kind of the integers under each entropy model.
 RATE_KINDS: dict[CodeModelKind, str] = {
     "fixed": "fixed",
@@ -156,8 +159,12 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
         words = side.count("words of a block", payload.remaining // 4)
         escaped = side.escaped(rows * (stop - first))
         heads.append((words, escaped, fmt.BLOCK_CHECKSUM.unpack(side.take(fmt.BLOCK_CHECKSUM.size))[0]))
+    orders = sequences(codes, histograms, places)
+    size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * payload.remaining)
+    if size > most:
+        raise side.refusal(f"Gaussian models of {size} frequencies for {payload.remaining} bytes, expected at most {most}")
     blocks = []
-    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(sequences(codes, histograms, places), heads, strict=True)):
+    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(orders, heads, strict=True)):
         if zlib.crc32(payload.ahead(4 * words)) != checksum:
             raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
         blocks.append(Block(rows, sequence, payload.words(words), escaped, payload.name))

@@ -22,7 +22,6 @@ from rdtools.coding import (
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.grids.column_gains import with_column_gains
 from rdtools.quantizers.grids.levels import Rounding, check_step
-from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes, UniformGrid
@@ -89,29 +88,27 @@ class EntropyGrid:
 
 
 def entropy_grid(
-    problem: Problem,
+    target: Float64Array,  # (m, r)
     rounding: Rounding,
     *,
     coding: CodeModelKind,
     relative_steps: Float64Array | None,
     name: str,
-    shrink: bool = False,
+    shrunk_std: float = 0.0,
     gain_fit: GainFit | None = None,
 ) -> EntropyGrid:
-    """The grid of a problem, whose scale `rdtools.quantizers.search.step.search_rate` finds.
+    """The grid of a target, whose scale `rdtools.quantizers.search.step.search_rate` finds.
 
     Parameters
     ----------
-    problem : what is quantized
+    target : what is quantized
     rounding : decides integers at given steps and gains
     coding : "shared", "column" or "histogram"
     relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
     name : of the layer and method, for messages
-    shrink : reconstruct with the LMMSE gain of each column's step over the weights' standard deviation
+    shrunk_std : standard deviation of weights for whose ratio to each column's step the LMMSE gain reconstructs; 0 for no gain
     gain_fit : fits gains to the integers
     """
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
-    gain_std = round_to_float32(problem.weight_std) if shrink else 0.0
-    target = problem.target
     row_exponents = paying_row_exponents(target) if coding == "column" else None
-    return EntropyGrid(target, rounding, coding, exponents, row_exponents, gain_std, gain_fit, name)
+    return EntropyGrid(target, rounding, coding, exponents, row_exponents, round_to_float32(shrunk_std), gain_fit, name)

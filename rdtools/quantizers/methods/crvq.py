@@ -8,7 +8,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import code_length, round_to_bfloat16
+from rdtools.coding import codec_of, round_to_bfloat16
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.levels import check_step
@@ -19,7 +19,7 @@ from rdtools.quantizers.rounding.codebook_updates import Update
 from rdtools.quantizers.rounding.codebooks import Training, train_codebooks
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdditiveCodes, QuantizedWeight
+from rdtools.records import AdditiveCodes
 from rdtools.records.additive_codes import GROUP, StoredOrder
 from rdtools.records.error_models import CriticalGroups, ErrorModel, NoErrorModel
 from rdtools.records.stored import round_to_stored
@@ -193,8 +193,8 @@ class CRVQ(SettledQuantizer):
             basic=self.basic,
             critical=critical,
         )
-        quantized = QuantizedWeight(problem.basis, codes)
-        return Solution(quantized, code_length(quantized) / (m * len(problem.basis.live)), self._error_model(order, critical, r))
+        rate = codec_of(codes).length_bits(codes) / max(problem.target.size, 1)
+        return Solution(codes, rate, self._error_model(order, critical, r))
 
     def _error_model(self, order: NDArray[np.int64], critical: int, columns: int) -> ErrorModel:
         if self.epochs > 0:

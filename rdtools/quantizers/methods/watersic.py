@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.quantizers.base import Solution
 from rdtools.quantizers.grids.entropy import entropy_grid
-from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback
+from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, column_steps
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
-from rdtools.quantizers.search.rate import Candidate
+from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.quantizers.search.rescalers import rescaled
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModelKind, ScalarCodes
-from rdtools.records.error_models import ErrorModel
+from rdtools.records import CodeModelKind
 
 #: Settings of the paper; see `WaterSIC.published`.
 PUBLISHED: dict[str, Any] = {"coding": "shared", "damping": 1e-4, "dead_threshold": 1e-3, "lmmse": "sample", "rescale": True}
@@ -84,27 +83,25 @@ class WaterSIC(Feedback, EntropyCoded):
         """
         return cls(rate_bits=rate_bits, **(PUBLISHED | others))
 
-    def relative_steps(self, problem: Problem) -> NDArray[np.float64]:
-        """``1/ℓ_ii``."""
-        return np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
-
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
         return replace(super().preparation, ridge=self.ridge, dead_threshold=self.dead_threshold)
 
-    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        steps = self.relative_steps(problem)
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer with steps ``1/ℓ_ii`` up to a factor."""
+        shared = problem.prepared_input
+        decided = shared.factor, shared.order, self.backend, self.precision
+        steps = np.asarray(1.0 / np.sqrt(shared.noise_gains))
         grid = entropy_grid(
-            problem,
-            self._rounding(problem),
+            problem.target,
+            sic_rounding(*decided),
             coding=self.coding,
             relative_steps=steps,
-            name=name,
-            shrink=self.lmmse is True,
-            gain_fit=sample_gain_fit(problem, self.backend, self.precision) if self.lmmse == "sample" else None,
+            name=f"{problem.key.name}: {type(self).__name__}",
+            shrunk_std=problem.weight_std if self.lmmse is True else 0.0,
+            gain_fit=sample_gain_fit(*decided) if self.lmmse == "sample" else None,
         )
         found = search_rate(grid, problem.weight_std, self.rate_bits)
-        if self.rescale:
-            found = Candidate(found.rate_bits, rescaled(found.result, problem, grid))
-        return found, self._column_steps(problem, found.result, steps)
+        codes = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result
+        return Solution(codes, found.rate_bits, column_steps(codes, steps))
