@@ -84,6 +84,9 @@ def _scalar():
     steps = np.arange(0, 80, 8, dtype=np.uint8)
     gains = np.ones((1, 10), dtype=np.int32)
     yield "gains", natural(ScalarCodes(gains, UniformGrid(0.125, steps), ColumnHistograms(), Gains(1.0)), 1, 10)
+    # columns without a symbol, with few, and with more than the table of gains knows
+    several = np.array([[0, 0, 1, -2, 40], [0, 0, 0, 1, -9], [0, 1, -1, 3, 2**20]], dtype=np.int32)
+    yield "integer gains", natural(ScalarCodes(several, UniformGrid(0.5), SharedHistogram(), Gains(of_integers=True)), 3, 5)
 
 
 def _lattice():
@@ -117,8 +120,6 @@ def _additive():
 
 #: By name.
 WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_additive()])
-#: Kinds of symbols that files of version 2 do not hold.
-NEW = tuple(name for name, weight in WEIGHTS.items() if isinstance(weight.codes, AdditiveCodes))
 
 
 def stored(version: int, name: str) -> bytes:

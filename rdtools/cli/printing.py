@@ -44,8 +44,26 @@ def print_tables(table: pd.DataFrame) -> None:
         reasons = [row["message"] or f"{row['layer']}: {row['method']} at {row['target_bpw']:g}" for row in rows.to_dict("records")]
         for reason in list(dict.fromkeys(reasons))[:5]:
             console.print(f"  {reason}", soft_wrap=True)
+    unbounded = table[(table["status"] == "ok") & table["rate_gap_total_bpw"].isna()]
+    if len(unbounded):
+        console.print(f"{len(unbounded)} rows have no gap: {unbounded['message'].iloc[0]}", soft_wrap=True)
     if table["distortion"].isna().all():
         console.print("Nothing could be measured")
+
+
+def print_paired(table: pd.DataFrame, *, as_json: bool) -> None:
+    """Print paired differences between methods of a result table."""
+    from rdtools.report import paired_differences, paired_table
+
+    differences = paired_differences(table)
+    if as_json:
+        print_json(records(differences))
+        return
+    typer.echo(
+        "Total rate of the file above R(D), one variance: mean difference over matrices in bpw, 95 % bootstrap interval, matrices won"
+    )
+    shown = paired_table(differences)
+    typer.echo(shown.to_string(index=False) if len(shown) else "no two methods with the same coder")
 
 
 def note_coverage(sentence: str) -> None:

@@ -1,8 +1,8 @@
 """Version 3 of the container, which is written: one or more matrices that share their input.
 
 Against version 2 only the frame is new: side information of the codecs and payload are the same bytes, and a file of one matrix is larger
-by four bytes for each rotation. Numbers and layouts that are not here are those of `rdtools.coding.format_v2`. Everything but the payload
-is side information.
+by four bytes for each rotation; integers may have the flag INTEGER_GAINS. Numbers and layouts that are not here are those of
+`rdtools.coding.format_v2`. Everything but the payload is side information.
 
 Frame, little-endian::
 
@@ -40,6 +40,8 @@ SEED = struct.Struct("<Q")
 ROTATIONS: dict[int, RotationKind | None] = {0: None, 2: "hadamard", 4: "haar", 5: "kronecker"}
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8
+#: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.
+INTEGER_GAINS = 128
 
 #: Codec that version 2 does not have.
 ADDITIVE_TAG = 4

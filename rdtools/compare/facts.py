@@ -67,6 +67,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         rows=m,
         columns=n,
         active_columns=spectrum.live,
+        nearly_dead_columns=high_rate.nearly_dead_channels(spectrum),
         rank=spectrum.rank,
         n_tokens=layer.hessian.n_tokens,
         dropped_tokens=layer.hessian.dropped_tokens,

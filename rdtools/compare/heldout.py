@@ -32,7 +32,7 @@ def _block_code(model: BlockCode, factor: Float64Array, order: NDArray[np.intp])
 WEIGHTS: dict[type[ErrorModel], Callable[[Any, Float64Array, NDArray[np.intp]], _Weights]] = {
     ColumnSteps: lambda model, L, order: _with_steps(model.relative_steps, L, order, adapted=model.relative_steps is not None),
     AbsmaxRows: lambda model, L, order: _with_steps(None, L, order),
-    StoredGrid: lambda model, L, order: _with_steps(model.column_steps, L, order),
+    StoredGrid: lambda model, L, order: _with_steps(model.grid.column_steps(len(L)), L, order),
     UnbiasedRounding: lambda model, L, order: _with_steps(None, L, order),
     BlockCode: _block_code,
 }

@@ -98,15 +98,15 @@ def _stored_grid(model: StoredGrid, context: Context) -> float:
     """By rounding the weights themselves to the grids that were stored; error made by clipping before rounding is not fed back, and
     costs H_ii per unit.
     """
-    target, r = context.problem.target, len(model.column_steps)
-    scales = np.broadcast_to(model.column_steps, target.shape)
-    if model.row_scales is not None:
-        scales = spread_groups(model.row_scales, model.group_size, r) * model.column_steps
-    shifts = np.full(target.shape, model.offset)
-    if model.zero_points is not None:
-        shifts -= spread_groups(model.zero_points, model.group_size, r)
+    target, grid, rows = context.problem.target, model.grid, model.grid.rows
+    r = target.shape[1]
+    scales, shifts = np.broadcast_to(grid.column_steps(r), target.shape), np.full(target.shape, grid.offset)
+    if rows is not None:
+        scales = spread_groups(rows.scales, rows.group_size, r) * scales
+    if rows is not None and rows.zero_points is not None:
+        shifts -= spread_groups(rows.zero_points, rows.group_size, r)
     inside = target if model.reach is None else np.clip(target, -model.reach, model.reach)
-    lost = stored_grid_distortion(inside, scales, shifts, model.levels, context.gains, live_fraction=context.share)
+    lost = stored_grid_distortion(inside, scales, shifts, grid.column_levels(r), context.gains, live_fraction=context.share)
     if model.reach is not None:
         lost += context.share * float(np.mean(context.energies * np.mean((target - inside) ** 2, axis=0)))
     return lost
@@ -143,6 +143,8 @@ FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
 }
 
 
+#: From so many bits of feedback on, what columns are given are the errors of few others, which are not normal: there is no prediction.
+MAX_FEEDBACK_BITS = 1.0
 #: The finite-rate prediction costs n³ and is left out above this many live columns.
 FINITE_RATE_COLUMNS = 1024
 
@@ -155,12 +157,12 @@ def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
     if shared is None:
         scalar = uniform_quantizer(float(steps[0]) / std)
         mean_diagonal = float(np.mean(context.spectrum.diagonal))
-        return context.share * std**2 * mean_diagonal * (scalar.lmmse_distortion if model.shrunk else scalar.distortion)
+        return context.share * std**2 * mean_diagonal * scalar.distortion
     if len(steps) > FINITE_RATE_COLUMNS:
         return math.nan
-    ridge, ordered = shared.penalty, steps[shared.order]
-    point = sic_at_finite_rate(shared.factor, ordered, std**2, lmmse=model.shrunk, damping=shared.damping_added, ridge=ridge)
-    return context.share * point.distortion
+    gains, damping = None if model.gains is None else model.gains[shared.order], shared.damping_added
+    point = sic_at_finite_rate(shared.factor, steps[shared.order], std**2, lmmse=False, gains=gains, damping=damping, ridge=shared.penalty)
+    return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
 
 
 #: Formula at the very steps that were used, for the kinds that have one.
@@ -176,8 +178,8 @@ class Predictions:
     high_rate_distortion : per weight; nan where there is no formula: a shared histogram of unequal columns (the mixture costs what this
         theory does not count), a ridge or dropped columns, whose targets are not independent, a singular H, greedy passes, and feedback
         that clipping shapes
-    finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate and above
-        FINITE_RATE_COLUMNS
+    finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate, above
+        FINITE_RATE_COLUMNS, and from MAX_FEEDBACK_BITS of feedback on
     heldout_over_calibration : ratio of distortions at high rate if the tokens are independent and normal; 1 without feedback, nan for an
         exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
     gptq_gap_bits : rate over R(D) of equal steps at high rate, in the basis and with the damping that were used; nan without feedback

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import codec_of, container_bits, decode, encode, reconstruct
+from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
 from rdtools.errors import CorruptFile, UsageError, WrongType
-from rdtools.measure.distortion import weighted_error
+from rdtools.measure.distortion import mean_square, weighted_error
 from rdtools.moments.heldout import Heldout
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
@@ -74,12 +74,13 @@ def _ratio(value: float, by: float) -> float:
 def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
-    decoded = decode(container.data, name=layer.key.name, max_weights=max(weight.basis.rows, len(weight.basis.live)) ** 2)
+    decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
     if not same_weight(decoded, weight):
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
     reconstruction = reconstruct(decoded)
+    del decoded  # half as large as the weights
     distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
     size = layer.weight.size
     codec = codec_of(weight.codes)
@@ -97,7 +98,7 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -
         heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy),
         heldout_over_calibration=_ratio(lost, distortion.mean),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
-        squared_error=float(np.mean((layer.weight - reconstruction) ** 2)),
+        squared_error=mean_square(layer.weight, reconstruction),
         clipped_fraction=symbols.edge_share,
         rate_kind=codec.rate_kind(weight.codes),
         symbol_bpw=symbol_bpw,

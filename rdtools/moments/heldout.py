@@ -142,4 +142,4 @@ def is_resolved(hessian: Hessian, heldout: HeldoutMoment, rank: int) -> bool:
     live = live_columns(hessian.matrix)
     missing = eigendecomposition(hessian.matrix, name=hessian.name).vectors[:, rank:]
     energy = heldout.inner(np.eye(len(missing)), live)
-    return heldout.inner(missing @ missing.T, live) <= len(missing) * np.finfo(np.float64).eps * energy
+    return bool(heldout.inner(missing @ missing.T, live) <= len(missing) * np.finfo(np.float64).eps * energy)

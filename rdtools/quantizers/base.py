@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
 
 from rdtools.errors import UsageError, WrongType
 from rdtools.moments.layer import Layer
@@ -62,6 +64,10 @@ class Quantizer(ABC):
     backend: str | None = None
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, np.generic):  # a NumPy scalar is written and compared like the Python number that it stands for
+                object.__setattr__(self, setting.name, value.item())
         check_rate(self.rate_bits)
         check_damping(self.damping)
 

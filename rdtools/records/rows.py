@@ -60,6 +60,10 @@ class LayerRow:
     rows: Annotated[int, About("", "setting", "m, output features", "m")]
     columns: Annotated[int, About("", "setting", "n, input features", "n")]
     active_columns: Annotated[int | None, About("", "measured", "input features that are not always zero", "active")] = None
+    nearly_dead_columns: Annotated[
+        int | None,
+        About("", "measured", "active input features of an energy below 1e-8 of the median; not counted in the critical rate"),
+    ] = None
     rank: Annotated[int | None, About("", "measured", "of the Hessian H", "rank")] = None
     n_tokens: Annotated[int | None, About("tokens", "setting", "calibration tokens in H; 0 for an exact H", "tokens")] = None
     dropped_tokens: Annotated[int | None, About("tokens", "measured", "left out of H because of NaN or infinite activations")] = None
@@ -205,15 +209,21 @@ class ResultRow:
         float,
         About("", "predicted", "D at the entropy of the symbols by high-rate theory; nan without a formula or for a singular H"),
     ] = math.nan
-    measured_over_pred_high_rate: Annotated[float, About("", "measured", "D over pred_high_rate_distortion", "D / high-rate")] = math.nan
+    measured_over_pred_high_rate: Annotated[
+        float, About("", "measured", "D over pred_high_rate_distortion", "D / D predicted at high rate")
+    ] = math.nan
     high_rate_valid: Annotated[bool | None, About("", "predicted", "whether high-rate theory applies to the steps used")] = None
     pred_finite_rate_distortion: Annotated[
         float,
-        About("", "predicted", "D at the steps used for Gaussian weights, from about 1.5 bits on; nan for fixed rates and wide layers"),
+        About(
+            "",
+            "predicted",
+            "D at the steps used for Gaussian weights; nan for fixed rates, wide layers, and where fed-back errors add a bit or more",
+        ),
     ] = math.nan
-    measured_over_pred_finite_rate: Annotated[float, About("", "measured", "D over pred_finite_rate_distortion", "D / finite-rate")] = (
-        math.nan
-    )
+    measured_over_pred_finite_rate: Annotated[
+        float, About("", "measured", "D over pred_finite_rate_distortion", "D / D predicted at finite rate")
+    ] = math.nan
     pred_heldout_over_calibration: Annotated[
         float,
         About(
@@ -223,17 +233,31 @@ class ResultRow:
         ),
     ] = math.nan
     rd_bound_rate_bpw: Annotated[
-        float, About("bpw", "bound", "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance", "R(D)")
+        float,
+        About(
+            "bpw",
+            "bound",
+            "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance",
+            "R(D), one variance",
+        ),
     ] = math.nan
     rd_bound_distortion: Annotated[float, About("", "bound", "least D of any method at symbol_bpw, for the same weights")] = math.nan
     rd_bound_rowvar_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
     ] = math.nan
     rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", "symbol_bpw − rd_bound_rate_bpw")] = math.nan
-    rate_gap_total_bpw: Annotated[float, About("bpw", "measured", "total_bpw − rd_bound_rate_bpw", "gap")] = math.nan
-    rate_gap_total_rowvar_bpw: Annotated[float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "gap, row variances")] = (
-        math.nan
-    )
+    rate_gap_total_bpw: Annotated[
+        float,
+        About(
+            "bpw",
+            "measured",
+            "total_bpw − rd_bound_rate_bpw; nan where few weights make up the variance, as the message says",
+            "total − R(D), one variance",
+        ),
+    ] = math.nan
+    rate_gap_total_rowvar_bpw: Annotated[
+        float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "total − R(D), row variances")
+    ] = math.nan
     pred_gptq_gap_as_run_bpw: Annotated[
         float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")
     ] = math.nan

@@ -60,6 +60,14 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
     return shown
 
 
+def knowing_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose decoder knows the variance of every row: a Gaussian entropy model per column stores them where that pays, and grids with a
+    scale per row have them. Pooled tables, column histograms, lattice words and trellis paths do not.
+    """
+    by_rows = (table["rate_kind"] == "entropy_column") & ~table["method"].str.contains("histogram")
+    return table[by_rows | table["method"].str.match(r"(rtn|gptq)(?!-waterfilled)\b")]
+
+
 def layer_table(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each layer, with the columns of a layer that have a heading."""
     return table.drop_duplicates("layer")[list(headings(LAYER_COLUMNS))].rename(columns=headings(LAYER_COLUMNS))

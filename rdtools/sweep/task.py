@@ -97,6 +97,8 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
             except Exception as error:  # any one of them is this row's alone
                 known_of = key_row(layer.key, *layer.weight.shape) if fact is None else fact.row
                 row = failed_row(quantizer, known_of, error, seed=seed)
+                if row.status == "infeasible" and fact is not None and fact.status == "undersampled":
+                    row = replace(row, status="undersampled", message=fact.message)  # no H, no rate: it is the sample that is missing
             yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
 
 

@@ -111,7 +111,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("additive", 24, 3, "order of columns 3, expected one of 0 natural, 1 set, 2 permutation"),
     ("additive", 26, 17, "1 codebooks of 17 bits and 1 more"),
     ("additive", 27, 0, "0 extended codebooks of 3 bits for 1 critical groups"),
-    ("shared", 33, 0x80, "flags of integers 0x80 with unknown options 0x80"),
+    ("fixed", 38, 0xDD, "gains of the integers beside lmmse_std 0.75"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):
     """The first four with a good checksum made an IndexError or a KeyError in container 2."""

@@ -221,8 +221,8 @@ def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkey
     q = HRTN(rate_bits=3).quantize(layer)
     real = rd.measure.point.decode
 
-    def wrong(data, *, name):
-        decoded = real(data, name=name)
+    def wrong(data, **options):
+        decoded = real(data, **options)
         decoded.codes.integers[0, 0] += 1
         return decoded
 
@@ -325,3 +325,64 @@ def test_an_answer_from_elsewhere_has_no_prediction(layer):
     assert math.isnan(row["pred_finite_rate_distortion"])
     assert not row["high_rate_valid"]
     assert row["distortion"] == result_row(layer, quantizer, quantizer.quantize(layer)).point.distortion
+
+
+def test_one_weight_that_makes_up_the_variance_has_no_gap_and_says_why(rng):
+    """R(D) of normal weights of that variance is no bound: the gap was −15.7 bits."""
+    W = rng.standard_normal((64, 24))
+    W[3, 4] = 1e6
+    layer = rd.Layer.of(W, haar_moment(power_law(24, 1.0), rng))
+    q = GPTQ(rate_bits=4)
+    row = result_row(layer, q, q.quantize(layer))
+    assert row.message.startswith("one weight has 100% of the squared norm, 39 times the root mean square: R(D)")
+    gaps = (row.rate_gap_symbols_bpw, row.rate_gap_total_bpw, row.rate_gap_total_rowvar_bpw)
+    assert all(map(math.isnan, gaps))
+    assert row.status == "ok"
+    W[3, 4] = 6.0
+    layer = rd.Layer.of(W, layer.hessian.matrix)
+    assert result_row(layer, q, q.quantize(layer)).rate_gap_total_bpw > 0
+
+
+def test_nearly_dead_inputs_are_counted_said_and_do_not_set_the_critical_rate(rng):
+    """Three inputs of 1e-10 of the energy of others: R_c is that of the other 21, not 10 bits more, and 3/24 of the symbols are theirs."""
+    H = haar_moment(power_law(24, 1.0), rng)
+    scale = np.ones(24)
+    scale[[2, 7, 11]] = 1e-5
+    layer = rd.Layer.of(rng.standard_normal((64, 24)), H * np.outer(scale, scale))
+    q = HPTQ(rate_bits=3.0)
+    row = result_row(layer, q, q.quantize(layer))
+    assert row.facts.nearly_dead_columns == 3
+    assert row.message.startswith("3 of 24 inputs have an energy below 1e-8 of the median; their weights are coded like others, 12.5% of")
+    alone = np.delete(np.delete(H, [2, 7, 11], 0), [2, 7, 11], 1)
+    values = np.linalg.eigvalsh(alone)
+    expected = 21 / 24 * 0.5 * (np.log2(values).mean() - np.log2(values.min()))
+    assert row.facts.critical_rate_bpw == pytest.approx(expected, abs=1e-6)
+    dropped = WaterSIC(rate_bits=3.0, dead_threshold=1e-3)
+    assert "inputs have an energy" not in result_row(layer, dropped, dropped.quantize(layer)).message
+
+
+@pytest.mark.parametrize(
+    "method", ["rtn", "gptq", "hptq", "hptq+hadamard", "watersic", "watersic-lmmse", "watersic-mmse", "quip", "quip-sharp", "qtip"]
+)
+@pytest.mark.parametrize(("weight_scale", "moment_scale"), [(2.0**66, 2.0**100), (2.0**-66, 2.0**-100)])
+def test_scaling_weights_and_hessian_changes_no_symbol(method, weight_scale, moment_scale):
+    """W · 1e±20 and H · 1e±30, as powers of two: the same integers, relative distortion and gap."""
+    rng = np.random.default_rng(3)
+    W, H = rng.standard_normal((32, 16)), haar_moment(power_law(16, 1.0), rng)
+    rows = []
+    for layer in (rd.Layer.of(W, H), rd.Layer.of(W * weight_scale, H * moment_scale)):
+        (quantizer,) = make_quantizers([method], [3.0])
+        rows.append(result_row(layer, quantizer, quantizer.quantize(layer)))
+    assert rows[1].point.relative_distortion == pytest.approx(rows[0].point.relative_distortion, rel=1e-9)
+    assert rows[1].point.symbol_bpw == rows[0].point.symbol_bpw
+    assert rows[1].rate_gap_total_bpw == pytest.approx(rows[0].rate_gap_total_bpw, abs=1e-9)
+
+
+def test_there_is_no_prediction_where_fed_back_errors_fill_what_columns_are_given():
+    """GPTQ at 1.5 bits under H of condition 1e8: the formula was half the measured D and 0.7 bit off in rate."""
+    rng = np.random.default_rng(0)
+    layer = rd.Layer.of(rng.standard_normal((512, 64)), haar_moment(np.geomspace(1, 1e-8, 64), rng))
+    low, high = (HPTQ(rate_bits=rate, damping=0.0) for rate in (1.5, 8.0))
+    assert math.isnan(result_row(layer, low, low.quantize(layer)).pred_finite_rate_distortion)
+    row = result_row(layer, high, high.quantize(layer))
+    assert math.isnan(row.pred_finite_rate_distortion) or row.measured_over_pred_finite_rate == pytest.approx(1, abs=0.05)

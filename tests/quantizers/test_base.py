@@ -11,10 +11,10 @@ import rdtools as rd
 from rdtools.coding import reconstruct
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, UsageError, WrongType
-from rdtools.methods import METHODS, infeasible_reason, make_quantizers
+from rdtools.methods import METHODS, format_method, infeasible_reason, make_quantizers, parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import Quantizer
+from rdtools.quantizers import Quantizer, QuIP, WaterSIC
 from rdtools.quantizers.rounding import groups
 from rdtools.quantizers.rounding import sic as sweep
 from rdtools.records.error_models import NoErrorModel
@@ -141,3 +141,19 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
     assert before != {1}
     assert len(seen) == 2
     assert all(found == {1} for found in seen)
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (WaterSIC(rate_bits=np.float64(2.0), ridge=np.float64(0.1)), WaterSIC(rate_bits=2.0, ridge=0.1)),
+        (WaterSIC(rate_bits=np.int64(2), rescale=np.bool_(True), lmmse=np.True_), WaterSIC(rate_bits=2, rescale=True, lmmse=True)),
+        (QuIP(rate_bits=np.float32(2), slack=np.float64(1.5), passes=np.int64(3)), QuIP(rate_bits=2.0, slack=1.5, passes=3)),
+    ],
+)
+def test_numpy_scalars_are_settings_like_any_number(given, plain):
+    """`lmmse is True` was False of NumPy's True, and names had numpy.float64(1.5) in them."""
+    assert given == plain
+    assert [type(value) for value in vars(given).values()] == [type(value) for value in vars(plain).values()]
+    assert format_method(given) == format_method(plain)
+    assert parse_method(format_method(given), float(given.rate_bits)) == plain

@@ -103,7 +103,7 @@ def test_altered_held_out_moments_are_noticed(tiny_llama, tiny_tokens, evaluatio
         run.heldout(2)
     with pytest.raises(CorruptFile, match=r"heldout/0002\.safetensors"):
         run.check()
-    content = json.loads((run.path / MANIFEST).read_text())
+    content = json.loads((run.path / MANIFEST).read_text()) | {"version": 1, "sha256": None}
     content["heldout"]["hessians"].reverse()
     (run.path / MANIFEST).write_text(json.dumps(content))
     with pytest.raises(CorruptFile, match="the held-out moments are not of the inputs of the Hessians"):
@@ -114,8 +114,8 @@ def test_a_run_without_means_and_counts_still_opens(tiny_llama, tiny_tokens, tmp
     """As version 0.1 wrote it."""
     run = collect(str(tiny_llama), CalibrationRequest(tokens=tiny_tokens), out=tmp_path / "run")
     expected = run.hessian(0).matrix
-    content = json.loads((run.path / MANIFEST).read_text())
-    del content["heldout"]
+    content = json.loads((run.path / MANIFEST).read_text()) | {"version": 1}
+    del content["heldout"], content["sha256"]
     for entry in content["hessians"]:
         path = run.path / entry["file"]
         save_file({"packed": load_file(path)["packed"]}, path)

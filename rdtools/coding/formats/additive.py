@@ -22,9 +22,9 @@ from rdtools.coding import format_v3 as v3
 from rdtools.coding.bits import Bits, from_bits, index_width, subset_from_bits, subset_to_bits, subset_width, to_bits
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
-from rdtools.coding.scales import pack_bfloat16, unpack_bfloat16
 from rdtools.records import GROUP, AdditiveCodes, StoredOrder
 from rdtools.records.additive_codes import MAX_SET_COLUMNS
+from rdtools.records.stored import bfloat16_patterns, bfloat16_values
 
 
 def _order_bits(codes: AdditiveCodes) -> Bits:
@@ -48,7 +48,7 @@ def payload_bits(codes: AdditiveCodes) -> int:
 
 def encode(codes: AdditiveCodes) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    parts = [_order_bits(codes), to_bits(pack_bfloat16(codes.scales), 16)]
+    parts = [_order_bits(codes), to_bits(bfloat16_patterns(codes.scales), 16)]
     for book in codes.codebooks:
         parts.append(to_bits(book.astype(v3.CODEWORDS_DTYPE).view("<u2"), 16))
     slots, bits = codes.slots, codes.book_bits
@@ -119,7 +119,7 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ad
         AdditiveCodes,
         np.concatenate(codes, axis=1).astype(np.uint16),
         tuple(book.astype(np.float64) for book in books),
-        unpack_bfloat16(patterns),
+        bfloat16_values(patterns),
         order,
         stored,
         basic,

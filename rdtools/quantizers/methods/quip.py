@@ -11,7 +11,7 @@ import numpy as np
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
-from rdtools.quantizers.grids.half_range import predicted_half_range
+from rdtools.quantizers.grids.half_range import normal_half_range
 from rdtools.quantizers.grids.levels import check_step, levels_for
 from rdtools.quantizers.methods.scalar import stored_grid
 from rdtools.quantizers.preparation import Preparation
@@ -133,7 +133,7 @@ class QuIP(SettledQuantizer):
                 step = 2 * trial * std / (levels - 1)
                 return float(np.linalg.norm((sample - step * (rounding(sample, step) + rounding.offset)) @ shared.factor))
 
-            half_range = search_scale(loss, predicted_half_range(levels).half_range)
+            half_range = search_scale(loss, normal_half_range(levels))
         step = round_to_float32(2 * half_range * std / (levels - 1))
         if std > 0:
             check_step(step, name)

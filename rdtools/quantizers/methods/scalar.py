@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 from rdtools.arrays import Float64Array
+from rdtools.coding import integer_gains
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
@@ -26,17 +27,7 @@ _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shar
 
 def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
     """The error model of fixed-rate integers on their own grids."""
-    grid, rows = codes.grid, codes.grid.rows
-    return StoredGrid(
-        widest_steps=widest_steps(codes),
-        column_steps=codes.column_steps,
-        levels=grid.column_levels(codes.integers.shape[1]),
-        row_scales=None if rows is None else rows.scales,
-        zero_points=None if rows is None else rows.zero_points,
-        group_size=0 if rows is None else rows.group_size,
-        offset=grid.offset,
-        reach=reach,
-    )
+    return StoredGrid(widest_steps=widest_steps(codes), grid=codes.grid, reach=reach)
 
 
 def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, waterfilled: bool = False) -> ColumnSteps:
@@ -47,7 +38,7 @@ def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, wat
         relative_steps=relative_steps,
         histogram=_HISTOGRAMS.get(codes.model.kind),
         waterfilled=waterfilled,
-        shrunk=codes.gains.lmmse_std > 0,
+        gains=integer_gains(codes.integers) if codes.gains.of_integers else None,
         fitted=codes.gains.columns is not None or codes.grid.rows is not None,
         row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
     )

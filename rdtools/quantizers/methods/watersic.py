@@ -35,11 +35,13 @@ class WaterSIC(Feedback, EntropyCoded):
 
     Attributes
     ----------
-    lmmse : reconstruct column i as ``γ_i α_i z_i`` and feed the error of that back, γ_i being the gain of linear estimation. True:
-        for a normal input of deviation σ, a function of α_i/σ alone that needs no side information. "sample": the mean over
-        rows of the published method, ``⟨z_i, Y_:i⟩/(α_i ℓ_ii ‖z_i‖²)``, stored in bfloat16. Codes are then decided once more with the
-        gains as stored, so that their rounding is fed back like any other error: put right in the reconstruction alone it costs 0.001
-        bit up to 4 bits where H is well conditioned, but 0.02 to 0.1 bit between 4 and 8 bits at a condition of 1e5
+    lmmse : reconstruct column i as ``γ_i α_i z_i`` and feed the error of that back, γ_i being the gain of linear estimation. True: that
+        of a normal variable whose integers have the mean square of z_i, which the decoder computes without side information. It is for
+        what the column is given, fed-back errors included; the gain for the weights' σ alone shrinks columns that such errors fill by far
+        too much. "sample": the mean over rows of the published method, ``⟨z_i, Y_:i⟩/(α_i ℓ_ii ‖z_i‖²)``, stored in bfloat16. Codes are
+        then decided once more with the gains as stored, so that their rounding is fed back like any other error: put right in the
+        reconstruction alone it costs 0.001 bit up to 4 bits where H is well conditioned, but 0.02 to 0.1 bit between 4 and 8 bits at a
+        condition of 1e5
     rescale : once the codes are decided, fit scales of rows and columns to them, and store those that pay for themselves; see
         `rdtools.quantizers.search.rescalers`
     dead_threshold : drop columns whose input has less than this share of the median energy; None for none but those that are always zero
@@ -99,8 +101,8 @@ class WaterSIC(Feedback, EntropyCoded):
             coding=self.coding,
             relative_steps=steps,
             name=f"{problem.key.name}: {type(self).__name__}",
-            shrunk_std=problem.weight_std if self.lmmse is True else 0.0,
-            gain_fit=sample_gain_fit(*decided) if self.lmmse == "sample" else None,
+            gain_fit=sample_gain_fit(*decided, normal=self.lmmse is True) if self.lmmse else None,
+            gains_stored=self.lmmse == "sample",
         )
         found = search_rate(grid, problem.weight_std, self.rate_bits)
         codes = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result

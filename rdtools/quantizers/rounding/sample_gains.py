@@ -15,9 +15,12 @@ from rdtools.quantizers.rounding.sic import Precision
 GainFit = Callable[[Float64Array, Float64Array], tuple[NDArray[np.int32], Float64Array]]
 
 
-def sample_gain_fit(factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> GainFit:
+def sample_gain_fit(
+    factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64", *, normal: bool = False
+) -> GainFit:
     """Codes by successive cancellation under ``H = L Lᵀ`` on an unbounded grid, each column fed back with the gain of least squares for its
-    codes; see `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`.
+    codes, or, if `normal`, with that of a normal variable whose codes have their mean square; see
+    `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`.
 
     A code is zero where its target is less than half a step, so that no gain is below one half.
     """
@@ -25,7 +28,7 @@ def sample_gain_fit(factor: Float64Array, order: NDArray[np.intp], backend: str 
     def fit(target: Float64Array, steps: Float64Array) -> tuple[NDArray[np.int32], Float64Array]:
         ordered = target[:, order].astype(precision, copy=False)
         found, fitted, _ = sic_sweep_sample_gains(
-            ordered, factor, steps[order], code_min=-CODE_MAX, code_max=CODE_MAX, residual=False, backend=backend
+            ordered, factor, steps[order], code_min=-CODE_MAX, code_max=CODE_MAX, residual=False, normal=normal, backend=backend
         )
         codes, gains = np.empty_like(found), np.empty_like(fitted)
         codes[:, order], gains[order] = found, fitted
