@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rdtools.records import (
+    AdditiveCodes,
     Basis,
     ColumnHistograms,
     Gains,
@@ -103,8 +104,22 @@ def _trellis():
     yield "trellis hyb", natural(TrellisCodes(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
 
 
+def _additive():
+    """Three rows of 14 columns, of which the second group is critical; 2 and 3 bits."""
+    books = tuple(np.arange(8 * size, dtype=np.float64).reshape(size, 8) / 64 - 0.25 for size in (4, 8))
+    codes, scales = np.array([[0, 3, 5], [1, 2, 7], [2, 0, 0]], dtype=np.uint16), np.array([1.0, 0.5, 3.0])
+    order = np.concatenate([np.arange(1, 9), [0], np.arange(9, 16)])
+    yield "additive", natural(AdditiveCodes(codes, books, scales, order, "set", 1, 1), 3, 14)
+    permuted = AdditiveCodes(codes, books, scales, order[::-1].copy(), "permutation", 1, 1)
+    yield "additive permutation", QuantizedWeight(Basis(3, np.arange(17) > 0, Rotation("hadamard", 16, 3)), permuted)
+    yield (
+        "additive natural",
+        natural(AdditiveCodes(codes[:, [0, 1, 0, 1]] % 4, (books[0], -books[0]), scales, np.arange(16), "natural", 2, 0), 3, 16),
+    )
+
+
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_additive()])
 
 
 def stored(version: int, name: str) -> bytes:

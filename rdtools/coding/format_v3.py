@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import struct
 
-from rdtools.records import RotationKind
+from rdtools.records import RotationKind, StoredOrder
 
 VERSION = 3
 HEAD = struct.Struct("<4sBBI")
@@ -42,3 +42,11 @@ ROTATIONS: dict[int, RotationKind | None] = {0: None, 2: "hadamard", 4: "haar", 
 OWN_SCALES, SEVERAL = 4, 8
 #: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.
 INTEGER_GAINS = 128
+
+#: Codec that version 2 does not have.
+ADDITIVE_TAG = 4
+#: Additive codebooks: how the order of the columns is stored, by place; basic codebooks, their bits, extended ones, their bits, critical
+#: groups, checksum; then the dtype of codewords.
+ADDITIVE_HEAD = struct.Struct("<BBBBBII")
+ADDITIVE_ORDERS: tuple[StoredOrder, ...] = ("natural", "set", "permutation")
+CODEWORDS_DTYPE = "<f2"

@@ -15,8 +15,18 @@ from rdtools.compare.heldout import predicted_heldout_ratio
 from rdtools.compare.stored_grid import stored_grid_distortion
 from rdtools.quantizers import Problem
 from rdtools.records import Spectrum
-from rdtools.records.error_models import AbsmaxRows, BlockCode, ColumnSteps, ErrorModel, NoErrorModel, StoredGrid, UnbiasedRounding
+from rdtools.records.error_models import (
+    AbsmaxRows,
+    BlockCode,
+    ColumnSteps,
+    CriticalGroups,
+    ErrorModel,
+    NoErrorModel,
+    StoredGrid,
+    UnbiasedRounding,
+)
 from rdtools.theory import ldlq, sic
+from rdtools.theory.critical_channels import residual_error
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.scalar import uniform_quantizer
 
@@ -113,6 +123,14 @@ def _block_code(model: BlockCode, context: Context) -> float:
     return context.share * ldlq.block_distortion(shared.factor, model.block, error, damping=shared.added)
 
 
+def _critical_groups(model: CriticalGroups, context: Context) -> float:
+    """By the errors of codebooks on normal weights."""
+    basic = residual_error(model.bits, model.basic)
+    extended = residual_error(model.bits, model.basic + model.extended) if model.critical.any() else basic
+    errors = np.where(model.critical, extended, basic)
+    return context.share * context.problem.weight_std**2 * float(np.mean(errors * context.energies))
+
+
 #: High-rate formula of each kind of error model: (model, context) → distortion per weight.
 FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     NoErrorModel: _none,
@@ -121,6 +139,7 @@ FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     StoredGrid: _stored_grid,
     UnbiasedRounding: _unbiased_rounding,
     BlockCode: _block_code,
+    CriticalGroups: _critical_groups,
 }
 
 

@@ -69,15 +69,18 @@ _WATERSIC = "WaterSIC, arXiv 2603.04956 v1"
 _MATMUL = "High-Rate Quantized Matrix Multiplication II, arXiv 2605.13768"
 _QUIP = "QuIP, arXiv 2307.13304, Algorithms 1 to 5"
 _QUIP_SHARP = "QuIP#, arXiv 2402.04396 v2, sections 3 and 4"
+_AQLM, _CRVQ = "AQLM, arXiv 2401.06118", "CRVQ, arXiv 2412.09282"
 _QTIP = "QTIP, arXiv 2406.11235, sections 3 and 4"
 
 #: Whole numbers of bits (the logarithm of any number of levels is a rate too), and the range of the other rates.
 _1_12, _2_12, _1_8, _2_4, _1_4 = ({"values": list(range(low, high + 1))} for low, high in ((1, 12), (2, 12), (1, 8), (2, 4), (1, 4)))
 _ANY: Rates = {"min": 0.1, "max": 12.0}
+_ONE, _TWO, _CRITICAL = ({"values": [1]}, {"values": [2]}, {"min": 1.01, "max": 4.0})
 _WIDTHS: Rates = {"min": 0.1, "max": 8.0}
 
 _MIDRISE, _ASYM, _MSE, _G128 = {"grid": "midrise"}, {"grid": "asymmetric"}, {"range_rule": "mse"}, {"group_size": 128}
 _DYNAMIC = _G128 | {"groups": "dynamic"}
+_NO_EXTENDED = {"extended": 0, "channel_order": "natural_rest"}
 _Q = "rdtools.quantizers:"
 
 #: Name, home, family, paper, rates, settings, colour, marker, description.
@@ -126,6 +129,12 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("quip-sharp-published", _Q + "QuIPSharp.published", "quip-sharp", _QUIP_SHARP, _2_4, {}, PURPLE, "P", "all settings of the paper"),
     ("qtip", _Q + "QTIP", "qtip", _QTIP, _1_4, {}, BLACK, "p", "trellis-coded tiles of 16 columns, 12 state bits"),
     ("qtip-published", _Q + "QTIP.published", "qtip", _QTIP, _1_4, {}, BLACK, "s", "all settings of the paper, 16 state bits"),
+    ("aqlm-1x8", _Q + "CRVQ", "aqlm", _AQLM, _ONE, _NO_EXTENDED, YELLOW, "o", "for 8 weights a word of a trained codebook"),
+    ("aqlm-2x8", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"basic": 2}, YELLOW, "s", "the sum of two codewords"),
+    ("aqlm-1x16", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"bits": 16}, YELLOW, "D", "one codeword of 65536"),
+    ("crvq", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "o", "three more codewords for critical channels"),
+    ("crvq-natural-rest", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {"channel_order": "natural_rest"}, GREEN, "s", "the others in order"),
+    ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "P", "all channels sorted, Adam"),
 )  # fmt: skip
 METHODS: dict[str, Method] = {
     name: Method(name, home, family, description, paper or "a grid of version 0.1", rates, settings, color, marker)

@@ -8,6 +8,9 @@ the backend that ran.
 from __future__ import annotations
 
 from rdtools.ops.cancellation import cancellation_moments as cancellation_moments
+from rdtools.ops.codebook import codebook_error as codebook_error
+from rdtools.ops.codebook import codebook_gradient as codebook_gradient
+from rdtools.ops.codebook import codebook_search as codebook_search
 from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
 from rdtools.ops.dispatch import BACKENDS as BACKENDS
 from rdtools.ops.dispatch import available_backends as available_backends

@@ -67,14 +67,22 @@ def _vectors() -> Iterator[Call]:
 
 def _nearest_centroid() -> Iterator[Call]:
     for dtype in _FLOATS:
-        for weight in (1.0, 2.0):  # plain and weighted
-            yield (np.zeros((1, 4), dtype=dtype), np.zeros((2, 4), dtype=dtype), np.full(4, weight, dtype=dtype)), {}
+        for d, weight in ((4, 1.0), (4, 2.0), (8, 1.0)):  # plain, weighted, and plain in eight coordinates
+            yield (np.zeros((1, d), dtype=dtype), np.zeros((2, d), dtype=dtype), np.full(d, weight, dtype=dtype)), {}
 
 
 def _centroid_update() -> Iterator[Call]:
     for dtype in _FLOATS:
         vectors = np.zeros((1, 4), dtype=dtype)
         yield (vectors, np.zeros(1, dtype=np.int32), np.ones(4, dtype=dtype), vectors.copy()), {}
+
+
+def _codebook(*, search: bool) -> Iterator[Call]:
+    codes, slots, one = np.zeros((1, 1), dtype=np.uint16), np.zeros((1, 2), dtype=np.int64), np.ones(1, dtype=np.int64)
+    for dtype in _FLOATS:
+        weight, scales, books = (np.ones(shape, dtype=dtype) for shape in ((1, 2), 1, (1, 1, 2)))
+        searched = (np.eye(2, dtype=dtype), scales, books, codes, slots, 0 * one, one)
+        yield ((weight, *searched), {"beam": 1}) if search else ((weight, scales, books, codes, slots), {})
 
 
 def _rank_update() -> Iterator[Call]:
@@ -121,6 +129,9 @@ OPERATIONS = {
         Operation("portable_normal", _family("gaussian", "numba"), _portable_normal),
         Operation("nearest_centroid", _family("nearest_centroid", "numba"), _nearest_centroid),
         Operation("centroid_update", _family("nearest_centroid", "numba"), _centroid_update),
+        Operation("codebook_error", _family("codebook", "numba"), lambda: _codebook(search=False)),
+        Operation("codebook_gradient", _family("codebook", "numba"), lambda: _codebook(search=False)),
+        Operation("codebook_search", _family("codebook", "numba"), lambda: _codebook(search=True)),
         Operation("rank_update", _family("rank_update", "numba"), _rank_update),
         Operation("column_histogram", _family("column_histogram", "numba"), _column_histogram),
         Operation("trellis_quantize", _family("trellis", "numba", "triton"), _trellis),

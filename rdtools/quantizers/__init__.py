@@ -2,6 +2,7 @@
 
 from rdtools.quantizers.base import Quantizer as Quantizer
 from rdtools.quantizers.base import SettledQuantizer as SettledQuantizer
+from rdtools.quantizers.methods.crvq import CRVQ as CRVQ
 from rdtools.quantizers.methods.gptq import GPTQ as GPTQ
 from rdtools.quantizers.methods.gptq import HPTQ as HPTQ
 from rdtools.quantizers.methods.qtip import QTIP as QTIP

@@ -1,6 +1,9 @@
 """The records that pass between the stages, each frozen and valid by construction."""
 
 from rdtools.records.activation_grid import ActivationGrid as ActivationGrid
+from rdtools.records.additive_codes import GROUP as GROUP
+from rdtools.records.additive_codes import AdditiveCodes as AdditiveCodes
+from rdtools.records.additive_codes import StoredOrder as StoredOrder
 from rdtools.records.basis import Basis as Basis
 from rdtools.records.basis import Rotation as Rotation
 from rdtools.records.basis import RotationKind as RotationKind
@@ -16,6 +19,7 @@ from rdtools.records.error_models import UNSTATED as UNSTATED
 from rdtools.records.error_models import AbsmaxRows as AbsmaxRows
 from rdtools.records.error_models import BlockCode as BlockCode
 from rdtools.records.error_models import ColumnSteps as ColumnSteps
+from rdtools.records.error_models import CriticalGroups as CriticalGroups
 from rdtools.records.error_models import ErrorModel as ErrorModel
 from rdtools.records.error_models import NoErrorModel as NoErrorModel
 from rdtools.records.error_models import StoredGrid as StoredGrid

@@ -114,3 +114,20 @@ class BlockCode(ErrorModel):
 
     block: int
     error: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CriticalGroups(ErrorModel):
+    """Groups of eight columns coded by sums of codewords that were chosen without regard to the Hessian, more of them in critical columns.
+
+    Attributes
+    ----------
+    bits : of each code
+    basic, extended : codewords in the other columns, and further ones in the critical columns
+    critical : (r,) bool, the critical columns
+    """
+
+    bits: int
+    basic: int
+    extended: int
+    critical: NDArray[np.bool_]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
@@ -18,7 +19,7 @@ class QuantizedWeight:
     """
 
     basis: Basis
-    codes: ScalarCodes | LatticeCodes | TrellisCodes
+    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -63,7 +63,7 @@ def forge(data: bytes, positions, values) -> list[bool]:
 
 
 #: Together they have every field but the numbers of Gaussian models, wide ones of which take long.
-QUICK = ("shared", "histogram", "fixed", "exponents", "lattice", "lattice 2 bits", "trellis")
+QUICK = ("shared", "histogram", "fixed", "exponents", "lattice", "lattice 2 bits", "trellis", "additive", "additive permutation")
 BITS = (0, 255, *(1 << k for k in range(8)))
 
 
@@ -102,12 +102,15 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
 
 @pytest.mark.parametrize(("name", "position", "value", "message"), [
     ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 2 hadamard, 4 haar, 5 kronecker"),
-    ("shared", 10, 3, "codec 3, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes"),
+    ("shared", 10, 3, "codec 3, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes, 4 AdditiveCodes"),
     ("shared", 11, 3, "row rotation 3, expected one of"),
     ("shared", 5, 0x74, "column scales that are both shared and own"),
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
     ("lattice", 24, 5, "lattice words of 5 bits per weight, expected one of 2, 3, 4"),
     ("trellis", 25, 21, "2 bits and 21 state bits, expected"),
+    ("additive", 24, 3, "order of columns 3, expected one of 0 natural, 1 set, 2 permutation"),
+    ("additive", 26, 17, "1 codebooks of 17 bits and 1 more"),
+    ("additive", 27, 0, "0 extended codebooks of 3 bits for 1 critical groups"),
     ("fixed", 38, 0xDD, "gains of the integers beside lmmse_std 0.75"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):

@@ -23,7 +23,7 @@ VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains",)
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith("additive")))
 
 
 def digest(weight) -> str:
@@ -178,6 +178,16 @@ def test_changing_the_kinds_of_version_3_breaks_a_golden_file(monkeypatch):
         decode(stored(3, "column"))
 
 
+@pytest.mark.parametrize(("constant", "value"), [
+    ("ADDITIVE_HEAD", struct.Struct(">BBBBBII")),
+    ("ADDITIVE_ORDERS", ("set", "natural", "permutation")),
+    ("CODEWORDS_DTYPE", ">f2"),
+])  # fmt: skip
+def test_changing_a_number_of_additive_codebooks_breaks_a_golden_file(constant, value, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not any(holds(name) for name in ("additive", "additive natural"))
+
+
 def test_changing_the_flag_or_the_table_of_integer_gains_breaks_a_golden_file(monkeypatch):
     assert holds("integer gains")
     monkeypatch.setattr(format_v3, "INTEGER_GAINS", 64)
@@ -207,10 +217,13 @@ def test_every_number_of_the_formats_is_covered():
         "ROTATIONS",
         "OWN_SCALES",
         "SEVERAL",
+        "ADDITIVE_TAG",
+        "ADDITIVE_HEAD",
+        "ADDITIVE_ORDERS",
+        "CODEWORDS_DTYPE",
         "INTEGER_GAINS",
     }
-    assert {codec.tag: stored(2, name)[5] for codec, name in zip(CODECS, ("column", "lattice", "trellis"), strict=True)} == {
-        0: 0,
-        1: 1,
-        2: 2,
-    }
+    golden = {"ScalarCodes": "column", "LatticeCodes": "lattice", "TrellisCodes": "trellis", "AdditiveCodes": "additive"}
+    tags = {codec.type.__name__: codec.tag for codec in CODECS}
+    assert {kind: stored(3, name)[10] for kind, name in golden.items()} == tags
+    assert sorted(tags.values()) == [0, 1, 2, 4]

@@ -25,10 +25,10 @@ from rdtools.methods import (
     parse_method,
 )
 from rdtools.planning import MmseWaterSIC
-from rdtools.quantizers import GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, WaterfilledGPTQ, WaterSIC
+from rdtools.quantizers import CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, WaterfilledGPTQ, WaterSIC
 from rdtools.transforms.orders import ORDERS
 
-CLASSES = (GPTQ, HPTQ, HRTN, QTIP, RTN, MmseWaterSIC, QuIP, QuIPSharp, WaterSIC, WaterfilledGPTQ)
+CLASSES = (CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, MmseWaterSIC, QuIP, QuIPSharp, WaterSIC, WaterfilledGPTQ)
 #: Numbers that a setting takes where its type says no more than that it is one.
 NUMBERS = {
     "damping": st.floats(0, 1e9),
@@ -39,6 +39,10 @@ NUMBERS = {
     "passes": st.integers(0, 10**9),
     "group_size": st.integers(1, 10**9),
     "state_bits": st.sampled_from((12, 16)),
+    "tolerance": st.floats(0, 0.99),
+    "learning_rate": st.floats(1e-9, 1.0),
+    **dict.fromkeys(("bits", "extended_bits"), st.integers(1, 16)),
+    **dict.fromkeys(("basic", "extended", "epochs", "steps", "beam", "iterations"), st.integers(1, 100)),
 }
 
 

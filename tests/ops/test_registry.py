@@ -60,6 +60,12 @@ for dtype in (np.float64, np.float32):
 layer = Layer.of(rng.standard_normal((32, 32)), np.eye(32) + 0.5)
 for quantizer in (quantizers.RTN, quantizers.GPTQ, quantizers.WaterSIC, quantizers.QuIP, quantizers.QuIPSharp, quantizers.QTIP):
     quantizer(rate_bits=2).quantize(layer)
+quantizers.CRVQ(rate_bits=1.25, bits=4, extended_bits=4, beam=2).quantize(layer)
+for dtype in (np.float64, np.float32):
+    W, books, codes, slots = np.ones((2, 8), dtype), np.ones((1, 2, 4), dtype), np.zeros((2, 2), np.uint16), np.array([[0, 0], [1, 0]])
+    E = ops.codebook_error(W, W[:, 0], books, codes, slots)
+    ops.codebook_gradient(E, W[:, 0], books, codes, slots)
+    ops.codebook_search(E, np.eye(8, dtype=dtype), W[:, 0], books, np.asfortranarray(codes), slots, beam=3)
 """
 
 

@@ -9,13 +9,14 @@ from hypothesis import given, settings
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
+from rdtools.coding.formats.additive import payload_bits
 from rdtools.compare import result_row
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.measure import measure, weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import RTN
-from rdtools.records import LatticeCodes, QuantizedLayer, ScalarCodes, TrellisCodes
+from rdtools.records import AdditiveCodes, LatticeCodes, QuantizedLayer, ScalarCodes, TrellisCodes
 from rdtools.testing import layers
 
 subjects = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
@@ -28,7 +29,7 @@ def gaussian_layer(m=192, n=48, exponent=1.0, seed=0) -> Layer:
 
 def same_integers(a: QuantizedLayer, b: QuantizedLayer) -> bool:
     """Whether two answers have the same codes, scales apart."""
-    pairs = {"integers": ScalarCodes, "words": LatticeCodes, "paths": TrellisCodes}
+    pairs = {"integers": ScalarCodes, "words": LatticeCodes, "paths": TrellisCodes, "codes": AdditiveCodes}
     name = next(name for name, kind in pairs.items() if isinstance(a.weight.codes, kind))
     return np.array_equal(np.array(getattr(a.weight.codes, name)), np.array(getattr(b.weight.codes, name)))
 
@@ -71,7 +72,8 @@ def test_iid_gaussian_weights_never_beat_the_limit(subject: Subject, rate):
     relative = math.sqrt(2 / layer.weight.size) + row["distortion_stderr"] / row["distortion"]
     budget = STANDARD_ERRORS * 0.5 * math.log2(math.e) * relative
     assert row["rate_gap_total_bpw"] >= -budget
-    assert row["rate_gap_symbols_bpw"] >= -budget
+    # a codebook made from the weights holds part of them
+    assert subject.trained or row["rate_gap_symbols_bpw"] >= -budget
 
 
 @subjects
@@ -100,6 +102,9 @@ def test_every_byte_is_counted(subject: Subject):
     assert point.overhead_bpw > 0
     assert point.total_bpw > point.payload_bpw
     codes = q.weight.codes
+    if subject.trained:  # codebooks, scales and the order of the columns are in the payload as well
+        assert point.payload_bpw * layer.weight.size == 8 * -(-payload_bits(codes) // 8)
+        return
     histograms = 0.0 if subject.vector else scalar_code_length(codes)[1]
     symbols = point.symbol_bpw - histograms / layer.weight.size
     # a range coder needs less than 0.001 bit a symbol and one last word
@@ -135,7 +140,7 @@ def test_dead_columns_are_free(subject: Subject):
 
 @subjects
 def test_all_zero_weights_are_coded_at_no_rate(subject: Subject):
-    layer = Layer.of(np.zeros((64, 48)), np.eye(48))
+    layer = Layer.of(np.zeros((128, 48)), np.eye(48))
     q = subject.build(2.0).quantize(layer)
     point = measure(layer, q)
     assert point.distortion == 0
@@ -158,7 +163,7 @@ def test_layers_without_inputs_and_white_ones_are_no_special_case(subject: Subje
         quantizer = subject.build(rate)
         try:
             row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
-        except RateUnreachable:  # twenty weights have few code sequences
+        except RateUnreachable:  # twenty weights have few code sequences, and forty vectors no 256 words
             assert len(H) < 20
             continue
         assert (row["status"], row["distortion"] == 0) == (status, status == "degenerate")
@@ -173,7 +178,7 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     q = subject.build(3.0).quantize(layer)
     # a ridge does what damping does
     undamped = subject.name.startswith(("rtn", "hrtn", "watersic-mmse"))
-    published = "published" in subject.name and not subject.name.startswith("watersic")
+    published = "published" in subject.name and not subject.name.startswith(("watersic", "crvq"))
     assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
     row = result_row(layer, subject.build(3.0), q).to_row()
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)

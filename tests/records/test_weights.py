@@ -5,6 +5,7 @@ import pytest
 
 from rdtools.records import (
     MAX_LEVELS,
+    AdditiveCodes,
     Gains,
     GaussianModel,
     LatticeCodes,
@@ -84,3 +85,36 @@ PATHS = np.zeros((1, 64), dtype=np.uint8)
 def test_trellis_paths_that_no_file_can_hold_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         TrellisCodes(*arguments)
+
+
+WORDS_OF_EIGHT, ORDER = np.zeros((4, 8)), np.arange(16)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"codebooks": ()}, "codebooks of .. bits, 1 of them basic"),
+    ({"codebooks": (WORDS_OF_EIGHT, WORDS_OF_EIGHT[:2], WORDS_OF_EIGHT)}, "expected equal ones of either kind"),
+    ({"codebooks": (WORDS_OF_EIGHT[:3], WORDS_OF_EIGHT)}, r"codebook of float64 and shape \(3, 8\), expected float64 and \(4, 8\)"),
+    ({"critical": 0}, "16 columns, 0 critical groups and 1 extended codebooks"),
+    ({"critical": 3}, "16 columns, 3 critical groups"),
+    ({"order": ORDER[:12]}, "12 columns"),
+    ({"codes": np.zeros((2, 2), dtype=np.uint16)}, r"codes of uint16 and shape \(2, 2\), expected uint16 and \(2, 3\)"),
+    ({"codes": np.full((2, 3), 4, dtype=np.uint16)}, "a code beyond the words of its codebook"),
+    ({"scales": np.ones(2, dtype=np.float32)}, "row scales of float32"),
+    ({"stored": "all"}, "order stored as 'all', expected one of natural, set, permutation"),
+    ({"order": np.roll(ORDER, 1)}, "order of columns stored as set, expected each once, ascending"),
+    ({"order": np.zeros(16, dtype=np.int64), "stored": "permutation"}, "expected each once"),
+    ({"order": np.arange(2**17 + 8), "codes": np.zeros((2, 2**14 + 2), dtype=np.uint16)}, "a set of critical columns of 131080"),
+])  # fmt: skip
+def test_additive_codes_that_no_file_can_hold_are_refused(settings, message):
+    good = {
+        "codes": np.zeros((2, 3), dtype=np.uint16),
+        "codebooks": (WORDS_OF_EIGHT, WORDS_OF_EIGHT),
+        "scales": np.ones(2),
+        "order": ORDER,
+        "stored": "set",
+        "basic": 1,
+        "critical": 1,
+    }
+    AdditiveCodes(**good)
+    with pytest.raises(ValueError, match=message):
+        AdditiveCodes(**good | settings)

@@ -25,13 +25,14 @@ class CriticalChannels:
     Attributes
     ----------
     fraction : λ of channels in whole groups
-    rate_bits : average of the two fixed rates
+    basic_bits, rate_bits : rate of the coarser code, and the average of the two
     basic, extended : squared error per weight of the two codes on a normal law of variance one
     selected : distortion with the channels of largest H_jj critical
     unselected : with channels drawn at random
     """
 
     fraction: float
+    basic_bits: float
     rate_bits: float
     basic: float
     extended: float
@@ -64,6 +65,7 @@ def gather_critical_channels(case: MomentCase) -> CriticalChannels:
     largest = np.argsort(-diagonal, kind="stable")[:count]
     return CriticalChannels(
         fraction=count / n,
+        basic_bits=math.log2(_BASIC),
         rate_bits=math.log2(_BASIC) + count / n * math.log2(_EXTENDED / _BASIC),
         basic=lloyd_max(_BASIC).distortion,
         extended=lloyd_max(_EXTENDED).distortion,

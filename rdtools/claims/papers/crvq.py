@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from rdtools.claims.evidence.base import Evidence
+from rdtools.claims.evidence.base import Estimate, Evidence
 from rdtools.claims.evidence.critical_channels import CriticalChannels
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.papers.terms import ours, summing
 from rdtools.claims.record import Source, Statement
-from rdtools.theory.critical_channels import relaxed_distortion
+from rdtools.theory.critical_channels import critical_share, relaxed_distortion, two_level_allocation
 from rdtools.theory.waterfilling import distortion_rate
 
 
@@ -24,6 +26,15 @@ def _diagonal(e: Evidence) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 def _relaxed_ratio(e: Evidence) -> float:
     c = e[CriticalChannels]
     return relaxed_distortion(_diagonal(e), c.fraction, basic=c.basic, extended=c.extended) / (float(np.mean(_diagonal(e))) * c.basic)
+
+
+def _short_of_even(e: Evidence) -> Estimate:
+    """``D(0) 4^−ΔR − D(λ)``, what the finer code gains over spreading its bits evenly, where φ(λ) says that it gains, else its negative."""
+    c, diagonal = e[CriticalChannels], _diagonal(e)
+    even = 4.0 ** -(c.rate_bits - c.basic_bits)
+    pays = critical_share(diagonal, c.fraction) * (1 - c.extended / c.basic) > 1 - even
+    gain = float(np.mean(diagonal)) * c.basic * even - c.selected.value
+    return replace(c.selected, value=gain if pays else -gain)
 
 
 CLAIMS = (
@@ -47,4 +58,16 @@ CLAIMS = (
         lambda e: float(distortion_rate(e[CriticalChannels].rate_bits, _diagonal(e)).distortion),
         "distortion",
     ),
+    Statement(
+        "crvq.two-level", "D of two codes ≥ D of ideal codes for the same channels at the best two rates", ours("two-level allocation")
+    ).at_least(
+        lambda e: e[CriticalChannels].selected,
+        lambda e: two_level_allocation(_diagonal(e), e[CriticalChannels].fraction, e[CriticalChannels].rate_bits).distortion,
+        "distortion",
+    ),
+    Statement(
+        "crvq.marginal",
+        "a finer code for critical channels gains more than 6.02 dB per bit exactly where φ(λ) > (1 − 4^−ΔR)/(1 − c_e/c_b)",
+        ours("marginal test"),
+    ).at_least(_short_of_even, 0.0, "distortion", tolerance=summing(lambda e: e[CriticalChannels].selected.value)),
 )
