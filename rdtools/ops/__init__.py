@@ -8,6 +8,9 @@ the backend that ran.
 from __future__ import annotations
 
 from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
+from rdtools.ops.coset_trellis import COSET_STATES as COSET_STATES
+from rdtools.ops.coset_trellis import coset_transitions as coset_transitions
+from rdtools.ops.coset_trellis import coset_trellis_sweep as coset_trellis_sweep
 from rdtools.ops.dispatch import BACKENDS as BACKENDS
 from rdtools.ops.dispatch import available_backends as available_backends
 from rdtools.ops.dispatch import choose_backend as choose_backend

@@ -87,6 +87,11 @@ def _trellis() -> Iterator[Call]:
         yield (np.zeros((1, 4), dtype=dtype), np.zeros((4, 1)), 1, True), {}
 
 
+def _coset_trellis() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), np.ones(1), 4), {"segment": 1, "code_max": 8}
+
+
 def _householder() -> Iterator[Call]:
     yield (np.zeros((1, 2)), np.ones((1, 2)), np.ones(1), np.zeros(1, dtype=np.int64)), {}
 
@@ -121,6 +126,8 @@ OPERATIONS = {
         Operation("trellis_values", _family("trellis")),
         Operation("trellis_pack", _family("trellis")),
         Operation("trellis_unpack", _family("trellis")),
+        Operation("coset_trellis_sweep", _family("coset_trellis", "numba"), _coset_trellis),
+        Operation("coset_transitions", _family("coset_trellis")),
     )
 }
 

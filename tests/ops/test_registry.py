@@ -40,6 +40,7 @@ for dtype in (np.float64, np.float32):
             for seed, residual in ((None, True), (0, False)):
                 ops.sic_sweep(weight, L, np.ones(n), seed=seed, residual=residual)
                 codes = ops.sic_sweep_sample_gains(weight, L, np.ones(n), seed=seed, residual=residual)[0]
+                ops.coset_trellis_sweep(weight, L, np.ones(n), 8, segment=50, residual=residual)
         ops.coordinate_descent(W, L, codes, np.ones(n), passes=2)
         for layout in (codes, np.asfortranarray(codes)):
             ops.column_histogram(layout, low=-3, width=7)
