@@ -8,6 +8,8 @@ the backend that ran.
 from __future__ import annotations
 
 from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
+from rdtools.ops.coset_coder import coset_decode as coset_decode
+from rdtools.ops.coset_coder import coset_encode as coset_encode
 from rdtools.ops.coset_trellis import COSET_STATES as COSET_STATES
 from rdtools.ops.coset_trellis import coset_transitions as coset_transitions
 from rdtools.ops.coset_trellis import coset_trellis_sweep as coset_trellis_sweep

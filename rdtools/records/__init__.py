@@ -38,6 +38,7 @@ from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint
 from rdtools.records.rows import ResultRow as ResultRow
 from rdtools.records.symbols import Gains as Gains
+from rdtools.records.symbols import CosetCodes as CosetCodes
 from rdtools.records.symbols import LatticeCodes as LatticeCodes
 from rdtools.records.symbols import ScalarCodes as ScalarCodes
 from rdtools.records.symbols import TrellisCode as TrellisCode

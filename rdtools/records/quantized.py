@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
-from rdtools.records.symbols import LatticeCodes, ScalarCodes, TrellisCodes
+from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +17,7 @@ class QuantizedWeight:
     """
 
     basis: Basis
-    codes: ScalarCodes | LatticeCodes | TrellisCodes
+    codes: ScalarCodes | LatticeCodes | TrellisCodes | CosetCodes
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -50,7 +50,7 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     `column_table` costs an escape symbol and a variable-length integer.
     """
     s = np.maximum(code_stds, fmt.LEAST_STD)[counts.columns]
-    z = np.abs(counts.values)
+    z = np.abs(counts.values) * counts.steps_per_integer
     p = cell_probability(z, s)
     outside = z > _window(code_stds[counts.columns])
     unit = 2.0**-fmt.PRECISION_BITS

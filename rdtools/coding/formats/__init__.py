@@ -6,10 +6,10 @@ from typing import Any
 
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
-from rdtools.coding.formats import lattice, scalar, trellis
+from rdtools.coding.formats import coset_trellis, lattice, scalar, trellis
 from rdtools.records import QuantizedWeight
 
-CODECS: tuple[Codec, ...] = (scalar.CODEC, lattice.CODEC, trellis.CODEC)
+CODECS: tuple[Codec, ...] = (scalar.CODEC, lattice.CODEC, trellis.CODEC, coset_trellis.CODEC)
 
 
 def codec_of(codes: Any) -> Codec:
