@@ -10,6 +10,7 @@ import numpy as np
 from rdtools.records import (
     Basis,
     ColumnHistograms,
+    CosetCodes,
     Gains,
     GaussianModel,
     LatticeCodes,
@@ -100,8 +101,21 @@ def _trellis():
     yield "trellis hyb", natural(TrellisCodes(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
 
 
-#: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis()])
+def _coset():
+    """Walks of 4 and of 1024 states, begun anew after two rows; unequal steps and rows; low bits and an integer that is escaped."""
+    integers = np.array([[0, 2, 1000], [0, 3, -2], [2, -4, 0], [-1, 2, 70000]], dtype=np.int32)
+    exponents = np.array([0, 3, 16], dtype=np.uint8)
+    yield "coset", natural(CosetCodes(integers, UniformGrid(0.5, exponents), GaussianModel(1.0, 0.25), 4, 2), 4, 3)
+    rows = np.array([0, 4, 8, 12], dtype=np.uint8)
+    basis = Basis(4, np.array([True, False, True, True]), Rotation("haar", 3, 7))
+    even = (2 * (integers // 4) * 2).astype(np.int32)
+    yield "coset wide", natural(CosetCodes(np.array([[2**30]], dtype=np.int32), UniformGrid(1.0), GaussianModel(2.0**31), 256, 1), 1, 1)
+    yield "coset rows", QuantizedWeight(basis, CosetCodes(even, UniformGrid(2.0**-11), GaussianModel(1.0, 0.0, rows), 1024, 4096))
+
+
+#: By name. Those of `NEW` are not in version 2.
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset()])
+NEW = ("coset", "coset rows", "coset wide")
 
 
 def stored(version: int, name: str) -> bytes:

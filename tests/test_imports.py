@@ -20,7 +20,7 @@ ORDER = (
 GROUND = {"_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files"}
 ONLY = {
     "records": GROUND,
-    "theory": GROUND | {"records"},
+    "theory": GROUND | {"records", "ops"},
     "quantizers": GROUND | {"records", "ops", "transforms", "coding", "moments"},
     "measure": GROUND | {"records", "ops", "transforms", "coding", "moments"},
     "moments": GROUND | {"records", "ops", "transforms"},

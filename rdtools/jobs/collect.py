@@ -64,7 +64,7 @@ def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_r
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     if request.tokens is not None:
-        tokens = load_tokens(request.tokens, pad_token=limits.pad_token)
+        tokens = load_tokens(request.tokens)
     elif request.text is not None:
         length = request.length or min(limits.longest or 2048, 2048)
         tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
@@ -86,6 +86,7 @@ def collect(
     out: Path,
     trust_remote_code: bool = False,
     device: str = "cpu",
+    head: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Run:
     """Capture every Hessian of a model into a run directory, or open the run that is there if it is the same.
@@ -101,6 +102,7 @@ def collect(
     out : run directory, new, empty or holding the same run, finished or not
     trust_remote_code : run code that comes with the model; off unless asked for, and kept in the manifest
     device : torch device for the forward passes
+    head : analyse the output head, too
     progress : called with (tokens done, tokens in all)
 
     Raises
@@ -115,48 +117,61 @@ def collect(
     check_run_directory(out)
     checkpoint = find_model(source, with_code=trust_remote_code)
     tokens = _calibration(request, checkpoint, trust_remote_code=trust_remote_code)
-    model_entry = describe_model(checkpoint, source=source)
+    model_entry = describe_model(checkpoint, source=source).model_copy(update={"head_analysed": head})
     calibration = CalibrationEntry(
         source=tokens.source,
         sequences=tokens.ids.shape[0],
         length=tokens.ids.shape[1],
         padding=int((~tokens.mask).sum()),
+        padding_from=tokens.padding_from,
         token_sha256=tokens.sha256,
         trust_remote_code=trust_remote_code,
         device=device,
     )
     identity = fingerprint(model_entry, calibration)
+    said = list(checkpoint.notes)
+    said += [f"{calibration.padding} of {tokens.mask.size} token ids are padding ({tokens.padding_from}) and left out"] * bool(
+        calibration.padding
+    )
     if is_run(out):
         run = open_run(out, checkpoint=checkpoint)
         names = different(fingerprint(run.manifest.model, run.manifest.calibration), identity)
         if names:
             raise UsageError(f"{out}: holds a run with other {' and '.join(names)}; choose another directory, or delete this one")
         (out / FINISHED).unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
-        moved = model_entry.model_copy(update={"uncovered": run.manifest.model.uncovered})
-        notes = reuse_notes(run.manifest, device=device, versions=versions())
+        place = {name: getattr(model_entry, name) for name in ("name", "source", "directory", "files")}
+        moved = run.manifest.model.model_copy(update=place)
+        notes = said + reuse_notes(run.manifest, device=device, versions=versions())
         manifest = run.manifest.model_copy(update={"model": moved})
         if manifest != run.manifest:
             write_manifest(out, manifest)
         return Run(out, manifest, checkpoint=checkpoint, notes=notes)
 
     from rdtools.model.capture import capture
-    from rdtools.model.inputs import check_weights, find_shared_inputs, uncovered
+    from rdtools.model.inputs import check_weights, find_layers
 
     now = versions()
     writer = RunWriter(out, {**identity, "device": device, **{f"version of {name}": version for name, version in now.items()}})
-    model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device)
-    inputs = find_shared_inputs(model, checkpoint)
-    for shared in inputs:
-        for layer in shared.layers:
-            check_weights(model, checkpoint, layer)
-    number = {shared.name: index for index, shared in enumerate(inputs)}
-    missing = [shared for shared in inputs if not writer.has(shared.name, number[shared.name])]
+    model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device, say=said.append)
+    found = find_layers(model, checkpoint, head=head)
+    for shared in found.inputs:
+        check_weights(model, checkpoint, shared)
+    number = {shared.name: index for index, shared in enumerate(found.inputs)}
+    missing = [shared for shared in found.inputs if not writer.has(shared.name, number[shared.name])]
     for shared, hessian in capture(model, missing, tokens, progress=progress):
         writer.add(hessian, number[shared.name])
-    return writer.finish(
+    sizes = {
+        "uncovered": list(found.uncovered),
+        "parameters": found.parameters,
+        "analysed": found.analysed,
+        "head": found.head,
+        "head_parameters": found.head_parameters,
+    }
+    run = writer.finish(
         checkpoint,
-        {shared.name: shared.layers for shared in inputs},
-        model=model_entry.model_copy(update={"uncovered": uncovered(model, inputs)}),
+        {shared.name: shared.layers for shared in found.inputs},
+        model=model_entry.model_copy(update=sizes),
         calibration=calibration,
         versions=now,
     )
+    return Run(out, run.manifest, checkpoint=checkpoint, notes=said)

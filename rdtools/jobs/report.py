@@ -15,7 +15,7 @@ from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
 from rdtools.runs.result_files import write_manifest
-from rdtools.runs.results import write_results
+from rdtools.runs.results import refuse_other_schema, write_results
 from rdtools.runs.store import Run
 from rdtools.sweep import default_workers, run_sweep
 
@@ -85,6 +85,8 @@ def run_report(
     quantizers, chosen, infeasible = check_report(settings)
     for pair in infeasible:
         say(f"infeasible: {pair}")
+    if not settings.fresh:
+        refuse_other_schema(out)
     with sole_writer(out):
         with stage("Hessians", "") as progress:
             run = collect(

@@ -29,7 +29,7 @@ class InputGroup:
     hessian_bytes: int
 
 
-def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str) -> list[InputGroup]:
+def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str, head: bool = False) -> list[InputGroup]:
     """Layers of the run in a directory, or of a model where there is none yet; the model is loaded then, and nothing is captured.
 
     Raises
@@ -40,12 +40,12 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str)
         run = open_run(out)
         names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
         return [InputGroup(group, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
-    from rdtools.model.inputs import find_shared_inputs  # loads torch
+    from rdtools.model.inputs import find_layers  # loads torch
     from rdtools.model.pretrained import load_model
 
     checkpoint = find_model(model, with_code=trust_remote_code)
-    shared = find_shared_inputs(load_model(checkpoint, trust_remote_code=trust_remote_code, device=device), checkpoint)
-    return [InputGroup(tuple(layer.name for layer in item.layers), 4 * item.columns * (item.columns + 1)) for item in shared]
+    found = find_layers(load_model(checkpoint, trust_remote_code=trust_remote_code, device=device), checkpoint, head=head)
+    return [InputGroup(tuple(layer.name for layer in item.layers), 4 * item.columns * (item.columns + 1)) for item in found.inputs]
 
 
 def select_layers(names: Sequence[str], *, patterns: Sequence[str] | None, types: Sequence[str] | None) -> list[str] | None:

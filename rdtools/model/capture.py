@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from rdtools.errors import BadActivations
-from rdtools.model.inputs import SharedInput, hooks
+from rdtools.errors import BadActivations, ModelUnreadable
+from rdtools.model.inputs import SharedInput, run_tokens
+from rdtools.model.products import Block, Products
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.records import Hessian
@@ -22,7 +25,7 @@ _BATCH_TOKENS = 4096
 Progress = Callable[[int, int], None]
 
 
-def _passes(inputs: list[SharedInput]) -> list[list[SharedInput]]:
+def _passes(inputs: Sequence[SharedInput]) -> list[list[SharedInput]]:
     """Split inputs so that the running sums of each part fit ACCUMULATOR_BYTES (a single larger one goes alone)."""
     parts: list[list[SharedInput]] = []
     used = 0
@@ -36,21 +39,76 @@ def _passes(inputs: list[SharedInput]) -> list[list[SharedInput]]:
     return parts
 
 
+class _Sums:
+    """Running sums of the inputs in one pass over the tokens."""
+
+    def __init__(self, part: Sequence[SharedInput]) -> None:
+        self._sums = {item.name: MomentAccumulator(item.columns) for item in part}
+        self._input_of = {block: item for item in part for block in item.blocks}
+        self._last: dict[str, tuple[torch.Tensor, int]] = {}
+        self.head = next((item for item in part if item.is_head), None)
+        self._variances: NDArray[np.float64] = np.zeros(0)
+
+    def see(self, block: Block, x: torch.Tensor) -> None:
+        """Add an input; that of a further layer of one input is only compared with the first one's."""
+        item = self._input_of.get(block)
+        if item is None:
+            return
+        if block == item.blocks[0]:
+            self._sums[item.name].add(x.float().cpu().numpy())
+            if len(item.blocks) > 1:
+                self._last[item.name] = x, x._version
+            return
+        first, version = self._last[item.name]
+        same = x.data_ptr() == first.data_ptr() and x.shape == first.shape and x.stride() == first.stride()
+        if first._version != version or not (same or torch.equal(x.nan_to_num(), first.nan_to_num())):
+            raise ModelUnreadable(
+                f"{item.layers[item.blocks.index(block)].name} and {item.name} received the same values in a trial, and others now; "
+                "expected that layers always share an input or never do: such a model is not analysed"
+            )
+
+    def see_logits(self, logits: torch.Tensor) -> None:
+        """Add p(1 − p) of every output of the head."""
+        p = torch.softmax(logits.double(), dim=-1)
+        total = (p * (1 - p)).reshape(-1, p.shape[-1]).sum(dim=0).cpu().numpy()
+        self._variances = total + (self._variances if self._variances.size else 0.0)
+
+    def finish(self, item: SharedInput) -> Hessian:
+        """The second moment of an input, whose sums are let go.
+
+        Raises
+        ------
+        BadActivations
+        """
+        sums = self._sums.pop(item.name)
+        seen = sums.kept + sums.dropped
+        if sums.dropped > DROPPED_LIMIT * seen:
+            raise BadActivations(
+                f"{item.name}: {sums.dropped} of {seen} tokens have NaN or infinite inputs, at most {DROPPED_LIMIT:.0%} may; "
+                "likely damaged weights or activations that overflow: check the checkpoint"
+            )
+        variances = self._variances / seen if item.is_head else None
+        return Hessian(sums.mean, sums.kept, sums.dropped, item.name, output_variances=variances)
+
+
 def capture(
     model: Any,
-    inputs: list[SharedInput],
+    inputs: Sequence[SharedInput],
     tokens: Tokens,
     *,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[tuple[SharedInput, Hessian]]:
     """Second moment of every distinct input, one at a time, as soon as a pass over the tokens has finished it.
 
-    ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding and have finite activations, in float64 from float32 activations.
+    ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding, reach the layer and have finite activations, in float64 from float32
+    activations. Padding is taken out before the model runs, see `Tokens.batches`. An expert's N is the number of tokens that were sent
+    to it, and may be 0; H is zero then. The output head's Hessian holds E[p(1 − p)] of every output, the mean over tokens of the variance
+    of its softmax.
 
     Parameters
     ----------
     model : from `load_model`
-    inputs : from `find_shared_inputs`
+    inputs : from `find_layers`
     tokens : to run through it
     progress : called with (tokens done, tokens in all)
 
@@ -60,38 +118,22 @@ def capture(
         If there are no tokens, ids are outside the vocabulary, or sequences are longer than the model takes.
     BadActivations
         If more than DROPPED_LIMIT of the tokens have NaN or infinite activations at some layer.
+    ModelUnreadable
+        If layers that share an input receive different values.
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
     passes = _passes(inputs)
-    total = len(passes) * tokens.ids.size
-    batch = max(1, _BATCH_TOKENS // tokens.ids.shape[1])
+    total = len(passes) * int(tokens.mask.sum())
     done = 0
     for part in passes:
-        sums = {item.name: MomentAccumulator(item.columns) for item in part}
-        for first in range(0, len(tokens.ids), batch):
-            ids = torch.tensor(tokens.ids[first : first + batch])
-            mask = torch.tensor(tokens.mask[first : first + batch])
-
-            def see(name: str, x: torch.Tensor, mask: torch.Tensor = mask, sums: dict[str, MomentAccumulator] = sums) -> None:
-                kept = x.reshape(*mask.shape, -1)[mask.to(x.device)]
-                sums[name].add(kept.float().cpu().numpy())
-
-            # padded ids may be outside the vocabulary (−100 is common); their activations are masked out above
-            safe_ids = torch.where(mask, ids, 0).to(model.device)
-            with torch.no_grad(), hooks(model, list(sums), see):
-                model.base_model(input_ids=safe_ids, attention_mask=mask.long().to(model.device), use_cache=False)
-            done += ids.numel()
+        sums = _Sums(part)
+        for ids in tokens.batches(_BATCH_TOKENS):
+            with torch.no_grad(), Products(model, sums.see):
+                output = run_tokens(model, torch.from_numpy(ids).to(model.device), head=sums.head is not None)
+            if sums.head is not None:
+                sums.see_logits(output.logits)
+            done += ids.size
             progress(done, total)
         for item in part:
-            yield item, _finish(item, sums.pop(item.name))
-
-
-def _finish(item: SharedInput, sums: MomentAccumulator) -> Hessian:
-    seen = sums.kept + sums.dropped
-    if sums.dropped > DROPPED_LIMIT * seen:
-        raise BadActivations(
-            f"{item.name}: {sums.dropped} of {seen} tokens have NaN or infinite inputs, at most {DROPPED_LIMIT:.0%} may; "
-            "likely damaged weights or activations that overflow: check the checkpoint"
-        )
-    return Hessian(sums.mean, sums.kept, sums.dropped, item.name)
+            yield item, sums.finish(item)

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import CorruptFile, ModelUnreadable, NotFiniteInput, ServiceUnavailable, UnsupportedDtype
+from rdtools.model.layer_names import CapturedLayer
+from rdtools.model.unsupported import GGUF, refuse_configuration, refuse_tensors
+from rdtools.model.weight_files import weight_files
 
 #: The name under which the model inside the package goes.
 EMBEDDED = "embedded"
@@ -27,24 +33,43 @@ class Checkpoint:
     name : for tables
     directory : where the files are
     shard_of : tensor name → file name
+    notes : sentences for the reader about files that are there and not read
     """
 
     name: str
     directory: Path
     shard_of: dict[str, str]
+    notes: tuple[str, ...] = ()
 
     @property
     def shards(self) -> list[Path]:
         """The weight files, sorted."""
         return [self.directory / name for name in sorted(set(self.shard_of.values()))]
 
-    def read(self, tensor: str) -> NDArray[np.float64]:
+    @cached_property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of every tensor, from the headers."""
+        from safetensors import safe_open
+
+        shapes: dict[str, tuple[int, ...]] = {}
+        for path in self.shards:
+            with safe_open(path, framework="np") as shard:
+                names = [name for name, file in self.shard_of.items() if file == path.name]
+                shapes |= {name: tuple(shard.get_slice(name).get_shape()) for name in names}
+        return shapes
+
+    def read(self, tensor: str, *, rows: Sequence[int] | None = None) -> NDArray[np.float64]:
         """One tensor as float64; nothing else of its file is read.
+
+        Parameters
+        ----------
+        tensor : name
+        rows : read only these, first and the one after the last, of the tensor as a matrix with its last dimension as columns
 
         Raises
         ------
         ModelUnreadable
-            If the checkpoint has no such tensor.
+            If the checkpoint has no such tensor, or it has fewer rows.
         UnsupportedDtype
             If it is not plain floating point (a quantized checkpoint).
         NotFiniteInput
@@ -57,36 +82,71 @@ class Checkpoint:
             raise ModelUnreadable(f"{self.directory}: no tensor {tensor!r}; the checkpoint belongs to another model class")
         path = self.directory / self.shard_of[tensor]
         with safe_open(path, framework="pt") as shard:
-            dtype = shard.get_slice(tensor).get_dtype()
+            part = shard.get_slice(tensor)
+            dtype, shape = part.get_dtype(), part.get_shape()
             if dtype not in _FLOAT_DTYPES:
                 raise UnsupportedDtype(
                     f"{path}: {tensor} has dtype {dtype}, expected one of {', '.join(_FLOAT_DTYPES)}; "
                     "a quantized checkpoint must be dequantized first"
                 )
-            values = shard.get_tensor(tensor).to(torch.float64).numpy()
-        if not np.isfinite(values).all():
-            bad = np.argwhere(~np.isfinite(values))
+            values = shard.get_tensor(tensor) if rows is None else _rows_of(part, shape, *rows)
+            if values is None:
+                raise ModelUnreadable(f"{path}: {tensor} has shape {shape}, expected rows {rows}; the checkpoint belongs to another model")
+            array = values.to(torch.float64).numpy()
+        if not np.isfinite(array).all():
+            bad = np.argwhere(~np.isfinite(array))
             raise NotFiniteInput(
                 f"{path}: {tensor} has {len(bad)} NaN or infinite entries, the first at {tuple(map(int, bad[0]))}; "
                 "expected finite weights; download the checkpoint again"
             )
-        return np.asarray(values)
+        return np.asarray(array)
+
+    def weight(self, layer: CapturedLayer) -> NDArray[np.float64]:
+        """Weight (m, n) of a layer as float64.
+
+        Raises
+        ------
+        ModelUnreadable, UnsupportedDtype, NotFiniteInput
+        """
+        values = self.read(layer.tensor, rows=layer.rows)
+        values = values.T if layer.transposed else values
+        return values if layer.outputs is None else values[slice(*layer.outputs)]
 
 
-def _tensor_names(path: Path) -> list[str]:
-    """Names in a safetensors file, whose header is checked against its size.
+def _rows_of(part: Any, shape: Sequence[int], first: int, stop: int) -> Any:
+    """Rows of a tensor of which only these are read, None if it has no such rows; those of a stack must be whole matrices of it."""
+    if len(shape) == 2:
+        return part[first:stop] if 0 <= first < stop <= shape[0] else None
+    if len(shape) != 3 or stop - first != shape[1] or first % shape[1] or not 0 <= first < shape[0] * shape[1]:
+        return None
+    return part[first // shape[1]]
+
+
+def _configuration(directory: Path) -> dict[str, Any]:
+    """The configuration as written.
 
     Raises
     ------
-    CorruptFile
+    CorruptFile, ModelUnreadable
     """
-    from safetensors import SafetensorError, safe_open
-
+    path = directory / "config.json"
+    if (directory / "adapter_config.json").is_file():
+        raise ModelUnreadable(
+            f"{directory}: an adapter of another model (adapter_config.json); expected whole weights: load it with peft, then "
+            "merge_and_unload().save_pretrained(NEW_DIRECTORY)"
+        )
+    if not path.is_file():
+        gguf = sorted(p.name for p in directory.glob("*.gguf"))
+        if gguf:
+            raise ModelUnreadable(f"{directory}: no config.json, only {', '.join(gguf)}, {GGUF}")
+        raise ModelUnreadable(f"{directory}: no config.json, so no model; give the directory that save_pretrained wrote")
     try:
-        with safe_open(path, framework="np") as shard:
-            return list(shard.keys())
-    except (SafetensorError, OSError) as error:
-        raise CorruptFile(f"{path}: not a whole safetensors file ({error}); download or copy it again") from error
+        config = json.loads(path.read_text())
+        if not isinstance(config, dict):
+            raise ValueError("not an object")
+    except (ValueError, OSError, RecursionError) as error:
+        raise CorruptFile(f"{path}: not a configuration ({error}); download it again") from error
+    return config
 
 
 def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
@@ -95,46 +155,42 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     Raises
     ------
     ModelUnreadable
-        If there is no directory, no config.json, no safetensors, or a shard is missing; lists what is missing.
+        If there is no directory, no config.json, no safetensors, or a shard is missing; lists what is missing. If the model is one that
+        rdtools cannot analyse: see `rdtools.model.unsupported`.
     CorruptFile
         If a file is truncated or not what its name says.
     """
     if not directory.is_dir():
-        raise ModelUnreadable(f"{directory}: no such directory; give a model directory, a hub id or '{EMBEDDED}'")
+        raise ModelUnreadable(f"{directory}: {_not_a_directory(directory)}")
     try:
         str(directory.resolve()).encode()
     except UnicodeEncodeError as error:
         raise ModelUnreadable(f"{directory!r}: its path is not UTF-8, which safetensors cannot open; rename it") from error
-    if not (directory / "config.json").is_file():
-        raise ModelUnreadable(f"{directory}: no config.json, so no model; give the directory that save_pretrained wrote")
-    index = directory / "model.safetensors.index.json"
-    single = directory / "model.safetensors"
-    if index.is_file():
-        try:
-            shard_of = {str(k): str(v) for k, v in json.loads(index.read_text())["weight_map"].items()}
-            if not shard_of:
-                raise ValueError("an empty weight_map")
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
-            raise CorruptFile(f"{index}: not an index of safetensors ({error!r}); download it again") from error
-        odd = sorted({s for s in shard_of.values() if Path(s).name != s})
-        if odd:
-            raise CorruptFile(f"{index}: names {odd[0]!r}, expected files of this directory only; do not use this checkpoint")
-        missing = sorted({s for s in shard_of.values() if not (directory / s).is_file()})
-        if missing:
-            raise ModelUnreadable(f"{directory}: missing {', '.join(missing)}, listed in {index.name}; download the rest")
-        present = {s: set(_tensor_names(directory / s)) for s in sorted(set(shard_of.values()))}
-        lost = sorted(t for t, s in shard_of.items() if t not in present[s])
-        if lost:
-            raise CorruptFile(f"{directory}: {index.name} lists {len(lost)} tensors that no shard holds, first {lost[0]}")
-    elif single.is_file():
-        shard_of = dict.fromkeys(_tensor_names(single), single.name)
-    else:
-        pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in directory.glob(pattern))
-        found = f"only {', '.join(pickles)}, which is a pickle and could run code" if pickles else "no weights"
-        raise ModelUnreadable(
-            f"{directory}: {found}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)"
-        )
-    return Checkpoint(name or directory.resolve().name, directory, shard_of)
+    config = _configuration(directory)
+    refuse_configuration(directory, config)
+    named = config.get("transformers_weights")
+    shard_of, read = weight_files(directory, None if named is None else str(named))
+    refuse_tensors(directory, shard_of)
+    used = set(shard_of.values())
+    strays = sorted(p.name for p in directory.glob("*.safetensors") if p.name not in used)
+    notes = () if not strays else (f"{directory}: weights are read as {read} says, as transformers does; {', '.join(strays)} not at all",)
+    return Checkpoint(name or _name_of(directory), directory, shard_of, notes)
+
+
+def _not_a_directory(path: Path) -> str:
+    if path.suffix == ".gguf" and path.is_file():
+        return GGUF
+    if path.is_file():
+        return f"a file, expected the directory of a model; give {path.parent}"
+    return f"no such directory; give a model directory, a hub id or '{EMBEDDED}'"
+
+
+def _name_of(directory: Path) -> str:
+    """Name of a directory; the model's own where it is one of the hub's cache, which are called by their commit."""
+    parts = directory.resolve().parts
+    if len(parts) > 2 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].removeprefix("models--").replace("--", "/")
+    return parts[-1]
 
 
 def find_model(source: str, *, with_code: bool = False) -> Checkpoint:

@@ -7,24 +7,46 @@ from dataclasses import dataclass
 
 #: Order in tables and figures.
 LAYER_TYPES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+#: What experts call their three matrices, by what other layers call them.
+_EXPERT_PARTS = {"w1": "gate", "w3": "up", "v1": "up", "w2": "down"}
 
 
 @dataclass(frozen=True)
 class CapturedLayer:
     """A linear layer and where its weight is in the checkpoint.
 
+    The weight is read thus: the tensor as a matrix with its last dimension as columns; of that the rows `rows`; transposed if
+    `transposed`; of that the rows `outputs`. An expert is some rows of a tensor that holds all of them, and the gate of an expert whose
+    gate and up projections are one matrix is half of the outputs.
+
     Attributes
     ----------
-    name : module path
+    name : module path; experts of one tensor as if each were a module, ``….experts.3.gate_proj``
     tensor : name in the checkpoint
     shape : (m, n) = (out_features, in_features)
-    transposed : whether the checkpoint holds (n, m), as for GPT-2
+    transposed : whether the rows hold (n, m), as for GPT-2
+    rows : first row and the one after the last; None for all
+    outputs : start, stop and step; None for all
     """
 
     name: str
     tensor: str
     shape: tuple[int, int]
-    transposed: bool
+    transposed: bool = False
+    rows: tuple[int, int] | None = None
+    outputs: tuple[int, int, int] | None = None
+
+
+def expert_of(path: str) -> str:
+    """The part of a path that names one of many experts; empty if there is none.
+
+    Examples
+    --------
+    >>> expert_of("model.layers.3.mlp.experts.7.gate_proj"), expert_of("model.layers.3.mlp.gate_proj")
+    ('model.layers.3.mlp.experts.7', '')
+    """
+    match = re.match(r"(?:.*\.)?experts\.\d+(?=\.)", path)
+    return match.group() if match else ""
 
 
 def layer_type(path: str) -> str:
@@ -34,9 +56,14 @@ def layer_type(path: str) -> str:
     --------
     >>> layer_type("model.layers.3.mlp.down_proj"), layer_type("model.layers.3.mlp.experts.7.gate_proj"), layer_type("lm_head")
     ('down_proj', 'expert_gate', 'lm_head')
+    >>> layer_type("transformer.blocks.0.ffn.experts.1.mlp.w2")
+    'expert_down'
     """
     last = path.rpartition(".")[2]
-    return "expert_" + last.removesuffix("_proj") if re.search(r"\.experts\.\d+\.", path) else last
+    if not expert_of(path):
+        return last
+    part = last.removesuffix("_proj")
+    return f"expert_{_EXPERT_PARTS.get(part, part)}"
 
 
 def block_index(path: str) -> int:

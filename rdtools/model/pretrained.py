@@ -7,22 +7,30 @@ from __future__ import annotations
 
 import contextlib
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+)
 from transformers.pytorch_utils import Conv1D
 
 from rdtools._version import __version__
 from rdtools.errors import ModelUnreadable, UsageError
 from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.unsupported import refuse_unused
 
-#: A linear layer whose weight is held as (in_features, out_features), as GPT-2 has them.
-TransposedLinear = Conv1D
+#: Modules that multiply by their weight; that of GPT-2 is held as (in_features, out_features).
+LINEAR = (torch.nn.Linear, Conv1D)
 
 
 @contextlib.contextmanager
@@ -40,48 +48,102 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+#: What to do about an error of transformers that holds these words.
+_REMEDIES = {
+    "trust_remote_code": "it comes with code of its own; if you trust it, allow that with `trust_remote_code`",
+    "does not recognize this architecture": "install the transformers that knows this model",
+    "model_type": "config.json must name the model_type; download it again",
+}
+
+
 def _unreadable(checkpoint: Checkpoint, error: Exception) -> ModelUnreadable:
-    reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).strip()
+    reason = text.splitlines()[0] if text else type(error).__name__
+    remedy = next((remedy for words, remedy in _REMEDIES.items() if words in text), "check config.json")
     return ModelUnreadable(
-        f"{checkpoint.directory}: transformers {transformers.__version__} cannot load it as a causal language model ({reason}); "
-        "check config.json"
+        f"{checkpoint.directory}: transformers {transformers.__version__} cannot load it as a causal language model ({reason}); {remedy}"
     )
 
 
-def load_model(checkpoint: Checkpoint, *, trust_remote_code: bool = False, device: str = "cpu") -> Any:
+def _model_class(checkpoint: Checkpoint, config: Any) -> Any:
+    """The class of transformers that loads a model: of language models, or of those that read images beside text.
+
+    Raises
+    ------
+    ModelUnreadable
+    """
+    remote = getattr(config, "auto_map", None) or {}
+    for auto, known in (
+        (AutoModelForCausalLM, MODEL_FOR_CAUSAL_LM_MAPPING),
+        (AutoModelForImageTextToText, MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING),
+    ):
+        if type(config) in known or auto.__name__ in remote:
+            return auto
+    raise ModelUnreadable(
+        f"{checkpoint.directory}: a model of type {config.model_type}, which transformers {transformers.__version__} has neither as a "
+        "causal language model nor as one that reads images and text; such models are not analysed: save its text part alone"
+    )
+
+
+def _check_device(device: str) -> None:
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().splitlines()[0]
+        reason = "torch knows no such device" if reason.startswith("Expected one of") else reason
+        raise UsageError(f"`device` {device}: not usable here ({reason}); expected cpu, or cuda on a machine that has it") from error
+
+
+def load_model(
+    checkpoint: Checkpoint, *, trust_remote_code: bool = False, device: str = "cpu", say: Callable[[str], None] = lambda sentence: None
+) -> Any:
     """The model in float32, ready to run forward; only safetensors are read.
+
+    Parameters
+    ----------
+    say : called with sentences about tensors that are there and not used
 
     Raises
     ------
     UsageError
         If there is no such device.
     ModelUnreadable
-        If transformers cannot build it as a causal language model, or tensors are missing.
+        If transformers cannot build it as a language model, or tensors are missing, of another shape, or scales that nothing reads.
     """
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        raise UsageError(f"`device` {device}: not usable here ({reason}); expected cpu, or cuda on a machine that has it") from error
+    _check_device(device)
+    config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
+    auto = _model_class(checkpoint, config)
     try:
         with _quiet():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = auto.from_pretrained(
                 checkpoint.directory,
                 dtype=torch.float32,
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
                 local_files_only=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
+                experts_implementation="eager",
                 output_loading_info=True,
             )
     except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
     model, loading = loaded
-    lost = sorted({*map(str, loading["missing_keys"]), *(str(key) for key in loading.get("mismatched_keys", ()))})
+    mismatched = sorted((str(name), tuple(stored), tuple(built)) for name, stored, built in loading.get("mismatched_keys", ()))
+    if mismatched:
+        name, stored, built = mismatched[0]
+        raise ModelUnreadable(
+            f"{checkpoint.directory}: {len(mismatched)} tensors have another shape than config.json says, the first {name}: {stored} in "
+            f"the files, {built} by config.json; take both from the same model"
+        )
+    lost = sorted(map(str, loading["missing_keys"]))
     if lost:
         raise ModelUnreadable(
-            f"{checkpoint.directory}: {len(lost)} tensors are missing or of the wrong shape, the first {lost[0]}; transformers would fill "
+            f"{checkpoint.directory}: {len(lost)} tensors are missing, the first {lost[0]}; transformers would fill "
             "them with random numbers: download the rest of the checkpoint"
         )
+    unused = refuse_unused(checkpoint.directory, map(str, loading["unexpected_keys"]), checkpoint.shard_of)
+    if unused:
+        say(f"{checkpoint.directory}: {len(unused)} tensors of parts that transformers does not build, first {unused[0]}, are left out")
     return model.to(device).eval()
 
 
@@ -102,6 +164,14 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -
         ) from error
 
 
+def _read_config(checkpoint: Checkpoint, *, trust_remote_code: bool) -> Any:
+    try:
+        with _quiet():
+            return AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True, trust_remote_code=trust_remote_code)
+    except Exception as error:  # as above
+        raise _unreadable(checkpoint, error) from error
+
+
 @dataclass(frozen=True)
 class ModelLimits:
     """Limits on the tokens that a model reads.
@@ -110,12 +180,10 @@ class ModelLimits:
     ----------
     longest : longest sequence, None where the configuration does not say
     vocabulary : number of token ids
-    pad_token : id of the padding token, None where there is none or it is also a real one
     """
 
     longest: int | None
     vocabulary: int
-    pad_token: int | None
 
 
 def model_limits(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> ModelLimits:
@@ -125,14 +193,11 @@ def model_limits(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> 
     ------
     ModelUnreadable
     """
+    config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     try:
-        with _quiet():
-            config = AutoConfig.from_pretrained(checkpoint.directory, local_files_only=True, trust_remote_code=trust_remote_code)
         text = config.get_text_config()
         longest = getattr(text, "max_position_embeddings", None)
-        pad = getattr(text, "pad_token_id", None)
-        shared = (getattr(text, "eos_token_id", None), getattr(text, "bos_token_id", None))
-        return ModelLimits(None if longest is None else int(longest), int(text.vocab_size), None if pad in shared else pad)
+        return ModelLimits(None if longest is None else int(longest), int(text.vocab_size))
     except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
 

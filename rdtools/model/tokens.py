@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -23,11 +25,32 @@ class Tokens:
     ids : (s, t) int64
     mask : (s, t) bool, False for padding
     source : for the manifest
+    padding_from : what declares the padding, for messages; empty where nothing does and every id is a token
     """
 
     ids: NDArray[np.int64]
     mask: NDArray[np.bool_]
     source: str
+    padding_from: str = ""
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence, padding apart."""
+        return int(self.mask.sum(axis=1).max(initial=0))
+
+    def batches(self, size: int) -> Iterator[NDArray[np.int64]]:
+        """Sequences without their padding, (b, t) of one length each, at most `size` tokens together or one sequence.
+
+        A model that never sees padding gives what it gives for each sequence alone: absolute positions, recurrent states and the routing
+        of experts cannot depend on a neighbour's length. Sequences of one length keep their order.
+        """
+        lengths = self.mask.sum(axis=1)
+        for length in dict.fromkeys(int(n) for n in lengths if n):
+            rows = np.flatnonzero(lengths == length)
+            step = max(1, size // length)
+            for first in range(0, len(rows), step):
+                chosen = rows[first : first + step]
+                yield self.ids[chosen][self.mask[chosen]].reshape(len(chosen), length)
 
     @property
     def sha256(self) -> str:
@@ -49,32 +72,34 @@ def check_tokens(tokens: Tokens, *, vocabulary: int, longest: int | None) -> Non
     kept = tokens.ids[tokens.mask]
     if kept.size == 0:
         raise BadTokens(f"{tokens.source}: no tokens; expected at least one sequence; the file is empty or all padding")
-    if longest is not None and tokens.ids.shape[1] > longest:
+    if longest is not None and tokens.longest > longest:
         raise BadTokens(
-            f"{tokens.source}: sequences of {tokens.ids.shape[1]} tokens, the model takes {longest}; cut the ids, or give "
+            f"{tokens.source}: sequences of {tokens.longest} tokens, the model takes {longest}; cut the ids, or give "
             f"`length` {longest} with `text`"
         )
     if kept.min() < 0 or kept.max() >= vocabulary:
-        bad = int(kept.min()) if kept.min() < 0 else int(kept.max())
-        raise BadTokens(
-            f"{tokens.source}: token id {bad} outside the model's vocabulary of {vocabulary}; it was made with another tokenizer"
+        negative = kept.min() < 0
+        bad = int(kept.min() if negative else kept.max())
+        cause = (
+            "if it is padding, store an `attention_mask` beside the ids in a .safetensors file"
+            if negative
+            else "it was made with another tokenizer"
         )
+        raise BadTokens(f"{tokens.source}: token id {bad} outside the model's vocabulary of {vocabulary}; {cause}")
 
 
 def embedded_tokens(part: Literal["calibration", "evaluation"]) -> Tokens:
     """The tokens that come with the embedded model."""
     path = Path(str(files("rdtools.data") / "default_model" / f"{part}.safetensors"))
     tokens = load_tokens(path)
-    return Tokens(tokens.ids, tokens.mask, f"embedded {part} tokens")
+    return Tokens(tokens.ids, tokens.mask, f"embedded {part} tokens", tokens.padding_from)
 
 
-def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
-    """Token ids from a ``.npy`` array (s, t), or a ``.safetensors`` file with ``input_ids`` and, if wanted, ``attention_mask``.
+def load_tokens(path: Path) -> Tokens:
+    """Token ids from a ``.npy`` array (s, t), or a ``.safetensors`` file with ``input_ids``.
 
-    Parameters
-    ----------
-    path : the file
-    pad_token : id to be masked where the file has no mask
+    Every id is a token unless the file says otherwise: by an ``attention_mask`` beside the ids, or by ``pad_token_id`` among the
+    metadata of a ``.safetensors`` file. What a model's configuration calls padding is a token wherever packed ids hold it.
 
     Raises
     ------
@@ -85,7 +110,7 @@ def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
     """
     if not path.is_file():
         raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use `text`")
-    mask = None
+    mask, pad = None, None
     if path.suffix == ".npy":
         try:
             ids = np.load(path, allow_pickle=False, mmap_mode="r")
@@ -94,11 +119,13 @@ def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
         except (ValueError, OSError, EOFError, MemoryError, TypeError, OverflowError) as error:
             raise CorruptFile(f"{path}: not a plain NumPy array ({error}); pickles are never loaded: save integers") from error
     elif path.suffix == ".safetensors":
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
         from safetensors.numpy import load_file
 
         try:
             arrays = load_file(path)
+            with safe_open(path, framework="np") as file:
+                pad = (file.metadata() or {}).get("pad_token_id")
         except (SafetensorError, OSError, TypeError) as error:
             raise CorruptFile(f"{path}: not a whole safetensors file of integers ({error}); write it again") from error
         if "input_ids" not in arrays:
@@ -113,8 +140,12 @@ def load_tokens(path: Path, *, pad_token: int | None = None) -> Tokens:
         raise BadTokens(f"{path}: array of shape {ids.shape} and dtype {ids.dtype}, expected integers (sequences, length)")
     if mask is not None and mask.shape != ids.shape:
         raise BadTokens(f"{path}: attention_mask {mask.shape} beside input_ids {ids.shape}; expected the same shape")
-    keep = ids != pad_token if mask is None else mask.astype(bool)
-    return Tokens(ids.astype(np.int64), np.broadcast_to(keep, ids.shape).copy(), path.name)
+    if mask is None and pad is not None:
+        if not re.fullmatch(r"-?\d{1,18}", pad):
+            raise BadTokens(f"{path}: pad_token_id {pad[:40]!r} among its metadata, expected one whole number; write the file again")
+        return Tokens(ids.astype(np.int64), ids != int(pad), path.name, f"pad_token_id {pad} of the file")
+    keep = np.ones(ids.shape, dtype=bool) if mask is None else mask.astype(bool)
+    return Tokens(ids.astype(np.int64), keep, path.name, "" if mask is None else "attention_mask of the file")
 
 
 def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) -> Tokens:

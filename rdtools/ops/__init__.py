@@ -7,6 +7,7 @@ the backend that ran.
 
 from __future__ import annotations
 
+from rdtools.ops.cancellation import cancellation_moments as cancellation_moments
 from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
 from rdtools.ops.coset_coder import coset_decode as coset_decode
 from rdtools.ops.coset_coder import coset_encode as coset_encode

@@ -43,6 +43,11 @@ def _sic(*, gains: bool) -> Iterator[Call]:
         yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), ones, *([ones] if gains else [])), {"code_min": -1, "code_max": 1}
 
 
+def _cancellation_moments() -> Iterator[Call]:
+    for gain in (1.0, np.nan):  # a fine step, where the statistics are in closed form
+        yield (np.ones((1, 1)), np.full(1, 0.25), np.full(1, gain), np.zeros((1, 1)), 1.0), {}
+
+
 def _coordinate_descent() -> Iterator[Call]:
     for dtype in _FLOATS:
         codes, order = np.zeros((1, 1), dtype=np.int32), np.zeros(1, dtype=np.int64)
@@ -93,7 +98,12 @@ def _coset_trellis() -> Iterator[Call]:
 
 
 def _coset_coder(*, decode: bool) -> Iterator[Call]:
-    tables = (np.array([0, 1 << 23, (1 << 24) - 1, 1 << 24] * 2, dtype=np.uint32), np.array([0, 4, 8]), np.ones(1, np.int64), np.zeros(1, np.int64))
+    tables = (
+        np.array([0, 1 << 23, (1 << 24) - 1, 1 << 24] * 2, dtype=np.uint32),
+        np.array([0, 4, 8]),
+        np.ones(1, np.int64),
+        np.zeros(1, np.int64),
+    )
     model = (np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64), tables, np.zeros((1, 2), np.int32), 1)
     if decode:
         yield (np.ones(1, dtype=np.uint32), np.zeros(0, np.int64), *model), {}
@@ -119,6 +129,7 @@ OPERATIONS = {
     for operation in (
         Operation("sic_sweep", _family("sic_sweep", "numba", "triton"), lambda: _sic(gains=True)),
         Operation("sic_sweep_sample_gains", _family("sic_sweep", "numba", "triton"), lambda: _sic(gains=False)),
+        Operation("cancellation_moments", _family("cancellation_moments", "numba"), _cancellation_moments),
         Operation("coordinate_descent", _family("coordinate_descent", "numba"), _coordinate_descent),
         Operation("hadamard_inplace", _family("hadamard", "numba", "triton"), _hadamard),
         Operation("e8p_nearest", _family("e8p", "numba"), _vectors),

@@ -18,12 +18,14 @@ class Hessian:
     n_tokens : tokens in the mean
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
+    output_variances : (m,) float64, for the input of an output head: E[p(1 − p)] of each output's probability p; else None
     """
 
     matrix: Float64Array
     n_tokens: int
     dropped_tokens: int = 0
     name: str = "Hessian"
+    output_variances: Float64Array | None = None
     __repr__ = short_repr
 
 

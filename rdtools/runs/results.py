@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +73,11 @@ def read_curves(folder: Path) -> pd.DataFrame:
 def _anew(folder: Path) -> str:
     """The command that makes a run like this one beside it."""
     out = f"{folder.resolve()}-schema-{SCHEMA_VERSION}"
-    command = ["rdtools", "report"]
-    try:
+    command: list[str] = []
+    with suppress(OSError, ValueError, KeyError):  # rdtools 0.1 did not keep it
         command = shlex.split(json.loads((folder / RESULTS).read_bytes())["command"])
-    except (OSError, ValueError, KeyError):  # rdtools 0.1 did not keep it
+    if command[:1] != ["rdtools"]:  # nor is a call from Python a command
+        command = ["rdtools", "report"]
         if is_run(folder):
             manifest = read_manifest(folder)
             command += ["--model", manifest.model.source] if manifest.model.source != EMBEDDED else []
@@ -86,25 +88,46 @@ def _anew(folder: Path) -> str:
     return shlex.join([*command, "--out", out])
 
 
+def refuse_other_schema(folder: Path) -> None:
+    """Refuse a run whose table another version of rdtools wrote, before a report replaces it; a damaged table is not looked at.
+
+    Raises
+    ------
+    UsageError
+    """
+    if (folder / PARQUET).is_file():
+        table, _ = _open(folder / PARQUET)
+        if table is not None:
+            _refuse_schema(table, folder / PARQUET)
+
+
+def _open(path: Path) -> tuple[pd.DataFrame | None, str]:
+    """A table, or why it cannot be read."""
+    try:
+        return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True), ""
+    except Exception as error:  # of damaged files pyarrow raises OSError, ValueError, KeyError, TypeError and kinds of its own
+        return None, str(error)
+
+
+def _refuse_schema(table: pd.DataFrame, path: Path) -> None:
+    if {"target_rate_bits", "rate_bits"} & set(table.columns):
+        raise UsageError(f"{path}: columns of rdtools 0.1, which have other names now; make a new run: {_anew(path.parent)}")
+    if set(table.get("schema_version", ())) - {SCHEMA_VERSION}:
+        found = ", ".join(f"{v:g}" for v in sorted(set(table["schema_version"])))
+        raise UsageError(f"{path}: columns of version {found}, this rdtools reads version {SCHEMA_VERSION}: {_anew(path.parent)}")
+
+
 def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
-    table: pd.DataFrame | None = None
-    problem = ""
-    try:
-        table = pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True)
-    except Exception as error:  # of damaged files pyarrow raises OSError, ValueError, KeyError, TypeError and kinds of its own
-        problem = str(error)
-    if table is not None and {"target_rate_bits", "rate_bits"} & set(table.columns):
-        raise UsageError(f"{path}: columns of rdtools 0.1, which have other names now; make a new run: {_anew(folder)}")
+    table, problem = _open(path)
+    if table is not None:
+        _refuse_schema(table, path)
     check_results(folder, [name])
     if table is None:
         raise CorruptFile(f"{path}: not a whole Parquet file ({problem}); make it again with rdtools report")
     missing = [column for column in columns if column not in table]
     if missing:
         raise CorruptFile(f"{path}: no column {missing[0]!r}; written by another version or program: make it again with rdtools report")
-    if "schema_version" in columns and set(table["schema_version"]) - {SCHEMA_VERSION}:
-        found = ", ".join(f"{v:g}" for v in sorted(set(table["schema_version"])))
-        raise UsageError(f"{path}: columns of version {found}, this rdtools reads version {SCHEMA_VERSION}: {_anew(folder)}")
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
+from rdtools.model.layer_names import CapturedLayer
 
 MANIFEST = "manifest.json"
 CONVENTIONS = {
@@ -45,13 +47,34 @@ class FileEntry(_Entry):
 
 
 class LayerEntry(_Entry):
-    """A layer in the manifest."""
+    """A layer in the manifest; `rows` and `outputs` say which part of the tensor it is, see `rdtools.model.layer_names.CapturedLayer`."""
 
     name: str
     tensor: str
     shape: Annotated[list[int], Field(min_length=2, max_length=2)]
     transposed: bool
+    rows: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
+    outputs: Annotated[list[int], Field(min_length=3, max_length=3)] | None = None
     hessian: Annotated[int, Field(ge=0)]
+
+    @classmethod
+    def of(cls, layer: CapturedLayer, hessian: int) -> LayerEntry:
+        """Entry of a layer, with the number of its Hessian."""
+        lists = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(layer).items()}
+        return cls.model_validate({**lists, "hessian": hessian})
+
+    @property
+    def captured(self) -> CapturedLayer:
+        """The layer as it stands in the files."""
+        (m, n), rows, outputs = self.shape, self.rows, self.outputs
+        return CapturedLayer(
+            self.name,
+            self.tensor,
+            (m, n),
+            self.transposed,
+            None if rows is None else (rows[0], rows[1]),
+            None if outputs is None else (outputs[0], outputs[1], outputs[2]),
+        )
 
 
 class HessianEntry(FileEntry):
@@ -65,22 +88,49 @@ class HessianEntry(FileEntry):
 
 
 class ModelEntry(_Entry):
-    """The model that Hessians were made with; `directory` is None for the embedded one."""
+    """The model that Hessians were made with; `directory` is None for the embedded one.
+
+    Sizes of what is analysed are None in runs of version 0.1, see `rdtools.model.inputs.ModelLayers`; `head_analysed` is part of what is
+    captured.
+    """
 
     name: str
     source: str
     directory: str | None
     files: dict[Annotated[str, AfterValidator(_file_name)], FileEntry]
     uncovered: list[str] = []
+    parameters: int | None = None
+    analysed: int | None = None
+    head: str = ""
+    head_parameters: int = 0
+    head_analysed: bool = False
+
+    @property
+    def coverage(self) -> str:
+        """Sentence on which share of the model is analysed; empty where the run does not say."""
+        if not self.parameters or self.analysed is None:
+            return ""
+        share = f"Analysed: {self.analysed / self.parameters:.1%} of {self.parameters:,} parameters in linear maps"
+        left = []
+        if self.head and not self.head_analysed:
+            left.append(f"the output head {self.head} ({self.head_parameters / self.parameters:.1%}; `head` adds it)")
+        if self.uncovered:
+            shown = ", ".join(self.uncovered[:3]) + (", …" if len(self.uncovered) > 3 else "")
+            left.append(f"{len(self.uncovered)} other parameters that are no linear map of text tokens ({shown})")
+        return f"{share}; without {' and '.join(left)}" if left else share
 
 
 class CalibrationEntry(_Entry):
-    """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it."""
+    """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it.
+
+    `padding` ids of the file were left out, because of what `padding_from` names.
+    """
 
     source: str
     sequences: int
     length: int
     padding: int
+    padding_from: str = ""
     token_sha256: str
     trust_remote_code: bool
     device: str | None = None
@@ -120,6 +170,7 @@ def fingerprint(model: ModelEntry, calibration: CalibrationEntry) -> dict[str, o
         "model files": {name: entry.sha256 for name, entry in model.files.items()},
         "calibration tokens": calibration.token_sha256,
         "`trust_remote_code`": calibration.trust_remote_code,
+        **({"`head`": True} if model.head_analysed else {}),
     }
 
 

@@ -3,7 +3,8 @@
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
     .lock                      held while a process writes
     hessians/finished.jsonl    the Hessians of a capture that is not finished
-    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64
+    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64;
+                               of an output head also "output_variances": E[p(1 − p)]
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
 a directory without one is no run.
@@ -155,11 +156,12 @@ class Run(Mapping[str, Layer]):
             path = self.path / entry.file
             check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
             try:
-                packed = load(path.read_bytes())["packed"]
+                arrays = load(path.read_bytes())
+                packed, variances = arrays["packed"], arrays.get("output_variances")
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
-            self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name))
+            self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name, variances))
         return self._last[1]
 
     def __getitem__(self, name: str) -> Layer:
@@ -181,9 +183,9 @@ class Run(Mapping[str, Layer]):
             raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
         name = candidates[0]
         entry = self._by_name[name]
-        weight = self.checkpoint().read(entry.tensor)
+        weight = self.checkpoint().weight(entry.captured)
         hessian = self.hessian(entry.hessian)
-        weight = check_weight(weight.T if entry.transposed else weight, columns=len(hessian.matrix), name=name)
+        weight = check_weight(weight, columns=len(hessian.matrix), name=name)
         return Layer(self.key(entry), weight, hessian)
 
 
@@ -216,7 +218,10 @@ class RunWriter:
     def add(self, hessian: Hessian, index: int) -> None:
         """Write the Hessian of this number; on return it is durable."""
         file = _file_of(index)
-        data = save({"packed": pack(hessian.matrix)})
+        arrays = {"packed": pack(hessian.matrix)}
+        if hessian.output_variances is not None:
+            arrays["output_variances"] = hessian.output_variances
+        data = save(arrays)
         self._finished.begin()
         write_atomically(self._path / file, data)
         self._finished.add(
@@ -246,11 +251,7 @@ class RunWriter:
         ----------
         groups : name of each Hessian → layers that share it, in the order of their numbers
         """
-        layers = [
-            LayerEntry(name=layer.name, tensor=layer.tensor, shape=list(layer.shape), transposed=layer.transposed, hessian=index)
-            for index, group in enumerate(groups.values())
-            for layer in group
-        ]
+        layers = [LayerEntry.of(layer, index) for index, group in enumerate(groups.values()) for layer in group]
         manifest = Manifest(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             conventions=CONVENTIONS,

@@ -7,7 +7,6 @@ taken to be normal. Derived for this project; no paper known to us has it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,10 +14,7 @@ import scipy.linalg
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.theory.scalar import uniform_quantizer
-
-#: Columns decided between two updates of the whole covariance. Only speed depends on it.
-_PANEL = 48
+from rdtools.ops import cancellation_moments
 
 
 @dataclass(frozen=True)
@@ -41,54 +37,6 @@ class FiniteRatePoint:
     input_variances: Float64Array
     feedback_bits: float
     gains: Float64Array
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Each column's scalar quantizer: input variance v, entropy, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v``."""
-
-    v: Float64Array
-    bits: Float64Array
-    gains: Float64Array
-    g: Float64Array
-    p: Float64Array
-
-
-def _cancel(factor: Float64Array, steps: Float64Array, variance: float, gains: Float64Array | None, start: Float64Array | None) -> _Columns:
-    """The recursion over columns; `gains` None for the LMMSE gain of each column's own input, `start` the first F, None for 0.
-
-    Before column i is decided y has the covariance ``σ² Σ_{k ≤ i} L_k,:ᵀ L_k,: + F``: the weights not yet decided, and F. Deciding it takes
-    ``L_i,: ŷ_i/ℓ_ii`` away, with ŷ_i = g y_i + u and u uncorrelated. With ``l = L_i,:/ℓ_ii`` that is
-
-        F ← F − g (lᵀ F_i,: + F_i,:ᵀ l) + s lᵀ l,    s = σ² ℓ_ii² (1 − 2g) + p v_i
-
-    on the columns before i. σ² ℓ_ii² stands apart so that v_i keeps its digits where ``ℓ_ii² ≪ H_ii``. A panel of columns is brought up to
-    date row by row, and the rest by one matrix product for all of its columns.
-    """
-    n = len(factor)
-    ell = np.diagonal(factor)
-    F = np.zeros((n, n)) if start is None else start.copy()
-    v, bits, used, g, p = (np.empty(n) for _ in range(5))
-    for stop in range(n, 0, -_PANEL):
-        first = max(stop - _PANEL, 0)
-        l_rows = factor[first:stop, :stop] / ell[first:stop, None]
-        changes = np.zeros_like(l_rows)
-        for i in range(stop - 1, first - 1, -1):
-            own = variance * ell[i] ** 2
-            # rounding may leave a column that the ridge removes below zero
-            v[i] = max(own + F[i, i], np.finfo(np.float64).eps * own)
-            scalar = uniform_quantizer(float(steps[i] * ell[i]) / math.sqrt(v[i]))
-            bits[i] = scalar.entropy_bits
-            used[i] = scalar.gain if gains is None else gains[i]
-            g[i] = used[i] * scalar.correlation
-            p[i] = used[i] ** 2 * scalar.power
-            row, x = l_rows[i - first], changes[i - first]
-            x[:i] = 0.5 * (own * (1 - 2 * g[i]) + p[i] * v[i]) * row[:i] - g[i] * F[i, :i]
-            F[first:i, :i] += np.outer(row[first:i], x[:i]) + np.outer(x[first:i], row[:i])
-        if first:
-            change = l_rows[:, :first].T @ changes[:, :first]
-            F[:first, :first] += change + change.T
-    return _Columns(v, bits, used, g, p)
 
 
 def sic_at_finite_rate(
@@ -152,24 +100,24 @@ def sic_at_finite_rate(
             f"{variance}, damping {damping}, ridge {ridge}; expected (n, n), (n,) positive, (n,), positive, and none below 0"
         )
     ell = np.diagonal(factor)
-    inverse, start = np.empty((0, 0)), None
+    inverse, start = np.empty((0, 0)), np.zeros((n, n))
     if ridge > 0:
         inverse = scipy.linalg.solve_triangular(factor, np.eye(n), lower=True, check_finite=False)
         start = (variance * ridge**2) * (inverse @ inverse.T)
         start[np.diag_indices(n)] -= 2 * variance * ridge
-    found = _cancel(factor, steps, variance, gains, start)
-    power = found.p * found.v / ell**2
-    total = float((found.v * (1 - 2 * found.g + found.p)).sum())
+    v, bits, used, g, p = cancellation_moments(factor, steps, np.full(n, np.nan) if gains is None else gains, start, variance)
+    power = p * v / ell**2
+    total = float((v * (1 - 2 * g + p)).sum())
     if ridge > 0:
         total += ridge * (variance * (n - ridge * float(np.einsum("ij,ij->", inverse, inverse))) - float(power.sum()))
     if damping > 0:
-        agreement = variance * float(found.g.sum())
+        agreement = variance * float(g.sum())
         if ridge > 0:
             # V = (T L G + noise) (I + N G)⁻¹ with G = diag(g/ℓ) and N the part of L below its diagonal, and T L = W (L − μ L⁻ᵀ)
-            feedback = factor * (found.g / ell)
+            feedback = factor * (g / ell)
             feedback[np.diag_indices(n)] = 1.0
             response = scipy.linalg.solve_triangular(feedback, inverse.T, lower=True, check_finite=False)
-            agreement -= variance * ridge * float((np.diagonal(response) * found.g / ell).sum())
+            agreement -= variance * ridge * float((np.diagonal(response) * g / ell).sum())
         total -= damping * (n * variance - 2 * agreement + float(power.sum()))
-    feedback_bits = 0.5 * float(np.mean(np.log2(found.v / (variance * ell**2))))
-    return FiniteRatePoint(float(found.bits.mean()), max(total, 0.0) / n, found.bits, found.v, feedback_bits, found.gains)
+    feedback_bits = 0.5 * float(np.mean(np.log2(v / (variance * ell**2))))
+    return FiniteRatePoint(float(bits.mean()), max(total, 0.0) / n, bits, v, feedback_bits, used)

@@ -10,12 +10,13 @@ import zlib
 
 import numpy as np
 import pytest
-from golden_weights import FOLDER, WEIGHTS, example, stored
+from golden_weights import FOLDER, NEW, WEIGHTS, example, stored
+from rdtools.kernels import coset_trellis_reference
 
 from rdtools import normal
 from rdtools.coding import decode, decode_all, encode, format_v2, format_v3
 from rdtools.coding.formats import CODECS, codec_of
-from rdtools.errors import CorruptFile
+from rdtools.errors import CodingError, CorruptFile
 from rdtools.measure.point import same_weight
 from rdtools.records import QuantizedWeight, Rotation
 
@@ -44,7 +45,7 @@ def holds(name: str) -> bool:
         new = encode(weight).data
         return (
             new == stored(3, name)
-            and (name in UNBUILDABLE or same_weight(decode(stored(2, name)), weight))
+            and (name in (*UNBUILDABLE, *NEW) or same_weight(decode(stored(2, name)), weight))
             and same_weight(decode(new), weight)
             and digest(weight) == VALUES[name]
         )
@@ -60,7 +61,7 @@ def test_golden_files_are_written_and_read(name):
     assert digest(weight) == VALUES[name]
 
 
-@pytest.mark.parametrize("name", WEIGHTS)
+@pytest.mark.parametrize("name", sorted({*WEIGHTS} - {*NEW}))
 def test_files_of_version_2_have_the_payload_of_version_3_and_four_bytes_less_for_each_rotation(name):
     old, new, basis = stored(2, name), encode(WEIGHTS[name]), WEIGHTS[name].basis
     assert (old[4], new.data[4]) == (2, 3)
@@ -68,7 +69,7 @@ def test_files_of_version_2_have_the_payload_of_version_3_and_four_bytes_less_fo
     assert new.payload_bytes == 0 or old[-new.payload_bytes :] == new.data[-new.payload_bytes :]
 
 
-@pytest.mark.parametrize("name", sorted({*WEIGHTS} - {*UNBUILDABLE}))
+@pytest.mark.parametrize("name", sorted({*WEIGHTS} - {*UNBUILDABLE, *NEW}))
 def test_files_of_version_2_are_read(name):
     assert same_weight(decode(stored(2, name)), WEIGHTS[name])
 
@@ -176,6 +177,23 @@ def test_changing_the_kinds_of_version_3_breaks_a_golden_file(monkeypatch):
         decode(stored(3, "column"))
 
 
+@pytest.mark.parametrize(("constant", "value", "name"), [
+    ("COSET_STATE", struct.Struct("<H"), "coset"),
+    ("COSET_STATE_BITS", range(3, 11), "coset"),
+    ("FINE_STD", 256.0, "coset rows"),
+    ("MOST_SHIFT", 19, "coset wide"),
+])  # fmt: skip
+def test_changing_a_number_of_the_trellis_of_cosets_breaks_a_golden_file(constant, value, name, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds(name)
+
+
+def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):
+    monkeypatch.setitem(coset_trellis_reference.CODES, 4, (0o5, 0o4))
+    with pytest.raises(CodingError, match="expected those of a trellis of 4 states"):
+        encode(WEIGHTS["coset"])
+
+
 @pytest.mark.parametrize("constant", ["OWN_SCALES", "SEVERAL"])
 def test_changing_a_flag_of_version_3_breaks_a_golden_file(constant, monkeypatch):
     monkeypatch.setattr(format_v3, constant, 1)
@@ -195,8 +213,13 @@ def test_every_number_of_the_formats_is_covered():
         "ROTATIONS",
         "OWN_SCALES",
         "SEVERAL",
+        "COSET_TAG",
+        "COSET_STATE",
+        "COSET_STATE_BITS",
+        "FINE_STD",
+        "MOST_SHIFT",
     }
-    assert {codec.tag: stored(2, name)[5] for codec, name in zip(CODECS, ("column", "lattice", "trellis"), strict=True)} == {
+    assert {codec.tag: stored(2, name)[5] for codec, name in zip(CODECS[:3], ("column", "lattice", "trellis"), strict=True)} == {
         0: 0,
         1: 1,
         2: 2,

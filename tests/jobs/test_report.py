@@ -66,6 +66,18 @@ def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_pat
     assert set(added["seed"]) == {0, 1, 7}
 
 
+def test_a_report_does_not_replace_the_table_of_another_version(settings):
+    settings = settings.changed({"types": ["o_proj"], "methods": ["rtn-midrise"], "rates": [2.0]})
+    run_report(settings)
+    table = settings.out / "results.parquet"
+    pd.DataFrame({"layer": ["a"], "target_rate_bits": [3.0]}).to_parquet(table)
+    before = table.read_bytes()
+    with pytest.raises(UsageError, match=r"columns of rdtools 0\.1, .* make a new run: rdtools report .*--out .*-schema-"):
+        run_report(settings)
+    assert table.read_bytes() == before
+    assert run_report(settings, fresh=True).complete
+
+
 @pytest.mark.parametrize("seeds", [(), (-1,), (0, 2**63), (0.5,)])
 def test_seeds_out_of_range_are_refused_before_any_work(seeds, settings):
     with pytest.raises(UsageError, match="`seeds`"):

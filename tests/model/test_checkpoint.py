@@ -128,8 +128,14 @@ def test_masks_and_padding(tmp_path):
     ids, mask = np.array([[1, 2, 0]], dtype=np.uint16), np.array([[1, 1, 0]])
     save_numpy({"input_ids": ids, "attention_mask": mask}, tmp_path / "t.safetensors")
     assert load_tokens(tmp_path / "t.safetensors").mask.tolist() == [[True, True, False]]
+    assert load_tokens(tmp_path / "t.safetensors").padding_from == "attention_mask of the file"
+    save_numpy({"input_ids": ids}, tmp_path / "t.safetensors", metadata={"pad_token_id": "2"})
+    assert load_tokens(tmp_path / "t.safetensors").mask.tolist() == [[True, False, True]]
+    assert load_tokens(tmp_path / "t.safetensors").padding_from == "pad_token_id 2 of the file"
+    save_numpy({"input_ids": ids}, tmp_path / "t.safetensors", metadata={"pad_token_id": "two"})
+    with pytest.raises(BadTokens, match="pad_token_id 'two' among its metadata, expected one whole number"):
+        load_tokens(tmp_path / "t.safetensors")
     np.save(tmp_path / "t.npy", ids)
-    assert load_tokens(tmp_path / "t.npy", pad_token=2).mask.tolist() == [[True, False, True]]
     assert load_tokens(tmp_path / "t.npy").mask.all()
     save_numpy({"tokens": ids}, tmp_path / "other.safetensors")
     with pytest.raises(BadTokens, match="holds tokens, expected a tensor 'input_ids'"):

@@ -47,6 +47,7 @@ for dtype in (np.float64, np.float32):
         for order in (1, 2):
             ops.hadamard_inplace(rng.standard_normal((m, 64)).astype(dtype), np.ones((order, order)))
         ops.rank_update(np.zeros((n, n)), W)
+        ops.cancellation_moments(L, np.ones(n), np.ones(n), np.zeros((n, n)), 1)
         ops.householder_product(rng.standard_normal((m, n)), np.ones((1, n)), np.ones(1), np.zeros(1, np.int64))
         ops.portable_normal(1, 3, n)
         x, centroids = rng.standard_normal((m, 8)).astype(dtype), rng.standard_normal((5, 8)).astype(dtype)

@@ -33,7 +33,7 @@ def coset_laws(codes: CosetCodes) -> Laws:
 def law_shift(std: float) -> int:
     """Low bits of ``⌊q/2⌋`` that are coded as equally likely: as many as leave FINE_STD steps or fewer in a standard deviation."""
     shift = 0
-    while std > v3.FINE_STD * 2.0**shift:
+    while std > v3.FINE_STD * 2.0**shift and shift < v3.MOST_SHIFT:
         shift += 1
     return shift
 
@@ -44,7 +44,8 @@ def parity_table(std: float, parity: int) -> tuple[NDArray[np.uint32], int, int]
     ``⌊(2²⁴ − K) Φ⌋ + place`` at the lower boundary of each of K symbols, so that none has a frequency below 1; the outermost have the tails.
     """
     shift = law_shift(std)
-    half = (int(np.floor(v2.WINDOW_STDS * std)) + 1 >> shift) + 1
+    widest = min(std, v3.FINE_STD * 2.0**shift)
+    half = (int(np.floor(v2.WINDOW_STDS * widest)) + 1 >> shift) + 1
     numbers = np.arange(-half, half + 1, dtype=np.float64) * 2.0**shift
     cdf = normal_cdf((numbers + 0.5 * (parity - 1)) / max(std, v2.LEAST_STD))
     cdf[0] = 0.0
@@ -67,7 +68,7 @@ def coset_tables(codes: CosetCodes) -> tuple[Int64Array, Int64Array, Int64Array,
 
 
 def _counts(codes: CosetCodes, laws: Laws) -> CodeCounts:
-    return replace(count_by_law(codes.integers, laws), steps_per_integer=0.5)
+    return replace(count_by_law(codes.integers, laws), steps_per_integer=0.5, fine_std=v3.FINE_STD)
 
 
 def coset_code_length(codes: CosetCodes) -> float:
@@ -89,5 +90,3 @@ def fit_coset_laws(codes: CosetCodes, row_exponents: NDArray[np.uint8] | None) -
     model = replace(fit_laws(counts, laws.steps), row_exponents=row_exponents)
     length = law_code_length(counts, law_stds(model, laws.steps)) if codes.integers.size else 0.0
     return replace(codes, model=model), length
-
-

@@ -46,7 +46,8 @@ class FrequencyTable:
 class CodeCounts:
     """Sparse histogram of codes by column: `counts[j]` codes in column `columns[j]` have value `values[j]`.
 
-    `steps_per_integer` is 1, or ½ where the parity of each integer is known: neighbours of one parity are a step apart.
+    `steps_per_integer` is 1, or ½ where the parity of each integer is known: neighbours of one parity are a step apart. Above `fine_std`, the
+    standard deviation of a Gaussian model in steps, low bits are coded as equally likely, so that no table has a limit.
     """
 
     columns: Int64Array
@@ -54,6 +55,7 @@ class CodeCounts:
     counts: Int64Array
     shape: tuple[int, int]
     steps_per_integer: float = 1.0
+    fine_std: float = math.inf
 
 
 def count_codes(codes: NDArray[np.int32]) -> CodeCounts:

@@ -1,0 +1,50 @@
+"""Moments of successive cancellation at a finite rate, one column after the other."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from rdtools.arrays import Float64Array
+from rdtools.normal import rounded_gaussian
+
+
+def cancellation_moments(
+    factor: Float64Array,  # (n, n), lower triangular
+    steps: Float64Array,  # (n,)
+    gains: Float64Array,  # (n,)
+    start: Float64Array,  # (n, n), symmetric
+    variance: float,
+) -> tuple[Float64Array, ...]:
+    """Input variance v, entropy in bits, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v`` of each column's scalar quantizer; (n,) each.
+
+    Before column i is decided y has the covariance ``σ² Σ_{k ≤ i} L_k,:ᵀ L_k,: + F``: the weights not yet decided, and F. Deciding it takes
+    ``L_i,: ŷ_i/ℓ_ii`` away, with ŷ_i = g y_i + u and u uncorrelated. With ``l = L_i,:/ℓ_ii`` that is
+
+        F ← F − g (lᵀ F_i,: + F_i,:ᵀ l) + s lᵀ l,    s = σ² ℓ_ii² (1 − 2g) + p v_i
+
+    on the columns before i. σ² ℓ_ii² stands apart so that v_i keeps its digits where ``ℓ_ii² ≪ H_ii``.
+
+    Parameters
+    ----------
+    factor : L, positive diagonal
+    steps : α, positive
+    gains : γ; nan for the LMMSE gain of a column's own input
+    start : the first F
+    variance : σ²
+    """
+    F = start.copy()
+    v, bits, used, g, p = (np.empty(len(factor)) for _ in range(5))
+    for i in range(len(factor) - 1, -1, -1):
+        own = variance * factor[i, i] ** 2
+        # rounding may leave a column that the ridge removes below zero
+        v[i] = max(own + F[i, i], np.finfo(np.float64).eps * own)
+        scalar = rounded_gaussian(steps[i] * factor[i, i] / math.sqrt(v[i]))
+        bits[i] = scalar.entropy_bits
+        used[i] = scalar.gain if math.isnan(gains[i]) else gains[i]
+        g[i], p[i] = used[i] * scalar.correlation, used[i] ** 2 * scalar.power
+        row = factor[i, :i] / factor[i, i]
+        x = 0.5 * (own * (1 - 2 * g[i]) + p[i] * v[i]) * row - g[i] * F[i, :i]
+        F[:i, :i] += np.outer(row, x) + np.outer(x, row)
+    return v, bits, used, g, p
