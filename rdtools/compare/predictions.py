@@ -14,10 +14,20 @@ from rdtools.coding import spread_groups
 from rdtools.compare.stored_grid import stored_grid_distortion
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem
-from rdtools.records.error_models import AbsmaxRows, BlockCode, ColumnSteps, ErrorModel, NoErrorModel, StoredGrid, UnbiasedRounding
+from rdtools.records.error_models import (
+    AbsmaxRows,
+    BlockCode,
+    ColumnSteps,
+    ErrorModel,
+    NoErrorModel,
+    StoredGrid,
+    TrellisSteps,
+    UnbiasedRounding,
+)
 from rdtools.theory import ldlq, sic
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory.trellis_channel import granular_gain_db, trellis_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +89,14 @@ def _column_steps(model: ColumnSteps, context: Context) -> float:
     return sic.sic_distortion(context.gains, steps, context.rate_bits, variance, live_fraction=context.share)
 
 
+def _trellis_steps(model: TrellisSteps, context: Context) -> float:
+    """By the steps up to a factor and the rate, less the granular gain."""
+    variance = row_variances(model, context.problem.weight_std**2).geometric_mean
+    assert model.relative_steps is not None
+    scalar = sic.sic_distortion(context.gains, model.relative_steps, context.rate_bits, variance, live_fraction=context.share)
+    return scalar * 10 ** (-granular_gain_db(model.states) / 10)
+
+
 def _absmax_rows(model: AbsmaxRows, context: Context) -> float:
     """By the ranges of the rows alone."""
     row_absmax = np.abs(context.problem.weight).max(axis=1, initial=0.0)
@@ -119,6 +137,7 @@ def _block_code(model: BlockCode, context: Context) -> float:
 FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     NoErrorModel: _none,
     ColumnSteps: _column_steps,
+    TrellisSteps: _trellis_steps,
     AbsmaxRows: _absmax_rows,
     StoredGrid: _stored_grid,
     UnbiasedRounding: _unbiased_rounding,
@@ -167,8 +186,28 @@ def _column_steps_at_finite_rate(model: ColumnSteps, layer: Layer, problem: Prob
     return problem.live_fraction * point.distortion
 
 
+def _trellis_steps_at_finite_rate(model: TrellisSteps, layer: Layer, problem: Problem) -> float:
+    """By the covariance recursion with the channel of the trellis."""
+    shared = problem.prepared_input
+    if len(model.steps) > FINITE_RATE_COLUMNS:
+        return math.nan
+    point = sic_at_finite_rate(
+        shared.factor,
+        model.steps[shared.order],
+        problem.weight_std**2,
+        lmmse=False,
+        damping=shared.damping_added,
+        ridge=shared.penalty,
+        channel=trellis_channel(model.states),
+    )
+    return problem.live_fraction * point.distortion
+
+
 #: Formula at the very steps that were used, for the kinds that have one: (model, layer, problem) → distortion per weight.
-FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Layer, Problem], float]] = {ColumnSteps: _column_steps_at_finite_rate}
+FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Layer, Problem], float]] = {
+    ColumnSteps: _column_steps_at_finite_rate,
+    TrellisSteps: _trellis_steps_at_finite_rate,
+}
 
 
 def finite_rate_distortion(layer: Layer, model: ErrorModel, problem: Problem) -> float:

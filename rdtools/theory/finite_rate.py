@@ -48,6 +48,7 @@ def sic_at_finite_rate(
     gains: Float64Array | None = None,  # (n,)
     damping: float = 0.0,
     ridge: float = 0.0,
+    channel: Float64Array | None = None,  # (K, 4)
 ) -> FiniteRatePoint:
     """Rate and distortion of successive cancellation with column steps α, for weights iid N(0, σ²).
 
@@ -76,6 +77,7 @@ def sic_at_finite_rate(
     gains : reconstruct with these instead
     damping : δ, absolute
     ridge : μ, absolute
+    channel : of a quantizer of columns that is not scalar, such as `rdtools.theory.trellis_channel.trellis_channel`
 
     Raises
     ------
@@ -105,7 +107,7 @@ def sic_at_finite_rate(
         inverse = scipy.linalg.solve_triangular(factor, np.eye(n), lower=True, check_finite=False)
         start = (variance * ridge**2) * (inverse @ inverse.T)
         start[np.diag_indices(n)] -= 2 * variance * ridge
-    v, bits, used, g, p = cancellation_moments(factor, steps, np.full(n, np.nan) if gains is None else gains, start, variance)
+    v, bits, used, g, p = cancellation_moments(factor, steps, np.full(n, np.nan) if gains is None else gains, start, variance, channel)
     power = p * v / ell**2
     total = float((v * (1 - 2 * g + p)).sum())
     if ridge > 0:

@@ -85,6 +85,7 @@ def watersic_at_rate(
     lmmse: bool = False,
     guess: float | None = None,
     tolerance: float = _TOLERANCE,
+    channel: Float64Array | None = None,  # (K, 4)
 ) -> tuple[float, FiniteRatePoint]:
     """The scale c at which steps ``c/ℓ_ii`` are predicted to have a rate, and the prediction.
 
@@ -97,6 +98,7 @@ def watersic_at_rate(
     lmmse : reconstruct with `normal_gains`; else without gain
     guess : where to start, by default c of high-rate theory
     tolerance : of the rate, bits
+    channel : as in `rdtools.theory.finite_rate.sic_at_finite_rate`
 
     Raises
     ------
@@ -114,7 +116,7 @@ def watersic_at_rate(
     def predict(octave: float) -> FiniteRatePoint:
         steps = 2.0**octave / ell
         gains = normal_gains(steps, variance) if lmmse else None
-        return sic_at_finite_rate(factor, steps, variance, lmmse=False, gains=gains, ridge=ridge)
+        return sic_at_finite_rate(factor, steps, variance, lmmse=False, gains=gains, ridge=ridge, channel=channel)
 
     if guess is None:
         octave = 0.5 * math.log2(2 * math.pi * math.e * variance) + float(np.mean(np.log2(ell))) - rate_bits
