@@ -243,9 +243,8 @@ def build_quantize(n: int) -> Iterator[Case]:
     for precision in precisions:
         quantizer = WaterSIC(rate_bits=3.0, precision=precision)
         problem = quantizer.prepare(layer)
-        sweep = functools.partial(
-            ops.sic_sweep, drawn.W.astype(precision, copy=False), problem.factor, quantizer.relative_steps(problem), residual=False
-        )
+        steps = 1.0 / np.diagonal(problem.factor)
+        sweep = functools.partial(ops.sic_sweep, drawn.W.astype(precision, copy=False), problem.factor, steps, residual=False)
         whole, search = functools.partial(quantizer.quantize, layer), functools.partial(quantizer.quantize, layer, problem=problem)
         contestants = [
             Contestant("rdtools, WaterSIC at 3 bits", precision, whole, loss, at_most=4.0 if n == 4096 else None),

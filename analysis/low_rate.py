@@ -29,7 +29,6 @@ from rdtools.report.style import RC, method_looks
 from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
-from rdtools.theory.mmse_sic import normal_gains
 from rdtools.theory.waterfilling import components, rate_distortion
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -80,8 +79,7 @@ def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:
 
     def predict(octave: float) -> tuple[float, FiniteRatePoint]:
         steps = 2.0**octave * relative
-        gains = normal_gains(steps, 1.0) if isinstance(quantizer, WaterSIC) and quantizer.lmmse else None
-        point = sic_at_finite_rate(problem.factor, steps, lmmse=False, gains=gains)
+        point = sic_at_finite_rate(problem.factor, steps, lmmse=isinstance(quantizer, WaterSIC) and bool(quantizer.lmmse))
         if quantizer.coding == "column":
             return point.rate_bits, point
         return pooled_bits(np.sqrt(point.input_variances) / (steps * ell)), point

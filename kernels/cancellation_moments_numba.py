@@ -1,4 +1,7 @@
-"""Moments of successive cancellation on the CPU: a panel of columns row by row, and all before it by one matrix product."""
+"""Moments of successive cancellation on the CPU: a panel of columns row by row, and all before it by one matrix product.
+
+Only the lower triangle of F is kept up to date.
+"""
 
 from __future__ import annotations
 
@@ -76,6 +79,17 @@ def _decide_panel(F, rows, changes, ell, steps, gains, variance, channel, moment
                 F[k, j] += row[k] * x[j] + x[k] * row[j]
 
 
+@jit(nogil=True, error_model="numpy")
+def _add_with_transpose(F, change):  # type: ignore[no-untyped-def]
+    """Add ``change + changeᵀ`` to the lower triangle of F, by tiles that both stay in the cache."""
+    n, tile = change.shape[0], 32
+    for top in range(0, n, tile):
+        for left in range(0, top + 1, tile):
+            for i in range(top, min(top + tile, n)):
+                for j in range(left, min(left + tile, i + 1)):
+                    F[i, j] += change[i, j] + change[j, i]
+
+
 def cancellation_moments(
     factor: Float64Array,  # (n, n), lower triangular
     steps: Float64Array,  # (n,)
@@ -96,6 +110,5 @@ def cancellation_moments(
         changes = np.zeros_like(rows)
         _decide_panel(F, rows, changes, ell, steps, gains, float(variance), channel, moments)
         if first:
-            change = rows[:, :first].T @ changes[:, :first]
-            F[:first, :first] += change + change.T
+            _add_with_transpose(F, rows[:, :first].T @ changes[:, :first])
     return tuple(moments)

@@ -18,7 +18,8 @@ def cancellation_moments(
     variance: float,
     channel: Float64Array,  # (K, 4)
 ) -> tuple[Float64Array, ...]:
-    """Input variance v, entropy in bits, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v`` of each column's scalar quantizer; (n,) each.
+    """Input variance v, entropy in bits, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v`` of each column's
+    scalar quantizer; (n,) each.
 
     Before column i is decided y has the covariance ``σ² Σ_{k ≤ i} L_k,:ᵀ L_k,: + F``: the weights not yet decided, and F. Deciding it takes
     ``L_i,: ŷ_i/ℓ_ii`` away, with ŷ_i = g y_i + u and u uncorrelated. With ``l = L_i,:/ℓ_ii`` that is
@@ -34,7 +35,7 @@ def cancellation_moments(
     gains : γ; nan for the LMMSE gain of a column's own input
     start : the first F
     variance : σ²
-    channel : a quantizer that is not scalar: what entropy, correlation, and distortion over r² are more than those of rounding, after log2 r
+    channel : a quantizer not scalar: what entropy, correlation, and distortion over r² are more than those of rounding, after log2 r
         in even steps; beyond its ends as there. None with K = 0
     """
     F = start.copy()

@@ -35,8 +35,8 @@ def coset_encode(
     integers : (m, p) int32
     rows, columns : (m,) and (p,) int64; an integer in row r and column i has the law ``law[rows[r] − columns[i]]``
     law : places among the laws
-    tables : cumulative frequencies of all laws one after another, uint32, with that of K laws and parities beginning at ``starts[2k + parity]``,
-        (2K + 1,), each table from 0 to 2²⁴; h of each law, (K,); b of each law, (K,)
+    tables : cumulative frequencies of K laws one after another, uint32, that of a law and parity beginning at ``starts[2k + parity]``,
+        (2K + 1,), each from 0 to 2²⁴; h of each law, (K,); b of each law, (K,)
     transitions : from `rdtools.kernels.coset_trellis_reference.coset_transitions`
     segment : rows of a walk
     """

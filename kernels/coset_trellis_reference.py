@@ -1,7 +1,7 @@
 """Successive cancellation with a trellis of cosets down the rows of every column, written like the note.
 
-The points of a column are the multiples of half its step, ``x = δ q`` with ``δ = α/2``. The integers are split into four cosets q mod 4, and
-a machine of S = 2^ν states walks along the column. Its state says the parity of the next integer, and of the two cosets of that parity the
+The points of a column are the multiples of half its step, ``x = δ q`` with ``δ = α/2``. The integers are in four cosets q mod 4, and a
+machine of S = 2^ν states walks along the column. Its state says the parity of the next integer, and of the two cosets of that parity the
 one that is taken says where it goes: state bits ``s_1`` (lowest) … ``s_ν``, ``z_0 = s_1 = q mod 2``, ``z_1 = ⌊(q mod 4)/2⌋``, and
 
     s_k ← s_{k+1} ⊕ h⁰_k z_0 ⊕ h¹_k z_1,   k = 1 … ν,   s_{ν+1} = 0

@@ -81,11 +81,21 @@ def _decide_strip(  # type: ignore[no-untyped-def]
 
 
 @jit(nogil=True, error_model="numpy")
+def _gain_at(law, q):  # type: ignore[no-untyped-def]
+    """The gain at a mean square: on the line between two of the law, ``1 − 1/(12 q)`` beyond the last."""
+    if q > law[0, -1]:
+        return 1.0 - 1.0 / (12.0 * q)
+    k = min(max(np.searchsorted(law[0], q), 1), law.shape[1] - 1)
+    part = max(q - law[0, k - 1], 0.0) / (law[0, k] - law[0, k - 1])
+    return law[1, k - 1] + part * (law[1, k] - law[1, k - 1])
+
+
+@jit(nogil=True, error_model="numpy")
 def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
     weight, triangle, steps, offset, lowest, highest, start, outer, skip, inner, has_inner, stochastic, seed,
-    codes, gains, error, residual, keeps_residual, e, y, z, points, targets, scales,
+    codes, gains, law, error, residual, keeps_residual, e, y, z, points, targets, scales,
 ):  # fmt: skip
-    """As `_decide_strip`, column by column over all rows, because a gain is a sum over them.
+    """As `_decide_strip`, column by column over all rows, because a gain is a sum over them; by the law where it has columns.
 
     Scratch, with M the rows rounded up to LANES and zeros in the rows beyond m: e, y, z (p, M); points, targets (M,); scales (p,).
     """
@@ -119,7 +129,10 @@ def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
                 products[r] += point * np.float64(targets[top + r])
                 squares[r] += point * point
         square = squares.sum()
-        gains[start + i] = products.sum() / (np.float64(width) * square) if square > 0 else 1.0
+        if law.shape[1] > 0:
+            gains[start + i] = _gain_at(law, square / m)
+        else:
+            gains[start + i] = products.sum() / (np.float64(width) * square) if square > 0 else 1.0
         scales[i] = gains[start + i]
         scale = scales[i] * step
         for r in range(padded):
@@ -233,6 +246,7 @@ def sic_sweep_sample_gains(
     code_max: int,
     seed: int | None = None,
     residual: bool = True,
+    law: Float64Array | None = None,  # (2, K)
 ) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, faster.
 
@@ -250,11 +264,11 @@ def sic_sweep_sample_gains(
     padded = LANES * (-(-m // LANES) | 1)  # an odd number of blocks, or a power of two would put all columns in the same cache sets
     e, y, z = (np.zeros((STRIP, padded), dtype=kind) for kind in (dtype, dtype, np.int32))
     points, targets = np.zeros(padded, dtype=dtype), np.zeros(padded, dtype=dtype)
-    scales = np.zeros(STRIP, dtype=dtype)
+    scales, law = np.zeros(STRIP, dtype=dtype), np.empty((2, 0)) if law is None else np.require(law, requirements=["C", "W", "A"])
     for start, triangle, outer, skip, inner, has_inner in _strips(panels, error):
         _decide_strip_with_sample_gains(
             w, triangle, steps, dtype.type(offset), lowest, highest, start, outer, skip, inner, has_inner,
             seed is not None, np.uint64(seed or 0),
-            codes, gains, error, final, residual, e, y, z, points, targets, scales,
+            codes, gains, law, error, final, residual, e, y, z, points, targets, scales,
         )  # fmt: skip
     return codes, gains, final if residual else None

@@ -92,6 +92,7 @@ def sic_sweep_sample_gains(
     code_max: int,
     seed: int | None = None,
     residual: bool = True,
+    law: Float64Array | None = None,  # (2, K)
 ) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
     """`sic_sweep` with the gain of each column fitted to its codes before they are fed back.
 
@@ -100,7 +101,8 @@ def sic_sweep_sample_gains(
         γ_i = ⟨p, Y_:i⟩ / (c ‖p‖²),   1 where p ≡ 0
 
     the least squares fit of ``Y_:i`` by ``γ c p``, so that ``‖Y_:i‖²`` after the column is the least that its codes allow. The sum
-    over rows makes them interact: γ_i must be known before column i − 1 is decided.
+    over rows makes them interact: γ_i must be known before column i − 1 is decided. With a law, mean squares in ascending order and their
+    gains, γ_i is instead the gain at ‖p‖²/m, on the line between two of them; ``1 − m/(12 ‖p‖²)`` beyond the last.
 
     Returns
     -------
@@ -123,7 +125,10 @@ def sic_sweep_sample_gains(
         z = np.clip(_round(Y[:, i] / c - offset, i, seed), lowest, highest)
         codes[:, i] = z
         p = (z + offset).astype(np.float64)
-        if p.any():
+        if law is not None:
+            q = (p @ p) / max(len(p), 1)
+            gains[i] = np.interp(q, *law) if q <= law[0, -1] else 1 - 1 / (12 * q)
+        elif p.any():
             gains[i] = (p @ Y[:, i].astype(np.float64)) / (np.float64(c) * (p @ p))
         Y[:, : i + 1] -= np.outer(weight.dtype.type(gains[i]) * steps[i] * (z + offset), factor[i, : i + 1])
     return codes, gains, Y if residual else None

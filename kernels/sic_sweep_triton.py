@@ -142,6 +142,13 @@ def sic_sweep(
     return codes, final if residual else None
 
 
+def _gain_at(law: Tensor, q: Tensor) -> Tensor:
+    """The gain at a mean square: on the line between two of the law, ``1 − 1/(12 q)`` beyond the last."""
+    k = torch.searchsorted(law[0].contiguous(), q).clamp(1, law.shape[1] - 1)
+    part = (q - law[0, k - 1]).clamp(min=0) / (law[0, k] - law[0, k - 1])
+    return torch.where(q > law[0, -1], 1.0 - 1.0 / (12.0 * q), law[1, k - 1] + part * (law[1, k] - law[1, k - 1]))
+
+
 def sic_sweep_sample_gains(
     weight: Tensor,  # (m, n)
     factor: Tensor,  # (n, n), lower triangular
@@ -152,6 +159,7 @@ def sic_sweep_sample_gains(
     code_max: int,
     seed: int | None = None,
     residual: bool = True,
+    law: Tensor | None = None,  # (2, K)
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`; a few launches a column, because rows wait for each other."""
     m, n = weight.shape
@@ -180,8 +188,11 @@ def sic_sweep_sample_gains(
                 target = weight[:, i] * L[i, i] + own
                 p = points.double()
                 square = p @ p
-                fitted = (p @ target.double()) / (widths[i].double() * square)
-                gains[i] = torch.where(square > 0, fitted, 1.0)
+                if law is None:
+                    fitted = (p @ target.double()) / (widths[i].double() * square)
+                    gains[i] = torch.where(square > 0, fitted, 1.0)
+                else:
+                    gains[i] = _gain_at(law, square / m)
                 e = weight[:, i] - gains[i].to(weight.dtype) * steps[i] * points
                 error[:, i] = e
                 if residual:

@@ -1,8 +1,8 @@
 """Viterbi's search on the CPU: all states of one sequence side by side, one vector instruction for many of them.
 
 The costs of the predecessors of class c = 0 … 2^(L−kV) − 1 are ``cost[p 2^(L−kV) + c]``, p = 0 … 2^kV − 1: runs that are compared
-element by element. Each minimum then goes to 2^kV neighbours, which is done by doubling kV times, because a loop that writes every
-element twice becomes vector instructions and one that writes it 2^kV times does not.
+element by element, four at a time. Each minimum then goes to 2^kV neighbours, which is done by spreading it to two or four several times,
+because a loop that writes every element so often becomes vector instructions and one that writes it 2^kV times does not.
 """
 
 from __future__ import annotations
@@ -22,28 +22,47 @@ BLOCK = 4
 def _least_of_classes(cost, least, back):  # type: ignore[no-untyped-def]
     """The least cost of each class, and the first p that has it."""
     C = least.shape[0]
-    a, b = cost[:C], cost[C : 2 * C]
-    for c in range(C):
-        less = b[c] < a[c]
-        least[c] = b[c] if less else a[c]
-        back[c] = np.uint8(less)
-    for p in range(2, cost.shape[0] // C, 2):
-        a, b = cost[p * C : (p + 1) * C], cost[(p + 1) * C : (p + 2) * C]
+    if cost.shape[0] == 2 * C:
+        a, b = cost[:C], cost[C:]
         for c in range(C):
-            second = b[c] < a[c]
-            value = b[c] if second else a[c]
-            less = value < least[c]
-            least[c] = value if less else least[c]
-            back[c] = np.uint8(p + second) if less else back[c]
+            less = b[c] < a[c]
+            least[c] = b[c] if less else a[c]
+            back[c] = np.uint8(less)
+        return
+    for p in range(0, cost.shape[0] // C, 4):
+        four = cost[p * C : (p + 4) * C]
+        a, b, d, e = four[:C], four[C : 2 * C], four[2 * C : 3 * C], four[3 * C :]
+        if p == 0:
+            for c in range(C):
+                second, fourth = b[c] < a[c], e[c] < d[c]
+                low, high = b[c] if second else a[c], e[c] if fourth else d[c]
+                later = high < low
+                least[c] = high if later else low
+                back[c] = np.uint8(2 + fourth) if later else np.uint8(second)
+        else:
+            for c in range(C):
+                second, fourth = b[c] < a[c], e[c] < d[c]
+                low, high = b[c] if second else a[c], e[c] if fourth else d[c]
+                later = high < low
+                value, place = high if later else low, np.uint8(p + 2 + fourth) if later else np.uint8(p + second)
+                less = value < least[c]
+                least[c] = value if less else least[c]
+                back[c] = place if less else back[c]
 
 
 @jit(nogil=True, error_model="numpy")
-def _double(source, target):  # type: ignore[no-untyped-def]
+def _spread(source, target):  # type: ignore[no-untyped-def]
+    """Each element twice, or four times, as the sizes are."""
+    if target.shape[0] == 2 * source.shape[0]:
+        for i in range(source.shape[0]):
+            target[2 * i], target[2 * i + 1] = source[i], source[i]
+        return
     for i in range(source.shape[0]):
-        target[2 * i], target[2 * i + 1] = source[i], source[i]
+        s = source[i]
+        target[4 * i], target[4 * i + 1], target[4 * i + 2], target[4 * i + 3] = s, s, s, s
 
 
-# "contract" lets a product and a sum be one instruction, with one rounding instead of two
+# "contract" lets a product and a sum be one instruction, with one rounding instead of two; four at a time LLVM does not take the chance
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _double_and_add(source, values, x, cost):  # type: ignore[no-untyped-def]
     """The last doubling, with the error of the first of the V weights."""
@@ -76,13 +95,14 @@ def _viterbi(x, first, values, fan, overlap, cost, scratch, back, states):  # ty
         _add(values[v], x[first, v], cost)
     for t in range(1, steps):
         target = x[(first + t) % steps]
-        source, doubled = scratch[0], scratch[1]
+        source, spread = scratch[0], scratch[1]
         _least_of_classes(cost, source[:C], back[t])
         width = C
         while 2 * width < count:
-            _double(source[:width], doubled[: 2 * width])
-            source, doubled = doubled, source
-            width *= 2
+            times = 4 if 8 * width <= count else 2
+            _spread(source[:width], spread[: times * width])
+            source, spread = spread, source
+            width *= times
         _double_and_add(source[:width], values[0], target[0], cost)
         for v in range(1, dimension):
             _add(values[v], target[v], cost)

@@ -121,3 +121,8 @@ class BackendUnavailable(RdtoolsError, RuntimeError):
 
 class NotConverged(RdtoolsError, RuntimeError):
     """An iteration that did not reach its tolerance in the iterations it was given."""
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error of another library, in one line; its type where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__

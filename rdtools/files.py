@@ -23,6 +23,7 @@ RUN_NAMES = frozenset(
     {
         LOCK,
         "hessians",
+        "heldout",
         "manifest.json",
         "rows",
         "plan.json",

@@ -27,9 +27,9 @@ DAMPING_LADDER = (1e-4, 1e-3)
 _PANEL_ENTRIES = 2**16
 
 
-def panels(rows: int, columns: int) -> Iterator[slice]:
-    """Slices of rows, from the first to the last, that hold about _PANEL_ENTRIES entries each and at least 16 rows where there are."""
-    height = max(16, _PANEL_ENTRIES // max(1, columns))
+def panels(rows: int, columns: int, entries: int = _PANEL_ENTRIES) -> Iterator[slice]:
+    """Slices of rows, from the first to the last, that hold about so many entries each and at least 16 rows where there are."""
+    height = max(16, entries // max(1, columns))
     return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,9 +77,10 @@ def cell_probability(z: NDArray[np.generic], std: Float64Array) -> Float64Array:
 
 
 def lmmse_gain(step_over_std: Float64Array) -> Float64Array:
-    """Gain γ of the linear minimum-mean-square-error reconstruction ``γ Δ z`` of a uniformly quantized normal variable.
+    """Gain γ of the linear minimum-mean-square-error reconstruction ``γ Δ z`` of a uniformly quantized normal variable, as files have it.
 
-    With z = round(y/Δ), y ~ N(0, σ²) and r = Δ/σ:
+    Files of rdtools 0.1 are decoded with it, so its errors stay: up to 1e-5 below r = 4, 2e-3 at r = 8 and 0.02 at r = 16.
+    `RoundedGaussian.gain` is exact to rounding. With z = round(y/Δ), y ~ N(0, σ²) and r = Δ/σ:
     ``γ = E[y z] / (Δ E[z²]) = Σ_{k≥1} φ((k−½) r) / (r Σ_{k≥1} (2k−1) Q((k−½) r))``, Q the upper tail.
 
     Both sums are over boundaries between cells: by Abel summation ``E[y z] = 2σ Σ_k φ((k−½)r)`` and
@@ -111,6 +113,50 @@ def lmmse_gain(step_over_std: Float64Array) -> Float64Array:
         numerator = numerator + normal_density(boundary)
         denominator = denominator + (2 * k - 1) * normal_cdf(-boundary)
     return np.where(r < GAIN_RANGE[0], 1.0 / (1.0 + r * r / 12.0), numerator / (inner * denominator))
+
+
+def _upper_tail(x: Float64Array) -> Float64Array:
+    """``1 − Φ(x)`` for x ≥ 0, the same bits everywhere; relative error below 1e-5, by Laplace's fraction from x = 2 on."""
+    fraction = np.maximum(x, 2.0)
+    for k in range(60, 0, -1):
+        fraction = np.maximum(x, 2.0) + k / fraction
+    return np.where(x < 2.0, normal_cdf(-x), normal_density(x) / fraction)
+
+
+@lru_cache(maxsize=1)
+def gain_table() -> Float64Array:
+    """(2, K) ``E[z²]``, ascending from 2e-9 to 16, and the LMMSE gain, for steps from 12 standard deviations down to a quarter of one."""
+    r = 12.0 - np.arange(12 * 64 - 15) / 64.0
+    squares, densities = np.zeros_like(r), np.zeros_like(r)
+    for k in range(1, GAIN_TERMS):
+        boundary = (k - 0.5) * r
+        squares = squares + (4 * k - 2) * _upper_tail(boundary)
+        densities = densities + 2.0 * normal_density(boundary)
+    return np.stack([squares, densities / (r * squares)])
+
+
+def gain_of_mean_square(mean_square: Float64Array) -> Float64Array:
+    """LMMSE gain γ of a normal variable, of unknown variance, from the mean square of its rounding ``z = round(y/Δ)``.
+
+    ``γ = E[y z]/(Δ E[z²])`` at the variance whose ``E[z²]`` it is: ``1 − 1/(12 E[z²])`` for small steps, towards ½ for large ones. A
+    decoder that has the integers of a column needs nothing else to know the column's own gain. The same bits everywhere; error below 3e-5.
+
+    Parameters
+    ----------
+    mean_square : any shape, ≥ 0; below 2e-9 the gain is that of 2e-9
+
+    Examples
+    --------
+    >>> gain_of_mean_square(np.array([0.0, 0.31, 1.08, 100.0])).round(3).tolist()
+    [0.513, 0.749, 0.923, 0.999]
+    """
+    q = np.asarray(mean_square, dtype=np.float64)
+    squares, gains = gain_table()
+    inner = np.clip(q, squares[0], squares[-1])
+    right = np.clip(np.searchsorted(squares, inner), 1, len(squares) - 1)
+    part = (inner - squares[right - 1]) / (squares[right] - squares[right - 1])
+    between = gains[right - 1] + part * (gains[right] - gains[right - 1])
+    return np.where(q > squares[-1], 1.0 - 1.0 / (12.0 * np.maximum(q, 1.0)), between)
 
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -54,6 +55,22 @@ def make_tiny_llama(folder: Path, *, shards: bool = False) -> Path:
         )
     model.save_pretrained(folder, max_shard_size="8KB" if shards else "1GB")
     return folder
+
+
+@contextlib.contextmanager
+def quick_figures():
+    """Inside, a report draws its figures but writes blank files in their place, since writing them takes seconds."""
+    import rdtools.report.figures as figures
+
+    def blank(figure, stem):
+        stem.parent.mkdir(exist_ok=True)
+        for kind in ("pdf", "png"):
+            stem.with_name(f"{stem.name}.{kind}").write_bytes(b"blank")
+        return stem.with_name(f"{stem.name}.png")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "save_figure", blank)
+        yield
 
 
 @pytest.fixture

@@ -84,6 +84,9 @@ def _scalar():
     steps = np.arange(0, 80, 8, dtype=np.uint8)
     gains = np.ones((1, 10), dtype=np.int32)
     yield "gains", natural(ScalarCodes(gains, UniformGrid(0.125, steps), ColumnHistograms(), Gains(1.0)), 1, 10)
+    # columns without a symbol, with few, and with more than the table of gains knows
+    several = np.array([[0, 0, 1, -2, 40], [0, 0, 0, 1, -9], [0, 1, -1, 3, 2**20]], dtype=np.int32)
+    yield "integer gains", natural(ScalarCodes(several, UniformGrid(0.5), SharedHistogram(), Gains(of_integers=True)), 3, 5)
 
 
 def _lattice():
@@ -96,7 +99,7 @@ def _lattice():
 def _trellis():
     paths = np.arange(64, dtype=np.uint8).reshape(1, 64)
     yield "trellis", natural(TrellisCodes(paths, "3inst", 12, 2, 0.25), 16, 16)
-    basis = Basis(3, np.arange(20) > 1, Rotation("hadamard", 18, 2**32 - 1), None, np.full(18, 1.5))
+    basis = Basis(3, np.arange(22) > 1, Rotation("hadamard", 20, 2**32 - 1), None, np.full(20, 1.5))
     yield "trellis 1mad", QuantizedWeight(basis, TrellisCodes(np.arange(64, dtype=np.uint8).reshape(2, 32), "1mad", 8, 1, 0.25))
     yield "trellis hyb", natural(TrellisCodes(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
 
@@ -113,9 +116,8 @@ def _coset():
     yield "coset rows", QuantizedWeight(basis, CosetCodes(even, UniformGrid(2.0**-11), GaussianModel(1.0, 0.0, rows), 1024, 4096))
 
 
-#: By name. Those of `NEW` are not in version 2.
+#: By name.
 WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset()])
-NEW = ("coset", "coset rows", "coset wide")
 
 
 def stored(version: int, name: str) -> bytes:

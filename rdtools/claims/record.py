@@ -168,7 +168,8 @@ def check(claim: Claim, evidence: Evidence, *, false_alarm: float = FALSE_ALARM)
     """Check a claim on evidence; an error in gathering it or in a side of the claim makes the status "failed".
 
     A statistical side is granted its standard error times the two-sided quantile of Student's law at a tenth of `false_alarm`, because
-    means of skewed draws leave it more often. A side that is NaN violates.
+    means of skewed draws leave it more often. Where a side, its standard error or the tolerance is nan nothing was compared: "failed" as
+    well, with the values in the reason.
     """
     try:
         for assumption in claim.assumptions:
@@ -191,6 +192,9 @@ def _compare(claim: Claim, evidence: Evidence, false_alarm: float) -> Verdict:
         reach = stderr * -float(ndtri(tail) if math.isinf(degrees) else stdtrit(degrees, tail))
     allowance += reach
     margin = _slack(left.value, right.value, claim.relation) + allowance
+    if math.isnan(margin + stderr):
+        reason = f"left {left.value:g} ± {left.stderr:g}, right {right.value:g} ± {right.stderr:g}, allowance {allowance:g}"
+        return no_verdict(claim, evidence.subject, "failed", f"{reason}: nan cannot be compared, likely an overflow beyond float64")
     return Verdict(
         claim=claim,
         subject=evidence.subject,

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from rdtools.cli.printing import Json, print_json
-from rdtools.cli.report import Device, Length, Model, RemoteCode, Sequences, Text, TokenFile
+from rdtools.cli.printing import Json, note_coverage, print_json
+from rdtools.cli.report import Device, EvaluationText, EvaluationTokens, Head, Length, Model, RemoteCode, Sequences, Text, TokenFile
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
 
@@ -21,27 +21,52 @@ def collect(
     tokens: TokenFile = None,
     sequences: Sequences = None,
     length: Length = None,
+    evaluation_text: EvaluationText = None,
+    evaluation_tokens: EvaluationTokens = None,
     trust_remote_code: RemoteCode = False,
+    head: Head = False,
     device: Device = "cpu",
     as_json: Json = False,
 ) -> int:
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
-    from rdtools.jobs.collect import CalibrationRequest, check_run_directory
+    from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest, check_run_directory
     from rdtools.jobs.collect import collect as collect_run
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
+    wanted = evaluation_text is not None or evaluation_tokens is not None
+    evaluation = EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens) if wanted else None
     check_run_directory(out)
     with sole_writer(out), progress_bar("Hessians", PlainConsole(stderr=True)) as progress:
-        run = collect_run(model, request, out=out, trust_remote_code=trust_remote_code, device=device, progress=progress)
-    made_of = run.hessians[0].n_tokens
+        run = collect_run(
+            model,
+            request,
+            out=out,
+            evaluation=evaluation,
+            trust_remote_code=trust_remote_code,
+            device=device,
+            head=head,
+            say=lambda sentence: typer.echo(sentence, err=True),
+            progress=progress,
+        )
+    made_of, coverage = run.hessians[0].n_tokens, run.manifest.model.coverage
     if as_json:
-        print_json({"run": str(out), "hessians": len(run.hessians), "layers": len(run), "tokens": made_of, "notes": list(run.notes)})
+        print_json(
+            {
+                "run": str(out),
+                "hessians": len(run.hessians),
+                "layers": len(run),
+                "tokens": made_of,
+                "coverage": coverage,
+                "notes": list(run.notes),
+            }
+        )
         return 0
     for note in run.notes:
         typer.echo(note)
     typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {made_of} tokens")
+    note_coverage(coverage)
     return 0
 
 

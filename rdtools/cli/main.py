@@ -66,7 +66,21 @@ def _on_terminate(_signal: int, _frame: object) -> None:
 
 #: Arguments that messages name between backquotes, and that are options here.
 _OPTIONS = (
-    *("text", "tokens", "sequences", "length", "device", "trust_remote_code", "methods", "rates", "damping", "seeds", "layers", "types"),
+    *(
+        "text",
+        "tokens",
+        "sequences",
+        "length",
+        "device",
+        "trust_remote_code",
+        "head",
+        "methods",
+        "rates",
+        "damping",
+        "seeds",
+        "layers",
+        "types",
+    ),
     *("workers", "out", "fresh", "skip_infeasible", "claims"),
 )
 #: Words of version 0.1 → those of today.

@@ -41,15 +41,32 @@ def print_tables(table: pd.DataFrame) -> None:
         console.print(terminal_table(table, target=target))
     for status, rows in problems(table).groupby("status"):
         console.print(f"{len(rows)} rows {status}, left out of all means")
-        for row in rows.drop_duplicates(["method", "message"]).head(5).to_dict("records"):
-            where = f"{row['layer']}: {row['method']} at {row['target_bpw']:g}"
-            console.print(f"  {row['message'] or where}", soft_wrap=True)
+        reasons = [row["message"] or f"{row['layer']}: {row['method']} at {row['target_bpw']:g}" for row in rows.to_dict("records")]
+        for reason in list(dict.fromkeys(reasons))[:5]:
+            console.print(f"  {reason}", soft_wrap=True)
+    unbounded = table[(table["status"] == "ok") & table["rate_gap_total_bpw"].isna()]
+    if len(unbounded):
+        console.print(f"{len(unbounded)} rows have no gap: {unbounded['message'].iloc[0]}", soft_wrap=True)
     if table["distortion"].isna().all():
         console.print("Nothing could be measured")
 
 
-def note_uncovered(names: list[str]) -> None:
-    """Say which weight matrices are no layers."""
-    if names:
-        shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
-        typer.echo(f"\nNot analysed: {len(names)} weight matrices that are not given one vector a token ({shown}); the page lists them")
+def print_paired(table: pd.DataFrame, *, as_json: bool) -> None:
+    """Print paired differences between methods of a result table."""
+    from rdtools.report import paired_differences, paired_table
+
+    differences = paired_differences(table)
+    if as_json:
+        print_json(records(differences))
+        return
+    typer.echo(
+        "Total rate of the file above R(D), one variance: mean difference over matrices in bpw, 95 % bootstrap interval, matrices won"
+    )
+    shown = paired_table(differences)
+    typer.echo(shown.to_string(index=False) if len(shown) else "no two methods with the same coder")
+
+
+def note_coverage(sentence: str) -> None:
+    """Say which share of the model was analysed, in the words of the command line; nothing where the run does not say."""
+    if sentence:
+        typer.echo(sentence.replace("`head`", "--head"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from rdtools.cli.printing import Json, note_uncovered, print_json, print_tables, records
+from rdtools.cli.printing import Json, note_coverage, print_json, print_tables, records
 from rdtools.errors import UsageError
 from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
@@ -20,7 +20,14 @@ Text = Annotated[Path | None, typer.Option(help="Calibrate on this UTF-8 text.")
 TokenFile = Annotated[Path | None, typer.Option(help="Calibrate on these token ids (.npy or .safetensors).")]
 Sequences = Annotated[int | None, typer.Option(help="Windows taken from --text; by default 128.")]
 Length = Annotated[int | None, typer.Option(help="Tokens in a window of --text; by default the model's longest, at most 2048.")]
+EvaluationText = Annotated[
+    Path | None, typer.Option(help="Score the coded weights on this UTF-8 text as well, which calibration does not see.")
+]
+EvaluationTokens = Annotated[
+    Path | None, typer.Option(help="The same on these token ids; by default the embedded model is scored on its own evaluation tokens.")
+]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
+Head = Annotated[bool, typer.Option("--head", help="Analyse the output head, too.")]
 Device = Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")]
 Out = Annotated[
     Path, typer.Option(help="Run directory; Hessians and finished rows in it are used again, other methods and rates add to its table.")
@@ -50,7 +57,10 @@ def report(
     tokens: TokenFile = None,
     sequences: Sequences = None,
     length: Length = None,
+    evaluation_text: EvaluationText = None,
+    evaluation_tokens: EvaluationTokens = None,
     trust_remote_code: RemoteCode = False,
+    head: Head = False,
     device: Device = "cpu",
     methods: Annotated[
         str | None, typer.Option(help=f"Comma-separated names of `rdtools methods`; by default {','.join(DEFAULT_METHODS)}.")
@@ -86,7 +96,10 @@ def report(
         tokens=tokens,
         sequences=sequences,
         length=length,
+        evaluation_text=evaluation_text,
+        evaluation_tokens=evaluation_tokens,
         trust_remote_code=trust_remote_code,
+        head=head,
         device=device,
         methods=None if methods is None else _names(methods),
         rates=_numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
@@ -132,12 +145,20 @@ def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool
         command=command,
     )
     if as_json:
-        print_json({"run": str(settings.out), "page": str(done.page), "notes": list(done.notes), "rows": records(done.table)})
+        print_json(
+            {
+                "run": str(settings.out),
+                "page": str(done.page),
+                "coverage": done.run.manifest.model.coverage,
+                "notes": list(done.notes),
+                "rows": records(done.table),
+            }
+        )
         return 0 if done.complete else 1
     print_tables(done.table)
     for note in done.notes:
         console.print(note, soft_wrap=True)
-    note_uncovered(done.run.manifest.model.uncovered)
+    note_coverage(done.run.manifest.model.coverage)
     typer.echo(f"\n{done.page}")
     return 0 if done.complete else 1
 

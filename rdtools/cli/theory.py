@@ -37,5 +37,12 @@ def theory(
         shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
     for values in table[list(headings(LAYER_COLUMNS))].itertuples(index=False):
         shown.add_row(*(Text(format_number(v)) for v in values))
-    PlainConsole().print(shown)
+    console = PlainConsole()
+    console.print(shown)
+    for layer in table[table["nearly_dead_columns"] > 0].itertuples(index=False):
+        console.print(
+            f"{layer.layer}: {layer.nearly_dead_columns:g} of {layer.columns} inputs have an energy below 1e-8 of the median; R_c leaves "
+            "them out",
+            soft_wrap=True,
+        )
     return 0

@@ -1,5 +1,6 @@
 """Entropy coding of quantized weights into files, and back."""
 
+from rdtools.coding.container import MAX_WEIGHTS as MAX_WEIGHTS
 from rdtools.coding.container import Container as Container
 from rdtools.coding.container import container_bits as container_bits
 from rdtools.coding.container import decode as decode
@@ -17,6 +18,7 @@ from rdtools.coding.entropy.models import shared_table as shared_table
 from rdtools.coding.formats import code_length as code_length
 from rdtools.coding.formats import codec_of as codec_of
 from rdtools.coding.formats.scalar import column_scales as column_scales
+from rdtools.coding.formats.scalar import integer_gains as integer_gains
 from rdtools.coding.formats.scalar import reconstruction_gains as reconstruction_gains
 from rdtools.coding.formats.scalar import spread_groups as spread_groups
 from rdtools.coding.formats.trellis import TILE as TILE

@@ -22,8 +22,9 @@ from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.records import QuantizedWeight, Rotation
 
-#: Weights that a file may hold by default, twice those of the largest known matrix.
-MAX_WEIGHTS = 2**32
+#: Weights that a file may hold by default: twice those of the largest known matrix, and unless it is small no more for each of its bytes
+#: than at 0.002 bits per weight.
+MAX_WEIGHTS, MAX_WEIGHTS_PER_BYTE, SMALL = 2**32, 2**12, 2**21
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ _FRAMES: dict[int, Callable[[Reader, int], list[Matrix]]] = {v2.VERSION: read_v2
 
 
 def decode_all(
-    data: bytes, *, name: str = "container", executor: Executor | None = None, max_weights: int = MAX_WEIGHTS
+    data: bytes, *, name: str = "container", executor: Executor | None = None, max_weights: int | None = None
 ) -> tuple[QuantizedWeight, ...]:
     """Read what `encode` wrote: all matrices of the file.
 
@@ -179,8 +180,9 @@ def decode_all(
     data : the file
     name : for messages
     executor : decodes blocks of columns in its workers; None to decode them one after another. The result is the same.
-    max_weights : refuse files of more weights, rows times columns, before memory is taken. Memory then stays below 128 bytes for each
-        weight of this number and each byte of the file, and 64 MB for the widest Gaussian model
+    max_weights : refuse files of more weights, rows times columns, before memory is taken. None for MAX_WEIGHTS, of which a file has to
+        have a byte for MAX_WEIGHTS_PER_BYTE, unless there are no more than SMALL; say how many there are to decode a matrix of zeros, which
+        takes a few bytes whatever its size. Memory stays below 64 bytes for each weight of this number and each byte of the file, and 64 MB
 
     Raises
     ------
@@ -195,6 +197,8 @@ def decode_all(
     if version not in _FRAMES:
         known = " and ".join(map(str, sorted(_FRAMES)))
         raise CorruptFile(f"{name}: container version {version}, this rdtools reads {known}; a newer rdtools wrote it: upgrade rdtools")
+    if max_weights is None:
+        max_weights = min(MAX_WEIGHTS, max(SMALL, MAX_WEIGHTS_PER_BYTE * len(data)))
     matrices = _FRAMES[version](reader, max_weights)
     apply = map if executor is None else executor.map
     weights = []
@@ -206,7 +210,7 @@ def decode_all(
     return tuple(weights)
 
 
-def decode(data: bytes, *, name: str = "container", executor: Executor | None = None, max_weights: int = MAX_WEIGHTS) -> QuantizedWeight:
+def decode(data: bytes, *, name: str = "container", executor: Executor | None = None, max_weights: int | None = None) -> QuantizedWeight:
     """Read what `encode` wrote of a single matrix; parameters and errors as those of `decode_all`.
 
     Raises

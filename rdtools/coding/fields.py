@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
-from rdtools.coding.scales import unpack_bfloat16
 from rdtools.errors import CorruptFile
+from rdtools.records.stored import bfloat16_values
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -105,7 +105,7 @@ class Reader:
         patterns = np.frombuffer(self.take(2 * math.prod(shape)), fmt.SCALES_DTYPE)
         if patterns.size and patterns.max() >= 0x7F80:
             raise self.refusal(f"{field} that are negative or not finite, expected finite numbers of at least 0")
-        return unpack_bfloat16(patterns).reshape(shape)
+        return bfloat16_values(patterns).reshape(shape)
 
     def words(self, count: int) -> NDArray[np.uint32]:
         """32-bit words of a range coder."""

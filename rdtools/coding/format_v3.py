@@ -1,8 +1,8 @@
 """Version 3 of the container, which is written: one or more matrices that share their input.
 
 Against version 2 only the frame is new: side information of the codecs and payload are the same bytes, and a file of one matrix is larger
-by four bytes for each rotation. Numbers and layouts that are not here are those of `rdtools.coding.format_v2`. Everything but the payload
-is side information.
+by four bytes for each rotation; integers may have the flag INTEGER_GAINS. Numbers and layouts that are not here are those of
+`rdtools.coding.format_v2`. Everything but the payload is side information.
 
 Frame, little-endian::
 
@@ -39,7 +39,7 @@ SEED = struct.Struct("<Q")
 #: Kinds by number. 1 and 3 were the Haar and Kronecker rotations of version 2, which cannot be rebuilt.
 ROTATIONS: dict[int, RotationKind | None] = {0: None, 2: "hadamard", 4: "haar", 5: "kronecker"}
 #: Integers on a trellis of cosets: tag of the codec; bits of a state, and those that there are codes for; standard deviation in steps above
-#: which low bits are equally likely, and how many at most. The codes themselves, `rdtools.kernels.coset_trellis_reference.CODES`, belong to the format too.
+#: which low bits are equally likely, and how many at most. The codes, `rdtools.kernels.coset_trellis_reference.CODES`, belong to it too.
 COSET_TAG = 3
 COSET_STATE = struct.Struct("<B")
 COSET_STATE_BITS = range(2, 11)
@@ -47,3 +47,5 @@ FINE_STD = 512.0
 MOST_SHIFT = 20
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8
+#: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.
+INTEGER_GAINS = 128

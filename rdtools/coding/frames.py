@@ -17,6 +17,8 @@ from rdtools.coding.fields import Reader
 from rdtools.coding.formats import read_tag
 from rdtools.errors import CorruptFile
 from rdtools.records import Basis, Rotation, RotationKind
+from rdtools.transforms import is_hadamard_order
+from rdtools.transforms.rotation import dense_numbers
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,16 @@ def _seed(side: Reader, kind: RotationKind | None, seed: struct.Struct) -> int:
     return 0 if kind is None else int(seed.unpack(side.take(seed.size))[0])
 
 
-def _rotation(kind: RotationKind | None, order: int, seed: int) -> Rotation | None:
-    return None if kind is None else Rotation(kind, order, seed)
+def _rotation(side: Reader, kind: RotationKind | None, order: int, seed: int, max_weights: int) -> Rotation | None:
+    """A rotation that exists, and whose matrix takes no more memory than the weights may."""
+    if kind is None:
+        return None
+    rotation = Rotation(kind, order, seed)
+    if order < 1 or (kind == "hadamard" and not is_hadamard_order(order)):
+        raise side.refusal(f"a {kind} rotation of order {order}, expected an order that exists")
+    if dense_numbers(rotation) > max_weights:
+        raise side.refusal(f"a {kind} rotation of order {order}, expected a matrix of at most {max_weights} numbers (argument max_weights)")
+    return rotation
 
 
 def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
@@ -92,7 +102,8 @@ def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
     live = _live(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
     scales = _column_scales(side, active) if flags & v2.COLUMN_SCALES else None
-    rotation, row_rotation = _rotation(input_kind, active, input_seed), _rotation(row_kind, rows, row_seed)
+    rotation = _rotation(side, input_kind, active, input_seed, max_weights)
+    row_rotation = _rotation(side, row_kind, rows, row_seed, max_weights)
     return [Matrix(codec, Basis(rows, live, rotation, row_rotation, scales), side)]
 
 
@@ -114,7 +125,7 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     seed = _seed(shared, kind, v3.SEED)
     live = _live(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
     active = int(live.sum())
-    rotation = _rotation(kind, active, seed)
+    rotation = _rotation(shared, kind, active, seed, max_weights)
     scales = _column_scales(shared, active) if flags & v2.COLUMN_SCALES else None
     if flags & v3.SEVERAL:
         shared.finish("the shared side information")
@@ -123,7 +134,7 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
         side = body.part(size) if flags & v3.SEVERAL else body
         codec = read_tag(side, tag)
         own_kind = side.choice("row rotation", v3.ROTATIONS, row_kind)
-        row_rotation = _rotation(own_kind, rows, _seed(side, own_kind, v3.SEED))
+        row_rotation = _rotation(side, own_kind, rows, _seed(side, own_kind, v3.SEED), max_weights)
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
             own = _column_scales(side, active)

@@ -12,21 +12,21 @@ from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
 
 
-def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
-    """The decoded values, their rows rotated back, behind the input map."""
+def _values(weight: QuantizedWeight) -> Float64Array:
+    """Decoded values of the active columns, their rows rotated back."""
     basis = weight.basis
-    input_map = input_map_of_basis(basis)
     active = int(basis.live.sum())
     if active == 0:
-        return EffectiveLayer(np.zeros((basis.rows, 0)), input_map)
+        return np.zeros((basis.rows, 0))
     values = codec_of(weight.codes).values(weight.codes, active)[: basis.rows, :active]
-    if basis.row_rotation is not None:
-        values = rotate_back(values.T, basis.row_rotation).T
-    return EffectiveLayer(finished(values), input_map)
+    return values if basis.row_rotation is None else rotate_back(values.T, basis.row_rotation).T
+
+
+def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
+    """The decoded values behind the input map."""
+    return EffectiveLayer(finished(_values(weight)), input_map_of_basis(weight.basis))
 
 
 def reconstruct(weight: QuantizedWeight) -> Float64Array:
     """Ŵ, shape (m, n) float64."""
-    layer = effective_layer(weight)
-    matrix = layer.input_map.pull_back(layer.weight)
-    return matrix.copy() if matrix is layer.weight else matrix
+    return input_map_of_basis(weight.basis).pull_back(_values(weight))

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
+from rdtools.records.stored import bfloat16_patterns, bfloat16_values
 
 
 def round_to_bfloat16(values: Float64Array) -> Float64Array:
@@ -17,25 +18,17 @@ def round_to_bfloat16(values: Float64Array) -> Float64Array:
     >>> round_to_bfloat16(np.array([1.0, 1.003, 0.1])).tolist()
     [1.0, 1.0, 0.10009765625]
     """
-    return unpack_bfloat16(pack_bfloat16(values))
+    return bfloat16_values(_stored_patterns(values))
 
 
-def pack_bfloat16(values: Float64Array) -> NDArray[np.uint16]:
-    """Bit patterns of the nearest bfloat16 of non-negative numbers; exact for values that are bfloat16 already."""
-    with np.errstate(over="ignore"):
-        bits = np.asarray(values, dtype=np.float64).astype("<f4").view("<u4").astype(np.uint64)
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    return np.asarray(np.minimum(rounded, 0x7F7F), dtype=np.uint16)
+def _stored_patterns(values: Float64Array) -> NDArray[np.uint32]:
+    """Bits of non-negative numbers, none of them infinity."""
+    return np.minimum(bfloat16_patterns(values), 0x7F7F)
 
 
 def bfloat16_bytes(values: Float64Array) -> bytes:
     """Scales as a container stores them."""
-    return pack_bfloat16(values).astype(fmt.SCALES_DTYPE).tobytes()
-
-
-def unpack_bfloat16(patterns: NDArray[np.uint16]) -> Float64Array:
-    """The numbers behind bit patterns, as float64."""
-    return (patterns.astype("<u4") << 16).view("<f4").astype(np.float64)
+    return _stored_patterns(values).astype(fmt.SCALES_DTYPE).tobytes()
 
 
 def octave_exponents(steps: Float64Array) -> NDArray[np.uint8]:

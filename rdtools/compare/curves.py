@@ -58,9 +58,8 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
 
     The curves at finite rate have rates of their own, up to the highest asked for, and are left out above FINITE_RATE_COLUMNS columns.
     """
-    spectrum = layer.spectrum
     facts = layer_facts(layer) if facts is None else facts
-    variance, active = layer.weight_variance, float(layer.live.mean())
+    spectrum, variance, active = facts.spectrum, facts.row.weight_variance, float(layer.live.mean())
     curves: _Points = {name: _pairs(rates, bound.distortion(facts, rates)) for name, bound in BOUNDS.items()}
     curves[UNIVERSAL] = _pairs(rates + active * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
     negentropy = active * facts.row.weight_negentropy_bpw

@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.moments.layer import Layer
-from rdtools.moments.spectrum import spectrum_with_vectors
-from rdtools.records import LayerKey, LayerRow, Spectrum
+from rdtools.arrays import Float64Array
+from rdtools.moments.heldout import Heldout, HeldoutMoment, is_resolved, mean_ratio
+from rdtools.moments.layer import Layer, active_columns
+from rdtools.moments.per_hessian import per_hessian
+from rdtools.moments.spectrum import live_columns, spectrum_of, spectrum_with_vectors
+from rdtools.records import Hessian, LayerKey, LayerRow, Spectrum
 from rdtools.records.rows import Status
-from rdtools.theory import high_rate, incoherence, rotated_cholesky, sic
+from rdtools.theory import calibration, high_rate, incoherence, rotated_cholesky, sic
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components
 
@@ -24,28 +26,26 @@ class LayerFacts:
     Attributes
     ----------
     row : columns that depend on the layer alone
-    status : ok; degenerate where the weights or the Hessian are all zero; undersampled where there are fewer tokens than active columns
-    eigenvalues : (n,) of H, zeros for columns that are not active
+    status : ok; degenerate where the weights or the Hessian are all zero; undersampled where the tokens do not resolve every active column
+    spectrum : of H
     row_variances : (m,) mean squares of the active weights of each row; `row.weight_variance` is their mean
+    message : why the status is not ok
+    heldout : the weights under a held-out moment; None without one
     components : of bounds by name, each kept when it is first asked for
     """
 
     row: LayerRow
     status: Status
-    eigenvalues: NDArray[np.float64]
-    row_variances: NDArray[np.float64]
+    spectrum: Spectrum
+    row_variances: Float64Array
+    message: str = ""
+    heldout: Heldout | None = None
     components: dict[str, Components] = field(default_factory=dict, repr=False)
 
-
-def layer_facts(layer: Layer) -> LayerFacts:
-    """Facts of a layer."""
-    spectrum = layer.spectrum
-    return LayerFacts(
-        row=_layer_row(layer),
-        status=layer_status(layer),
-        eigenvalues=np.concatenate([spectrum.eigenvalues, np.zeros(spectrum.columns - spectrum.live)]),
-        row_variances=layer.row_variances,
-    )
+    @property
+    def eigenvalues(self) -> Float64Array:
+        """(n,) of H, zeros for columns that are not active."""
+        return np.concatenate([self.spectrum.eigenvalues, np.zeros(self.spectrum.columns - self.spectrum.live)])
 
 
 def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
@@ -53,10 +53,13 @@ def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
     return LayerRow(model=key.model, layer=key.name, layer_type=key.type, block=key.block, rows=rows, columns=columns)
 
 
-def _layer_row(layer: Layer) -> LayerRow:
-    spectrum = layer.spectrum
+def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFacts:
+    """Facts of a layer, and of a held-out moment of its input where there is one."""
+    spectrum, statistics = spectrum_of(layer.hessian), layer.statistics
+    weight, counted = active_columns(layer.weight, layer.live), counted_tokens(layer.hessian)
+    effective = math.nan if heldout is None else _effective_tokens(layer.hessian, heldout)
     m, n = layer.weight.shape
-    return LayerRow(
+    row = LayerRow(
         model=layer.key.model,
         layer=layer.key.name,
         layer_type=layer.key.type,
@@ -64,12 +67,18 @@ def _layer_row(layer: Layer) -> LayerRow:
         rows=m,
         columns=n,
         active_columns=spectrum.live,
+        nearly_dead_columns=high_rate.nearly_dead_channels(spectrum),
         rank=spectrum.rank,
         n_tokens=layer.hessian.n_tokens,
         dropped_tokens=layer.hessian.dropped_tokens,
-        weight_variance=layer.weight_variance,
-        weight_negentropy_bpw=weight_negentropy(layer),
-        weight_incoherence=incoherence.weight_incoherence(layer.live_weight),
+        distinct_tokens=layer.hessian.distinct_tokens,
+        heldout_tokens=None if heldout is None else heldout.n_tokens,
+        effective_tokens=effective,
+        pred_calibration_penalty_bpw=_penalty(spectrum, float(counted)) if counted else math.nan,
+        heldout_calibration_penalty_bpw=_penalty(spectrum, effective),
+        weight_variance=statistics.weight_variance,
+        weight_negentropy_bpw=weight_negentropy(weight, statistics.weight_variance),
+        weight_incoherence=incoherence.weight_incoherence(weight),
         hessian_incoherence=incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
         top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
         min_conditional_variance_ratio=min_conditional_variance_ratio(spectrum),
@@ -78,18 +87,20 @@ def _layer_row(layer: Layer) -> LayerRow:
         pred_gptq_gap_haar_bpw=rotated_cholesky.rotated_gptq_gap_bits(spectrum),
         pred_rtn_gap_bpw=sic.rtn_gap_bits(spectrum),
     )
+    status, message = layer_status(layer, heldout)
+    known = None if heldout is None else Heldout.of(layer.weight, heldout, name=layer.key.name)
+    return LayerFacts(row, status, spectrum, statistics.row_variances, message, known)
 
 
-def weight_negentropy(layer: Layer) -> float:
-    """Bits by which the Shannon lower bound for i.i.d. weights of this layer's empirical distribution is below R(D) at high rate.
+def weight_negentropy(weight: Float64Array, variance: float) -> float:
+    """Bits by which the Shannon lower bound for i.i.d. weights of the empirical distribution is below R(D) at high rate.
 
     nan for weights that have no density: a single one, or one value that makes up more than ATOM_SHARE of them, as zeros of pruned ones.
     """
-    live = layer.live_weight
-    if live.size < 2:
+    if weight.size < 2:
         return math.nan
-    estimate = differential_entropy(live)
-    return negentropy_bits(estimate.entropy_bits, layer.weight_variance) if estimate.largest_share <= ATOM_SHARE else math.nan
+    estimate = differential_entropy(weight)
+    return negentropy_bits(estimate.entropy_bits, variance) if estimate.largest_share <= ATOM_SHARE else math.nan
 
 
 def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
@@ -99,10 +110,51 @@ def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
     return float(np.min(spectrum.cholesky_diagonal**2 / spectrum.diagonal)) if spectrum.rank == spectrum.live else 0.0
 
 
-def layer_status(layer: Layer) -> Status:
-    """Status of a layer as in `LayerFacts`."""
-    if not layer.live.any() or not np.any(layer.live_weight):
-        return "degenerate"
-    if 0 < layer.hessian.n_tokens < int(layer.live.sum()):
-        return "undersampled"
-    return "ok"
+def counted_tokens(hessian: Hessian) -> int:
+    """Distinct tokens behind a Hessian, all tokens where they were not counted, 0 for an exact one."""
+    return hessian.n_tokens if hessian.distinct_tokens is None else hessian.distinct_tokens
+
+
+@per_hessian
+def _effective_tokens(hessian: Hessian, heldout: HeldoutMoment) -> float:
+    ratio = mean_ratio(hessian, heldout)
+    return calibration.effective_tokens_from_holdout(ratio, int(live_columns(hessian.matrix).sum())) if ratio > 0 else math.nan
+
+
+def _penalty(spectrum: Spectrum, tokens: float) -> float:
+    """Bits per weight that too few tokens cost WaterSIC at high rate; infinite for no more tokens than live columns."""
+    if spectrum.live == 0 or math.isnan(tokens):
+        return math.nan
+    ratio = min(1.0, spectrum.live / tokens)
+    return spectrum.live / spectrum.columns * calibration.calibration_penalty_bits(ratio)
+
+
+@per_hessian
+def _sampling_fault(hessian: Hessian, rank: int, active: int, heldout: HeldoutMoment | None) -> str:
+    """Why a sample does not resolve the active columns of its second moment; "" if it does, or H is exact."""
+    counted = counted_tokens(hessian)
+    if hessian.n_tokens == 0:
+        return ""
+    tokens = f"{counted} distinct among {hessian.n_tokens} tokens" if counted < hessian.n_tokens else f"{counted} tokens"
+    if counted < active:
+        return f"{tokens} for {active} active columns, expected at least as many, better ten times: give more, or more varied, text"
+    if rank == active or (heldout is not None and is_resolved(hessian, heldout, rank)):
+        return ""
+    cause = "text held out has more: give more, or more varied, text"
+    if heldout is None:
+        cause = "either too little text, or a relation that all inputs of this layer obey: `evaluation_text` tells which"
+    return f"{tokens} resolve {rank} directions of {active} active columns; {cause}"
+
+
+def layer_status(layer: Layer, heldout: HeldoutMoment | None = None) -> tuple[Status, str]:
+    """Status of a layer as in `LayerFacts`, and why it is not ok.
+
+    A sampled Hessian of less than full rank is undersampled unless held-out inputs have no energy in the directions that it lacks.
+    """
+    if layer.hessian.distinct_tokens == 0:  # it was captured; of an exact Hessian they are not counted
+        return "undersampled", "no token of the calibration data reached this layer: give more, or more varied, text"
+    if not np.any(active_columns(layer.weight, layer.live)):
+        return "degenerate", ""
+    spectrum = spectrum_of(layer.hessian)
+    fault = _sampling_fault(layer.hessian, spectrum.rank, spectrum.live, heldout)
+    return ("undersampled", fault) if fault else ("ok", "")

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import spread_groups
+from rdtools.compare.heldout import predicted_heldout_ratio
 from rdtools.compare.stored_grid import stored_grid_distortion
-from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem
+from rdtools.records import Spectrum
 from rdtools.records.error_models import (
     AbsmaxRows,
     BlockCode,
@@ -37,26 +38,23 @@ class Context:
     Attributes
     ----------
     problem : the prepared layer, for its weights and factor
-    gains : (r,) distortion per unit of squared step over 12, from `noise_gains`
+    spectrum : of H
+    gains : (r,) distortion per unit of squared step over 12, by column, in the basis and with the damping that the quantizer used; without
+        a factor (rounding to nearest) the diagonal of H, whose mean a rotation leaves as it is
+    energies : (r,) diagonal of H by column, in that basis without damping
     rate_bits : of the integers, bits per weight of the full matrix
     """
 
     problem: Problem
-    gains: NDArray[np.float64]
+    spectrum: Spectrum
+    gains: Float64Array
+    energies: Float64Array
     rate_bits: float
 
     @property
     def share(self) -> float:
         """Active input channels over all, r/n."""
         return self.problem.live_fraction
-
-
-def noise_gains(layer: Layer, problem: Problem) -> NDArray[np.float64]:
-    """Distortion per unit of squared step over 12, by column, in the basis and with the damping that the quantizer used.
-
-    Without a factor (rounding to nearest) the diagonal of H, whose mean a rotation leaves as it is.
-    """
-    return layer.spectrum.diagonal if problem.shared is None else problem.shared.noise_weights
 
 
 @dataclass(frozen=True)
@@ -108,18 +106,17 @@ def _stored_grid(model: StoredGrid, context: Context) -> float:
     """By rounding the weights themselves to the grids that were stored; error made by clipping before rounding is not fed back, and
     costs H_ii per unit.
     """
-    target, r = context.problem.target, len(model.column_steps)
-    scales = np.broadcast_to(model.column_steps, target.shape)
-    if model.row_scales is not None:
-        scales = spread_groups(model.row_scales, model.group_size, r) * model.column_steps
-    shifts = np.full(target.shape, model.offset)
-    if model.zero_points is not None:
-        shifts -= spread_groups(model.zero_points, model.group_size, r)
+    target, grid, rows = context.problem.target, model.grid, model.grid.rows
+    r = target.shape[1]
+    scales, shifts = np.broadcast_to(grid.column_steps(r), target.shape), np.full(target.shape, grid.offset)
+    if rows is not None:
+        scales = spread_groups(rows.scales, rows.group_size, r) * scales
+    if rows is not None and rows.zero_points is not None:
+        shifts -= spread_groups(rows.zero_points, rows.group_size, r)
     inside = target if model.reach is None else np.clip(target, -model.reach, model.reach)
-    lost = stored_grid_distortion(inside, scales, shifts, model.levels, context.gains, live_fraction=context.share)
+    lost = stored_grid_distortion(inside, scales, shifts, grid.column_levels(r), context.gains, live_fraction=context.share)
     if model.reach is not None:
-        energies = context.problem.prepared_input.energies
-        lost += context.share * float(np.mean(energies * np.mean((target - inside) ** 2, axis=0)))
+        lost += context.share * float(np.mean(context.energies * np.mean((target - inside) ** 2, axis=0)))
     return lost
 
 
@@ -128,7 +125,8 @@ def _unbiased_rounding(model: UnbiasedRounding, context: Context) -> float:
 
 
 def _block_code(model: BlockCode, context: Context) -> float:
-    shared = context.problem.prepared_input
+    shared = context.problem.shared
+    assert shared is not None  # a block code is decided with feedback
     error = model.error * context.problem.weight_std**2
     return context.share * ldlq.block_distortion(shared.factor, model.block, error, damping=shared.added)
 
@@ -145,50 +143,31 @@ FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
 }
 
 
-def predicted_distortion(layer: Layer, model: ErrorModel, context: Context) -> float:
-    """Distortion that high-rate theory promises for an answer; nan where it has no formula.
-
-    It has none for a shared histogram of unequal columns (the mixture costs what this theory does not count), nor with a ridge or dropped
-    columns, whose targets are not independent, nor for a singular H, nor for greedy passes or feedback that clipping shapes.
-
-    Parameters
-    ----------
-    layer : the original
-    model : of the answer's error
-    context : what the formulas use
-    """
-    problem = context.problem
-    if layer.spectrum.live == 0:
-        return 0.0
-    singular = problem.shared is not None and layer.spectrum.rank < layer.spectrum.live
-    if problem.preparation.ridge > 0 or singular or problem.ideal is not problem.weight:
-        return math.nan
-    return FORMULAS[type(model)](model, context)
-
-
+#: From so many bits of feedback on, what columns are given are the errors of few others, which are not normal: there is no prediction.
+MAX_FEEDBACK_BITS = 1.0
 #: The finite-rate prediction costs n³ and is left out above this many live columns.
 FINITE_RATE_COLUMNS = 1024
 
 
-def _column_steps_at_finite_rate(model: ColumnSteps, layer: Layer, problem: Problem) -> float:
+def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
     """With feedback by the covariance recursion of `rdtools.theory.finite_rate`, without by the scalar quantizer alone."""
-    variance, steps, shared = problem.weight_std**2, model.steps, problem.shared
+    std, steps, shared = context.problem.weight_std, model.steps, context.problem.shared
     if model.fitted:  # to the integers, which the recursion does not know
         return math.nan
     if shared is None:
-        scalar = uniform_quantizer(float(steps[0]) / problem.weight_std)
-        mean_diagonal = float(np.mean(layer.spectrum.diagonal))
-        return problem.live_fraction * variance * mean_diagonal * (scalar.lmmse_distortion if model.shrunk else scalar.distortion)
+        scalar = uniform_quantizer(float(steps[0]) / std)
+        mean_diagonal = float(np.mean(context.spectrum.diagonal))
+        return context.share * std**2 * mean_diagonal * scalar.distortion
     if len(steps) > FINITE_RATE_COLUMNS:
         return math.nan
-    ridge, ordered = shared.penalty, steps[shared.order]
-    point = sic_at_finite_rate(shared.factor, ordered, variance, lmmse=model.shrunk, damping=shared.damping_added, ridge=ridge)
-    return problem.live_fraction * point.distortion
+    gains, damping = None if model.gains is None else model.gains[shared.order], shared.damping_added
+    point = sic_at_finite_rate(shared.factor, steps[shared.order], std**2, lmmse=False, gains=gains, damping=damping, ridge=shared.penalty)
+    return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
 
 
-def _trellis_steps_at_finite_rate(model: TrellisSteps, layer: Layer, problem: Problem) -> float:
+def _trellis_steps_at_finite_rate(model: TrellisSteps, context: Context) -> float:
     """By the covariance recursion with the channel of the trellis."""
-    shared = problem.prepared_input
+    problem, shared = context.problem, context.problem.prepared_input
     if len(model.steps) > FINITE_RATE_COLUMNS:
         return math.nan
     point = sic_at_finite_rate(
@@ -200,21 +179,65 @@ def _trellis_steps_at_finite_rate(model: TrellisSteps, layer: Layer, problem: Pr
         ridge=shared.penalty,
         channel=trellis_channel(model.states),
     )
-    return problem.live_fraction * point.distortion
+    return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
 
 
-#: Formula at the very steps that were used, for the kinds that have one: (model, layer, problem) → distortion per weight.
-FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Layer, Problem], float]] = {
+#: Formula at the very steps that were used, for the kinds that have one.
+FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     ColumnSteps: _column_steps_at_finite_rate,
     TrellisSteps: _trellis_steps_at_finite_rate,
 }
 
 
-def finite_rate_distortion(layer: Layer, model: ErrorModel, problem: Problem) -> float:
-    """Distortion predicted at the very steps that were used, for iid Gaussian weights; nan for a fixed rate and above
-    FINITE_RATE_COLUMNS.
+@dataclass(frozen=True)
+class Predictions:
+    """What theory promises for a quantizer's answer, from its error model and the prepared layer.
+
+    Attributes
+    ----------
+    high_rate_distortion : per weight; nan where there is no formula: a shared histogram of unequal columns (the mixture costs what this
+        theory does not count), a ridge or dropped columns, whose targets are not independent, a singular H, greedy passes, and feedback
+        that clipping shapes
+    finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate, above
+        FINITE_RATE_COLUMNS, and from MAX_FEEDBACK_BITS of feedback on
+    heldout_over_calibration : ratio of distortions at high rate if the tokens are independent and normal; 1 without feedback, nan for an
+        exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
+    gptq_gap_bits : rate over R(D) of equal steps at high rate, in the basis and with the damping that were used; nan without feedback
     """
+
+    high_rate_distortion: float
+    finite_rate_distortion: float
+    heldout_over_calibration: float
+    gptq_gap_bits: float
+
+
+def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, *, rate_bits: float, tokens: int) -> Predictions:
+    """The predictions for an answer.
+
+    Parameters
+    ----------
+    problem : the prepared layer
+    spectrum : of its Hessian
+    model : of the answer's error
+    rate_bits : of the integers, bits per weight of the full matrix
+    tokens : distinct ones behind the Hessian; 0 for an exact one
+    """
+    shared = problem.shared
+    gains, energies = (spectrum.diagonal,) * 2 if shared is None else (shared.noise_weights, shared.energies)
+    context = Context(problem, spectrum, gains, energies, rate_bits)
+    singular = shared is not None and spectrum.rank < spectrum.live
+    retargeted = problem.ideal is not problem.weight
+    if spectrum.live == 0:
+        high_rate = 0.0
+    elif problem.preparation.ridge > 0 or singular or retargeted:
+        high_rate = math.nan
+    else:
+        high_rate = FORMULAS[type(model)](model, context)
     formula = FINITE_RATE_FORMULAS.get(type(model))
-    if formula is None or problem.weight_std == 0 or problem.ideal is not problem.weight:
-        return math.nan
-    return formula(model, layer, problem)
+    finite_rate = math.nan if formula is None or problem.weight_std == 0 or retargeted else formula(model, context)
+    heldout = math.nan
+    if tokens and shared is None:
+        heldout = 1.0
+    elif tokens and shared is not None and not (shared.added or retargeted):
+        heldout = predicted_heldout_ratio(model, shared.factor, shared.order, tokens)
+    return Predictions(high_rate, finite_rate, heldout, math.nan if shared is None else sic.noise_gap_bits(spectrum, gains))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
-from rdtools.compare.facts import LayerFacts, layer_facts
-from rdtools.compare.predictions import Context, finite_rate_distortion, noise_gains, predicted_distortion, row_variances
+from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
+from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
@@ -26,11 +26,39 @@ def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str
     )
 
 
-def _high_rate_valid(layer: Layer, model: ErrorModel, distortion: float) -> bool:
+#: A weight that has this part of the squared norm, and this many times the root mean square, makes the variance: 20 deviations do not occur
+#: in any matrix of normal weights.
+_OUTLIER_SHARE, _OUTLIER_STDS = 0.1, 20.0
+
+
+def _outlier_message(facts: LayerFacts) -> str:
+    """Why R(D) says nothing about a matrix; empty where no single weight makes up its variance."""
+    stds, weights = facts.row.weight_incoherence, facts.row.rows * (facts.row.active_columns or 0)
+    if not (stds >= _OUTLIER_STDS and stds**2 >= _OUTLIER_SHARE * weights):
+        return ""
+    return (
+        f"one weight has {stds**2 / weights:.0%} of the squared norm, {stds:.0f} times the root mean square: R(D) of i.i.d. "
+        "Gaussian weights of this variance is no bound for such a matrix, and no gap to it is given"
+    )
+
+
+def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
+    """How many weights of inputs that hardly occur are coded."""
+    coded = int(quantized.weight.basis.live.sum())
+    spare = (facts.row.nearly_dead_columns or 0) - ((facts.row.active_columns or 0) - coded)
+    if spare <= 0:
+        return ""
+    return (
+        f"{spare} of {facts.row.columns} inputs have an energy below 1e-8 of the median; their weights are coded like others, "
+        f"{spare / coded:.1%} of the symbols, and hardly change D"
+    )
+
+
+def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool:
     """True where high-rate theory may be used; never without a uniform grid."""
     if model.widest_steps is None:
         return False
-    return sic.high_rate_applies(model.widest_steps, layer.spectrum, distortion, row_variances(model, layer.weight_variance).minimum)
+    return sic.high_rate_applies(model.widest_steps, facts.spectrum, distortion, row_variances(model, facts.row.weight_variance).minimum)
 
 
 def result_row(
@@ -52,35 +80,38 @@ def result_row(
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     facts = layer_facts(layer) if facts is None else facts
-    point = measure(layer, quantized)
-    model, gains = quantized.error_model, noise_gains(layer, problem)
+    point = measure(layer, quantized, facts.heldout)
+    model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
     entropies = {"shared": point.entropy_pooled_bpw, "column": point.entropy_per_column_bpw, None: point.symbol_bpw}
-    predicted = predicted_distortion(layer, model, Context(problem, gains, entropies[model.histogram]))
-    finite = finite_rate_distortion(layer, model, problem)
+    promised = predict(problem, facts.spectrum, model, rate_bits=entropies[model.histogram], tokens=counted_tokens(layer.hessian))
+    predicted, finite = promised.high_rate_distortion, promised.finite_rate_distortion
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
     turn = quantized.weight.basis.rotation
-    gptq_gap = math.nan if problem.shared is None else sic.noise_gap_bits(layer.spectrum, gains)
+    outlier = _outlier_message(facts)
+    gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
+    overhead = _overhead_message(model, point, promised.gptq_gap_bits)
     return ResultRow(
         facts=facts.row,
         method=format_method(quantizer),
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message=_overhead_message(model, point, gptq_gap),
+        message="; ".join(filter(None, (outlier, facts.message, _nearly_dead_message(facts, quantized), overhead))),
         point=point,
         pred_high_rate_distortion=predicted,
         measured_over_pred_high_rate=point.distortion / predicted if predicted > 0 else math.nan,
-        high_rate_valid=_high_rate_valid(layer, model, point.distortion),
+        high_rate_valid=_high_rate_valid(facts, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,
+        pred_heldout_over_calibration=promised.heldout_over_calibration,
         rd_bound_rate_bpw=bound,
         rd_bound_distortion=float(RD_BOUND.distortion(facts, point.symbol_bpw)),
         rd_bound_rowvar_rate_bpw=rowvar,
-        rate_gap_symbols_bpw=point.symbol_bpw - bound,
-        rate_gap_total_bpw=point.total_bpw - bound,
-        rate_gap_total_rowvar_bpw=point.total_bpw - rowvar,
-        pred_gptq_gap_as_run_bpw=gptq_gap,
+        rate_gap_symbols_bpw=point.symbol_bpw - gap_to,
+        rate_gap_total_bpw=point.total_bpw - gap_to,
+        rate_gap_total_rowvar_bpw=point.total_bpw - gap_to_rowvar,
+        pred_gptq_gap_as_run_bpw=promised.gptq_gap_bits,
         rotation="none" if turn is None else turn.kind,
         damping=quantized.damping,
         backend=quantized.backend,

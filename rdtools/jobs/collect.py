@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model
+from rdtools.model.repetition import repeated_sequences, sampling_notes
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 from rdtools.runs.finished import FINISHED, different
-from rdtools.runs.run_manifest import CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
-from rdtools.runs.store import Run, RunWriter, open_run
+from rdtools.runs.run_manifest import HELDOUT, CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
+from rdtools.runs.store import Run, open_run
+from rdtools.runs.writer import RunWriter
 
 Progress = Callable[[int, int], None]
+#: Windows of a text, or sequences of the embedded tokens, that held-out moments are taken over: enough for a mean that has seen no fit.
+EVALUATION_SEQUENCES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +48,24 @@ class CalibrationRequest:
             raise UsageError(f"`sequences` {self.sequences} and `length` {self.length}: expected at least 1 of each")
 
 
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """Where held-out tokens come from; without either file those of the embedded model, and none for another model.
+
+    Attributes
+    ----------
+    text : a UTF-8 file, of which EVALUATION_SEQUENCES windows as long as those of the calibration are taken
+    tokens : a .npy or .safetensors file of ids, used whole
+    """
+
+    text: Path | None = None
+    tokens: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.text is not None and self.tokens is not None:
+            raise UsageError("`evaluation_text` and `evaluation_tokens`: got both, expected one source of held-out data")
+
+
 def check_run_directory(out: Path) -> None:
     """Refuse a place that holds something else than a run: finished, begun by `collect`, or with parts deleted.
 
@@ -59,24 +83,52 @@ def check_run_directory(out: Path) -> None:
     raise UsageError(f"{out}: exists and is not a run of rdtools; choose another directory")
 
 
-def _calibration(request: CalibrationRequest, checkpoint: Checkpoint, *, trust_remote_code: bool) -> Tokens:
+def _tokens(
+    request: CalibrationRequest, evaluation: EvaluationRequest | None, checkpoint: Checkpoint, *, trust_remote_code: bool
+) -> tuple[Tokens, Tokens | None]:
+    """Calibration tokens, and held-out ones if they are asked for and there are any."""
     from rdtools.model.pretrained import load_tokenizer, model_limits
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
-    if request.tokens is not None:
-        tokens = load_tokens(request.tokens)
-    elif request.text is not None:
-        length = request.length or min(limits.longest or 2048, 2048)
-        tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
-        tokens = tokenize_text(request.text, tokenizer, sequences=request.sequences or 128, length=length)
-    elif checkpoint.name == EMBEDDED:
-        tokens = embedded_tokens("calibration")
-    else:
+    length = request.length or min(limits.longest or 2048, 2048)
+
+    def read(text: Path | None, ids: Path | None, sequences: int) -> Tokens | None:
+        if ids is not None:
+            tokens = load_tokens(ids)
+        elif text is not None:
+            tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
+            tokens = tokenize_text(text, tokenizer, sequences=sequences, length=length)
+        else:
+            return None
+        check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
+        return tokens
+
+    embedded = checkpoint.name == EMBEDDED
+    tokens = read(request.text, request.tokens, request.sequences or 128) or (embedded_tokens("calibration") if embedded else None)
+    if tokens is None:
         raise UsageError(
             f"{checkpoint.name}: no calibration data; give a file as `text` or `tokens` (the embedded tokens fit the embedded model only)"
         )
-    check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
-    return tokens
+    if evaluation is None:
+        return tokens, None
+    heldout = read(evaluation.text, evaluation.tokens, EVALUATION_SEQUENCES)
+    if heldout is None and embedded:
+        whole = embedded_tokens("evaluation")
+        some = slice(None, None, max(1, len(whole.ids) // EVALUATION_SEQUENCES))
+        heldout = replace(whole, ids=whole.ids[some], mask=whole.mask[some])
+    return tokens, heldout
+
+
+def _check_held_out(heldout: Tokens, tokens: Tokens, say: Callable[[str], None]) -> None:
+    """Refuse evaluation sequences that all are calibration sequences too, and say if some are."""
+    shared = repeated_sequences(heldout, tokens)
+    if shared == len(heldout.ids):
+        raise UsageError(
+            f"{heldout.source}: all {shared} evaluation sequences are among the calibration sequences of {tokens.source}, so that nothing "
+            "is held out; expected other text; give another file as `evaluation_text` or `evaluation_tokens`"
+        )
+    if shared:
+        say(f"{heldout.source}: {shared} of {len(heldout.ids)} evaluation sequences are calibration sequences too: they are not held out")
 
 
 def collect(
@@ -84,25 +136,30 @@ def collect(
     request: CalibrationRequest,
     *,
     out: Path,
+    evaluation: EvaluationRequest | None = None,
     trust_remote_code: bool = False,
     device: str = "cpu",
     head: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
     progress: Progress = lambda done, total: None,
 ) -> Run:
     """Capture every Hessian of a model into a run directory, or open the run that is there if it is the same.
 
     Every Hessian is durable once it is finished. A capture that fails or is interrupted keeps those, and the same call computes the
     others; the finished run is the same as if nothing had happened. A run that is there already is used again even if it was captured
-    on another device or with other libraries; `Run.notes` then says so.
+    on another device or with other libraries; `Run.notes` then says so. Held-out moments are captured after the Hessians, in the same
+    way, and are added to a run that has none.
 
     Parameters
     ----------
     source : "embedded", a local directory or a hub id
     request : calibration data
     out : run directory, new, empty or holding the same run, finished or not
+    evaluation : held-out data; None for none, or for those that the run has
     trust_remote_code : run code that comes with the model; off unless asked for, and kept in the manifest
     device : torch device for the forward passes
     head : analyse the output head, too
+    say : called with sentences about the data, before anything is captured
     progress : called with (tokens done, tokens in all)
 
     Raises
@@ -116,62 +173,93 @@ def collect(
 
     check_run_directory(out)
     checkpoint = find_model(source, with_code=trust_remote_code)
-    tokens = _calibration(request, checkpoint, trust_remote_code=trust_remote_code)
+    tokens, heldout = _tokens(request, evaluation, checkpoint, trust_remote_code=trust_remote_code)
+    if heldout is not None:
+        _check_held_out(heldout, tokens, say)
     model_entry = describe_model(checkpoint, source=source).model_copy(update={"head_analysed": head})
-    calibration = CalibrationEntry(
-        source=tokens.source,
-        sequences=tokens.ids.shape[0],
-        length=tokens.ids.shape[1],
-        padding=int((~tokens.mask).sum()),
-        padding_from=tokens.padding_from,
-        token_sha256=tokens.sha256,
-        trust_remote_code=trust_remote_code,
-        device=device,
-    )
+    now = versions()
+    libraries = {"device": device, **{f"version of {name}": version for name, version in now.items()}}
+
+    def described(of: Tokens) -> CalibrationEntry:
+        return CalibrationEntry(
+            source=of.source,
+            sequences=of.ids.shape[0],
+            length=of.ids.shape[1],
+            padding=int((~of.mask).sum()),
+            padding_from=of.padding_from,
+            token_sha256=of.sha256,
+            trust_remote_code=trust_remote_code,
+            device=device,
+        )
+
+    @functools.cache
+    def loaded() -> tuple[Any, Any]:
+        from rdtools.model.inputs import find_layers
+
+        model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device, say=say)
+        return model, find_layers(model, checkpoint, head=head)
+
+    def fill(writer: RunWriter, of: Tokens, number: dict[str, int], before: int) -> None:
+        """Capture the inputs that are missing."""
+        from rdtools.model.capture import capture
+
+        model, found = loaded()
+        missing = [shared for shared in found.inputs if not writer.has(shared.name, number[shared.name])]
+        for shared, hessian in capture(model, missing, of, progress=lambda done, total: progress(before + done, before + total)):
+            writer.add(hessian, number[shared.name])
+
+    _say_all(list(checkpoint.notes), say)
+    for of in (tokens, heldout):
+        if of is not None and not of.mask.all():
+            say(f"{of.source}: {int((~of.mask).sum())} of {of.mask.size} token ids are padding ({of.padding_from}) and left out")
+    calibration = described(tokens)
     identity = fingerprint(model_entry, calibration)
-    said = list(checkpoint.notes)
-    said += [f"{calibration.padding} of {tokens.mask.size} token ids are padding ({tokens.padding_from}) and left out"] * bool(
-        calibration.padding
-    )
     if is_run(out):
         run = open_run(out, checkpoint=checkpoint)
         names = different(fingerprint(run.manifest.model, run.manifest.calibration), identity)
         if names:
             raise UsageError(f"{out}: holds a run with other {' and '.join(names)}; choose another directory, or delete this one")
+        if heldout is not None and run.manifest.heldout is not None and run.manifest.heldout.tokens.token_sha256 != heldout.sha256:
+            raise UsageError(f"{out}: holds a run with other evaluation tokens; choose another directory, or delete this one")
         (out / FINISHED).unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
         place = {name: getattr(model_entry, name) for name in ("name", "source", "directory", "files")}
-        moved = run.manifest.model.model_copy(update=place)
-        notes = said + reuse_notes(run.manifest, device=device, versions=versions())
-        manifest = run.manifest.model_copy(update={"model": moved})
+        manifest = run.manifest.model_copy(update={"model": run.manifest.model.model_copy(update=place)})
         if manifest != run.manifest:
             write_manifest(out, manifest)
-        return Run(out, manifest, checkpoint=checkpoint, notes=notes)
+        run = Run(out, manifest, checkpoint=checkpoint, notes=reuse_notes(run.manifest, device=device, versions=now))
+        _say_all(sampling_notes(tokens, [entry.columns for entry in run.hessians]), say)
+    else:
+        from rdtools.model.inputs import check_weights
 
-    from rdtools.model.capture import capture
-    from rdtools.model.inputs import check_weights, find_layers
+        writer = RunWriter(out, {**identity, **libraries})
+        model, found = loaded()
+        for shared in found.inputs:
+            check_weights(model, checkpoint, shared)
+        _say_all(sampling_notes(tokens, [shared.columns for shared in found.inputs]), say)
+        fill(writer, tokens, {shared.name: index for index, shared in enumerate(found.inputs)}, 0)
+        sizes = {
+            "uncovered": list(found.uncovered),
+            "parameters": found.parameters,
+            "analysed": found.analysed,
+            "head": found.head,
+            "head_parameters": found.head_parameters,
+        }
+        run = writer.finish(
+            checkpoint,
+            {shared.name: shared.layers for shared in found.inputs},
+            model=model_entry.model_copy(update=sizes),
+            calibration=calibration,
+            versions=now,
+        )
+    if heldout is None or run.manifest.heldout is not None:
+        return run
+    identity = {"evaluation tokens" if name == "calibration tokens" else name: value for name, value in identity.items()}
+    identity["evaluation tokens"] = heldout.sha256
+    writer = RunWriter(out, {**identity, **libraries}, folder=HELDOUT)
+    fill(writer, heldout, {entry.name: index for index, entry in enumerate(run.hessians)}, int(tokens.mask.sum()))
+    return writer.finish_heldout(run, described(heldout))
 
-    now = versions()
-    writer = RunWriter(out, {**identity, "device": device, **{f"version of {name}": version for name, version in now.items()}})
-    model = load_model(checkpoint, trust_remote_code=trust_remote_code, device=device, say=said.append)
-    found = find_layers(model, checkpoint, head=head)
-    for shared in found.inputs:
-        check_weights(model, checkpoint, shared)
-    number = {shared.name: index for index, shared in enumerate(found.inputs)}
-    missing = [shared for shared in found.inputs if not writer.has(shared.name, number[shared.name])]
-    for shared, hessian in capture(model, missing, tokens, progress=progress):
-        writer.add(hessian, number[shared.name])
-    sizes = {
-        "uncovered": list(found.uncovered),
-        "parameters": found.parameters,
-        "analysed": found.analysed,
-        "head": found.head,
-        "head_parameters": found.head_parameters,
-    }
-    run = writer.finish(
-        checkpoint,
-        {shared.name: shared.layers for shared in found.inputs},
-        model=model_entry.model_copy(update=sizes),
-        calibration=calibration,
-        versions=now,
-    )
-    return Run(out, run.manifest, checkpoint=checkpoint, notes=said)
+
+def _say_all(sentences: list[str], say: Callable[[str], None]) -> None:
+    for sentence in sentences:
+        say(sentence)

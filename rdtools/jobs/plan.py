@@ -60,7 +60,9 @@ def check_report(settings: ReportSettings) -> tuple[list[Quantizer], list[str] |
 
 
 def _groups(settings: ReportSettings) -> list[InputGroup]:
-    return input_groups(settings.out, settings.model, trust_remote_code=settings.trust_remote_code, device=settings.device)
+    return input_groups(
+        settings.out, settings.model, trust_remote_code=settings.trust_remote_code, device=settings.device, head=settings.head
+    )
 
 
 def refuse_infeasible(settings: ReportSettings) -> None:

@@ -62,9 +62,9 @@ def run_report(
 ) -> Report:
     """Capture Hessians, compute the bounds, quantize, code, measure, and write a page about it.
 
-    Writes into the run directory: index.html, results.parquet and results.csv, curves.parquet, figures/*.png and *.pdf, results.json with
-    the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same call goes on after an interrupt and tries
-    failed rows again; another method, rate or seed adds to the table.
+    Writes into the run directory: index.html, results.parquet and results.csv, paired.parquet and paired.csv, curves.parquet,
+    figures/*.png and *.pdf, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same
+    call goes on after an interrupt and tries failed rows again; another method, rate or seed adds to the table.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def run_report(
     """
     started = time.perf_counter()
     settings = (settings or ReportSettings()).changed(changes)
-    calibration, out = settings.calibration, settings.out
+    calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
     for pair in infeasible:
@@ -93,11 +93,14 @@ def run_report(
                 settings.model,
                 calibration,
                 out=out,
+                evaluation=evaluation,
                 trust_remote_code=settings.trust_remote_code,
                 device=settings.device,
+                head=settings.head,
+                say=say,
                 progress=progress,
             )
-        from rdtools.report import PAGE, write_figures, write_page  # loads matplotlib
+        from rdtools.report import PAGE, paired_differences, write_figures, write_page, write_paired  # loads matplotlib
         from rdtools.report.style import SAVE_METADATA
 
         run.check()  # refuse altered files before any work
@@ -113,10 +116,12 @@ def run_report(
                 progress=progress,
             )
         files = write_results(swept.table, swept.curves, out)
+        paired = paired_differences(swept.table)
+        files += write_paired(paired, out)
         (out / PAGE).unlink(missing_ok=True)  # an old page must not stand beside new results
         with stage("Figures and page", ""):
             figures = write_figures(swept.table, swept.curves, out / "figures")
-            page = write_page(run, swept.table, figures, command=command, seconds=time.perf_counter() - started)
+            page = write_page(run, swept.table, paired, figures, command=command, seconds=time.perf_counter() - started)
         files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
         write_manifest(out, files, versions=run.manifest.versions, command=command)
     return Report(run, swept.table, swept.curves, page, (*run.notes, *swept.notes), swept.failed_curves)

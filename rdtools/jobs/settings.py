@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 from pydantic import TypeAdapter, ValidationError
 
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.jobs.collect import CalibrationRequest
+from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest
 from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
 from rdtools.seeds import SEED_END
@@ -35,7 +35,9 @@ class ReportSettings:
     ----------
     model : "embedded", a local directory or a hub id
     text, tokens, sequences, length : calibration data, see `rdtools.jobs.collect.CalibrationRequest`
+    evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.collect.EvaluationRequest`
     trust_remote_code : run code that comes with the model
+    head : analyse the output head, too
     device : torch device for the forward passes of the capture
     methods : names; None for the default ones
     rates : targets in bits per weight
@@ -59,7 +61,10 @@ class ReportSettings:
     tokens: Path | None = None
     sequences: int | None = None
     length: int | None = None
+    evaluation_text: Path | None = None
+    evaluation_tokens: Path | None = None
     trust_remote_code: bool = False
+    head: bool = False
     device: str = "cpu"
     methods: tuple[str, ...] | None = None
     rates: tuple[float, ...] = (2.0, 3.0, 4.0)
@@ -86,6 +91,11 @@ class ReportSettings:
     def calibration(self) -> CalibrationRequest:
         """The part about calibration data."""
         return CalibrationRequest(text=self.text, tokens=self.tokens, sequences=self.sequences, length=self.length)
+
+    @property
+    def evaluation(self) -> EvaluationRequest:
+        """The part about held-out data."""
+        return EvaluationRequest(text=self.evaluation_text, tokens=self.evaluation_tokens)
 
     def quantizers(self) -> list[Quantizer]:
         """Every method at every rate, rates ascending.

@@ -18,5 +18,5 @@ def theory(run: str | Path) -> pd.DataFrame:
     UsageError, CorruptFile
     """
     opened = open_run(run)
-    facts = (layer_facts(opened[name]) for name in opened)
+    facts = (layer_facts(opened[entry.name], opened.heldout(entry.hessian)) for entry in opened.layers)
     return pd.DataFrame([{**fact.row.to_row(), "status": fact.status} for fact in facts])

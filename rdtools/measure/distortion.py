@@ -8,7 +8,20 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
+from rdtools.linalg import panels
 from rdtools.ops import quadratic_form
+
+#: Weights whose errors are looked at in one go, 256 MB of them.
+BLOCK_ENTRIES = 2**25
+
+
+def mean_square(weight: Float64Array, reconstruction: Float64Array) -> float:
+    """``‖W − Ŵ‖²/(m n)``, with memory for one block of rows."""
+    total, (m, n) = 0.0, weight.shape
+    for part in panels(m, n, BLOCK_ENTRIES):
+        errors = weight[part] - reconstruction[part]
+        total += float(np.square(errors, out=errors).sum())
+    return total / weight.size
 
 
 @dataclass(frozen=True)
@@ -51,7 +64,7 @@ def weighted_error(
             "expected (m, n), (m, n), (n, n)"
         )
     m, n = weight.shape
-    E = weight - reconstruction
-    rows = np.maximum(quadratic_form(E, moment), 0.0) / n
+    losses = [quadratic_form(weight[part] - reconstruction[part], moment) for part in panels(m, n, BLOCK_ENTRIES)]
+    rows = np.maximum(np.concatenate([np.zeros(0), *losses]), 0.0) / n
     stderr = float(rows.std(ddof=1) / np.sqrt(m)) if m > 1 else float("nan")
     return Distortion(float(rows.mean()), stderr)

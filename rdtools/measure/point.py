@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import codec_of, container_bits, decode, effective_layer, encode
-from rdtools.errors import CorruptFile, WrongType
-from rdtools.measure.effective_error import error
+from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
+from rdtools.errors import CorruptFile, UsageError, WrongType
+from rdtools.measure.distortion import mean_square, weighted_error
+from rdtools.moments.heldout import Heldout
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.threads import one_blas_thread
@@ -31,7 +32,7 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
-def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
+def measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None = None) -> RDPoint:
     """Code a quantized layer, decode it, and measure what came back.
 
     The distortion is that of the decoded file, and the file must decode to exactly what was encoded.
@@ -40,13 +41,14 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     ----------
     layer : the original
     quantized : a quantizer's answer for it
+    heldout : the layer's weights under a held-out moment, for `RDPoint.heldout_distortion`, which is nan without
 
     Raises
     ------
     CorruptFile
         If the file does not decode to what was encoded.
-    ShapeMismatch
-        If the two do not belong together.
+    UsageError
+        If another layer was quantized; layers are told apart by their weights.
     WrongType
         If they are not a layer and an answer, in this order.
     """
@@ -55,20 +57,31 @@ def measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
             f"measure: got {type(layer).__name__} and {type(quantized).__name__}, expected a Layer and what a quantizer answered: "
             "measure(layer, quantizer.quantize(layer))"
         )
+    if quantized.weight_checksum != layer.weight_checksum:
+        raise UsageError(
+            f"measure: got the layer {layer.key.name!r} of {layer.weight.shape} and what became of {quantized.key.name!r} of "
+            f"{quantized.weight.shape}, whose weights are others (CRC-32 {layer.weight_checksum:08x} and {quantized.weight_checksum:08x}); "
+            "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
+        )
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, quantized)
+        return _measure(layer, quantized, heldout)
 
 
-def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
+def _ratio(value: float, by: float) -> float:
+    return value / by if by > 0 else math.nan
+
+
+def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
-    decoded = decode(container.data, name=layer.key.name)
+    decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
     if not same_weight(decoded, weight):
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
-    effective = effective_layer(decoded)
-    distortion = error(layer, effective)
+    reconstruction = reconstruct(decoded)
+    del decoded  # half as large as the weights
+    distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
     size = layer.weight.size
     codec = codec_of(weight.codes)
     symbols = codec.diagnostics(weight.codes)
@@ -76,13 +89,16 @@ def _measure(layer: Layer, quantized: QuantizedLayer) -> RDPoint:
     (bits,) = container_bits(container)
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
-    relative = distortion.mean / layer.energy if layer.energy > 0 else math.nan
+    relative = _ratio(distortion.mean, layer.statistics.energy)
+    lost = math.nan if heldout is None else heldout.distortion(reconstruction)
     return RDPoint(
         distortion=distortion.mean,
         distortion_stderr=distortion.stderr,
         relative_distortion=relative,
+        heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy),
+        heldout_over_calibration=_ratio(lost, distortion.mean),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
-        squared_error=float(np.mean((layer.weight - effective.matrix) ** 2)),
+        squared_error=mean_square(layer.weight, reconstruction),
         clipped_fraction=symbols.edge_share,
         rate_kind=codec.rate_kind(weight.codes),
         symbol_bpw=symbol_bpw,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rdtools.errors import BadActivations, ModelUnreadable
 from rdtools.model.inputs import SharedInput, run_tokens
 from rdtools.model.products import Block, Products
+from rdtools.model.repetition import distinct_contexts
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.records import Hessian
@@ -39,7 +40,7 @@ def _passes(inputs: Sequence[SharedInput]) -> list[list[SharedInput]]:
     return parts
 
 
-class _Sums:
+class Sums:
     """Running sums of the inputs in one pass over the tokens."""
 
     def __init__(self, part: Sequence[SharedInput]) -> None:
@@ -73,8 +74,8 @@ class _Sums:
         total = (p * (1 - p)).reshape(-1, p.shape[-1]).sum(dim=0).cpu().numpy()
         self._variances = total + (self._variances if self._variances.size else 0.0)
 
-    def finish(self, item: SharedInput) -> Hessian:
-        """The second moment of an input, whose sums are let go.
+    def finish(self, item: SharedInput, contexts: int) -> Hessian:
+        """The moments of an input, whose sums are let go; `contexts` is the number of distinct contexts among all tokens.
 
         Raises
         ------
@@ -88,7 +89,7 @@ class _Sums:
                 "likely damaged weights or activations that overflow: check the checkpoint"
             )
         variances = self._variances / seen if item.is_head else None
-        return Hessian(sums.mean, sums.kept, sums.dropped, item.name, output_variances=variances)
+        return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, min(sums.kept, contexts), variances)
 
 
 def capture(
@@ -100,10 +101,10 @@ def capture(
 ) -> Iterator[tuple[SharedInput, Hessian]]:
     """Second moment of every distinct input, one at a time, as soon as a pass over the tokens has finished it.
 
-    ``H = (1/N) Σ x xᵀ`` over the N tokens that are not padding, reach the layer and have finite activations, in float64 from float32
-    activations. Padding is taken out before the model runs, see `Tokens.batches`. An expert's N is the number of tokens that were sent
-    to it, and may be 0; H is zero then. The output head's Hessian holds E[p(1 − p)] of every output, the mean over tokens of the variance
-    of its softmax.
+    ``H = (1/N) Σ x xᵀ``, and the mean of x, over the N tokens that are not padding, reach the layer and have finite activations, in float64
+    from float32 activations. Padding is taken out before the model runs, see `Tokens.batches`. An expert's N is the number of tokens that
+    were sent to it, and may be 0; H is zero then. The output head's Hessian holds E[p(1 − p)] of every output, the mean over tokens of the
+    variance of its softmax.
 
     Parameters
     ----------
@@ -123,11 +124,12 @@ def capture(
     """
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
+    contexts = distinct_contexts(tokens)
     passes = _passes(inputs)
     total = len(passes) * int(tokens.mask.sum())
     done = 0
     for part in passes:
-        sums = _Sums(part)
+        sums = Sums(part)
         for ids in tokens.batches(_BATCH_TOKENS):
             with torch.no_grad(), Products(model, sums.see):
                 output = run_tokens(model, torch.from_numpy(ids).to(model.device), head=sums.head is not None)
@@ -136,4 +138,4 @@ def capture(
             done += ids.size
             progress(done, total)
         for item in part:
-            yield item, sums.finish(item)
+            yield item, sums.finish(item, contexts)

@@ -51,7 +51,7 @@ def _quiet() -> Iterator[None]:
 #: What to do about an error of transformers that holds these words.
 _REMEDIES = {
     "trust_remote_code": "it comes with code of its own; if you trust it, allow that with `trust_remote_code`",
-    "does not recognize this architecture": "install the transformers that knows this model",
+    "does not recognize this architecture": "check model_type in config.json, or install a transformers that knows it",
     "model_type": "config.json must name the model_type; download it again",
 }
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.errors import BadTokens, CorruptFile
+from rdtools.errors import BadTokens, CorruptFile, one_line
 
 
 @dataclass(frozen=True)
@@ -114,20 +114,22 @@ def load_tokens(path: Path) -> Tokens:
     if path.suffix == ".npy":
         try:
             ids = np.load(path, allow_pickle=False, mmap_mode="r")
-            if not isinstance(ids, np.ndarray):
+            if not isinstance(ids, np.memmap):
                 raise ValueError("an archive")
-        except (ValueError, OSError, EOFError, MemoryError, TypeError, OverflowError) as error:
-            raise CorruptFile(f"{path}: not a plain NumPy array ({error}); pickles are never loaded: save integers") from error
+            if ids.offset + ids.nbytes != path.stat().st_size:
+                raise ValueError(f"{path.stat().st_size} bytes, expected {ids.offset + ids.nbytes} for {ids.dtype} numbers of {ids.shape}")
+        except Exception as error:  # of a damaged header NumPy raises what its parser happens to
+            raise CorruptFile(f"{path}: not a plain NumPy array ({one_line(error)}); pickles are never loaded: save integers") from error
     elif path.suffix == ".safetensors":
-        from safetensors import SafetensorError, safe_open
+        from safetensors import safe_open
         from safetensors.numpy import load_file
 
         try:
             arrays = load_file(path)
             with safe_open(path, framework="np") as file:
                 pad = (file.metadata() or {}).get("pad_token_id")
-        except (SafetensorError, OSError, TypeError) as error:
-            raise CorruptFile(f"{path}: not a whole safetensors file of integers ({error}); write it again") from error
+        except Exception as error:  # its own, and whatever NumPy says to a dtype or shape
+            raise CorruptFile(f"{path}: not a whole safetensors file of integers ({one_line(error)}); write it again") from error
         if "input_ids" not in arrays:
             raise BadTokens(f"{path}: holds {', '.join(sorted(arrays)) or 'nothing'}, expected a tensor 'input_ids' (s, t)")
         ids, mask = arrays["input_ids"], arrays.get("attention_mask")
@@ -158,6 +160,8 @@ def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) ->
     BadTokens
         If the file is missing, empty or not UTF-8 text.
     """
+    if path.exists() and not path.is_file():
+        raise BadTokens(f"{path}: not a regular file; expected plain text, which a report that goes on reads again: save it first")
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Running second moments of activations."""
+"""Running moments of activations."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ from rdtools.ops import rank_update
 
 @dataclass(eq=False)
 class MomentAccumulator:
-    """Sum of x xᵀ over tokens, in float64.
+    """Sums of x and x xᵀ over tokens, in float64.
 
     Attributes
     ----------
     columns : n
     total : (n, n) float64, the lower triangle of Σ x xᵀ, zeros above
-    kept, dropped : tokens in the sum, and left out because an activation was NaN or infinite
+    total_mean : (n,) float64, Σ x
+    kept, dropped : tokens in the sums, and left out because an activation was NaN or infinite
     """
 
     columns: int
     total: NDArray[np.float64] = field(init=False)
+    total_mean: NDArray[np.float64] = field(init=False)
     kept: int = 0
     dropped: int = 0
 
     def __post_init__(self) -> None:
         self.total = np.zeros((self.columns, self.columns))
+        self.total_mean = np.zeros(self.columns)
 
     def add(self, rows: NDArray[np.floating]) -> None:
         """Add tokens, rows of an array (k, n); rows with NaN or infinity are counted and left out."""
@@ -35,11 +38,17 @@ class MomentAccumulator:
         x = rows[finite].astype(np.float64)
         self.dropped += int(len(rows) - len(x))
         self.kept += len(x)
+        self.total_mean += x.sum(axis=0)
         # in float64 although float32 is twice as fast: sums rounded to float32 have eigenvalues down to about −3e-8 of the largest where
         # tokens span few dimensions, too near to the limit from which a Hessian is refused, and a spectrum's tail would be noise
         rank_update(self.total, x)
 
     @property
-    def mean(self) -> NDArray[np.float64]:
+    def second_moment(self) -> NDArray[np.float64]:
         """E[x xᵀ] over the tokens kept, exactly symmetric; zeros if none was kept."""
         return (self.total + np.tril(self.total, -1).T) / max(self.kept, 1)
+
+    @property
+    def mean(self) -> NDArray[np.float64]:
+        """E[x] over the tokens kept; zeros if none was kept."""
+        return self.total_mean / max(self.kept, 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import zlib
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import check_moment, check_weight
 from rdtools.moments.spectrum import live_columns, spectrum_of
@@ -25,12 +27,33 @@ def _unchangeable(array: object) -> bool:
     return array is None or isinstance(array, bytes)
 
 
-def _private(checked: NDArray[np.float64], given: object) -> NDArray[np.float64]:
+def _private(checked: Float64Array, given: object) -> Float64Array:
     """The checked array, or a copy of it if its memory is the caller's and can be written to."""
     converted = isinstance(given, np.ndarray) and not np.may_share_memory(checked, given)
     if converted or (checked.flags.c_contiguous and _unchangeable(checked)):
         return checked
     return np.array(checked)
+
+
+def active_columns(weight: Float64Array, live: NDArray[np.bool_]) -> Float64Array:
+    """The columns of W whose input is not always zero, (m, r); W itself where all are."""
+    return weight if live.all() else weight[:, live]
+
+
+@dataclass(frozen=True, eq=False)
+class LayerStatistics:
+    """Numbers of a layer's weights that all its measurements need.
+
+    Attributes
+    ----------
+    row_variances : (m,) mean square of each row over its live columns
+    weight_variance : mean square of the live weights
+    energy : D₀ = tr(W H Wᵀ)/(m n) with the undamped H, the distortion of all weights zero
+    """
+
+    row_variances: Float64Array
+    weight_variance: float
+    energy: float
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,12 +65,17 @@ class Layer:
     key : which matrix
     weight : (m, n) float64
     hessian : of the layer's input, matrix (n, n) float64
+    live : (n,) bool, columns whose input is not always zero; weights in the others do not matter
     """
 
     key: LayerKey
-    weight: NDArray[np.float64]
+    weight: Float64Array
     hessian: Hessian
+    live: NDArray[np.bool_] = field(init=False, repr=False)
     __repr__ = short_repr
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "live", live_columns(self.hessian.matrix))
 
     @classmethod
     def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:
@@ -97,34 +125,21 @@ class Layer:
         checked = check_weight(inputs, columns=np.shape(weight)[-1], name=f"{name}: inputs")
         if len(checked) == 0:
             raise ShapeMismatch(f"{name}: inputs of shape {checked.shape} are empty; expected at least one token")
-        return cls.of(weight, checked.T @ checked / len(checked), name=name, n_tokens=len(checked))
+        moment, mean = checked.T @ checked / len(checked), checked.mean(axis=0)
+        return cls.of(weight, Hessian(moment, len(checked), name=f"{name}: Hessian", mean=mean), name=name)
 
     @cached_property
-    def live(self) -> NDArray[np.bool_]:
-        """(n,) bool, columns whose input is not always zero; weights in the others do not matter."""
-        return live_columns(self.hessian.matrix)
-
-    @cached_property
-    def live_weight(self) -> NDArray[np.float64]:
-        """(m, r) the live columns of W; W itself where all are."""
-        return self.weight if self.live.all() else self.weight[:, self.live]
-
-    @cached_property
-    def row_variances(self) -> NDArray[np.float64]:
-        """(m,) mean square of each row over its live columns."""
-        live = self.live_weight
-        return np.mean(live**2, axis=1) if live.size else np.zeros(len(live))
-
-    @cached_property
-    def energy(self) -> float:
-        """D₀ = tr(W H Wᵀ)/(m n) with the undamped H: the distortion of all weights zero."""
+    def statistics(self) -> LayerStatistics:
+        """Variances of the weights and D₀, computed once."""
+        live = active_columns(self.weight, self.live)
+        variances = np.mean(live**2, axis=1) if live.size else np.zeros(len(live))
         rows = np.maximum(quadratic_form(self.weight, self.hessian.matrix), 0.0) / self.weight.shape[1]
-        return float(rows.mean())
+        return LayerStatistics(variances, float(variances.mean()), float(rows.mean()))
 
-    @property
-    def weight_variance(self) -> float:
-        """Mean square of the live weights."""
-        return float(self.row_variances.mean())
+    @cached_property
+    def weight_checksum(self) -> int:
+        """CRC-32 of the weights, by which a quantized layer is recognized as this one's."""
+        return zlib.crc32(np.ascontiguousarray(self.weight).data)
 
     @property
     def spectrum(self) -> Spectrum:

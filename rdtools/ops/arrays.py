@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
@@ -23,14 +24,23 @@ def dtype_name(x: Any) -> str:
     return str(x.dtype).removeprefix("torch.")
 
 
-def _fits(shape: tuple[int, ...], expected: str, sizes: dict[str, int]) -> bool:
-    """Compare a shape with one such as "(m, 8)"; letters that are new get their size."""
-    names = [name.strip() for name in expected.strip("()").split(",") if name.strip()]
-    if names[0] == "...":
-        names = names[1:]
+@cache
+def _alternatives(expected: str) -> tuple[tuple[bool, tuple[str | int, ...]], ...]:
+    """Of a shape such as "(..., 8) or (k, d)": for each alternative, if it begins with an ellipsis, and its sizes and letters."""
+    shapes = []
+    for shape in expected.split(" or "):
+        names = [name.strip() for name in shape.strip("()").split(",") if name.strip()]
+        any_before = names[0] == "..."
+        shapes.append((any_before, tuple(int(name) if name.isdigit() else name for name in names[any_before:])))
+    return tuple(shapes)
+
+
+def _fits(shape: tuple[int, ...], any_before: bool, names: tuple[str | int, ...], sizes: dict[str, int]) -> bool:
+    """Compare a shape with sizes and letters; letters that are new get their size."""
+    if any_before:
         shape = shape[-len(names) :]
     return len(names) == len(shape) and all(
-        size == (int(name) if name.isdigit() else sizes.setdefault(name, size)) for name, size in zip(names, shape, strict=True)
+        size == (name if isinstance(name, int) else sizes.setdefault(name, size)) for name, size in zip(names, shape, strict=True)
     )
 
 
@@ -48,7 +58,7 @@ def check_arrays(op: str, **arrays: tuple[Any, str, tuple[str, ...]]) -> None:
     ShapeMismatch, UnsupportedDtype
     """
     sizes: dict[str, int] = {}
-    if not all(any(_fits(tuple(x.shape), shape, sizes) for shape in shapes.split(" or ")) for x, shapes, _ in arrays.values()):
+    if not all(any(_fits(tuple(x.shape), *shape, sizes) for shape in _alternatives(shapes)) for x, shapes, _ in arrays.values()):
         got = ", ".join(f"{name} {tuple(x.shape)}" for name, (x, _, _) in arrays.items())
         raise ShapeMismatch(f"{op}: {got}; expected {', '.join(shapes for _, shapes, _ in arrays.values())}")
     for name, (x, _, dtypes) in arrays.items():

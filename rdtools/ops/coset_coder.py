@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rdtools.ops.dispatch import choose_backend
 from rdtools.ops.registry import kernel
 
-#: Cumulative frequencies, where those of each law and parity begin, half the numbers of each law's tables, and its low bits; see the kernel.
+#: Cumulative frequencies, where those of each law and parity begin, half the numbers of a law's tables, its low bits; see the kernel.
 Tables = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 #: What is wrong with a block, by the outcome of the kernel.

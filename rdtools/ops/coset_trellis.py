@@ -59,7 +59,7 @@ def coset_trellis_sweep(
     """Successive cancellation whose integers walk a trellis down every column: the distortion of a longer lattice at the rate of a scalar.
 
     With ``Y = W L`` and ``δ_i = α_i/2``, for i = n … 1, ``q_:i`` is the walk nearest to ``Y_:i / (δ_i ℓ_ii)`` and then
-    ``Y ← Y − δ_i q_:i L_i,:``; α are the steps. Given the integers before it in its column, an integer is known to be even or odd, so that it
+    ``Y ← Y − δ_i q_:i L_i,:``; α are the steps. Given those before it in its column, an integer is known to be even or odd, so that it
     takes as many bits as one of step α_i.
 
     Parameters

@@ -106,9 +106,9 @@ def rvq_nearest(
     if bits == 2:
         return (first,), words
     error = (vectors - words) * vectors.dtype.type(scale)
-    second, _ = e8_short_nearest(error, backend=backend) if bits == 3 else e8p_nearest(error, backend=backend)
-    codes = (first, second)
-    return codes, rvq_decode(codes, bits, scale).astype(vectors.dtype, copy=False)
+    second, residual = e8_short_nearest(error, backend=backend) if bits == 3 else e8p_nearest(error, backend=backend)
+    values = words + residual.astype(np.float64) / scale  # as `rvq_decode`, without looking up the words again
+    return (first, second), values.astype(vectors.dtype, copy=False)
 
 
 def rvq_decode(

@@ -44,8 +44,9 @@ def _sic(*, gains: bool) -> Iterator[Call]:
 
 
 def _cancellation_moments() -> Iterator[Call]:
-    for gain in (1.0, np.nan):  # a fine step, where the statistics are in closed form
-        yield (np.ones((1, 1)), np.full(1, 0.25), np.full(1, gain), np.zeros((1, 1)), 1.0, np.zeros((2, 4)) + np.arange(2.0)[:, None]), {}
+    channel = np.zeros((2, 4)) + np.arange(2.0)[:, None]
+    for n in (1, 60):  # one panel, and several; a fine step, where the statistics are in closed form
+        yield (np.eye(n), np.full(n, 0.25), np.full(n, np.nan), np.zeros((n, n)), 1.0, channel), {}
 
 
 def _coordinate_descent() -> Iterator[Call]:

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from rdtools.errors import UsageError
+from rdtools.normal import gain_table
 from rdtools.ops.arrays import FLOATS, Array, check_arrays
-from rdtools.ops.dispatch import dispatch
+from rdtools.ops.dispatch import dispatch, to_tensor
 from rdtools.ops.registry import kernel
 
 CODE_MIN, CODE_MAX = -(2**31) + 1, 2**31 - 1
@@ -84,11 +85,13 @@ def sic_sweep_sample_gains(
     code_max: int = CODE_MAX,
     seed: int | None = None,
     residual: bool = True,
+    normal: bool = False,
     backend: str | None = None,
 ) -> tuple[Array, Array, Any]:
     """`sic_sweep` with the gain of each column fitted to its codes, ``γ_i = ⟨p, Y_:i⟩ / (α_i ℓ_ii ‖p‖²)``, ``p = z_i + offset``.
 
-    1 where p ≡ 0. The gain is a mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
+    1 where p ≡ 0. If `normal` it is `rdtools.normal.gain_of_mean_square` of ``‖p‖²/m`` instead, which looks at codes alone. The gain is a
+    mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
 
     Returns
     -------
@@ -102,7 +105,10 @@ def sic_sweep_sample_gains(
     """
     _check("sic_sweep_sample_gains", weight, factor, seed, steps=steps)
     chosen, data, give = dispatch("sic_sweep_sample_gains", backend, weight, factor, steps)
+    law: Any = gain_table() if normal else None
+    if normal and chosen == "triton":
+        law = to_tensor(law).to(data[0].device)
     codes, gains, final = kernel("sic_sweep_sample_gains", chosen)(
-        *data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual
+        *data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual, law=law
     )
     return give(codes), give(gains), give(final)

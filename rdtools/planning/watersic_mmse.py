@@ -12,7 +12,8 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import DAMPING_LADDER
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import Preparation, Quantizer, SettledQuantizer, WaterSIC, check_rotation, draw_basis
+from rdtools.moments.spectrum import spectrum_of
+from rdtools.quantizers import Quantizer, SettledQuantizer, WaterSIC, check_rotation, input_rotation
 from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
@@ -81,15 +82,15 @@ class MmseWaterSIC(Quantizer):
 
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
-        basis = draw_basis(layer, Preparation(rotation=self.rotation), seed=seed)
+        rotation = input_rotation(self.rotation, int(layer.live.sum()), layer.hessian.name, seed=seed)
         known = _plans.setdefault(layer.hessian, {})
         channel = self.channel
-        key = (self.rate_bits, basis.rotation, self.damping, None if channel is None else channel.tobytes())
+        key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())
         if key not in known:
             moment = layer.hessian.matrix[np.ix_(layer.live, layer.live)]
-            if basis.rotation is not None:
-                moment = rotate_moment(moment, basis.rotation)
-            known[key] = _plan(moment, self.rate_bits, layer.spectrum.eigenvalues, self.damping, channel)
+            if rotation is not None:
+                moment = rotate_moment(moment, rotation)
+            known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping, channel)
         return known[key]
 
     @staticmethod

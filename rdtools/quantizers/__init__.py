@@ -17,5 +17,6 @@ from rdtools.quantizers.methods.watersic import WaterSIC as WaterSIC
 from rdtools.quantizers.preparation import Preparation as Preparation
 from rdtools.quantizers.problem import Problem as Problem
 from rdtools.quantizers.problem import draw_basis as draw_basis
+from rdtools.quantizers.problem import input_rotation as input_rotation
 from rdtools.quantizers.problem import prepare as prepare
 from rdtools.quantizers.settings import check_rotation as check_rotation

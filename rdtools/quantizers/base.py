@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
 
 from rdtools.errors import UsageError, WrongType
 from rdtools.moments.layer import Layer
@@ -12,7 +14,7 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
-from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight
+from rdtools.records import CosetCodes, InputMoments, LatticeCodes, QuantizedLayer, QuantizedWeight, ScalarCodes, TrellisCodes
 from rdtools.records.error_models import ErrorModel
 from rdtools.threads import one_blas_thread
 
@@ -23,13 +25,13 @@ class Solution:
 
     Attributes
     ----------
-    weight : what is stored
-    code_rate_bits : bits per weight of the full matrix, as in `QuantizedLayer`
+    codes : what is stored, beside the basis
+    rate_bits : bits per active weight, as in `QuantizedLayer` for all weights
     error_model : kind of its error
     """
 
-    weight: QuantizedWeight
-    code_rate_bits: float
+    codes: ScalarCodes | LatticeCodes | TrellisCodes | CosetCodes
+    rate_bits: float
     error_model: ErrorModel
 
 
@@ -62,6 +64,10 @@ class Quantizer(ABC):
     backend: str | None = None
 
     def __post_init__(self) -> None:
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            if isinstance(value, np.generic):  # a NumPy scalar is written and compared like the Python number that it stands for
+                object.__setattr__(self, setting.name, value.item())
         check_rate(self.rate_bits)
         check_damping(self.damping)
 
@@ -132,9 +138,11 @@ class Quantizer(ABC):
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.solve(problem)
         return QuantizedLayer(
-            weight=solution.weight,
+            key=layer.key,
+            weight_checksum=layer.weight_checksum,
+            weight=QuantizedWeight(problem.basis, solution.codes),
             target_rate_bits=self.rate_bits,
-            code_rate_bits=solution.code_rate_bits,
+            code_rate_bits=solution.rate_bits * problem.live_fraction,
             damping=problem.damping,
             seed=problem.seed,
             backend=backend if settled.calls_kernels else "numpy",

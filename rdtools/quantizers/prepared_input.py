@@ -35,8 +35,11 @@ class PreparedInput:
     damping : relative damping that was used
     penalty : ridge, absolute
     damping_added : damping, absolute
+    added : damping and ridge together, absolute: ``L Lᵀ = moment + added · I``
     preparation : what was asked for
     name : for messages
+    noise_gains : (r,) ``ℓ_ii²`` of each column of the weights, with damping and ridge
+    energies : (r,) H_ii of each column of the weights, without damping and ridge
     """
 
     moment: Float64Array
@@ -45,19 +48,11 @@ class PreparedInput:
     damping: float
     penalty: float
     damping_added: float
+    added: float
     preparation: Preparation
     name: str
-
-    @property
-    def added(self) -> float:
-        """Damping and ridge together, absolute: ``L Lᵀ = moment + added · I``."""
-        return self.damping_added + self.penalty
-
-    def by_column(self, ordered: Float64Array) -> Float64Array:
-        """Numbers that belong to the factor's columns, as numbers of the weight's columns."""
-        values = np.empty_like(ordered)
-        values[self.order] = ordered
-        return values
+    noise_gains: Float64Array
+    energies: Float64Array
 
     @property
     def damped_moment(self) -> Float64Array:
@@ -66,22 +61,20 @@ class PreparedInput:
         damped[np.diag_indices(len(damped))] += self.added
         return damped
 
-    @cached_property
-    def noise_gains(self) -> Float64Array:
-        """(r,) ``ℓ_ii²`` of each column of the weights, with damping and ridge."""
-        return self.by_column(np.diagonal(self.factor) ** 2)
+    @property
+    def unpenalized_moment(self) -> Float64Array:
+        """(r, r) the moment with damping and without ridge, its columns those of the weights."""
+        gram = np.empty_like(self.moment)
+        gram[np.ix_(self.order, self.order)] = self.moment
+        gram[np.diag_indices(len(gram))] += self.damping_added
+        return gram
 
     @cached_property
     def noise_weights(self) -> Float64Array:
         """(r,) ``ℓ_ii² [L⁻¹ H L⁻ᵀ]_ii`` of each column of the weights: distortion under the H without damping and ridge, per unit of
         squared step over 12.
         """
-        return self.by_column(np.diagonal(self.factor) ** 2 * moment_shares(self.factor, self.added))
-
-    @cached_property
-    def energies(self) -> Float64Array:
-        """(r,) H_ii of each column of the weights, without damping and ridge."""
-        return self.by_column(np.diagonal(self.moment))
+        return self.noise_gains * _by_column(moment_shares(self.factor, self.added), self.order)
 
     @cached_property
     def unpenalized_factor(self) -> Float64Array:
@@ -89,6 +82,13 @@ class PreparedInput:
         if self.penalty == 0:
             return self.factor
         return cholesky(self.moment, damping=self.preparation.damping, name=self.name).lower
+
+
+def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
+    """Numbers that belong to the factor's columns, as numbers of the weight's columns."""
+    values = np.empty_like(ordered)
+    values[order] = ordered
+    return values
 
 
 def _damped(moment: Float64Array, preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
@@ -124,7 +124,19 @@ def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rota
     if preparation.order != "natural":
         moment = moment[np.ix_(order, order)]
     found, penalty, damping_added = _damped(moment, preparation, name)
-    return PreparedInput(moment, found.lower, order, found.damping, penalty, damping_added, preparation, name)
+    return PreparedInput(
+        moment=moment,
+        factor=found.lower,
+        order=order,
+        damping=found.damping,
+        penalty=penalty,
+        damping_added=damping_added,
+        added=damping_added + penalty,
+        preparation=preparation,
+        name=name,
+        noise_gains=_by_column(np.diagonal(found.lower) ** 2, order),
+        energies=_by_column(np.diagonal(moment), order),
+    )
 
 
 def shared_input(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.moments.layer import Layer
+from rdtools.moments.layer import Layer, active_columns
 from rdtools.quantizers.grids.balance import column_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
@@ -35,6 +35,9 @@ class Problem:
         are dropped that are not dead; the same as `target` without a ridge
     basis : where decoded values belong
     seed : run seed
+    live_fraction : r/n
+    weight_std : root mean square of the live weights; a rotation leaves it as it is
+    damping : relative damping that was used; 0 if the Hessian is not looked at
     """
 
     key: LayerKey
@@ -45,21 +48,9 @@ class Problem:
     ideal: Float64Array
     basis: Basis
     seed: int
-
-    @property
-    def live_fraction(self) -> float:
-        """r/n."""
-        return float(self.weight.shape[1] / len(self.basis.live))
-
-    @property
-    def weight_std(self) -> float:
-        """Root mean square of the live weights; a rotation leaves it as it is."""
-        return float(np.sqrt(np.mean(self.weight**2))) if self.weight.size else 0.0
-
-    @property
-    def damping(self) -> float:
-        """Relative damping that was used; 0 if the Hessian is not looked at."""
-        return 0.0 if self.shared is None else self.shared.damping
+    live_fraction: float
+    weight_std: float
+    damping: float
 
     @property
     def prepared_input(self) -> PreparedInput:
@@ -108,6 +99,11 @@ def live_features(layer: Layer, dead_threshold: float | None, drift: InputMoment
     return live if drift is None else live & (np.diagonal(drift.actual) > 0)
 
 
+def input_rotation(choice: RotationChoice | None, active: int, name: str, *, seed: int) -> Rotation | None:
+    """The rotation of so many active columns of an input of this name; None where none is asked for or nothing is active."""
+    return None if choice is None or active == 0 else new_rotation(choice, active, rotation_seed(seed, "rotation", name))
+
+
 def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
     """The basis that `prepare` will work in, column scales apart: nothing is rotated yet, only drawn.
 
@@ -123,12 +119,9 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     """
     live = live_features(layer, preparation.dead_threshold, preparation.drift)
     m, r = len(layer.weight), int(live.sum())
-
-    def drawn(choice: RotationChoice | None, order: int, *labels: str) -> Rotation | None:
-        return None if choice is None or r == 0 else new_rotation(choice, order, rotation_seed(seed, *labels))
-
-    rotation = drawn(preparation.rotation, r, "rotation", layer.hessian.name)
-    return Basis(m, live, rotation, drawn(preparation.row_rotation, m, "rows", layer.key.name))
+    rotation = input_rotation(preparation.rotation, r, layer.hessian.name, seed=seed)
+    rows = preparation.row_rotation if r else None
+    return Basis(m, live, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
 
 def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:
@@ -224,7 +217,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
         _check_drift(layer, drift)
     basis = draw_basis(layer, preparation, seed=seed)
     live = basis.live
-    weight = layer.live_weight if live.sum() == layer.live.sum() else layer.weight[:, live]
+    weight = active_columns(layer.weight, live)
     moment = layer.hessian.matrix if drift is None else drift.actual
     moment = moment if live.all() else moment[np.ix_(live, live)]
     correction = _correction(layer, live, moment, drift)
@@ -235,8 +228,10 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
         correction = None if correction is None else correction * scales
         basis = replace(basis, column_scales=scales)
     weight = _into_basis(weight, basis)
-    if not preparation.factor:
-        return Problem(layer.key, preparation, None, weight, weight, weight, basis, seed)
-    shared = shared_input(layer.hessian, moment, preparation, basis.rotation, name=layer.key.name)
-    target, ideal = _targets(weight, None if correction is None else _into_basis(correction, basis), shared)
-    return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed)
+    shared, damping, target, ideal = None, 0.0, weight, weight
+    if preparation.factor:
+        shared = shared_input(layer.hessian, moment, preparation, basis.rotation, name=layer.key.name)
+        damping = shared.damping
+        target, ideal = _targets(weight, None if correction is None else _into_basis(correction, basis), shared)
+    std = float(np.sqrt(np.mean(weight**2))) if weight.size else 0.0
+    return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed, float(np.mean(live)), std, damping)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
+from rdtools.records.grids import UniformGrid
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,13 +54,13 @@ class ColumnSteps(ErrorModel):
     ----------
     steps : (r,) as stored
     waterfilled : some columns are so coarse that all their integers are zero
-    shrunk : reconstructed with the LMMSE gain of a Gaussian variable
+    gains : (r,) LMMSE gains of Gaussian variables that columns were reconstructed with; None for 1
     fitted : gains or scales were fitted to the integers
     """
 
     steps: Float64Array
     waterfilled: bool = False
-    shrunk: bool = False
+    gains: Float64Array | None = None
     fitted: bool = False
 
 
@@ -95,21 +96,11 @@ class StoredGrid(ErrorModel):
 
     Attributes
     ----------
-    row_scales : (m, G) s; None for 1
-    zero_points : (m, G) p; None for 0
-    group_size : columns in a group; 0 for a single group
-    column_steps : (r,) d
-    offset : 0 or ½
-    levels : (r,) number of points per column
+    grid : steps d of columns, offset, levels, scales s and zero points p of rows
     reach : weights beyond it are clipped to it before they are rounded, and what is clipped is not fed back; None without that
     """
 
-    column_steps: Float64Array
-    levels: NDArray[np.int64]
-    row_scales: Float64Array | None = None
-    zero_points: NDArray[np.int8] | None = None
-    group_size: int = 0
-    offset: float = 0.0
+    grid: UniformGrid
     reach: float | None = None
 
 

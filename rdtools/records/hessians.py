@@ -18,6 +18,8 @@ class Hessian:
     n_tokens : tokens in the mean
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
+    mean : (n,) float64, E[x] over the same tokens; None where it was not recorded
+    distinct_tokens : tokens that tell something new, see `rdtools.model.repetition`; None where they were not counted
     output_variances : (m,) float64, for the input of an output head: E[p(1 − p)] of each output's probability p; else None
     """
 
@@ -25,6 +27,8 @@ class Hessian:
     n_tokens: int
     dropped_tokens: int = 0
     name: str = "Hessian"
+    mean: Float64Array | None = None
+    distinct_tokens: int | None = None
     output_variances: Float64Array | None = None
     __repr__ = short_repr
 

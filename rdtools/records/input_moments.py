@@ -34,6 +34,7 @@ class InputMoments:
     mean : (n,), E[x], or None where it was not recorded
     tokens : tokens in the mean; 0 where the moments are exact, as those of a synthetic layer
     dropped_tokens : tokens left out because an activation was NaN or infinite
+    distinct_tokens : tokens of them that tell something new, see `rdtools.records.Hessian`; None where they were not counted
     weight_sum : sum of the weights of the tokens; None where each weighs 1
     name : which input, for messages
 
@@ -64,6 +65,7 @@ class InputMoments:
     mean: Float64Array | None = None
     tokens: int = 0
     dropped_tokens: int = 0
+    distinct_tokens: int | None = None
     weight_sum: float | None = None
     name: str = "input"
 
@@ -108,7 +110,7 @@ class InputMoments:
         Parameters
         ----------
         moment : (n, n), E[x xᵀ]
-        facts : `mean`, `tokens`, `dropped_tokens`, `weight_sum`, `name` of the record
+        facts : `mean`, `tokens`, `dropped_tokens`, `distinct_tokens`, `weight_sum`, `name` of the record
         """
         H: Any = moment
         return cls(H, H, H, **facts)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
+from rdtools.records.keys import LayerKey
 from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
 
 
@@ -31,6 +32,8 @@ class QuantizedLayer:
 
     Attributes
     ----------
+    key : of the layer that was quantized
+    weight_checksum : CRC-32 of its weights, `Layer.weight_checksum`
     weight : what is stored
     target_rate_bits : what was asked for
     code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
@@ -40,6 +43,8 @@ class QuantizedLayer:
     error_model : kind of error that the settings used have, for which theory may have a formula
     """
 
+    key: LayerKey
+    weight_checksum: int
     weight: QuantizedWeight
     target_rate_bits: float
     code_rate_bits: float

@@ -14,7 +14,7 @@ import numpy as np
 from rdtools._version import __version__
 
 #: Version of the columns; tables without one are those of rdtools 0.1.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 #: Columns of the table of theory curves.
 CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
 
@@ -60,9 +60,37 @@ class LayerRow:
     rows: Annotated[int, About("", "setting", "m, output features", "m")]
     columns: Annotated[int, About("", "setting", "n, input features", "n")]
     active_columns: Annotated[int | None, About("", "measured", "input features that are not always zero", "active")] = None
+    nearly_dead_columns: Annotated[
+        int | None,
+        About("", "measured", "active input features of an energy below 1e-8 of the median; not counted in the critical rate"),
+    ] = None
     rank: Annotated[int | None, About("", "measured", "of the Hessian H", "rank")] = None
     n_tokens: Annotated[int | None, About("tokens", "setting", "calibration tokens in H; 0 for an exact H", "tokens")] = None
     dropped_tokens: Annotated[int | None, About("tokens", "measured", "left out of H because of NaN or infinite activations")] = None
+    distinct_tokens: Annotated[
+        int | None,
+        About("tokens", "measured", "N: tokens in H without those whose last 16 ids occur before, which are copies"),
+    ] = None
+    heldout_tokens: Annotated[int | None, About("tokens", "setting", "tokens in H′, the second moment over text held out")] = None
+    effective_tokens: Annotated[
+        float,
+        About(
+            "tokens",
+            "measured",
+            "N_eff: independent normal tokens of which H would err as tr(H⁻¹H′) says; other text in H′ lowers it; nan for a singular H",
+        ),
+    ] = math.nan
+    pred_calibration_penalty_bpw: Annotated[
+        float,
+        About(
+            "bpw",
+            "predicted",
+            "what WaterSIC loses at high rate to n/N, active columns over distinct tokens, were these independent; infinite from N = n on",
+        ),
+    ] = math.nan
+    heldout_calibration_penalty_bpw: Annotated[
+        float, About("bpw", "measured", "the same formula at effective_tokens in place of distinct_tokens")
+    ] = math.nan
     weight_variance: Annotated[float, About("weight²", "measured", "mean square of the weights of active columns")] = math.nan
     weight_negentropy_bpw: Annotated[
         float,
@@ -99,6 +127,13 @@ class RDPoint:
     distortion: Annotated[float, About("", "measured", "D = tr(E H Eᵀ)/(mn) of the decoded Ŵ, E = W − Ŵ, undamped H")]
     distortion_stderr: Annotated[float, About("", "measured", "standard error of D over rows, taking rows as independent")]
     relative_distortion: Annotated[float, About("", "measured", "D/D₀, D₀ = tr(W H Wᵀ)/(mn); nan where D₀ is zero", "D/D₀")]
+    heldout_distortion: Annotated[
+        float,
+        About(
+            "", "measured", "D′/D₀′ = tr(E H′ Eᵀ)/tr(W H′ Wᵀ), H′ = E[x xᵀ] over text held out; nan without such text", "D′/D₀′ held out"
+        ),
+    ]
+    heldout_over_calibration: Annotated[float, About("", "measured", "D′/D = tr(E H′ Eᵀ)/tr(E H Eᵀ); nan where D is zero", "D′/D")]
     sqnr_db: Annotated[float, About("dB", "measured", "−10 log₁₀(D/D₀)", "SQNR (dB)")]
     squared_error: Annotated[
         float, About("weight²", "measured", "‖W − Ŵ‖²/(mn); with damping δ the quantizer's own loss is distortion + δ · squared_error")
@@ -161,7 +196,8 @@ class ResultRow:
         About(
             "",
             "setting",
-            "ok; undersampled: fewer tokens than active columns; degenerate: zero weights or H; infeasible: the rate cannot be met; failed",
+            "ok; undersampled: rank or distinct_tokens below active_columns; degenerate: zero weights or H; "
+            "infeasible: the rate cannot be met; failed",
             "status",
         ),
     ]
@@ -172,27 +208,55 @@ class ResultRow:
         float,
         About("", "predicted", "D at the entropy of the symbols by high-rate theory; nan without a formula or for a singular H"),
     ] = math.nan
-    measured_over_pred_high_rate: Annotated[float, About("", "measured", "D over pred_high_rate_distortion", "D / high-rate")] = math.nan
+    measured_over_pred_high_rate: Annotated[
+        float, About("", "measured", "D over pred_high_rate_distortion", "D / D predicted at high rate")
+    ] = math.nan
     high_rate_valid: Annotated[bool | None, About("", "predicted", "whether high-rate theory applies to the steps used")] = None
     pred_finite_rate_distortion: Annotated[
         float,
-        About("", "predicted", "D at the steps used for Gaussian weights, from about 1.5 bits on; nan for fixed rates and wide layers"),
+        About(
+            "",
+            "predicted",
+            "D at the steps used for Gaussian weights; nan for fixed rates, wide layers, and where fed-back errors add a bit or more",
+        ),
     ] = math.nan
-    measured_over_pred_finite_rate: Annotated[float, About("", "measured", "D over pred_finite_rate_distortion", "D / finite-rate")] = (
-        math.nan
-    )
+    measured_over_pred_finite_rate: Annotated[
+        float, About("", "measured", "D over pred_finite_rate_distortion", "D / D predicted at finite rate")
+    ] = math.nan
+    pred_heldout_over_calibration: Annotated[
+        float,
+        About(
+            "",
+            "predicted",
+            "D′/D at high rate for distinct_tokens independent normal tokens; nan with damping, a ridge or an error without a formula",
+        ),
+    ] = math.nan
     rd_bound_rate_bpw: Annotated[
-        float, About("bpw", "bound", "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance", "R(D)")
+        float,
+        About(
+            "bpw",
+            "bound",
+            "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance",
+            "R(D), one variance",
+        ),
     ] = math.nan
     rd_bound_distortion: Annotated[float, About("", "bound", "least D of any method at symbol_bpw, for the same weights")] = math.nan
     rd_bound_rowvar_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
     ] = math.nan
     rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", "symbol_bpw − rd_bound_rate_bpw")] = math.nan
-    rate_gap_total_bpw: Annotated[float, About("bpw", "measured", "total_bpw − rd_bound_rate_bpw", "gap")] = math.nan
-    rate_gap_total_rowvar_bpw: Annotated[float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "gap, row variances")] = (
-        math.nan
-    )
+    rate_gap_total_bpw: Annotated[
+        float,
+        About(
+            "bpw",
+            "measured",
+            "total_bpw − rd_bound_rate_bpw; nan where few weights make up the variance, as the message says",
+            "total − R(D), one variance",
+        ),
+    ] = math.nan
+    rate_gap_total_rowvar_bpw: Annotated[
+        float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "total − R(D), row variances")
+    ] = math.nan
     pred_gptq_gap_as_run_bpw: Annotated[
         float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")
     ] = math.nan

@@ -17,11 +17,16 @@ StoredDtype = Literal["bfloat16", "float16", "float32", "float64"]
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
-def _to_bfloat16(values: Float64Array) -> Float64Array:
-    # nearest float32, then the upper half of its bits, ties to even
-    patterns = values.astype(np.float32).view(np.uint32).astype(np.uint64)
-    rounded = (patterns + 0x7FFF + ((patterns >> 16) & 1)) >> 16 << 16
-    return rounded.astype(np.uint32).view(np.float32).astype(np.float64)
+def bfloat16_patterns(values: Float64Array) -> NDArray[np.uint32]:
+    """Bits of the nearest bfloat16 of each number, ties to even; those of infinity beyond its range."""
+    with np.errstate(over="ignore"):
+        bits = np.asarray(values, dtype=np.float64).astype(np.float32).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint32)
+
+
+def bfloat16_values(patterns: NDArray[np.unsignedinteger]) -> Float64Array:
+    """The numbers behind bits of bfloat16."""
+    return (patterns.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)
@@ -31,7 +36,7 @@ class _Format:
 
 
 _FORMATS: dict[str, _Format] = {
-    "bfloat16": _Format(16, _to_bfloat16),
+    "bfloat16": _Format(16, lambda values: bfloat16_values(bfloat16_patterns(values))),
     "float16": _Format(16, lambda values: values.astype(np.float16).astype(np.float64)),
     "float32": _Format(32, lambda values: values.astype(np.float32).astype(np.float64)),
     "float64": _Format(64, lambda values: values),

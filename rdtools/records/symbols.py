@@ -22,14 +22,18 @@ class Gains:
 
     Attributes
     ----------
-    lmmse_std : float32 value; if positive, column i has the gain ``lmmse_gain(step_i / lmmse_std)``, else 1
+    of_integers : column i has the gain ``gain_of_mean_square(mean of z_ki² over k)``, which the decoder computes
+    lmmse_std : float32 value; if positive, column i has the gain ``lmmse_gain(step_i / lmmse_std)``: files of rdtools 0.1
     columns : (r,) float64 holding bfloat16 values, which multiply these; None for 1
     """
 
     lmmse_std: float = 0.0
     columns: Float64Array | None = None
+    of_integers: bool = False
 
     def __post_init__(self) -> None:
+        if self.of_integers and self.lmmse_std:
+            raise ValueError(f"gains of the integers beside lmmse_std {self.lmmse_std}, expected one or the other")
         if not (math.isfinite(self.lmmse_std) and self.lmmse_std >= 0):
             raise ValueError(f"lmmse_std {self.lmmse_std}, expected a finite number of at least 0")
         check_array("column gains", self.columns, np.float64, (None,))
@@ -62,6 +66,8 @@ class ScalarCodes:
                 f"{self.grid.levels} levels under a {type(self.model).__name__}, expected levels "
                 "beside a uniform model and none beside others"
             )
+        if self.gains.of_integers and (self.grid.levels or self.grid.offset):
+            raise ValueError("gains of the integers on a grid with levels or an offset, expected an unbounded one around zero")
         if isinstance(self.model, GaussianModel):
             check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
             if self.grid.step == 0:
@@ -99,7 +105,7 @@ class CosetCodes:
         check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
         if self.states not in (4, 8, 16, 32, 64, 128, 256, 512, 1024) or not self.segment >= 1:
             raise ValueError(
-                f"a trellis of {self.states} states with walks of {self.segment} rows, expected a power of two from 4 to 1024, and 1 row or more"
+                f"a trellis of {self.states} states with walks of {self.segment} rows, expected a power of two, 4 to 1024, and 1 or more"
             )
         if self.grid.step == 0 or self.grid.offset or self.grid.levels or self.grid.rows is not None:
             raise ValueError("a grid of step 0, or with an offset, levels or row scales, beside a trellis; expected only steps above 0")
@@ -136,7 +142,7 @@ class LatticeCodes:
             check_array("words", stage, np.uint16, self.words[0].shape if self.words[0].ndim == 2 else (None, None))
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ValueError(f"scale {self.scale}, expected a finite number of at least 0")
-        if not (math.isfinite(self.residual_scale) and (self.residual_scale > 0) == (self.bits > 2)):
+        if not (math.isfinite(self.residual_scale) and (self.residual_scale > 0 if self.bits > 2 else self.residual_scale == 0)):
             raise ValueError(
                 f"residual_scale {self.residual_scale} at {self.bits} bits, expected 0 at 2 bits and else a finite number above 0"
             )

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rdtools._version import __version__
 from rdtools.files import write_atomically
 from rdtools.report import tables
+from rdtools.report.paired import paired_table
 from rdtools.report.rows import format_number, ok_rows
 from rdtools.runs.store import Run
 from rdtools.units import SCALAR_LOSS_BITS
@@ -41,14 +42,14 @@ def headline(table: pd.DataFrame) -> list[str]:
         if len(means):
             best, last = means.iloc[0], means.iloc[-1]
             sentences.append(
-                f"At {target:g} bpw, {means.index[0]} comes nearest to R(D): its total rate is {best[tables.ALL]:.3f} bpw above as a mean "
-                f"over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean over weights; the farthest is {means.index[-1]} with "
-                f"{last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
+                f"At {target:g} bpw, {means.index[0]} comes nearest to R(D), one variance: the rate of its files is "
+                f"{best[tables.ALL]:.3f} bpw above as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean over weights; the "
+                f"farthest is {means.index[-1]} with {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )
     return sentences
 
 
-def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, command: str, seconds: float) -> Path:
+def write_page(run: Run, table: pd.DataFrame, paired: pd.DataFrame, figures: dict[str, Path], *, command: str, seconds: float) -> Path:
     """Write ``index.html`` into the run directory; figures are embedded.
 
     Raises
@@ -61,7 +62,7 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
         {
             "target": f"{target:g}",
             "gap": _by_type(table, target=target, value="rate_gap_total_bpw", digits=".3f"),
-            "rowvar": _by_type(table, target=target, value="rate_gap_total_rowvar_bpw", digits=".3f"),
+            "rowvar": _by_type(tables.knowing_rows(table), target=target, value="rate_gap_total_rowvar_bpw", digits=".3f"),
             "distortion": _by_type(table, target=target, value="relative_distortion", digits=".3g"),
         }
         for target in targets
@@ -76,6 +77,7 @@ def write_page(run: Run, table: pd.DataFrame, figures: dict[str, Path], *, comma
         headline=headline(table),
         images={name: base64.b64encode(path.read_bytes()).decode() for name, path in figures.items()},
         sections=sections,
+        paired=_cells(paired_table(paired)),
         layer_table=_cells(tables.layer_table(table)),
         statuses=tables.status_counts(table),
         problems=_cells(tables.problems(table)),

@@ -39,8 +39,9 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 
 def terminal_note(table: pd.DataFrame) -> str:
     """The note on the last columns of `terminal_table`."""
-    layers = ok_rows(table)["layer"].nunique()
-    return f"means over {layers} matrices (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
+    layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
+    some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
+    return f"means over {some} (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
 
 
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
@@ -57,6 +58,14 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
         cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if best else "") for v, best in zip(row, least, strict=True))
         shown.add_row(Text(str(method)), *cells)
     return shown
+
+
+def knowing_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose decoder knows the variance of every row: a Gaussian entropy model per column stores them where that pays, and grids with a
+    scale per row have them. Pooled tables, column histograms, lattice words and trellis paths do not.
+    """
+    by_rows = (table["rate_kind"] == "entropy_column") & ~table["method"].str.contains("histogram")
+    return table[by_rows | table["method"].str.match(r"(rtn|gptq)(?!-waterfilled)\b")]
 
 
 def layer_table(table: pd.DataFrame) -> pd.DataFrame:

@@ -19,9 +19,10 @@ from pydantic import ValidationError
 
 from rdtools.errors import CorruptFile, OutputError, UsageError
 from rdtools.files import check_file, write_atomically
-from rdtools.runs.run_manifest import HessianEntry
+from rdtools.runs.run_manifest import HESSIANS, HessianEntry
 
-FINISHED = "hessians/finished.jsonl"
+LIST = "finished.jsonl"
+FINISHED = f"{HESSIANS}/{LIST}"
 
 #: What must agree for the Hessians of two captures to be the same, by the name that a message gives it.
 Fingerprint = Mapping[str, Any]
@@ -58,6 +59,7 @@ class FinishedHessians:
     ----------
     run : the run directory
     fingerprint : of the capture that is to go on
+    folder : of the files
 
     Raises
     ------
@@ -65,9 +67,9 @@ class FinishedHessians:
         If the directory holds Hessians of an unfinished capture of something else; the message names the difference.
     """
 
-    def __init__(self, run: Path, fingerprint: Fingerprint) -> None:
+    def __init__(self, run: Path, fingerprint: Fingerprint, *, folder: str = HESSIANS) -> None:
         self._run = run
-        self._place = run / FINISHED
+        self._place = run / folder / LIST
         self._fingerprint = dict(fingerprint)
         self.entries: dict[str, HessianEntry] = {}
         if not self._place.is_file():

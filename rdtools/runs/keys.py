@@ -13,7 +13,7 @@ def _digest(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def layer_key(layer: str, *, weights: Mapping[str, str], hessian: str, tokens: Sequence[int]) -> str:
+def layer_key(layer: str, *, weights: Mapping[str, str], hessian: str, heldout: str = "", tokens: Sequence[int | None]) -> str:
     """Key of a layer: its name, its weights and the second moment of its input.
 
     Parameters
@@ -21,9 +21,10 @@ def layer_key(layer: str, *, weights: Mapping[str, str], hessian: str, tokens: S
     layer : name
     weights : SHA-256 of the weight files of the model, by file name
     hessian : SHA-256 of the Hessian's file
-    tokens : numbers of tokens that rows state: counted and dropped
+    heldout : that of the held-out moment; "" without one
+    tokens : numbers of tokens that rows state: counted, dropped and distinct
     """
-    return _digest(layer, dict(weights), hessian, list(tokens))
+    return _digest(layer, dict(weights), hessian, heldout, list(tokens))
 
 
 def row_key(layer: str, *, settings: str, rate_bits: float, seed: int) -> str:

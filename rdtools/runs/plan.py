@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import write_atomically
+from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 
 #: File name in a run directory.
 PLAN = "plan.json"
@@ -53,6 +54,7 @@ class RunPlan(_Entry):
     format: Literal["rdtools-plan"] = "rdtools-plan"
     version: Literal[1] = 1
     methods: list[PlannedMethod] = []
+    sha256: str = UNSEALED
 
     def extended(self, wanted: Sequence[PlannedMethod]) -> RunPlan:
         """The plan with further methods, rates or layers; those that are there keep their place, rates of a method ascend.
@@ -97,13 +99,17 @@ def read_plan(folder: Path) -> RunPlan:
     if not path.is_file():
         return RunPlan()
     try:
-        return RunPlan.model_validate_json(path.read_bytes())
+        data = path.read_bytes()
+        plan = RunPlan.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise CorruptFile(
             f"{path}: not a plan of this rdtools: {where}: {first['msg']}; delete it and run your commands again: finished rows are kept"
         ) from error
+    if not is_sealed(data, plan.sha256):
+        raise CorruptFile(f"{path}: altered since it was written; delete it and run your commands again: finished rows are kept")
+    return plan.model_copy(update={"sha256": UNSEALED})
 
 
 def write_plan(plan: RunPlan, folder: Path) -> None:
@@ -113,4 +119,4 @@ def write_plan(plan: RunPlan, folder: Path) -> None:
     ------
     OutputError
     """
-    write_atomically(folder / PLAN, plan.model_dump_json(indent=1).encode())
+    write_atomically(folder / PLAN, sealed(plan.model_dump_json(indent=1).encode()))

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from rdtools.errors import CorruptFile
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.run_manifest import FileEntry
+from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 
 #: File name in a run directory.
 RESULTS = "results.json"
-_FORMAT = "rdtools-results"
 _AGAIN = "run the same rdtools report command again: finished rows are kept"
-
-
-def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str) -> Path:
@@ -32,33 +30,52 @@ def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str
     """
     listed = {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in sorted(files)}
     content = {
-        "format": _FORMAT,
+        "format": "rdtools-results",
         "version": 1,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "numbers": NUMBERS_VERSION,
         "versions": dict(versions),
         "command": command,
         "files": listed,
+        "sha256": UNSEALED,
     }
     path = folder / RESULTS
-    write_atomically(path, json.dumps({**content, "sha256": _checksum(content)}, indent=1).encode())
+    write_atomically(path, sealed(json.dumps(content, indent=1).encode()))
     return path
 
 
-def _read(folder: Path) -> dict[str, dict[str, Any]]:
+def _listed(name: str) -> str:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or not name.isprintable():
+        raise ValueError(f"{name!r} is not a file of the run")
+    return name
+
+
+class _Results(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    format: Literal["rdtools-results"]
+    version: Literal[1]
+    created: str
+    numbers: int
+    versions: dict[str, str]
+    command: str
+    files: dict[Annotated[str, AfterValidator(_listed)], FileEntry]
+    sha256: str
+
+
+def _read(folder: Path) -> dict[str, FileEntry]:
     path = folder / RESULTS
     if not path.is_file():
         raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
+    data = path.read_bytes()
     try:
-        content = json.loads(path.read_bytes())
-        checksum = content.pop("sha256")
-        whole = content["format"] == _FORMAT and content["version"] == 1 and _checksum(content) == checksum
-        files = content["files"]
-    except (ValueError, KeyError, TypeError, AttributeError):
-        whole, files = False, {}
-    if not whole:
+        content = _Results.model_validate_json(data)
+    except ValidationError:
+        content = None
+    if content is None or not is_sealed(data, content.sha256):
         raise CorruptFile(f"{path}: altered since it was written, or of another rdtools; {_AGAIN}")
-    return dict(files)
+    return content.files
 
 
 def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -76,7 +93,7 @@ def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
         if entry is None or not path.is_file():
             raise CorruptFile(f"{path}: missing, or not of the report that {RESULTS} lists; {_AGAIN}")
         size = path.stat().st_size
-        if size < entry["bytes"]:
-            raise CorruptFile(f"{path}: {size} bytes, expected {entry['bytes']}: truncated or of an older report; {_AGAIN}")
-        if sha256_of_file(path) != entry["sha256"]:
+        if size < entry.bytes:
+            raise CorruptFile(f"{path}: {size} bytes, expected {entry.bytes}: truncated or of an older report; {_AGAIN}")
+        if sha256_of_file(path) != entry.sha256:
             raise CorruptFile(f"{path}: not the file that {RESULTS} lists: altered, or of an older or unfinished report; {_AGAIN}")

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from rdtools.errors import CorruptFile, UsageError
+from rdtools.errors import CorruptFile, UsageError, one_line
 from rdtools.files import atomic_path
 from rdtools.model.checkpoint import EMBEDDED
 from rdtools.records.rows import COLUMNS, CURVE_COLUMNS, SCHEMA_VERSION
@@ -74,7 +74,7 @@ def _anew(folder: Path) -> str:
     """The command that makes a run like this one beside it."""
     out = f"{folder.resolve()}-schema-{SCHEMA_VERSION}"
     command: list[str] = []
-    with suppress(OSError, ValueError, KeyError):  # rdtools 0.1 did not keep it
+    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # rdtools 0.1 did not keep it
         command = shlex.split(json.loads((folder / RESULTS).read_bytes())["command"])
     if command[:1] != ["rdtools"]:  # nor is a call from Python a command
         command = ["rdtools", "report"]
@@ -106,7 +106,7 @@ def _open(path: Path) -> tuple[pd.DataFrame | None, str]:
     try:
         return pd.read_parquet(path, engine="pyarrow", page_checksum_verification=True), ""
     except Exception as error:  # of damaged files pyarrow raises OSError, ValueError, KeyError, TypeError and kinds of its own
-        return None, str(error)
+        return None, one_line(error)
 
 
 def _refuse_schema(table: pd.DataFrame, path: Path) -> None:
@@ -121,6 +121,8 @@ def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
+    if (folder / RESULTS).is_file():
+        check_results(folder, [name])
     table, problem = _open(path)
     if table is not None:
         _refuse_schema(table, path)

@@ -12,8 +12,11 @@ from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 from rdtools.model.layer_names import CapturedLayer
+from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 
 MANIFEST = "manifest.json"
+#: Folders of second moments in a run directory: over the calibration tokens, and over held-out ones.
+HESSIANS, HELDOUT = "hessians", "heldout"
 CONVENTIONS = {
     "hessian": "E[x x^T], uncentred mean over tokens, no factor 2, no damping, float64",
     "packing": "lower triangle by rows",
@@ -30,9 +33,9 @@ def _file_name(name: str) -> str:
 
 def _hessian_file(name: str) -> str:
     folder, _, file = name.partition("/")
-    if folder != "hessians":
-        raise ValueError(f"{name!r} is not in the run's folder of Hessians")
-    return f"hessians/{_file_name(file)}"
+    if folder not in (HESSIANS, HELDOUT):
+        raise ValueError(f"{name!r} is not in the run's folders of Hessians")
+    return f"{folder}/{_file_name(file)}"
 
 
 class _Entry(BaseModel):
@@ -51,7 +54,7 @@ class LayerEntry(_Entry):
 
     name: str
     tensor: str
-    shape: Annotated[list[int], Field(min_length=2, max_length=2)]
+    shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=2, max_length=2)]
     transposed: bool
     rows: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     outputs: Annotated[list[int], Field(min_length=3, max_length=3)] | None = None
@@ -78,13 +81,14 @@ class LayerEntry(_Entry):
 
 
 class HessianEntry(FileEntry):
-    """A Hessian in the manifest."""
+    """A Hessian in the manifest; runs before version 0.2 did not count distinct tokens."""
 
     name: str
     file: Annotated[str, AfterValidator(_hessian_file)]
     columns: Annotated[int, Field(ge=1)]
     n_tokens: Annotated[int, Field(ge=0)]
     dropped_tokens: Annotated[int, Field(ge=0)]
+    distinct_tokens: Annotated[int, Field(ge=0)] | None = None
 
 
 class ModelEntry(_Entry):
@@ -127,20 +131,27 @@ class CalibrationEntry(_Entry):
     """
 
     source: str
-    sequences: int
-    length: int
-    padding: int
+    sequences: Annotated[int, Field(ge=1)]
+    length: Annotated[int, Field(ge=1)]
+    padding: Annotated[int, Field(ge=0)]
     padding_from: str = ""
     token_sha256: str
     trust_remote_code: bool
     device: str | None = None
 
 
+class HeldoutEntry(_Entry):
+    """Held-out tokens, and the second moment of every input over them, in the order of the Hessians."""
+
+    tokens: CalibrationEntry
+    hessians: Annotated[list[HessianEntry], Field(min_length=1)]
+
+
 class Manifest(_Entry):
-    """Contents of ``manifest.json``."""
+    """Contents of ``manifest.json``; `sha256` is its `rdtools.runs.seal`, which version 1, of rdtools 0.1, did not have."""
 
     format: Literal["rdtools-run"] = "rdtools-run"
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     created: str
     conventions: dict[str, str]
     versions: dict[str, str]
@@ -148,11 +159,25 @@ class Manifest(_Entry):
     calibration: CalibrationEntry
     hessians: Annotated[list[HessianEntry], Field(min_length=1)]
     layers: Annotated[list[LayerEntry], Field(min_length=1)]
+    heldout: HeldoutEntry | None = None
+    sha256: str | None = None
 
     @model_validator(mode="after")
-    def _layers_have_hessians(self) -> Manifest:
-        if max(entry.hessian for entry in self.layers) >= len(self.hessians):
-            raise ValueError("a layer names a Hessian that is not listed")
+    def _parts_agree(self) -> Manifest:
+        if (self.sha256 is None) != (self.version == 1):
+            raise ValueError("a checksum is missing, or not to be expected in this version")
+        for entry in self.layers:
+            if entry.hessian >= len(self.hessians):
+                raise ValueError(f"layer {entry.name} names Hessian {entry.hessian}, which is not listed")
+            if entry.shape[1] != self.hessians[entry.hessian].columns:
+                raise ValueError(f"layer {entry.name} has {entry.shape[1]} columns, its Hessian {self.hessians[entry.hessian].columns}")
+        for names in ([entry.name for entry in self.layers], [entry.file for entry in self.hessians]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"{max(names, key=names.count)!r} is listed twice")
+        if self.heldout is not None:
+            inputs = [[(entry.name, entry.columns) for entry in part] for part in (self.hessians, self.heldout.hessians)]
+            if inputs[0] != inputs[1]:
+                raise ValueError("the held-out moments are not of the inputs of the Hessians")
         return self
 
 
@@ -218,16 +243,20 @@ def read_manifest(path: Path) -> Manifest:
         raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; rdtools report and rdtools hessians collect make one")
     place = path / MANIFEST
     try:
-        manifest = Manifest.model_validate_json(place.read_bytes())
+        data = place.read_bytes()
+        manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise CorruptFile(f"{place}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
     except OSError as error:
         raise CorruptFile(f"{place}: cannot be read: {error.strerror}") from error
+    if manifest.version > 1 and not is_sealed(data, manifest.sha256):
+        raise CorruptFile(f"{place}: altered since it was written: its checksum is not that of its contents; collect the run again")
     return manifest
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:
-    """Replace the manifest of a run directory."""
-    write_atomically(path / MANIFEST, manifest.model_dump_json(indent=1).encode())
+    """Replace the manifest of a run directory, in the newest version."""
+    newest = manifest.model_copy(update={"version": 2, "sha256": UNSEALED})
+    write_atomically(path / MANIFEST, sealed(newest.model_dump_json(indent=1).encode()))

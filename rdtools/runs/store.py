@@ -3,8 +3,9 @@
     manifest.json              conventions, model, calibration, versions, and size and SHA-256 of every file
     .lock                      held while a process writes
     hessians/finished.jsonl    the Hessians of a capture that is not finished
-    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64;
-                               of an output head also "output_variances": E[p(1 − p)]
+    hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64; of an output head
+                               also "output_variances": E[p(1 − p)] of every output
+    heldout/                   the same over held-out tokens, where there were any
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
 a directory without one is no run.
@@ -12,34 +13,25 @@ a directory without one is no run.
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.numpy import load, save
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load
 
 from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
-from rdtools.files import check_file, write_atomically
+from rdtools.files import check_file
 from rdtools.linalg import check_moment, check_weight
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
-from rdtools.model.layer_names import CapturedLayer, block_index, layer_type
+from rdtools.model.layer_names import block_index, layer_type
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
-from rdtools.records import Hessian, LayerKey
-from rdtools.runs.finished import Fingerprint, FinishedHessians
-from rdtools.runs.packing import pack, unpack
-from rdtools.runs.run_manifest import (
-    CONVENTIONS,
-    CalibrationEntry,
-    HessianEntry,
-    LayerEntry,
-    Manifest,
-    ModelEntry,
-    read_manifest,
-    write_manifest,
-)
+from rdtools.records import Hessian, InputMoments, LayerKey
+from rdtools.runs.packing import unpack
+from rdtools.runs.run_manifest import HessianEntry, LayerEntry, Manifest, read_manifest
 
 
 class Run(Mapping[str, Layer]):
@@ -141,7 +133,7 @@ class Run(Mapping[str, Layer]):
         CorruptFile, ModelUnreadable
         """
         self.checkpoint()
-        for entry in self.hessians:
+        for entry in (*self.hessians, *(self.manifest.heldout.hessians if self.manifest.heldout else ())):
             check_file(self.path / entry.file, size=entry.bytes, sha256=entry.sha256)
 
     def hessian(self, index: int) -> Hessian:
@@ -157,12 +149,60 @@ class Run(Mapping[str, Layer]):
             check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
             try:
                 arrays = load(path.read_bytes())
-                packed, variances = arrays["packed"], arrays.get("output_variances")
+                packed = arrays["packed"]
             except (SafetensorError, KeyError) as error:
                 raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
+            if packed.size != entry.columns * (entry.columns + 1) // 2:
+                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
-            self._last = (index, Hessian(matrix, entry.n_tokens, entry.dropped_tokens, entry.name, variances))
+            facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
+            self._last = (index, Hessian(matrix, *facts, arrays.get("output_variances")))
         return self._last[1]
+
+    def heldout(self, index: int) -> HeldoutMoment | None:
+        """The held-out moment beside a Hessian, read from disk whenever it is used; None where the run has none or no token reached it.
+
+        Raises
+        ------
+        CorruptFile
+        """
+        if self.manifest.heldout is None:
+            return None
+        entry = self.manifest.heldout.hessians[index]
+        if entry.n_tokens == 0:
+            return None
+        path = self.path / entry.file
+        check_file(path, size=entry.bytes, sha256=None if self._verified else entry.sha256)
+
+        def read(first: int, last: int) -> NDArray[np.float64]:
+            try:
+                with safe_open(path, framework="numpy") as file:
+                    return np.asarray(file.get_slice("packed")[first:last])
+            except (SafetensorError, OSError) as error:
+                raise CorruptFile(f"{path}: not a held-out moment of rdtools ({error}); collect it again") from error
+
+        return HeldoutMoment(entry.columns, entry.n_tokens, read, f"{entry.name}, held out")
+
+    def input_moments(self, name: str) -> InputMoments:
+        """Second moment, mean and counts of a layer's input; the mean is None in runs before version 0.2, which did not keep it.
+
+        Raises
+        ------
+        KeyError, UsageError, CorruptFile
+            As for a layer of this name, and if the mean cannot be one of these tokens.
+        """
+        hessian = self.hessian(self._entry(name).hessian)
+        counts = {"tokens": hessian.n_tokens, "dropped_tokens": hessian.dropped_tokens, "distinct_tokens": hessian.distinct_tokens}
+        return InputMoments.plain(hessian.matrix, mean=hessian.mean, name=hessian.name, **counts)
+
+    def _entry(self, name: str) -> LayerEntry:
+        candidates = self._candidates(name)
+        if not candidates:
+            raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
+        if len(candidates) > 1:
+            shown = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
+            raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
+        return self._by_name[candidates[0]]
 
     def __getitem__(self, name: str) -> Layer:
         """The layer of this name, or of parts of its name.
@@ -175,17 +215,13 @@ class Run(Mapping[str, Layer]):
             If several layers have these parts; the message names them.
         CorruptFile, ShapeMismatch, NotFiniteInput
         """
-        candidates = self._candidates(name)
-        if not candidates:
-            raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
-        if len(candidates) > 1:
-            shown = ", ".join(candidates[:4]) + (", …" if len(candidates) > 4 else "")
-            raise UsageError(f"{self.path}: {name!r} may be any of {len(candidates)} layers: {shown}; give more of the name")
-        name = candidates[0]
-        entry = self._by_name[name]
+        entry = self._entry(name)
         weight = self.checkpoint().weight(entry.captured)
         hessian = self.hessian(entry.hessian)
-        weight = check_weight(weight, columns=len(hessian.matrix), name=name)
+        weight = check_weight(weight, columns=len(hessian.matrix), name=entry.name)
+        if weight.shape != tuple(entry.shape):
+            shapes = f"{weight.shape} in the model and {tuple(entry.shape)} in the manifest"
+            raise CorruptFile(f"{self.path}: {entry.name} is {shapes}; collect anew")
         return Layer(self.key(entry), weight, hessian)
 
 
@@ -195,79 +231,6 @@ def _abbreviates(short: str, name: str) -> bool:
     *parts, end = name.split(".")
     rest = iter(parts)
     return last == end and all(part in rest for part in first)
-
-
-class RunWriter:
-    """Writes a run: Hessians as they are finished, the manifest last. One that was interrupted goes on with those it finished.
-
-    Parameters
-    ----------
-    path : the run directory
-    fingerprint : what is captured, and with what
-    """
-
-    def __init__(self, path: Path, fingerprint: Fingerprint) -> None:
-        self._path = path
-        self._finished = FinishedHessians(path, fingerprint)
-
-    def has(self, name: str, index: int) -> bool:
-        """True if the Hessian of this input is on disk already, under this number."""
-        entry = self._finished.entries.get(name)
-        return entry is not None and entry.file == _file_of(index)
-
-    def add(self, hessian: Hessian, index: int) -> None:
-        """Write the Hessian of this number; on return it is durable."""
-        file = _file_of(index)
-        arrays = {"packed": pack(hessian.matrix)}
-        if hessian.output_variances is not None:
-            arrays["output_variances"] = hessian.output_variances
-        data = save(arrays)
-        self._finished.begin()
-        write_atomically(self._path / file, data)
-        self._finished.add(
-            HessianEntry(
-                name=hessian.name,
-                file=file,
-                columns=len(hessian.matrix),
-                n_tokens=hessian.n_tokens,
-                dropped_tokens=hessian.dropped_tokens,
-                bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
-            )
-        )
-
-    def finish(
-        self,
-        checkpoint: Checkpoint,
-        groups: Mapping[str, Sequence[CapturedLayer]],
-        *,
-        model: ModelEntry,
-        calibration: CalibrationEntry,
-        versions: dict[str, str],
-    ) -> Run:
-        """Write the manifest and open the run.
-
-        Parameters
-        ----------
-        groups : name of each Hessian → layers that share it, in the order of their numbers
-        """
-        layers = [LayerEntry.of(layer, index) for index, group in enumerate(groups.values()) for layer in group]
-        manifest = Manifest(
-            created=datetime.now(UTC).isoformat(timespec="seconds"),
-            conventions=CONVENTIONS,
-            versions=versions,
-            model=model,
-            calibration=calibration,
-            hessians=[self._finished.entries[name] for name in groups],
-            layers=layers,
-        )
-        write_manifest(self._path, manifest)
-        self._finished.remove()
-        return open_run(self._path, checkpoint=checkpoint)
-
-
-def _file_of(index: int) -> str:
-    return f"hessians/{index:04d}.safetensors"
 
 
 def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> Run:

@@ -119,7 +119,10 @@ def key_of_layer(run: Run, entry: LayerEntry) -> str:
     """Key of a layer of a run; see `rdtools.runs.keys`."""
     weights = {name: file.sha256 for name, file in run.manifest.model.files.items() if name.endswith(".safetensors")}
     hessian = run.hessians[entry.hessian]
-    return layer_key(entry.name, weights=weights, hessian=hessian.sha256, tokens=(hessian.n_tokens, hessian.dropped_tokens))
+    held = run.manifest.heldout
+    heldout = "" if held is None else held.hessians[entry.hessian].sha256
+    counts = (hessian.n_tokens, hessian.dropped_tokens, hessian.distinct_tokens)
+    return layer_key(entry.name, weights=weights, hessian=hessian.sha256, heldout=heldout, tokens=counts)
 
 
 def curve_rates(top: float) -> tuple[float, ...]:

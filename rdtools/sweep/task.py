@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,9 @@ from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.errors import RateUnreachable, RdtoolsError
 from rdtools.methods import format_method
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import Preparation, Problem, Quantizer
+from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare
 from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
 from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
@@ -40,18 +40,29 @@ def failed_row(quantizer: Quantizer, layer: LayerRow, error: BaseException, *, s
     return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, _explained(error))
 
 
-def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[tuple[int, int, float]]]:
-    """(job, quantizer, seconds that its settings took), those of one preparation together and in each of these those of one job; by first
-    appearance.
-    """
-    groups: dict[Preparation | tuple[int, int], list[tuple[int, int, float]]] = {}
+@dataclass(frozen=True)
+class _Settled:
+    """A quantizer of a job with the settings that it has on its layer, or the error of finding them, and the seconds that they took."""
+
+    number: int
+    which: int
+    quantizer: SettledQuantizer | Exception
+    seconds: float
+
+
+def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[_Settled]]:
+    """The quantizers of all jobs, those of one preparation together and in each of these those of one job; by first appearance."""
+    groups: dict[Preparation | tuple[int, int], list[_Settled]] = {}
     for number, (layer, quantizers) in enumerate(jobs):
         for which, quantizer in enumerate(quantizers):
             key: Preparation | tuple[int, int] = (number, which)
             started = time.perf_counter()
-            with contextlib.suppress(Exception):  # it is raised again where the row is made
-                key = quantizer.for_layer(layer, seed=seed).preparation
-            groups.setdefault(key, []).append((number, which, time.perf_counter() - started))
+            try:
+                settled: SettledQuantizer | Exception = (found := quantizer.for_layer(layer, seed=seed))
+                key = found.preparation
+            except Exception as error:  # raised where the row is made
+                settled = error
+            groups.setdefault(key, []).append(_Settled(number, which, settled, time.perf_counter() - started))
     return list(groups.values())
 
 
@@ -67,23 +78,28 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
     facts : of the layers; worked out here where not given
     """
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
-    for pairs in _by_preparation(jobs, seed):
+    for group in _by_preparation(jobs, seed):
         prepared: dict[int, Problem] = {}
-        for number, which, before in pairs:
-            layer, quantizer = jobs[number][0], jobs[number][1][which]
-            started, fact = time.perf_counter() - before, known[number]
+        for job in group:
+            number, settled = job.number, job.quantizer
+            layer, quantizer = jobs[number][0], jobs[number][1][job.which]
+            started, fact = time.perf_counter() - job.seconds, known[number]
             try:
                 known[number] = fact = layer_facts(layer) if fact is None else fact
                 quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
+                if isinstance(settled, Exception):
+                    raise settled
                 if number not in prepared:
                     prepared.clear()
-                    prepared[number] = quantizer.prepare(layer, seed=seed)
-                quantized = quantizer.quantize(layer, seed=seed, problem=prepared[number])
+                    prepared[number] = prepare(layer, settled.preparation, seed=seed)
+                quantized = settled.quantize(layer, seed=seed, problem=prepared[number])
                 row = result_row(layer, quantizer, quantized, prepared[number], fact)
             except Exception as error:  # any one of them is this row's alone
                 known_of = key_row(layer.key, *layer.weight.shape) if fact is None else fact.row
                 row = failed_row(quantizer, known_of, error, seed=seed)
-            yield number, which, replace(row, wall_s=time.perf_counter() - started).to_row()
+                if row.status == "infeasible" and fact is not None and layer.hessian.distinct_tokens == 0:
+                    row = replace(row, status=fact.status, message=fact.message)  # an expert that no token reached has no rate but 0
+            yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
@@ -120,6 +136,7 @@ class LayerMemory:
     def __init__(self) -> None:
         self._input: tuple[Path, int] | None = None
         self._run: Run | None = None
+        self._heldout: HeldoutMoment | None = None
         self._layers: dict[str, tuple[Layer, LayerFacts]] = {}
 
     def read(self, task: Task, name: str) -> tuple[Layer, LayerFacts]:
@@ -127,10 +144,11 @@ class LayerMemory:
         if self._run is None or self._input != (task.run, task.hessian):
             self._layers.clear()
             self._run = open_run(task.run, verified=True)
+            self._heldout = self._run.heldout(task.hessian)
             self._input = task.run, task.hessian
         if name not in self._layers:
             layer = self._run[name]
-            self._layers[name] = layer, layer_facts(layer)
+            self._layers[name] = layer, layer_facts(layer, self._heldout)
         return self._layers[name]
 
 

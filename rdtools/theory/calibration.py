@@ -101,6 +101,55 @@ def logdet_bias_bits(columns: int, tokens: float) -> float:
     return math.fsum(terms) / (2 * n * math.log(2))
 
 
+def heldout_ratio(weights: Float64Array, tokens: float, *, block: int = 1, adapted: bool = False) -> float:
+    """``E D′/E D``: distortion under the true Σ over that under the sample moment Σ̃ = L̃ L̃ᵀ with which rounding with feedback was done.
+
+    The columns of error E = U B L̃⁻¹, B the diagonal blocks of L̃ and U white with a variance α_i² per column, give ``D ∝ Σ w_i`` in the
+    sample, ``w_i = α_i² ‖B_i‖²``. With k_i columns before the block of column i, N independent normal tokens, and every Σ,
+
+        ``E D′/E D = Σ w_i ρ_i / Σ w_i,   ρ_i = N (N − 1)/((N − k_i)(N − k_i − 1))``,
+
+    by the triangular (Bartlett) factor of a Wishart matrix, whose rows are independent. Steps that are inverse to the pivots of the sample
+    have ``ρ_i = N (N − 1)/((N − k_i − 1)(N − k_i − 2))``, whose mean over all columns, for w_i = 1, is ``N/(N − n − 1)``, as for WaterSIC.
+    1 for many tokens, about 1/(1 − n/N) for equal weights and n, N large, infinite from where the mean does not exist. Rounding without
+    feedback has 1. Correlated tokens make it larger.
+
+    Parameters
+    ----------
+    weights : (n,) w_i ≥ 0 in the order of the factor, whose last column is decided first
+    tokens : N > 0
+    block : columns that are rounded together; blocks are counted from the first column
+    adapted : steps are inverse to the pivots; then `block` is 1
+
+    Raises
+    ------
+    TheoryError
+        For negative weights, or tokens or a block that are not positive.
+
+    References
+    ----------
+    Derived for this project; Bartlett decomposition: Anderson, An Introduction to Multivariate Statistical Analysis, 3rd ed., section 7.2.
+
+    Examples
+    --------
+    >>> round(heldout_ratio(np.ones(9), 100, adapted=True), 9) == round(100 / 90, 9), heldout_ratio(np.ones(1), 7)
+    (True, 1.0)
+    """
+    w, N = np.asarray(weights, dtype=np.float64).ravel(), float(tokens)
+    if not ((w >= 0).all() and N > 0 and block >= 1):
+        raise TheoryError(
+            f"held-out ratio: weights from {w.min(initial=0):.3g}, {tokens} tokens, blocks of {block}, expected positive ones"
+        )
+    if w.sum() == 0:
+        return 1.0
+    before = np.arange(len(w)) // block * block
+    last = N - before - (2 if adapted else 1)
+    if last[w > 0].min() <= 0:
+        return math.inf
+    ratios = np.where(w > 0, N / (last + 1) * ((N - 1) / np.where(w > 0, last, 1.0)), 0.0)
+    return float(w @ ratios / w.sum())
+
+
 def effective_tokens(tokens: int, autocorrelation: Float64Array) -> float:
     """``N_eff = N / (1 + 2 Σ_k (1 − k/N) r_k²)``: independent tokens whose sample moment is as noisy as that of N correlated ones.
 

@@ -15,6 +15,7 @@ import scipy.linalg
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.ops import cancellation_moments
+from rdtools.theory.scalar import FINE, column_error
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def sic_at_finite_rate(
     where ``c_i = σ² g_i`` without a ridge. As steps go to 0 it becomes the high-rate theory of `rdtools.theory.sic`.
     Good to 1 % in distortion and 0.01 bit in rate from 1.5 bits on while `feedback_bits` is below 1, and to twice that at 1 bit. Beyond,
     most of what a quantizer is given are the errors of few columns, which are not normal: the rate was seen to be 0.05 bit too high at 1.6
-    bits of feedback, with H of condition 1e9. (2/3) n³ multiplications.
+    bits of feedback, with H of condition 1e9, and 0.72 bit at 4.1 bits, with half the measured D. (2/3) n³ multiplications.
 
     Parameters
     ----------
@@ -105,11 +106,17 @@ def sic_at_finite_rate(
     inverse, start = np.empty((0, 0)), np.zeros((n, n))
     if ridge > 0:
         inverse = scipy.linalg.solve_triangular(factor, np.eye(n), lower=True, check_finite=False)
-        start = (variance * ridge**2) * (inverse @ inverse.T)
+        start = variance * ((ridge * inverse) @ (ridge * inverse).T)
         start[np.diag_indices(n)] -= 2 * variance * ridge
     v, bits, used, g, p = cancellation_moments(factor, steps, np.full(n, np.nan) if gains is None else gains, start, variance, channel)
     power = p * v / ell**2
-    total = float((v * (1 - 2 * g + p)).sum())
+    # steps below FINE err by r²/12, which 1 − 2g + p has lost; correlation and power are then 1 and 1 + r²/12
+    squares = np.minimum((steps * ell) ** 2 / v, FINE**2)
+    errors = squares / 12.0
+    if channel is not None:
+        errors = errors + squares * np.interp(0.5 * np.log2(squares), channel[:, 0], channel[:, 3])
+    fine = column_error(errors, 1.0, 1.0 + errors, used)
+    total = float((v * np.where(squares < FINE**2, fine, 1 - 2 * g + p)).sum())
     if ridge > 0:
         total += ridge * (variance * (n - ridge * float(np.einsum("ij,ij->", inverse, inverse))) - float(power.sum()))
     if damping > 0:

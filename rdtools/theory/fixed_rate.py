@@ -50,7 +50,7 @@ def _check_levels(levels: int, least: int) -> int:
 
 
 @dataclass(frozen=True)
-class UniformGrid:
+class GaussianGrid:
     """K equally spaced levels −ρ … ρ for a standard normal variable, rounded to the nearest and clamped.
 
     Attributes
@@ -77,7 +77,7 @@ class UniformGrid:
         return self.granular + self.overload
 
 
-def uniform_grid(levels: int, half_range: float) -> UniformGrid:
+def uniform_grid(levels: int, half_range: float) -> GaussianGrid:
     """Squared error of K levels −ρ … ρ on a standard normal variable, by quadrature; exact to rounding.
 
     As ρ → 0 the error is 1, as ρ → ∞ it is unbounded for even K and 1 for odd K, which have a level at zero.
@@ -106,10 +106,10 @@ def uniform_grid(levels: int, half_range: float) -> UniformGrid:
         raise TheoryError(f"grid: half-range {half_range}, expected a positive number of standard deviations")
     step = 2 * rho / (K - 1)
     errors = rounded_gaussian(step, K)
-    return UniformGrid(K, rho, errors.granular, errors.overload)
+    return GaussianGrid(K, rho, errors.granular, errors.overload)
 
 
-def best_uniform_grid(levels: int) -> UniformGrid:
+def best_uniform_grid(levels: int) -> GaussianGrid:
     """The half-range ρ of least squared error for K levels: the root of ``dD/dρ``, ``E[x x̂] = E[x̂²]``.
 
     Parameters

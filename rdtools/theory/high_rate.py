@@ -61,8 +61,20 @@ def limit_rate_bits(spectrum: Spectrum, distortion: float, variance: float = 1.0
     return share * 0.5 * (math.log2(variance) + mean_log2(spectrum) - math.log2(distortion / share))
 
 
+#: A channel whose energy is below this multiple of the median over live channels is nearly dead.
+NEARLY_DEAD = 1e-8
+
+
+def nearly_dead_channels(spectrum: Spectrum) -> int:
+    """Number of live channels with an energy ``H_ii`` below NEARLY_DEAD of the median: the output hardly shows that they are not dead."""
+    return int((spectrum.diagonal < NEARLY_DEAD * np.median(spectrum.diagonal)).sum()) if spectrum.live else 0
+
+
 def critical_rate_bits(spectrum: Spectrum) -> float:
     """``R_c = ½ log2(GM(λ)/λ_min)`` per live weight, times r/n: from this rate on every component is active.
+
+    As many components as there are nearly dead channels, the smallest, do not count: their water level is far below what anyone would pay
+    for, and each would put R_c at a dozen bits.
 
     Infinite for a H that is singular or whose smallest eigenvalue is below the resolution of float64; 0 for a white one. Real Hessians
     often have R_c above 3 bits, so that the high-rate formulas are not the limit there.
@@ -73,8 +85,10 @@ def critical_rate_bits(spectrum: Spectrum) -> float:
     """
     if spectrum.live == 0:
         return 0.0
-    smallest = float(spectrum.eigenvalues[-1])
-    if spectrum.rank < spectrum.live or smallest <= spectrum.live * np.finfo(np.float64).eps * float(spectrum.eigenvalues[0]):
+    nearly_dead = nearly_dead_channels(spectrum)
+    kept = spectrum.eigenvalues[: spectrum.live - nearly_dead]
+    smallest, singular = float(kept[-1]), spectrum.rank < len(kept) or (nearly_dead == 0 and spectrum.rank < spectrum.live)
+    if singular or smallest <= spectrum.live * np.finfo(np.float64).eps * float(kept[0]):
         return math.inf
-    share = spectrum.live / spectrum.columns
-    return share * max(0.0, 0.5 * (mean_log2(spectrum) - math.log2(smallest)))
+    level = float(np.mean(np.log2(kept))) if nearly_dead else mean_log2(spectrum)
+    return len(kept) / spectrum.columns * max(0.0, 0.5 * (level - math.log2(smallest)))

@@ -80,7 +80,7 @@ def _check_failure(failure: float) -> None:
 
 
 def hadamard_incoherence_bound(columns: int, *, failure: float) -> float:
-    """``√(2 ln(2n²/δ))``: after a randomized Hadamard rotation μ_H is below it with probability at least 1 − δ, whatever H.
+    """``√(2 ln(2n²/δ))``: after a randomized Hadamard rotation μ_H is at most it with probability at least 1 − δ, whatever H; at most √n.
 
     Parameters
     ----------
@@ -97,11 +97,11 @@ def hadamard_incoherence_bound(columns: int, *, failure: float) -> float:
     (6.19, 6.62)
     """
     _check_failure(failure)
-    return math.sqrt(2 * math.log(2 * columns**2 / failure))
+    return min(math.sqrt(2 * (math.log(2 * columns**2) - math.log(failure))), math.sqrt(columns))
 
 
 def hadamard_weight_incoherence_bound(rows: int, columns: int, *, failure: float) -> float:
-    """``2 ln(4mn/δ)``: after randomized Hadamard rotations on both sides μ_W is below it with probability at least 1 − δ, whatever W.
+    """``2 ln(4mn/δ)``: after randomized Hadamard rotations on both sides μ_W is at most it with probability at least 1 − δ; at most √(mn).
 
     About eight times what is seen at n = 1024.
 
@@ -115,7 +115,7 @@ def hadamard_weight_incoherence_bound(rows: int, columns: int, *, failure: float
     39.7
     """
     _check_failure(failure)
-    return 2 * math.log(4 * rows * columns / failure)
+    return min(2 * (math.log(4 * rows * columns) - math.log(failure)), math.sqrt(rows * columns))
 
 
 def hadamard_tail_probability(threshold: float, columns: int) -> float:

@@ -31,6 +31,8 @@ def feedback_matrix(factor: Float64Array) -> Float64Array:
 def feedback_trace(moment: Float64Array, feedback: Float64Array) -> float:
     """``tr( (I+U)^{-1} H (I+U)^{-T} )``: least, and equal to ``tr D``, for LDLQ's U; ``tr H`` for U = 0.
 
+    inf where it, or a number on the way to it, is beyond float64: entries of ``(I+U)^{-1}`` grow as ``(1 + rms(U)²)^{n/2}``.
+
     Parameters
     ----------
     moment : (n, n) H
@@ -50,7 +52,8 @@ def feedback_trace(moment: Float64Array, feedback: Float64Array) -> float:
     unit = np.eye(len(moment)) + np.tril(feedback, -1)
     half = scipy.linalg.solve_triangular(unit, moment, lower=True, unit_diagonal=True, check_finite=False)
     whole = scipy.linalg.solve_triangular(unit, half.T, lower=True, unit_diagonal=True, check_finite=False)
-    return float(np.trace(whole))
+    trace = float(np.trace(whole))
+    return trace if math.isfinite(trace) else math.inf
 
 
 def average_proxy_loss(trace: float, rounding: Rounding = "nearest") -> float:

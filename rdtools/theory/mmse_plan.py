@@ -117,7 +117,7 @@ def plan_mmse_sic(
     """Ridge, column order and step scale of least predicted distortion at a rate, for weights iid N(0, σ²).
 
     The order is chosen at the default ridge, then the ridge by a parabola through the gaps at three. WaterSIC (no ridge, natural order,
-    with and without `normal_gains`) is a candidate as well, so that the plan is never predicted to be worse; it is left out where H is
+    with and without gains) is a candidate as well, so that the plan is never predicted to be worse; it is left out where H is
     singular. Above SEARCH_COLUMNS columns nothing is searched but the scale, at DEFAULT_RELATIVE_RIDGE and in the first order.
 
     Parameters

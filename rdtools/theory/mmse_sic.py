@@ -29,7 +29,6 @@ import scipy.linalg
 from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
-from rdtools.theory.scalar import uniform_quantizer
 from rdtools.theory.waterfilling import Components, distortion_rate
 
 #: Error of a rate, bits.
@@ -71,11 +70,6 @@ def water_level_ridge(variances: Float64Array | Components, variance: float, rat
     return float(distortion_rate(rate_bits, variances).water_level) / variance
 
 
-def normal_gains(steps: Float64Array, variance: float) -> Float64Array:
-    """``γ_i`` of linear estimation at step α_i for a normal input of variance σ², which needs no side information; shape (n,)."""
-    return np.array([uniform_quantizer(float(step) / math.sqrt(variance)).gain for step in steps])
-
-
 def watersic_at_rate(
     factor: Float64Array,  # (n, n), lower triangular
     variance: float,
@@ -95,7 +89,7 @@ def watersic_at_rate(
     variance : σ²
     rate_bits : bits per live weight, positive
     ridge : μ, absolute
-    lmmse : reconstruct with `normal_gains`; else without gain
+    lmmse : reconstruct with the gain of each column's own input; else without gain
     guess : where to start, by default c of high-rate theory
     tolerance : of the rate, bits
     channel : as in `rdtools.theory.finite_rate.sic_at_finite_rate`
@@ -114,9 +108,7 @@ def watersic_at_rate(
     ell = np.diagonal(factor)
 
     def predict(octave: float) -> FiniteRatePoint:
-        steps = 2.0**octave / ell
-        gains = normal_gains(steps, variance) if lmmse else None
-        return sic_at_finite_rate(factor, steps, variance, lmmse=False, gains=gains, ridge=ridge, channel=channel)
+        return sic_at_finite_rate(factor, 2.0**octave / ell, variance, lmmse=lmmse, ridge=ridge, channel=channel)
 
     if guess is None:
         octave = 0.5 * math.log2(2 * math.pi * math.e * variance) + float(np.mean(np.log2(ell))) - rate_bits
@@ -126,17 +118,24 @@ def watersic_at_rate(
     return 2.0**octave, point
 
 
+def _unrolled(rate_bits: float) -> float:
+    return rate_bits if rate_bits >= 1 else 1 + math.log(max(rate_bits, 1e-300))
+
+
 def _secant(
     predict: Callable[[float], FiniteRatePoint], octave: float, rate_bits: float, tolerance: float
 ) -> tuple[float, FiniteRatePoint]:
-    """Octave of the scale at which a falling rate is met: secants, or the middle of the bracket where they leave it."""
+    """Octave of the scale at which a falling rate is met: secants, or the middle of the bracket where they leave it.
+
+    On R from 1 bit up and 1 + ln R below, where it falls ever faster; the tolerance is relative there.
+    """
     low, high = -math.inf, math.inf  # too fine, too coarse
     before: tuple[float, float] | None = None
     for _ in range(80):
         point = predict(octave)
-        excess = point.rate_bits - rate_bits
-        if abs(excess) <= tolerance:
+        if abs(point.rate_bits - rate_bits) <= tolerance * min(1.0, rate_bits):
             return octave, point
+        excess = _unrolled(point.rate_bits) - _unrolled(rate_bits)
         low, high = (octave, high) if excess > 0 else (low, octave)
         slope = -1.0
         if before is not None and before[0] != octave:

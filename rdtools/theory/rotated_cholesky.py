@@ -54,13 +54,15 @@ def rotated_cholesky_moments(eigenvalues: Float64Array) -> tuple[float, float]:
     Raises
     ------
     TheoryError
-        If an eigenvalue is not positive.
+        If an eigenvalue is not positive, or a ratio of two is beyond float64.
     """
     values = np.asarray(eigenvalues, dtype=np.float64)
     if values.size == 0 or not (np.isfinite(values).all() and values.min() > 0):
         raise TheoryError(f"rotated Cholesky diagonal: eigenvalues of shape {values.shape}, expected positive and finite ones")
     largest = float(values.max())
     values = values / largest  # so that neither end of the range of s overflows
+    if values.min() == 0:
+        raise TheoryError(f"rotated Cholesky diagonal: eigenvalues up to {largest:g}, the least of which is 0 in units of it in float64")
     low, high = math.log(float(values.min())) - _LOG_MARGIN, _LOG_MARGIN
     s = np.exp(np.arange(low, high + _LOG_STEP, _LOG_STEP))
     eta, inverse, slope = _shift_averages(values, s)

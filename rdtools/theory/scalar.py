@@ -6,13 +6,15 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
+from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 
 #: Below this step the moments agree with their limits to e^(−2π²/r²) < 1e-34, and the entropy with that of a normal of the same variance as
 #: y plus uniform noise to κ²/48 nats, κ = r⁴/120 their difference in fourth cumulant: below 1e-8 bit.
-_FINE = 0.5
+FINE = 0.5
 #: Boundaries farther out than this hold less than 1e-18.
 _REACH = 9.0
 
@@ -26,11 +28,13 @@ class UniformQuantizer:
     entropy_bits : H(z)
     correlation : E[y Δz]/v
     power : E[(Δz)²]/v
+    distortion : E(y − Δz)²/v, to rounding at any step
     """
 
     entropy_bits: float
     correlation: float
     power: float
+    distortion: float
 
     @property
     def gain(self) -> float:
@@ -38,14 +42,9 @@ class UniformQuantizer:
         return self.correlation / self.power if self.power > 0 else 0.5
 
     @property
-    def distortion(self) -> float:
-        """``E(y − Δz)²/v``."""
-        return 1.0 - 2.0 * self.correlation + self.power
-
-    @property
     def lmmse_distortion(self) -> float:
         """``E(y − γ Δz)²/v = 1 − correlation²/power``."""
-        return 1.0 - self.correlation * self.gain
+        return float(column_error(self.distortion, self.correlation, self.power, self.gain))
 
 
 def uniform_quantizer(step_over_std: float) -> UniformQuantizer:
@@ -76,9 +75,9 @@ def uniform_quantizer(step_over_std: float) -> UniformQuantizer:
     r = float(step_over_std)
     if not r > 0:
         raise TheoryError(f"uniform quantizer: step {step_over_std} of a standard deviation, expected a positive number")
-    if r < _FINE:
-        power = 1.0 + r * r / 12.0
-        return UniformQuantizer(0.5 * math.log2(2 * math.pi * math.e * power) - math.log2(r), 1.0, power)
+    if r < FINE:
+        error = r * r / 12.0
+        return UniformQuantizer(0.5 * math.log2(2 * math.pi * math.e * (1.0 + error)) - math.log2(r), 1.0, 1.0 + error, error)
     k = np.arange(1, math.ceil(_REACH / r) + 2)
     boundary = (k - 0.5) * r
     tail = ndtr(-boundary)
@@ -88,4 +87,17 @@ def uniform_quantizer(step_over_std: float) -> UniformQuantizer:
     zero = 1.0 - 2.0 * tail[0]
     # the zero cell is nearly certain at large r: −p log2 p from log1p keeps its digits
     entropy = -2.0 * float((cells * np.log2(cells)).sum()) - float(zero) * math.log1p(-2.0 * float(tail[0])) / math.log(2)
-    return UniformQuantizer(entropy, 2.0 * r * float(density.sum()), 2.0 * r * r * float(((2 * k - 1) * tail).sum()))
+    correlation, power = 2.0 * r * float(density.sum()), 2.0 * r * r * float(((2 * k - 1) * tail).sum())
+    return UniformQuantizer(entropy, correlation, power, 1.0 - 2.0 * correlation + power)
+
+
+def column_error(distortion: ArrayLike, correlation: ArrayLike, power: ArrayLike, gain: ArrayLike) -> Float64Array:
+    """``E(y − γ Δz)²/v = 1 − 2γ E[y Δz]/v + γ² E[(Δz)²]/v`` without its cancellation at small steps, from the distortion of γ = 1.
+
+    Parameters
+    ----------
+    distortion, correlation, power : of `uniform_quantizer`
+    gain : γ
+    """
+    less = 1.0 - np.asarray(gain, dtype=np.float64)
+    return np.asarray(distortion + less * (2.0 * np.asarray(correlation) - (2.0 - less) * np.asarray(power)))

@@ -49,6 +49,7 @@ class Components:
     log2, values : (k,) distinct entries, descending
     number, log_sum : (k + 1,) components, and sum of their logs, before each entry
     tail : (k + 1,) sum of the variances from each entry on
+    unit : of `log2`, `values` and `tail`: 1, or a power of two where sums would leave float64
     """
 
     total: float
@@ -57,6 +58,11 @@ class Components:
     number: Float64Array
     log_sum: Float64Array
     tail: Float64Array
+    unit: float = 1.0
+
+
+#: Variances from `_HUGE` on are counted in this unit.
+_HUGE, _UNIT = 2.0**990, 2.0**32
 
 
 def components(variances: ArrayLike, multiplicities: ArrayLike | None = None) -> Components:
@@ -83,7 +89,8 @@ def components(variances: ArrayLike, multiplicities: ArrayLike | None = None) ->
         raise TheoryError(f"waterfilling: multiplicities of shape {counts.shape}, expected one above 0 for each of {v.size} variances")
     order = np.argsort(-v, kind="stable")
     order = order[: int((v > 0).sum())]
-    positive, times = v[order], counts[order]
+    unit = _UNIT if order.size and v[order[0]] >= _HUGE else 1.0
+    positive, times = v[order] / unit, counts[order]
     logs = np.log2(positive)
     return Components(
         total=float(counts.sum()),
@@ -93,6 +100,7 @@ def components(variances: ArrayLike, multiplicities: ArrayLike | None = None) ->
         log_sum=np.concatenate([[0.0], np.cumsum(times * logs)]),
         # summed from the smallest up, so that the tail of a steep spectrum keeps its digits
         tail=np.concatenate([np.cumsum((times * positive)[::-1])[::-1], [0.0]]),
+        unit=unit,
     )
 
 
@@ -147,7 +155,7 @@ def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike | Components) -> 
         log_level = np.where(k == 0, s.log2[0], (s.log_sum[kk] - 2 * s.total * R) / s.number[kk])
     level = np.exp2(log_level)
     D = (s.number[kk] * level + s.tail[kk]) / s.total
-    return Waterfilling(R, D, level, s.number[k].astype(np.int64))
+    return Waterfilling(R, D * s.unit, level * s.unit, s.number[k].astype(np.int64))
 
 
 def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) -> Waterfilling:
@@ -177,6 +185,7 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
     if s.values.size == 0:
         zeros = np.zeros_like(D)
         return Waterfilling(zeros, zeros, zeros, np.zeros(D.shape, dtype=np.int64))
+    D = D / s.unit
     # total distortion at which entry k + 1 joins: the level is at its variance; non-increasing up to rounding
     joining = np.minimum.accumulate(s.number[:-1] * s.values + s.tail[:-1])
     k = np.searchsorted(-joining, -s.total * D, side="left")
@@ -184,7 +193,7 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
     level = np.where(k == 0, s.values[0], np.maximum(s.total * D - s.tail[kk], 0.0) / s.number[kk])
     with np.errstate(divide="ignore"):
         R = np.where(k == 0, 0.0, (s.log_sum[kk] - s.number[kk] * np.log2(level)) / (2 * s.total))
-    return Waterfilling(np.maximum(R, 0.0), np.minimum(D, s.tail[0] / s.total), level, s.number[k].astype(np.int64))
+    return Waterfilling(np.maximum(R, 0.0), np.minimum(D, s.tail[0] / s.total) * s.unit, level * s.unit, s.number[k].astype(np.int64))
 
 
 def joint_components(row_variances: ArrayLike, eigenvalues: ArrayLike, *, most: int = 4_000_000) -> Components:

@@ -62,7 +62,7 @@ def _williamson(order: int) -> SignArray:
 def _core(order: int) -> SignArray:
     """A Hadamard matrix of an order that has a `_construction`; read-only, because it is kept."""
     construction = _construction(order)
-    assert construction is not None  # `_core_order` asked before
+    assert construction is not None  # `core_order` asked before
     if construction == "one":
         core = np.ones((1, 1), dtype=np.int8)
     else:
@@ -72,7 +72,7 @@ def _core(order: int) -> SignArray:
 
 
 @lru_cache(maxsize=512)
-def _core_order(order: int) -> int | None:
+def core_order(order: int) -> int | None:
     """Smallest c with order = 2^k · c that has a construction, or None."""
     c = order // (order & -order)
     while c <= order:
@@ -90,7 +90,7 @@ def is_hadamard_order(order: int) -> bool:
     >>> [n for n in (1, 2, 3, 4, 12, 20, 36, 52, 156, 172, 344, 768) if is_hadamard_order(n)]
     [1, 2, 4, 12, 20, 36, 52, 172, 344, 768]
     """
-    return order >= 1 and _core_order(order) is not None
+    return order >= 1 and core_order(order) is not None
 
 
 def nearest_hadamard_orders(order: int) -> tuple[int, int]:
@@ -124,7 +124,7 @@ def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDA
     [[0.5, 0.5, 0.5, 0.5]]
     """
     n = x.shape[-1]
-    c = _core_order(n) if n else None
+    c = core_order(n) if n else None
     if c is None:
         below, above = nearest_hadamard_orders(n)
         block = max((k for k in range(1, n + 1) if n % k == 0 and is_hadamard_order(k)), default=1)

@@ -12,8 +12,8 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
-from rdtools.transforms.hadamard import hadamard_multiply, is_hadamard_order
-from rdtools.transforms.kronecker import kronecker_multiply
+from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order
+from rdtools.transforms.kronecker import kronecker_multiply, kronecker_orders
 
 RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
 
@@ -32,6 +32,21 @@ def _signs(rotation: Rotation) -> Float64Array:
     words = np.random.PCG64(rotation.seed).random_raw(-(-rotation.order // 64))
     bits = np.unpackbits(words.astype("<u8").view(np.uint8), count=rotation.order)
     return np.where(bits, -1.0, 1.0)
+
+
+def dense_numbers(rotation: Rotation) -> int:
+    """Numbers of the dense matrices that a rotation is multiplied by, which its time and memory are in proportion to.
+
+    Examples
+    --------
+    >>> [dense_numbers(Rotation(kind, 96, 0)) for kind in ("haar", "kronecker", "hadamard")]
+    [9216, 208, 144]
+    """
+    if rotation.kind == "haar":
+        return rotation.order**2
+    if rotation.kind == "kronecker":
+        return sum(order**2 for order in kronecker_orders(rotation.order))
+    return (core_order(rotation.order) or 0) ** 2
 
 
 def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:

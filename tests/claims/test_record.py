@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import pytest
 import scipy.stats
@@ -48,10 +49,13 @@ def test_tolerance_moves_the_margin_and_nothing_else(left, right, tolerance, rel
     assert (granted.status == "holds") == (granted.margin >= 0)
 
 
-def test_not_a_number_violates():
+def test_what_is_not_a_number_is_not_compared():
     for relation in "≤=≥":
-        assert check(_claim(math.nan, 1.0, relation), NOTHING).status == "violated"
-        assert check(_claim(1.0, Estimate(math.nan, 0.1, 10), relation), NOTHING).status == "violated"
+        for left, right in ((math.nan, 1.0), (1.0, Estimate(math.nan, 0.1, 10)), (math.inf, Estimate(2.0, math.nan, 10))):
+            verdict = check(_claim(left, right, relation), NOTHING)
+            assert verdict.status == "failed"
+            assert math.isnan(verdict.margin)
+            assert re.search(r"left .*nan.*cannot be compared", verdict.assumption)
 
 
 def test_infinite_sides():

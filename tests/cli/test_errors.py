@@ -64,7 +64,7 @@ def test_bad_models(tiny_llama, tmp_path, capsys):
 def test_a_model_of_a_kind_unknown_to_transformers(tmp_path, capsys, tiny_llama, tiny_tokens):
     (tiny_llama / "config.json").write_text('{"model_type": "nonsense"}')
     argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(tmp_path / "run")]
-    _fails(argv, capsys, 65, "check config.json")
+    _fails(argv, capsys, 65, "check model_type in config.json")
 
 
 def test_bad_calibration(tiny_llama, tmp_path, capsys):

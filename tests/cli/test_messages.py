@@ -27,6 +27,7 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
     assert "used again" not in capsys.readouterr().out
     monkeypatch.setattr(pretrained.torch, "__version__", "99.0")
     assert main(argv) == 0
-    note, result = capsys.readouterr().out.splitlines()
+    note, result, coverage = capsys.readouterr().out.splitlines()
     assert note.endswith("are used again; a capture now would use torch 99.0")
     assert "8 Hessians for 14 layers" in result
+    assert coverage == "Analysed: 78.9% of 4,864 parameters in linear maps; without the output head lm_head (21.1%; --head adds it)"

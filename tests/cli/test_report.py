@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
+import shutil
+from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import make_tiny_llama, quick_figures
 
 from rdtools.cli.main import main
 from rdtools.runs.results import read_results
@@ -16,24 +21,47 @@ from rdtools.runs.store import open_run
 METHODS = "hrtn,rtn-midrise,hptq+rotation,watersic"
 
 
-def _report(model, tokens, out, *more):
-    return main(["report", "--model", str(model), "--tokens", str(tokens), "--out", str(out), "--workers", "1", *more])
+def _report(model, tokens, out, *more, drawn=False):
+    with contextlib.nullcontext() if drawn else quick_figures():
+        return main(["report", "--model", str(model), "--tokens", str(tokens), "--out", str(out), "--workers", "1", *more])
+
+
+@pytest.fixture(scope="module")
+def tiny_llama(tmp_path_factory):
+    return make_tiny_llama(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def tiny_tokens(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tokens") / "tokens.npy"
+    np.save(path, np.random.default_rng(1).integers(0, 64, (12, 16)))
+    return path
+
+
+@pytest.fixture(scope="module")
+def report_once(tiny_llama, tiny_tokens, tmp_path_factory):
+    """One report that all tests share: its directory, exit code and what it printed."""
+    out, printed, errors = tmp_path_factory.mktemp("report") / "run", io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        code = _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3", drawn=True)
+    return out, code, printed.getvalue(), errors.getvalue()
 
 
 @pytest.fixture
-def reported(tiny_llama, tiny_tokens, tmp_path, capsys):
-    out = tmp_path / "run"
-    code = _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3")
-    return out, code, capsys.readouterr()
+def reported(report_once, tmp_path):
+    """A copy of the report that a test may change."""
+    return shutil.copytree(report_once[0], tmp_path / "run")
 
 
-def test_everything_is_written(reported):
-    out, code, printed = reported
-    assert code == 0, printed.err
+def test_everything_is_written(report_once):
+    out, code, printed, errors = report_once
+    assert code == 0, errors
     assert {p.name for p in out.iterdir()} == {
         "index.html",
         "results.parquet",
         "results.csv",
+        "paired.parquet",
+        "paired.csv",
         "curves.parquet",
         "figures",
         "hessians",
@@ -44,14 +72,14 @@ def test_everything_is_written(reported):
         "results.json",
         ".lock",
     }
-    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured"}
+    names = {"rate_distortion", "gap_to_rd", "gptq_watersic_gap", "predicted_measured", "heldout"}
     assert {p.name for p in (out / "figures").iterdir()} == {f"{n}.{k}" for n in names for k in ("png", "pdf")}
-    assert "watersic" in printed.out
-    assert str(out / "index.html") in printed.out
+    assert "watersic" in printed
+    assert str(out / "index.html") in printed
 
 
 def test_the_table_is_tidy_and_both_files_agree(reported):
-    table = read_results(reported[0])
+    table = read_results(reported)
     assert len(table) == 14 * 4 * 2
     assert set(table["status"]) <= {"ok", "infeasible", "undersampled"}
     provenance = {
@@ -69,7 +97,7 @@ def test_the_table_is_tidy_and_both_files_agree(reported):
     assert provenance | {"status", "rdtools_version", "numpy_version"} <= set(table.columns)
     ok = table[table["status"] == "ok"]
     np.testing.assert_allclose(ok["total_bpw"] - ok["rd_bound_rate_bpw"], ok["rate_gap_total_bpw"], rtol=0, atol=1e-12)
-    csv = pd.read_csv(reported[0] / "results.csv", keep_default_na=True)
+    csv = pd.read_csv(reported / "results.csv", keep_default_na=True)
     assert list(csv.columns) == list(table.columns)
     for name in table.columns:
         if table[name].dtype.kind == "f":
@@ -77,25 +105,78 @@ def test_the_table_is_tidy_and_both_files_agree(reported):
 
 
 def test_the_page_stands_alone(reported):
-    page = (reported[0] / "index.html").read_text()
+    page = (reported / "index.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
-    assert page.count("data:image/png;base64,") == 4
+    assert page.count("data:image/png;base64,") == 5
     assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
 
 
+#: Words of a comparison of rates or distortions, the bounds or references that it can be with, and what says how rates were coded.
+_COMPARES = re.compile(r"above|below|gap|ratio|difference|−|%|over D|minus", re.IGNORECASE)
+_BOUND = re.compile(r"R\(D\), one variance|R\(D\), row variances|R\(D\) with row variances|no bound", re.IGNORECASE)
+_CODER = re.compile(r"coder|entropy model|no coder", re.IGNORECASE)
+
+
+class _Blocks(HTMLParser):
+    """Text of each table's caption and head, and of each figure's caption."""
+
+    def __init__(self):
+        super().__init__()
+        self.blocks, self.tables, self._open = [], 0, []
+
+    def handle_starttag(self, tag, attrs):
+        self._open += [tag] if tag in ("caption", "thead", "figcaption", "table", "figure") else []
+        if tag in ("table", "figure"):
+            self.tables += 1
+            self.blocks.append("")
+
+    def handle_endtag(self, tag):
+        if tag in self._open:
+            self._open.remove(tag)
+
+    def handle_data(self, data):
+        if {"caption", "thead", "figcaption"} & set(self._open):
+            self.blocks[-1] += " " + data
+
+
+def test_every_comparison_on_the_page_names_its_bound_and_coder_where_it_stands(reported):
+    """In the caption or the head of the same table, or in the caption of the same figure."""
+    parser = _Blocks()
+    parser.feed((reported / "index.html").read_text())
+    comparing = [block for block in parser.blocks if _COMPARES.search(block)]
+    assert parser.tables >= 4 + 2 * 3 + 3
+    assert len(comparing) >= 4 + 2 * 3 - 1
+    for block in comparing:
+        assert _BOUND.search(block), block
+        assert _CODER.search(block), block
+    assert all(block.strip() for block in parser.blocks)
+
+
+def test_paired_differences_of_a_run(reported, capsys):
+    out = reported
+    assert main(["show", str(out), "--paired", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    pairs = {(row["coder"], row["method"], row["reference"]) for row in rows}
+    assert pairs == {("pooled table", "hrtn", "hptq+rotation")}
+    assert len(pd.read_parquet(out / "paired.parquet")) == len(rows)
+    assert "hrtn − hptq+rotation" in (out / "index.html").read_text()
+    assert main(["show", str(out), "--paired"]) == 0
+    assert "hrtn − hptq+rotation" in capsys.readouterr().out
+
+
 def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tiny_llama, tiny_tokens):
-    out = reported[0]
+    out = reported
     first, manifest = read_results(out), (out / "manifest.json").read_text()
     figure = (out / "figures" / "rate_distortion.pdf").read_bytes()
-    assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3") == 0
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", METHODS, "--rates", "2,3", drawn=True) == 0
     assert (out / "manifest.json").read_text() == manifest
     pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), first.drop(columns="wall_s"))
     assert (out / "figures" / "rate_distortion.pdf").read_bytes() == figure
 
 
 def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
-    out = reported[0]
+    out = reported
     assert main(["show", str(out)]) == 0
     assert "Total rate above R(D)" in capsys.readouterr().out
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
@@ -142,7 +223,7 @@ def test_worker_processes_give_the_rows_of_one_process(reported):
     from rdtools.methods import make_quantizers
     from rdtools.sweep import run_sweep
 
-    run, methods = open_run(reported[0]), make_quantizers(["hptq", "watersic"], [2.0])
+    run, methods = open_run(reported), make_quantizers(["hptq", "watersic"], [2.0])
     alone, together = (run_sweep(run, methods, workers=w, fresh=True) for w in (1, 2))
     pd.testing.assert_frame_equal(alone.table.drop(columns="wall_s"), together.table.drop(columns="wall_s"))
     pd.testing.assert_frame_equal(alone.curves, together.curves)
@@ -166,15 +247,15 @@ def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, 
         assert _report(tiny_llama, tiny_tokens, out, *options) == 130
     assert "every finished row are kept, and the same command goes on from there" in capsys.readouterr().err
     assert not (out / "results.parquet").exists()
-    assert _report(tiny_llama, tiny_tokens, out, *options) == 0
+    assert _report(tiny_llama, tiny_tokens, out, *options, drawn=True) == 0
     assert f"{sum(r.kind == 'row' for r in made)} of 112 rows are already there" in capsys.readouterr().err
-    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), read_results(reported[0]).drop(columns="wall_s"))
+    pd.testing.assert_frame_equal(read_results(out).drop(columns="wall_s"), read_results(reported).drop(columns="wall_s"))
     figure = "figures/rate_distortion.pdf"
-    assert (out / figure).read_bytes() == (reported[0] / figure).read_bytes()
+    assert (out / figure).read_bytes() == (reported / figure).read_bytes()
 
 
 def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_llama, tiny_tokens, capsys):
-    out = reported[0]
+    out = reported
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3") == 0
     assert set(read_results(out)["method"]) == {*METHODS.split(","), "gptq-midrise"}
     assert "gptq-midrise" in (out / "index.html").read_text()
@@ -184,7 +265,7 @@ def test_another_method_adds_to_the_table_and_fresh_replaces_it(reported, tiny_l
 
 
 def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, tiny_tokens, capsys):
-    out = reported[0]
+    out = reported
     (out / "hessians" / "0000.safetensors").write_bytes(b"x")
     before = sorted(path.name for path in (out / "rows").iterdir())
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq-midrise", "--rates", "3", "--fresh") == 65
@@ -192,8 +273,8 @@ def test_fresh_deletes_nothing_where_something_is_refused(reported, tiny_llama, 
 
 
 def test_other_settings_of_a_method_are_a_method_beside_it(reported, tiny_llama, tiny_tokens, capsys):
-    assert _report(tiny_llama, tiny_tokens, reported[0], "--methods", "watersic", "--rates", "3", "--damping", "0.1") == 0
-    assert set(read_results(reported[0])["method"]) == {*METHODS.split(","), "watersic(damping=0.1)"}
+    assert _report(tiny_llama, tiny_tokens, reported, "--methods", "watersic", "--rates", "3", "--damping", "0.1") == 0
+    assert set(read_results(reported)["method"]) == {*METHODS.split(","), "watersic(damping=0.1)"}
 
 
 def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp_path, capsys):
@@ -209,7 +290,7 @@ def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp
 
 @pytest.mark.parametrize("name", ["results.parquet", "results.csv", "curves.parquet", "index.html", "figures/gap_to_rd.png"])
 def test_show_names_the_file_that_is_of_another_report(name, reported, tiny_llama, tiny_tokens, capsys):
-    out = reported[0]
+    out = reported
     data = bytearray((out / name).read_bytes())
     data[len(data) // 2] ^= 1
     (out / name).write_bytes(bytes(data))
@@ -275,7 +356,7 @@ def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_lla
 
 def test_a_run_without_its_hessians_says_so_and_its_remedy_works(reported, tiny_llama, tiny_tokens, capsys):
     """Captured anew into the same directory the Hessians are the same, and so the rows are still good."""
-    out, options = reported[0], ["--methods", METHODS, "--rates", "2,3"]
+    out, options = reported, ["--methods", METHODS, "--rates", "2,3"]
     first = read_results(out)
     (out / "hessians" / "0003.safetensors").unlink()
     assert _report(tiny_llama, tiny_tokens, out, *options) == 65
@@ -287,4 +368,4 @@ def test_a_run_without_its_hessians_says_so_and_its_remedy_works(reported, tiny_
 
 
 def test_manifest_is_json_without_nan(reported):
-    json.loads((reported[0] / "manifest.json").read_text(), parse_constant=lambda c: pytest.fail(c))
+    json.loads((reported / "manifest.json").read_text(), parse_constant=lambda c: pytest.fail(c))

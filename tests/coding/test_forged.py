@@ -18,7 +18,7 @@ from rdtools.coding.entropy.laws import Gaussian
 from rdtools.coding.entropy.models import read_histogram, uniform_table
 from rdtools.coding.fields import Reader, varint
 from rdtools.errors import CorruptFile
-from rdtools.records import ScalarCodes, SharedHistogram, UniformGrid
+from rdtools.records import Basis, GaussianModel, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
 
 #: Weights that the files of these tests may hold, and the bytes of memory that `decode_all` then keeps below.
 MAX_WEIGHTS = 4096
@@ -108,7 +108,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
     ("lattice", 24, 5, "lattice words of 5 bits per weight, expected one of 2, 3, 4"),
     ("trellis", 25, 21, "2 bits and 21 state bits, expected"),
-    ("shared", 33, 0x80, "flags of integers 0x80 with unknown options 0x80"),
+    ("fixed", 38, 0xDD, "gains of the integers beside lmmse_std 0.75"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):
     """The first four with a good checksum made an IndexError or a KeyError in container 2."""
@@ -167,3 +167,45 @@ def test_escaped_integers_and_symbols_that_do_not_belong_together_are_refused():
             decode_runs(words, np.array(wrong, dtype=np.int64), [(1, Gaussian(1.0))], name="x")
     with pytest.raises(CorruptFile, match="that no frequencies of this file give"):
         decode_runs(np.full(2, 2**32 - 1, dtype=np.uint32), np.zeros(0, np.int64), [(9, uniform_table(3))], name="x")
+
+
+def test_a_few_bytes_hold_no_matrix_of_millions_unless_the_reader_says_so():
+    """Zeros take no bits, so that a file of 55 bytes may be of any size."""
+    zeros = natural(ScalarCodes(np.zeros((1500, 1500), dtype=np.int32), UniformGrid(1.0), SharedHistogram()), 1500, 1500)
+    data = encode(zeros).data
+    assert len(data) == 55
+    with pytest.raises(CorruptFile, match=r"1500 rows and 1500 columns, expected .* and 2097152 weights \(argument max_weights\)"):
+        decode_all(data)
+    (weight,) = decode_all(data, max_weights=1500**2)
+    assert weight.codes.integers.shape == (1500, 1500)
+
+
+@pytest.mark.parametrize(("kind", "columns", "message"), [
+    ("hadamard", 3, "a hadamard rotation of order 3, expected an order that exists"),
+    ("haar", 2000, r"a haar rotation of order 2000, expected a matrix of at most 2097152 numbers \(argument max_weights\)"),
+    ("kronecker", 1999, "a kronecker rotation of order 1999, expected a matrix of at most"),
+])  # fmt: skip
+def test_rotations_that_do_not_exist_or_take_too_much_are_refused(kind, columns, message):
+    codes = ScalarCodes(np.zeros((1, columns), dtype=np.int32), UniformGrid(1.0), SharedHistogram())
+    basis = Basis(1, np.ones(columns, dtype=bool), Rotation(kind, columns, 1))
+    with pytest.raises(CorruptFile, match=message):
+        decode_all(encode(QuantizedWeight(basis, codes)).data)
+
+
+def test_a_hundred_of_the_widest_gaussian_models_are_refused_before_any_table_is_made():
+    exponents = np.arange(100, dtype=np.uint8)
+    codes = ScalarCodes(np.zeros((1, 100), dtype=np.int32), UniformGrid(1.0, exponents), GaussianModel(1.0))
+    head = encode(natural(codes, 1, 100)).data
+    # the same file with a finer step and a larger deviation; its words are of the narrow models
+    forged = head.replace(struct.pack("<f", 1.0), struct.pack("<f", 2.0**-60), 1).replace(
+        struct.pack("<ff", 1.0, 0.0), struct.pack("<ff", 1e30, 0.0), 1
+    )
+    with pytest.raises(CorruptFile, match=r"Gaussian models of 52429\d\d\d frequencies for \d+ bytes, expected at most 33554432"):
+        decode_all(repaired(forged))
+
+
+def test_a_residual_scale_below_zero_is_refused():
+    forged = stored(3, "lattice 2 bits")
+    forged = forged.replace(struct.pack("<ff", 0.5, 0.0), struct.pack("<ff", 0.5, -1.0))
+    with pytest.raises(CorruptFile, match=r"residual_scale -1\.0 at 2 bits, expected 0"):
+        decode_all(repaired(forged))

@@ -35,7 +35,7 @@ def test_every_curve_is_there_and_falls(layer):
 def test_limits_start_at_the_energy_and_order_is_kept(layer):
     table = _table(layer).pivot_table(index="rate_bpw", columns="curve", values="distortion")
     at_zero = table.loc[0.0]
-    assert at_zero[RD_BOUND.name] == pytest.approx(layer.weight_variance * np.trace(layer.hessian.matrix) / 32, rel=1e-12)
+    assert at_zero[RD_BOUND.name] == pytest.approx(layer.statistics.weight_variance * np.trace(layer.hessian.matrix) / 32, rel=1e-12)
     assert (table[RD_BOUND_ROWVAR.name] <= table[RD_BOUND.name] * (1 + 1e-12)).loc[RATES].all()
     assert (table["watersic"] <= table["hptq"]).loc[RATES].all()
     assert (table["hptq"] <= table["hrtn"]).loc[RATES].all()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import quick_figures
 
 import rdtools as rd
 from rdtools.errors import Busy, CorruptFile, UsageError
@@ -15,6 +16,12 @@ from rdtools.jobs.settings import ReportSettings, read_settings
 from rdtools.jobs.show import show
 from rdtools.jobs.theory import theory
 from rdtools.jobs.verify import choose_claims
+
+
+@pytest.fixture(autouse=True)
+def _quick():
+    with quick_figures():
+        yield
 
 
 @pytest.fixture

@@ -78,7 +78,7 @@ def test_what_no_encoder_writes_is_told_from_what_it_writes(backend):
 @pytest.mark.parametrize("std", [0.0, 0.02, 0.7, 40.0, 513.0, 1e5])
 @pytest.mark.parametrize("parity", [0, 1])
 def test_tables_are_those_of_the_law_given_the_parity(std, parity):
-    """Every symbol has a frequency; without low bits it is P(q | parity) of the portable distribution function to one part and 2⁻²⁴ each."""
+    """Each symbol has a frequency; without low bits it is P(q | parity) of the portable distribution function to one part and 2⁻²⁴ each."""
     cumulative, half, shift = parity_table(std, parity)
     frequencies = np.diff(cumulative.astype(np.int64))
     assert (cumulative[0], cumulative[-1], len(frequencies)) == (0, 2**24, 2 * half + 1)

@@ -54,7 +54,7 @@ def test_every_state_is_reached_and_has_two_ways_in(states):
 
 @pytest.mark.parametrize(("states", "distance"), [*zip(COSET_STATES, (9, 10, 11, 13, 14, 16, 17, 18, 19), strict=True)])
 def test_squared_distance_between_walks_that_part_and_meet_again(states, distance):
-    """The nearest points of cosets that differ by 1 or 3 are 1 apart, by 2 they are 2 apart; the code is linear, so one walk may be zero."""
+    """Nearest points of cosets that differ by 1 or 3 are 1 apart, by 2 they are 2 apart; the code is linear, so one walk may be zero."""
     after = coset_transitions(states)
     heap, best = [(4, int(after[0, 1]))], {}
     while heap:

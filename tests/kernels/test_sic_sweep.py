@@ -17,6 +17,7 @@ from rdtools import ops
 from rdtools.errors import BackendUnavailable, ShapeMismatch, UnsupportedDtype, UsageError
 from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import haar_moment, power_law
+from rdtools.normal import gain_of_mean_square
 from rdtools.testing import layers
 
 SHAPES = [(1, 1), (1, 63), (63, 1), (5, 64), (7, 65), (100, 63), (3, 137), (137, 100), (2, 1003)]
@@ -204,6 +205,19 @@ def test_sample_gains_are_those_of_the_reference(m, n, seed, dtype, monkeypatch)
     assert (gains[(codes == 0).all(axis=0)] == 1).all()
     if (codes == slow).all():
         np.testing.assert_allclose(gains, slow_gains, rtol=0, atol=2 * budget / sweep.widths.min())
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_normal_gains_are_those_of_the_mean_squares(backend, dtype):
+    """As the decoder computes them from the codes; codes and residual are right for them."""
+    sweep = _sweep(70, 130, dtype, seed=None, code_range=(-(2**30), 2**30))
+    widths = np.geomspace(0.05, 20, 130)  # from fine steps to columns that are nearly all zero
+    codes, gains, residual = ops.sic_sweep_sample_gains(sweep.weight, sweep.factor, sweep.steps * widths, normal=True, backend=backend)
+    np.testing.assert_allclose(gains, gain_of_mean_square((codes.astype(float) ** 2).mean(axis=0)), rtol=1e-12)
+    scaled = codes * (sweep.steps * widths).astype(dtype) * gains.astype(dtype)
+    exact = (sweep.weight.astype(float) - scaled) @ sweep.factor.astype(float)
+    assert np.abs(residual - exact).max() <= (1e-9 if dtype == np.float64 else 1e-3) * np.abs(exact).max()
 
 
 def test_sample_gains_do_not_raise_the_distortion(rng):

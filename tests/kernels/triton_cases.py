@@ -166,6 +166,16 @@ def test_sample_gains_are_those_of_the_reference(m, n, seed, dtype, poisoned, mo
     assert (gains[(codes == 0).all(axis=0)] == 1).all()
 
 
+@pytest.mark.parametrize(("m", "n"), [(1, 1), (63, 5), (20, 33)])
+def test_normal_gains_are_those_of_the_mean_squares(m, n, poisoned, monkeypatch):
+    _fewer_programs(monkeypatch)
+    W, L, steps, _ = _inputs(m, n, np.float64)
+    codes, gains, _ = (x.cpu().numpy() for x in ops.sic_sweep_sample_gains(*_on_device(W, L, steps), normal=True, backend="triton"))
+    slow, slow_gains, _ = ops.sic_sweep_sample_gains(W, L, steps, normal=True, backend="reference")
+    np.testing.assert_array_equal(codes, slow)
+    np.testing.assert_allclose(gains, slow_gains, rtol=1e-12)
+
+
 @pytest.mark.parametrize(("m", "n"), [(0, 5), (5, 0)])
 def test_nothing_to_decide(m, n):
     codes, residual = ops.sic_sweep(*_on_device(np.ones((m, n)), np.eye(n), np.ones(n)), backend="triton")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,11 +10,12 @@ from tolerances import rounding
 from rdtools.coding import reconstruct
 from rdtools.compare.facts import min_conditional_variance_ratio
 from rdtools.measure import measure, weighted_error
+from rdtools.measure.distortion import mean_square
 from rdtools.measure.point import same_weight
 from rdtools.moments.layer import Layer
-from rdtools.moments.synthetic import haar_moment, power_law
+from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.ops import quadratic_form
-from rdtools.quantizers import HPTQ, QTIP, WaterfilledGPTQ
+from rdtools.quantizers import GPTQ, HPTQ, QTIP, WaterfilledGPTQ, WaterSIC
 
 
 def _layer() -> Layer:
@@ -53,8 +55,36 @@ def test_the_energy_of_a_layer_is_computed_once_for_all_rows(monkeypatch):
     points = [measure(layer, HPTQ(rate_bits=rate).quantize(layer)) for rate in (2, 3)]
     assert len(calls) == 1
     energy = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
-    assert layer.energy == energy
+    assert layer.statistics.energy == energy
     assert [point.relative_distortion for point in points] == [point.distortion / energy for point in points]
+
+
+def _peak(call):
+    """What a call gave, and the most memory that it took beside what was there before, in bytes."""
+    tracemalloc.start()
+    try:
+        return call(), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_quantizing_takes_the_factor_and_three_times_the_weights():
+    """At most, beside the layer, where the matrix is so large that a rate is searched on some of its rows."""
+    layer = Layer.of(np.random.default_rng(0).standard_normal((2048, 1024)), ar1_moment(1024, 0.5))
+    for quantizer in (HPTQ(rate_bits=3), GPTQ(rate_bits=3), WaterSIC(rate_bits=3)):
+        _, peak = _peak(lambda quantizer=quantizer: quantizer.quantize(layer))
+        assert peak <= layer.hessian.matrix.nbytes + 3 * layer.weight.nbytes
+
+
+def test_distortion_takes_memory_for_one_block_of_rows(monkeypatch):
+    """The errors of a block, their squares or products with H's panels, and no second matrix of the weights' size."""
+    rng = np.random.default_rng(0)
+    W, V, H = rng.standard_normal((4096, 128)), rng.standard_normal((4096, 128)), haar_moment(power_law(128, 1.0), rng)
+    monkeypatch.setattr("rdtools.measure.distortion.BLOCK_ENTRIES", 2**14)
+    (loss, square), peak = _peak(lambda: (weighted_error(W, V, H), mean_square(W, V)))
+    assert peak <= 4 * 8 * 2**14 + 2 * 8 * len(W) < W.nbytes / 2
+    assert square == pytest.approx(np.mean((W - V) ** 2), rel=rounding(W.size))
+    assert loss.mean == pytest.approx(np.trace((W - V) @ H @ (W - V).T) / W.size, rel=rounding(W.size))
 
 
 def test_a_record_of_another_dtype_or_type_is_not_the_same():

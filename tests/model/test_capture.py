@@ -104,8 +104,11 @@ def test_a_padding_id_of_the_configuration_is_a_token_in_packed_ids(tmp_path, ti
     config = json.loads((tiny_llama / "config.json").read_text())
     for number, end in enumerate([2, [2, 3], None]):
         (tiny_llama / "config.json").write_text(json.dumps(config | {"eos_token_id": end, "pad_token_id": 2}))
-        run = collect(str(tiny_llama), CalibrationRequest(tokens=tmp_path / "ids.npy"), out=tmp_path / f"run{number}")
-        assert (run.hessians[0].n_tokens, run.manifest.calibration.padding, run.notes) == (96, 0, ())
+        said = []
+        request = CalibrationRequest(tokens=tmp_path / "ids.npy")
+        run = collect(str(tiny_llama), request, out=tmp_path / f"run{number}", say=said.append)
+        assert (run.hessians[0].n_tokens, run.manifest.calibration.padding) == (96, 0)
+        assert not any("padding" in sentence for sentence in said)
 
 
 def test_what_is_masked_is_counted_and_said(tmp_path, tiny_llama):
@@ -117,8 +120,9 @@ def test_what_is_masked_is_counted_and_said(tmp_path, tiny_llama):
     save_file({"input_ids": ids, "attention_mask": (np.arange(16) >= np.arange(6)[:, None]).astype(int)}, tmp_path / "ids.safetensors")
     request = CalibrationRequest(tokens=tmp_path / "ids.safetensors")
     for _ in range(2):  # the second time the run is there
-        run = collect(str(tiny_llama), request, out=tmp_path / "run")
-        assert run.notes == ("15 of 96 token ids are padding (attention_mask of the file) and left out",)
+        said = []
+        run = collect(str(tiny_llama), request, out=tmp_path / "run", say=said.append)
+        assert "ids.safetensors: 15 of 96 token ids are padding (attention_mask of the file) and left out" in said
         assert (run.hessians[0].n_tokens, run.manifest.calibration.padding_from) == (81, "attention_mask of the file")
 
 
@@ -137,7 +141,8 @@ def test_rows_that_are_not_finite_are_dropped_and_counted():
     sums = MomentAccumulator(2)
     sums.add(np.array([[1.0, 2.0], [np.nan, 1.0], [3.0, np.inf], [0.0, 1.0]], dtype=np.float32))
     assert (sums.kept, sums.dropped) == (2, 2)
-    np.testing.assert_array_equal(sums.mean, [[0.5, 1.0], [1.0, 2.5]])
+    np.testing.assert_array_equal(sums.second_moment, [[0.5, 1.0], [1.0, 2.5]])
+    np.testing.assert_array_equal(sums.mean, [0.5, 1.5])
 
 
 def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):

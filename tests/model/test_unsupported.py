@@ -144,7 +144,7 @@ def test_kinds_of_models_that_are_not_analysed(tmp_path, tiny_llama):
     with pytest.raises(ModelUnreadable, match="tensors are missing, the first cls"):
         load_model(open_checkpoint(tmp_path))
     _configure(tiny_llama, model_type="never-heard-of")
-    with pytest.raises(ModelUnreadable, match="install the transformers that knows this model"):
+    with pytest.raises(ModelUnreadable, match=r"check model_type in config.json, or install a transformers that knows it"):
         load_model(open_checkpoint(tiny_llama))
     _configure(tiny_llama, auto_map={"AutoConfig": "own.OwnConfig"})
     (tiny_llama / "own.py").touch()

@@ -5,14 +5,16 @@ import math
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
+from tolerances import rounding
 
 import rdtools as rd
+from rdtools.coding import reconstruct
 from rdtools.compare.predictions import FORMULAS
-from rdtools.errors import BackendUnavailable, InvalidRate, WrongType
-from rdtools.methods import METHODS, infeasible_reason, make_quantizers
+from rdtools.errors import BackendUnavailable, InvalidRate, UsageError, WrongType
+from rdtools.methods import METHODS, format_method, infeasible_reason, make_quantizers, parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import Quantizer
+from rdtools.quantizers import Quantizer, QuIP, WaterSIC
 from rdtools.quantizers.rounding import groups
 from rdtools.quantizers.rounding import sic as sweep
 from rdtools.records.error_models import NoErrorModel
@@ -47,6 +49,20 @@ def test_measure_names_what_it_was_given(layer):
     answer = rd.HRTN(rate_bits=3).quantize(layer)
     with pytest.raises(WrongType, match="got QuantizedLayer and Layer, expected a Layer and what a quantizer answered"):
         rd.measure(answer, layer)
+
+
+def test_measure_refuses_what_became_of_another_layer(layer):
+    """Two matrices of one shape: the numbers would look right. Another name or Hessian of the same weights is the same layer."""
+    other = Layer.of(layer.weight[::-1], layer.hessian, name="a.o_proj")
+    answer = rd.HRTN(rate_bits=3).quantize(layer)
+    said = r"the layer 'a.o_proj' of \(64, 32\) and what became of 'a.q_proj' of \(64, 32\), whose weights are others"
+    with pytest.raises(UsageError, match=said):
+        rd.measure(other, answer)
+    E = other.weight - reconstruct(answer.weight)
+    by_hand = rd.measure.weighted_error(other.weight, reconstruct(answer.weight), other.hessian.matrix).mean  # as the message says
+    assert by_hand == pytest.approx(np.trace(E @ layer.hessian.matrix @ E.T) / E.size, rel=rounding(E.size))
+    renamed = Layer.of(layer.weight, layer.hessian, name="a.k_proj")
+    assert rd.measure(renamed, answer).distortion == rd.measure(layer, answer).distortion
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -113,13 +129,11 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
         seen.append(threads())
         return real_error(*arguments)
 
-    from importlib import import_module
+    from rdtools.measure import point
 
-    from rdtools.measure import distortion
-
-    errors, real_error = import_module("rdtools.measure.effective_error"), distortion.weighted_error
+    real_error = point.weighted_error
     monkeypatch.setattr(rd.HPTQ, "solve", lambda self, problem: spied(problem))
-    monkeypatch.setattr(errors, "weighted_error", measured)
+    monkeypatch.setattr(point, "weighted_error", measured)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         rd.measure(layer, rd.HPTQ(rate_bits=3).quantize(layer))
@@ -127,3 +141,19 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
     assert before != {1}
     assert len(seen) == 2
     assert all(found == {1} for found in seen)
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        (WaterSIC(rate_bits=np.float64(2.0), ridge=np.float64(0.1)), WaterSIC(rate_bits=2.0, ridge=0.1)),
+        (WaterSIC(rate_bits=np.int64(2), rescale=np.bool_(True), lmmse=np.True_), WaterSIC(rate_bits=2, rescale=True, lmmse=True)),
+        (QuIP(rate_bits=np.float32(2), slack=np.float64(1.5), passes=np.int64(3)), QuIP(rate_bits=2.0, slack=1.5, passes=3)),
+    ],
+)
+def test_numpy_scalars_are_settings_like_any_number(given, plain):
+    """`lmmse is True` was False of NumPy's True, and names had numpy.float64(1.5) in them."""
+    assert given == plain
+    assert [type(value) for value in vars(given).values()] == [type(value) for value in vars(plain).values()]
+    assert format_method(given) == format_method(plain)
+    assert parse_method(format_method(given), float(given.rate_bits)) == plain

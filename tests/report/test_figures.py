@@ -13,7 +13,16 @@ from rdtools.methods import make_quantizers
 from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
-from rdtools.report.figures import FIGURES, gap_to_rd, gptq_watersic_gap, legend_entries, predicted_measured, rate_distortion, write_figures
+from rdtools.report.figures import (
+    FIGURES,
+    gap_to_rd,
+    gptq_watersic_gap,
+    heldout,
+    legend_entries,
+    predicted_measured,
+    rate_distortion,
+    write_figures,
+)
 from rdtools.report.tables import by_type, layer_means, status_counts, terminal_table
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
@@ -132,7 +141,7 @@ def test_gptq_is_compared_with_watersic_of_the_same_coder():
 
 def test_figures_read_the_columns_that_they_say(rows):
     table, curves = rows
-    modules = {m.__name__.rpartition(".")[2]: m for m in (gap_to_rd, gptq_watersic_gap, predicted_measured, rate_distortion)}
+    modules = {m.__name__.rpartition(".")[2]: m for m in (gap_to_rd, gptq_watersic_gap, heldout, predicted_measured, rate_distortion)}
     assert set(modules) == set(FIGURES)
     for module in modules.values():
         assert module.draw(table[list(module.READS)], curves) is not None

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.records.rows import COLUMNS
+from rdtools.records.rows import COLUMNS, SCHEMA_VERSION
 from rdtools.runs.result_files import write_manifest
 from rdtools.runs.results import read_curves, read_results, to_table
 
@@ -14,7 +14,7 @@ def _write(folder, table, name="results.parquet", command="rdtools report --mode
     write_manifest(folder, [folder / name], versions={}, command=command)
 
 
-ROW = {"layer": "a.q_proj", "method": "gptq", "target_bpw": 3.0, "status": "ok", "schema_version": 2}
+ROW = {"layer": "a.q_proj", "method": "gptq", "target_bpw": 3.0, "status": "ok", "schema_version": SCHEMA_VERSION}
 
 
 def test_a_table_has_all_columns_and_missing_cells_are_nan(tmp_path):
@@ -28,10 +28,10 @@ def test_a_table_has_all_columns_and_missing_cells_are_nan(tmp_path):
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_table_of_version_0_1_is_refused_with_the_command_that_makes_another(tmp_path, listed):
     _write(tmp_path, pd.DataFrame({"layer": ["a"], "layer_type": ["q"], "target_rate_bits": [3.0]}))
-    expected = f"rdtools report --model 'my model' --rates 3 --out {tmp_path}-schema-2"
+    expected = f"rdtools report --model 'my model' --rates 3 --out {tmp_path}-schema-{SCHEMA_VERSION}"
     if not listed:
         (tmp_path / "results.json").unlink()
-        expected = f"rdtools report --out {tmp_path}-schema-2"
+        expected = f"rdtools report --out {tmp_path}-schema-{SCHEMA_VERSION}"
     with pytest.raises(UsageError) as refusal:
         read_results(tmp_path)
     assert str(refusal.value).endswith(f"make a new run: {expected}")
@@ -44,8 +44,8 @@ def test_curves_of_version_0_1_are_refused(tmp_path):
 
 
 def test_a_table_of_a_later_schema_is_refused(tmp_path):
-    _write(tmp_path, to_table([ROW | {"schema_version": 3}]))
-    with pytest.raises(UsageError, match="columns of version 3, this rdtools reads version 2"):
+    _write(tmp_path, to_table([ROW | {"schema_version": SCHEMA_VERSION + 1}]))
+    with pytest.raises(UsageError, match=f"columns of version {SCHEMA_VERSION + 1}, this rdtools reads version {SCHEMA_VERSION}"):
         read_results(tmp_path)
 
 

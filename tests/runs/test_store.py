@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
 import json
 
 import numpy as np
 import pytest
 from hypothesis import given
+from safetensors.numpy import save
 
 from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
 from rdtools.files import atomic_path, write_atomically
@@ -12,6 +14,7 @@ from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.spectrum import spectrum_of
 from rdtools.runs.packing import pack, unpack
 from rdtools.runs.run_manifest import MANIFEST
+from rdtools.runs.seal import UNSEALED, sealed
 from rdtools.runs.store import open_run
 from rdtools.testing import second_moments
 
@@ -147,6 +150,54 @@ def test_a_wrong_field_is_named(run, path, value):
     (run.path / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(CorruptFile, match=f"{MANIFEST}: not a manifest of this rdtools: .*collect the run again"):
         open_run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        (("hessians", 0, "columns"), 17, "has 16 columns, its Hessian 17"),
+        (("layers", 0, "shape"), [7, -3], "greater than or equal to 1"),
+        (("layers", 0, "shape"), [7, 16], None),
+        (("layers", 1, "name"), "model.layers.0.self_attn.q_proj", "is listed twice"),
+        (("hessians", 1, "file"), "hessians/0000.safetensors", "is listed twice"),
+        (("sha256",), None, "a checksum is missing"),
+    ],
+)
+def test_a_forged_manifest_contradicts_itself_or_the_files(run, path, value, words):
+    """With a checksum that is right."""
+    manifest = json.loads((run.path / MANIFEST).read_text())
+    target = manifest
+    for part in path[:-1]:
+        target = target[part]
+    target[path[-1]] = value
+    if value is not None:
+        manifest["sha256"] = UNSEALED
+    (run.path / MANIFEST).write_bytes(sealed(json.dumps(manifest).encode()))
+    with pytest.raises(CorruptFile, match=words or r"is \(16, 16\) in the model and \(7, 16\) in the manifest"):
+        open_run(run.path)["0.q_proj"]
+
+
+def test_an_altered_manifest_is_refused_though_every_field_could_be(run):
+    """Two layers change their Hessians, which are of the same width; and a space."""
+    path = run.path / MANIFEST
+    text = path.read_text()
+    for old, new in (('"hessian": 0', '"hessian": 2'), ('"version": 2', '"version":  2')):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(CorruptFile, match="altered since it was written: its checksum is not that of its contents"):
+            open_run(run.path)
+
+
+def test_a_hessian_of_another_width_is_refused(run, tmp_path):
+    """Another file, of which manifest and checksums are right."""
+    data = save({"packed": np.zeros(15 * 16 // 2)})
+    (run.path / "hessians/0000.safetensors").write_bytes(data)
+    manifest = json.loads((run.path / MANIFEST).read_text())
+    manifest["hessians"][0] |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    manifest["sha256"] = UNSEALED
+    (run.path / MANIFEST).write_bytes(sealed(json.dumps(manifest).encode()))
+    with pytest.raises(CorruptFile, match=r"0000\.safetensors: 120 numbers, expected the triangle of 16 columns"):
+        open_run(run.path).hessian(0)
 
 
 def test_a_changed_configuration_is_another_model(run, tiny_llama, tiny_tokens):

@@ -320,7 +320,7 @@ def test_layers_of_an_input_are_analysed_once_whatever_their_tasks(run, monkeypa
     """Three preparations, one look at each layer."""
     looked = []
     real = task.layer_facts
-    monkeypatch.setattr(task, "layer_facts", lambda layer: looked.append(layer.key.name) or real(layer))
+    monkeypatch.setattr(task, "layer_facts", lambda layer, *held: looked.append(layer.key.name) or real(layer, *held))
     methods = _methods("rtn-midrise,gptq-midrise,gptq-midrise+haar", [2.0])
     assert len(plan(run, methods)) == 3 * 8
     run_sweep(run, methods)

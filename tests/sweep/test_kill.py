@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import quick_figures
 from kill_report import finished, kill_when, start
 
 from rdtools.cli.main import main
@@ -45,7 +46,8 @@ def test_a_second_coordinator_is_refused_while_the_first_works(tiny_llama, tiny_
 
     argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--methods", "rtn-midrise", "--rates", "3"]
     argv += ["--out", str(tmp_path / "run"), "--workers", "1"]
-    assert main(argv) == 0
+    with quick_figures():
+        assert main(argv) == 0
     rows = finished(tmp_path / "run")
     with sole_writer(tmp_path / "run"):
         assert main([*argv, "--fresh"]) == 75

@@ -120,6 +120,11 @@ def test_what_straying_costs(H, generator, decades):
     assert ldlq.feedback_trace(H, other) >= D.sum() * (1 - rounding(n**2, condition=condition**2))
 
 
+def test_a_trace_beyond_float64_is_infinite(rng):
+    """rms(U) = 71 at n = 128: the trace is about (1 + rms²)^n = 1e474, and the recursion passes inf − inf."""
+    assert ldlq.feedback_trace(np.eye(128), 100 * np.tril(rng.standard_normal((128, 128)), -1)) == math.inf
+
+
 def test_a_minimizer_finds_the_same_feedback(rng):
     """Theorem 1 by a route that knows nothing of factorizations: BFGS over the strictly lower triangle."""
     n = 5

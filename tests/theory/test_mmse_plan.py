@@ -17,6 +17,7 @@ from rdtools.theory.mmse_plan import DEFAULT_RELATIVE_RIDGE, plan_mmse_sic
 from rdtools.theory.mmse_sic import retarget, water_level_ridge, watersic_at_rate
 from rdtools.theory.waterfilling import rate_distortion
 from rdtools.transforms.orders import ORDERS
+from rdtools.units import SCALAR_LOSS_BITS
 
 
 def low_rank(rng, n=96, rank=10):
@@ -141,3 +142,22 @@ def test_wide_layers_take_the_default(monkeypatch):
 def test_bad_arguments_are_refused(variance, rate, orders):
     with pytest.raises(ValueError, match="mmse-sic"):
         plan_mmse_sic(np.eye(2), variance, rate, orders=orders)
+
+
+@pytest.mark.parametrize("rate", [1e-6, 1e-3, 24.0, 28.0, 40.0])
+def test_gaps_at_very_low_and_very_high_rates(rate):
+    """H = diag: ½ log2(2πe/12) at high rate, where D was rounded to 0 from 28 bits on; below 1e-3 bit the scale was not found."""
+    plan = plan_mmse_sic(np.array([[1.0, 0.5, 0.1], [0.5, 2.0, 0.3], [0.1, 0.3, 5.0]]), 1.0, rate)
+    assert plan.point.rate_bits == pytest.approx(rate, rel=1e-4, abs=1e-7 * min(rate, 1))
+    if rate > 1:
+        assert plan.gap_bits == pytest.approx(SCALAR_LOSS_BITS, abs=1e-6)
+    else:
+        assert 0 <= plan.gap_bits < rate
+
+
+@pytest.mark.parametrize("scale", [1e-300, 1e300])
+def test_plans_do_not_depend_on_the_scale_of_the_moment(scale):
+    H = np.array([[1.0, 0.9], [0.9, 1.0]])
+    plain, scaled = plan_mmse_sic(H, 1.0, 1.5), plan_mmse_sic(scale * H, 1.0, 1.5)
+    assert scaled.gap_bits == pytest.approx(plain.gap_bits, abs=1e-6)
+    assert scaled.ridge / scale == pytest.approx(plain.ridge, rel=1e-6)

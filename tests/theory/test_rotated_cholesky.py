@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
+from rdtools.errors import TheoryError
 from rdtools.moments.spectrum import compute_spectrum
 from rdtools.moments.synthetic import haar_moment, power_law, two_level
 from rdtools.records import Spectrum
@@ -94,3 +95,8 @@ def test_haar_draws_agree_within_sampling_error(name):
     # the bias of a draw is that of about one leading column in n, which has at most the energy tr H instead of its mean
     bias = 0.5 * math.log2(1 + eigenvalues.max() / eigenvalues.sum() + 1 / 192)
     assert abs(np.mean(draws) - rotated_gptq_gap_bits(_spectrum(eigenvalues))) < STANDARD_ERRORS * error + bias
+
+
+def test_eigenvalues_whose_ratio_float64_cannot_hold_are_refused():
+    with pytest.raises(TheoryError, match=r"eigenvalues up to 1e\+300, the least of which is 0"):
+        rotated_cholesky_moments(np.array([1e300, 1e-300]))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tolerances import rounding
 
 from rdtools.normal import lmmse_gain
-from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory.scalar import column_error, uniform_quantizer
 
 # Step over deviation: entropy, and bits above ½ log2(1/D) without and with LMMSE reconstruction. The notes this was planned from print
 # 1.587 and 1.242 (and gaps larger by 0.001) at 1.5 and 2; the entropies are 1.58575 and 1.24120.
@@ -65,6 +65,22 @@ def test_limits():
     assert coarse.lmmse_distortion == 1
     with pytest.raises(ValueError, match="positive"):
         uniform_quantizer(0.0)
+
+
+@pytest.mark.parametrize("r", [0.4, 1e-3, 1e-6, 1e-8, 1e-12])
+def test_errors_of_fine_steps_keep_their_digits(r):
+    """r²/12 and, with the gain 1/(1 + r²/12), r²/12/(1 + r²/12): 1 − 2c + p was 0 from 1e-8 down."""
+    q = uniform_quantizer(r)
+    assert q.distortion == pytest.approx(r**2 / 12, rel=rounding(4))
+    # the gain next to 1 is rounded by ε, which counts twice its excess over the best gain: nothing
+    assert q.lmmse_distortion == pytest.approx(r**2 / 12 / (1 + r**2 / 12), rel=rounding(10))
+
+
+@given(st.floats(0.01, 8), st.floats(0.3, 1.2))
+def test_error_with_any_gain(r, gain):
+    q = uniform_quantizer(r)
+    error = float(column_error(q.distortion, q.correlation, q.power, gain))
+    assert error == pytest.approx(1 - 2 * gain * q.correlation + gain**2 * q.power, abs=rounding(10))
 
 
 def test_continuous_where_the_sums_take_over():

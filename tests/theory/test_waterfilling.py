@@ -176,3 +176,12 @@ def test_pooling_keeps_few_entries_and_moves_the_limit_up_a_little(rng):
 def test_bad_multiplicities_are_refused():
     with pytest.raises(ValueError, match="multiplicities"):
         components([1.0, 2.0], [1.0, 0.0])
+
+
+def test_variances_next_to_the_largest_float():
+    """Their sum is beyond float64, their mean is not."""
+    point = distortion_rate(0.0, [1.7e308, 1e308])
+    assert float(point.distortion) == pytest.approx(1.35e308, rel=rounding(100))
+    assert float(rate_distortion(1e308, [1.7e308, 1e308]).rate_bits) == pytest.approx(
+        float(rate_distortion(1.0, [1.7, 1.0]).rate_bits), rel=rounding(100)
+    )

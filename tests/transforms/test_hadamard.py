@@ -11,7 +11,7 @@ from tolerances import rounding
 
 from rdtools.errors import UnsupportedOrder
 from rdtools.transforms import hadamard_multiply, is_hadamard_order
-from rdtools.transforms.hadamard import _core, _core_order
+from rdtools.transforms.hadamard import _core, core_order
 
 #: CRC-32 of the signs, row by row: a stored seed must mean the same matrix in every version.
 GOLDEN = {
@@ -82,7 +82,7 @@ def test_every_multiple_of_four_is_built_but_the_missing_ones():
 
 def test_widths_of_known_models_are_built_without_a_large_core():
     for n in (3072, 3584, 4096, 5120, 8192, 8960, 13824, 14336, 18944, 28672, 9728, 4864, 2880, 11008, 53248):
-        assert _core_order(n) <= 180
+        assert core_order(n) <= 180
 
 
 @given(st.sampled_from([1, 2, 12, 52, 64, 92, 100, 344, 384]), st.integers(0, 5), st.booleans(), st.booleans())

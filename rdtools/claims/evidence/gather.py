@@ -21,7 +21,7 @@ from rdtools.claims.evidence.normal_weights import NormalWeights, gather_normal_
 from rdtools.claims.evidence.rotations import Rotations, gather_rotations
 from rdtools.claims.evidence.unit_rounding import UnitRounding, gather_unit_rounding
 from rdtools.claims.evidence.weights import Weights, gather_weights
-from rdtools.moments.layer import Layer
+from rdtools.moments.layer import Layer, active_columns
 from rdtools.records import Hessian
 
 Source = Callable[[], object]
@@ -85,7 +85,7 @@ def shared_evidence(hessian: Hessian, *, seed: int) -> SharedEvidence:
 def layer_evidence(layer: Layer, shared: SharedEvidence) -> Evidence:
     """The evidence about a layer, what it shares with others included."""
     case = shared.case
-    weight = cache(lambda: layer.live_weight)
+    weight = cache(lambda: active_columns(layer.weight, layer.live))
 
     def gather(experiment: Experiment) -> object:
         return case if isinstance(case, Absent) else outcome(lambda: experiment.gather(case, weight()))

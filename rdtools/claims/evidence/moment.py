@@ -16,7 +16,8 @@ from rdtools.records import Spectrum
 from rdtools.theory.ldlq import feedback_matrix, feedback_trace
 from rdtools.transforms.orders import ORDERS
 
-#: Random feedback matrices, and how far they stray from LDLQ's: as multiples of its own size.
+#: Random feedback matrices ``(I + U)(I + s N/√n) − I``, U that of LDLQ and N standard normal below the diagonal: so many for each s. They
+#: stray by a factor: what is added to U grows without end in ``(I + U)⁻¹`` where U is large.
 _FEEDBACK_DRAWS = 8
 _STRAYING = (1e-3, 1e-1, 1.0)
 
@@ -71,10 +72,10 @@ def gather_moment(case: MomentCase) -> Moment:
             with contextlib.suppress(NotPositiveSemidefinite):  # on the edge of float64 one order may factor and another not
                 diagonals[name] = np.diagonal(cholesky(H[np.ix_(p, p)], damping=0.0).lower) ** 2
         U = feedback_matrix(L)
-        size = max(float(np.sqrt(np.mean(U**2))), 1.0 / len(U))
         for straying in _STRAYING:
             for _ in range(_FEEDBACK_DRAWS):
-                traces.append(feedback_trace(H, U + straying * size * np.tril(generator.standard_normal(U.shape), -1)))
+                N = straying / np.sqrt(len(U)) * np.tril(generator.standard_normal(U.shape), -1)
+                traces.append(feedback_trace(H, U + N + U @ N))
         traces.append(feedback_trace(H, np.zeros_like(U)))
     # H = Sᵀ S with S = QR gives L = Rᵀ whatever the rank of H
     pivots = np.diagonal(np.linalg.qr((case.eigen.vectors * np.sqrt(case.eigen.values)).T, mode="r")) ** 2

@@ -41,7 +41,7 @@ def law_shift(std: float) -> int:
 def parity_table(std: float, parity: int) -> tuple[NDArray[np.uint32], int, int]:
     """Cumulative frequencies of a law given the parity, half their number without the escape symbol, and low bits.
 
-    ``⌊(2²⁴ − K) Φ⌋ + place`` at the lower boundary of each of K symbols, so that none has a frequency below 1; the outermost have the tails.
+    ``⌊(2²⁴ − K) Φ⌋ + place`` at the lower boundary of each of K symbols, so that none has a frequency of 0; the outermost have the tails.
     """
     shift = law_shift(std)
     widest = min(std, v3.FINE_STD * 2.0**shift)
@@ -55,7 +55,7 @@ def parity_table(std: float, parity: int) -> tuple[NDArray[np.uint32], int, int]
 
 
 def coset_tables(codes: CosetCodes) -> tuple[Int64Array, Int64Array, Int64Array, Tables]:
-    """Exponents of rows and columns, places of laws by their difference, and the tables of all laws, as `rdtools.ops.coset_encode` takes them."""
+    """Exponents of rows and columns, places of laws by their difference, and tables of all laws, as `rdtools.ops.coset_encode` has them."""
     laws = coset_laws(codes)
     lowest = int(laws.distinct[0]) if laws.distinct.size else 0
     place = np.zeros(int(laws.distinct[-1]) - lowest + 1 if laws.distinct.size else 0, dtype=np.int64)

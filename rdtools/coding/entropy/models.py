@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,9 @@ class FrequencyTable:
     values: Int64Array
     frequencies: Int64Array
 
+    #: Frequencies that `table` computes.
+    size: ClassVar[int] = 0
+
     @property
     def escapes(self) -> bool:
         """True where there is an escape symbol."""
@@ -46,7 +50,7 @@ class FrequencyTable:
 class CodeCounts:
     """Sparse histogram of codes by column: `counts[j]` codes in column `columns[j]` have value `values[j]`.
 
-    `steps_per_integer` is 1, or ½ where the parity of each integer is known: neighbours of one parity are a step apart. Above `fine_std`, the
+    `steps_per_integer` is 1, or ½ where the parity of each integer is known: neighbours of a parity are a step apart. Above `fine_std`, the
     standard deviation of a Gaussian model in steps, low bits are coded as equally likely, so that no table has a limit.
     """
 

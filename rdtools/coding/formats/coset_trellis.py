@@ -10,7 +10,7 @@ Layout::
     of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
                                                           varints, u32
 
-The state of a column, which starts at 0, says the parity of its next integer, and the law of a column and row gives a table for each parity:
+The state of a column, which starts at 0, says the parity of its next integer, and the law of a column and row has a table for each parity:
 see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kernels.coset_coder_reference`.
 """
 

@@ -2,7 +2,7 @@
 
 Layout::
 
-    flags                                                 u8
+    flags                                                 u8          with INTEGER_GAINS gains follow from the integers
     step                                                  f32
     step exponents                                        see `rdtools.coding.entropy.exponents`, if the columns differ
     row exponents                                         see there, if the rows differ
@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
+from rdtools.coding import format_v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.entropy.blocks import Block, decode_block, sequences, spans
 from rdtools.coding.entropy.coder import encode_runs
@@ -48,8 +49,11 @@ from rdtools.coding.entropy.models import (
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile
-from rdtools.normal import lmmse_gain
+from rdtools.normal import gain_of_mean_square, lmmse_gain
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, EntropyModel, Gains, GaussianModel, RowScales, ScalarCodes, UniformGrid
+
+#: Frequencies of Gaussian models that any file may make a decoder compute, in about a second: 64 of the widest tables.
+MAX_FREQUENCIES = 2**25
 
 #: Rate kind of the integers under each entropy model.
 RATE_KINDS: dict[CodeModelKind, str] = {
@@ -73,6 +77,7 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
         | fmt.GAIN_STD * (gains.lmmse_std > 0)
         | fmt.COLUMN_GAINS * (gains.columns is not None)
         | fmt.MID_RISE * (grid.offset == 0.5)
+        | format_v3.INTEGER_GAINS * gains.of_integers
     )
     side = bytearray(fmt.SCALAR_HEAD.pack(flags, grid.step))
     if grid.exponents is not None:
@@ -111,8 +116,6 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
 def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, list[FrequencyTable]]:
     """The symbols without their integers, and the histograms of their model."""
     flags, step = fmt.SCALAR_HEAD.unpack(side.take(fmt.SCALAR_HEAD.size))
-    known = fmt.STEP_EXPONENTS | fmt.ROW_EXPONENTS | fmt.ROW_SCALES | fmt.ZERO_POINTS | fmt.GAIN_STD | fmt.COLUMN_GAINS | fmt.MID_RISE
-    flags = side.flags("flags of integers", known, flags)
     if flags & fmt.ZERO_POINTS and not flags & fmt.ROW_SCALES:
         raise side.refusal("zero points without row scales, expected both or none")
     exponents = read_exponents(side, columns) if flags & fmt.STEP_EXPONENTS else None
@@ -124,7 +127,8 @@ def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, l
         zero_points = side.bytes_array(rows, groups).view(np.int8) if flags & fmt.ZERO_POINTS else None
         row_scales = side.build(RowScales, scales, zero_points, group_size)
     lmmse_std = fmt.GAIN.unpack(side.take(fmt.GAIN.size))[0] if flags & fmt.GAIN_STD else 0.0
-    gains = side.build(Gains, lmmse_std, side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None)
+    fitted = side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None
+    gains = side.build(Gains, lmmse_std, fitted, bool(flags & format_v3.INTEGER_GAINS))
     kind = side.choice("entropy model", fmt.MODELS, side.u8())
     if row_exponents is not None and kind != "column":
         raise side.refusal(f"row exponents beside a {kind} model, expected them beside a Gaussian one only")
@@ -156,8 +160,12 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
         words = side.count("words of a block", payload.remaining // 4)
         escaped = side.escaped(rows * (stop - first))
         heads.append((words, escaped, fmt.BLOCK_CHECKSUM.unpack(side.take(fmt.BLOCK_CHECKSUM.size))[0]))
+    orders = sequences(codes, histograms, places)
+    size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * payload.remaining)
+    if size > most:
+        raise side.refusal(f"Gaussian models of {size} frequencies for {payload.remaining} bytes, expected at most {most}")
     blocks = []
-    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(sequences(codes, histograms, places), heads, strict=True)):
+    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(orders, heads, strict=True)):
         if zlib.crc32(payload.ahead(4 * words)) != checksum:
             raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
         blocks.append(Block(rows, sequence, payload.words(words), escaped, payload.name))
@@ -166,15 +174,27 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     return codes
 
 
-def reconstruction_gains(column_steps: Float64Array, lmmse_std: float) -> Float64Array:
-    """Gain of each column: ``lmmse_gain(step / lmmse_std)``, or 1 where `lmmse_std` is 0."""
-    return lmmse_gain(column_steps / lmmse_std) if lmmse_std > 0 else np.ones_like(column_steps)
+#: Integers count as no larger than this in a mean square, which then sums exactly; their gain is 1 by far.
+_LARGEST = 2**15
+
+
+def integer_gains(integers: NDArray[np.int32]) -> Float64Array:
+    """(r,) LMMSE gain of each column, from the mean square of its integers (m, r) alone."""
+    bounded = np.clip(integers, -_LARGEST, _LARGEST).astype(np.int64)
+    return gain_of_mean_square(np.einsum("ij,ij->j", bounded, bounded) / max(len(integers), 1))
+
+
+def reconstruction_gains(codes: ScalarCodes) -> Float64Array:
+    """(r,) gain of each column, stored ones apart: of its integers, of its step, or 1."""
+    if codes.gains.of_integers:
+        return integer_gains(codes.integers)
+    steps, std = codes.column_steps, codes.gains.lmmse_std
+    return lmmse_gain(steps / std) if std > 0 else np.ones_like(steps)
 
 
 def column_scales(codes: ScalarCodes) -> Float64Array:
     """(r,) distance between neighbouring points of each column, row scales apart: step times gains."""
-    steps = codes.column_steps
-    scales = reconstruction_gains(steps, codes.gains.lmmse_std) * steps
+    scales = reconstruction_gains(codes) * codes.column_steps
     return scales if codes.gains.columns is None else scales * codes.gains.columns
 
 

@@ -28,7 +28,7 @@ def widest_steps(codes: ScalarCodes) -> Float64Array:
 def without_column_gains(codes: ScalarCodes) -> ScalarCodes:
     """The codes that `with_column_gains` begins with: no gains, and no steps but one unless the code model needs them."""
     if codes.model.kind == "column":
-        return replace(codes, gains=Gains(codes.gains.lmmse_std))
+        return replace(codes, gains=replace(codes.gains, columns=None))
     return replace(codes, grid=replace(codes.grid, exponents=None), gains=Gains())
 
 

@@ -15,14 +15,12 @@ from rdtools.coding import (
     fit_column_laws,
     octave_exponents,
     paying_row_exponents,
-    reconstruction_gains,
     round_to_float32,
     scalar_code_length,
 )
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.grids.column_gains import with_column_gains
 from rdtools.quantizers.grids.levels import Rounding, check_step
-from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes, UniformGrid
@@ -39,8 +37,8 @@ class EntropyGrid:
     coding : how codes are coded
     exponents : (r,) steps in eighths of an octave above the finest, or None
     row_exponents : (m,) deviations of the rows of the target in eighths of an octave, for normal laws; None where they do not pay
-    gain_std : deviation that LMMSE gains are for, 0 for none
-    gain_fit : fits gains to codes instead, or None
+    gain_fit : fits gains to codes, or None
+    gains_stored : the fitted gains are stored in bfloat16; else they are those of the integers, which the decoder knows
     name : of the layer and method, for messages
     """
 
@@ -49,8 +47,8 @@ class EntropyGrid:
     coding: CodeModelKind
     exponents: NDArray[np.uint8] | None
     row_exponents: NDArray[np.uint8] | None
-    gain_std: float
     gain_fit: GainFit | None
+    gains_stored: bool
     name: str
 
     def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[ScalarCodes]:
@@ -71,16 +69,17 @@ class EntropyGrid:
         steps = grid.column_steps(part.shape[1])
         model = ENTROPY_MODELS[self.coding]()
         if self.gain_fit is None:
-            integers = self.rounding(part, steps, reconstruction_gains(steps, self.gain_std), 0.0, -CODE_MAX, CODE_MAX)
-            codes = ScalarCodes(integers, grid, model, Gains(self.gain_std))
+            codes = ScalarCodes(self.rounding(part, steps, np.ones_like(steps), 0.0, -CODE_MAX, CODE_MAX), grid, model)
         else:
             integers, gains = self.gain_fit(part, steps)
-            codes = with_column_gains(ScalarCodes(integers, grid, model, Gains(self.gain_std)), gains)
-            if rows is None:
+            codes = ScalarCodes(integers, grid, model, Gains(of_integers=not self.gains_stored))
+            if self.gains_stored:
+                codes = with_column_gains(codes, gains)
+            if self.gains_stored and rows is None:
                 # on the grid that the stored scales make of the fitted gains: at high rate, the points of the decoder
                 integers = self.rounding(part, column_scales(codes) / gains, gains, 0.0, -CODE_MAX, CODE_MAX)
                 codes = replace(codes, integers=integers)
-        counts = count_codes(integers)
+        counts = count_codes(codes.integers)
         if self.coding == "column":
             known = self.row_exponents
             codes = fit_column_laws(codes, row_exponents=known if known is None or rows is None else known[rows], counts=counts)
@@ -89,29 +88,27 @@ class EntropyGrid:
 
 
 def entropy_grid(
-    problem: Problem,
+    target: Float64Array,  # (m, r)
     rounding: Rounding,
     *,
     coding: CodeModelKind,
     relative_steps: Float64Array | None,
     name: str,
-    shrink: bool = False,
     gain_fit: GainFit | None = None,
+    gains_stored: bool = False,
 ) -> EntropyGrid:
-    """The grid of a problem, whose scale `rdtools.quantizers.search.step.search_rate` finds.
+    """The grid of a target, whose scale `rdtools.quantizers.search.step.search_rate` finds.
 
     Parameters
     ----------
-    problem : what is quantized
+    target : what is quantized
     rounding : decides integers at given steps and gains
     coding : "shared", "column" or "histogram"
     relative_steps : (r,) steps up to a common factor, stored in eighths of an octave; None for one common step
     name : of the layer and method, for messages
-    shrink : reconstruct with the LMMSE gain of each column's step over the weights' standard deviation
-    gain_fit : fits gains to the integers
+    gain_fit : fits gains to the integers; None for no gains
+    gains_stored : store them; else the decoder computes them from the integers
     """
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
-    gain_std = round_to_float32(problem.weight_std) if shrink else 0.0
-    target = problem.target
     row_exponents = paying_row_exponents(target) if coding == "column" else None
-    return EntropyGrid(target, rounding, coding, exponents, row_exponents, gain_std, gain_fit, name)
+    return EntropyGrid(target, rounding, coding, exponents, row_exponents, gain_fit, gains_stored, name)

@@ -66,10 +66,11 @@ class GPTQ(Feedback, RowGridQuantizer):
         return self.group_size is None or self.order in _GROUPED_ORDERS
 
     def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
+        shared = problem.prepared_input
         return sweep_groups(
             problem.target.astype(self.precision, copy=False),
-            problem.factor,
-            problem.order,
+            shared.factor,
+            shared.order,
             group_size,
             fit,
             dynamic=self.groups == "dynamic",

@@ -117,11 +117,12 @@ class QTIP(VectorQuantizer):
         paths = np.zeros((tile_rows, tile_columns, TILE * TILE * self.bits // 8), dtype=np.uint8)
 
         def round_block(targets: NDArray[Any], first_column: int) -> NDArray[Any]:
-            tiles = targets.reshape(tile_rows, TILE * TILE)  # 16 columns of 16 rows: a tile is contiguous
+            # 16 columns of 16 rows: a tile is contiguous
+            tiles: NDArray[Any] = targets.astype(np.float32).reshape(tile_rows, TILE * TILE)
             states, values = trellis_quantize(tiles, table, self.bits, backend=self.backend)
             paths[:, first_column // TILE] = trellis_pack(states, table, self.bits)
             return np.asarray(values.reshape(targets.shape))
 
-        values = block_ldlq((weight / (scale or 1.0)).astype(np.float32), factor, TILE, round_block)
+        values = block_ldlq(weight / (scale or 1.0), factor, TILE, round_block)
         codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self.state_bits, self.bits, scale)
-        return codes, scale * values.astype(np.float64)
+        return codes, scale * values

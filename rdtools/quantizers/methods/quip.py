@@ -11,16 +11,17 @@ import numpy as np
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
-from rdtools.quantizers.grids.half_range import predicted_half_range
+from rdtools.quantizers.grids.half_range import normal_half_range
 from rdtools.quantizers.grids.levels import check_step, levels_for
 from rdtools.quantizers.methods.scalar import stored_grid
 from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.prepared_input import PreparedInput
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.rounding.quip import GridRounding
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.quantizers.settings import check_choice, is_number
-from rdtools.records import QuantizedWeight, ScalarCodes, Uniform, UniformGrid
+from rdtools.records import ScalarCodes, Uniform, UniformGrid
 from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
@@ -116,39 +117,39 @@ class QuIP(SettledQuantizer):
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
-        factor, std = problem.factor, problem.weight_std
+        shared, std = problem.prepared_input, problem.weight_std
         name = f"{problem.key.name}: {type(self).__name__}"
         levels = levels_for(self.rate_bits, name)
-        rounding = self._rounding(problem, levels)
-        weight = problem.target[:, problem.order]
+        seed = None
+        if self.stochastic or self.adaptive == "clamp-safe":
+            seed = int(generator(problem.seed, "rounding", problem.key.name).integers(2**63))
+        rounding = self._rounding(shared, levels, seed)
+        weight = problem.target[:, shared.order]
         half_range = 1.0 if self.half_range == "searched" else self.half_range
         if self.half_range == "searched" and std > 0:
             sample = spread_rows(weight, SAMPLE_ROWS)
 
             def loss(trial: float) -> float:
                 step = 2 * trial * std / (levels - 1)
-                return float(np.linalg.norm((sample - step * (rounding(sample, step) + rounding.offset)) @ factor))
+                return float(np.linalg.norm((sample - step * (rounding(sample, step) + rounding.offset)) @ shared.factor))
 
-            half_range = search_scale(loss, predicted_half_range(levels).half_range)
+            half_range = search_scale(loss, normal_half_range(levels))
         step = round_to_float32(2 * half_range * std / (levels - 1))
         if std > 0:
             check_step(step, name)
         integers = np.empty(weight.shape, dtype=np.int32)
-        integers[:, problem.order] = rounding(weight, step)
+        integers[:, shared.order] = rounding(weight, step)
         codes = ScalarCodes(integers, UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
-        rate = math.log2(levels) * problem.live_fraction
-        return Solution(QuantizedWeight(problem.basis, codes), rate, self._error_model(codes, problem))
+        return Solution(codes, math.log2(levels), self._error_model(codes, float(np.abs(problem.target).max(initial=0.0))))
 
-    def _rounding(self, problem: Problem, levels: int) -> GridRounding:
-        feedback, moment, seed = problem.factor, None, None
+    def _rounding(self, shared: PreparedInput, levels: int, seed: int | None) -> GridRounding:
+        feedback, moment = shared.factor, None
         if self.adaptive == "clamp-safe" and feedback.size:
-            feedback = clamp_safe_feedback(problem.prepared_input.damped_moment, self.slack).factor
+            feedback = clamp_safe_feedback(shared.damped_moment, self.slack).factor
         elif self.adaptive in ("ldlq-rg", "greedy"):
-            moment = problem.prepared_input.damped_moment
+            moment = shared.damped_moment
         elif self.adaptive == "nearest":
             feedback = np.eye(len(feedback))
-        if self.stochastic or self.adaptive == "clamp-safe":
-            seed = int(generator(problem.seed, "rounding", problem.key.name).integers(2**63))
         return GridRounding(
             levels,
             feedback=None if self.adaptive == "greedy" else feedback,
@@ -159,13 +160,13 @@ class QuIP(SettledQuantizer):
             backend=self.backend,
         )
 
-    def _error_model(self, codes: ScalarCodes, problem: Problem) -> ErrorModel:
+    def _error_model(self, codes: ScalarCodes, absmax: float) -> ErrorModel:
         grid = stored_grid(codes)
         if self.adaptive != "ldlq":
             return NoErrorModel(widest_steps=grid.widest_steps, reason="feedback other than LDLQ's, or greedy passes")
         reach = 0.5 * (codes.grid.levels - 1) * codes.grid.step
         if not self.stochastic:
             return replace(grid, reach=reach) if self.clips_first else grid
-        if np.abs(problem.target).max(initial=0.0) > reach:
+        if absmax > reach:
             return NoErrorModel(widest_steps=grid.widest_steps, reason="stochastic rounding that is clipped")
         return UnbiasedRounding(widest_steps=grid.widest_steps, step=codes.grid.step)

@@ -94,13 +94,14 @@ class QuIPSharp(VectorQuantizer):
         words = [np.zeros((m, n // 8), dtype=np.uint16) for _ in range(1 if self.bits == 2 else 2)]
 
         def round_block(targets: NDArray[Any], first_column: int) -> NDArray[Any]:
-            codes, values = rvq_nearest(targets, self.bits, residual_scale, backend=self.backend)
+            codes, values = rvq_nearest(targets.astype(np.float32), self.bits, residual_scale, backend=self.backend)
             for stage, code in zip(words, codes, strict=True):
                 stage[:, first_column // 8] = code
             return values
 
-        # in units of the codebook, whose words float32 holds exactly
-        x = (weight / (scale or 1.0)).astype(np.float32)
+        # in units of the codebook, whose words float32 holds exactly; feedback in float64, because after the rotation one massive channel
+        # is in every entry of H
+        x = weight / (scale or 1.0)
         values = block_ldlq(x, factor, self.block, round_block)
         chosen = tuple(words)
         if moment is not None:
@@ -109,4 +110,4 @@ class QuIPSharp(VectorQuantizer):
             # with small errors the nearest word is far from the one of least loss, and passes do harm
             if not self.undo or np.linalg.norm((x - refined) @ factor) < np.linalg.norm((x - values) @ factor):
                 chosen, values = tuple(words), refined
-        return LatticeCodes(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values.astype(np.float64)
+        return LatticeCodes(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values

@@ -11,13 +11,13 @@ from typing import get_args
 import numpy as np
 
 from rdtools.errors import RateUnreachable, UsageError
+from rdtools.quantizers.base import Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.levels import levels_for
 from rdtools.quantizers.grids.row import MAX_SHIFTED_LEVELS, Grid, RangeRule, row_grid
 from rdtools.quantizers.methods.scalar import ScalarQuantizer, stored_grid
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.groups import Fit, GroupedCodes
-from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import RowScales, ScalarCodes, Uniform, UniformGrid
 from rdtools.records.error_models import AbsmaxRows, ErrorModel
@@ -64,7 +64,9 @@ class RowGridQuantizer(ScalarQuantizer):
                 "ask for grid='midrise' (the methods rtn-midrise and gptq-midrise), or for more bits"
             )
 
-    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
+        name = f"{problem.key.name}: {type(self).__name__}"
         levels = levels_for(self.rate_bits, name)
         group_size = min(self.group_size or 0, max(problem.target.shape[1], 1))
         fit = partial(row_grid, levels=levels, grid=self.grid, range_rule=self.range_rule, name=name)
@@ -81,7 +83,7 @@ class RowGridQuantizer(ScalarQuantizer):
             np.stack([grid.scales for grid in grids], axis=1), np.stack(zero_points, axis=1) if zero_points else None, group_size
         )
         codes = ScalarCodes(integers, UniformGrid(1.0, offset=grids[0].offset, levels=levels, rows=rows), Uniform())
-        return Candidate(math.log2(levels), codes), self._error_model(codes)
+        return Solution(codes, math.log2(levels), self._error_model(codes))
 
     def _error_model(self, codes: ScalarCodes) -> ErrorModel:
         if (self.grid, self.range_rule, self.group_size) == ("midrise", "absmax", None):

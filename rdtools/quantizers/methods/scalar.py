@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rdtools.arrays import Float64Array
+from rdtools.coding import integer_gains
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
@@ -17,11 +15,10 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.nearest import nearest
 from rdtools.quantizers.rounding.sic import Precision, sic_rounding
-from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
-from rdtools.records.error_models import ColumnSteps, ErrorModel, StoredGrid
+from rdtools.records import CodeModelKind, GaussianModel, ScalarCodes
+from rdtools.records.error_models import ColumnSteps, StoredGrid
 from rdtools.transforms import RotationChoice
 
 #: Histograms of the entropy models that have any.
@@ -30,16 +27,20 @@ _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shar
 
 def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
     """The error model of fixed-rate integers on their own grids."""
-    grid, rows = codes.grid, codes.grid.rows
-    return StoredGrid(
+    return StoredGrid(widest_steps=widest_steps(codes), grid=codes.grid, reach=reach)
+
+
+def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, waterfilled: bool = False) -> ColumnSteps:
+    """The error model of entropy-coded integers."""
+    return ColumnSteps(
         widest_steps=widest_steps(codes),
-        column_steps=codes.column_steps,
-        levels=grid.column_levels(codes.integers.shape[1]),
-        row_scales=None if rows is None else rows.scales,
-        zero_points=None if rows is None else rows.zero_points,
-        group_size=0 if rows is None else rows.group_size,
-        offset=grid.offset,
-        reach=reach,
+        steps=codes.column_steps,
+        relative_steps=relative_steps,
+        histogram=_HISTOGRAMS.get(codes.model.kind),
+        waterfilled=waterfilled,
+        gains=integer_gains(codes.integers) if codes.gains.of_integers else None,
+        fitted=codes.gains.columns is not None or codes.grid.rows is not None,
+        row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
     )
 
 
@@ -71,15 +72,6 @@ class ScalarQuantizer(SettledQuantizer):
         """How integers are decided at given steps."""
         return nearest
 
-    @abstractmethod
-    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        """Integers and their rate per live weight, with the model of their error."""
-
-    def solve(self, problem: Problem) -> Solution:
-        """Quantize a prepared layer."""
-        found, error_model = self._candidate(problem, f"{problem.key.name}: {type(self).__name__}")
-        return Solution(QuantizedWeight(problem.basis, found.result), found.rate_bits * problem.live_fraction, error_model)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Feedback(ScalarQuantizer):
@@ -109,7 +101,8 @@ class Feedback(ScalarQuantizer):
         return True
 
     def _rounding(self, problem: Problem) -> Rounding:
-        return sic_rounding(problem, self.backend, self.precision)
+        shared = problem.prepared_input
+        return sic_rounding(shared.factor, shared.order, self.backend, self.precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,24 +122,9 @@ class EntropyCoded(ScalarQuantizer):
         super().__post_init__()
         check_choice(f"{type(self).__name__}: coding", self.coding, self.codings)
 
-    def relative_steps(self, problem: Problem) -> NDArray[np.float64] | None:
-        """Column steps up to a common factor, (r,); None for equal ones."""
-        return None
-
-    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        steps = self.relative_steps(problem)
-        grid = entropy_grid(problem, self._rounding(problem), coding=self.coding, relative_steps=steps, name=name)
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer with equal steps."""
+        name = f"{problem.key.name}: {type(self).__name__}"
+        grid = entropy_grid(problem.target, self._rounding(problem), coding=self.coding, relative_steps=None, name=name)
         found = search_rate(grid, problem.weight_std, self.rate_bits)
-        return found, self._column_steps(problem, found.result, steps)
-
-    def _column_steps(self, problem: Problem, codes: ScalarCodes, relative_steps: NDArray[np.float64] | None) -> ColumnSteps:
-        """The error model of entropy-coded integers."""
-        return ColumnSteps(
-            widest_steps=widest_steps(codes),
-            steps=codes.column_steps,
-            relative_steps=relative_steps,
-            histogram=_HISTOGRAMS.get(codes.model.kind),
-            shrunk=codes.gains.lmmse_std > 0,
-            fitted=codes.gains.columns is not None or codes.grid.rows is not None,
-            row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
-        )
+        return Solution(found.result, found.rate_bits, column_steps(found.result, None))

@@ -20,7 +20,7 @@ from rdtools.quantizers.rounding.sic import Precision
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CosetCodes, GaussianModel, QuantizedWeight, UniformGrid
+from rdtools.records import CosetCodes, GaussianModel, UniformGrid
 from rdtools.records.error_models import TrellisSteps
 from rdtools.transforms import RotationChoice
 
@@ -98,7 +98,7 @@ class TrellisSIC(SettledQuantizer):
     """Successive cancellation with steps ``α_i = c/ℓ_ii`` in which every column is one walk of a trellis down its rows.
 
     Given feedback, the rows of a column are independent and have one step, which is what trellis-coded quantization wants: points at
-    multiples of α_i/2, four cosets, and a state that says the parity of the next integer. A Gaussian entropy model given the parity spends as
+    multiples of α_i/2, four cosets, and a state that says the parity of the next integer. A Gaussian model given the parity takes as
     many bits as a scalar quantizer of step α_i, at a distortion that is lower by the granular gain of the trellis, 1.1 dB of 1.53 with 8
     states and 1.33 dB with 256. No side information beyond WaterSIC's steps and the number of states; no feedback is lost in blocks.
 
@@ -157,4 +157,4 @@ class TrellisSIC(SettledQuantizer):
         model = TrellisSteps(
             widest_steps=codes.column_steps, steps=codes.column_steps, relative_steps=steps, states=self.states, row_exponents=rows
         )
-        return Solution(QuantizedWeight(problem.basis, codes), found.rate_bits * problem.live_fraction, model)
+        return Solution(codes, found.rate_bits, model)

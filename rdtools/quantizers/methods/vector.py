@@ -18,7 +18,7 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.block_ldlq import pad_problem
 from rdtools.quantizers.search.scale import search_scale, spread_rows
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import LatticeCodes, QuantizedWeight, TrellisCodes
+from rdtools.records import LatticeCodes, TrellisCodes
 from rdtools.records.error_models import BlockCode
 from rdtools.transforms import RotationChoice
 
@@ -84,14 +84,6 @@ class VectorQuantizer(SettledQuantizer):
         """The method as it is tried in the search for a scale."""
         return self
 
-    def _moment(self, problem: Problem, factor: Float64Array) -> Float64Array | None:
-        """``L Lᵀ`` of the padded factor L, for a method that refines."""
-        if not self._refines:
-            return None
-        moment, r = np.diag(np.diagonal(factor) ** 2), len(problem.factor)
-        moment[:r, :r] = problem.prepared_input.damped_moment
-        return moment
-
     def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Codes:
         input_rms = self._input_rms
         if self.scale == "searched" and std > 0:
@@ -123,7 +115,11 @@ class VectorQuantizer(SettledQuantizer):
         std = problem.weight_std
         if std > 0:
             check_step(std, f"{problem.key.name}: {type(self).__name__}")
-        weight, factor = pad_problem(problem.target, problem.factor, self.row_block, self.block)
-        codes = self._solve(weight, factor, self._moment(problem, factor), std)
-        rate = self.rate_bits * weight.size / (problem.basis.rows * len(problem.basis.live))
-        return Solution(QuantizedWeight(problem.basis, codes), rate, BlockCode(block=self.block, error=self.error))
+        shared, moment = problem.prepared_input, None
+        weight, factor = pad_problem(problem.target, shared.factor, self.row_block, self.block)
+        if self._refines:  # L Lᵀ of the padded factor
+            moment, r = np.diag(np.diagonal(factor) ** 2), len(shared.factor)
+            moment[:r, :r] = shared.damped_moment
+        codes = self._solve(weight, factor, moment, std)
+        rate = self.rate_bits * weight.size / max(problem.target.size, 1)
+        return Solution(codes, rate, BlockCode(block=self.block, error=self.error))

@@ -2,29 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array, FloatArray
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.errors import RateUnreachable
+from rdtools.quantizers.base import Solution
+from rdtools.quantizers.grids.entropy import entropy_grid
 from rdtools.quantizers.grids.levels import check_step
 from rdtools.quantizers.grids.widths import GRID_STEPS, MAX_WIDTH, allocate_widths, water_level, width_exponents
-from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, stored_grid
+from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, column_steps, stored_grid
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.columns import sweep_columns
-from rdtools.quantizers.search.rate import Candidate
+from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.quantizers.search.scale import search_scale, spread_rows
+from rdtools.quantizers.search.step import search_rate
 from rdtools.records import CodeModelKind, RowScales, ScalarCodes, Uniform, UniformGrid
-from rdtools.records.error_models import ColumnSteps, ErrorModel
 
 #: Step of a column under the water, in that of a column at its level: 8 √12 = 28 standard deviations, so that only an outlier has a code
 #: other than zero, and is not lost.
 UNDER_WATER = 8.0
 #: Rows on which the scale is searched.
 SAMPLE_ROWS = 128
+
+
+def relative_steps(noise_gains: Float64Array, rate_bits: float) -> Float64Array:
+    """``1/ℓ_ii`` above the water at this rate, UNDER_WATER times that of its level below it."""
+    logs = np.log2(noise_gains)
+    if logs.size == 0:
+        return logs
+    level = water_level(noise_gains, rate_bits)
+    return np.where(logs > level, np.exp2(-0.5 * logs), UNDER_WATER * 2.0 ** (-0.5 * level))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,28 +82,23 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         """False for fixed widths, whose columns are decided one by one in NumPy."""
         return self.coding != "fixed"
 
-    def relative_steps(self, problem: Problem) -> Float64Array | None:
-        """``1/ℓ_ii`` above the water, UNDER_WATER times that of its level below it; None for fixed widths."""
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
+        shared, name = problem.prepared_input, f"{problem.key.name}: {type(self).__name__}"
         if self.coding == "fixed":
-            return None
-        gains = problem.prepared_input.noise_gains
-        logs = np.log2(gains)
-        if logs.size == 0:
-            return logs
-        level = water_level(gains, self.rate_bits)
-        return np.where(logs > level, np.exp2(-0.5 * logs), UNDER_WATER * 2.0 ** (-0.5 * level))
+            return self._fixed_widths(
+                problem.target.astype(self.precision, copy=False), shared.factor, shared.order, shared.noise_gains, name
+            )
+        steps = relative_steps(shared.noise_gains, self.rate_bits)
+        rounding = sic_rounding(shared.factor, shared.order, self.backend, self.precision)
+        grid = entropy_grid(problem.target, rounding, coding=self.coding, relative_steps=steps, name=name)
+        found = search_rate(grid, problem.weight_std, self.rate_bits)
+        energies = steps**2 * shared.noise_gains
+        waterfilled = bool(energies.size and np.ptp(np.log2(energies)) > 1e-6)
+        return Solution(found.result, found.rate_bits, column_steps(found.result, steps, waterfilled=waterfilled))
 
-    def _column_steps(self, problem: Problem, codes: ScalarCodes, relative_steps: Float64Array | None) -> ColumnSteps:
-        model = super()._column_steps(problem, codes, relative_steps)
-        assert relative_steps is not None  # coding "column" has steps
-        energies = relative_steps**2 * problem.prepared_input.noise_gains
-        return replace(model, waterfilled=bool(energies.size and np.ptp(np.log2(energies)) > 1e-6))
-
-    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        if self.coding != "fixed":
-            return super()._candidate(problem, name)
-        W, factor, order = problem.target.astype(self.precision, copy=False), problem.factor, problem.order
-        widths = allocate_widths(problem.prepared_input.noise_gains, self.rate_bits, name=name)
+    def _fixed_widths(self, W: FloatArray, factor: Float64Array, order: NDArray[np.intp], noise_gains: Float64Array, name: str) -> Solution:
+        widths = allocate_widths(noise_gains, self.rate_bits, name=name)
         widest = int(widths.max(initial=0))
         exponents = width_exponents(widths)
 
@@ -118,4 +125,4 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         final = grid(W, scale)
         codes = ScalarCodes(sweep_columns(W, factor, order, final)[0], final, Uniform())
         symbols, _ = scalar_code_length(codes)
-        return Candidate(symbols / max(W.size, 1), codes), stored_grid(codes)
+        return Solution(codes, symbols / max(W.size, 1), stored_grid(codes))

@@ -6,19 +6,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from rdtools.quantizers.base import Solution
 from rdtools.quantizers.grids.entropy import entropy_grid
-from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback
+from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, column_steps
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
-from rdtools.quantizers.search.rate import Candidate
+from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.quantizers.search.rescalers import rescaled
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModelKind, ScalarCodes
-from rdtools.records.error_models import ErrorModel
+from rdtools.records import CodeModelKind
 
 #: Settings of the paper; see `WaterSIC.published`.
 PUBLISHED: dict[str, Any] = {"coding": "shared", "damping": 1e-4, "dead_threshold": 1e-3, "lmmse": "sample", "rescale": True}
@@ -36,11 +35,13 @@ class WaterSIC(Feedback, EntropyCoded):
 
     Attributes
     ----------
-    lmmse : reconstruct column i as ``γ_i α_i z_i`` and feed the error of that back, γ_i being the gain of linear estimation. True:
-        for a normal input of deviation σ, a function of α_i/σ alone that needs no side information. "sample": the mean over
-        rows of the published method, ``⟨z_i, Y_:i⟩/(α_i ℓ_ii ‖z_i‖²)``, stored in bfloat16. Codes are then decided once more with the
-        gains as stored, so that their rounding is fed back like any other error: put right in the reconstruction alone it costs 0.001
-        bit up to 4 bits where H is well conditioned, but 0.02 to 0.1 bit between 4 and 8 bits at a condition of 1e5
+    lmmse : reconstruct column i as ``γ_i α_i z_i`` and feed the error of that back, γ_i being the gain of linear estimation. True: that
+        of a normal variable whose integers have the mean square of z_i, which the decoder computes without side information. It is for
+        what the column is given, fed-back errors included; the gain for the weights' σ alone shrinks columns that such errors fill by far
+        too much. "sample": the mean over rows of the published method, ``⟨z_i, Y_:i⟩/(α_i ℓ_ii ‖z_i‖²)``, stored in bfloat16. Codes are
+        then decided once more with the gains as stored, so that their rounding is fed back like any other error: put right in the
+        reconstruction alone it costs 0.001 bit up to 4 bits where H is well conditioned, but 0.02 to 0.1 bit between 4 and 8 bits at a
+        condition of 1e5
     rescale : once the codes are decided, fit scales of rows and columns to them, and store those that pay for themselves; see
         `rdtools.quantizers.search.rescalers`
     dead_threshold : drop columns whose input has less than this share of the median energy; None for none but those that are always zero
@@ -84,27 +85,25 @@ class WaterSIC(Feedback, EntropyCoded):
         """
         return cls(rate_bits=rate_bits, **(PUBLISHED | others))
 
-    def relative_steps(self, problem: Problem) -> NDArray[np.float64]:
-        """``1/ℓ_ii``."""
-        return np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
-
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
         return replace(super().preparation, ridge=self.ridge, dead_threshold=self.dead_threshold)
 
-    def _candidate(self, problem: Problem, name: str) -> tuple[Candidate[ScalarCodes], ErrorModel]:
-        steps = self.relative_steps(problem)
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer with steps ``1/ℓ_ii`` up to a factor."""
+        shared = problem.prepared_input
+        decided = shared.factor, shared.order, self.backend, self.precision
+        steps = np.asarray(1.0 / np.sqrt(shared.noise_gains))
         grid = entropy_grid(
-            problem,
-            self._rounding(problem),
+            problem.target,
+            sic_rounding(*decided),
             coding=self.coding,
             relative_steps=steps,
-            name=name,
-            shrink=self.lmmse is True,
-            gain_fit=sample_gain_fit(problem, self.backend, self.precision) if self.lmmse == "sample" else None,
+            name=f"{problem.key.name}: {type(self).__name__}",
+            gain_fit=sample_gain_fit(*decided, normal=self.lmmse is True) if self.lmmse else None,
+            gains_stored=self.lmmse == "sample",
         )
         found = search_rate(grid, problem.weight_std, self.rate_bits)
-        if self.rescale:
-            found = Candidate(found.rate_bits, rescaled(found.result, problem, grid))
-        return found, self._column_steps(problem, found.result, steps)
+        codes = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result
+        return Solution(codes, found.rate_bits, column_steps(codes, steps))

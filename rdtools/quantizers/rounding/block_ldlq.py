@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.linalg
+from scipy.linalg.lapack import dpotrs, dtrtrs
 
 from rdtools.arrays import Float64Array, FloatArray
 from rdtools.errors import ShapeMismatch, UsageError
@@ -94,6 +94,8 @@ def block_ldlq(
     [[1.0, 1.0]]
     """
     _check("block_ldlq", weight, factor, block)
+    if not (np.diagonal(factor) > 0).all():
+        raise UsageError(f"block_ldlq: a diagonal entry of {np.diagonal(factor).min()} in the factor, expected positive ones; damp H")
     n = weight.shape[1]
     values, error = np.empty_like(weight, order="C"), np.empty_like(weight, order="C")
     for panel in _spans(0, n, PANEL // block * block or block):
@@ -101,8 +103,8 @@ def block_ldlq(
         for part in _spans(panel.start, panel.stop, block):
             own = factor[part.stop : panel.stop, part].astype(weight.dtype, copy=False)
             Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
-            # Y L_kk⁻¹ = (L_kk⁻ᵀ Yᵀ)ᵀ
-            correction = scipy.linalg.solve_triangular(factor[part, part], Y.T, lower=True, trans="T", check_finite=False).T
+            # Y L_kk⁻¹ = (L_kk⁻ᵀ Yᵀ)ᵀ; LAPACK by itself, since for blocks of 8 columns SciPy's checks take as long as the work
+            correction = dtrtrs(factor[part, part].T, Y.T, lower=0)[0].T
             values[:, part] = round_block(np.add(weight[:, part], correction.astype(weight.dtype, copy=False), order="C"), part.start)
             error[:, part] = weight[:, part] - values[:, part]
     return values
@@ -169,7 +171,7 @@ def refine_blocks(
             G = error @ H[:, panel]
             for part in _spans(panel.start, panel.stop, block):
                 local = slice(part.start - panel.start, part.stop - panel.start)
-                move = scipy.linalg.cho_solve((inner[part.start], True), G[:, local].T, check_finite=False).T
+                move = dpotrs(inner[part.start], G[:, local].T, lower=1)[0].T
                 new = round_block(np.add(values[:, part], move.astype(weight.dtype, copy=False), order="C"), part.start)
                 # what a value moves by, its error moves by the other way
                 step = values[:, part] - new

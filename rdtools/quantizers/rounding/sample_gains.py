@@ -9,28 +9,29 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.ops import CODE_MAX, sic_sweep_sample_gains
-from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sic import Precision
 
 #: Fits gains: (target (m, r), steps (r,)) → (codes (m, r), gains (r,)).
 GainFit = Callable[[Float64Array, Float64Array], tuple[NDArray[np.int32], Float64Array]]
 
 
-def sample_gain_fit(problem: Problem, backend: str | None, precision: Precision = "float64") -> GainFit:
-    """Codes by successive cancellation under the problem's ``H = L Lᵀ`` on an unbounded grid, each column fed back with the gain of least
-    squares for its codes; see `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`.
+def sample_gain_fit(
+    factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64", *, normal: bool = False
+) -> GainFit:
+    """Codes by successive cancellation under ``H = L Lᵀ`` on an unbounded grid, each column fed back with the gain of least squares for its
+    codes, or, if `normal`, with that of a normal variable whose codes have their mean square; see
+    `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`.
 
     A code is zero where its target is less than half a step, so that no gain is below one half.
     """
-    factor, order = problem.factor, problem.order
 
     def fit(target: Float64Array, steps: Float64Array) -> tuple[NDArray[np.int32], Float64Array]:
         ordered = target[:, order].astype(precision, copy=False)
         found, fitted, _ = sic_sweep_sample_gains(
-            ordered, factor, steps[order], code_min=-CODE_MAX, code_max=CODE_MAX, residual=False, backend=backend
+            ordered, factor, steps[order], code_min=-CODE_MAX, code_max=CODE_MAX, residual=False, normal=normal, backend=backend
         )
-        codes = np.empty_like(found)
-        codes[:, order] = found
-        return codes, problem.prepared_input.by_column(fitted)
+        codes, gains = np.empty_like(found), np.empty_like(fitted)
+        codes[:, order], gains[order] = found, fitted
+        return codes, gains
 
     return fit

@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.ops import sic_sweep
 from rdtools.quantizers.grids.levels import Rounding
-from rdtools.quantizers.problem import Problem
 
 Precision = Literal["float64", "float32"]
 
 
-def sic_rounding(problem: Problem, backend: str | None, precision: Precision = "float64") -> Rounding:
-    """Codes by successive cancellation under the problem's ``H = L Lᵀ``, columns in its order."""
-    factor, order = problem.factor, problem.order
+def sic_rounding(factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
+    """Codes by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L."""
     natural = bool((order == np.arange(len(order))).all())
 
     def rounding(

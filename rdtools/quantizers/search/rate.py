@@ -134,5 +134,8 @@ def search_step(
     elif below is None:
         reach = f"its codes take at least {min(seen):.4f}"
     else:
-        reach = f"the nearest rates found are {below[1]:.4f} and {above[1]:.4f}"
+        reach = (
+            f"the rate jumps from {below[1]:.4f} to {above[1]:.4f} between neighbouring steps, likely because few weights have few code "
+            "sequences, or because errors fed back under a nearly singular H decide all later integers, which damping=1e-4 prevents"
+        )
     raise RateUnreachable(f"{name}: {rate_bits:g} bits per weight cannot be reached: {reach}; ask for one of these")

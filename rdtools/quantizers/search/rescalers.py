@@ -14,7 +14,6 @@ from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
 from rdtools.quantizers.grids.column_gains import code_values, without_column_gains
 from rdtools.quantizers.grids.entropy import EntropyGrid
-from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.search.step import sample_rows
 from rdtools.records import RowScales, ScalarCodes
 
@@ -199,16 +198,7 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
     return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0
 
 
-def _gram(problem: Problem) -> Float64Array:
-    """The moment of the problem's input, with damping and without ridge, columns as those of the weights."""
-    shared = problem.prepared_input
-    gram = np.empty_like(shared.moment)
-    gram[np.ix_(shared.order, shared.order)] = shared.moment
-    gram[np.diag_indices(len(gram))] += shared.damping_added
-    return gram
-
-
-def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarCodes:
+def rescaled(codes: ScalarCodes, ideal: Float64Array, gram: Float64Array, grid: EntropyGrid) -> ScalarCodes:
     """Codes with the column gains, row scales, both or none that pay for themselves.
 
     A choice that brings the error from E₀ to E, all numbers as stored, is worth ``κ log2(E₀/E)`` bits a weight, κ being what finer steps
@@ -218,7 +208,8 @@ def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarC
     Parameters
     ----------
     codes : of an unbounded grid, without row scales
-    problem : what was quantized; the error is against its `ideal`, with the damping and without the ridge
+    ideal : (m, r), which the error is against
+    gram : (r, r), under which; the moment with the damping and without the ridge
     grid : that the codes are of
     """
     if not codes.integers.any():
@@ -226,9 +217,8 @@ def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarC
     m, r = codes.integers.shape
     bare = without_column_gains(codes)
     values, gains = code_values(bare), column_scales(codes) / column_scales(bare)
-    gram = _gram(problem)
-    cross = problem.ideal @ gram
-    total = float(np.vdot(cross, problem.ideal))
+    cross = ideal @ gram
+    total = float(np.vdot(cross, ideal))
 
     def stored(choice: ScalarCodes, rows: Float64Array | None, *, fit: bool) -> tuple[ScalarCodes, float]:
         """The choice with row scales, and column gains fitted to them, and its error."""
@@ -239,14 +229,14 @@ def rescaled(codes: ScalarCodes, problem: Problem, grid: EntropyGrid) -> ScalarC
         return replace(choice, grid=replace(choice.grid, rows=None if t is None else RowScales(t[:, None]))), form.error(columns)
 
     alone, _ = _row_step(values, gram, cross, gains, np.ones(m))
-    both = fit_rescalers(values, gram, problem.ideal, gains).rows
+    both = fit_rescalers(values, gram, ideal, gains).rows
     choices = [
         stored(codes, None, fit=False),
         stored(codes, None, fit=True),
         stored(codes, alone, fit=False),
         stored(codes, both, fit=True),
     ]
-    kappa = bits_per_octave(grid, codes.grid.step, problem.ideal, gram)
+    kappa = bits_per_octave(grid, codes.grid.step, ideal, gram)
 
     def bits(choice: tuple[ScalarCodes, float]) -> float:
         return float(kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0]))

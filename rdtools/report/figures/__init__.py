@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rdtools.report.figures import gap_to_rd, gptq_watersic_gap, predicted_measured, rate_distortion
+from rdtools.report.figures import gap_to_rd, gptq_watersic_gap, heldout, predicted_measured, rate_distortion
 from rdtools.report.figures.canvas import legend_entries as legend_entries
 from rdtools.report.figures.canvas import save_figure as save_figure
 from rdtools.report.style import RC
@@ -22,12 +22,13 @@ FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Figure]] = {
     "gap_to_rd": gap_to_rd.draw,
     "gptq_watersic_gap": gptq_watersic_gap.draw,
     "predicted_measured": predicted_measured.draw,
+    "heldout": heldout.draw,
 }
 
 
 #: Columns of the results that figures read.
 READS = tuple(
-    dict.fromkeys(name for module in (rate_distortion, gap_to_rd, gptq_watersic_gap, predicted_measured) for name in module.READS)
+    dict.fromkeys(name for part in (rate_distortion, gap_to_rd, gptq_watersic_gap, predicted_measured, heldout) for name in part.READS)
 )
 
 

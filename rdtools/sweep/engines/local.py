@@ -9,6 +9,7 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,7 +17,7 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 from rdtools.errors import WorkerDied
-from rdtools.ops import warm_up
+from rdtools.ops import OPERATIONS, warm_up
 from rdtools.runs.journal import ROWS, JournalTail, JournalWriter
 from rdtools.runs.store import open_run
 from rdtools.sweep.plan import Task
@@ -39,18 +40,20 @@ def default_workers() -> int:
 def _one_thread() -> Iterator[None]:
     """One thread for everything: over-subscribed BLAS threads were measured up to 30 × slower, and round differently."""
     import numba
-    import torch
     from threadpoolctl import threadpool_limits
 
-    before = numba.get_num_threads(), torch.get_num_threads()
+    torch = sys.modules.get("torch")  # a worker does without
+    before = numba.get_num_threads(), torch.get_num_threads() if torch else 1
     with threadpool_limits(1):
         numba.set_num_threads(1)
-        torch.set_num_threads(1)
+        if torch:
+            torch.set_num_threads(1)
         try:
             yield
         finally:
             numba.set_num_threads(before[0])
-            torch.set_num_threads(before[1])
+            if torch:
+                torch.set_num_threads(before[1])
 
 
 def _exit_with_parent() -> None:
@@ -130,7 +133,6 @@ def run_tasks(
     if workers <= 1 or len(tasks) == 1:
         _run_here(tasks, rows, lambda done: progress(done, total))
         return
-    warm_up()  # compile once here, so that workers find the compiled kernel on disk
     pool = _Pool(rows, lambda done: progress(done, total))
     for task in pool.run(tasks, workers):
         pool.run_alone(task)
@@ -177,6 +179,7 @@ class _Pool:
                 running[executors[slot].submit(_work, task)] = slot, task
 
         try:
+            self._compile(executors)
             for slot in range(len(executors)):
                 start(slot, None)
             while running:
@@ -202,6 +205,21 @@ class _Pool:
                 executor.shutdown(wait=True, cancel_futures=True)
         self._look()
         return unfinished
+
+    def _compile(self, executors: list[ProcessPoolExecutor]) -> None:
+        """Let each of several workers compile a part of the kernels, which all then find on disk."""
+        modules: dict[str, list[str]] = {}
+        for operation in OPERATIONS.values():
+            modules.setdefault(operation.modules.get("numba", ""), []).append(operation.name)
+        groups, count = list(modules.values()), len(executors)
+        parts = [[name for group in groups[slot::count] for name in group] for slot in range(count)]
+        futures = [executor.submit(warm_up, part) for executor, part in zip(executors, parts, strict=True)] if count > 1 else []
+        for slot, future in enumerate(futures):
+            try:
+                future.result()
+            except BrokenProcessPool:
+                executors[slot].shutdown()
+                executors[slot] = self._executor()
 
     def _executor(self) -> ProcessPoolExecutor:
         """One process, so that who does a task can be chosen, and one that dies takes no other with it."""

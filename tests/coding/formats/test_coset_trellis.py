@@ -67,11 +67,11 @@ def test_blocks_decode_apart_and_the_damaged_one_is_named():
     weight = natural(codes, *integers.shape)
     data = encode(weight).data
     with ThreadPoolExecutor(2) as pool:
-        assert same_weight(decode(data, executor=pool), weight)
+        assert same_weight(decode(data, executor=pool, max_weights=2**22), weight)
     damaged = bytearray(data)
     damaged[-3] ^= 4
     with pytest.raises(CorruptFile, match="block 2 of 3"):
-        decode(bytes(damaged))
+        decode(bytes(damaged), max_weights=2**22)
 
 
 def test_integers_that_are_no_walks_are_not_written():

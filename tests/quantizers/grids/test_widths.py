@@ -186,7 +186,7 @@ def test_distortion_is_the_sum_over_columns(rate):
     m, n = 1024, 96
     layer = _layer(m, n)
     # rows of one mean square, so that there is one grid
-    layer = Layer.of(layer.weight / np.sqrt(layer.row_variances)[:, None], layer.hessian.matrix)
+    layer = Layer.of(layer.weight / np.sqrt(layer.statistics.row_variances)[:, None], layer.hessian.matrix)
     quantizer = WaterfilledGPTQ(rate_bits=rate)
     problem = quantizer.prepare(layer)
     q = quantizer.quantize(layer, problem=problem)

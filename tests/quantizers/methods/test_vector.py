@@ -156,3 +156,15 @@ def test_the_scale_search_finds_a_minimum_that_is_far_off():
     rows = spread_rows(np.arange(40.0).reshape(20, 2), 6, together=2)
     assert rows.shape == (6, 2)
     assert rows[1, 0] == rows[0, 0] + 2
+
+
+@pytest.mark.parametrize("scale", [1e4, 1e5])
+@pytest.mark.parametrize("bits", [2, 4])
+def test_one_massive_channel_costs_the_refinement_no_precision(bits, scale):
+    """Input 5, which the rotation spreads over all of H. In float32 passes did nothing from 1e4 on, or harm that was undone; D halves."""
+    rng = np.random.default_rng(0)
+    W, X = rng.standard_normal((64, 64)), rng.standard_normal((512, 64))
+    X[:, 5] *= scale
+    layer = Layer.of(W, X.T @ X / 512)
+    refined, plain = (measure(layer, QuIPSharp(rate_bits=bits, passes=k).quantize(layer)).relative_distortion for k in (10, 0))
+    assert refined < 0.6 * plain

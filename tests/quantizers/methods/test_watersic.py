@@ -55,7 +55,7 @@ def drifted_error(layer: Layer, reconstruction: np.ndarray, drift: InputMoments)
 
 def gap(layer: Layer, quantizer: WaterSIC) -> float:
     point = measure(layer, quantizer.quantize(layer))
-    limit = rate_distortion(point.distortion, components(layer.weight_variance * layer.spectrum.eigenvalues))
+    limit = rate_distortion(point.distortion, components(layer.statistics.weight_variance * layer.spectrum.eigenvalues))
     return point.symbol_bpw - float(limit.rate_bits)
 
 
@@ -179,11 +179,11 @@ def test_codes_are_decided_on_the_grid_of_the_scales_that_are_stored():
         problem = quantizer.prepare(layer)
         codes = quantizer.quantize(layer).weight.codes
         scales = codes.column_steps * codes.gains.columns
-        plain = WaterSIC(rate_bits=3.0).relative_steps(problem)
+        plain = 1 / np.sqrt(problem.prepared_input.noise_gains)
         exponents = np.rint(8 * np.log2(plain / plain.min()))
         steps = codes.grid.step * 2.0 ** (exponents / 8)
-        rounding_rule = sweep.sic_rounding(problem, None)
-        _, gains = sample_gain_fit(problem, None)(problem.target, steps)
+        rounding_rule = sweep.sic_rounding(problem.factor, problem.order, None)
+        _, gains = sample_gain_fit(problem.factor, problem.order, None)(problem.target, steps)
         again = rounding_rule(problem.target, scales / gains, gains, 0.0, -(2**30), 2**30)
         assert (again == codes.integers).all()
 
@@ -462,8 +462,8 @@ def test_a_large_matrix_takes_six_trials_on_a_sample_and_one_sweep(sweeps, quant
 def test_the_histogram_of_a_sample_is_charged_to_all_rows(coding):
     """Side information of m rows on the codes of a quarter of them would make every rate seem larger than it will be."""
     problem = WaterSIC(rate_bits=2.0).prepare(gaussian_layer())
-    rounding_rule = sweep.sic_rounding(problem, None)
-    grid = entropy_grid.entropy_grid(problem, rounding_rule, coding=coding, relative_steps=None, shrink=False, name="layer")
+    rounding_rule = sweep.sic_rounding(problem.factor, problem.order, None)
+    grid = entropy_grid.entropy_grid(problem.target, rounding_rule, coding=coding, relative_steps=None, name="layer")
     found = grid.at(0.0, np.arange(0, M, 4))
     symbols, histograms = scalar_code_length(found.result)
     assert histograms > 0

@@ -232,6 +232,8 @@ def test_wrong_input_is_refused():
         block_ldlq(W, L[:4, :4], 8, _rint(1.0))
     with pytest.raises(UsageError, match="blocks of 0"):
         block_ldlq(W, L, 0, _rint(1.0))
+    with pytest.raises(UsageError, match=r"diagonal entry of 0\.0"):
+        block_ldlq(W, L * (np.arange(len(L)) != 3), 8, _rint(1.0))
     with pytest.raises(ShapeMismatch, match="values"):
         refine_blocks(W, H, W[:2], 8, _rint(1.0), 1)
     singular = H.copy()

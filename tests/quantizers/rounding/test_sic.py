@@ -23,7 +23,7 @@ def test_in_any_order_and_with_any_damping_it_is_the_textbook_ldlq_and_nearest_p
     steps = np.exp(0.3 * generator.standard_normal(n))
     problem = HPTQ(rate_bits=3, order=order, damping=damping).prepare(layer)
     L, p, W = problem.factor, problem.order, layer.weight
-    codes = sic_rounding(problem, None)(problem.target, steps, np.ones(n), 0.0, -(2**30), 2**30)
+    codes = sic_rounding(problem.factor, problem.order, None)(problem.target, steps, np.ones(n), 0.0, -(2**30), 2**30)
     _, residual = sic_sweep(W[:, p], L, steps[p])
     # numbers of about 40 steps are compared, by factors of matrices of condition 1e4 at most
     budget = rounding(n**2 + 20, condition=1e4)

@@ -250,6 +250,6 @@ def test_all_zero_codes_are_left_alone():
     layer = Layer.of(np.zeros((8, 4)), np.eye(4))
     q = WaterSIC(rate_bits=2.0, rescale=True)
     prepared = q.prepare(layer)
-    codes = q.solve(prepared).weight.codes
+    codes = q.solve(prepared).codes
     assert codes.gains.columns is None
-    assert rescaled(codes, prepared, None) is codes
+    assert rescaled(codes, None, None, None) is codes

@@ -1,0 +1,145 @@
+"""A second moment over tokens that calibration has not seen, read by parts so that no worker holds it beside the Hessian."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dpotri
+
+from rdtools.arrays import Float64Array
+from rdtools.errors import ShapeMismatch
+from rdtools.linalg import check_moment, check_weight, cholesky, panels
+from rdtools.moments.spectrum import eigendecomposition, live_columns
+from rdtools.records import Hessian
+from rdtools.reprs import short_repr
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HeldoutMoment:
+    """E[x xᵀ] over held-out tokens, H′, as its lower triangle by rows.
+
+    Attributes
+    ----------
+    columns : n
+    n_tokens : tokens in the mean; 0 for an exact one
+    read : (first, last) → those of the n(n+1)/2 numbers
+    name : which input, for messages
+    """
+
+    columns: int
+    n_tokens: int
+    read: Callable[[int, int], NDArray[np.float64]]
+    name: str = "held-out moment"
+    __repr__ = short_repr
+
+    @classmethod
+    def of(cls, moment: ArrayLike, *, n_tokens: int = 0, name: str = "held-out moment") -> HeldoutMoment:
+        """From a matrix (n, n) in memory.
+
+        Raises
+        ------
+        ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
+        """
+        matrix = check_moment(moment, name=name)
+        packed = np.concatenate([np.zeros(0), *(row[: i + 1] for i, row in enumerate(matrix))])
+        return cls(len(matrix), n_tokens, lambda first, last: packed[first:last], name)
+
+    def _panels(self) -> Iterator[tuple[slice, Float64Array]]:
+        """Rows, and their entries up to the last one's diagonal, zeros above the diagonal."""
+        for rows in panels(self.columns, self.columns):
+            start = rows.start * (rows.start + 1) // 2
+            packed = self.read(start, rows.stop * (rows.stop + 1) // 2)
+            part = np.zeros((rows.stop - rows.start, rows.stop))
+            for row in range(rows.start, rows.stop):
+                first = row * (row + 1) // 2 - start
+                part[row - rows.start, : row + 1] = packed[first : first + row + 1]
+            yield rows, part
+
+    def quadratic_form(self, errors: Float64Array) -> Float64Array:
+        """``e H′ eᵀ`` of each row e of an array (m, n), shape (m,); needs little memory beside it.
+
+        Raises
+        ------
+        ShapeMismatch
+        """
+        if errors.ndim != 2 or errors.shape[1] != self.columns:
+            raise ShapeMismatch(f"{self.name}: a held-out moment of {self.columns} inputs beside weights {errors.shape}, expected (m, n)")
+        values = np.zeros(len(errors))
+        for columns, part in self._panels():
+            diagonal = np.diagonal(part[:, columns])
+            for rows in panels(len(errors), columns.stop):
+                e = errors[rows, columns]
+                values[rows] += 2 * np.einsum("ij,ij->i", e @ part, errors[rows, : columns.stop]) - e**2 @ diagonal
+        return np.maximum(values, 0.0)
+
+    def inner(self, matrix: Float64Array, active: NDArray[np.bool_]) -> float:
+        """``tr(A H′)`` over the r active columns, A the symmetric matrix whose lower triangle is that of an array (r, r)."""
+        place, total = np.flatnonzero(active), 0.0
+        for rows, part in self._panels():
+            first, last = np.searchsorted(place, (rows.start, rows.stop))
+            block = part[np.ix_(place[first:last] - rows.start, place[:last])]
+            products = block * matrix[first:last, :last]  # zero above the diagonal, as the block is
+            total += 2 * float(products.sum()) - float(np.trace(products[:, first:]))
+        return total
+
+
+@dataclass(frozen=True, eq=False)
+class Heldout:
+    """A layer's weights under a held-out moment.
+
+    Attributes
+    ----------
+    moment : of the layer's input
+    weight : (m, n)
+    """
+
+    moment: HeldoutMoment
+    weight: Float64Array
+
+    @classmethod
+    def of(cls, weight: ArrayLike, moment: HeldoutMoment, *, name: str = "layer") -> Heldout:
+        """Check a weight (m, n) beside the moment of its input; raises ShapeMismatch if they do not belong together."""
+        return cls(moment, check_weight(weight, columns=moment.columns, name=name))
+
+    @cached_property
+    def energy(self) -> float:
+        """``D₀′ = tr(W H′ Wᵀ)/(m n)``."""
+        return self._loss(self.weight)
+
+    def distortion(self, reconstruction: Float64Array) -> float:
+        """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""
+        return self._loss(self.weight - reconstruction)
+
+    def _loss(self, errors: Float64Array) -> float:
+        return float(self.moment.quadratic_form(errors).mean()) / self.moment.columns
+
+
+def mean_ratio(hessian: Hessian, heldout: HeldoutMoment) -> float:
+    """``tr(H⁻¹ H′)/r`` over the r live columns: held-out energy over calibrated energy, mean over whitened directions.
+
+    nan for a singular H.
+    """
+    live = live_columns(hessian.matrix)
+    if not live.any():
+        return math.nan
+    factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name)
+    if factor.damping:
+        return math.nan
+    inverse, info = dpotri(factor.lower.T, lower=0, overwrite_c=1)  # in place: the transpose lies as LAPACK wants it
+    return heldout.inner(inverse.T, live) / len(inverse) if info == 0 else math.nan
+
+
+def is_resolved(hessian: Hessian, heldout: HeldoutMoment, rank: int) -> bool:
+    """True if held-out inputs have no energy, but for rounding, in the directions that a singular H of this rank lacks.
+
+    Such directions are a property of the layer's input, as that of a LayerNorm without bias, and not a want of tokens.
+    """
+    live = live_columns(hessian.matrix)
+    missing = eigendecomposition(hessian.matrix, name=hessian.name).vectors[:, rank:]
+    energy = heldout.inner(np.eye(len(missing)), live)
+    return bool(heldout.inner(missing @ missing.T, live) <= len(missing) * np.finfo(np.float64).eps * energy)

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rdtools.report.paired import paired_differences, paired_table, write_paired
+
+
+def _table(gaps: dict[str, tuple[str, list[float]]]) -> pd.DataFrame:
+    """Results of methods on the matrices 0.q_proj, 0.o_proj, 1.q_proj, …: method → rate kind and gaps."""
+    return pd.DataFrame(
+        [
+            {"layer": f"{i // 2}.{kind}", "layer_type": kind, "method": method, "rate_kind": coder, "target_bpw": 3.0, "status": "ok",
+             "rate_gap_total_bpw": gap}
+            for method, (coder, values) in gaps.items()
+            for i, gap in enumerate(values)
+            for kind in [("q_proj", "o_proj")[i % 2]]
+        ]
+    )  # fmt: skip
+
+
+def test_differences_are_paired_over_matrices_and_counted_by_type():
+    """The means of each method differ by 0.1 too, but their spread over matrices is ten times that of the differences."""
+    rng = np.random.default_rng(0)
+    level = rng.uniform(0, 1, 12)
+    differences = -0.1 + 0.03 * rng.standard_normal(12)
+    differences[1] = 0.02
+    table = _table({"a": ("entropy_shared", [*(level + differences)]), "b": ("entropy_shared", [*level])})
+    found = paired_differences(table).set_index("layer_type")
+    assert list(found.index) == ["all", "q_proj", "o_proj"]
+    assert found["matrices"].tolist() == [12, 6, 6]
+    assert found["wins"].tolist() == [11, 6, 5]
+    assert found.loc["all", "difference_bpw"] == pytest.approx(differences.mean())
+    # resampled means are near normal, of the plug-in variance over n
+    reach = 1.96 * differences.std() / np.sqrt(12)
+    assert differences.mean() - found.loc["all", "low_bpw"] == pytest.approx(reach, rel=0.2)
+    assert found.loc["all", "high_bpw"] - differences.mean() == pytest.approx(reach, rel=0.2)
+    assert paired_differences(table).equals(paired_differences(table))
+    assert paired_table(paired_differences(table)).iloc[0].to_dict() == {
+        "bits": "3",
+        "coder of both": "pooled table",
+        "method − reference": "a − b",
+        "difference (bpw)": f"{differences.mean():+.3f} [{found.loc['all', 'low_bpw']:+.3f}, {found.loc['all', 'high_bpw']:+.3f}]",
+        "wins all": "11/12",
+        "wins q": "6/6",
+        "wins o": "5/6",
+    }
+
+
+def test_only_methods_with_the_same_coder_are_compared_on_matrices_that_both_have(tmp_path):
+    table = _table({"a": ("entropy_shared", [1.0, 2.0]), "b": ("entropy_column", [0.5, 0.5]), "c": ("entropy_shared", [1.5, np.nan])})
+    found = paired_differences(table)
+    assert set(zip(found["method"], found["reference"], found["matrices"], strict=True)) == {("a", "c", 1)}
+    assert found["low_bpw"].isna().all()
+    paths = write_paired(found, tmp_path)
+    pd.testing.assert_frame_equal(pd.read_parquet(paths[0]), found)
+    assert len(pd.read_csv(paths[1])) == len(found)
+    assert len(paired_table(paired_differences(table.head(0)))) == 0
