@@ -39,7 +39,24 @@ def _rounded(r):  # type: ignore[no-untyped-def]
 
 
 @jit(nogil=True, error_model="numpy")
-def _decide_panel(F, rows, changes, ell, steps, gains, variance, moments):  # type: ignore[no-untyped-def]
+def _through(channel, r):  # type: ignore[no-untyped-def]
+    """As `_rounded`, with what a channel has more."""
+    bits, correlation, power = _rounded(r)
+    K = channel.shape[0]
+    if K > 0:
+        x = (math.log2(r) - channel[0, 0]) / (channel[1, 0] - channel[0, 0])
+        x = min(max(x, 0.0), K - 1.0)
+        k = min(int(x), K - 2)
+        w = x - k
+        moved = (1 - w) * channel[k, 2] + w * channel[k + 1, 2]
+        bits = max(bits + (1 - w) * channel[k, 1] + w * channel[k + 1, 1], 0.0)
+        correlation += moved
+        power += 2 * moved + r * r * ((1 - w) * channel[k, 3] + w * channel[k + 1, 3])
+    return bits, correlation, power
+
+
+@jit(nogil=True, error_model="numpy")
+def _decide_panel(F, rows, changes, ell, steps, gains, variance, channel, moments):  # type: ignore[no-untyped-def]
     """Decide the columns of a panel, the last of those that F still holds, and leave what the others are to be changed by."""
     width, stop = rows.shape
     first = stop - width
@@ -47,7 +64,7 @@ def _decide_panel(F, rows, changes, ell, steps, gains, variance, moments):  # ty
         own = variance * ell[i] ** 2
         # rounding may leave a column that the ridge removes below zero
         v = max(own + F[i, i], _EPS * own)
-        bits, correlation, power = _rounded(steps[i] * ell[i] / math.sqrt(v))
+        bits, correlation, power = _through(channel, steps[i] * ell[i] / math.sqrt(v))
         gain = gains[i]
         if math.isnan(gain):
             gain = correlation / power if power > 0 else 0.5
@@ -79,16 +96,19 @@ def cancellation_moments(
     gains: Float64Array,  # (n,)
     start: Float64Array,  # (n, n), symmetric
     variance: float,
+    channel: Float64Array,  # (K, 4)
 ) -> tuple[Float64Array, ...]:
     """Same as `rdtools.kernels.cancellation_moments_reference.cancellation_moments`, faster."""
     F, ell = start.copy(order="C"), np.diagonal(factor).copy()
-    steps, gains = (np.require(x, requirements=["C", "W", "A"]) for x in (steps, gains))  # any other layout would be compiled anew
+    steps, gains, channel = (
+        np.require(x, requirements=["C", "W", "A"]) for x in (steps, gains, channel)
+    )  # any other layout would be compiled anew
     moments = np.empty((5, len(factor)))
     for stop in range(len(factor), 0, -PANEL):
         first = max(stop - PANEL, 0)
         rows = np.ascontiguousarray(factor[first:stop, :stop] / ell[first:stop, None])
         changes = np.zeros_like(rows)
-        _decide_panel(F, rows, changes, ell, steps, gains, float(variance), moments)
+        _decide_panel(F, rows, changes, ell, steps, gains, float(variance), channel, moments)
         if first:
             _add_with_transpose(F, rows[:, :first].T @ changes[:, :first])
     return tuple(moments)

@@ -16,6 +16,7 @@ def cancellation_moments(
     gains: Float64Array,  # (n,)
     start: Float64Array,  # (n, n), symmetric
     variance: float,
+    channel: Float64Array,  # (K, 4)
 ) -> tuple[Float64Array, ...]:
     """Input variance v, entropy in bits, gain γ, ``g = γ E[y Δz]/v`` and ``p = γ² E[(Δz)²]/v`` of each column's
     scalar quantizer; (n,) each.
@@ -34,6 +35,8 @@ def cancellation_moments(
     gains : γ; nan for the LMMSE gain of a column's own input
     start : the first F
     variance : σ²
+    channel : a quantizer not scalar: what entropy, correlation, and distortion over r² are more than those of rounding, after log2 r
+        in even steps; beyond its ends as there. None with K = 0
     """
     F = start.copy()
     v, bits, used, g, p = (np.empty(len(factor)) for _ in range(5))
@@ -41,10 +44,14 @@ def cancellation_moments(
         own = variance * factor[i, i] ** 2
         # rounding may leave a column that the ridge removes below zero
         v[i] = max(own + F[i, i], np.finfo(np.float64).eps * own)
-        scalar = rounded_gaussian(steps[i] * factor[i, i] / math.sqrt(v[i]))
-        bits[i] = scalar.entropy_bits
-        used[i] = scalar.gain if math.isnan(gains[i]) else gains[i]
-        g[i], p[i] = used[i] * scalar.correlation, used[i] ** 2 * scalar.power
+        r = steps[i] * factor[i, i] / math.sqrt(v[i])
+        scalar = rounded_gaussian(r)
+        more = [np.interp(math.log2(r), channel[:, 0], column) for column in channel.T[1:]] if len(channel) else (0.0, 0.0, 0.0)
+        bits[i] = max(scalar.entropy_bits + more[0], 0.0)
+        correlation, power = scalar.correlation + more[1], scalar.power + 2 * more[1] + r * r * more[2]
+        gain = correlation / power if power > 0 else 0.5
+        used[i] = gain if math.isnan(gains[i]) else gains[i]
+        g[i], p[i] = used[i] * correlation, used[i] ** 2 * power
         row = factor[i, :i] / factor[i, i]
         x = 0.5 * (own * (1 - 2 * g[i]) + p[i] * v[i]) * row - g[i] * F[i, :i]
         F[:i, :i] += np.outer(row, x) + np.outer(x, row)

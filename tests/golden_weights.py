@@ -11,6 +11,7 @@ from rdtools.records import (
     AdditiveCodes,
     Basis,
     ColumnHistograms,
+    CosetCodes,
     Gains,
     GaussianModel,
     LatticeCodes,
@@ -118,8 +119,20 @@ def _additive():
     )
 
 
+def _coset():
+    """Walks of 4 and of 1024 states, begun anew after two rows; unequal steps and rows; low bits and an integer that is escaped."""
+    integers = np.array([[0, 2, 1000], [0, 3, -2], [2, -4, 0], [-1, 2, 70000]], dtype=np.int32)
+    exponents = np.array([0, 3, 16], dtype=np.uint8)
+    yield "coset", natural(CosetCodes(integers, UniformGrid(0.5, exponents), GaussianModel(1.0, 0.25), 4, 2), 4, 3)
+    rows = np.array([0, 4, 8, 12], dtype=np.uint8)
+    basis = Basis(4, np.array([True, False, True, True]), Rotation("haar", 3, 7))
+    even = (2 * (integers // 4) * 2).astype(np.int32)
+    yield "coset wide", natural(CosetCodes(np.array([[2**30]], dtype=np.int32), UniformGrid(1.0), GaussianModel(2.0**31), 256, 1), 1, 1)
+    yield "coset rows", QuantizedWeight(basis, CosetCodes(even, UniformGrid(2.0**-11), GaussianModel(1.0, 0.0, rows), 1024, 4096))
+
+
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_additive()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive()])
 
 
 def stored(version: int, name: str) -> bytes:

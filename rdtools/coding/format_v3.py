@@ -38,6 +38,13 @@ MATRIX_HEAD = struct.Struct("<BBII")
 SEED = struct.Struct("<Q")
 #: Kinds by number. 1 and 3 were the Haar and Kronecker rotations of version 2, which cannot be rebuilt.
 ROTATIONS: dict[int, RotationKind | None] = {0: None, 2: "hadamard", 4: "haar", 5: "kronecker"}
+#: Integers on a trellis of cosets: tag of the codec; bits of a state, and those that there are codes for; standard deviation in steps above
+#: which low bits are equally likely, and how many at most. The codes, `rdtools.kernels.coset_trellis_reference.CODES`, belong to it too.
+COSET_TAG = 3
+COSET_STATE = struct.Struct("<B")
+COSET_STATE_BITS = range(2, 11)
+FINE_STD = 512.0
+MOST_SHIFT = 20
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8
 #: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.

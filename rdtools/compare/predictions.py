@@ -23,12 +23,14 @@ from rdtools.records.error_models import (
     ErrorModel,
     NoErrorModel,
     StoredGrid,
+    TrellisSteps,
     UnbiasedRounding,
 )
 from rdtools.theory import ldlq, sic
 from rdtools.theory.critical_channels import residual_error
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory.trellis_channel import granular_gain_db, trellis_channel
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,6 +89,14 @@ def _column_steps(model: ColumnSteps, context: Context) -> float:
     return sic.sic_distortion(context.gains, steps, context.rate_bits, variance, live_fraction=context.share)
 
 
+def _trellis_steps(model: TrellisSteps, context: Context) -> float:
+    """By the steps up to a factor and the rate, less the granular gain."""
+    variance = row_variances(model, context.problem.weight_std**2).geometric_mean
+    assert model.relative_steps is not None
+    scalar = sic.sic_distortion(context.gains, model.relative_steps, context.rate_bits, variance, live_fraction=context.share)
+    return scalar * 10 ** (-granular_gain_db(model.states) / 10)
+
+
 def _absmax_rows(model: AbsmaxRows, context: Context) -> float:
     """By the ranges of the rows alone."""
     row_absmax = np.abs(context.problem.weight).max(axis=1, initial=0.0)
@@ -135,6 +145,7 @@ def _critical_groups(model: CriticalGroups, context: Context) -> float:
 FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     NoErrorModel: _none,
     ColumnSteps: _column_steps,
+    TrellisSteps: _trellis_steps,
     AbsmaxRows: _absmax_rows,
     StoredGrid: _stored_grid,
     UnbiasedRounding: _unbiased_rounding,
@@ -165,8 +176,28 @@ def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
     return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
 
 
+def _trellis_steps_at_finite_rate(model: TrellisSteps, context: Context) -> float:
+    """By the covariance recursion with the channel of the trellis."""
+    problem, shared = context.problem, context.problem.prepared_input
+    if len(model.steps) > FINITE_RATE_COLUMNS:
+        return math.nan
+    point = sic_at_finite_rate(
+        shared.factor,
+        model.steps[shared.order],
+        problem.weight_std**2,
+        lmmse=False,
+        damping=shared.damping_added,
+        ridge=shared.penalty,
+        channel=trellis_channel(model.states),
+    )
+    return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
+
+
 #: Formula at the very steps that were used, for the kinds that have one.
-FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {ColumnSteps: _column_steps_at_finite_rate}
+FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
+    ColumnSteps: _column_steps_at_finite_rate,
+    TrellisSteps: _trellis_steps_at_finite_rate,
+}
 
 
 @dataclass(frozen=True)

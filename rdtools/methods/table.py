@@ -117,6 +117,9 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
      "the same with a pooled entropy coder"),
     ("watersic-mmse", "rdtools.planning:MmseWaterSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "*",
      "ridge and order of the columns chosen by a finite-rate prediction"),
+    ("watersic-trellis", "rdtools.planning:TrellisWaterSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "P",
+     "the same with the integers of every column on a trellis of 256 states"),
+    ("watersic-trellis-plain", _Q + "TrellisSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "X", "the same, no ridge"),
     ("watersic-published", _Q + "WaterSIC.published", "watersic", _WATERSIC, _ANY, {}, VERMILLION, "P", "all settings of the paper"),
     ("quip", _Q + "QuIP", "quip", _QUIP, _1_12, {}, PURPLE, "h", "both sides rotated, LDLQ and greedy passes, range searched"),
     ("quip-ldlq", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "ldlq"}, PURPLE, "D", "LDLQ alone"),
@@ -134,7 +137,7 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("aqlm-1x16", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"bits": 16}, YELLOW, "D", "one codeword of 65536"),
     ("crvq", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "o", "three more codewords for critical channels"),
     ("crvq-natural-rest", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {"channel_order": "natural_rest"}, GREEN, "s", "the others in order"),
-    ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "P", "all channels sorted, Adam"),
+    ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "<", "all channels sorted, Adam"),
 )  # fmt: skip
 METHODS: dict[str, Method] = {
     name: Method(name, home, family, description, paper or "a grid of version 0.1", rates, settings, color, marker)
@@ -143,7 +146,7 @@ METHODS: dict[str, Method] = {
 #: Part of a report unless told otherwise: like is compared with like, a pooled coder with a pooled one, columns with columns.
 DEFAULT_METHODS = (
     "rtn", "hrtn", "gptq", "hptq", "hptq+rotation", "hptq+act-order", "hptq-column", "watersic", "watersic-shared", "watersic-lmmse",
-    "watersic-mmse", "watersic+rotation", "quip", "quip-sharp", "qtip",
+    "watersic-mmse", "watersic-trellis", "watersic+rotation", "quip", "quip-sharp", "qtip",
 )  # fmt: skip
 
 #: Names of version 0.1 → of 0.2. `rtn` and `gptq` are names of both, with other meanings.

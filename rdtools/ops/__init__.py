@@ -12,6 +12,11 @@ from rdtools.ops.codebook import codebook_error as codebook_error
 from rdtools.ops.codebook import codebook_gradient as codebook_gradient
 from rdtools.ops.codebook import codebook_search as codebook_search
 from rdtools.ops.coordinate_descent import coordinate_descent as coordinate_descent
+from rdtools.ops.coset_coder import coset_decode as coset_decode
+from rdtools.ops.coset_coder import coset_encode as coset_encode
+from rdtools.ops.coset_trellis import COSET_STATES as COSET_STATES
+from rdtools.ops.coset_trellis import coset_transitions as coset_transitions
+from rdtools.ops.coset_trellis import coset_trellis_sweep as coset_trellis_sweep
 from rdtools.ops.dispatch import BACKENDS as BACKENDS
 from rdtools.ops.dispatch import available_backends as available_backends
 from rdtools.ops.dispatch import choose_backend as choose_backend

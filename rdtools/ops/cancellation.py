@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from rdtools.arrays import Float64Array
 from rdtools.ops.arrays import check_arrays
 from rdtools.ops.dispatch import choose_backend
@@ -14,6 +16,7 @@ def cancellation_moments(
     gains: Float64Array,  # (n,)
     start: Float64Array,  # (n, n), symmetric
     variance: float,
+    channel: Float64Array | None = None,  # (K, 4)
     *,
     backend: str | None = None,
 ) -> tuple[Float64Array, ...]:
@@ -31,6 +34,8 @@ def cancellation_moments(
     """
     vectors = {name: (x, "(n,)", ("float64",)) for name, x in (("steps", steps), ("gains", gains))}
     matrices = {name: (x, "(n, n)", ("float64",)) for name, x in (("factor", factor), ("start", start))}
-    check_arrays("cancellation_moments", **matrices, **vectors)
-    moments: tuple[Float64Array, ...] = kernel("cancellation_moments", choose_backend(backend))(factor, steps, gains, start, variance)
+    table = np.empty((0, 4)) if channel is None else channel
+    check_arrays("cancellation_moments", **matrices, **vectors, channel=(table, "(k, 4)", ("float64",)))
+    run = kernel("cancellation_moments", choose_backend(backend))
+    moments: tuple[Float64Array, ...] = run(factor, steps, gains, start, variance, table)
     return moments

@@ -44,8 +44,9 @@ def _sic(*, gains: bool) -> Iterator[Call]:
 
 
 def _cancellation_moments() -> Iterator[Call]:
+    channel = np.zeros((2, 4)) + np.arange(2.0)[:, None]
     for n in (1, 60):  # one panel, and several; a fine step, where the statistics are in closed form
-        yield (np.eye(n), np.full(n, 0.25), np.full(n, np.nan), np.zeros((n, n)), 1.0), {}
+        yield (np.eye(n), np.full(n, 0.25), np.full(n, np.nan), np.zeros((n, n)), 1.0, channel), {}
 
 
 def _coordinate_descent() -> Iterator[Call]:
@@ -100,6 +101,25 @@ def _trellis() -> Iterator[Call]:
         yield (np.zeros((1, 4), dtype=dtype), np.zeros((4, 1)), 1, True), {}
 
 
+def _coset_trellis() -> Iterator[Call]:
+    for dtype in _FLOATS:
+        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), np.ones(1), 4), {"segment": 1, "code_max": 8}
+
+
+def _coset_coder(*, decode: bool) -> Iterator[Call]:
+    tables = (
+        np.array([0, 1 << 23, (1 << 24) - 1, 1 << 24] * 2, dtype=np.uint32),
+        np.array([0, 4, 8]),
+        np.ones(1, np.int64),
+        np.zeros(1, np.int64),
+    )
+    model = (np.zeros(1, np.int64), np.zeros(1, np.int64), np.zeros(1, np.int64), tables, np.zeros((1, 2), np.int32), 1)
+    if decode:
+        yield (np.ones(1, dtype=np.uint32), np.zeros(0, np.int64), *model), {}
+    else:
+        yield (np.zeros((1, 1), dtype=np.int32), *model), {}
+
+
 def _householder() -> Iterator[Call]:
     yield (np.zeros((1, 2)), np.ones((1, 2)), np.ones(1), np.zeros(1, dtype=np.int64)), {}
 
@@ -138,6 +158,10 @@ OPERATIONS = {
         Operation("trellis_values", _family("trellis")),
         Operation("trellis_pack", _family("trellis")),
         Operation("trellis_unpack", _family("trellis")),
+        Operation("coset_trellis_sweep", _family("coset_trellis", "numba"), _coset_trellis),
+        Operation("coset_transitions", _family("coset_trellis")),
+        Operation("coset_encode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=False)),
+        Operation("coset_decode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=True)),
     )
 }
 

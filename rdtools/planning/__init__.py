@@ -1,3 +1,4 @@
 """Settings of methods that theory chooses."""
 
 from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
+from rdtools.planning.watersic_trellis import TrellisWaterSIC as TrellisWaterSIC

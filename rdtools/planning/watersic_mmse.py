@@ -13,7 +13,7 @@ from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import DAMPING_LADDER
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import spectrum_of
-from rdtools.quantizers import Quantizer, WaterSIC, check_rotation, input_rotation
+from rdtools.quantizers import Quantizer, SettledQuantizer, WaterSIC, check_rotation, input_rotation
 from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
@@ -23,7 +23,9 @@ from rdtools.transforms.orders import natural, reversed_act_order
 _plans: WeakKeyDictionary[Hessian, dict[tuple[Hashable, ...], MmseSicPlan]] = WeakKeyDictionary()
 
 
-def _plan(moment: Float64Array, rate_bits: float, eigenvalues: Float64Array, damping: float | None) -> MmseSicPlan:
+def _plan(
+    moment: Float64Array, rate_bits: float, eigenvalues: Float64Array, damping: float | None, channel: Float64Array | None
+) -> MmseSicPlan:
     """The plan for H with the damping asked for, or the least of the ladder with which H plus a ridge is not singular."""
     orders = {"reversed-act-order": reversed_act_order(moment), "natural": natural(moment)}
     mean_diagonal = float(np.mean(np.diagonal(moment)))
@@ -31,7 +33,7 @@ def _plan(moment: Float64Array, rate_bits: float, eigenvalues: Float64Array, dam
     for delta in ladder:
         damped = moment + delta * mean_diagonal * np.eye(len(moment)) if delta else moment
         try:
-            return plan_mmse_sic(damped, 1.0, rate_bits, orders=orders, eigenvalues=eigenvalues + delta * mean_diagonal)
+            return plan_mmse_sic(damped, 1.0, rate_bits, orders=orders, eigenvalues=eigenvalues + delta * mean_diagonal, channel=channel)
         except NotPositiveSemidefinite:
             if delta == ladder[-1]:
                 raise
@@ -74,27 +76,32 @@ class MmseWaterSIC(Quantizer):
         check_rotation(self.rotation)
 
     @property
-    def method(self) -> str:
-        """Name in result tables."""
-        return "watersic-mmse" + {None: "", "auto": "+rotation"}.get(self.rotation, f"+{self.rotation}")
+    def channel(self) -> Float64Array | None:
+        """Channel of a column, as `rdtools.theory.mmse_plan.plan_mmse_sic` takes it."""
+        return None
 
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
         rotation = input_rotation(self.rotation, int(layer.live.sum()), layer.hessian.name, seed=seed)
         known = _plans.setdefault(layer.hessian, {})
-        key = (self.rate_bits, rotation, self.damping)
+        channel = self.channel
+        key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())
         if key not in known:
             moment = layer.hessian.matrix[np.ix_(layer.live, layer.live)]
             if rotation is not None:
                 moment = rotate_moment(moment, rotation)
-            known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping)
+            known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping, channel)
         return known[key]
 
-    def for_layer(self, layer: Layer, *, seed: int = 0) -> WaterSIC:
+    @staticmethod
+    def relative_ridge(plan: MmseSicPlan, layer: Layer) -> float:
+        """The ridge of a plan relative to the mean diagonal of H."""
+        return plan.ridge / float(np.mean(np.diagonal(layer.hessian.matrix)[layer.live]))
+
+    def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The WaterSIC that the plan asks for."""
         own = WaterSIC(rate_bits=self.rate_bits, rotation=self.rotation, damping=self.damping, backend=self.backend)
         if not layer.live.any():
             return own
         plan = self.plan(layer, seed=seed)
-        mean_diagonal = float(np.mean(np.diagonal(layer.hessian.matrix)[layer.live]))
-        return replace(own, order=plan.order_name, ridge=plan.ridge / mean_diagonal, lmmse=bool((plan.gains != 1).any()))
+        return replace(own, order=plan.order_name, ridge=self.relative_ridge(plan, layer), lmmse=bool((plan.gains != 1).any()))

@@ -11,6 +11,7 @@ from rdtools.quantizers.methods.quip_sharp import QuIPSharp as QuIPSharp
 from rdtools.quantizers.methods.rtn import HRTN as HRTN
 from rdtools.quantizers.methods.rtn import RTN as RTN
 from rdtools.quantizers.methods.scalar import ScalarQuantizer as ScalarQuantizer
+from rdtools.quantizers.methods.trellis_sic import TrellisSIC as TrellisSIC
 from rdtools.quantizers.methods.vector import VectorQuantizer as VectorQuantizer
 from rdtools.quantizers.methods.waterfilled_gptq import WaterfilledGPTQ as WaterfilledGPTQ
 from rdtools.quantizers.methods.watersic import WaterSIC as WaterSIC

@@ -14,7 +14,16 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
-from rdtools.records import AdditiveCodes, InputMoments, LatticeCodes, QuantizedLayer, QuantizedWeight, ScalarCodes, TrellisCodes
+from rdtools.records import (
+    AdditiveCodes,
+    CosetCodes,
+    InputMoments,
+    LatticeCodes,
+    QuantizedLayer,
+    QuantizedWeight,
+    ScalarCodes,
+    TrellisCodes,
+)
 from rdtools.records.error_models import ErrorModel
 from rdtools.threads import one_blas_thread
 
@@ -30,7 +39,7 @@ class Solution:
     error_model : kind of its error
     """
 
-    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes
+    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
     rate_bits: float
     error_model: ErrorModel
 

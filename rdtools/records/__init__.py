@@ -23,6 +23,7 @@ from rdtools.records.error_models import CriticalGroups as CriticalGroups
 from rdtools.records.error_models import ErrorModel as ErrorModel
 from rdtools.records.error_models import NoErrorModel as NoErrorModel
 from rdtools.records.error_models import StoredGrid as StoredGrid
+from rdtools.records.error_models import TrellisSteps as TrellisSteps
 from rdtools.records.error_models import UnbiasedRounding as UnbiasedRounding
 from rdtools.records.grids import MAX_LEVELS as MAX_LEVELS
 from rdtools.records.grids import RowScales as RowScales
@@ -41,6 +42,7 @@ from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint
 from rdtools.records.rows import ResultRow as ResultRow
+from rdtools.records.symbols import CosetCodes as CosetCodes
 from rdtools.records.symbols import Gains as Gains
 from rdtools.records.symbols import LatticeCodes as LatticeCodes
 from rdtools.records.symbols import ScalarCodes as ScalarCodes

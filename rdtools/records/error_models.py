@@ -65,6 +65,20 @@ class ColumnSteps(ErrorModel):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class TrellisSteps(ErrorModel):
+    """Entropy-coded integers on a trellis down every column, whose points are half a step apart.
+
+    Attributes
+    ----------
+    steps : (r,) as stored
+    states : of the trellis
+    """
+
+    steps: Float64Array
+    states: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AbsmaxRows(ErrorModel):
     """K levels per row that span ±max|row|.
 

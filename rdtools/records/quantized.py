@@ -8,7 +8,7 @@ from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
-from rdtools.records.symbols import LatticeCodes, ScalarCodes, TrellisCodes
+from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,7 +19,7 @@ class QuantizedWeight:
     """
 
     basis: Basis
-    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes
+    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
 
     @property
     def shape(self) -> tuple[int, int]:

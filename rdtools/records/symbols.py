@@ -80,6 +80,43 @@ class ScalarCodes:
 
 
 @dataclass(frozen=True, eq=False)
+class CosetCodes:
+    """Integers that walk a trellis of cosets down every column: ``X_ki = q_ki · step_i / 2``; see `rdtools.ops.coset_trellis_sweep`.
+
+    Attributes
+    ----------
+    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to
+    grid : steps of columns, without levels, offset and row scales
+    model : under which the integers are coded, given their parity
+    states : of the trellis, a power of two from 4 to 1024
+    segment : rows after which a walk begins anew
+    """
+
+    integers: NDArray[np.int32]
+    grid: UniformGrid
+    model: GaussianModel
+    states: int
+    segment: int
+
+    def __post_init__(self) -> None:
+        check_array("integers", self.integers, np.int32, (None, None))
+        m, r = self.integers.shape
+        self.grid.check(m, r)
+        check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
+        if self.states not in (4, 8, 16, 32, 64, 128, 256, 512, 1024) or not self.segment >= 1:
+            raise ValueError(
+                f"a trellis of {self.states} states with walks of {self.segment} rows, expected a power of two, 4 to 1024, and 1 or more"
+            )
+        if self.grid.step == 0 or self.grid.offset or self.grid.levels or self.grid.rows is not None:
+            raise ValueError("a grid of step 0, or with an offset, levels or row scales, beside a trellis; expected only steps above 0")
+
+    @property
+    def column_steps(self) -> Float64Array:
+        """(r,) step of each column, twice the spacing of its points."""
+        return self.grid.column_steps(self.integers.shape[1])
+
+
+@dataclass(frozen=True, eq=False)
 class LatticeCodes:
     """Words of the E8P codebook and its residual stages, eight columns of a row at a time; see `rdtools.ops.rvq_decode`.
 

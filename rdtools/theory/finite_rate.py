@@ -49,6 +49,7 @@ def sic_at_finite_rate(
     gains: Float64Array | None = None,  # (n,)
     damping: float = 0.0,
     ridge: float = 0.0,
+    channel: Float64Array | None = None,  # (K, 4)
 ) -> FiniteRatePoint:
     """Rate and distortion of successive cancellation with column steps α, for weights iid N(0, σ²).
 
@@ -77,6 +78,7 @@ def sic_at_finite_rate(
     gains : reconstruct with these instead
     damping : δ, absolute
     ridge : μ, absolute
+    channel : of a quantizer of columns that is not scalar, such as `rdtools.theory.trellis_channel.trellis_channel`
 
     Raises
     ------
@@ -106,11 +108,14 @@ def sic_at_finite_rate(
         inverse = scipy.linalg.solve_triangular(factor, np.eye(n), lower=True, check_finite=False)
         start = variance * ((ridge * inverse) @ (ridge * inverse).T)
         start[np.diag_indices(n)] -= 2 * variance * ridge
-    v, bits, used, g, p = cancellation_moments(factor, steps, np.full(n, np.nan) if gains is None else gains, start, variance)
+    v, bits, used, g, p = cancellation_moments(factor, steps, np.full(n, np.nan) if gains is None else gains, start, variance, channel)
     power = p * v / ell**2
     # steps below FINE err by r²/12, which 1 − 2g + p has lost; correlation and power are then 1 and 1 + r²/12
     squares = np.minimum((steps * ell) ** 2 / v, FINE**2)
-    fine = column_error(squares / 12.0, 1.0, 1.0 + squares / 12.0, used)
+    errors = squares / 12.0
+    if channel is not None:
+        errors = errors + squares * np.interp(0.5 * np.log2(squares), channel[:, 0], channel[:, 3])
+    fine = column_error(errors, 1.0, 1.0 + errors, used)
     total = float((v * np.where(squares < FINE**2, fine, 1 - 2 * g + p)).sum())
     if ridge > 0:
         total += ridge * (variance * (n - ridge * float(np.einsum("ij,ij->", inverse, inverse))) - float(power.sum()))

@@ -26,6 +26,8 @@ Order = NDArray[np.intp]
 #: Ridge in units of τ/σ². From 1 to 5 bits everything between 1.5 and 2 is within 0.01 bit of the best on the Hessians of small trained
 #: models; strongly coloured synthetic ones want up to 2.5 at 1 bit.
 DEFAULT_RELATIVE_RIDGE = 1.6
+#: The same with a channel: a trellis shapes its cells, and `2πe/12` becomes a number next to 1.
+DEFAULT_SHAPED_RIDGE = 1.2
 #: Ridges that the search looks at, over the default, before the vertex of the parabola through them.
 _RIDGE_RATIOS = (0.7, 1.0, 1.4)
 #: The vertex is looked for within this factor of the default. Farther out, at 1 bit on strongly coloured moments, what is rounded depends
@@ -74,6 +76,12 @@ class _Problem:
     variance: float
     rate_bits: float
     limit: Components
+    channel: Float64Array | None
+
+    @property
+    def default_ridge(self) -> float:
+        """Relative ridge to begin with."""
+        return DEFAULT_RELATIVE_RIDGE if self.channel is None else DEFAULT_SHAPED_RIDGE
 
     def solve(
         self,
@@ -90,7 +98,9 @@ class _Problem:
         A = self.moment[np.ix_(order, order)]
         A[np.diag_indices(len(A))] += ridge
         L = cholesky(A, damping=0.0).lower
-        c, point = watersic_at_rate(L, self.variance, self.rate_bits, ridge=ridge, lmmse=lmmse, guess=guess, tolerance=tolerance)
+        c, point = watersic_at_rate(
+            L, self.variance, self.rate_bits, ridge=ridge, lmmse=lmmse, guess=guess, tolerance=tolerance, channel=self.channel
+        )
         gap = point.rate_bits - float(rate_distortion(point.distortion, self.limit).rate_bits)
         return MmseSicPlan(name, order, relative_ridge, ridge, c, c / np.diagonal(L), point.gains, gap, point)
 
@@ -102,6 +112,7 @@ def plan_mmse_sic(
     *,
     orders: Mapping[str, Order] | None = None,
     eigenvalues: Float64Array | None = None,  # (n,)
+    channel: Float64Array | None = None,  # (K, 4)
 ) -> MmseSicPlan:
     """Ridge, column order and step scale of least predicted distortion at a rate, for weights iid N(0, σ²).
 
@@ -116,6 +127,7 @@ def plan_mmse_sic(
     rate_bits : bits per live weight, positive
     orders : permutations by name, the first taken where there is no search; by default the largest diagonal entry decided last, and natural
     eigenvalues : of H, if at hand
+    channel : of a trellis, as in `rdtools.theory.finite_rate.sic_at_finite_rate`, whose columns have no gains; None for scalar quantizers
 
     Raises
     ------
@@ -138,15 +150,15 @@ def plan_mmse_sic(
     if not (rate_bits > 0 and variance > 0 and orders):
         raise TheoryError(f"mmse-sic: rate {rate_bits}, variance {variance}, {len(orders)} orders; expected all above 0")
     values = np.linalg.eigvalsh(moment) if eigenvalues is None else eigenvalues
-    problem = _Problem(moment, variance, rate_bits, components(variance * np.maximum(values, 0.0)))
+    problem = _Problem(moment, variance, rate_bits, components(variance * np.maximum(values, 0.0)), channel)
     if len(moment) > SEARCH_COLUMNS:
         name, order = next(iter(orders.items()))
-        return problem.solve(name, order, DEFAULT_RELATIVE_RIDGE)
-    by_order = [problem.solve(name, order, DEFAULT_RELATIVE_RIDGE, tolerance=_COARSE) for name, order in orders.items()]
+        return problem.solve(name, order, problem.default_ridge)
+    by_order = [problem.solve(name, order, problem.default_ridge, tolerance=_COARSE) for name, order in orders.items()]
     # the first of equals: at high rate the order does not matter, and rounding should not decide
     chosen = min(by_order, key=lambda plan: round(plan.gap_bits, 6))
     best = _best_ridge(problem, chosen)
-    for lmmse in (True, False):
+    for lmmse in (True, False) if channel is None else (False,):
         try:
             plain = problem.solve("natural", natural, 0.0, lmmse=lmmse, tolerance=_COARSE)
         except NotPositiveSemidefinite:
@@ -160,7 +172,7 @@ def plan_mmse_sic(
 def _best_ridge(problem: _Problem, at_default: MmseSicPlan) -> MmseSicPlan:
     """The best of three ridges and the vertex of the parabola through their gaps over log f, in one order and at the very rate."""
     name, order, c = at_default.order_name, at_default.order, at_default.scale
-    ridges = DEFAULT_RELATIVE_RIDGE * np.array(_RIDGE_RATIOS)
+    ridges = problem.default_ridge * np.array(_RIDGE_RATIOS)
     gaps = [
         at_default.gap_bits if ratio == 1 else problem.solve(name, order, float(f), guess=c, tolerance=_COARSE).gap_bits
         for ratio, f in zip(_RIDGE_RATIOS, ridges, strict=True)
@@ -168,7 +180,7 @@ def _best_ridge(problem: _Problem, at_default: MmseSicPlan) -> MmseSicPlan:
     curvature, slope, _ = np.polyfit(np.log(_RIDGE_RATIOS), gaps, 2)
     lowest = float(ridges[int(np.argmin(gaps))])
     if curvature > 0:
-        vertex = DEFAULT_RELATIVE_RIDGE * float(np.clip(math.exp(-slope / (2 * curvature)), 1 / _MOST_RATIO, _MOST_RATIO))
+        vertex = problem.default_ridge * float(np.clip(math.exp(-slope / (2 * curvature)), 1 / _MOST_RATIO, _MOST_RATIO))
         plans = [problem.solve(name, order, f, guess=c) for f in (vertex, lowest)]
         return min(plans, key=lambda plan: plan.point.distortion)
     return problem.solve(name, order, lowest, guess=c)

@@ -79,6 +79,7 @@ def watersic_at_rate(
     lmmse: bool = False,
     guess: float | None = None,
     tolerance: float = _TOLERANCE,
+    channel: Float64Array | None = None,  # (K, 4)
 ) -> tuple[float, FiniteRatePoint]:
     """The scale c at which steps ``c/ℓ_ii`` are predicted to have a rate, and the prediction.
 
@@ -91,6 +92,7 @@ def watersic_at_rate(
     lmmse : reconstruct with the gain of each column's own input; else without gain
     guess : where to start, by default c of high-rate theory
     tolerance : of the rate, bits
+    channel : as in `rdtools.theory.finite_rate.sic_at_finite_rate`
 
     Raises
     ------
@@ -106,7 +108,7 @@ def watersic_at_rate(
     ell = np.diagonal(factor)
 
     def predict(octave: float) -> FiniteRatePoint:
-        return sic_at_finite_rate(factor, 2.0**octave / ell, variance, lmmse=lmmse, ridge=ridge)
+        return sic_at_finite_rate(factor, 2.0**octave / ell, variance, lmmse=lmmse, ridge=ridge, channel=channel)
 
     if guess is None:
         octave = 0.5 * math.log2(2 * math.pi * math.e * variance) + float(np.mean(np.log2(ell))) - rate_bits

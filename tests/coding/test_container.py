@@ -17,10 +17,12 @@ from rdtools.coding.format_v2 import STAGE_BYTES
 from rdtools.coding.scales import round_to_float32
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.measure.point import same_weight
+from rdtools.ops import COSET_STATES, coset_transitions
 from rdtools.records import (
     ENTROPY_MODELS,
     Basis,
     ColumnHistograms,
+    CosetCodes,
     EntropyModel,
     Gains,
     GaussianModel,
@@ -77,6 +79,21 @@ def trellis_codes(draw, m: int, r: int):
     return TrellisCodes(paths, draw(st.sampled_from(("1mad", "3inst", "hyb"))), draw(st.integers(8, 16)), bits, draw(positive))
 
 
+@st.composite
+def coset_codes(draw, m: int, r: int):
+    """Walks down every column: any ⌊q/2⌋, and the parity that the trellis says."""
+    states, segment = draw(st.sampled_from(COSET_STATES)), draw(st.integers(1, 7))
+    halves = draw(arrays(np.int64, (m, r), elements=st.integers(-9, 9) | st.integers(-(2**30) + 1, 2**30 - 1)))
+    integers, state = np.zeros((m, r), dtype=np.int32), np.zeros(r, dtype=np.int64)
+    for k in range(m):
+        state = state if k % segment else np.zeros(r, dtype=np.int64)
+        integers[k] = 2 * halves[k] + state % 2
+        state = coset_transitions(states)[state, halves[k] % 2]
+    exponents, rows = draw(st.none() | arrays(np.uint8, r)), draw(st.none() | arrays(np.uint8, m))
+    model = GaussianModel(draw(positive), draw(st.just(0.0) | positive), rows)
+    return CosetCodes(integers, UniformGrid(draw(positive), exponents), model, states, segment)
+
+
 def rotations(order: int):
     if order == 0:
         return st.none()
@@ -95,7 +112,7 @@ def weights_of_one_input(draw, most: int = 3):
     for _ in range(draw(st.integers(1, most))):
         m = draw(st.integers(0, 6))
         basis = Basis(m, live, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r, least=1e-30)))
-        codes = draw(st.sampled_from((scalar_codes, scalar_codes, lattice_codes, trellis_codes)))
+        codes = draw(st.sampled_from((scalar_codes, scalar_codes, lattice_codes, trellis_codes, coset_codes)))
         weights.append(QuantizedWeight(basis, draw(codes(m, r))))
     return weights
 

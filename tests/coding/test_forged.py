@@ -76,7 +76,7 @@ def test_every_value_of_every_byte_before_the_payload_is_refused_or_decoded(name
     assert not all(outcomes)
 
 
-@pytest.mark.parametrize("name", ["column", "rows", "narrow", "zero", "gains", "several"])
+@pytest.mark.parametrize("name", ["column", "rows", "narrow", "zero", "gains", "several", "coset", "coset rows"])
 def test_bytes_before_the_payload_are_refused_or_decoded_in_bounded_memory(name):
     """Gaussian models: each byte with single bits, and in the memory that is stated."""
     data = stored(3, name)
@@ -102,7 +102,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
 
 @pytest.mark.parametrize(("name", "position", "value", "message"), [
     ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 2 hadamard, 4 haar, 5 kronecker"),
-    ("shared", 10, 3, "codec 3, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes, 4 AdditiveCodes"),
+    ("shared", 10, 5, "codec 5, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes, 3 CosetCodes, 4 AdditiveCodes"),
     ("shared", 11, 3, "row rotation 3, expected one of"),
     ("shared", 5, 0x74, "column scales that are both shared and own"),
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),

@@ -11,11 +11,12 @@ import zlib
 import numpy as np
 import pytest
 from golden_weights import FOLDER, WEIGHTS, example, stored
+from rdtools.kernels import coset_trellis_reference
 
 from rdtools import normal
 from rdtools.coding import decode, decode_all, encode, format_v2, format_v3
 from rdtools.coding.formats import CODECS, codec_of
-from rdtools.errors import CorruptFile
+from rdtools.errors import CodingError, CorruptFile
 from rdtools.measure.point import same_weight
 from rdtools.records import QuantizedWeight, Rotation
 
@@ -23,7 +24,7 @@ VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith("additive")))
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("additive", "coset"))))
 
 
 def digest(weight) -> str:
@@ -188,6 +189,23 @@ def test_changing_a_number_of_additive_codebooks_breaks_a_golden_file(constant, 
     assert not any(holds(name) for name in ("additive", "additive natural"))
 
 
+@pytest.mark.parametrize(("constant", "value", "name"), [
+    ("COSET_STATE", struct.Struct("<H"), "coset"),
+    ("COSET_STATE_BITS", range(3, 11), "coset"),
+    ("FINE_STD", 256.0, "coset rows"),
+    ("MOST_SHIFT", 19, "coset wide"),
+])  # fmt: skip
+def test_changing_a_number_of_the_trellis_of_cosets_breaks_a_golden_file(constant, value, name, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds(name)
+
+
+def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):
+    monkeypatch.setitem(coset_trellis_reference.CODES, 4, (0o5, 0o4))
+    with pytest.raises(CodingError, match="expected those of a trellis of 4 states"):
+        encode(WEIGHTS["coset"])
+
+
 def test_changing_the_flag_or_the_table_of_integer_gains_breaks_a_golden_file(monkeypatch):
     assert holds("integer gains")
     monkeypatch.setattr(format_v3, "INTEGER_GAINS", 64)
@@ -217,13 +235,24 @@ def test_every_number_of_the_formats_is_covered():
         "ROTATIONS",
         "OWN_SCALES",
         "SEVERAL",
+        "COSET_TAG",
+        "COSET_STATE",
+        "COSET_STATE_BITS",
+        "FINE_STD",
+        "MOST_SHIFT",
         "ADDITIVE_TAG",
         "ADDITIVE_HEAD",
         "ADDITIVE_ORDERS",
         "CODEWORDS_DTYPE",
         "INTEGER_GAINS",
     }
-    golden = {"ScalarCodes": "column", "LatticeCodes": "lattice", "TrellisCodes": "trellis", "AdditiveCodes": "additive"}
+    golden = {
+        "ScalarCodes": "column",
+        "LatticeCodes": "lattice",
+        "TrellisCodes": "trellis",
+        "CosetCodes": "coset",
+        "AdditiveCodes": "additive",
+    }
     tags = {codec.type.__name__: codec.tag for codec in CODECS}
     assert {kind: stored(3, name)[10] for kind, name in golden.items()} == tags
-    assert sorted(tags.values()) == [0, 1, 2, 4]
+    assert sorted(tags.values()) == [0, 1, 2, 3, 4]

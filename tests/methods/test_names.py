@@ -24,11 +24,12 @@ from rdtools.methods import (
     meaning_notes,
     parse_method,
 )
-from rdtools.planning import MmseWaterSIC
-from rdtools.quantizers import CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, WaterfilledGPTQ, WaterSIC
+from rdtools.ops import COSET_STATES
+from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
+from rdtools.quantizers import CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, TrellisSIC, WaterfilledGPTQ, WaterSIC
 from rdtools.transforms.orders import ORDERS
 
-CLASSES = (CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, MmseWaterSIC, QuIP, QuIPSharp, WaterSIC, WaterfilledGPTQ)
+CLASSES = (CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, MmseWaterSIC, QuIP, QuIPSharp, TrellisSIC, TrellisWaterSIC, WaterSIC, WaterfilledGPTQ)
 #: Numbers that a setting takes where its type says no more than that it is one.
 NUMBERS = {
     "damping": st.floats(0, 1e9),
@@ -38,6 +39,8 @@ NUMBERS = {
     "dead_threshold": st.floats(0, 1),
     "passes": st.integers(0, 10**9),
     "group_size": st.integers(1, 10**9),
+    "segment": st.integers(1, 2**31 - 1),
+    "states": st.sampled_from(COSET_STATES),
     "state_bits": st.sampled_from((12, 16)),
     "tolerance": st.floats(0, 0.99),
     "learning_rate": st.floats(1e-9, 1.0),

@@ -31,6 +31,7 @@ print(*sorted({f"{module}.{f.__name__}" for module, f in functions if sum(f.stat
 USE = """
 import numpy as np
 from rdtools import ops, quantizers
+from rdtools.coding import decode, encode
 from rdtools.moments.layer import Layer
 rng = np.random.default_rng(0)
 for dtype in (np.float64, np.float32):
@@ -40,6 +41,7 @@ for dtype in (np.float64, np.float32):
             for seed, residual in ((None, True), (0, False)):
                 ops.sic_sweep(weight, L, np.ones(n), seed=seed, residual=residual)
                 codes = ops.sic_sweep_sample_gains(weight, L, np.ones(n), seed=seed, residual=residual)[0]
+                ops.coset_trellis_sweep(weight, L, np.ones(n), 8, segment=50, residual=residual)
         ops.coordinate_descent(W, L, codes, np.ones(n), passes=2)
         for layout in (codes, np.asfortranarray(codes)):
             ops.column_histogram(layout, low=-3, width=7)
@@ -60,6 +62,7 @@ for dtype in (np.float64, np.float32):
 layer = Layer.of(rng.standard_normal((32, 32)), np.eye(32) + 0.5)
 for quantizer in (quantizers.RTN, quantizers.GPTQ, quantizers.WaterSIC, quantizers.QuIP, quantizers.QuIPSharp, quantizers.QTIP):
     quantizer(rate_bits=2).quantize(layer)
+decode(encode(quantizers.TrellisSIC(rate_bits=2, states=8).quantize(layer).weight).data)
 quantizers.CRVQ(rate_bits=1.25, bits=4, extended_bits=4, beam=2).quantize(layer)
 for dtype in (np.float64, np.float32):
     W, books, codes, slots = np.ones((2, 8), dtype), np.ones((1, 2, 4), dtype), np.zeros((2, 2), np.uint16), np.array([[0, 0], [1, 0]])

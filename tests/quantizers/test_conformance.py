@@ -16,7 +16,7 @@ from rdtools.measure import measure, weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import RTN
-from rdtools.records import AdditiveCodes, LatticeCodes, QuantizedLayer, ScalarCodes, TrellisCodes
+from rdtools.records import AdditiveCodes, CosetCodes, LatticeCodes, QuantizedLayer, ScalarCodes, TrellisCodes
 from rdtools.testing import layers
 
 subjects = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
@@ -29,7 +29,7 @@ def gaussian_layer(m=192, n=48, exponent=1.0, seed=0) -> Layer:
 
 def same_integers(a: QuantizedLayer, b: QuantizedLayer) -> bool:
     """Whether two answers have the same codes, scales apart."""
-    pairs = {"integers": ScalarCodes, "words": LatticeCodes, "paths": TrellisCodes, "codes": AdditiveCodes}
+    pairs = {"integers": (ScalarCodes, CosetCodes), "words": LatticeCodes, "paths": TrellisCodes, "codes": AdditiveCodes}
     name = next(name for name, kind in pairs.items() if isinstance(a.weight.codes, kind))
     return np.array_equal(np.array(getattr(a.weight.codes, name)), np.array(getattr(b.weight.codes, name)))
 
@@ -177,7 +177,7 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     layer = Layer.of(rng.standard_normal((192, 48)), X.T @ X / 30, n_tokens=30)
     q = subject.build(3.0).quantize(layer)
     # a ridge does what damping does
-    undamped = subject.name.startswith(("rtn", "hrtn", "watersic-mmse"))
+    undamped = subject.name.startswith(("rtn", "hrtn", "watersic-mmse")) or subject.name.partition("+")[0] == "watersic-trellis"
     published = "published" in subject.name and not subject.name.startswith(("watersic", "crvq"))
     assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
     row = result_row(layer, subject.build(3.0), q).to_row()
@@ -204,7 +204,13 @@ def test_an_outlier_costs_its_row_and_little_else_or_is_refused(subject: Subject
     # codebooks are made for normal weights
     one_range = subject.fixed_grid or "quip" in subject.name or subject.vector
     assert point.relative_distortion < (1 if one_range else 0.05)
-    if not one_range and "+" not in subject.name and "mmse" not in subject.name and "published" not in subject.name:
+    if (
+        not one_range
+        and "+" not in subject.name
+        and "mmse" not in subject.name
+        and "published" not in subject.name
+        and subject.name != "watersic-trellis"
+    ):
         clean = measure(layer, subject.build(3.0).quantize(layer))
         assert point.distortion < 1.3 * clean.distortion
 

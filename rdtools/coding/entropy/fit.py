@@ -89,7 +89,7 @@ def fit_weight_std(counts: CodeCounts, steps: Float64Array) -> float:
     """
     if counts.values.size == 0:
         return 0.0
-    squares = (counts.values * steps[counts.columns]) ** 2
+    squares = (counts.values * counts.steps_per_integer * steps[counts.columns]) ** 2
     start = float(np.sqrt((counts.counts * squares).sum() / counts.counts.sum())) or float(steps.min()) / 4
 
     def length(octaves: float) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,10 +59,11 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     `column_table` costs an escape symbol and a variable-length integer.
     """
     s = np.maximum(code_stds, fmt.LEAST_STD)[counts.columns]
-    z = np.abs(counts.values)
+    z = np.abs(counts.values) * counts.steps_per_integer
     p = cell_probability(z, s)
-    outside = z > _window(code_stds[counts.columns])
-    unit = 2.0**-fmt.PRECISION_BITS
+    stds = code_stds[counts.columns]
+    outside = z > (_window(stds) if math.isinf(counts.fine_std) else np.floor(fmt.WINDOW_STDS * stds) + 1)
+    unit = 2.0**-fmt.PRECISION_BITS / np.maximum(1.0, s / counts.fine_std)
     length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
     if outside.any():
         length[outside] += 8 * varint_bytes(counts.values[outside])

@@ -48,12 +48,18 @@ class FrequencyTable:
 
 @dataclass(frozen=True)
 class CodeCounts:
-    """Sparse histogram of codes by column: `counts[j]` codes in column `columns[j]` have value `values[j]`."""
+    """Sparse histogram of codes by column: `counts[j]` codes in column `columns[j]` have value `values[j]`.
+
+    `steps_per_integer` is 1, or ½ where the parity of each integer is known: neighbours of a parity are a step apart. Above `fine_std`, the
+    standard deviation of a Gaussian model in steps, low bits are coded as equally likely, so that no table has a limit.
+    """
 
     columns: Int64Array
     values: Int64Array
     counts: Int64Array
     shape: tuple[int, int]
+    steps_per_integer: float = 1.0
+    fine_std: float = math.inf
 
 
 def count_codes(codes: NDArray[np.int32]) -> CodeCounts:

@@ -6,10 +6,10 @@ from typing import Any
 
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
-from rdtools.coding.formats import additive, lattice, scalar, trellis
+from rdtools.coding.formats import additive, coset_trellis, lattice, scalar, trellis
 from rdtools.records import QuantizedWeight
 
-CODECS: tuple[Codec, ...] = (scalar.CODEC, lattice.CODEC, trellis.CODEC, additive.CODEC)
+CODECS: tuple[Codec, ...] = (scalar.CODEC, lattice.CODEC, trellis.CODEC, coset_trellis.CODEC, additive.CODEC)
 
 
 def codec_of(codes: Any) -> Codec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
 from rdtools.ops import CODE_MAX
-from rdtools.quantizers.grids.entropy import EntropyGrid
 from rdtools.quantizers.search.rate import (
     RATE_TOLERANCE_BITS,
     SEARCH_TOLERANCE_BITS,
@@ -19,7 +19,24 @@ from rdtools.quantizers.search.rate import (
     octaves_of_rate,
     search_step,
 )
-from rdtools.records import ScalarCodes
+from rdtools.records import CosetCodes, ScalarCodes
+
+Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
+
+
+class ScaledGrid(Protocol[Codes]):
+    """Grids of columns but for their common scale: target (m, r), step exponents or None, a name for messages, and integers at a scale."""
+
+    @property
+    def target(self) -> Float64Array: ...  # noqa: D102
+    @property
+    def exponents(self) -> NDArray[np.uint8] | None: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+
+    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[Codes]:
+        """Integers of some rows, or of all, where the finest step is so wide, and their rate."""
+
 
 #: Weights up to which the rate is searched on all rows, and about how many the sample has beyond that.
 SAMPLED_FROM, SAMPLE = 2**20, 2**19
@@ -41,14 +58,14 @@ def sample_rows(weight: Float64Array) -> NDArray[np.intp] | None:
 
 
 def _secants(
-    evaluate: Callable[[float], Candidate[ScalarCodes]],
+    evaluate: Callable[[float], Candidate[Codes]],
     *,
     rate_bits: float,
     start: float,
     slope: float,
     trials: int,
     tolerance: float,
-) -> tuple[Candidate[ScalarCodes] | None, float, float]:
+) -> tuple[Candidate[Codes] | None, float, float]:
     """So many secants at most on log2(step), in the coordinate of `octaves_of_rate`.
 
     Returns
@@ -70,7 +87,7 @@ def _secants(
     return None, x, slope
 
 
-def _search_by_sample(grid: EntropyGrid, rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[ScalarCodes]:
+def _search_by_sample(grid: ScaledGrid[Codes], rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[Codes]:
     """Where the sample has the rate, on all rows; from there on all rows until they have it."""
     _, x, slope = _secants(
         lambda x: grid.at(x, rows),
@@ -84,7 +101,7 @@ def _search_by_sample(grid: EntropyGrid, rows: NDArray[np.intp], rate_bits: floa
     return found or search_step(grid.at, rate_bits=rate_bits, start=x, name=grid.name, tolerance=RATE_TOLERANCE_BITS)
 
 
-def search_rate(grid: EntropyGrid, weight_std: float, rate_bits: float) -> Candidate[ScalarCodes]:
+def search_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: float) -> Candidate[Codes]:
     """The codes that have the rate.
 
     Large matrices are searched on a sample of rows, and then quantized once: again only where that misses the rate by more than
@@ -115,7 +132,8 @@ def search_rate(grid: EntropyGrid, weight_std: float, rate_bits: float) -> Candi
         found = search_step(grid.at, rate_bits=rate_bits, start=start, name=grid.name)
     else:
         found = _search_by_sample(grid, rows, rate_bits, start)
-    if np.abs(found.result.integers).max(initial=0) >= CODE_MAX:
+    # on a trellis the largest integers are up to ten below the limit, by coset
+    if np.abs(found.result.integers).max(initial=0) >= CODE_MAX - 10:
         raise RateUnreachable(
             f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {weight_std:.3g}) "
             "would need a code of more than 32 bits; remove the outlier or ask for less"

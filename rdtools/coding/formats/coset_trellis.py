@@ -1,0 +1,138 @@
+"""Integers that walk a trellis of cosets down every column, range-coded row by row in blocks of columns that decode apart from each other.
+
+Layout::
+
+    flags, step                                           u8 f32      flags of `rdtools.coding.format_v2` for the two kinds of exponents
+    step exponents                                        see `rdtools.coding.entropy.exponents`, if the columns differ
+    row exponents                                         see there, if the rows differ
+    bits of a state, rows of a walk                       u8, varint
+    weight std, noise variance                            2×f32
+    of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
+                                                          varints, u32
+
+The state of a column, which starts at 0, says the parity of its next integer, and the law of a column and row has a table for each parity:
+see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kernels.coset_coder_reference`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.arrays import Float64Array, Int64Array
+from rdtools.coding import format_v2 as v2
+from rdtools.coding import format_v3 as v3
+from rdtools.coding.codec import Codec, Diagnostics, Map
+from rdtools.coding.entropy.blocks import spans
+from rdtools.coding.entropy.coset import coset_code_length, coset_tables
+from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
+from rdtools.coding.fields import Reader, varint
+from rdtools.errors import CodingError, CorruptFile
+from rdtools.ops import coset_decode, coset_encode, coset_transitions
+from rdtools.ops.coset_coder import Tables
+from rdtools.records import CosetCodes, GaussianModel, UniformGrid
+
+
+def encode(codes: CosetCodes) -> tuple[bytes, bytes]:
+    """Side information and payload.
+
+    Raises
+    ------
+    CodingError
+        For integers that are no walks of the trellis.
+    """
+    grid, model = codes.grid, codes.model
+    flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
+    side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
+    side += b"".join(exponent_bytes(e) for e in (grid.exponents, model.row_exponents) if e is not None)
+    side += v3.COSET_STATE.pack(codes.states.bit_length() - 1) + varint(codes.segment)
+    side += v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
+    transitions, payload = coset_transitions(codes.states), bytearray()
+    rows, columns, law, tables = coset_tables(codes)
+    for first, stop in spans(*codes.integers.shape):
+        block = codes.integers[:, first:stop]
+        words, escaped, fault = coset_encode(block, rows, columns[first:stop], law, tables, transitions, codes.segment)
+        if fault:
+            raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of a trellis of {codes.states} states")
+        data = words.astype(v2.WORDS_DTYPE).tobytes()
+        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped.tolist())))
+        side += v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        payload += data
+    return bytes(side), bytes(payload)
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """A block of columns, which decodes by itself."""
+
+    words: NDArray[np.uint32]
+    escaped: NDArray[np.int64]
+    rows: Int64Array
+    columns: Int64Array
+    law: Int64Array
+    tables: Tables
+    states: int
+    segment: int
+    name: str
+
+
+def _decode_block(block: _Block) -> NDArray[np.int32]:
+    transitions = coset_transitions(block.states)
+    integers, fault = coset_decode(
+        block.words, block.escaped, block.rows, block.columns, block.law, block.tables, transitions, block.segment
+    )
+    if fault:
+        raise CorruptFile(f"{block.name}: {fault}; the file is damaged: write it again")
+    return integers
+
+
+def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> CosetCodes:
+    """Read what `encode` writes, for m rows and r columns.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    flags, step = v2.SCALAR_HEAD.unpack(side.take(v2.SCALAR_HEAD.size))
+    flags = side.flags("flags of integers", v2.STEP_EXPONENTS | v2.ROW_EXPONENTS, flags)
+    exponents = read_exponents(side, columns) if flags & v2.STEP_EXPONENTS else None
+    row_exponents = read_exponents(side, rows) if flags & v2.ROW_EXPONENTS else None
+    state_bits = side.choice("bits of a state", {bits: bits for bits in v3.COSET_STATE_BITS}, side.u8())
+    segment = side.count("rows of a walk", 2**31)
+    weight_std, noise_variance = v2.GAUSSIAN.unpack(side.take(v2.GAUSSIAN.size))
+    model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+    grid = side.build(UniformGrid, step, exponents)
+    codes = side.build(CosetCodes, np.empty((rows, columns), dtype=np.int32), grid, model, 1 << state_bits, segment)
+    row_laws, column_laws, law, tables = coset_tables(codes)
+    blocks, places = [], spans(rows, columns)
+    for number, (first, stop) in enumerate(places):
+        count = side.count("words of a block", payload.remaining // 4)
+        escaped = side.escaped(rows * (stop - first))
+        (checksum,) = v2.BLOCK_CHECKSUM.unpack(side.take(v2.BLOCK_CHECKSUM.size))
+        if zlib.crc32(payload.ahead(4 * count)) != checksum:
+            raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
+        words, own = payload.words(count), column_laws[first:stop]
+        blocks.append(_Block(words, escaped, row_laws, own, law, tables, codes.states, segment, payload.name))
+    for (first, stop), integers in zip(places, apply(_decode_block, blocks), strict=True):
+        codes.integers[:, first:stop] = integers
+    return codes
+
+
+def values(codes: CosetCodes, _: int) -> Float64Array:
+    """(m, r) the numbers that integers stand for: half a step each."""
+    return np.asarray(codes.integers * (0.5 * codes.column_steps))
+
+
+CODEC = Codec(
+    tag=v3.COSET_TAG,
+    type=CosetCodes,
+    encode=encode,
+    decode=decode,
+    values=values,
+    length_bits=coset_code_length,
+    rate_kind=lambda _: "entropy_column",
+    diagnostics=lambda codes: Diagnostics(coset_code_length(codes), symbols=codes.integers.size),
+)

@@ -1,0 +1,160 @@
+"""Trellis-coded successive cancellation: WaterSIC's steps, with the integers of every column on a trellis down its rows."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.arrays import Float64Array
+from rdtools.coding import fit_coset_laws, octave_exponents, paying_row_exponents, round_to_float32
+from rdtools.errors import UsageError
+from rdtools.ops import COSET_STATES, coset_trellis_sweep
+from rdtools.quantizers.base import SettledQuantizer, Solution
+from rdtools.quantizers.grids.levels import check_step
+from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.problem import Problem
+from rdtools.quantizers.rounding.sic import Precision
+from rdtools.quantizers.search.rate import Candidate
+from rdtools.quantizers.search.step import search_rate
+from rdtools.quantizers.settings import check_choice
+from rdtools.records import CosetCodes, GaussianModel, UniformGrid
+from rdtools.records.error_models import TrellisSteps
+from rdtools.transforms import RotationChoice
+
+#: Rows of a walk. Starting anew costs about ν bits' worth of shaping, and lets as many cores work as there are walks in a column.
+SEGMENT = 2048
+
+
+def check_trellis(name: str, states: object, segment: object) -> None:
+    """Refuse a trellis or a length of walks that cannot be.
+
+    Raises
+    ------
+    UsageError
+    """
+    check_choice(f"{name}: states", states, COSET_STATES)
+    if not isinstance(segment, int | np.integer) or isinstance(segment, bool) or not 1 <= segment < 2**31:
+        raise UsageError(f"{name}: segment {segment!r}, expected a number of rows from 1 to 2^31 - 1")
+
+
+@dataclass(frozen=True, eq=False)
+class TrellisGrid:
+    """Column steps but for their scale, and the walks that they give.
+
+    Attributes
+    ----------
+    problem : what is quantized
+    method : states, walks, precision and backend
+    exponents : (r,) steps in eighths of an octave above the finest
+    row_exponents : (m,) standard deviations of rows in eighths of an octave; None where they do not pay
+    name : of the layer and method, for messages
+    """
+
+    problem: Problem
+    method: TrellisSIC
+    exponents: NDArray[np.uint8]
+    row_exponents: NDArray[np.uint8] | None
+    name: str
+
+    @property
+    def target(self) -> Float64Array:
+        """(m, r) what is quantized."""
+        return self.problem.target
+
+    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[CosetCodes]:
+        """Integers of some rows, or of all, where the finest step is so wide, and their rate.
+
+        Raises
+        ------
+        ScaleOutOfRange
+            If the step is outside the normal range of float32.
+        """
+        method, order, known = self.method, self.problem.order, self.row_exponents
+        part = self.target if rows is None else self.target[rows]
+        step = math.exp2(log2_step)
+        check_step(step, self.name)
+        grid = UniformGrid(round_to_float32(step), self.exponents)
+        found, _ = coset_trellis_sweep(
+            part[:, order].astype(method.precision, copy=False),
+            self.problem.factor,
+            grid.column_steps(part.shape[1])[order],
+            method.states,
+            segment=int(method.segment),
+            residual=False,
+            backend=method.backend,
+        )
+        integers = np.empty_like(found)
+        integers[:, order] = found
+        codes = CosetCodes(integers, grid, GaussianModel(), method.states, int(method.segment))
+        codes, bits = fit_coset_laws(codes, known if known is None or rows is None else known[rows])
+        return Candidate(bits / max(part.size, 1), codes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrellisSIC(SettledQuantizer):
+    """Successive cancellation with steps ``α_i = c/ℓ_ii`` in which every column is one walk of a trellis down its rows.
+
+    Given feedback, the rows of a column are independent and have one step, which is what trellis-coded quantization wants: points at
+    multiples of α_i/2, four cosets, and a state that says the parity of the next integer. A Gaussian model given the parity takes as
+    many bits as a scalar quantizer of step α_i, at a distortion that is lower by the granular gain of the trellis, 1.1 dB of 1.53 with 8
+    states and 1.33 dB with 256. No side information beyond WaterSIC's steps and the number of states; no feedback is lost in blocks.
+
+    High-rate distortion: ``c²/12`` over the granular gain, at ½ log2(2πe/12) bits above the limit less half the log of the gain.
+
+    Attributes
+    ----------
+    rate_bits : target rate of the integers in bits per live weight
+    states : of the trellis, 4 to 1024; time grows with them
+    segment : rows after which a walk begins anew
+    ridge : penalty of the reconstruction's energy, relative to the mean diagonal; see `rdtools.theory.mmse_sic`
+    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
+    rotation : None, "hadamard", "haar", "kronecker", or "auto"
+    precision : of the sweep, "float64" or "float32"; costs of walks are float32
+    damping : relative to the mean diagonal of H; None for none unless H is singular
+    backend : None, "numba" or "reference"
+
+    References
+    ----------
+    Derived for this project. Its parts: entropy-coded trellis quantization, Fischer and Wang, IEEE Trans. Inf. Theory 38 (1992); WaterSIC,
+    arXiv 2603.04956 v1, Algorithm 2.
+
+    Examples
+    --------
+    >>> from rdtools.moments.layer import Layer
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
+    >>> q = TrellisSIC(rate_bits=2.5, states=8).quantize(layer)
+    >>> abs(q.code_rate_bits - 2.5) < 0.01
+    True
+    """
+
+    states: int = 256
+    segment: int = SEGMENT
+    ridge: float = 0.0
+    order: str = "natural"
+    rotation: RotationChoice | None = None
+    precision: Precision = "float64"
+
+    def __post_init__(self) -> None:
+        check_trellis(type(self).__name__, self.states, self.segment)
+        check_choice("precision", self.precision, ("float64", "float32"))
+        super().__post_init__()
+
+    @property
+    def preparation(self) -> Preparation:
+        """Settings of `prepare`: methods that agree in them may share its answer."""
+        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge)
+
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer."""
+        steps = np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
+        rows = paying_row_exponents(problem.target)
+        name = f"{problem.key.name}: {type(self).__name__}"
+        found = search_rate(TrellisGrid(problem, self, octave_exponents(steps), rows, name), problem.weight_std, self.rate_bits)
+        codes = found.result
+        model = TrellisSteps(
+            widest_steps=codes.column_steps, steps=codes.column_steps, relative_steps=steps, states=self.states, row_exponents=rows
+        )
+        return Solution(codes, found.rate_bits, model)
