@@ -175,7 +175,7 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     shard_of, read = weight_files(directory, None if named is None else str(named))
     refuse_tensors(directory, shard_of)
     used = set(shard_of.values())
-    strays = sorted(p.name for p in directory.glob("*.safetensors") if p.name not in used)
+    strays = sorted(p.name for p in directory.glob("model*.safetensors") if p.name not in used)  # what one could take for the weights
     notes = () if not strays else (f"{directory}: weights are read as {read} says, as transformers does; {', '.join(strays)} not at all",)
     checkpoint = Checkpoint(name or _name_of(directory), directory, shard_of, notes)
     check_sizes(directory, config, tensors=len(shard_of), size=sum(path.stat().st_size for path in checkpoint.shards))

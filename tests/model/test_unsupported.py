@@ -76,6 +76,7 @@ def test_weights_are_those_that_transformers_loads(tiny_llama, tmp_path):
     shards = make_tiny_llama(tmp_path / "shards", shards=True)
     index = "model.safetensors.index.json"
     assert len(open_checkpoint(shards).shards) > 1
+    save_file({"input_ids": torch.zeros(1, 2, dtype=torch.int64)}, shards / "tokens.safetensors")
     assert open_checkpoint(shards).notes == ()
     single = load_file(tiny_llama / "model.safetensors")
     save_file({k: v * 2 for k, v in single.items()}, shards / "model.safetensors", metadata={"format": "pt"})
