@@ -1,4 +1,4 @@
-"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC and MMSE-WaterSIC on every Hessian of a run, with Gaussian and with real weights.
+"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC, MMSE-WaterSIC, and that on a trellis, on every Hessian of a run; Gaussian and real weights.
 
 python -m rdtools.analysis.low_rate --run rdtools-report
 """
@@ -21,7 +21,7 @@ from scipy.special import ndtr
 from rdtools.compare import layer_facts
 from rdtools.compare.bounds import RD_BOUND
 from rdtools.moments.layer import Layer
-from rdtools.planning.watersic_mmse import MmseWaterSIC
+from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
 from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows
@@ -50,6 +50,7 @@ def methods() -> tuple[Method, ...]:
             WaterSIC(rate_bits=rate),
             WaterSIC(rate_bits=rate, lmmse=True),
             MmseWaterSIC(rate_bits=rate),
+            TrellisWaterSIC(rate_bits=rate),
         ]
     return tuple(made)
 

@@ -79,4 +79,10 @@ def test_the_table_of_results(tmp_path):
     means = table.pivot_table(index="method", columns="target_bpw", values="rate_gap_total_bpw")
     for method, values in printed.items():
         assert means.loc[method].tolist() == pytest.approx(values, abs=0.002), method
+    largest = [float(number) for number in re.findall(r"0\.\d{3}", re.search(r"\(at most (.*?) bit\s+above\)", README).group(1))]
+    assert table[table["method"] == "watersic-trellis"].groupby("target_bpw")["rate_gap_total_bpw"].max().tolist() == pytest.approx(
+        largest, abs=0.002
+    )
+    gaps = table.pivot(index=["layer", "target_bpw"], columns="method", values="rate_gap_total_bpw")
+    assert (gaps.idxmin(axis=1) == "watersic-trellis").all()
     assert ((table["symbol_bpw"] - table["target_bpw"]).abs() <= 0.01).all()

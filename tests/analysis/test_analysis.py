@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from rdtools.analysis import coders, default_model_loss, low_rate, make_all, orders, train_default_model
 
-from rdtools.records.rows import COLUMNS
+from rdtools.records.rows import COLUMNS, SCHEMA_VERSION
 from rdtools.runs.result_files import write_manifest
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
@@ -54,7 +54,7 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
     results, curves = pd.read_csv(FIGURES / "results.csv"), pd.read_csv(FIGURES / "curves.csv")
     # the repository keeps the columns that figures read
     results.reindex(columns=list(dict.fromkeys([*results.columns, *(column.name for column in COLUMNS)]))).assign(
-        schema_version=2
+        schema_version=SCHEMA_VERSION
     ).to_parquet(tmp_path / "results.parquet")
     curves.to_parquet(tmp_path / "curves.parquet")
     write_manifest(tmp_path, [tmp_path / "results.parquet", tmp_path / "curves.parquet"], versions={}, command="")

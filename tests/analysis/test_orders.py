@@ -129,28 +129,28 @@ def test_what_the_gallery_says_of_orders():
         assert (above[(False, "act-order")] < above[(False, "natural")]).all()
     top = _wide(rows, "shared", 4.0)
     wins = (top[(False, "act-order")] < top[(True, "natural")]).groupby(["model", "layer_type"]).sum()
-    assert wins["embedded"].to_dict() == {"q_proj": 6, "k_proj": 6, "v_proj": 6, "o_proj": 5, "gate_proj": 6, "up_proj": 6, "down_proj": 1}
+    assert wins["embedded"].to_dict() == {"q_proj": 6, "k_proj": 5, "v_proj": 6, "o_proj": 5, "gate_proj": 6, "up_proj": 6, "down_proj": 1}
     assert wins["stories260K"].to_dict() == {
         "q_proj": 0,
         "k_proj": 0,
         "v_proj": 0,
-        "o_proj": 3,
-        "gate_proj": 3,
+        "o_proj": 2,
+        "gate_proj": 4,
         "up_proj": 3,
-        "down_proj": 2,
+        "down_proj": 3,
     }
     mean = top.groupby("model").mean().round(3)
     assert mean[(False, "act-order")].to_dict() == {"embedded": 0.070, "stories260K": 0.263}
-    assert mean[(True, "natural")].to_dict() == {"embedded": 0.095, "stories260K": 0.239}
-    assert mean[(True, "act-order")].to_dict() == {"embedded": 0.076, "stories260K": 0.224}
-    assert (top[(True, "act-order")] < top[(True, "natural")]).groupby("model").sum().to_dict() == {"embedded": 42, "stories260K": 34}
+    assert mean[(True, "natural")].to_dict() == {"embedded": 0.094, "stories260K": 0.242}
+    assert mean[(True, "act-order")].to_dict() == {"embedded": 0.077, "stories260K": 0.225}
+    assert (top[(True, "act-order")] < top[(True, "natural")]).groupby("model").sum().to_dict() == {"embedded": 42, "stories260K": 33}
 
 
 def test_what_the_gallery_says_of_the_first_down_projection_and_the_largest_gap():
     rows = pd.read_csv(FIGURES / "orders.csv")
     first = _wide(rows, "shared", 4.0).xs("model.layers.0.mlp.down_proj", level="layer").droplevel("layer_type").round(3)
     assert first[(False, "act-order")].to_dict() == {"embedded": 0.063, "stories260K": 0.147}
-    assert first[(True, "natural")].to_dict() == {"embedded": 0.078, "stories260K": 0.146}
+    assert first[(True, "natural")].to_dict() == {"embedded": 0.076, "stories260K": 0.159}
     gptq = orders.gptq_rows(rows)
     assert gptq[gptq["rotated"]]["pred_gptq_gap_as_run_bpw"].max() < 0.35
     assert gptq.loc[gptq["pred_gptq_gap_as_run_bpw"].idxmax(), "layer"] == "model.layers.0.self_attn.o_proj"
@@ -164,5 +164,5 @@ def test_what_the_gallery_says_of_theory():
     embedded = own["model"] == "embedded"
     assert error[embedded].max() < 0.016
     others = ~embedded & (own["layer_type"] != "v_proj")
-    assert error[others].max() < 0.043
+    assert error[others].max() < 0.055
     assert 0.10 < error[~embedded].max() < 0.11

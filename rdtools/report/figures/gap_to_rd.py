@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from rdtools.report.figures.canvas import empty_figure, new_figure
@@ -24,12 +25,14 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     if ok.empty:
         return empty_figure("no row with status ok: nothing to draw")
     methods, looks = list(dict.fromkeys(ok["method"])), method_looks(table["method"])
+    rates = np.sort(ok["target_bpw"].unique())
+    apart = 0.8 * np.diff(rates).min(initial=1.0) / len(methods)  # marks of neighbouring rates do not mix
     figure = new_figure(7.2, 3.2)
     axis = figure.subplots()
     for i, method in enumerate(methods):
         by_rate = ok[ok["method"] == method].groupby("target_bpw")["rate_gap_total_bpw"]
         mean, low, high = by_rate.mean(), by_rate.min(), by_rate.max()
-        x = mean.index.to_numpy(dtype=float) + (i - (len(methods) - 1) / 2) * 0.07
+        x = mean.index.to_numpy(dtype=float) + (i - (len(methods) - 1) / 2) * apart
         axis.errorbar(
             x,
             mean,
@@ -41,7 +44,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             **looks[method],
         )
     axis.axhline(0, color="black", linewidth=0.8)
-    axis.set_xticks(sorted(ok["target_bpw"].unique()))
+    axis.set_xticks(rates)
     axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axis.set_ylabel("total rate − R(D) (bpw)")
     figure.legend(loc="outside right upper")

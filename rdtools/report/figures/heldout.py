@@ -42,7 +42,9 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         if len(known):
             y = np.geomspace(known.min() / 2, min(2 * known.max(), 0.95), 100)
             axis.plot(y, 1 / (1 - y), label="WaterSIC, predicted: 1 / (1 − n/N)", zorder=1, **LIMIT)
-            axis.set_xscale("log")
+            axis.set_xscale("log", subs=[2, 5])
+            axis.xaxis.set_major_formatter("{x:g}")
+            axis.xaxis.set_minor_formatter("{x:g}")
         axis.set_xlabel(label)
     axes[0].set_ylabel("D′ held out / D calibrated")
     handles, labels = legend_entries(axes)
