@@ -38,7 +38,7 @@ def test_numba_is_as_exact_as_the_reference(m, n, dtype, transpose, monkeypatch)
     core = _core_of(n).T if transpose else _core_of(n)
     real = np.empty
     ops.hadamard_inplace(x.copy(), core)  # compiled before fresh arrays are poisoned: the compiler looks np.empty up as well
-    monkeypatch.setattr(np, "empty", lambda *args, **kwargs: real(*args, **kwargs) * np.nan)
+    monkeypatch.setattr(np, "empty", lambda *args, **kwargs: np.full_like(real(*args, **kwargs), np.nan))
     expected = _exact(x, core)
     slow, fast = x.copy(), x.copy()
     ops.hadamard_inplace(slow, core, backend="reference")
