@@ -13,6 +13,7 @@ from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.methods import format_method, make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN
+from rdtools.runs.run_manifest import write_manifest
 from rdtools.runs.store import open_run
 from rdtools.runs.tasks import read_tasks
 from rdtools.sweep import agenda, run_sweep, task
@@ -242,8 +243,8 @@ def test_another_model_in_the_same_place_gets_rows_of_its_own(run, tmp_path):
 
 def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
     first = run_sweep(run, _methods("rtn-midrise", [2.0])).table
-    manifest = run.path / "manifest.json"
-    manifest.write_text(manifest.read_text().replace('"name":"tiny"', '"name":"moved"').replace('"name": "tiny"', '"name": "moved"'))
+    moved_model = run.manifest.model.model_copy(update={"name": "moved"})
+    write_manifest(run.path, run.manifest.model_copy(update={"model": moved_model}))
     moved = open_run(run.path)
     assert agenda(moved, _methods("rtn-midrise", [2.0])).rows_left == 0
     second = run_sweep(moved, _methods("rtn-midrise", [2.0])).table
