@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rdtools.arrays import Float64Array
-from rdtools.moments.heldout import Heldout, HeldoutMoment, is_resolved, mean_ratio
+from rdtools.moments.heldout import HeldoutMoment, is_resolved, mean_ratio
 from rdtools.moments.layer import Layer, active_columns
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.moments.spectrum import live_columns, spectrum_of, spectrum_with_vectors
@@ -30,7 +30,7 @@ class LayerFacts:
     spectrum : of H
     row_variances : (m,) mean squares of the active weights of each row; `row.weight_variance` is their mean
     message : why the status is not ok
-    heldout : the weights under a held-out moment; None without one
+    heldout : a held-out moment of the layer's input; None without one
     components : of bounds by name, each kept when it is first asked for
     """
 
@@ -39,7 +39,7 @@ class LayerFacts:
     spectrum: Spectrum
     row_variances: Float64Array
     message: str = ""
-    heldout: Heldout | None = None
+    heldout: HeldoutMoment | None = None
     components: dict[str, Components] = field(default_factory=dict, repr=False)
 
     @property
@@ -88,8 +88,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         pred_rtn_gap_bpw=sic.rtn_gap_bits(spectrum),
     )
     status, message = layer_status(layer, heldout)
-    known = None if heldout is None else Heldout.of(layer.weight, heldout, name=layer.key.name)
-    return LayerFacts(row, status, spectrum, statistics.row_variances, message, known)
+    return LayerFacts(row, status, spectrum, statistics.row_variances, message, heldout)
 
 
 def weight_negentropy(weight: Float64Array, variance: float) -> float:
