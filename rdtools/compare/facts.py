@@ -134,15 +134,20 @@ def _sampling_fault(hessian: Hessian, rank: int, active: int, heldout: HeldoutMo
     counted = counted_tokens(hessian)
     if hessian.n_tokens == 0:
         return ""
-    tokens = f"{counted} distinct among {hessian.n_tokens} tokens" if counted < hessian.n_tokens else f"{counted} tokens"
+    tokens = (
+        f"{counted} distinct among {hessian.n_tokens} tokens"
+        if counted < hessian.n_tokens
+        else f"{counted} token{'' if counted == 1 else 's'}"
+    )
+    columns = f"{active} active column{'' if active == 1 else 's'}"
     if counted < active:
-        return f"{tokens} for {active} active columns, expected at least as many, better ten times: give more, or more varied, text"
+        return f"{tokens} for {columns}, expected at least as many, better ten times: give more, or more varied, text"
     if rank == active or (heldout is not None and is_resolved(hessian, heldout, rank)):
         return ""
     cause = "text held out has more: give more, or more varied, text"
     if heldout is None:
         cause = "either too little text, or a relation that all inputs of this layer obey: `evaluation_text` tells which"
-    return f"{tokens} resolve {rank} directions of {active} active columns; {cause}"
+    return f"{tokens} resolve {rank} directions of {columns}; {cause}"
 
 
 def layer_status(layer: Layer, heldout: HeldoutMoment | None = None) -> tuple[Status, str]:
