@@ -12,7 +12,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
+from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype, WrongType
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
 ASYMMETRY_LIMIT = 1e-6
@@ -46,12 +46,17 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
     ------
     UnsupportedDtype
         For complex, integer, boolean or object arrays.
+    ShapeMismatch
+        For nested lists of unequal length.
     NotFiniteInput
         For NaN or infinity; the message counts them and names the first.
     """
     if hasattr(array, "detach"):  # a torch tensor; bfloat16 has no NumPy counterpart
         array = array.detach().cpu().double().numpy() if array.is_floating_point() else array.detach().cpu().numpy()
-    values = np.asarray(array)
+    try:
+        values = np.asarray(array)
+    except ValueError as error:
+        raise ShapeMismatch(f"{name}: rows of unequal length, expected an array: every row as long as the first") from error
     if values.dtype.kind != "f":
         raise UnsupportedDtype(
             f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized codes, dequantize first"
@@ -65,6 +70,19 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
             "collect or convert again in float32"
         )
     return values
+
+
+def check_count(count: Any, *, name: str) -> int:
+    """A number of things as an int; NumPy's integers are taken, booleans are not.
+
+    Raises
+    ------
+    WrongType
+        For anything but a whole number from 0 on.
+    """
+    if isinstance(count, bool | np.bool_) or not isinstance(count, int | np.integer) or count < 0:
+        raise WrongType(f"{name} {count!r}: expected a whole number from 0 on, such as 4096")
+    return int(count)
 
 
 def check_moment(matrix: ArrayLike, *, name: str = "Hessian", recorded: bool = False) -> Float64Array:

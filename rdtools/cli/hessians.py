@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rdtools.cli.printing import Json, note_coverage, print_json
+from rdtools.cli.printing import Json, counted, in_options, note_coverage, print_json
 from rdtools.cli.report import Device, EvaluationText, EvaluationTokens, Head, Length, Model, RemoteCode, Sequences, Text, TokenFile
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
@@ -47,7 +47,7 @@ def collect(
             trust_remote_code=trust_remote_code,
             device=device,
             head=head,
-            say=lambda sentence: typer.echo(sentence, err=True),
+            say=lambda sentence: typer.echo(in_options(sentence), err=True),
             progress=progress,
         )
     made_of, coverage = run.hessians[0].n_tokens, run.manifest.model.coverage
@@ -64,8 +64,8 @@ def collect(
         )
         return 0
     for note in run.notes:
-        typer.echo(note)
-    typer.echo(f"{out}: {len(run.hessians)} Hessians for {len(run)} layers, {made_of} tokens")
+        typer.echo(in_options(note))
+    typer.echo(f"{out}: {counted(len(run.hessians), 'Hessian')} for {counted(len(run), 'layer')}, {counted(made_of, 'token')}")
     note_coverage(coverage)
     return 0
 
@@ -77,9 +77,11 @@ def check(run: Annotated[Path, typer.Argument(help="Run directory.")], as_json: 
 
     opened = open_run(run)
     opened.check()
-    hessians, files = len(opened.hessians), len(opened.manifest.model.files)
+    heldout = opened.manifest.heldout
+    held, files = 0 if heldout is None else len(heldout.hessians), len(opened.manifest.model.files)
     if as_json:
-        print_json({"run": str(run), "hessians": hessians, "model_files": files})
+        print_json({"run": str(run), "hessians": len(opened.hessians), "heldout": held, "model_files": files})
     else:
-        typer.echo(f"{run}: {hessians} Hessians and {files} files of the model are as written")
+        of = [counted(len(opened.hessians), "Hessian"), *([counted(held, "held-out moment")] if held else [])]
+        typer.echo(f"{run}: {', '.join(of)} and {counted(files, 'file')} of the model are as written")
     return 0

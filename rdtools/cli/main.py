@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import sys
@@ -16,6 +15,7 @@ import typer
 
 from rdtools._version import __version__
 from rdtools.cli import columns, hessians, methods, report, show, theory, verify
+from rdtools.cli.printing import in_options
 from rdtools.errors import RdtoolsError, UsageError
 
 app = typer.Typer(
@@ -70,32 +70,8 @@ def _endings() -> list[signal.Signals]:
     return [number for number in known if signal.getsignal(number) is not signal.SIG_IGN]
 
 
-#: Arguments that messages name between backquotes, and that are options here.
-_OPTIONS = (
-    *(
-        "text",
-        "tokens",
-        "sequences",
-        "length",
-        "device",
-        "trust_remote_code",
-        "head",
-        "methods",
-        "rates",
-        "damping",
-        "seeds",
-        "layers",
-        "types",
-    ),
-    *("workers", "out", "fresh", "skip_infeasible", "claims"),
-)
 #: Words of version 0.1 → those of today.
 _RENAMED = {("compare",): "show", ("hessians", "verify"): "hessians check"}
-
-
-def _in_options(message: str) -> str:
-    """A message of the library with the options of the command line in place of its arguments."""
-    return re.sub(f"`({'|'.join(_OPTIONS)})`", lambda found: "--" + found[1].replace("_", "-"), message)
 
 
 def _say(message: str) -> None:
@@ -142,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RdtoolsError as error:
-        _say(f"error: {_in_options(str(error))}")
+        _say(f"error: {in_options(str(error))}")
         return error.exit_code
     except typer.Exit as stop:
         return int(stop.exit_code)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import re
+from functools import cache
+from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +15,24 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@cache
+def _options() -> re.Pattern[str]:
+    """Settings of a report, which messages name between backquotes, and which are options here."""
+    from rdtools.cli.report import report
+
+    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims'])})`")
+
+
+def in_options(message: str) -> str:
+    """A message of the library with the options of the command line in place of its arguments."""
+    return _options().sub(lambda found: "--" + found[1].replace("_", "-"), message)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as ``1 row`` and ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(value: Any) -> Any:
@@ -40,13 +61,15 @@ def print_tables(table: pd.DataFrame) -> None:
         console.print(f"Total rate above R(D) in bpw at a target of {target:g} bpw: {terminal_note(table)}", soft_wrap=True)
         console.print(terminal_table(table, target=target))
     for status, rows in problems(table).groupby("status"):
-        console.print(f"{len(rows)} rows {status}, left out of all means")
+        console.print(f"{counted(len(rows), 'row')} {status}, left out of all means")
         reasons = [row["message"] or f"{row['layer']}: {row['method']} at {row['target_bpw']:g}" for row in rows.to_dict("records")]
         for reason in list(dict.fromkeys(reasons))[:5]:
-            console.print(f"  {reason}", soft_wrap=True)
+            console.print(in_options(f"  {reason}"), soft_wrap=True)
     unbounded = table[(table["status"] == "ok") & table["rate_gap_total_bpw"].isna()]
     if len(unbounded):
-        console.print(f"{len(unbounded)} rows have no gap: {unbounded['message'].iloc[0]}", soft_wrap=True)
+        have = "has" if len(unbounded) == 1 else "have"
+        reason = in_options(unbounded["message"].iloc[0])
+        console.print(f"{counted(len(unbounded), 'row')} {have} no gap: {reason}", soft_wrap=True)
     if table["distortion"].isna().all():
         console.print("Nothing could be measured")
 
@@ -69,4 +92,4 @@ def print_paired(table: pd.DataFrame, *, as_json: bool) -> None:
 def note_coverage(sentence: str) -> None:
     """Say which share of the model was analysed, in the words of the command line; nothing where the run does not say."""
     if sentence:
-        typer.echo(sentence.replace("`head`", "--head"))
+        typer.echo(in_options(sentence))

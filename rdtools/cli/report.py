@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from rdtools.cli.printing import Json, note_coverage, print_json, print_tables, records
+from rdtools.cli.printing import Json, in_options, note_coverage, print_json, print_tables, records
 from rdtools.errors import UsageError
 from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
@@ -73,7 +73,7 @@ def report(
     seeds: Annotated[str, typer.Option(help="Rotations are drawn from them, one row for each; comma-separated.")] = "0",
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
     types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.", min=1)] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
     out: Out = Path("rdtools-report"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over: finished rows of the run are deleted.")] = False,
     dry_run: DryRun = False,
@@ -84,9 +84,9 @@ def report(
 ) -> int:
     """Capture Hessians, compute R(D), quantize, code, measure, and write a page about it.
 
-    Writes into the run directory: index.html, results.parquet and results.csv, curves.parquet, figures/*.png and *.pdf, results.json with
-    the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same command goes on after an interrupt and
-    tries failed rows again. Exits with 1 if some quantization failed or none could be measured.
+    Writes into the run directory: index.html, results.parquet and results.csv, paired.parquet and paired.csv, curves.parquet,
+    figures/*.png and *.pdf, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same
+    command goes on after an interrupt and tries failed rows again. Exits with 1 if some quantization failed or none could be measured.
     """
     from rdtools.jobs.settings import ReportSettings
 
@@ -140,7 +140,7 @@ def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool
 
     done = run_report(
         settings,
-        say=lambda sentence: console.print(sentence, soft_wrap=True),
+        say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
         stage=lambda title, counted: progress_bar(title, console, counted=counted),
         command=command,
     )
@@ -157,7 +157,7 @@ def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool
         return 0 if done.complete else 1
     print_tables(done.table)
     for note in done.notes:
-        console.print(note, soft_wrap=True)
+        console.print(in_options(note), soft_wrap=True)
     note_coverage(done.run.manifest.model.coverage)
     typer.echo(f"\n{done.page}")
     return 0 if done.complete else 1
@@ -178,4 +178,4 @@ def _preview(settings: ReportSettings, *, as_json: bool) -> None:
     there = found.rows - found.rows_left
     typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.rows_left} to do in {found.tasks} tasks")
     for pair in found.infeasible:
-        typer.echo(f"Infeasible: {pair}")
+        typer.echo(in_options(f"Infeasible: {pair}"))

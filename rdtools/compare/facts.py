@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rdtools.arrays import Float64Array
-from rdtools.moments.heldout import Heldout, HeldoutMoment, is_resolved, mean_ratio
+from rdtools.moments.heldout import HeldoutMoment, is_resolved, mean_ratio
 from rdtools.moments.layer import Layer, active_columns
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.moments.spectrum import live_columns, spectrum_of, spectrum_with_vectors
@@ -30,7 +30,7 @@ class LayerFacts:
     spectrum : of H
     row_variances : (m,) mean squares of the active weights of each row; `row.weight_variance` is their mean
     message : why the status is not ok
-    heldout : the weights under a held-out moment; None without one
+    heldout : a held-out moment of the layer's input; None without one
     components : of bounds by name, each kept when it is first asked for
     """
 
@@ -39,7 +39,7 @@ class LayerFacts:
     spectrum: Spectrum
     row_variances: Float64Array
     message: str = ""
-    heldout: Heldout | None = None
+    heldout: HeldoutMoment | None = None
     components: dict[str, Components] = field(default_factory=dict, repr=False)
 
     @property
@@ -88,8 +88,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         pred_rtn_gap_bpw=sic.rtn_gap_bits(spectrum),
     )
     status, message = layer_status(layer, heldout)
-    known = None if heldout is None else Heldout.of(layer.weight, heldout, name=layer.key.name)
-    return LayerFacts(row, status, spectrum, statistics.row_variances, message, known)
+    return LayerFacts(row, status, spectrum, statistics.row_variances, message, heldout)
 
 
 def weight_negentropy(weight: Float64Array, variance: float) -> float:
@@ -135,15 +134,20 @@ def _sampling_fault(hessian: Hessian, rank: int, active: int, heldout: HeldoutMo
     counted = counted_tokens(hessian)
     if hessian.n_tokens == 0:
         return ""
-    tokens = f"{counted} distinct among {hessian.n_tokens} tokens" if counted < hessian.n_tokens else f"{counted} tokens"
+    tokens = (
+        f"{counted} distinct among {hessian.n_tokens} tokens"
+        if counted < hessian.n_tokens
+        else f"{counted} token{'' if counted == 1 else 's'}"
+    )
+    columns = f"{active} active column{'' if active == 1 else 's'}"
     if counted < active:
-        return f"{tokens} for {active} active columns, expected at least as many, better ten times: give more, or more varied, text"
+        return f"{tokens} for {columns}, expected at least as many, better ten times: give more, or more varied, text"
     if rank == active or (heldout is not None and is_resolved(hessian, heldout, rank)):
         return ""
     cause = "text held out has more: give more, or more varied, text"
     if heldout is None:
         cause = "either too little text, or a relation that all inputs of this layer obey: `evaluation_text` tells which"
-    return f"{tokens} resolve {rank} directions of {active} active columns; {cause}"
+    return f"{tokens} resolve {rank} directions of {columns}; {cause}"
 
 
 def layer_status(layer: Layer, heldout: HeldoutMoment | None = None) -> tuple[Status, str]:

@@ -93,12 +93,12 @@ def _tokens(
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     length = request.length or min(limits.longest or 2048, 2048)
 
-    def read(text: Path | None, ids: Path | None, sequences: int) -> Tokens | None:
+    def read(text: Path | None, ids: Path | None, sequences: int, prefix: str = "") -> Tokens | None:
         if ids is not None:
-            tokens = load_tokens(ids)
+            tokens = load_tokens(ids, prefix=prefix)
         elif text is not None:
-            tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code)
-            tokens = tokenize_text(text, tokenizer, sequences=sequences, length=length)
+            tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code, prefix=prefix)
+            tokens = tokenize_text(text, tokenizer, sequences=sequences, length=length, prefix=prefix)
         else:
             return None
         check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
@@ -112,7 +112,7 @@ def _tokens(
         )
     if evaluation is None:
         return tokens, None
-    heldout = read(evaluation.text, evaluation.tokens, EVALUATION_SEQUENCES)
+    heldout = read(evaluation.text, evaluation.tokens, EVALUATION_SEQUENCES, "evaluation_")
     if heldout is None and embedded:
         whole = embedded_tokens("evaluation")
         some = slice(None, None, max(1, len(whole.ids) // EVALUATION_SEQUENCES))

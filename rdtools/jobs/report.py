@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from rdtools.errors import WrongType
 from rdtools.files import sole_writer
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
@@ -87,9 +88,16 @@ def run_report(
 
     Raises
     ------
+    WrongType
+        If `settings` are none.
     UsageError, CorruptFile, ModelUnreadable, BadTokens, BadActivations, OutputError, Busy, ServiceUnavailable
     """
     started = time.perf_counter()
+    if not isinstance(settings, ReportSettings | None):
+        raise WrongType(
+            f"run_report: got {settings!r}, expected ReportSettings, or each setting by its name: "
+            "run_report(model='embedded', methods=['watersic'], rates=[3])"
+        )
     settings = (settings or ReportSettings()).changed(changes)
     calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)

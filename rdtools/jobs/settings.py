@@ -7,10 +7,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
+from functools import cache
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest
@@ -25,6 +26,25 @@ Stage = Callable[[str, str], AbstractContextManager[Callable[[float, float], Non
 def silent_stage(title: str, counted: str = "") -> AbstractContextManager[Callable[[float, float], None]]:
     """A stage that shows no progress."""
     return nullcontext(lambda done, total: None)
+
+
+Names = Annotated[tuple[str, ...], Field(min_length=1)]
+#: What a value of a setting is to be, where `_EXPECTED_TYPES` does not say it by its type.
+_EXPECTED = {
+    "model": "'embedded', a local directory or a hub id",
+    "sequences": "a whole number of windows, such as 128",
+    "length": "a whole number of tokens, such as 2048",
+    "device": "a torch device, such as 'cpu'",
+    "methods": "a list of names, at least one, such as ['gptq', 'watersic']",
+    "rates": "a list of bits per weight, at least one, such as [2, 3, 4]",
+    "damping": "a number, such as 0.01",
+    "seeds": f"a list of whole numbers from 0 to {SEED_END - 1}, at least one, such as [0, 1]",
+    "layers": "a list of patterns, at least one, such as ['*.0.*']",
+    "types": "a list of types of layers, at least one, such as ['q_proj']",
+    "workers": "a whole number from 1 on, such as 2",
+    "out": "the path of a directory, such as 'rdtools-report'",
+}
+_EXPECTED_TYPES = {Path | None: "the path of a file, such as 'calibration.txt'", bool: "true or false"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +73,7 @@ class ReportSettings:
     Raises
     ------
     UsageError
-        For a setting that cannot be meant, before any work.
+        For a value that a setting cannot have, before any work; lists, strings and NumPy's numbers are converted as from a TOML file.
     """
 
     model: str = "embedded"
@@ -66,26 +86,27 @@ class ReportSettings:
     trust_remote_code: bool = False
     head: bool = False
     device: str = "cpu"
-    methods: tuple[str, ...] | None = None
-    rates: tuple[float, ...] = (2.0, 3.0, 4.0)
+    methods: Names | None = None
+    rates: Annotated[tuple[float, ...], Field(min_length=1)] = (2.0, 3.0, 4.0)
     damping: float | None = None
-    seeds: tuple[int, ...] = (0,)
-    layers: tuple[str, ...] | None = None
-    types: tuple[str, ...] | None = None
-    workers: int | None = None
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=SEED_END)], ...], Field(min_length=1)] = (0,)
+    layers: Names | None = None
+    types: Names | None = None
+    workers: Annotated[int, Field(ge=1)] | None = None
     out: Path = Path("rdtools-report")
     fresh: bool = False
     skip_infeasible: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "out", Path(self.out))
-        for name in ("methods", "rates", "seeds", "layers", "types"):
-            if isinstance(getattr(self, name), str):
-                raise UsageError(f"`{name}` {getattr(self, name)!r}: expected a list")
-        if not self.seeds or not all(isinstance(seed, int) and 0 <= seed < SEED_END for seed in self.seeds):
-            raise UsageError(f"`seeds` {', '.join(map(str, self.seeds))}: expected whole numbers from 0 to {SEED_END - 1}, at least one")
-        if self.workers is not None and self.workers < 1:
-            raise UsageError(f"`workers` {self.workers}: expected at least 1")
+        for name, adapter in _adapters().items():
+            value = getattr(self, name)
+            value = value.tolist() if hasattr(value, "tolist") else value  # an array or a number of NumPy
+            try:
+                object.__setattr__(self, name, adapter.validate_python(value))
+            except ValidationError as error:
+                shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) and value else repr(value)
+                expected = _EXPECTED.get(name) or _EXPECTED_TYPES[get_type_hints(ReportSettings)[name]]
+                raise UsageError(f"`{name}` {shown}: expected {expected}") from error
 
     @property
     def calibration(self) -> CalibrationRequest:
@@ -108,25 +129,24 @@ class ReportSettings:
         return make_quantizers(list(dict.fromkeys(names)), sorted(dict.fromkeys(self.rates)), damping=self.damping)
 
     def changed(self, changes: Mapping[str, Any]) -> ReportSettings:
-        """The settings with others in place of some, which are converted as in a TOML file.
+        """The settings with others in place of some.
 
         Raises
         ------
         UsageError
-            For a name that is none, with the nearest one, and for a value of another type.
+            For a name that is none, with the nearest one, and for a value that the setting cannot have.
         """
-        known, types = [field.name for field in fields(self)], get_type_hints(ReportSettings)
-        values = {}
-        for name, value in changes.items():
+        known = [field.name for field in fields(self)]
+        for name in changes:
             if name not in known:
                 near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
                 raise UsageError(f"{name!r}: no setting of a report; the nearest is {near!r}")
-            try:
-                values[name] = TypeAdapter(types[name]).validate_python(value)
-            except ValidationError as error:
-                reason = error.errors(include_url=False)[0]["msg"]
-                raise UsageError(f"`{name}` {value!r}: {reason}") from error
-        return replace(self, **values)
+        return replace(self, **changes)
+
+
+@cache
+def _adapters() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(kind) for name, kind in get_type_hints(ReportSettings, include_extras=True).items()}
 
 
 def read_settings(config: Path) -> ReportSettings:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
-from rdtools.errors import CorruptFile, UsageError, WrongType
+from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType
 from rdtools.measure.distortion import mean_square, weighted_error
-from rdtools.moments.heldout import Heldout
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.threads import one_blas_thread
@@ -32,7 +32,7 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
-def measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None = None) -> RDPoint:
+def measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | None = None) -> RDPoint:
     """Code a quantized layer, decode it, and measure what came back.
 
     The distortion is that of the decoded file, and the file must decode to exactly what was encoded.
@@ -41,7 +41,7 @@ def measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None = N
     ----------
     layer : the original
     quantized : a quantizer's answer for it
-    heldout : the layer's weights under a held-out moment, for `RDPoint.heldout_distortion`, which is nan without
+    heldout : a held-out moment of the layer's input, for `RDPoint.heldout_distortion`, which is nan without
 
     Raises
     ------
@@ -50,12 +50,24 @@ def measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None = N
     UsageError
         If another layer was quantized; layers are told apart by their weights.
     WrongType
-        If they are not a layer and an answer, in this order.
+        If they are not a layer, an answer and a held-out moment, in this order.
+    ShapeMismatch
+        If the held-out moment is of another number of inputs.
     """
     if not (isinstance(layer, Layer) and isinstance(quantized, QuantizedLayer)):
         raise WrongType(
             f"measure: got {type(layer).__name__} and {type(quantized).__name__}, expected a Layer and what a quantizer answered: "
             "measure(layer, quantizer.quantize(layer))"
+        )
+    if heldout is not None and not isinstance(heldout, HeldoutMoment):
+        raise WrongType(
+            f"measure: got {type(heldout).__name__} as held-out moment, expected a HeldoutMoment: HeldoutMoment.of(matrix), "
+            "or open_run(path).heldout(number)"
+        )
+    if heldout is not None and heldout.columns != layer.weight.shape[1]:
+        raise ShapeMismatch(
+            f"{layer.key.name}: {heldout.name} of {heldout.columns} inputs beside weights {layer.weight.shape}, expected the moment of "
+            f"this layer's {layer.weight.shape[1]} inputs"
         )
     if quantized.weight_checksum != layer.weight_checksum:
         raise UsageError(
@@ -71,7 +83,7 @@ def _ratio(value: float, by: float) -> float:
     return value / by if by > 0 else math.nan
 
 
-def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -> RDPoint:
+def _measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | None) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
     decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
@@ -90,12 +102,12 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: Heldout | None) -
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
     relative = _ratio(distortion.mean, layer.statistics.energy)
-    lost = math.nan if heldout is None else heldout.distortion(reconstruction)
+    lost = math.nan if heldout is None else heldout.distortion(layer, reconstruction)
     return RDPoint(
         distortion=distortion.mean,
         distortion_stderr=distortion.stderr,
         relative_distortion=relative,
-        heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy),
+        heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy(layer)),
         heldout_over_calibration=_ratio(lost, distortion.mean),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
         squared_error=mean_square(layer.weight, reconstruction),

@@ -152,8 +152,8 @@ def load_model(
         raise NotEnoughMemory(f"{checkpoint.directory}: {in_gb(size)} in float32 do not fit {device}; choose another `device`") from error
 
 
-def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> Any:
-    """The tokenizer of a checkpoint.
+def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False, prefix: str = "") -> Any:
+    """The tokenizer of a checkpoint; messages name the settings with this prefix.
 
     Raises
     ------
@@ -165,7 +165,7 @@ def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -
             return AutoTokenizer.from_pretrained(checkpoint.directory, local_files_only=True, trust_remote_code=trust_remote_code)
     except Exception as error:  # as above
         raise ModelUnreadable(
-            f"{checkpoint.directory}: no usable tokenizer beside the model; give token ids with `tokens` instead of `text`"
+            f"{checkpoint.directory}: no usable tokenizer beside the model; give token ids with `{prefix}tokens` instead of `{prefix}text`"
         ) from error
 
 

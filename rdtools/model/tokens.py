@@ -74,8 +74,8 @@ def check_tokens(tokens: Tokens, *, vocabulary: int, longest: int | None) -> Non
         raise BadTokens(f"{tokens.source}: no tokens; expected at least one sequence; the file is empty or all padding")
     if longest is not None and tokens.longest > longest:
         raise BadTokens(
-            f"{tokens.source}: sequences of {tokens.longest} tokens, the model takes {longest}; cut the ids, or give "
-            f"`length` {longest} with `text`"
+            f"{tokens.source}: sequences of {tokens.longest} tokens, the model takes {longest}; cut the ids, or the "
+            f"windows of a text with `length` {longest}"
         )
     if kept.min() < 0 or kept.max() >= vocabulary:
         negative = kept.min() < 0
@@ -95,11 +95,12 @@ def embedded_tokens(part: Literal["calibration", "evaluation"]) -> Tokens:
     return Tokens(tokens.ids, tokens.mask, f"embedded {part} tokens", tokens.padding_from)
 
 
-def load_tokens(path: Path) -> Tokens:
+def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
     """Token ids from a ``.npy`` array (s, t), or a ``.safetensors`` file with ``input_ids``.
 
     Every id is a token unless the file says otherwise: by an ``attention_mask`` beside the ids, or by ``pad_token_id`` among the
-    metadata of a ``.safetensors`` file. What a model's configuration calls padding is a token wherever packed ids hold it.
+    metadata of a ``.safetensors`` file. What a model's configuration calls padding is a token wherever packed ids hold it. Messages name
+    the settings with this prefix.
 
     Raises
     ------
@@ -109,7 +110,7 @@ def load_tokens(path: Path) -> Tokens:
         For a truncated file, or a pickle in disguise.
     """
     if not path.is_file():
-        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use `text`")
+        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use `{prefix}text`")
     mask, pad = None, None
     if path.suffix == ".npy":
         try:
@@ -150,10 +151,11 @@ def load_tokens(path: Path) -> Tokens:
     return Tokens(ids.astype(np.int64), keep, path.name, "" if mask is None else "attention_mask of the file")
 
 
-def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) -> Tokens:
+def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int, prefix: str = "") -> Tokens:
     """Windows of a text: tokenized whole, cut into windows of `length`, of which `sequences` evenly spaced ones are taken.
 
-    Fewer windows are taken if the text has no more; a text shorter than one window gives one short sequence.
+    Fewer windows are taken if the text has no more; a text shorter than one window gives one short sequence. Messages name the settings
+    with this prefix.
 
     Raises
     ------
@@ -165,12 +167,12 @@ def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int) ->
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text; use `tokens` for ids") from error
+        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text; use `{prefix}tokens` for ids") from error
     except OSError as error:
         raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
     ids = np.asarray(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
     if not text.strip() or ids.size == 0:
-        raise BadTokens(f"{path}: empty; expected text to calibrate on")
+        raise BadTokens(f"{path}: empty; expected text of at least one token")
     length = min(length, ids.size)
     windows = ids[: ids.size // length * length].reshape(-1, length)
     chosen = np.unique(np.linspace(0, len(windows) - 1, min(sequences, len(windows))).round().astype(int))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,8 @@ from scipy.linalg.lapack import dpotri
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_moment, check_weight, cholesky, panels
+from rdtools.linalg import check_count, check_moment, cholesky, panels
+from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import eigendecomposition, live_columns
 from rdtools.records import Hessian
 from rdtools.reprs import short_repr
@@ -35,7 +36,11 @@ class HeldoutMoment:
     n_tokens: int
     read: Callable[[int, int], NDArray[np.float64]]
     name: str = "held-out moment"
+    _energies: WeakKeyDictionary[Layer, float] = field(default_factory=WeakKeyDictionary, init=False, repr=False)
     __repr__ = short_repr
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "n_tokens", check_count(self.n_tokens, name=f"{self.name}: `n_tokens`"))
 
     @classmethod
     def of(cls, moment: ArrayLike, *, n_tokens: int = 0, name: str = "held-out moment") -> HeldoutMoment:
@@ -43,7 +48,7 @@ class HeldoutMoment:
 
         Raises
         ------
-        ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
+        ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite, WrongType
         """
         matrix = check_moment(moment, name=name)
         packed = np.concatenate([np.zeros(0), *(row[: i + 1] for i, row in enumerate(matrix))])
@@ -77,6 +82,19 @@ class HeldoutMoment:
                 values[rows] += 2 * np.einsum("ij,ij->i", e @ part, errors[rows, : columns.stop]) - e**2 @ diagonal
         return np.maximum(values, 0.0)
 
+    def energy(self, layer: Layer) -> float:
+        """``D₀′ = tr(W H′ Wᵀ)/(m n)`` of a layer's weights, computed once for as long as the layer lives."""
+        if layer not in self._energies:
+            self._energies[layer] = self._loss(layer.weight)
+        return self._energies[layer]
+
+    def distortion(self, layer: Layer, reconstruction: Float64Array) -> float:
+        """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""
+        return self._loss(layer.weight - reconstruction)
+
+    def _loss(self, errors: Float64Array) -> float:
+        return float(self.quadratic_form(errors).mean()) / self.columns
+
     def inner(self, matrix: Float64Array, active: NDArray[np.bool_]) -> float:
         """``tr(A H′)`` over the r active columns, A the symmetric matrix whose lower triangle is that of an array (r, r)."""
         place, total = np.flatnonzero(active), 0.0
@@ -86,37 +104,6 @@ class HeldoutMoment:
             products = block * matrix[first:last, :last]  # zero above the diagonal, as the block is
             total += 2 * float(products.sum()) - float(np.trace(products[:, first:]))
         return total
-
-
-@dataclass(frozen=True, eq=False)
-class Heldout:
-    """A layer's weights under a held-out moment.
-
-    Attributes
-    ----------
-    moment : of the layer's input
-    weight : (m, n)
-    """
-
-    moment: HeldoutMoment
-    weight: Float64Array
-
-    @classmethod
-    def of(cls, weight: ArrayLike, moment: HeldoutMoment, *, name: str = "layer") -> Heldout:
-        """Check a weight (m, n) beside the moment of its input; raises ShapeMismatch if they do not belong together."""
-        return cls(moment, check_weight(weight, columns=moment.columns, name=name))
-
-    @cached_property
-    def energy(self) -> float:
-        """``D₀′ = tr(W H′ Wᵀ)/(m n)``."""
-        return self._loss(self.weight)
-
-    def distortion(self, reconstruction: Float64Array) -> float:
-        """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""
-        return self._loss(self.weight - reconstruction)
-
-    def _loss(self, errors: Float64Array) -> float:
-        return float(self.moment.quadratic_form(errors).mean()) / self.moment.columns
 
 
 def mean_ratio(hessian: Hessian, heldout: HeldoutMoment) -> float:

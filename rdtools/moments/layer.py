@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_moment, check_weight
+from rdtools.errors import ShapeMismatch, WrongType
+from rdtools.linalg import as_float64, check_moment, check_weight
 from rdtools.moments.spectrum import live_columns, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
@@ -94,7 +94,11 @@ class Layer:
         Raises
         ------
         ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
+        WrongType
+            If the name is no string, or the number of tokens no whole number from 0 on.
         """
+        if not isinstance(name, str):
+            raise WrongType(f"`name` {name!r}: expected a string, such as '0.q_proj'")
         given = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")  # type: ignore[arg-type]
         matrix = _private(check_moment(given.matrix, name=f"{name}: Hessian"), given.matrix)
         checked = _private(check_weight(weight, columns=len(matrix), name=name), weight)
@@ -114,7 +118,7 @@ class Layer:
 
         Raises
         ------
-        ShapeMismatch, UnsupportedDtype, NotFiniteInput
+        ShapeMismatch, UnsupportedDtype, NotFiniteInput, WrongType
 
         Examples
         --------
@@ -122,9 +126,9 @@ class Layer:
         >>> layer.hessian.matrix.tolist(), layer.hessian.n_tokens
         ([[5.0, 1.0], [1.0, 2.0]], 2)
         """
-        checked = check_weight(inputs, columns=np.shape(weight)[-1], name=f"{name}: inputs")
-        if len(checked) == 0:
-            raise ShapeMismatch(f"{name}: inputs of shape {checked.shape} are empty; expected at least one token")
+        checked = as_float64(inputs, name=f"{name}: inputs")
+        if checked.ndim != 2 or len(checked) == 0:
+            raise ShapeMismatch(f"{name}: inputs of shape {checked.shape}, expected (tokens, n), at least one token")
         moment, mean = checked.T @ checked / len(checked), checked.mean(axis=0)
         return cls.of(weight, Hessian(moment, len(checked), name=f"{name}: Hessian", mean=mean), name=name)
 

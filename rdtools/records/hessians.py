@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.arrays import Float64Array
+from rdtools.linalg import check_count
 from rdtools.reprs import short_repr
 
 
@@ -15,7 +16,7 @@ class Hessian:
     Attributes
     ----------
     matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
-    n_tokens : tokens in the mean
+    n_tokens : tokens in the mean; 0 for an exact one
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
     mean : (n,) float64, E[x] over the same tokens; None where it was not recorded
@@ -31,6 +32,11 @@ class Hessian:
     distinct_tokens: int | None = None
     output_variances: Float64Array | None = None
     __repr__ = short_repr
+
+    def __post_init__(self) -> None:
+        for count in ("n_tokens", "dropped_tokens", "distinct_tokens"):
+            if (value := getattr(self, count)) is not None or count != "distinct_tokens":
+                object.__setattr__(self, count, check_count(value, name=f"{self.name}: `{count}`"))
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load
 
-from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
+from rdtools.errors import CorruptFile, ModelUnreadable, UsageError, WrongType
 from rdtools.files import check_file
 from rdtools.linalg import check_moment, check_weight
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
@@ -144,13 +144,23 @@ class Run(Mapping[str, Layer]):
         check_file(path, size=entry.bytes, sha256=sha256)
         return path
 
+    def _check_number(self, index: int) -> int:
+        """The number of a Hessian, and of the held-out moment beside it."""
+        if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index < len(self.hessians):
+            raise WrongType(
+                f"{self.path}: no Hessian {index!r}, expected a whole number from 0 to {len(self.hessians) - 1}, such as the `hessian` of "
+                "one of `run.layers`; by the name of a layer: run[name].hessian"
+            )
+        return int(index)
+
     def hessian(self, index: int) -> Hessian:
         """A Hessian by its number in the manifest; the one read last is kept, for the layers that share it.
 
         Raises
         ------
-        CorruptFile
+        WrongType, CorruptFile
         """
+        index = self._check_number(index)
         if self._last is None or self._last[0] != index:
             entry = self.hessians[index]
             path = self._check_hessian(entry, sha256=None if self._verified else entry.sha256)
@@ -171,8 +181,9 @@ class Run(Mapping[str, Layer]):
 
         Raises
         ------
-        CorruptFile
+        WrongType, CorruptFile
         """
+        index = self._check_number(index)
         if self.manifest.heldout is None:
             return None
         entry = self.manifest.heldout.hessians[index]
@@ -202,6 +213,8 @@ class Run(Mapping[str, Layer]):
         return InputMoments.plain(hessian.matrix, mean=hessian.mean, name=hessian.name, **counts)
 
     def _entry(self, name: str) -> LayerEntry:
+        if not isinstance(name, str):
+            raise WrongType(f"{self.path}: layer {name!r}, expected a name, such as {self.layers[0].name!r}")
         candidates = self._candidates(name)
         if not candidates:
             raise KeyError(f"{self.path}: no layer {name!r}; it has {len(self)} layers, such as {self.layers[0].name!r}")
@@ -217,6 +230,8 @@ class Run(Mapping[str, Layer]):
         ------
         KeyError
             If the run has no such layer.
+        WrongType
+            If this is no string.
         UsageError
             If several layers have these parts; the message names them.
         CorruptFile, ShapeMismatch, NotFiniteInput
@@ -250,6 +265,8 @@ def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint
 
     Raises
     ------
+    WrongType
+        If this is no path.
     UsageError
         If there is no run.
     CorruptFile
@@ -262,6 +279,8 @@ def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint
     ...
     rdtools.errors.UsageError: no/such/run: no manifest.json, so not a finished run; rdtools report and rdtools hessians collect make one
     """
+    if not isinstance(path, str | Path):
+        raise WrongType(f"open_run: got {path!r}, expected the path of a run directory, such as 'rdtools-report'")
     path = Path(path)
     manifest = read_manifest(path)
     return Run(path, manifest, verified=verified, checkpoint=checkpoint)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
+import numpy as np
+import pandas as pd
 import pytest
 
-from rdtools.cli.main import _in_options, main
+from rdtools.cli.main import main
+from rdtools.cli.printing import counted, in_options, print_tables
+from rdtools.jobs.settings import ReportSettings
 
 
 @pytest.mark.parametrize(
@@ -16,7 +22,42 @@ from rdtools.cli.main import _in_options, main
     ],
 )
 def test_arguments_become_options(message, shown):
-    assert _in_options(message) == shown
+    assert in_options(message) == shown
+
+
+def test_every_setting_of_a_report_becomes_its_option():
+    names = [field.name for field in fields(ReportSettings)]
+    assert in_options(" ".join(f"`{name}`" for name in names)) == " ".join("--" + name.replace("_", "-") for name in names)
+
+
+def test_one_is_not_many():
+    assert [counted(number, "row") for number in (0, 1, 2)] == ["0 rows", "1 row", "2 rows"]
+
+
+def test_text_for_evaluation_that_is_no_text_is_sent_to_the_option_that_takes_ids(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):
+    from rdtools.model import pretrained
+
+    monkeypatch.setattr(pretrained, "load_tokenizer", lambda *args, **settings: None)
+    argv = ["hessians", "collect", str(tmp_path / "run"), "--model", str(tiny_llama), "--tokens", str(tiny_tokens)]
+    np.save(tmp_path / "ev.npy", np.full((2, 8), 200))
+    assert main([*argv, "--evaluation-text", str(tmp_path / "ev.npy")]) == 65
+    assert "not UTF-8 text (byte 0); expected plain text; use --evaluation-tokens for ids" in capsys.readouterr().err
+    assert main([*argv, "--evaluation-tokens", str(tmp_path / "none.npy")]) == 65
+    assert "or use --evaluation-text" in capsys.readouterr().err
+    assert main([*argv, "--evaluation-tokens", str(tiny_tokens)]) == 2
+    assert "give another file as --evaluation-text or --evaluation-tokens" in capsys.readouterr().err
+
+
+def test_reasons_of_rows_name_options_and_one_row_is_one(capsys, monkeypatch):
+    import rdtools.report
+
+    for name in ("terminal_note", "terminal_table"):
+        monkeypatch.setattr(rdtools.report, name, lambda *args, **settings: "")
+    row = {"layer": "q", "method": "rtn", "status": "undersampled", "message": "`evaluation_text` tells which"}
+    print_tables(pd.DataFrame([row | {"distortion": 0.1, "target_bpw": 2.0, "rate_gap_total_bpw": 0.1}]))
+    printed = capsys.readouterr().out
+    assert "1 row undersampled, left out of all means" in printed
+    assert "  --evaluation-text tells which" in printed
 
 
 def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):

@@ -182,7 +182,7 @@ def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
     assert main(["hessians", "check", str(out)]) == 0
-    assert "are as written" in capsys.readouterr().out
+    assert "8 Hessians and 2 files of the model are as written" in capsys.readouterr().out
 
 
 def test_hessians_can_be_collected_alone(tiny_llama, tiny_tokens, tmp_path, capsys):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import quick_figures
 
 import rdtools as rd
-from rdtools.errors import Busy, CorruptFile, UsageError
+from rdtools.errors import Busy, CorruptFile, UsageError, WrongType
 from rdtools.files import sole_writer
 from rdtools.jobs.plan import preview
 from rdtools.jobs.report import run_report
@@ -122,6 +124,34 @@ def test_settings_of_another_type_are_refused():
         ReportSettings(methods="gptq")
     with pytest.raises(UsageError, match="'bits': no setting of a report"):
         run_report(bits=3)
+    for settings in ("k4", {"model": "k4"}, 5):
+        with pytest.raises(WrongType, match=r"run_report: got .*(k4|5).*, expected ReportSettings, or each setting by its name"):
+            run_report(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("methods", "rtn", "'rtn': expected a list of names, at least one, such as"),
+        ("methods", (), "(): expected a list of names, at least one, such as"),
+        ("rates", (), "(): expected a list of bits per weight, at least one, such as [2, 3, 4]"),
+        ("rates", 3, "3: expected a list of bits per weight, at least one, such as [2, 3, 4]"),
+        ("layers", 5, "5: expected a list of patterns, at least one, such as ['*.0.*']"),
+        ("out", None, "None: expected the path of a directory, such as 'rdtools-report'"),
+        ("evaluation_text", 5, "5: expected the path of a file, such as 'calibration.txt'"),
+        ("workers", 0, "0: expected a whole number from 1 on, such as 2"),
+        ("head", "maybe", "'maybe': expected true or false"),
+    ],
+)
+def test_a_value_that_a_setting_cannot_have_is_refused_in_a_sentence(name, value, expected):
+    for refuse in (ReportSettings, run_report):
+        with pytest.raises(UsageError, match=re.escape(f"`{name}` {expected}")):
+            refuse(**{name: value})
+
+
+def test_settings_take_lists_and_numbers_of_numpy():
+    made = ReportSettings(rates=np.array([2, 3]), seeds=np.arange(2), workers=np.int64(2), out="x")
+    assert made == ReportSettings(rates=(2.0, 3.0), seeds=(0, 1), workers=2, out="x")
 
 
 def test_claims_are_checked_on_layers(tmp_path):

@@ -8,9 +8,9 @@ import rdtools as rd
 from rdtools import linalg
 from rdtools.coding import effective_layer
 from rdtools.compare import layer_facts, result_row
-from rdtools.errors import ShapeMismatch
+from rdtools.errors import ShapeMismatch, WrongType
 from rdtools.measure import measure
-from rdtools.moments.heldout import Heldout, HeldoutMoment, mean_ratio
+from rdtools.moments.heldout import HeldoutMoment, mean_ratio
 from rdtools.quantizers import HPTQ, HRTN, WaterSIC
 from rdtools.records import Hessian
 
@@ -47,12 +47,30 @@ def test_held_out_distortion_is_of_the_decoded_weights(rng):
     layer, held = rd.Layer.of(rng.standard_normal((30, 12)), _moment(rng, 80, 12), n_tokens=80), _moment(rng, 50, 12)
     q = HPTQ(rate_bits=3)
     quantized = q.quantize(layer)
-    point = measure(layer, quantized, Heldout.of(layer.weight, HeldoutMoment.of(held)))
+    point = measure(layer, quantized, HeldoutMoment.of(held))
     E = layer.weight - effective_layer(quantized.weight).matrix
     lost, signal, calibrated = (np.trace(A @ M @ A.T) for A, M in ((E, held), (layer.weight, held), (E, layer.hessian.matrix)))
     assert point.heldout_distortion == pytest.approx(lost / signal, rel=1e-12)
     assert point.heldout_over_calibration == pytest.approx(lost / calibrated, rel=1e-12)
     assert np.isnan(measure(layer, quantized).heldout_distortion)
+
+
+def test_no_weights_but_the_layers_own_are_held_out(rng):
+    """One moment serves layers of one input, each with its own energy; only a moment of as many inputs is taken."""
+    held, H = HeldoutMoment.of(np.eye(12)), _moment(rng, 80, 12)
+    for scale in (1.0, 5.0):
+        layer = rd.Layer.of(scale * rng.standard_normal((6, 12)), H)
+        quantized = HPTQ(rate_bits=3).quantize(layer)
+        point = measure(layer, quantized, held)
+        E = layer.weight - effective_layer(quantized.weight).matrix
+        assert point.heldout_distortion == pytest.approx(np.sum(E**2) / np.sum(layer.weight**2), rel=1e-12)
+    for other in (np.eye(12), "held-out", layer):
+        with pytest.raises(WrongType, match=f"got {type(other).__name__} as held-out moment, expected a HeldoutMoment: HeldoutMoment.of"):
+            measure(layer, quantized, other)
+    with pytest.raises(
+        ShapeMismatch, match=r"held-out moment of 3 inputs beside weights \(6, 12\), expected the moment of this layer's 12"
+    ):
+        measure(layer, quantized, HeldoutMoment.of(np.eye(3)))
 
 
 def test_held_out_distortion_is_as_predicted(rng):

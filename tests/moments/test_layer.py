@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from rdtools.errors import NotPositiveSemidefinite
+from rdtools.errors import DataError, NotPositiveSemidefinite, ShapeMismatch, WrongType
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment
 
@@ -99,3 +100,32 @@ def test_a_run_trusts_what_it_wrote_and_still_looks_at_the_diagonal(tiny_llama, 
     write_manifest(run.path, run.manifest.model_copy(update={"hessians": [entry, *run.hessians[1:]]}))
     with pytest.raises(NotPositiveSemidefinite, match="diagonal entry 3"):
         open_run(run.path).hessian(0)
+
+
+@pytest.mark.parametrize("tokens", ["5", -5, 5.5, True, None, np.float64(5)])
+def test_a_number_of_tokens_is_a_whole_number(tokens):
+    for made in (lambda: Layer.of(np.eye(2), np.eye(2), n_tokens=tokens), lambda: HeldoutMoment.of(np.eye(2), n_tokens=tokens)):
+        with pytest.raises(WrongType, match=r"`n_tokens` .*: expected a whole number from 0 on, such as 4096"):
+            made()
+    assert Layer.of(np.eye(2), np.eye(2), n_tokens=np.int32(7)).hessian.n_tokens == 7
+
+
+@pytest.mark.parametrize(
+    ("weight", "hessian", "name", "message"),
+    [
+        ([[1.0, 2.0], [3.0]], np.eye(2), "q", "q: rows of unequal length, expected an array"),
+        (np.eye(2), [[1.0, 2.0], [3.0]], "q", "q: Hessian: rows of unequal length, expected an array"),
+        (np.eye(2), np.eye(2), 3, "`name` 3: expected a string, such as '0.q_proj'"),
+    ],
+)
+def test_nonsense_is_refused_in_a_sentence(weight, hessian, name, message):
+    with pytest.raises(DataError if name == "q" else WrongType, match=message):
+        Layer.of(weight, hessian, name=name)
+
+
+@pytest.mark.parametrize(
+    ("weight", "inputs"), [([[1.0, 2.0], [3.0]], np.eye(2)), (1.0, np.eye(2)), (np.eye(2), np.ones(2)), (np.eye(2), np.eye(3))]
+)
+def test_inputs_that_do_not_fit_the_weights_are_refused(weight, inputs):
+    with pytest.raises(ShapeMismatch, match="expected"):
+        Layer.from_activations(weight, inputs)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from safetensors.numpy import save
 
-from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
+from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError, WrongType
 from rdtools.files import atomic_path, write_atomically
 from rdtools.jobs.collect import CalibrationRequest, collect
 from rdtools.moments.spectrum import spectrum_of
@@ -310,3 +310,16 @@ def test_shards_are_read_through_the_index(tmp_path, tiny_tokens):
     next(folder.glob("*.safetensors")).unlink()
     with pytest.raises(ModelUnreadable, match="missing model-0"):
         open_run(tmp_path / "run")[run.layers[0].name]
+
+
+def test_what_names_no_layer_or_run_is_refused_in_a_sentence(run):
+    with pytest.raises(WrongType, match=r"run: layer 5, expected a name, such as 'model\.layers\.0\."):
+        run[5]
+    for read in (run.hessian, run.heldout):
+        for index in (99, 8, -1, 1.0, "0"):
+            with pytest.raises(WrongType, match=r"no Hessian .*, expected a whole number from 0 to 7, such as the `hessian` of"):
+                read(index)
+    assert run.hessian(np.int64(7)) is run.hessian(7)
+    for path in (None, 5, ["a"]):
+        with pytest.raises(WrongType, match=r"open_run: got .*, expected the path of a run directory"):
+            open_run(path)
