@@ -24,7 +24,8 @@ EvaluationText = Annotated[
     Path | None, typer.Option(help="Score the coded weights on this UTF-8 text as well, which calibration does not see.")
 ]
 EvaluationTokens = Annotated[
-    Path | None, typer.Option(help="The same on these token ids; by default the embedded model is scored on its own evaluation tokens.")
+    Path | None,
+    typer.Option(help="The same on these token ids; `report` scores the embedded model on its own by default."),
 ]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Head = Annotated[bool, typer.Option("--head", help="Analyse the output head, too.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +15,17 @@ from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model
 from rdtools.model.repetition import repeated_sequences, sampling_notes
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
-from rdtools.runs.finished import FINISHED, different
-from rdtools.runs.run_manifest import HELDOUT, CalibrationEntry, describe_model, fingerprint, is_run, reuse_notes, write_manifest
+from rdtools.runs.finished import FINISHED, LIST, different
+from rdtools.runs.run_manifest import (
+    CAPTURE_VERSION,
+    HELDOUT,
+    CalibrationEntry,
+    describe_model,
+    fingerprint,
+    is_run,
+    reuse_notes,
+    write_manifest,
+)
 from rdtools.runs.store import Run, open_run
 from rdtools.runs.writer import RunWriter
 
@@ -217,17 +227,19 @@ def collect(
         if of is not None and not of.mask.all():
             say(f"{of.source}: {int((~of.mask).sum())} of {of.mask.size} token ids are padding ({of.padding_from}) and left out")
     calibration = described(tokens)
-    identity = fingerprint(model_entry, calibration)
+    identity = fingerprint(model_entry, calibration, capture=CAPTURE_VERSION)
     if is_run(out):
         run = open_run(out, checkpoint=checkpoint)
-        names = different(fingerprint(run.manifest.model, run.manifest.calibration), identity)
+        names = different(fingerprint(run.manifest.model, run.manifest.calibration, capture=run.manifest.capture), identity)
         if names:
-            raise UsageError(f"{out}: holds a run with other {' and '.join(names)}; choose another directory, or delete this one")
+            raise UsageError(f"{out}: holds a run with other {' and '.join(names)}; {_remedy(out, names, head=head)}")
         if heldout is not None and run.manifest.heldout is not None and run.manifest.heldout.tokens.token_sha256 != heldout.sha256:
-            raise UsageError(f"{out}: holds a run with other evaluation tokens; choose another directory, or delete this one")
-        (out / FINISHED).unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
-        place = {name: getattr(model_entry, name) for name in ("name", "source", "directory", "files")}
-        manifest = run.manifest.model_copy(update={"model": run.manifest.model.model_copy(update=place)})
+            raise UsageError(f"{out}: holds held-out moments of other evaluation tokens in {out / HELDOUT}; choose another directory")
+        lists = [out / FINISHED] + ([out / HELDOUT / LIST] if run.manifest.heldout is not None else [])
+        for place in lists:
+            place.unlink(missing_ok=True)  # left by a process that was killed just after it wrote the manifest
+        moved = {name: getattr(model_entry, name) for name in ("name", "source", "directory", "files")}
+        manifest = run.manifest.model_copy(update={"model": run.manifest.model.model_copy(update=moved)})
         if manifest != run.manifest:
             write_manifest(out, manifest)
         run = Run(out, manifest, checkpoint=checkpoint, notes=reuse_notes(run.manifest, device=device, versions=now))
@@ -262,6 +274,15 @@ def collect(
     writer = RunWriter(out, {**identity, **libraries}, folder=HELDOUT)
     fill(writer, heldout, {entry.name: index for index, entry in enumerate(run.hessians)}, int(tokens.mask.sum()))
     return writer.finish_heldout(run, described(heldout))
+
+
+def _remedy(out: Path, names: list[str], *, head: bool) -> str:
+    """Advice about a run that was captured otherwise."""
+    if "rules of capture" in names:
+        return f"an earlier rdtools captured it; it can still be read, but give the same command with --out {shlex.quote(f'{out}-new')}"
+    if names == ["`head`"]:
+        return f"{'leave `head` out' if head else 'give `head` too (--head)'}, or choose another directory"
+    return "choose another directory, or delete this one"
 
 
 def _say_all(sentences: list[str], say: Callable[[str], None]) -> None:

@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from rdtools.errors import CorruptFile, OutputError, UsageError
 from rdtools.files import check_file, write_atomically
-from rdtools.runs.run_manifest import HESSIANS, HessianEntry
+from rdtools.runs.run_manifest import HELDOUT, HESSIANS, HessianEntry
 
 LIST = "finished.jsonl"
 FINISHED = f"{HESSIANS}/{LIST}"
@@ -75,10 +75,13 @@ class FinishedHessians:
         if not self._place.is_file():
             return
         head, *rest = _entries(self._place.read_bytes()) or [{}]
-        if rest and (names := different(head, fingerprint)):
+        names = different(head, fingerprint)
+        if folder == HELDOUT and names == ["evaluation tokens"]:
+            rest = []  # nothing finished is lost
+        elif rest and names:
             raise UsageError(
                 f"{run}: holds {len(rest)} Hessians of an unfinished capture with other {' and '.join(names)}; "
-                "choose another directory, or delete this one"
+                f"choose another directory, or delete {run / folder if folder == HELDOUT else 'this one'}"
             )
         for record in rest:
             entry = self._whole(record)

@@ -17,6 +17,8 @@ from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 MANIFEST = "manifest.json"
 #: Folders of second moments in a run directory: over the calibration tokens, and over held-out ones.
 HESSIANS, HELDOUT = "hessians", "heldout"
+#: Raised whenever the same model and tokens give other Hessians: another rule for padding, for the layers found or for experts.
+CAPTURE_VERSION = 1
 CONVENTIONS = {
     "hessian": "E[x x^T], uncentred mean over tokens, no factor 2, no damping, float64",
     "packing": "lower triangle by rows",
@@ -148,10 +150,14 @@ class HeldoutEntry(_Entry):
 
 
 class Manifest(_Entry):
-    """Contents of ``manifest.json``; `sha256` is its `rdtools.runs.seal`, which version 1, of rdtools 0.1, did not have."""
+    """Contents of ``manifest.json``; `sha256` is its `rdtools.runs.seal`, which version 1, of rdtools 0.1, did not have.
+
+    `capture` is the `CAPTURE_VERSION` of the Hessians; None in runs of an earlier rdtools, which can be read but not added to.
+    """
 
     format: Literal["rdtools-run"] = "rdtools-run"
     version: Literal[1, 2] = 1
+    capture: int | None = None
     created: str
     conventions: dict[str, str]
     versions: dict[str, str]
@@ -189,9 +195,10 @@ def describe_model(checkpoint: Checkpoint, *, source: str) -> ModelEntry:
     return ModelEntry(name=checkpoint.name, source=source, directory=directory, files=files)
 
 
-def fingerprint(model: ModelEntry, calibration: CalibrationEntry) -> dict[str, object]:
+def fingerprint(model: ModelEntry, calibration: CalibrationEntry, *, capture: int | None) -> dict[str, object]:
     """Parts of two manifests that must agree for their Hessians to be the same, by name."""
     return {
+        "rules of capture": capture,
         "model files": {name: entry.sha256 for name, entry in model.files.items()},
         "calibration tokens": calibration.token_sha256,
         "`trust_remote_code`": calibration.trust_remote_code,

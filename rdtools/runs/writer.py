@@ -16,6 +16,7 @@ from rdtools.records import Hessian
 from rdtools.runs.finished import Fingerprint, FinishedHessians
 from rdtools.runs.packing import pack
 from rdtools.runs.run_manifest import (
+    CAPTURE_VERSION,
     CONVENTIONS,
     HESSIANS,
     CalibrationEntry,
@@ -90,6 +91,7 @@ class RunWriter:
         """
         layers = [LayerEntry.of(layer, index) for index, group in enumerate(groups.values()) for layer in group]
         manifest = Manifest(
+            capture=CAPTURE_VERSION,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             conventions=CONVENTIONS,
             versions=versions,

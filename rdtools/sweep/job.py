@@ -192,7 +192,7 @@ def _unused(records: dict[str, Record], used: set[str]) -> list[str]:
         notes.append(f"{other} rows are not used: an rdtools with other numbers made them; `fresh` deletes them")
     if len(rows) > other:
         notes.append(
-            f"{len(rows) - other} rows are not used: they are of other weights or Hessians than the run has now, or plan.json was deleted "
-            "and no command has asked for them since; `fresh` deletes them"
+            f"{len(rows) - other} rows are not used: they are of other weights or Hessians than the run has now, or lack the held-out "
+            "columns of evaluation data added since, or plan.json was deleted and no command has asked for them since; `fresh` deletes them"
         )
     return notes

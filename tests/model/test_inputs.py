@@ -122,7 +122,7 @@ def test_a_run_keeps_the_head_and_what_share_was_analysed(tiny_llama, tiny_token
     assert plain.manifest.model.coverage == (
         "Analysed: 78.9% of 4,864 parameters in linear maps; without the output head lm_head (21.1%; `head` adds it)"
     )
-    with pytest.raises(UsageError, match="holds a run with other `head`"):
+    with pytest.raises(UsageError, match="holds a run with other `head`; leave `head` out"):
         collect(str(tiny_llama), request, out=tmp_path / "without", head=True)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ from safetensors.numpy import load_file, save_file
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import sha256_of_file
 from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest, collect
-from rdtools.runs.run_manifest import MANIFEST
+from rdtools.runs.finished import FinishedHessians
+from rdtools.runs.run_manifest import CAPTURE_VERSION, MANIFEST, HessianEntry, write_manifest
 from rdtools.runs.store import open_run
 from rdtools.runs.writer import RunWriter
 from rdtools.sweep.plan import key_of_layer
@@ -85,7 +87,7 @@ def test_other_or_no_held_out_tokens_are_refused(tiny_llama, tiny_tokens, evalua
     mixed = np.concatenate([np.load(evaluation.tokens), np.load(tiny_tokens)[:2]])
     np.save(tmp_path / "mixed.npy", mixed)
     other = EvaluationRequest(tokens=tmp_path / "mixed.npy")
-    with pytest.raises(UsageError, match="a run with other evaluation tokens; choose another directory"):
+    with pytest.raises(UsageError, match="of other evaluation tokens in .*heldout; choose another directory"):
         collect(str(tiny_llama), request, out=tmp_path / "run", evaluation=other, say=said.append)
     assert "2 of 8 evaluation sequences are calibration sequences too" in said[0]
     with pytest.raises(UsageError, match="got both, expected one source of held-out data"):
@@ -138,3 +140,37 @@ def test_too_little_text_is_said_before_the_capture(tiny_llama, tmp_path, monkey
     assert "14 distinct among 1120 tokens for inputs of 16, 24 columns" in events[1]
     assert events[2] == 0
     assert {entry.distinct_tokens for entry in run.hessians} == {14}
+
+
+def test_a_run_of_other_rules_of_capture_is_read_but_not_used_again(tiny_llama, tiny_tokens, evaluation, tmp_path):
+    request, out = CalibrationRequest(tokens=tiny_tokens), tmp_path / "run"
+    run = collect(str(tiny_llama), request, out=out)
+    assert run.manifest.capture == CAPTURE_VERSION
+    write_manifest(out, run.manifest.model_copy(update={"capture": None}))
+    before = (out / MANIFEST).read_bytes()
+    for heldout in (None, evaluation):
+        with pytest.raises(UsageError, match=r"other rules of capture; .* --out \S*run-new"):
+            collect(str(tiny_llama), request, out=out, evaluation=heldout)
+    assert (out / MANIFEST).read_bytes() == before
+    assert len(open_run(out)) == len(run)
+
+
+def test_a_list_left_beside_finished_held_out_moments_is_removed(tiny_llama, tiny_tokens, evaluation, tmp_path):
+    request, out = CalibrationRequest(tokens=tiny_tokens), tmp_path / "run"
+    collect(str(tiny_llama), request, out=out, evaluation=evaluation)
+    (out / "heldout" / "finished.jsonl").write_text("{}")
+    collect(str(tiny_llama), request, out=out, evaluation=evaluation)
+    assert not (out / "heldout" / "finished.jsonl").exists()
+
+
+def test_unfinished_held_out_moments_of_other_tokens_are_replaced(tmp_path):
+    entry = HessianEntry(
+        name="a", file="heldout/0000.safetensors", columns=1, n_tokens=1, dropped_tokens=0, bytes=0, sha256=sha256(b"").hexdigest()
+    )
+    (tmp_path / "heldout").mkdir()
+    (tmp_path / entry.file).write_bytes(b"")
+    first = FinishedHessians(tmp_path, {"evaluation tokens": "1"}, folder="heldout")
+    first.begin()
+    first.add(entry)
+    assert FinishedHessians(tmp_path, {"evaluation tokens": "1"}, folder="heldout").entries == {"a": entry}
+    assert FinishedHessians(tmp_path, {"evaluation tokens": "2"}, folder="heldout").entries == {}
