@@ -146,7 +146,8 @@ class RDPoint:
         About(
             "",
             "setting",
-            "entropy_shared: pooled frequency table; entropy_column: a model of each column; fixed: log₂ of the number of levels",
+            "entropy_shared: pooled frequency table; entropy_column: a Gaussian model of each column; entropy_histogram: a table of each "
+            "column; entropy_trellis: a Gaussian model of each column given the trellis' state; fixed: log₂ of the number of levels",
             "rate kind",
         ),
     ]

@@ -13,7 +13,13 @@ from rdtools.files import atomic_path
 from rdtools.report.rows import ok_rows, ordered_types
 
 #: Rate kind of a row → coder. Methods are compared with those of the same coder only: other differences are of coders too.
-CODERS = {"entropy_shared": "pooled table", "entropy_column": "model per column", "fixed": "fixed rate"}
+CODERS = {
+    "entropy_shared": "pooled table",
+    "entropy_column": "model per column",
+    "entropy_histogram": "table per column",
+    "entropy_trellis": "model per column and state",
+    "fixed": "fixed rate",
+}
 #: Names of the files in a run directory.
 PARQUET, CSV = "paired.parquet", "paired.csv"
 #: Layer type of the rows over all matrices.

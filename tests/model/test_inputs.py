@@ -13,7 +13,7 @@ from rdtools.model.checkpoint import open_checkpoint
 from rdtools.model.inputs import SharedInput, check_weights, find_layers
 from rdtools.model.pretrained import load_model
 from rdtools.model.products import Block, Products
-from rdtools.model.tokens import load_tokens
+from rdtools.model.tokens import Tokens, load_tokens
 from tests.model.architectures import build
 
 
@@ -107,6 +107,22 @@ def test_the_output_head_with_the_variance_of_its_softmax(loaded, tiny_tokens, t
         p = torch.softmax(x @ model.lm_head.weight.double().T, dim=1)
     np.testing.assert_allclose(hessian.matrix, (x.T @ x / len(x)).numpy(), rtol=0, atol=1e-6 * float((x**2).mean(0).max()))
     np.testing.assert_allclose(hessian.output_variances, (p * (1 - p)).mean(0).numpy(), rtol=1e-5)
+
+
+def test_a_token_that_is_not_finite_is_left_out_of_the_heads_variances_too(loaded, tiny_tokens, monkeypatch):
+    model, checkpoint = loaded
+    tokens = load_tokens(tiny_tokens)
+    ids = np.where(tokens.ids == 63, 62, tokens.ids)
+    ids[0, -1] = 63  # a masked nan is a nan in attention, so that its whole sequence is damaged
+    monkeypatch.setattr("rdtools.model.capture.DROPPED_LIMIT", 0.1)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[63] = torch.nan
+        x = model.model(torch.from_numpy(ids)).last_hidden_state.double().reshape(-1, 16)
+        p = torch.softmax(x @ model.lm_head.weight.double().T, dim=1)
+    kept = p[p.isfinite().all(dim=1)]
+    [(_, hessian)] = capture(model, [find_layers(model, checkpoint, head=True).inputs[-1]], Tokens(ids, tokens.mask, "one damaged"))
+    assert (hessian.n_tokens, hessian.dropped_tokens) == (len(kept), len(p) - len(kept)) == (176, 16)
+    np.testing.assert_allclose(hessian.output_variances, (kept * (1 - kept)).mean(0).numpy(), rtol=1e-5)
 
 
 def test_a_run_keeps_the_head_and_what_share_was_analysed(tiny_llama, tiny_tokens, tmp_path):

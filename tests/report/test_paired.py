@@ -49,7 +49,9 @@ def test_differences_are_paired_over_matrices_and_counted_by_type():
 
 
 def test_only_methods_with_the_same_coder_are_compared_on_matrices_that_both_have(tmp_path):
-    table = _table({"a": ("entropy_shared", [1.0, 2.0]), "b": ("entropy_column", [0.5, 0.5]), "c": ("entropy_shared", [1.5, np.nan])})
+    one = [0.5, 0.5]
+    kinds = {"b": "entropy_column", "histograms": "entropy_histogram", "trellis": "entropy_trellis", "grid": "fixed"}
+    table = _table({"a": ("entropy_shared", [1.0, 2.0]), "c": ("entropy_shared", [1.5, np.nan])} | {m: (k, one) for m, k in kinds.items()})
     found = paired_differences(table)
     assert set(zip(found["method"], found["reference"], found["matrices"], strict=True)) == {("a", "c", 1)}
     assert found["low_bpw"].isna().all()

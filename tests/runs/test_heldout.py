@@ -87,7 +87,7 @@ def test_other_or_no_held_out_tokens_are_refused(tiny_llama, tiny_tokens, evalua
     mixed = np.concatenate([np.load(evaluation.tokens), np.load(tiny_tokens)[:2]])
     np.save(tmp_path / "mixed.npy", mixed)
     other = EvaluationRequest(tokens=tmp_path / "mixed.npy")
-    with pytest.raises(UsageError, match="of other evaluation tokens in .*heldout; choose another directory"):
+    with pytest.raises(UsageError, match=r"of other evaluation tokens in .*heldout; choose another directory"):
         collect(str(tiny_llama), request, out=tmp_path / "run", evaluation=other, say=said.append)
     assert "2 of 8 evaluation sequences are calibration sequences too" in said[0]
     with pytest.raises(UsageError, match="got both, expected one source of held-out data"):

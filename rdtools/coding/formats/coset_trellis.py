@@ -133,6 +133,6 @@ CODEC = Codec(
     decode=decode,
     values=values,
     length_bits=coset_code_length,
-    rate_kind=lambda _: "entropy_column",
+    rate_kind=lambda _: "entropy_trellis",
     diagnostics=lambda codes: Diagnostics(coset_code_length(codes), symbols=codes.integers.size),
 )

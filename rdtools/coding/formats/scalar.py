@@ -60,7 +60,7 @@ RATE_KINDS: dict[CodeModelKind, str] = {
     "fixed": "fixed",
     "shared": "entropy_shared",
     "column": "entropy_column",
-    "histogram": "entropy_column",
+    "histogram": "entropy_histogram",
 }
 
 
