@@ -279,7 +279,8 @@ def collect(
 def _remedy(out: Path, names: list[str], *, head: bool) -> str:
     """Advice about a run that was captured otherwise."""
     if "rules of capture" in names:
-        return f"an earlier rdtools captured it; it can still be read; give the same command another directory, such as {shlex.quote(f'{out}-new')}"
+        new = shlex.quote(f"{out}-new")
+        return f"an earlier rdtools captured it; it can still be read; give the same command another directory, such as {new}"
     if names == ["`head`"]:
         return f"{'leave `head` out' if head else 'give `head` too (--head)'}, or choose another directory"
     return "choose another directory, or delete this one"
