@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import ndtr
 
-from rdtools.normal import cell_probabilities
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
+from rdtools.rounded import cell_probabilities
 from rdtools.theory.trellis_channel import COLUMNS, TABLE
 
 BATCHES, WALK = 32, 2**17

@@ -19,7 +19,7 @@ _EPS = float(np.finfo(np.float64).eps)
 
 @jit(nogil=True, error_model="numpy")
 def _rounded(r):  # type: ignore[no-untyped-def]
-    """Entropy, correlation and power of `rdtools.normal.rounded_gaussian`, for a grid without end."""
+    """Entropy, correlation and power of `rdtools.rounded.rounded_gaussian`, for a grid without end."""
     if r < 0.5:
         power = 1.0 + r * r / 12.0
         return 0.5 * math.log2(2 * math.pi * math.e * power) - math.log2(r), 1.0, power

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from rdtools.arrays import Float64Array
-from rdtools.normal import rounded_gaussian
+from rdtools.rounded import rounded_gaussian
 
 
 def cancellation_moments(

@@ -12,7 +12,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype, WrongType
+from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
 ASYMMETRY_LIMIT = 1e-6
@@ -70,19 +70,6 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
             "collect or convert again in float32"
         )
     return values
-
-
-def check_count(count: Any, *, name: str) -> int:
-    """A number of things as an int; NumPy's integers are taken, booleans are not.
-
-    Raises
-    ------
-    WrongType
-        For anything but a whole number from 0 on.
-    """
-    if isinstance(count, bool | np.bool_) or not isinstance(count, int | np.integer) or count < 0:
-        raise WrongType(f"{name} {count!r}: expected a whole number from 0 on, such as 4096")
-    return int(count)
 
 
 def check_moment(matrix: ArrayLike, *, name: str = "Hessian", recorded: bool = False) -> Float64Array:

@@ -9,15 +9,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
+#: The ground floor: no part of the data flow.
+_FLOOR = ("_version", "errors", "arrays", "units", "reprs", "seeds", "threads", "linalg", "normal", "rounded", "files", "machine", "orphans")
 #: Order of the parts: each imports only those before it.
 ORDER = (
-    *("_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files", "machine", "orphans"),
+    *_FLOOR,
     *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "runs"),
     *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
     *("sweep", "report", "jobs", "cli", "testing"),
 )
 #: What else a part may not see: `theory` and `quantizers` first meet above both, and `measure` cannot borrow a formula.
-GROUND = {"_version", "arrays", "errors", "units", "reprs", "seeds", "threads", "linalg", "normal", "files", "machine", "orphans"}
+GROUND = set(_FLOOR)
 ONLY = {
     "records": GROUND,
     "theory": GROUND | {"records", "ops"},

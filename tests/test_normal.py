@@ -8,17 +8,8 @@ import scipy.integrate
 import scipy.stats
 
 from rdtools.errors import UsageError
-from rdtools.normal import (
-    RoundedGaussian,
-    cell_probabilities,
-    cell_probability,
-    entropy_bits,
-    gain_of_mean_square,
-    lmmse_gain,
-    normal_cdf,
-    normal_density,
-    rounded_gaussian,
-)
+from rdtools.normal import cell_probability, gain_of_mean_square, lmmse_gain, normal_cdf, normal_density
+from rdtools.rounded import RoundedGaussian, cell_probabilities, entropy_bits, rounded_gaussian
 
 
 def test_normal_cdf_is_within_its_stated_error():

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.lapack import dpotri
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, check_count
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_count, check_moment, cholesky, panels
+from rdtools.linalg import check_moment, cholesky, panels
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import eigendecomposition, live_columns
 from rdtools.records import Hessian

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rdtools.arrays import Float64Array
-from rdtools.linalg import check_count
+from rdtools.arrays import Float64Array, check_count
 from rdtools.reprs import short_repr
 
 

@@ -7,46 +7,19 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from importlib.metadata import version
-from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from rdtools._version import __version__
+from rdtools.records.about import About, Column
 
 #: Version of the columns; tables without one are those of rdtools 0.1.
 SCHEMA_VERSION = 3
 #: Columns of the table of theory curves.
 CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
 
-Kind = Literal["setting", "bound", "predicted", "measured"]
 Status = Literal["ok", "undersampled", "degenerate", "infeasible", "failed"]
-
-
-class About(NamedTuple):
-    """Description of a column.
-
-    Attributes
-    ----------
-    unit : "" for numbers without one; bpw is bits per weight of the whole matrix
-    kind : chosen beforehand, a bound on every method, predicted by theory for this one, or measured
-    meaning : one sentence
-    heading : in tables for people; "" to leave the column out of them
-    """
-
-    unit: str
-    kind: Kind
-    meaning: str
-    heading: str = ""
-
-
-class Column(NamedTuple):
-    """A column of the result table: its name, and the fields of `About`."""
-
-    name: str
-    unit: str
-    kind: Kind
-    meaning: str
-    heading: str
 
 
 @dataclass(frozen=True)

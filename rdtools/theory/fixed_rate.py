@@ -12,7 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.normal import rounded_gaussian
+from rdtools.rounded import rounded_gaussian
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 #: On pieces of this length 16 nodes integrate the normal density times a square, or the law of a maximum, to rounding.

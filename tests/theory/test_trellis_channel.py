@@ -7,8 +7,8 @@ import pytest
 from tolerances import STANDARD_ERRORS
 
 from rdtools.errors import TheoryError
-from rdtools.normal import rounded_gaussian
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
+from rdtools.rounded import rounded_gaussian
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.trellis_channel import granular_gain_db, simulated, trellis_channel
 

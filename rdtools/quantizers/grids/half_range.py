@@ -7,7 +7,7 @@ import math
 import numpy as np
 from scipy.optimize import minimize_scalar
 
-from rdtools.normal import rounded_gaussian
+from rdtools.rounded import rounded_gaussian
 
 
 def normal_half_range(levels: int) -> float:
