@@ -155,7 +155,7 @@ def test_too_many_bad_rows_abort_and_name_the_layer(loaded, tiny_tokens):
 
 @pytest.mark.parametrize(
     ("ids", "message"),
-    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "cut the ids, or give `length` 32")],
+    [([[0, 64]], "outside the model's vocabulary of 64"), ([[]], "no tokens"), ([[1] * 33], "the model takes 32; cut the ids")],
 )
 def test_bad_tokens_are_refused(loaded, ids, message):
     with pytest.raises(BadTokens, match=message):
