@@ -26,7 +26,7 @@ from golden_weights import FOLDER
 from safetensors.numpy import save
 
 from rdtools.coding import decode_all, fields, frames, reconstruct
-from rdtools.coding.formats import scalar
+from rdtools.coding.formats import coset_trellis, scalar
 from rdtools.errors import CorruptFile, RdtoolsError
 from rdtools.jobs.report import run_report
 from rdtools.model.tokens import check_tokens, load_tokens
@@ -55,6 +55,8 @@ def _content(weights) -> list:
 def damaged_containers(seed: int) -> Case:
     """Damage without a new checksum: whatever changes a byte is a `CorruptFile`."""
     files = [path.read_bytes() for path in CONTAINERS]
+    for data in files:
+        _try_decoding(data)  # compiles what decoders use
 
     def case(number: int) -> str:
         generator = np.random.default_rng((seed, 1, number))
@@ -81,7 +83,7 @@ class _Agrees:
 
 
 #: Where containers are compared with their checksums.
-CHECKERS = (fields, frames, scalar)
+CHECKERS = (fields, frames, scalar, coset_trellis)
 
 
 def _without_checksums() -> None:
