@@ -130,7 +130,7 @@ def _penalty(spectrum: Spectrum, tokens: float) -> float:
 
 @per_hessian
 def _sampling_fault(hessian: Hessian, rank: int, active: int, heldout: HeldoutMoment | None) -> str:
-    """Why a sample does not resolve the active columns of its second moment; "" if it does, or H is exact."""
+    """The reason why a sample does not resolve the active columns of its second moment; "" if it does, or H is exact."""
     counted = counted_tokens(hessian)
     if hessian.n_tokens == 0:
         return ""

@@ -68,7 +68,7 @@ class RowVariances:
 
 
 def row_variances(model: ErrorModel, variance: float) -> RowVariances:
-    """Those that the row exponents of a model stand for, `variance` being that of all weights; itself without them."""
+    """Variances that the row exponents of a model stand for, `variance` being that of all weights; `variance` itself without them."""
     if model.row_exponents is None:
         return RowVariances(variance, variance)
     logs = model.row_exponents / 4.0
@@ -202,7 +202,7 @@ FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What theory promises for a quantizer's answer, from its error model and the prepared layer.
+    """The promises of theory for a quantizer's answer, from its error model and the prepared layer.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ from rdtools.theory import sic
 
 
 def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str:
-    """Why unequal steps may lose to equal ones on this layer: their exponents are one byte or less each, but of few rows that is much."""
+    """The reason why unequal steps may lose to equal ones on a layer: exponents are one byte or less each, but of few rows that is much."""
     if model.relative_steps is None or not point.overhead_bpw > gptq_gap:
         return ""
     return (
@@ -32,7 +32,7 @@ _OUTLIER_SHARE, _OUTLIER_STDS = 0.1, 20.0
 
 
 def _outlier_message(facts: LayerFacts) -> str:
-    """Why R(D) says nothing about a matrix; empty where no single weight makes up its variance."""
+    """The reason why R(D) says nothing about a matrix; empty where no single weight makes up its variance."""
     stds, weights = facts.row.weight_incoherence, facts.row.rows * (facts.row.active_columns or 0)
     if not (stds >= _OUTLIER_STDS and stds**2 >= _OUTLIER_SHARE * weights):
         return ""
@@ -43,7 +43,7 @@ def _outlier_message(facts: LayerFacts) -> str:
 
 
 def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
-    """How many weights of inputs that hardly occur are coded."""
+    """A sentence on how many weights of inputs that hardly occur are coded."""
     coded = int(quantized.weight.basis.live.sum())
     spare = (facts.row.nearly_dead_columns or 0) - ((facts.row.active_columns or 0) - coded)
     if spare <= 0:

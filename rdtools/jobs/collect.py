@@ -61,7 +61,7 @@ class CalibrationRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """Where held-out tokens come from; without either file those of the embedded model, and none for another model.
+    """The source of held-out tokens; without either file, those of the embedded model, and none for another model.
 
     Attributes
     ----------

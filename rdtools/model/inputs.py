@@ -53,7 +53,7 @@ class SharedInput:
 
 @dataclass(frozen=True)
 class ModelLayers:
-    """What of a model is analysed.
+    """The layers of a model that are analysed, and how much of it they are.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""How much of a set of tokens is repetition."""
+"""Repetition among tokens: how many of them tell something new."""
 
 from __future__ import annotations
 

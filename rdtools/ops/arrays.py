@@ -26,7 +26,7 @@ def dtype_name(x: Any) -> str:
 
 @cache
 def _alternatives(expected: str) -> tuple[tuple[bool, tuple[str | int, ...]], ...]:
-    """Of a shape such as "(..., 8) or (k, d)": for each alternative, if it begins with an ellipsis, and its sizes and letters."""
+    """The alternatives of a shape such as "(..., 8) or (k, d)": for each, if it begins with an ellipsis, and its sizes and letters."""
     shapes = []
     for shape in expected.split(" or "):
         names = [name.strip() for name in shape.strip("()").split(",") if name.strip()]

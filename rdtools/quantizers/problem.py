@@ -1,4 +1,4 @@
-"""What every quantizer works on: the live columns of a layer, rotated, put in order and factored."""
+"""The problem that every quantizer works on: the live columns of a layer, rotated, put in order and factored."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _correction(layer: Layer, live: NDArray[np.bool_], moment: Float64Array, dri
 
 
 def _targets(weight: Float64Array, correction: Float64Array | None, shared: PreparedInput) -> tuple[Float64Array, Float64Array]:
-    """What is rounded in place of the weights, and the reconstruction of least error."""
+    """The matrix that is rounded in place of the weights, and the reconstruction of least error."""
 
     def solved(values: Float64Array, lower: Float64Array) -> Float64Array:
         answer = np.empty_like(values)

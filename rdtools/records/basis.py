@@ -1,4 +1,4 @@
-"""Where decoded values belong."""
+"""The basis that decoded values belong to."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Rotation:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """Where decoded values belong: ``Ŵ[:, live] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
+    """The basis that decoded values belong to: ``Ŵ[:, live] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
 
     Attributes
     ----------

@@ -40,7 +40,7 @@ class Hessian:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spectrum:
-    """What theory needs of a Hessian, on its live columns (those with a positive diagonal).
+    """Facts of a Hessian that theory needs, on its live columns (those with a positive diagonal).
 
     Attributes
     ----------

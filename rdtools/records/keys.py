@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class LayerKey:
-    """Which matrix of which model.
+    """The name of a matrix in a model.
 
     Attributes
     ----------

@@ -69,7 +69,7 @@ class RowGrid:
         return np.clip(np.rint(self.in_steps(values) - self.offset), self.code_min, self.code_max).astype(np.int32)
 
     def values(self, codes: NDArray[np.int32]) -> Float64Array:
-        """What codes stand for, (m, g), as `rdtools.coding.reconstruct` computes it."""
+        """The values of codes, (m, g), as `rdtools.coding.reconstruct` computes it."""
         levels = codes + self.offset
         if self.zero_points is not None:
             levels -= self.zero_points[:, None]
@@ -106,7 +106,7 @@ def _search_errors(values: Float64Array, grid: RowGrid) -> Float64Array:
 
 
 def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) -> RowGrid:
-    """Of the shrunk ranges of each row the one of least error, the widest of equals."""
+    """The range of least error among the shrunk ones of each row, the widest of equals."""
     unit = np.where(steps > 0, steps, 1.0)
     least = np.full(len(values), np.inf)
     chosen = np.ones(len(values))

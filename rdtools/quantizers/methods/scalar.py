@@ -69,7 +69,7 @@ class ScalarQuantizer(SettledQuantizer):
         return False
 
     def _rounding(self, problem: Problem) -> Rounding:
-        """How integers are decided at given steps."""
+        """The function that decides integers at given steps."""
         return nearest
 
 

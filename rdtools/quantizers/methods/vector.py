@@ -1,4 +1,4 @@
-"""What QuIP# and QTIP share: both sides rotated, one scale, blocks of columns rounded together with feedback."""
+"""The common part of QuIP# and QTIP: both sides rotated, one scale, blocks of columns rounded together with feedback."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which channels are critical, and which stand in a group together: CRVQ's importance and orders."""
+"""The choice of critical channels, and of those that stand in a group together: CRVQ's importance and orders."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def channel_importance(
     generator: np.random.Generator,
     backend: str | None = None,
 ) -> Float64Array:
-    """How much an input channel j matters, (n,).
+    """Importance of each input channel j, (n,).
 
     "residual", as released: ``mean_i R_ij² H_jj``, R being what one codebook of `words`, fitted by k-means to the groups of eight
     neighbouring columns without scales, filled up with zeros, leaves of W. "spqr": ``mean_i R_ij²/(2 [H⁻¹]_jj)``. "magnitude":
@@ -63,7 +63,7 @@ def channel_importance(
 
 
 def channel_order(importance: Float64Array, kind: ChannelOrder, critical: int) -> tuple[NDArray[np.int64], StoredOrder]:
-    """Which column is at each place, and how much of that a decoder has to be told.
+    """The column at each place, and how much of that a decoder has to be told.
 
     "sorted", as published: all columns by falling importance, which packs the heavy ones among the rest together, where a code can no
     longer be spent on one of them. "natural_rest": the critical ones, then the others, both as they were. "stratified_rest": the critical

@@ -34,7 +34,7 @@ _LARGEST_CHANGE, _LEAST_CHANGE = 10.0, 1.5
 
 @dataclass(frozen=True, eq=False)
 class ClampSafeFeedback:
-    """What `clamp_safe_feedback` found.
+    """The answer of `clamp_safe_feedback`.
 
     Attributes
     ----------
@@ -211,7 +211,7 @@ def usable_steps(levels: int, margin: float) -> float:
 
 
 def _inverse(lower: Float64Array) -> Float64Array:
-    """Of a lower triangular matrix with a positive diagonal."""
+    """The inverse of a lower triangular matrix with a positive diagonal."""
     # the upper triangle of a column-major view is the lower one in row-major memory
     inverse, _ = scipy.linalg.lapack.dtrtri(lower.T, lower=0)
     return np.tril(inverse.T)
@@ -230,7 +230,7 @@ def _cut(below: Float64Array, slack: float) -> Float64Array:
 
 
 def _ratio(difference: Float64Array, whole: Float64Array, energies: Float64Array) -> float:
-    """Of two norms that weigh columns as the penalty does; infinite against nothing."""
+    """The ratio of two norms that weigh columns as the penalty does; infinite against nothing."""
     part, full = (float(energies @ np.square(matrix).sum(axis=0)) for matrix in (difference, whole))
     if full > 0:
         return math.sqrt(part / full)

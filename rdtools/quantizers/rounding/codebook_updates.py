@@ -47,7 +47,7 @@ class Books:
         return codebook_error(self.weight, *self.rounded, self.codes, self.slots, backend=self.backend)
 
     def values(self, scales: Float32Array, codebooks: Float32Array) -> Float32Array:
-        """What codes stand for with other scales and codebooks."""
+        """Values of the codes with other scales and codebooks."""
         return -codebook_error(np.zeros_like(self.weight), scales, codebooks, self.codes, self.slots, backend=self.backend)
 
     def gradient(self, product: Float32Array) -> tuple[Float64Array, Float64Array]:

@@ -43,7 +43,7 @@ def k_means(
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How codebooks are trained.
+    """Settings of the training of codebooks.
 
     Attributes
     ----------

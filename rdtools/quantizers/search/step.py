@@ -88,7 +88,7 @@ def _secants(
 
 
 def _search_by_sample(grid: ScaledGrid[Codes], rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[Codes]:
-    """Where the sample has the rate, on all rows; from there on all rows until they have it."""
+    """All rows at the step where the sample has the rate; from there on, all rows until they have it."""
     _, x, slope = _secants(
         lambda x: grid.at(x, rows),
         rate_bits=rate_bits,
