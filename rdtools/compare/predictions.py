@@ -161,34 +161,38 @@ FINITE_RATE_COLUMNS = 1024
 
 
 def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
-    """With feedback by the covariance recursion of `rdtools.theory.finite_rate`, without by the scalar quantizer alone."""
-    std, steps, shared = context.problem.weight_std, model.steps, context.problem.shared
+    """With feedback by the covariance recursion, without by the scalar quantizer alone."""
     if model.fitted:  # to the integers, which the recursion does not know
         return math.nan
-    if shared is None:
-        scalar = uniform_quantizer(float(steps[0]) / std)
-        mean_diagonal = float(np.mean(context.spectrum.diagonal))
-        return context.share * std**2 * mean_diagonal * scalar.distortion
-    if len(steps) > FINITE_RATE_COLUMNS:
-        return math.nan
-    gains, damping = None if model.gains is None else model.gains[shared.order], shared.damping_added
-    point = sic_at_finite_rate(shared.factor, steps[shared.order], std**2, lmmse=False, gains=gains, damping=damping, ridge=shared.penalty)
-    return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
+    if context.problem.shared is None:
+        std = context.problem.weight_std
+        scalar = uniform_quantizer(float(model.steps[0]) / std)
+        return context.share * std**2 * float(np.mean(context.spectrum.diagonal)) * scalar.distortion
+    return _with_feedback(context, model.steps, gains=model.gains)
 
 
 def _trellis_steps_at_finite_rate(model: TrellisSteps, context: Context) -> float:
     """By the covariance recursion with the channel of the trellis."""
-    problem, shared = context.problem, context.problem.prepared_input
-    if len(model.steps) > FINITE_RATE_COLUMNS:
+    return _with_feedback(context, model.steps, channel=trellis_channel(model.states))
+
+
+def _with_feedback(
+    context: Context, steps: Float64Array, *, gains: Float64Array | None = None, channel: Float64Array | None = None
+) -> float:
+    """By the covariance recursion of `rdtools.theory.finite_rate`."""
+    shared = context.problem.shared
+    assert shared is not None
+    if len(steps) > FINITE_RATE_COLUMNS:
         return math.nan
     point = sic_at_finite_rate(
         shared.factor,
-        model.steps[shared.order],
-        problem.weight_std**2,
+        steps[shared.order],
+        context.problem.weight_std**2,
         lmmse=False,
+        gains=None if gains is None else gains[shared.order],
         damping=shared.damping_added,
         ridge=shared.penalty,
-        channel=trellis_channel(model.states),
+        channel=channel,
     )
     return context.share * point.distortion if point.feedback_bits < MAX_FEEDBACK_BITS else math.nan
 

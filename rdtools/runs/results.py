@@ -121,12 +121,14 @@ def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
-    if (folder / RESULTS).is_file():
+    listed = (folder / RESULTS).is_file()
+    if listed:
         check_results(folder, [name])
     table, problem = _open(path)
     if table is not None:
         _refuse_schema(table, path)
-    check_results(folder, [name])
+    if not listed:  # which a table of rdtools 0.1 is not, and is told so first
+        check_results(folder, [name])
     if table is None:
         raise CorruptFile(f"{path}: not a whole Parquet file ({problem}); make it again with rdtools report")
     missing = [column for column in columns if column not in table]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,15 +14,14 @@ from rdtools.coding import (
     fit_column_laws,
     octave_exponents,
     paying_row_exponents,
-    round_to_float32,
     scalar_code_length,
 )
 from rdtools.ops import CODE_MAX
 from rdtools.quantizers.grids.column_gains import with_column_gains
-from rdtools.quantizers.grids.levels import Rounding, check_step
+from rdtools.quantizers.grids.levels import Rounding, grid_of_step
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
-from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes, UniformGrid
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +61,7 @@ class EntropyGrid:
             If the step is outside the normal range of float32.
         """
         part = self.target if rows is None else self.target[rows]
-        step = math.exp2(log2_step)
-        check_step(step, self.name)
-        grid = UniformGrid(round_to_float32(step), self.exponents)
+        grid = grid_of_step(log2_step, self.exponents, self.name)
         steps = grid.column_steps(part.shape[1])
         model = ENTROPY_MODELS[self.coding]()
         if self.gain_fit is None:

@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
+from rdtools.coding import round_to_float32
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
+from rdtools.records import UniformGrid
 
 #: Decides codes: (weight (m, r), steps (r,), gains (r,), offset, code_min, code_max) → codes (m, r).
 Rounding = Callable[[Float64Array, Float64Array, Float64Array, float, int, int], NDArray[np.int32]]
@@ -49,3 +51,15 @@ def check_step(step: float, name: str) -> None:
             f"{name}: a step of {step:.3g} does not fit a stored float32 scale, expected {_STEP_RANGE[0]:.1e} to {_STEP_RANGE[1]:.1e}; "
             "rescale the weights"
         )
+
+
+def grid_of_step(log2_step: float, exponents: NDArray[np.uint8] | None, name: str) -> UniformGrid:
+    """The grid without end whose finest step is the float32 nearest to ``2^log2_step``.
+
+    Raises
+    ------
+    ScaleOutOfRange
+    """
+    step = math.exp2(log2_step)
+    check_step(step, name)
+    return UniformGrid(round_to_float32(step), exponents)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import fit_coset_laws, octave_exponents, paying_row_exponents, round_to_float32
+from rdtools.coding import fit_coset_laws, octave_exponents, paying_row_exponents
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
 from rdtools.quantizers.base import SettledQuantizer, Solution
-from rdtools.quantizers.grids.levels import check_step
+from rdtools.quantizers.grids.levels import grid_of_step
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sic import Precision
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CosetCodes, GaussianModel, UniformGrid
+from rdtools.records import CosetCodes, GaussianModel
 from rdtools.records.error_models import TrellisSteps
 from rdtools.transforms import RotationChoice
 
@@ -74,9 +73,7 @@ class TrellisGrid:
         """
         method, order, known = self.method, self.problem.order, self.row_exponents
         part = self.target if rows is None else self.target[rows]
-        step = math.exp2(log2_step)
-        check_step(step, self.name)
-        grid = UniformGrid(round_to_float32(step), self.exponents)
+        grid = grid_of_step(log2_step, self.exponents, self.name)
         found, _ = coset_trellis_sweep(
             part[:, order].astype(method.precision, copy=False),
             self.problem.factor,
