@@ -70,6 +70,18 @@ def _encode(integers, rows, columns, law, cumulative, starts, halves, shifts, tr
 
 
 @jit(nogil=True, error_model="numpy")
+def _narrow_to(value, length, left, part, words, used):  # type: ignore[no-untyped-def]
+    """The place in the interval and its length after a symbol, with a word more where the interval is short; zeros after the last."""
+    scale = length >> _BITS
+    value -= scale * left
+    length = scale * part
+    if length < _LEAST:
+        more = np.uint64(words[used]) if used < words.shape[0] else np.uint64(0)
+        return (value << _WORD) | more, length << _WORD, used + 1
+    return value, length, used
+
+
+@jit(nogil=True, error_model="numpy")
 def _decode(words, escaped, rows, columns, law, cumulative, starts, halves, shifts, transitions, segment, integers):  # type: ignore[no-untyped-def]
     m, p = integers.shape
     count, used, escapes = words.shape[0], 2, 0
@@ -85,8 +97,7 @@ def _decode(words, escaped, rows, columns, law, cumulative, starts, halves, shif
         for i in range(p):
             s, place = state[i], law[rows[r] - columns[i]]
             half, shift, start = halves[place], shifts[place], starts[2 * place + (s & 1)]
-            scale = length >> _BITS
-            quantile = value // scale
+            quantile = value // (length >> _BITS)
             if quantile >= _PARTS:
                 return WORDS
             low, high = 0, 2 * half + 1  # the symbol is from low to high − 1
@@ -97,11 +108,8 @@ def _decode(words, escaped, rows, columns, law, cumulative, starts, halves, shif
                 else:
                     high = middle
             left = np.uint64(cumulative[start + low])
-            value -= scale * left
-            length = scale * (np.uint64(cumulative[start + low + 1]) - left)
-            if length < _LEAST:
-                value, length = (value << _WORD) | (np.uint64(words[used]) if used < count else np.uint64(0)), length << _WORD
-                used += 1
+            part = np.uint64(cumulative[start + low + 1]) - left
+            value, length, used = _narrow_to(value, length, left, part, words, used)
             if low == 2 * half:
                 if escapes == escaped.shape[0]:
                     return ESCAPES
@@ -113,16 +121,11 @@ def _decode(words, escaped, rows, columns, law, cumulative, starts, halves, shif
                 k = np.int64(low - half) << shift
                 if shift:
                     back = np.uint64(PRECISION - shift)
-                    scale = length >> _BITS
-                    quantile = value // scale
+                    quantile = value // (length >> _BITS)
                     if quantile >= _PARTS:
                         return WORDS
                     bits = quantile >> back
-                    value -= scale * (bits << back)
-                    length = scale << back
-                    if length < _LEAST:
-                        value, length = (value << _WORD) | (np.uint64(words[used]) if used < count else np.uint64(0)), length << _WORD
-                        used += 1
+                    value, length, used = _narrow_to(value, length, bits << back, np.uint64(1) << back, words, used)
                     k |= np.int64(bits)
                 q = 2 * k + (s & 1)
             integers[r, i] = np.int32(q)

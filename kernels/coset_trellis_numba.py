@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.coset_trellis_reference import CODES
-from rdtools.kernels.sic_sweep_numba import ROWS, STRIP, _factor_panels, _strips
+from rdtools.kernels.sic_sweep_numba import ROWS, STRIP, _factor_panels, _load_columns, _strips
 
 from rdtools.arrays import Float64Array, FloatArray
 
@@ -94,14 +94,7 @@ def _decide_strip(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """As `sic_sweep_numba._decide_strip`, column by column over all rows. e, y: scratch (p, m); x, path: (m,); the others as in `_walk`."""
     m, p = weight.shape[0], triangle.shape[0]
-    for r in range(m):
-        for j in range(p):
-            e[j, r] = weight[r, start + j]
-            y[j, r] = outer[r, skip + j]
-    if has_inner:
-        for r in range(m):
-            for j in range(p):
-                y[j, r] += inner[r, j]
+    _load_columns(weight, start, p, outer, skip, inner, has_inner, e, y)
     for i in range(p - 1, -1, -1):
         pivot, spacing = triangle[i, i], spacings[start + i]
         width = spacing * pivot

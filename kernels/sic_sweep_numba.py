@@ -91,6 +91,20 @@ def _gain_at(law, q):  # type: ignore[no-untyped-def]
 
 
 @jit(nogil=True, error_model="numpy")
+def _load_columns(weight, start, p, outer, skip, inner, has_inner, e, y):  # type: ignore[no-untyped-def]
+    """Weights of a strip of p columns and the feedback of all after it, transposed, into e and y."""
+    m = weight.shape[0]
+    for r in range(m):
+        for j in range(p):
+            e[j, r] = weight[r, start + j]
+            y[j, r] = outer[r, skip + j]
+    if has_inner:
+        for r in range(m):
+            for j in range(p):
+                y[j, r] += inner[r, j]
+
+
+@jit(nogil=True, error_model="numpy")
 def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
     weight, triangle, steps, offset, lowest, highest, start, outer, skip, inner, has_inner, stochastic, seed,
     codes, gains, law, error, residual, keeps_residual, e, y, z, points, targets, scales,
@@ -100,14 +114,7 @@ def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
     Scratch, with M the rows rounded up to LANES and zeros in the rows beyond m: e, y, z (p, M); points, targets (M,); scales (p,).
     """
     m, p, padded = weight.shape[0], triangle.shape[0], e.shape[1]
-    for r in range(m):
-        for j in range(p):
-            e[j, r] = weight[r, start + j]
-            y[j, r] = outer[r, skip + j]
-    if has_inner:
-        for r in range(m):
-            for j in range(p):
-                y[j, r] += inner[r, j]
+    _load_columns(weight, start, p, outer, skip, inner, has_inner, e, y)
     products, squares = np.zeros(LANES), np.zeros(LANES)
     for i in range(p - 1, -1, -1):
         pivot, step = triangle[i, i], steps[start + i]
