@@ -16,7 +16,6 @@ import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
-from scipy.special import ndtr
 
 from rdtools.compare import layer_facts
 from rdtools.compare.bounds import RD_BOUND
@@ -26,6 +25,7 @@ from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.rows import ok_rows
 from rdtools.report.style import RC, method_looks
+from rdtools.rounded import cell_probabilities, entropy_bits
 from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
@@ -57,11 +57,8 @@ def methods() -> tuple[Method, ...]:
 
 def pooled_bits(deviations: np.ndarray) -> float:
     """Entropy of one histogram of rounded normal variables with these deviations."""
-    edges = np.arange(-0.5, np.ceil(12 * deviations.max()) + 1)
-    p = np.diff(ndtr(edges / deviations[:, None]), axis=1).mean(axis=0)
-    p = np.concatenate([p[:0:-1], p])
-    p = p[p > 0]
-    return float(-(p * np.log2(p)).sum())
+    p = cell_probabilities(1 / deviations, int(np.ceil(12 * deviations.max())) + 1).mean(axis=0)
+    return entropy_bits(np.concatenate([p[:0:-1], p]))
 
 
 def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:

@@ -132,3 +132,8 @@ class NotConverged(RdtoolsError, RuntimeError):
 def one_line(error: BaseException) -> str:
     """The message of an error of another library, in one line; its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things, such as ``1 row`` and ``2 rows``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

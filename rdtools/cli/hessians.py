@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from rdtools.cli.printing import Json, counted, in_options, note_coverage, print_json
+from rdtools.cli.printing import Json, in_options, note_coverage, print_json
 from rdtools.cli.report import Device, EvaluationText, EvaluationTokens, Head, Length, Model, RemoteCode, Sequences, Text, TokenFile
+from rdtools.errors import counted
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rdtools.errors import counted
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -28,11 +30,6 @@ def _options() -> re.Pattern[str]:
 def in_options(message: str) -> str:
     """A message of the library with the options of the command line in place of its arguments."""
     return _options().sub(lambda found: "--" + found[1].replace("_", "-"), message)
-
-
-def counted(number: int, noun: str) -> str:
-    """A number of things, such as ``1 row`` and ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _plain(value: Any) -> Any:

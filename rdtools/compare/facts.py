@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rdtools.arrays import Float64Array
+from rdtools.errors import counted
 from rdtools.moments.heldout import HeldoutMoment, is_resolved, mean_ratio
 from rdtools.moments.layer import Layer, active_columns
 from rdtools.moments.per_hessian import per_hessian
@@ -56,7 +57,7 @@ def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
 def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFacts:
     """Facts of a layer, and of a held-out moment of its input where there is one."""
     spectrum, statistics = spectrum_of(layer.hessian), layer.statistics
-    weight, counted = active_columns(layer.weight, layer.live), counted_tokens(layer.hessian)
+    weight, tokens = active_columns(layer.weight, layer.live), counted_tokens(layer.hessian)
     effective = math.nan if heldout is None else _effective_tokens(layer.hessian, heldout)
     m, n = layer.weight.shape
     row = LayerRow(
@@ -74,7 +75,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         distinct_tokens=layer.hessian.distinct_tokens,
         heldout_tokens=None if heldout is None else heldout.n_tokens,
         effective_tokens=effective,
-        pred_calibration_penalty_bpw=_penalty(spectrum, float(counted)) if counted else math.nan,
+        pred_calibration_penalty_bpw=_penalty(spectrum, float(tokens)) if tokens else math.nan,
         heldout_calibration_penalty_bpw=_penalty(spectrum, effective),
         weight_variance=statistics.weight_variance,
         weight_negentropy_bpw=weight_negentropy(weight, statistics.weight_variance),
@@ -131,16 +132,12 @@ def _penalty(spectrum: Spectrum, tokens: float) -> float:
 @per_hessian
 def _sampling_fault(hessian: Hessian, rank: int, active: int, heldout: HeldoutMoment | None) -> str:
     """The reason why a sample does not resolve the active columns of its second moment; "" if it does, or H is exact."""
-    counted = counted_tokens(hessian)
+    known, given = counted_tokens(hessian), counted(hessian.n_tokens, "token")
     if hessian.n_tokens == 0:
         return ""
-    tokens = (
-        f"{counted} distinct among {hessian.n_tokens} tokens"
-        if counted < hessian.n_tokens
-        else f"{counted} token{'' if counted == 1 else 's'}"
-    )
-    columns = f"{active} active column{'' if active == 1 else 's'}"
-    if counted < active:
+    tokens = f"{known} distinct among {given}" if known < hessian.n_tokens else given
+    columns = counted(active, "active column")
+    if known < active:
         return f"{tokens} for {columns}, expected at least as many, better ten times: give more, or more varied, text"
     if rank == active or (heldout is not None and is_resolved(hessian, heldout, rank)):
         return ""
