@@ -20,11 +20,15 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this checkout, whatever is installed
 
+import rdtools.kernels
+
+import rdtools
 from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
 from rdtools.sweep.task import quantize_layer
 
-ROOT = Path(__file__).resolve().parents[1]
+#: Folders of the library that is walked: the checkout's, or the installed one where that was imported before.
+PACKAGES = [Path(rdtools.__file__).parent, *map(Path, rdtools.kernels.__path__)]
 #: Classes that stand for the layer on its way, by name, wherever they are defined.
 CARRIED = ("Layer", "Problem", "PreparedInput", "QuantizedLayer", "QuantizedWeight", "EffectiveLayer")
 
@@ -49,11 +53,12 @@ class Walk:
 
 
 def _file(frame: FrameType | None) -> str | None:
-    """Path of a function of the library in the checkout; comprehensions and lambdas belong to their function."""
+    """Path of a function of the library from its package on; comprehensions and lambdas belong to their function."""
     if frame is None:
         return None
     path = Path(frame.f_code.co_filename)
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) and not path.is_relative_to(ROOT / "tests") else None
+    package = next((folder for folder in PACKAGES if path.is_relative_to(folder)), None)
+    return None if package is None else str(path.relative_to(package.parent))
 
 
 def _carries(frame: FrameType) -> bool:
