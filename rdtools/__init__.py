@@ -17,7 +17,7 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels").is_dir():
 if TYPE_CHECKING:
     from rdtools import compare as compare
     from rdtools import theory as theory
-    from rdtools.jobs.collect import CalibrationRequest as CalibrationRequest
+    from rdtools.jobs.calibration import CalibrationRequest as CalibrationRequest
     from rdtools.jobs.collect import collect as collect
     from rdtools.jobs.report import run_report as run_report
     from rdtools.jobs.show import open_run as open_run
@@ -48,7 +48,7 @@ _HOME = {
     "compare": "rdtools.compare",
     "InputMoments": "rdtools.records",
     "Layer": "rdtools.moments.layer",
-    "CalibrationRequest": "rdtools.jobs.collect",
+    "CalibrationRequest": "rdtools.jobs.calibration",
     "collect": "rdtools.jobs.collect",
     "open_run": "rdtools.jobs.show",
     "run_report": "rdtools.jobs.report",

@@ -147,7 +147,8 @@ def freeze(path: Path, *, methods: Sequence[str], layers: str = "*", rates: Sequ
 
 
 def _embedded_run(folder: Path) -> Path:
-    from rdtools.jobs.collect import CalibrationRequest, collect
+    from rdtools.jobs.calibration import CalibrationRequest
+    from rdtools.jobs.collect import collect
 
     return collect("embedded", CalibrationRequest(), out=folder).path
 

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.methods import METHODS, make_quantizers
 
 

@@ -32,7 +32,8 @@ def collect(
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
-    from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest, check_run_directory
+    from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
+    from rdtools.jobs.collect import check_run_directory
     from rdtools.jobs.collect import collect as collect_run
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)

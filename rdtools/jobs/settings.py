@@ -14,7 +14,7 @@ from typing import Annotated, Any, get_type_hints
 from pydantic import Field, TypeAdapter, ValidationError
 
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
 from rdtools.seeds import SEED_END
@@ -54,8 +54,8 @@ class ReportSettings:
     Attributes
     ----------
     model : "embedded", a local directory or a hub id
-    text, tokens, sequences, length : calibration data, see `rdtools.jobs.collect.CalibrationRequest`
-    evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.collect.EvaluationRequest`
+    text, tokens, sequences, length : calibration data, see `rdtools.jobs.calibration.CalibrationRequest`
+    evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.calibration.EvaluationRequest`
     trust_remote_code : run code that comes with the model
     head : analyse the output head, too
     device : torch device for the forward passes of the capture

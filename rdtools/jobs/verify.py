@@ -16,7 +16,8 @@ from threadpoolctl import threadpool_limits
 from rdtools import claims as registry
 from rdtools.errors import OutputError, UsageError
 from rdtools.files import atomic_path
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.jobs.settings import Stage, silent_stage
 from rdtools.model.checkpoint import EMBEDDED
 from rdtools.moments.layer import Layer

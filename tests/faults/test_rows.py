@@ -18,7 +18,8 @@ import pytest
 import rdtools as rd
 from rdtools.cli.main import main
 from rdtools.errors import CorruptFile, RateUnreachable
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.methods import make_quantizers
 from rdtools.runs.seal import UNSEALED, sealed
 from rdtools.runs.store import open_run

@@ -96,7 +96,8 @@ def test_a_padding_id_of_the_configuration_is_a_token_in_packed_ids(tmp_path, ti
     """Separators that some end of text shares with the padding are read by the model and counted, however the ends are listed."""
     import json
 
-    from rdtools.jobs.collect import CalibrationRequest, collect
+    from rdtools.jobs.calibration import CalibrationRequest
+    from rdtools.jobs.collect import collect
 
     ids = np.random.default_rng(0).integers(3, 64, (6, 16))
     ids[:, [5, 9]] = 2
@@ -114,7 +115,8 @@ def test_a_padding_id_of_the_configuration_is_a_token_in_packed_ids(tmp_path, ti
 def test_what_is_masked_is_counted_and_said(tmp_path, tiny_llama):
     from safetensors.numpy import save_file
 
-    from rdtools.jobs.collect import CalibrationRequest, collect
+    from rdtools.jobs.calibration import CalibrationRequest
+    from rdtools.jobs.collect import collect
 
     ids = np.random.default_rng(0).integers(3, 64, (6, 16))
     save_file({"input_ids": ids, "attention_mask": (np.arange(16) >= np.arange(6)[:, None]).astype(int)}, tmp_path / "ids.safetensors")

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from rdtools.errors import ModelUnreadable
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.model.capture import capture
 from rdtools.model.checkpoint import open_checkpoint
 from rdtools.model.inputs import SharedInput, check_weights, find_layers

@@ -82,7 +82,8 @@ def test_a_run_trusts_what_it_wrote_and_still_looks_at_the_diagonal(tiny_llama, 
 
     from safetensors.numpy import save
 
-    from rdtools.jobs.collect import CalibrationRequest, collect
+    from rdtools.jobs.calibration import CalibrationRequest
+    from rdtools.jobs.collect import collect
     from rdtools.runs.packing import pack
     from rdtools.runs.run_manifest import write_manifest
     from rdtools.runs.store import open_run

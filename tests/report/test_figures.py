@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from rdtools.compare.curves import theory_curves
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.methods import make_quantizers
 from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer

@@ -10,7 +10,8 @@ import pytest
 
 from rdtools.errors import UsageError
 from rdtools.jobs import collect as collect_module
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.model import capture as capture_module
 from rdtools.model import pretrained
 from rdtools.moments.accumulate import MomentAccumulator
@@ -293,7 +294,8 @@ import os, signal
 from pathlib import Path
 import torch
 from rdtools.model import capture
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 
 torch.set_num_threads(1)
 capture.ACCUMULATOR_BYTES = 1

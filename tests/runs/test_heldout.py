@@ -11,7 +11,8 @@ from safetensors.numpy import load_file, save_file
 
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import sha256_of_file
-from rdtools.jobs.collect import CalibrationRequest, EvaluationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
+from rdtools.jobs.collect import collect
 from rdtools.runs.finished import FinishedHessians
 from rdtools.runs.run_manifest import CAPTURE_VERSION, MANIFEST, HessianEntry, write_manifest
 from rdtools.runs.store import open_run

@@ -10,7 +10,8 @@ from safetensors.numpy import save
 
 from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError, WrongType
 from rdtools.files import atomic_path, write_atomically
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.moments.spectrum import spectrum_of
 from rdtools.runs.packing import pack, unpack
 from rdtools.runs.run_manifest import MANIFEST

@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.methods import format_method, make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, journal_files, read_journals
 from rdtools.runs.plan import PLAN

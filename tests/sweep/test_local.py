@@ -13,7 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rdtools.jobs.collect import CalibrationRequest, collect
+from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.collect import collect
 from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
