@@ -14,7 +14,7 @@ from numba.core.caching import FunctionCache
 _told: set[str] = set()
 
 
-class _Cache(FunctionCache):  # type: ignore[misc]
+class _Cache(FunctionCache):  # type: ignore[misc, unused-ignore]
     """Numba's cache of a function, whose files may be cut off, altered, or refused by a full disk: the function is compiled then."""
 
     def _tell(self, error: Exception) -> None:

@@ -99,7 +99,7 @@ def _search(error, H, scales, codebooks, turned, squares, codes, slots, visits, 
                     least, code = scores[old], np.int64(old)
                     for k in range(count):
                         if scores[k] < least:
-                            least, code = scores[k], k
+                            least, code = scores[k], np.int64(k)
                     best[0], best_from[0], best_code[0] = base + s * least, h, code
                 else:
                     for k in range(count):

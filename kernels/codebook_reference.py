@@ -24,7 +24,8 @@ def codebook_error(
     values = np.zeros_like(weight)
     for t, (group, book) in enumerate(slots):
         values[:, g * group : g * group + g] += codebooks[book, codes[:, t]]
-    return weight - scales[:, None] * values
+    error: FloatArray = weight - scales[:, None] * values
+    return error
 
 
 def codebook_gradient(

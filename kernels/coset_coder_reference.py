@@ -87,8 +87,8 @@ def coset_decode(
     """The integers (m, p) that `coset_encode` made words of, and RIGHT, or what is wrong with the words."""
     cumulative, starts, halves, shifts = tables
     integers = np.zeros((len(rows), len(columns)), dtype=np.int32)
-    data = [*words.tolist(), 0]
-    value, length, used, escapes = (data[0] << WORD) | data[min(1, len(words))], 2**LENGTH - 1, 2, 0
+    data: list[int] = [*words.tolist(), 0]
+    value, length, used, escapes = (data[0] << WORD) | data[min(1, len(words))], (1 << LENGTH) - 1, 2, 0
 
     def quantile() -> int:
         return value // (length >> PRECISION)
