@@ -106,7 +106,15 @@ class RDPoint:
             "", "measured", "D′/D₀′ = tr(E H′ Eᵀ)/tr(W H′ Wᵀ), H′ = E[x xᵀ] over text held out; nan without such text", "D′/D₀′ held out"
         ),
     ]
-    heldout_over_calibration: Annotated[float, About("", "measured", "D′/D = tr(E H′ Eᵀ)/tr(E H Eᵀ); nan where D is zero", "D′/D")]
+    heldout_over_calibration: Annotated[
+        float,
+        About(
+            "",
+            "measured",
+            "(D′/D₀′)/(D/D₀): held-out over calibrated distortion, each relative to the energy of its own text; nan where D is zero",
+            "(D′/D₀′)/(D/D₀)",
+        ),
+    ]
     sqnr_db: Annotated[float, About("dB", "measured", "−10 log₁₀(D/D₀)", "SQNR (dB)")]
     squared_error: Annotated[
         float, About("weight²", "measured", "‖W − Ŵ‖²/(mn); with damping δ the quantizer's own loss is distortion + δ · squared_error")
@@ -202,7 +210,8 @@ class ResultRow:
         About(
             "",
             "predicted",
-            "D′/D at high rate for distinct_tokens independent normal tokens; nan with damping, a ridge or an error without a formula",
+            "(D′/D₀′)/(D/D₀) at high rate for distinct_tokens independent normal tokens of one distribution in both texts, for which D₀′ and D₀ "
+            "have one mean; nan with damping, a ridge or an error without a formula",
         ),
     ] = math.nan
     rd_bound_rate_bpw: Annotated[

@@ -170,3 +170,21 @@ def test_the_terminal_table_fits_80_columns_with_all_digits(method, rows):
     assert "…" not in text
     for heading in ("q", "down", "all", "weight", "var."):
         assert heading in text
+
+
+def test_the_heldout_figure_counts_the_layers_that_a_panel_leaves_out(rows):
+    """Of six layers, one has an infinite N_eff, one none, and one no ratio, which no panel can show."""
+    table, curves = rows
+    layers = table["layer"].unique()
+    full = table.assign(heldout_over_calibration=1.1, distinct_tokens=200, effective_tokens=100.0)
+    assert not any(axis.get_title() for axis in heldout.draw(full, curves).axes)
+    poor = full.copy()
+    poor.loc[poor["layer"] == layers[0], "effective_tokens"] = np.inf
+    poor.loc[poor["layer"] == layers[1], "effective_tokens"] = np.nan
+    poor.loc[poor["layer"] == layers[2], "heldout_over_calibration"] = np.nan
+    left, right = heldout.draw(poor, curves).axes
+    assert left.get_title().startswith("1 of 6 layers left out: N or ratio")
+    assert right.get_title().startswith("3 of 6 layers left out: N_eff or ratio")
+    for axis, shown in ((left, 5), (right, 3)):
+        drawn = [line for line in axis.get_lines() if "measured" in str(line.get_label())]
+        assert {len(line.get_xdata()) for line in drawn} == {shown}
