@@ -210,8 +210,8 @@ class ResultRow:
         About(
             "",
             "predicted",
-            "(D′/D₀′)/(D/D₀) at high rate for distinct_tokens independent normal tokens of one distribution in both texts, for which D₀′ and D₀ "
-            "have one mean; nan with damping, a ridge or an error without a formula",
+            "(D′/D₀′)/(D/D₀) at high rate for distinct_tokens independent normal tokens, both texts of one distribution; "
+            "nan with damping, a ridge or an error without a formula",
         ),
     ] = math.nan
     rd_bound_rate_bpw: Annotated[

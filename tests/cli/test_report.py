@@ -15,7 +15,9 @@ import pytest
 from conftest import make_tiny_llama, quick_figures
 
 from rdtools.cli.main import main
+from rdtools.runs.result_files import RESULTS
 from rdtools.runs.results import read_results
+from rdtools.runs.seal import UNSEALED, sealed
 from rdtools.runs.store import open_run
 
 METHODS = "hrtn,rtn-midrise,hptq+rotation,watersic"
@@ -162,7 +164,26 @@ def test_paired_differences_of_a_run(reported, capsys):
     assert len(pd.read_parquet(out / "paired.parquet")) == len(rows)
     assert "hrtn − hptq+rotation" in (out / "index.html").read_text()
     assert main(["show", str(out), "--paired"]) == 0
-    assert "hrtn − hptq+rotation" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "coder of both: pooled table\nhrtn − hptq+rotation" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_rows_of_older_numbers_are_not_paired_and_said_to_be_old(reported, capsys):
+    content = json.loads((reported / RESULTS).read_text())
+    old = content | {"numbers": content["numbers"] - 1, "sha256": UNSEALED}
+    (reported / RESULTS).write_bytes(sealed(json.dumps(old).encode()))
+    assert main(["show", str(reported), "--paired"]) == 0
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert re.search(rf"rows left out: .*numbers of version {old['numbers']}, this rdtools computes version", printed.err)
+    assert main(["show", str(reported), "--paired", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["show", str(reported)]) == 0
+    printed = capsys.readouterr()
+    assert "Total rate above R(D)" in printed.out
+    assert "rows left out" not in printed.err
+    assert "numbers of version" in printed.err
 
 
 def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tiny_llama, tiny_tokens):
