@@ -19,6 +19,9 @@ SCHEMA_VERSION = 3
 #: Columns of the table of theory curves.
 CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
 
+#: When there is no gap, see `rdtools.compare.rows`.
+_NO_GAP = "nan where one weight has 10 % or more of the squared norm and 20 times the root mean square, as the message says"
+
 Status = Literal["ok", "undersampled", "degenerate", "infeasible", "failed"]
 
 
@@ -227,18 +230,18 @@ class ResultRow:
     rd_bound_rowvar_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
     ] = math.nan
-    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", "symbol_bpw − rd_bound_rate_bpw")] = math.nan
+    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw − rd_bound_rate_bpw; {_NO_GAP}")] = math.nan
     rate_gap_total_bpw: Annotated[
         float,
         About(
             "bpw",
             "measured",
-            "total_bpw − rd_bound_rate_bpw; nan where few weights make up the variance, as the message says",
+            f"total_bpw − rd_bound_rate_bpw; {_NO_GAP}",
             "total − R(D), one variance",
         ),
     ] = math.nan
     rate_gap_total_rowvar_bpw: Annotated[
-        float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "total − R(D), row variances")
+        float, About("bpw", "measured", f"total_bpw − rd_bound_rowvar_rate_bpw; {_NO_GAP}", "total − R(D), row variances")
     ] = math.nan
     pred_gptq_gap_as_run_bpw: Annotated[
         float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")

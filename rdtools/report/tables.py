@@ -38,11 +38,20 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
     return means.join(layer_means(rows, value))
 
 
+def terminal_head(target: float) -> str:
+    """Head of `terminal_table`: its bound and its coder."""
+    return f"Total rate of the file above R(D), one variance, each method with its own coder, in bpw at a target of {target:g} bpw"
+
+
+#: Head of a table of layers: which coder its predicted differences are for, and which bound its critical rates are of.
+LAYER_HEAD = "Predicted differences in bpw at high rate, both methods with an ideal coder per column; R_c from R(D), one variance."
+
+
 def terminal_note(table: pd.DataFrame) -> str:
     """The note on the last columns of `terminal_table`."""
     layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
     some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
-    known = "above R(D) with row variances, of coders that know these (row var.)"
+    known = "above R(D), row variances, of coders that know these (row var.)"
     return f"means over {some} (all), over their weights (by weight), and over matrices {known}"
 
 
