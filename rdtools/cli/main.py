@@ -15,7 +15,7 @@ import typer
 
 from rdtools._version import __version__
 from rdtools.cli import columns, hessians, methods, report, show, theory, verify
-from rdtools.cli.printing import in_options
+from rdtools.cli.printing import words_of
 from rdtools.errors import RdtoolsError, UsageError
 
 app = typer.Typer(
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except RdtoolsError as error:
-        _say(f"error: {in_options(str(error))}")
+        _say(f"error: {words_of(arguments)(str(error))}")
         return error.exit_code
     except typer.Exit as stop:
         return int(stop.exit_code)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable, Sequence
 from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,19 @@ def _options() -> re.Pattern[str]:
     from rdtools.cli.report import report
 
     return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims'])})`")
+
+
+Words = Callable[[str], str]
+
+
+def in_keys(message: str) -> str:
+    """A message of the library as it is: the keys of a sweep's file are called as the library's arguments are."""
+    return message
+
+
+def words_of(arguments: Sequence[str]) -> Words:
+    """How messages to a command name its settings."""
+    return in_keys if arguments[:1] == ["sweep"] else in_options
 
 
 def in_options(message: str) -> str:
@@ -48,7 +62,7 @@ def print_json(value: object) -> None:
     typer.echo(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
-def print_tables(table: pd.DataFrame) -> None:
+def print_tables(table: pd.DataFrame, words: Words = in_options) -> None:
     """Print a table for each rate, and the rows that are not ok."""
     from rdtools.cli.console import PlainConsole
     from rdtools.report import problems, terminal_head, terminal_note, terminal_table
@@ -61,11 +75,11 @@ def print_tables(table: pd.DataFrame) -> None:
         console.print(f"{counted(len(rows), 'row')} {status}, left out of all means")
         reasons = [row["message"] or f"{row['layer']}: {row['method']} at {row['target_bpw']:g}" for row in rows.to_dict("records")]
         for reason in list(dict.fromkeys(reasons))[:5]:
-            console.print(in_options(f"  {reason}"), soft_wrap=True)
+            console.print(words(f"  {reason}"), soft_wrap=True)
     unbounded = table[(table["status"] == "ok") & table["rate_gap_total_bpw"].isna()]
     if len(unbounded):
         have = "has" if len(unbounded) == 1 else "have"
-        reason = in_options(unbounded["message"].iloc[0])
+        reason = words(unbounded["message"].iloc[0])
         console.print(f"{counted(len(unbounded), 'row')} {have} no gap: {reason}", soft_wrap=True)
     if table["distortion"].isna().all():
         console.print("Nothing could be measured")
@@ -89,7 +103,7 @@ def print_paired(table: pd.DataFrame, *, as_json: bool) -> None:
         console.print(line, soft_wrap=True)
 
 
-def note_coverage(sentence: str) -> None:
-    """Say which share of the model was analysed, in the words of the command line; nothing where the run does not say."""
+def note_coverage(sentence: str, words: Words = in_options) -> None:
+    """Say which share of the model was analysed, in the words of the command; nothing where the run does not say."""
     if sentence:
-        typer.echo(in_options(sentence))
+        typer.echo(words(sentence))

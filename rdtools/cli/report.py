@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from rdtools.cli.printing import Json, in_options, note_coverage, print_json, print_tables, records
+from rdtools.cli.printing import Json, Words, in_keys, in_options, note_coverage, print_json, print_tables, records
 from rdtools.errors import UsageError
 from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
@@ -76,7 +76,10 @@ def report(
     types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
     out: Out = Path("rdtools-report"),
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over: finished rows of the run are deleted.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option("--fresh", help="Start the table over: finished rows of the run, and held-out moments of other text, are deleted."),
+    ] = False,
     dry_run: DryRun = False,
     skip_infeasible: Annotated[
         bool, typer.Option("--skip-infeasible", help="Go on where a method of --methods cannot have a rate of --rates.")
@@ -113,7 +116,7 @@ def report(
         fresh=fresh,
         skip_infeasible=skip_infeasible,
     )
-    return _run(settings, command=str(context.obj), dry_run=dry_run, as_json=as_json)
+    return _run(settings, command=str(context.obj), dry_run=dry_run, as_json=as_json, words=in_options)
 
 
 def sweep(
@@ -125,23 +128,23 @@ def sweep(
     """The report whose settings are in a file, such as methods = ["gptq", "watersic"], rates = [2, 3], seeds = [0, 1]."""
     from rdtools.jobs.settings import read_settings
 
-    return _run(read_settings(config), command=str(context.obj), dry_run=dry_run, as_json=as_json)
+    return _run(read_settings(config), command=str(context.obj), dry_run=dry_run, as_json=as_json, words=in_keys)
 
 
-def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool) -> int:
+def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool, words: Words) -> int:
     from rdtools.cli.console import PlainConsole, progress_bar
 
     console = PlainConsole(stderr=True)
     for note in meaning_notes(DEFAULT_METHODS if settings.methods is None else settings.methods):
         console.print(note, soft_wrap=True)
     if dry_run:
-        _preview(settings, as_json=as_json)
+        _preview(settings, words, as_json=as_json)
         return 0
     from rdtools.jobs.report import run_report
 
     done = run_report(
         settings,
-        say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
+        say=lambda sentence: console.print(words(sentence), soft_wrap=True),
         stage=lambda title, counted: progress_bar(title, console, counted=counted),
         command=command,
     )
@@ -156,15 +159,15 @@ def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool
             }
         )
         return 0 if done.complete else 1
-    print_tables(done.table)
+    print_tables(done.table, words)
     for note in done.notes:
-        console.print(in_options(note), soft_wrap=True)
-    note_coverage(done.run.manifest.model.coverage)
+        console.print(words(note), soft_wrap=True)
+    note_coverage(done.run.manifest.model.coverage, words)
     typer.echo(f"\n{done.page}")
     return 0 if done.complete else 1
 
 
-def _preview(settings: ReportSettings, *, as_json: bool) -> None:
+def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from rdtools.jobs.plan import preview
@@ -178,5 +181,7 @@ def _preview(settings: ReportSettings, *, as_json: bool) -> None:
     typer.echo(f"Layers: {found.layers} of {found.all_layers}")
     there = found.rows - found.rows_left
     typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.rows_left} to do in {found.tasks} tasks")
+    for note in found.notes:
+        typer.echo(words(f"Note: {note}"))
     for pair in found.infeasible:
-        typer.echo(in_options(f"Infeasible: {pair}"))
+        typer.echo(words(f"Infeasible: {pair}"))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.compare.bounds import BOUNDS, RD_BOUND
 from rdtools.compare.facts import LayerFacts, layer_facts
-from rdtools.compare.predictions import FINITE_RATE_COLUMNS
+from rdtools.compare.predictions import FINITE_RATE_COLUMNS, MAX_FEEDBACK_BITS
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.per_hessian import per_hessian
@@ -39,7 +39,7 @@ _Points = dict[str, list[tuple[float, float]]]
 
 @per_hessian
 def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
-    """(rate, distortion) per weight of each scheme, for weights of variance one, at rates up to `top`."""
+    """(rate, distortion) per weight of each scheme, for weights of variance one, at rates up to `top` with less than MAX_FEEDBACK_BITS."""
     live = live_columns(hessian.matrix)
     share = float(live.mean())
     factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name).lower
@@ -49,14 +49,15 @@ def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
         steps = steps_of(np.diagonal(factor))
         steps = steps / np.exp2(np.mean(np.log2(steps)))
         found = [sic_at_finite_rate(factor, 2.0**octave * steps, lmmse=False) for octave in octaves]
-        points[name] = [(share * point.rate_bits, share * point.distortion) for point in found]
+        points[name] = [(share * point.rate_bits, share * point.distortion) for point in found if point.feedback_bits < MAX_FEEDBACK_BITS]
     return points
 
 
 def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | None = None) -> Iterator[dict[str, Any]]:
     """Bounds and predictions of a layer at rates in bits per weight; no prediction with feedback for a singular H.
 
-    The curves at finite rate have rates of their own, up to the highest asked for, and are left out above FINITE_RATE_COLUMNS columns.
+    The curves at finite rate have rates of their own, up to the highest asked for; they end where fed-back errors add MAX_FEEDBACK_BITS,
+    as predictions of rows do, and are left out above FINITE_RATE_COLUMNS columns.
     """
     facts = layer_facts(layer) if facts is None else facts
     spectrum, variance, active = facts.spectrum, facts.row.weight_variance, float(layer.live.mean())

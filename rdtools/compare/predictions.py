@@ -168,7 +168,7 @@ def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
         std = context.problem.weight_std
         scalar = uniform_quantizer(float(model.steps[0]) / std)
         return context.share * std**2 * float(np.mean(context.spectrum.diagonal)) * scalar.distortion
-    return _with_feedback(context, model.steps, gains=model.gains)
+    return _with_feedback(context, model.steps, lmmse=model.lmmse)
 
 
 def _trellis_steps_at_finite_rate(model: TrellisSteps, context: Context) -> float:
@@ -176,9 +176,7 @@ def _trellis_steps_at_finite_rate(model: TrellisSteps, context: Context) -> floa
     return _with_feedback(context, model.steps, channel=trellis_channel(model.states))
 
 
-def _with_feedback(
-    context: Context, steps: Float64Array, *, gains: Float64Array | None = None, channel: Float64Array | None = None
-) -> float:
+def _with_feedback(context: Context, steps: Float64Array, *, lmmse: bool = False, channel: Float64Array | None = None) -> float:
     """By the covariance recursion of `rdtools.theory.finite_rate`."""
     shared = context.problem.shared
     assert shared is not None
@@ -188,8 +186,7 @@ def _with_feedback(
         shared.factor,
         steps[shared.order],
         context.problem.weight_std**2,
-        lmmse=False,
-        gains=None if gains is None else gains[shared.order],
+        lmmse=lmmse,
         damping=shared.damping_added,
         ridge=shared.penalty,
         channel=channel,

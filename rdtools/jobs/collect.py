@@ -63,6 +63,7 @@ def collect(
     trust_remote_code: bool = False,
     device: str = "cpu",
     head: bool = False,
+    fresh: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
     progress: Progress = lambda done, total: None,
 ) -> Run:
@@ -82,6 +83,7 @@ def collect(
     trust_remote_code : run code that comes with the model; off unless asked for, and kept in the manifest
     device : torch device for the forward passes
     head : analyse the output head, too
+    fresh : replace held-out moments of other evaluation tokens, rather than refuse
     say : called with sentences about the data, before anything is captured
     progress : called with (tokens done, tokens in all)
 
@@ -104,6 +106,7 @@ def collect(
         tokens=tokens,
         trust_remote_code=trust_remote_code,
         device=device,
+        fresh=fresh,
         say=say,
         progress=progress,
     )
@@ -122,6 +125,7 @@ class _Capture:
     tokens: Tokens
     trust_remote_code: bool
     device: str
+    fresh: bool
     say: Callable[[str], None]
     progress: Progress
 
@@ -191,7 +195,12 @@ class _Capture:
             raise UsageError(f"{self.out}: holds a run with other {' and '.join(names)}; {remedy}")
         if heldout is not None and held is not None and held.tokens.token_sha256 != heldout.sha256:
             place = self.out / HELDOUT
-            raise UsageError(f"{self.out}: holds held-out moments of other evaluation tokens in {place}; choose another directory")
+            if not self.fresh:
+                raise UsageError(
+                    f"{self.out}: holds held-out moments of other evaluation tokens in {place}; a report with `fresh` replaces them and "
+                    "starts its table over; or choose another directory"
+                )
+            run, held = self.without_heldout(run), None
         for left in [self.out / FINISHED, *([self.out / HELDOUT / LIST] if held is not None else [])]:
             left.unlink(missing_ok=True)  # by a process that was killed just after it wrote the manifest
         moved = {name: getattr(self.model, name) for name in ("name", "source", "directory", "files")}
@@ -201,6 +210,14 @@ class _Capture:
         _say_all(sampling_notes(self.tokens, [entry.columns for entry in run.hessians]), self.say)
         notes = reuse_notes(run.manifest, device=self.device, versions=self.versions)
         return Run(self.out, manifest, checkpoint=self.checkpoint, notes=notes)
+
+    def without_heldout(self, run: Run) -> Run:
+        """The run without its held-out moments, whose files are deleted."""
+        manifest = run.manifest.model_copy(update={"heldout": None})
+        write_manifest(self.out, manifest)
+        for path in (self.out / HELDOUT).iterdir():
+            path.unlink()
+        return open_run(self.out, checkpoint=self.checkpoint)
 
     def captured(self) -> Run:
         """A new run, or one that was begun, with all Hessians."""

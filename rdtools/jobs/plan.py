@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.errors import UsageError
+from rdtools.jobs.calibration import check_held_out, padding_notes, read_tokens
 from rdtools.jobs.collect import check_run_directory
 from rdtools.jobs.selection import InputGroup, input_groups, select_layers
 from rdtools.jobs.settings import ReportSettings
 from rdtools.methods import infeasible_pairs
+from rdtools.model.checkpoint import find_model
+from rdtools.model.repetition import sampling_notes
 from rdtools.quantizers import Quantizer
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import is_run
@@ -26,6 +29,7 @@ class Preview:
     layers, all_layers : layers to be quantized, and of the model
     rows, rows_left, tasks : rows asked for, those to be done, and the tasks they come in
     infeasible : a sentence for each method and rate that no layer can have together
+    notes : sentences about the calibration and held-out tokens, as a report says them
     """
 
     hessians: int
@@ -37,6 +41,7 @@ class Preview:
     rows_left: int
     tasks: int
     infeasible: tuple[str, ...]
+    notes: tuple[str, ...]
 
 
 def check_report(settings: ReportSettings) -> tuple[list[Quantizer], list[str] | None, list[str]]:
@@ -78,10 +83,21 @@ def refuse_infeasible(settings: ReportSettings) -> None:
         raise UsageError(f"{'; '.join(infeasible)}; or go on without with `skip_infeasible`")
 
 
-def preview(settings: ReportSettings) -> Preview:
-    """The size of a report; raises as `check_report` does.
+def _token_notes(settings: ReportSettings, widths: list[int]) -> list[str]:
+    """Sentences about the tokens of a report, which are read."""
+    checkpoint = find_model(settings.model, with_code=settings.trust_remote_code)
+    tokens, heldout = read_tokens(settings.calibration, settings.evaluation, checkpoint, trust_remote_code=settings.trust_remote_code)
+    notes: list[str] = []
+    if heldout is not None:
+        check_held_out(heldout, tokens, notes.append)
+    notes += [note for of in (tokens, heldout) if of is not None for note in padding_notes(of)]
+    return notes + sampling_notes(tokens, widths)
 
-    A model that was not captured yet is loaded, to know its layers.
+
+def preview(settings: ReportSettings) -> Preview:
+    """The size of a report; raises as `check_report` does, and for tokens that a report cannot have.
+
+    A model that was not captured yet is loaded, to know its layers, and tokens are read.
     """
     quantizers, chosen, infeasible = check_report(settings)
     groups = _groups(settings)
@@ -102,4 +118,5 @@ def preview(settings: ReportSettings) -> Preview:
         rows_left=left,
         tasks=tasks,
         infeasible=tuple(infeasible),
+        notes=tuple(_token_notes(settings, [group.columns for group in groups])),
     )

@@ -116,6 +116,7 @@ def run_report(
                 trust_remote_code=settings.trust_remote_code,
                 device=settings.device,
                 head=settings.head,
+                fresh=settings.fresh,
                 say=say,
                 progress=progress,
             )

@@ -22,10 +22,12 @@ class InputGroup:
     Attributes
     ----------
     layers : names
+    columns : n of the input
     hessian_bytes : size of the file that holds the Hessian, or will
     """
 
     layers: tuple[str, ...]
+    columns: int
     hessian_bytes: int
 
 
@@ -39,13 +41,14 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str,
     if is_run(out):
         run = open_run(out)
         names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
-        return [InputGroup(group, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
+        return [InputGroup(group, entry.columns, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
     from rdtools.model.inputs import find_layers  # loads torch
     from rdtools.model.pretrained import load_model
 
     checkpoint = find_model(model, with_code=trust_remote_code)
     found = find_layers(load_model(checkpoint, trust_remote_code=trust_remote_code, device=device), checkpoint, head=head)
-    return [InputGroup(tuple(layer.name for layer in item.layers), 4 * item.columns * (item.columns + 1)) for item in found.inputs]
+    names = [tuple(layer.name for layer in item.layers) for item in found.inputs]
+    return [InputGroup(group, item.columns, 4 * item.columns * (item.columns + 1)) for group, item in zip(names, found.inputs, strict=True)]
 
 
 def select_layers(names: Sequence[str], *, patterns: Sequence[str] | None, types: Sequence[str] | None) -> list[str] | None:

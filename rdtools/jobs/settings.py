@@ -67,7 +67,7 @@ class ReportSettings:
     types : of layers, such as ``q``; None for all
     workers : processes; None for one per core
     out : run directory
-    fresh : start the table over: finished rows of the run are deleted
+    fresh : start the table over: finished rows of the run, and held-out moments of other text, are deleted
     skip_infeasible : go on where a method of `methods` cannot have a rate of `rates`
 
     Raises

@@ -51,7 +51,7 @@ class Sums:
         self._last: dict[str, tuple[torch.Tensor, int]] = {}
         self.head = next((item for item in part if item.is_head), None)
         self._variances: NDArray[np.float64] = np.zeros(0)
-        self._logits = 0
+        self._logits = self._dropped_logits = 0
 
     def see(self, block: Block, x: torch.Tensor) -> None:
         """Add an input; that of a further layer of one input is only compared with the first one's."""
@@ -74,7 +74,9 @@ class Sums:
     def see_logits(self, logits: torch.Tensor) -> None:
         """Add p(1 − p) of every output of the head."""
         p = torch.softmax(logits.double(), dim=-1).reshape(-1, logits.shape[-1])
+        tokens = len(p)
         p = p[p.isfinite().all(dim=1)]  # as of inputs, tokens that are not finite are left out
+        self._dropped_logits += tokens - len(p)
         total = (p * (1 - p)).sum(dim=0).cpu().numpy()
         self._logits += len(p)
         self._variances = total + (self._variances if self._variances.size else 0.0)
@@ -92,6 +94,12 @@ class Sums:
             raise BadActivations(
                 f"{item.name}: {sums.dropped} of {seen} tokens have NaN or infinite inputs, at most {DROPPED_LIMIT:.0%} may; "
                 "likely damaged weights or activations that overflow: check the checkpoint"
+            )
+        seen, dropped = self._logits + self._dropped_logits, self._dropped_logits
+        if item.is_head and dropped > DROPPED_LIMIT * seen:
+            raise BadActivations(
+                f"{item.name}: {dropped} of {seen} tokens have NaN or infinite logits, at most {DROPPED_LIMIT:.0%} may; likely a damaged "
+                "output head: check the checkpoint, or leave `head` out"
             )
         variances = self._variances / self._logits if item.is_head else None
         return Hessian(sums.second_moment, sums.kept, sums.dropped, item.name, sums.mean, min(sums.kept, contexts), variances)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from weakref import WeakKeyDictionary
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +33,16 @@ def distinct_contexts(tokens: Tokens) -> int:
     >>> distinct_contexts(Tokens(ids, np.ones(ids.shape, bool), "one sentence"))
     3
     """
+    if tokens not in _counted:
+        _counted[tokens] = _count_contexts(tokens)
+    return _counted[tokens]
+
+
+#: Answers of `distinct_contexts` for as long as the tokens live: said before a capture and kept with its Hessians.
+_counted: WeakKeyDictionary[Tokens, int] = WeakKeyDictionary()
+
+
+def _count_contexts(tokens: Tokens) -> int:
     kept = np.asarray(tokens.ids[tokens.mask], dtype=np.int64).astype(np.uint64)
     lengths = tokens.mask.sum(axis=1)
     place = np.arange(len(kept)) - np.repeat(np.cumsum(lengths) - lengths, lengths)

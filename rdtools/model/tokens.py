@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rdtools.errors import BadTokens, CorruptFile, one_line
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tokens:
     """Sequences of token ids.
 

@@ -54,13 +54,13 @@ class ColumnSteps(ErrorModel):
     ----------
     steps : (r,) as stored
     waterfilled : some columns are so coarse that all their integers are zero
-    gains : (r,) LMMSE gains of Gaussian variables that columns were reconstructed with; None for 1
+    lmmse : columns are reconstructed with the LMMSE gains of Gaussian variables of their integers' mean square; else without gain
     fitted : gains or scales were fitted to the integers
     """
 
     steps: Float64Array
     waterfilled: bool = False
-    gains: Float64Array | None = None
+    lmmse: bool = False
     fitted: bool = False
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from rdtools.arrays import Float64Array, check_count
+from rdtools.errors import NotFiniteInput
 from rdtools.reprs import short_repr
 
 
@@ -21,6 +24,11 @@ class Hessian:
     mean : (n,) float64, E[x] over the same tokens; None where it was not recorded
     distinct_tokens : tokens that tell something new, see `rdtools.model.repetition`; None where they were not counted
     output_variances : (m,) float64, for the input of an output head: E[p(1 − p)] of each output's probability p; else None
+
+    Raises
+    ------
+    NotFiniteInput
+        For an output variance that is not from 0 to ¼.
     """
 
     matrix: Float64Array
@@ -36,6 +44,12 @@ class Hessian:
         for count in ("n_tokens", "dropped_tokens", "distinct_tokens"):
             if (value := getattr(self, count)) is not None or count != "distinct_tokens":
                 object.__setattr__(self, count, check_count(value, name=f"{self.name}: `{count}`"))
+        p = self.output_variances
+        if p is not None and not ((p >= 0) & (p <= 0.25 + 1e-12)).all():
+            number = int(np.argmin((p >= 0) & (p <= 0.25 + 1e-12)))
+            raise NotFiniteInput(
+                f"{self.name}: variance {p[number]} of output {number}, expected E[p(1 − p)] from 0 to 1/4; likely a logit is not finite"
+            )
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -355,6 +355,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     assert re.search(r"Hessians: 8, \d+ bytes, to be captured", printed)
     assert "Rows: 56 asked for, 0 already there, 56 to do in 16 tasks" in printed
     assert "Infeasible: rtn-midrise: 2.5 bits per weight cannot be reached" in printed
+    assert "Note" not in printed
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-midrise", "--rates", "3") == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
@@ -364,6 +365,37 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     assert f"Hessians: 8, {size} bytes, captured" in printed
     assert "Rows: 56 asked for, 14 already there, 42 to do in 16 tasks" in printed
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_a_dry_run_says_of_the_tokens_what_the_report_will(tiny_llama, tmp_path, capsys):
+    repeated = tmp_path / "repeated.npy"
+    np.save(repeated, np.tile(np.arange(16), (12, 1)))
+    options = ["report", "--model", str(tiny_llama), "--out", str(tmp_path / "run"), "--methods", "hptq", "--dry-run"]
+    assert main([*options, "--tokens", str(repeated)]) == 0
+    printed = capsys.readouterr().out
+    assert "Note: repeated.npy: 11 of 12 sequences repeat an earlier one, which adds no information" in printed
+    assert re.search(r"Note: repeated.npy: 16 distinct among 192 tokens for inputs of \d+ columns", printed)
+    assert main([*options, "--tokens", str(repeated), "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["notes"]) == 2
+    assert main(options) == 2
+    assert "no calibration data; give a file as --text or --tokens" in capsys.readouterr().err
+
+
+def test_errors_of_a_sweep_name_the_keys_of_its_file(tiny_llama, tiny_tokens, tmp_path, capsys):
+    """As options to who typed options."""
+    config, out = tmp_path / "sweep.toml", tmp_path / "run"
+    for lines, words in (
+        ('methods = ["gptq"]\nrates = [2.5]', "or go on without with `skip_infeasible`"),
+        ('methods = ["hptq"]\nlayers = ["nothing"]', "`layers` 'nothing': matches none of 14 layers"),
+        ("seeds = [-1]", "`seeds` -1: expected a list of whole numbers"),
+    ):
+        config.write_text(f"model = {str(tiny_llama)!r}\ntokens = {str(tiny_tokens)!r}\nout = {str(out)!r}\n{lines}\n")
+        assert main(["sweep", str(config)]) == 2
+        printed = capsys.readouterr().err
+        assert words in printed
+        assert not re.search(r"(?<!-)--[a-z]", printed)
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq", "--rates", "2.5") == 2
+    assert "go on without with --skip-infeasible" in capsys.readouterr().err
 
 
 def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):

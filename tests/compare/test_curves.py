@@ -86,3 +86,16 @@ def test_layers_that_share_an_input_share_the_recursion(layer, monkeypatch):
     other = replace(layer, weight=2.0 * layer.weight)
     again = _table(other)
     np.testing.assert_allclose(again["distortion"], 4 * first["distortion"], rtol=1e-9)
+
+
+def test_no_point_is_drawn_where_rows_have_no_prediction(rng):
+    """Under a condition of 1e6 more than a bit is fed back at low rates; a row with such steps has no prediction."""
+    H = haar_moment(np.geomspace(1, 1e-6, 32), rng)
+    layer = Layer.of(rng.standard_normal((2048, 32)), H)
+    table = _table(layer)
+    for name, method in (("hptq at finite rate", HPTQ), ("watersic at finite rate", WaterSIC)):
+        lowest = table[table["curve"] == name]["rate_bpw"].min()
+        assert 1 < lowest < 4
+        for rate in (lowest - 0.5, lowest + 0.5):
+            q = method(rate_bits=rate)
+            assert np.isnan(result_row(layer, q, q.quantize(layer)).pred_finite_rate_distortion) == (rate < lowest)

@@ -386,3 +386,16 @@ def test_there_is_no_prediction_where_fed_back_errors_fill_what_columns_are_give
     assert math.isnan(result_row(layer, low, low.quantize(layer)).pred_finite_rate_distortion)
     row = result_row(layer, high, high.quantize(layer))
     assert math.isnan(row.pred_finite_rate_distortion) or row.measured_over_pred_finite_rate == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize("rate", [2.0, 3.0])
+def test_the_prediction_with_gains_is_of_the_gains_that_gaussian_weights_would_have(rng, rate):
+    """A fourth of the columns is 20 times smaller than the model has it, whose integers are nearly all zero and whose gains are 0: of the
+    weights, not of what is predicted. Gains lower D by as much as predicted, up to the 2 % that these weights differ in.
+    """
+    W = rng.standard_normal((4096, 32)) * np.where(np.arange(32) % 4 == 1, 0.05, 1.0)
+    layer = rd.Layer.of(W, haar_moment(power_law(32, 2.0), rng))
+    plain, shrunk = (result_row(layer, q, q.quantize(layer)) for q in (WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True)))
+    predicted = shrunk.pred_finite_rate_distortion / plain.pred_finite_rate_distortion
+    assert predicted < 1
+    assert predicted == pytest.approx(shrunk.point.distortion / plain.point.distortion, rel=0.03)

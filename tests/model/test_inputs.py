@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from rdtools.errors import ModelUnreadable
+from rdtools.errors import BadActivations, ModelUnreadable, NotFiniteInput
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.model.capture import capture
@@ -15,6 +15,7 @@ from rdtools.model.inputs import SharedInput, check_weights, find_layers
 from rdtools.model.pretrained import load_model
 from rdtools.model.products import Block, Products
 from rdtools.model.tokens import Tokens, load_tokens
+from rdtools.records import Hessian
 from tests.model.architectures import build
 
 
@@ -124,6 +125,22 @@ def test_a_token_that_is_not_finite_is_left_out_of_the_heads_variances_too(loade
     [(_, hessian)] = capture(model, [find_layers(model, checkpoint, head=True).inputs[-1]], Tokens(ids, tokens.mask, "one damaged"))
     assert (hessian.n_tokens, hessian.dropped_tokens) == (len(kept), len(p) - len(kept)) == (176, 16)
     np.testing.assert_allclose(hessian.output_variances, (kept * (1 - kept)).mean(0).numpy(), rtol=1e-5)
+
+
+def test_a_head_whose_logits_overflow_is_refused_by_name(loaded, tiny_tokens):
+    """Its inputs are finite, its weights too: only E[p(1 − p)] would be NaN."""
+    model, checkpoint = loaded
+    with torch.no_grad():
+        model.lm_head.weight.copy_(model.lm_head.weight.abs() * 1e38 + 1e38)
+    item = find_layers(model, checkpoint, head=True).inputs[-1]
+    with pytest.raises(BadActivations, match=r"lm_head: \d+ of 192 tokens have NaN or infinite logits, at most 1% may; .*leave `head` out"):
+        list(capture(model, [item], load_tokens(tiny_tokens)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e-9, 0.3])
+def test_no_hessian_holds_variances_that_cannot_be(value):
+    with pytest.raises(NotFiniteInput, match=r"head: variance .* of output 1, expected E\[p\(1 − p\)\] from 0 to 1/4"):
+        Hessian(np.eye(2), 3, name="head", output_variances=np.array([0.1, value]))
 
 
 def test_a_run_keeps_the_head_and_what_share_was_analysed(tiny_llama, tiny_tokens, tmp_path):

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from rdtools.model import repetition
 from rdtools.model.repetition import CONTEXT, distinct_contexts, repeated_sequences, sampling_notes
 from rdtools.model.tokens import Tokens
 
@@ -65,3 +68,15 @@ def test_too_little_text_is_said_with_its_numbers(ids, told):
     assert len(notes) == len(told)
     for note, part in zip(notes, told, strict=True):
         assert part in note
+
+
+def test_contexts_are_counted_once_for_the_same_tokens(monkeypatch):
+    """By the sentences before a capture, and for its Hessians."""
+    counted = []
+    real = repetition._count_contexts
+    monkeypatch.setattr(repetition, "_count_contexts", lambda tokens: counted.append(tokens) or real(tokens))
+    tokens = _tokens(np.arange(64).reshape(4, 16))
+    sampling_notes(tokens, [8])
+    assert distinct_contexts(tokens) == 64
+    assert counted == [tokens]
+    assert distinct_contexts(dataclasses.replace(tokens, ids=np.zeros((4, 16), dtype=np.int64))) == 1

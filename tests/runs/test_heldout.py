@@ -88,12 +88,19 @@ def test_other_or_no_held_out_tokens_are_refused(tiny_llama, tiny_tokens, evalua
     mixed = np.concatenate([np.load(evaluation.tokens), np.load(tiny_tokens)[:2]])
     np.save(tmp_path / "mixed.npy", mixed)
     other = EvaluationRequest(tokens=tmp_path / "mixed.npy")
-    with pytest.raises(UsageError, match=r"of other evaluation tokens in .*heldout; choose another directory"):
+    with pytest.raises(UsageError, match=r"of other evaluation tokens in .*heldout; a report with `fresh` replaces them"):
         collect(str(tiny_llama), request, out=tmp_path / "run", evaluation=other, say=said.append)
     assert "2 of 8 evaluation sequences are calibration sequences too" in said[0]
     with pytest.raises(UsageError, match="got both, expected one source of held-out data"):
         EvaluationRequest(text=tiny_tokens, tokens=tiny_tokens)
-    assert collect(str(tiny_llama), request, out=tmp_path / "run").manifest.heldout is not None
+    run = collect(str(tiny_llama), request, out=tmp_path / "run")
+    before = run.manifest.heldout
+    run = collect(str(tiny_llama), request, out=tmp_path / "run", evaluation=other, fresh=True)
+    assert run.manifest.heldout.tokens.token_sha256 != before.tokens.token_sha256
+    assert {entry.n_tokens for entry in run.manifest.heldout.hessians} == {mixed.size}
+    run.check()
+    alone = collect(str(tiny_llama), request, out=tmp_path / "alone", evaluation=other)
+    assert run.manifest.heldout == alone.manifest.heldout
 
 
 def test_altered_held_out_moments_are_noticed(tiny_llama, tiny_tokens, evaluation, tmp_path):

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, get_args
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import integer_gains
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
@@ -38,7 +37,7 @@ def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, wat
         relative_steps=relative_steps,
         histogram=_HISTOGRAMS.get(codes.model.kind),
         waterfilled=waterfilled,
-        gains=integer_gains(codes.integers) if codes.gains.of_integers else None,
+        lmmse=codes.gains.of_integers,
         fitted=codes.gains.columns is not None or codes.grid.rows is not None,
         row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
     )
