@@ -20,7 +20,7 @@ from rdtools.records import CosetCodes
 
 #: Few enough for every layer; the formulas are the same for all of them.
 STATES = 8
-RATES = (1.5, 2.0, 3.0)
+RATES = (2.0, 3.0, 4.0)
 #: Runs of consecutive rows whose means are compared. A walk's errors depend on each other over some 5 ν rows, far fewer than a run has.
 _RUNS = 32
 
