@@ -226,7 +226,7 @@ PLANTS: dict[str, Plant] = {
     "trellis.decodes": walks(decoding_faults=lambda w: 1),
     "trellis.granular-gain": walks(fine_distortion=lambda w: w.fine_distortion.scaled(1.01)),
     "trellis.predicted-gap": walk(0.025),
-    "trellis.above-limit": walk(-0.09),
+    "trellis.above-limit": walk(-0.12),
     "trellis.better-than-scalar": walk(0.2),
 }
 
