@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.linalg import cholesky, clip_eigenvalues
+from rdtools.linalg import cholesky, clip_eigenvalues, symmetric_eigenvalues
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.records import Hessian, Spectrum
 from rdtools.reprs import short_repr
@@ -71,8 +71,7 @@ def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") ->
 
 
 def _eigenvalues(active: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
-    raw = scipy.linalg.eigh(active, eigvals_only=True, driver="evr", check_finite=False)
-    return clip_eigenvalues(raw, name=name)
+    return clip_eigenvalues(symmetric_eigenvalues(active), name=name)
 
 
 def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
