@@ -282,6 +282,19 @@ def triangular_inverse(factor: Float64Array) -> Float64Array:
     return np.asarray(inverse.T)
 
 
+def triangular_gram(lower: Float64Array) -> Float64Array:
+    """Lower triangle of ``M Mᵀ`` for a lower triangular M, (n, n); n³/3 operations, a third of a product's. Zeros above the diagonal.
+
+    Examples
+    --------
+    >>> triangular_gram(np.array([[2.0, 0.0], [1.0, 3.0]])).tolist()
+    [[4.0, 0.0], [2.0, 10.0]]
+    """
+    # LAPACK has U Uᵀ of an upper triangle, which M is with its rows and columns in reverse
+    product, _ = scipy.linalg.lapack.dlauum(lower[::-1, ::-1], lower=0)
+    return np.asarray(product[::-1, ::-1])
+
+
 def moment_shares(factor: Float64Array, added: float) -> Float64Array:
     """``[L⁻¹ H L⁻ᵀ]_ii = 1 − δ ‖(L⁻¹)_i:‖²`` of ``H + δ I = L Lᵀ``, (n,), from 0 to 1: the share of each pivot that is H's own.
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.linalg import triangular_inverse
+from rdtools.linalg import triangular_gram, triangular_inverse
 from rdtools.ops import cancellation_moments
 from rdtools.rounded import FINE, column_error
 
@@ -83,12 +83,11 @@ class Cancellation:
 
     @cached_property
     def _start(self) -> Float64Array:
-        """``σ² (μ² (LᵀL)⁻¹ − 2μ I)``, what the covariance of the target times L has beside σ² LᵀL; (n, n)."""
+        """Lower triangle of ``σ² (μ² (LᵀL)⁻¹ − 2μ I)``, what the covariance of the target times L has beside σ² LᵀL; (n, n)."""
         n = len(self.factor)
         if self.ridge == 0:
             return np.zeros((n, n))
-        scaled = self.ridge * self._inverse  # first, so that no scale of H overflows
-        start = scaled @ scaled.T
+        start = triangular_gram(self.ridge * self._inverse)  # scaled first, so that no scale of H overflows
         start *= self.variance
         start[np.diag_indices(n)] -= 2 * self.variance * self.ridge
         return start
