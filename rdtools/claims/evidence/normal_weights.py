@@ -16,6 +16,7 @@ from rdtools.claims.evidence.coded import CodedPoint, coded_points
 from rdtools.measure import weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.ops import sic_sweep
+from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS
 
 #: What is called high rate: every column adds at most this share of λ_min to the distortion.
 HIGH_RATE_SHARE = 1 / 1024
@@ -24,8 +25,6 @@ BIN_DEVIATIONS = 1 / 6
 #: Codes must stay within the precision of the sweep.
 HIGHEST_RATE_BITS = 20.0
 _FINITE_RATES = (1.5, 2.0, 3.0)
-#: Above so many columns the finite-rate prediction is no longer quick.
-FINITE_RATE_COLUMNS = 1024
 #: Of an empirical entropy: with fewer rows for each distinct code the correction of its bias is no longer enough.
 _ROWS_A_VALUE = 16
 _ABSMAX_BITS = 6
