@@ -94,7 +94,7 @@ def verify(
     out : file to write, .parquet or .csv; for a run directory by default ``verification.parquet`` in it
     workers : processes that work on a run; None for one per core, 0 to leave the work to `rdtools worker`
     fresh : check everything again, what is finished too
-    each : called with every row as soon as it is there, on a run with those of a layer when all are
+    each : called with every row as soon as it is there, on a run layer after layer as soon as all of them are
     say : called with sentences about what is there already
     stage : shows progress
 
@@ -174,13 +174,13 @@ def _verify_run(
 
 
 class _Verdicts:
-    """Verdicts as they come in, shown layer by layer."""
+    """Verdicts as they come in, shown layer by layer in the order of the run."""
 
     def __init__(self, keys: dict[str, tuple[str, ...]], add: Callable[[Row], None]) -> None:
         self.rows: dict[str, Row] = {}
+        self._wanted = {key for of_layer in keys.values() for key in of_layer}
+        self._waiting = list(keys.values())
         self._add = add
-        self._layer = {key: name for name, of_layer in keys.items() for key in of_layer}
-        self._keys = keys
 
     @property
     def count(self) -> int:
@@ -189,10 +189,9 @@ class _Verdicts:
 
     def hear(self, record: Record) -> None:
         """Take in a record of the run, if it is one of these verdicts and new."""
-        name = self._layer.get(record.key)
-        if name is None or record.key in self.rows:
+        if record.key not in self._wanted or record.key in self.rows:
             return
         self.rows[record.key] = record.value
-        if all(key in self.rows for key in self._keys[name]):
-            for key in self._keys[name]:
+        while self._waiting and all(key in self.rows for key in self._waiting[0]):
+            for key in self._waiting.pop(0):
                 self._add(self.rows[key])

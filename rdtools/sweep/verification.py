@@ -43,7 +43,6 @@ class ClaimTask:
     hessian : number of the input's Hessian in the run
     layers : with their claims
     seed : of everything that is drawn
-    work : relative cost
     """
 
     kind: ClassVar[Literal["quantize", "verify"]] = "verify"
@@ -51,7 +50,6 @@ class ClaimTask:
     hessian: int
     layers: tuple[LayerClaims, ...]
     seed: int
-    work: float
 
     @property
     def listed(self) -> ListedTask:
@@ -72,12 +70,11 @@ def _on_layer(run: Run, entry: LayerEntry, claims: Sequence[registry.Claim], see
 
 
 def plan_claims(run: Run, claims: Sequence[registry.Claim], *, seed: int) -> list[ClaimTask]:
-    """One task for each input of a run, the widest first."""
-    tasks = [
-        ClaimTask(run.path, index, tuple(_on_layer(run, entry, claims, seed) for entry in group), seed, float(group[0].shape[1]) ** 3)
+    """One task for each input of a run, in the order of the run."""
+    return [
+        ClaimTask(run.path, index, tuple(_on_layer(run, entry, claims, seed) for entry in group), seed)
         for index, group in input_groups(run, None)
     ]
-    return sorted(tasks, key=lambda task: -task.work)
 
 
 def _named(names: Sequence[str]) -> list[registry.Claim]:
