@@ -1,4 +1,4 @@
-"""First look at a GPU machine: versions, ceilings, tests, equality with the CPU, times of every Triton kernel at Llama-3-8B's shapes, and peers.
+"""First look at a GPU machine: versions, ceilings, tests, equality with the CPU, times of the Triton kernels at Llama-3-8B's shapes, peers.
 
     python -m rdtools.analysis.gpu --out DIR            from an installed rdtools
     python analysis/gpu.py --out DIR [--wheels WHEELS]  from a bare checkout, offline
@@ -12,6 +12,7 @@ taken from wheels in --wheels. Without a GPU it says so and exits with 69; with 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -24,6 +25,7 @@ import threading
 import time
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -55,7 +57,7 @@ class Step:
 
 #: In this order: what says most about the machine and the kernels first. Together at most 8 minutes on a healthy machine.
 STEPS = (
-    Step("versions", 40),
+    Step("versions", 60),
     Step("ceilings", 40),
     Step("smoke_hadamard", 40),
     Step("smoke_sweep", 60),
@@ -66,9 +68,9 @@ STEPS = (
     Step("block_sweep", 75, ("smoke_sweep",)),
     Step("block_hadamard", 40, ("smoke_hadamard",)),
     Step("block_trellis", 60, ("smoke_trellis",)),
+    Step("tests", 150, ("smoke_sweep",)),
     Step("block_modes", 60, ("smoke_sweep",)),
     Step("peers", 60),
-    Step("tests", 150, ("smoke_sweep",)),
 )
 
 
@@ -91,10 +93,18 @@ def usable_wheel(name: str) -> bool:
     return fits and any(tag == "any" or (system in tag and tag.endswith(platform.machine().lower())) for tag in platforms)
 
 
+def _is_installed(wheel: str) -> bool:
+    with contextlib.suppress(PackageNotFoundError):
+        return bool(version(wheel.split("-")[0]))
+    return False
+
+
 def unpack_wheels(folder: Path, target: Path) -> list[str]:
-    """Unpack the wheels of a folder that fit this interpreter; returns the names of those that do not, or are damaged."""
+    """Unpack the wheels of a folder whose packages are missing here; returns the names of those that do not fit, or are damaged."""
     left = []
     for path in sorted(folder.glob("*.whl")):
+        if _is_installed(path.name):
+            continue
         try:
             if not usable_wheel(path.name):
                 raise zipfile.BadZipFile
@@ -169,6 +179,8 @@ def run_step(step: Step, rows: Rows, log: TextIO, *, environment: dict[str, str]
             os.killpg(process.pid, signal.SIGKILL)  # the group of this step alone
         process.wait()
         listener.join(timeout=5)
+        if not listener.is_alive():  # else somebody outside the group still holds the other end
+            process.stdout.close()
     seconds = round(time.monotonic() - started, 1)
     bad = any(row["status"] == "failed" for row in rows.all[before:])
     if ending:
@@ -180,7 +192,6 @@ def run_step(step: Step, rows: Rows, log: TextIO, *, environment: dict[str, str]
 
 def _environment(options: argparse.Namespace, site: Path) -> dict[str, str]:
     """Of the steps: this checkout and the wheels first, and no network."""
-    # wheels come last: what the machine has fits its torch and driver
     places = [*([str(ROOT)] if ROOT else []), *filter(None, [os.environ.get("PYTHONPATH", "")]), *([str(site)] if options.wheels else [])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(places),
@@ -243,10 +254,21 @@ def _run(options: argparse.Namespace, rows: Rows, log: TextIO, environment: dict
             rows.add(step.name, {"name": "process", "status": "skipped", "message": f"no time is left of {options.seconds:.0f} s"})
         elif run_step(step, rows, log, environment=environment, limit_s=min(step.limit_s, left)):
             good.add(step.name)
-        if step.name == "versions" and not options.interpret and not any(row.get("gpu") for row in rows.all):
-            print("no GPU: torch finds none with its driver; see the rows; --interpret runs tiny shapes without one", file=sys.stderr)
-            return NO_GPU
+        if step.name == "versions" and (code := _stopping(rows, options)) is not None:
+            return code
     return DONE if all(row["status"] in ("ok", "missing") for row in rows.all) else FAILED
+
+
+def _stopping(rows: Rows, options: argparse.Namespace) -> int | None:
+    """Exit code where nothing else can be done, for want of torch or of a GPU."""
+    card = next((row for row in rows.all if row["step"] == "versions" and row["name"] == "card"), None)
+    if card is None or "gpu" not in card:
+        print("torch cannot be used here; see the rows", file=sys.stderr)
+        return FAILED
+    if card["gpu"] or options.interpret:
+        return None
+    print("no GPU: torch finds none with its driver; see the rows; --interpret runs tiny shapes without one", file=sys.stderr)
+    return NO_GPU
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """Steps of `rdtools.analysis.gpu` that time the Triton kernels on one block of Llama-3-8B's shapes."""
 
+# ruff: noqa: N806 (mathematical capitals)
+
 from __future__ import annotations
 
 from collections.abc import Callable

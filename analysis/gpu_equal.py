@@ -1,5 +1,7 @@
 """Steps of `rdtools.analysis.gpu` that ask whether kernels work at all, and whether they agree with the CPU on small layers."""
 
+# ruff: noqa: N806 (mathematical capitals)
+
 from __future__ import annotations
 
 from typing import Any
@@ -11,12 +13,11 @@ from rdtools.analysis.gpu_steps import INTERPRET, attempt, device
 from rdtools import ops
 from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.ops.dispatch import available_backends
 from rdtools.ops.trellis import trellis_quantize, trellis_values
 from rdtools.transforms.hadamard import _core, core_order
 
-#: What the CPU computes with: Numba where it is installed and works with this NumPy, else the reference.
-CPU = available_backends()[-1] if INTERPRET else available_backends()[0]
+#: Computes on the CPU, as slowly as it is written: whether a machine's Numba accepts its NumPy is not asked, and nothing is compiled.
+CPU = "reference"
 DTYPES = (np.float64, np.float32)
 
 
@@ -34,8 +35,12 @@ def small_problem(m: int, n: int, dtype: Any, *, seed: int = 0) -> tuple[np.ndar
     return W.astype(dtype), L, steps, gains
 
 
+def _array(x: Any) -> np.ndarray:
+    return np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x)
+
+
 def _sweep(m: int, n: int, dtype: Any, backend: str, *, seed: int | None, fitted: bool) -> dict[str, Any]:
-    """Share of integers on which device and CPU agree, and the ratio of their losses; they may differ at ties to rounding and after them."""
+    """Share of integers on which device and CPU agree, and the ratio of their losses; they may differ at ties and, in that row, after."""
     W, L, steps, gains = small_problem(m, n, dtype)
     options = {"seed": seed, "code_min": -6, "code_max": 5}
 
@@ -45,14 +50,14 @@ def _sweep(m: int, n: int, dtype: Any, backend: str, *, seed: int | None, fitted
         else:
             codes, _ = ops.sic_sweep(*arrays, **options, backend=backend)
             used = arrays[3]
-        return tuple(x.cpu().numpy() if isinstance(x, torch.Tensor) else np.asarray(x) for x in (codes, used))  # type: ignore[return-value]
+        return _array(codes), _array(used)
 
     ours, theirs = both("triton", *on_device(W, L, steps, gains)), both(backend, W, L, steps, gains)
     losses = [float((((W - used * steps * codes).astype(np.float64) @ L) ** 2).sum()) for codes, used in (ours, theirs)]
     agree, ratio = float((ours[0] == theirs[0]).mean()), losses[0] / losses[1]
     # rounding moves about n ε of all decisions, each of which may change those after it in its row
     good = agree > (0.999 if dtype is np.float64 else 0.9) and abs(ratio - 1) < 1e-2
-    return {"m": m, "n": n, "agree": agree, "loss_ratio": ratio, **({} if good else _differing())}
+    return {"m": m, "n": n, "cpu": backend, "agree": agree, "loss_ratio": ratio, **({} if good else _differing())}
 
 
 def _differing() -> dict[str, Any]:
@@ -82,8 +87,9 @@ def _trellis(sequences: int, length: int, bits: int, dtype: Any, backend: str, *
     return {"sequences": sequences, "length": length, "state_bits": bits, "error_ratio": ratio, **({} if good else _differing())}
 
 
-def _each_dtype(name: str, work: Any, *arguments: Any, **settings: Any) -> bool:
-    return all([attempt(f"{name} {np.dtype(dtype)}", lambda dtype=dtype: work(*arguments, dtype, CPU, **settings)) for dtype in DTYPES])
+def _each_dtype(name: str, work: Any, *arguments: Any, **settings: Any) -> None:
+    for dtype in DTYPES:
+        attempt(f"{name} {np.dtype(dtype)}", lambda dtype=dtype: work(*arguments, dtype, CPU, **settings))
 
 
 def smoke_hadamard() -> None:

@@ -1,5 +1,7 @@
 """Step of `rdtools.analysis.gpu` that times how others do the same: GPTQ's loop in torch, llm-compressor, GPTQModel, a CUDA Hadamard."""
 
+# ruff: noqa: N806 (mathematical capitals)
+
 from __future__ import annotations
 
 from collections.abc import Callable

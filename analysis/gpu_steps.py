@@ -1,5 +1,7 @@
 """The steps of `rdtools.analysis.gpu`, each run in a process of its own, which prints its rows: `run` calls a step by its name."""
 
+# ruff: noqa: N806 (mathematical capitals)
+
 from __future__ import annotations
 
 import json
@@ -11,6 +13,7 @@ import tempfile
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,12 +52,13 @@ def attempt(name: str, work: Callable[[], dict[str, Any]], **row: Any) -> bool:
 
 
 def run(name: str) -> None:
-    """Run a step; the exit status is 1 if it raised."""
-    from rdtools.analysis import gpu_block, gpu_equal, gpu_peers
+    """Run a step; the interpreter's exit status is 1 if it raised. Only what the step needs is imported."""
+    getattr(import_module(f"rdtools.analysis.{home(name)}"), name)()
 
-    homes = (sys.modules[__name__], gpu_block, gpu_equal, gpu_peers)
-    step = next(found for home in homes if (found := getattr(home, name, None)) is not None)
-    step()
+
+def home(step: str) -> str:
+    """Module that holds a step."""
+    return {"smoke": "gpu_equal", "equal": "gpu_equal", "block": "gpu_block", "peers": "gpu_peers"}.get(step.split("_")[0], "gpu_steps")
 
 
 def device() -> str:
@@ -120,10 +124,18 @@ def versions() -> None:
         if not found[name]:
             emit(name, status="missing", message="not installed; what needs it fails and says so: give its wheel with --wheels")
     emit("environment", **{name: os.environ[name] for name in _VARIABLES if name in os.environ}, cores=os.cpu_count())
-    if root := LOOK["root"]:
-        done = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-        emit("commit", commit=done.stdout.strip() or "unknown")
+    if LOOK["root"]:
+        attempt("commit", lambda: {"commit": _output("git", "-C", LOOK["root"], "rev-parse", "HEAD")})
     attempt("card", _card)
+
+
+def _output(*command: str) -> str:
+    """First line that a program prints, or why there is none."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return type(error).__name__
+    return next(iter((done.stdout.strip() or done.stderr.strip()).splitlines()), "nothing")
 
 
 def _card() -> dict[str, Any]:
@@ -138,11 +150,7 @@ def _card() -> dict[str, Any]:
             "message": f"torch {torch.__version__} for CUDA {torch.version.cuda} finds no GPU with its driver",
         }
     properties = torch.cuda.get_device_properties(0)
-    query = ["nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.max.sm,power.limit,mig.mode.current", "--format=csv,noheader"]
-    try:
-        smi = subprocess.run(query, capture_output=True, text=True, timeout=20, check=False).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired) as error:
-        smi = f"{type(error).__name__}"
+    smi = _output("nvidia-smi", "--query-gpu=driver_version,clocks.sm,clocks.max.sm,power.limit,mig.mode.current", "--format=csv,noheader")
     return {
         "gpu": properties.name,
         "capability": f"{properties.major}.{properties.minor}",
