@@ -65,12 +65,13 @@ def print_json(value: object) -> None:
 def print_tables(table: pd.DataFrame, words: Words = in_options) -> None:
     """Print a table for each rate, and the rows that are not ok."""
     from rdtools.cli.console import PlainConsole
-    from rdtools.report import problems, terminal_head, terminal_note, terminal_table
+    from rdtools.report import problems, terminal_head, terminal_note, terminal_tables
 
     console = PlainConsole()
     for target in sorted(table["target_bpw"].unique()):
         console.print(f"{terminal_head(target)}: {terminal_note(table)}", soft_wrap=True)
-        console.print(terminal_table(table, target=target))
+        for part in terminal_tables(table, target=target, width=console.width):
+            console.print(part)
     for status, rows in problems(table).groupby("status"):
         console.print(f"{counted(len(rows), 'row')} {status}, left out of all means")
         reasons = [row["message"] or f"{row['layer']}: {row['method']} at {row['target_bpw']:g}" for row in rows.to_dict("records")]

@@ -10,4 +10,4 @@ from rdtools.report.paired import write_paired as write_paired
 from rdtools.report.tables import problems as problems
 from rdtools.report.tables import terminal_head as terminal_head
 from rdtools.report.tables import terminal_note as terminal_note
-from rdtools.report.tables import terminal_table as terminal_table
+from rdtools.report.tables import terminal_tables as terminal_tables

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
 from rich import box
@@ -39,7 +41,7 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
 
 
 def terminal_head(target: float) -> str:
-    """Head of `terminal_table`: its bound and its coder."""
+    """Head of `terminal_tables`: its bound and its coder."""
     return f"Total rate of the file above R(D), one variance, each method with its own coder, in bpw at a target of {target:g} bpw"
 
 
@@ -48,29 +50,48 @@ LAYER_HEAD = "Predicted differences in bpw at high rate, both methods with an id
 
 
 def terminal_note(table: pd.DataFrame) -> str:
-    """The note on the last columns of `terminal_table`."""
+    """The note on the last columns of `terminal_tables`."""
     layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
     some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
     known = "above R(D), row variances, of coders that know these (row var.)"
     return f"means over {some} (all), over their weights (by weight), and over matrices {known}"
 
 
-def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
-    """Mean total rate above R(D) by method and layer type, for the terminal; the least of each column is bold.
+#: Columns of the terminal for names of methods, at least; longer ones take more lines.
+_NAME_WIDTH = 12
 
-    The last column has methods whose coder knows the variances of rows alone.
+
+def _parts(headings: list[str], width: int) -> Iterator[slice]:
+    """Columns of numbers that fit a terminal beside the names of methods, at least one at a time."""
+    first, used = 0, _NAME_WIDTH
+    for place, heading in enumerate(headings):
+        need = 1 + max(5, *map(len, heading.split("\n")))
+        if used + need > width and place > first:
+            yield slice(first, place)
+            first, used = place, _NAME_WIDTH
+        used += need
+    yield slice(first, len(headings))
+
+
+def terminal_tables(table: pd.DataFrame, *, target: float, width: int) -> list[Table]:
+    """Mean total rate above R(D) by method and layer type, for a terminal of this width; the least of each column is bold.
+
+    The last column has methods whose coder knows the variances of rows alone. Columns that do not fit are in further tables.
     """
     means = by_type(table, target=target, value="rate_gap_total_bpw")
     rowvar = by_type(knowing_rows(table), target=target, value="rate_gap_total_rowvar_bpw")[ALL]
     means = means.assign(rowvar=rowvar).rename(columns={BY_WEIGHTS: "by\nweight", "rowvar": "row\nvar."})
-    shown = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    shown.add_column("method", overflow="fold")  # a long name takes two lines rather than digits from the numbers
-    for column in means.columns:
-        shown.add_column(Text(str(column).removesuffix("_proj")), justify="right", no_wrap=True, min_width=5)
-    values = means.to_numpy(dtype=float)
-    for method, row, least in zip(means.index, values, values == means.min().to_numpy(), strict=True):
-        cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if best else "") for v, best in zip(row, least, strict=True))
-        shown.add_row(Text(str(method)), *cells)
+    headings = [str(column).removesuffix("_proj") for column in means.columns]
+    values, least = means.to_numpy(dtype=float), means.min().to_numpy()
+    shown = []
+    for part in _parts(headings, width):
+        shown.append(Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False))
+        shown[-1].add_column("method", overflow="fold")  # a long name takes two lines rather than digits from the numbers
+        for heading in headings[part]:
+            shown[-1].add_column(Text(heading), justify="right", no_wrap=True, min_width=5)
+        for method, row, best in zip(means.index, values[:, part], values[:, part] == least[part], strict=True):
+            cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if b else "") for v, b in zip(row, best, strict=True))
+            shown[-1].add_row(Text(str(method)), *cells)
     return shown
 
 

@@ -68,7 +68,9 @@ def _read(folder: Path) -> _Results:
     path = folder / RESULTS
     if not path.is_file():
         raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
-    remedy = f"delete {PLAN} beside it and give your rdtools report commands again: finished rows of the same numbers are kept"
+    last = command_of(folder)
+    given = f"commands again, the last of which was {last}" if last else "rdtools report commands again"
+    remedy = f"delete {PLAN} beside it and give your {given}: finished rows of the same numbers are kept"
     return read_sealed(path, _Results, remedy=_AGAIN, other_version=remedy)
 
 

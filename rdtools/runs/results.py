@@ -144,6 +144,8 @@ def _refuse_schema(table: pd.DataFrame, path: Path) -> None:
 
 def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such directory; expected the run directory of a report, see `out`")
     if not path.is_file():
         raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: {_by_manifest(folder, str(folder))}")
     listed = is_current(folder)

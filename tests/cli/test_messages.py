@@ -51,7 +51,7 @@ def test_text_for_evaluation_that_is_no_text_is_sent_to_the_option_that_takes_id
 def test_reasons_of_rows_name_options_and_one_row_is_one(capsys, monkeypatch):
     import rdtools.report
 
-    for name in ("terminal_note", "terminal_table"):
+    for name in ("terminal_note", "terminal_tables"):
         monkeypatch.setattr(rdtools.report, name, lambda *args, **settings: "")
     row = {"layer": "q", "method": "rtn", "status": "undersampled", "message": "`evaluation_text` tells which"}
     print_tables(pd.DataFrame([row | {"distortion": 0.1, "target_bpw": 2.0, "rate_gap_total_bpw": 0.1}]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -25,7 +26,7 @@ from rdtools.report.figures import (
     rate_distortion,
     write_figures,
 )
-from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_table
+from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_tables
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
 
@@ -174,16 +175,23 @@ def test_means_over_layers_count_matrices_or_weights():
 
 
 @pytest.mark.parametrize("method", ["watersic+rotation", "watersic(damping=0.01,precision=float32)+hadamard+act-order"])
-def test_the_terminal_table_fits_80_columns_with_all_digits(method, rows):
-    """A long name takes more lines, and no digit is cut."""
+@pytest.mark.parametrize("width", [80, 60, 30])
+def test_the_terminal_tables_fit_with_all_digits(method, rows, width):
+    """A long name takes more lines, columns that do not fit are in further tables, and no digit is cut."""
     from rich.console import Console
 
-    console = Console(width=80)
+    console = Console(width=width)
     table = rows[0]
     shown = pd.concat([table.assign(layer_type=kind, layer=table["layer"] + kind) for kind in LAYER_TYPES])
     with console.capture() as captured:
-        console.print(terminal_table(shown.replace({"method": {"hptq+rotation": method}}), target=2.0))
+        parts = terminal_tables(shown.replace({"method": {"hptq+rotation": method}}), target=2.0, width=width)
+        for part in parts:
+            console.print(part)
     text = captured.get()
+    assert (len(parts) == 1) == (width == 80)
+    assert text.count("hptq") >= len(parts)
+    assert len(re.findall(r"\d\.\d{3}(?!\d)", text)) == 3 * (len(LAYER_TYPES) + 2) + 1
+    assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     for heading in ("q", "down", "all", "weight", "var."):
         assert heading in text
