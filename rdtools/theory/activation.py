@@ -61,10 +61,10 @@ def activation_distortion(
     Parameters
     ----------
     step_power : E[Δ²] over tokens, as from `minmax_step_power`; or one per channel, ``E[Δ²; j not an extreme of its token]``
-    copies : T_j ≥ 1, as from `rdtools.theory.channel_splitting.disassembly_counts`
+    copies : T_j ≥ 1, as the counts of `rdtools.transforms.links.Split`
     weight : W before splitting
     channel_powers : E x_j² before splitting; None: no saturation
-    staggered : copies as from `rdtools.theory.channel_splitting.Disassembly.activations` with a step
+    staggered : copies of a channel shifted by fractions of a step before they are rounded, as that link has them
 
     Raises
     ------

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase
+from rdtools.quantizers.reassembly.matching import channel_distances
 from rdtools.theory.activation import minmax_step_power
-from rdtools.theory.channel_merging import merge_distortions
-from rdtools.theory.channel_splitting import disassemble, disassembly_counts
+from rdtools.transforms.links import Merge, Split
 
 _TOKENS = 8192
 _ROWS = 128
@@ -72,9 +72,9 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     W = weight[:_ROWS]
     x = normal_tokens(case, "channels", _TOKENS)
     largest = np.abs(x).max(axis=0)
-    split = disassemble(disassembly_counts(largest, _THRESHOLD * float(largest.max())))
+    split = Split.within(largest, _THRESHOLD * float(largest.max()), staggered=True)
     wide, outputs = split.weight(W), x @ W.T
-    copies = split.activations(x)
+    copies = split.apply(x)
     scale = np.abs(x) @ np.abs(W).T
     step = (copies.max(axis=1) - copies.min(axis=1)) / (2**_BITS - 1)
     origin = copies.min(axis=1, keepdims=True)
@@ -82,17 +82,17 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     def rounded(values: Float64Array) -> Float64Array:
         return np.asarray(origin + step[:, None] * np.rint((values - origin) / np.where(step > 0, step, 1.0)[:, None]))
 
-    costs = merge_distortions(case.matrix, W)
+    costs = channel_distances(case.matrix, W, "paper")
     np.fill_diagonal(costs, np.inf)
     i, j = (int(k) for k in np.unravel_index(costs.argmin(), costs.shape))
-    merged = outputs - x[:, [i]] * W[:, i] - x[:, [j]] * W[:, j] + 0.5 * (x[:, [i]] + x[:, [j]]) * (W[:, i] + W[:, j])
+    merge = Merge([(i, j)], n)
     # of each channel, given the one that says most about it: errors of two channels go together where that is not much more than a step
     deviations = np.sqrt(np.diagonal(case.matrix))
     correlation = case.matrix / np.outer(deviations, deviations)
     np.fill_diagonal(correlation, 0.0)
     own = deviations * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
     # the channels that span a token's grid lie on it and have no error
-    sources = split.source[np.stack([copies.argmin(axis=1), copies.argmax(axis=1)], axis=1)]
+    sources = np.repeat(np.arange(n), split.counts)[np.stack([copies.argmin(axis=1), copies.argmax(axis=1)], axis=1)]
     inner = np.ones(x.shape, dtype=bool)
     np.put_along_axis(inner, sources, False, axis=1)
     step_power = minmax_step_power(copies, bits=_BITS)
@@ -101,10 +101,10 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
         counts=split.counts,
         split_error=float((np.abs(copies @ wide.T - outputs) / np.where(scale > 0, scale, 1.0)).max()),
         pair=(i, j),
-        merge_distortion=_per_weight(merged - outputs, W),
+        merge_distortion=_per_weight(merge.apply(x) @ merge.weight(W).T - outputs, W),
         step_power=step_power,
         inner_step_powers=np.einsum("t,tj->j", step**2, inner) / len(x),
         coarseness=float((split.counts * np.sqrt(step_power) / own).max()),
         equal_distortion=_per_weight(rounded(copies) @ wide.T - outputs, W),
-        staggered_distortion=_per_weight(rounded(split.activations(x, step=step)) @ wide.T - outputs, W),
+        staggered_distortion=_per_weight(rounded(copies + step[:, None] * split.shifts) @ wide.T - outputs, W),
     )

@@ -10,7 +10,7 @@ from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.papers.terms import ours, summing
 from rdtools.claims.record import Assumption, Source, Statement
 from rdtools.theory.activation import activation_distortion
-from rdtools.theory.channel_merging import merge_distortion
+from rdtools.theory.channel_merging import merged_distortion
 
 #: Rounding errors of a normal channel on cells of half its deviation are uniform to e^(−2π²·4); what is granted is for how errors of
 #: correlated channels on one grid go together.
@@ -43,7 +43,7 @@ CLAIMS = (
         "qllm.assembly", "merging channels i and j costs E(x_i − x_j)² ‖w_i − w_j‖²/(4mn) per weight", _source("channel assembly")
     ).equal(
         lambda e: e[Channels].merge_distortion,
-        lambda e: merge_distortion(e[Moment].matrix, e[Channels].weight, *e[Channels].pair),
+        lambda e: merged_distortion(e[Moment].matrix, e[Channels].weight, [e[Channels].pair]),
         "distortion",
         tolerance=summing(lambda e: float(np.trace(e[Moment].matrix)) * float(np.mean(e[Channels].weight ** 2))),
     ),
