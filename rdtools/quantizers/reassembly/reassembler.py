@@ -22,7 +22,7 @@ from rdtools.transforms.links import Merge, Select, Split
 
 Assembly = Literal["merge", "prune", "none"]
 
-#: A channel so many times as large as the median one may still be the extreme of its token after all splitting that is allowed.
+#: A channel so many times as large as the median one is likely the extreme of its token even after all splitting that is allowed.
 _MASSIVE = 1e3
 
 
@@ -38,7 +38,6 @@ class Reassembly:
     split_channels : channels that are split
     error : mean squared output error per weight on the sample, weights and activations rounded; nan for a threshold that was given
     tried : thresholds that were tried
-    message : rules that applied and that a reader of the row has to know; empty for none
     """
 
     input_map: InputMap
@@ -47,12 +46,31 @@ class Reassembly:
     split_channels: int
     error: float = float("nan")
     tried: int = 0
-    message: str = ""
 
     @property
     def expansion(self) -> float:
         """``γ = r/n``, by which disassembly alone widens the layer."""
         return self.copies / self.input_map.inputs
+
+
+def map_note(input_map: InputMap, moment: Float64Array) -> str:
+    """Sentences that a reader of a result behind this map has to know; empty for none.
+
+    Parameters
+    ----------
+    input_map : that was chosen
+    moment : (n, n) E[x xᵀ]
+    """
+    notes = []
+    split = next((link for link in input_map.links if isinstance(link, Split)), None)
+    if split is None:
+        notes.append("no channel is split: activations are rounded as they are")
+    sizes = np.sqrt(np.diagonal(moment))
+    usual, j = float(np.median(sizes)), int(sizes.argmax())
+    if sizes[j] > _MASSIVE * usual:
+        ratio = f"{sizes[j] / usual:.3g} times the median root mean square" if usual > 0 else "alone in being used by most tokens"
+        notes.append(f"channel {j} has {ratio}: even split it may set the step of every token")
+    return "; ".join(notes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +142,6 @@ class Reassembler:
         weight: ArrayLike,  # (m, n)
         *,
         moment: Float64Array | None = None,  # (n, n)
-        maxima: Float64Array | None = None,  # (n,)
         name: str = "layer",
     ) -> Reassembly:
         """The input map of a layer.
@@ -134,7 +151,6 @@ class Reassembler:
         inputs : sample of activations
         weight : all matrices of the input, one above the other: they share the map
         moment : E[x xᵀ] that channels are matched by, of more tokens than the sample; None for that of the sample
-        maxima : max |x_j| of more tokens than the sample; None for those of the sample
         name : for messages
 
         Raises
@@ -149,24 +165,14 @@ class Reassembler:
             raise ShapeMismatch(f"{name}: sample of activations {x.shape}, expected (tokens, n), at least one token")
         W = check_weight(weight, columns=x.shape[1], name=name)
         H = x.T @ x / len(x) if moment is None else moment
-        m = np.abs(x).max(axis=0) if maxima is None else maxima
+        m = np.abs(x).max(axis=0)
         top = float(m.max())
         if top == 0:
-            identity = InputMap(columns=len(m))
-            return Reassembly(identity, 1.0, 0, 0, message="all sampled activations are zero: no channel is split")
+            return Reassembly(InputMap(columns=len(m)), 1.0, 0, 0)
         distances = channel_distances(H, W, self.metric) if self.assembly == "merge" else np.outer(np.diagonal(H), (W**2).sum(axis=0))
-        massive = top > _MASSIVE * float(np.median(m))
         if self.threshold is not None:
-            chosen = self._at(m, distances, W, self.threshold * top, name)
-            message = "" if chosen.copies else f"threshold {self.threshold:g} splits no channel: activations are rounded as they are"
-        else:
-            chosen = self._searched(m, distances, x, W, name)
-            message = "" if chosen.copies else "no threshold is better than none: activations are rounded as they are"
-        if massive:
-            j = int(m.argmax())
-            massive_note = f"channel {j} is {top / max(float(np.median(m)), 1e-300):.3g} times as large as the median one, in "
-            message = "; ".join(filter(None, (message, massive_note + f"{self._copies_of(chosen, j)} copies: it may still set the step")))
-        return Reassembly(chosen.input_map, chosen.threshold, chosen.copies, chosen.split_channels, chosen.error, chosen.tried, message)
+            return self._at(m, distances, W, self.threshold * top, name)
+        return self._searched(m, distances, x, W, name)
 
     def _at(self, maxima: Float64Array, distances: Float64Array, weight: Float64Array, threshold: float, name: str) -> Reassembly:
         split = Split.within(maxima, threshold, staggered=self.staggered)
@@ -214,7 +220,7 @@ class Reassembler:
         least, tried = np.inf, 0
         for threshold in thresholds:
             counts = Split.within(maxima, float(threshold)).counts
-            if self.assembly != "none" and int(counts.sum()) - len(maxima) > most_merges(counts, balance=self.balance):
+            if int(counts.sum()) - len(maxima) > self._room(counts):
                 break
             found = self._at(maxima, distances, weight, float(threshold), name)
             error = self._error(found.input_map, inputs, weight, exact)
@@ -224,12 +230,14 @@ class Reassembler:
         assert best is not None  # the first threshold splits nothing
         return Reassembly(best.input_map, best.threshold, best.copies, best.split_channels, least, tried)
 
+    def _room(self, counts: NDArray[np.int64]) -> float:
+        """The largest number of channels that can be taken away for copies of others."""
+        if self.assembly == "none":
+            return np.inf
+        return most_merges(counts, balance=self.balance) if self.assembly == "merge" else int((counts == 1).sum())
+
     def _error(self, input_map: InputMap, inputs: Float64Array, weight: Float64Array, exact: Float64Array) -> float:
         mapped = input_map.weight(weight)
         rows = row_grid(mapped, 2**self.weight_bits, grid="asymmetric", name="reassembly")
         q = self.grid.quantize(input_map.apply(inputs), input_map.shifts)
         return float(np.mean((exact - q @ rows.values(rows.nearest(mapped)).T) ** 2)) / weight.shape[1]
-
-    @staticmethod
-    def _copies_of(chosen: Reassembly, channel: int) -> int:
-        return int((np.abs(chosen.input_map.pull_back(np.eye(chosen.input_map.outputs))[:, channel]) > 0).sum())

@@ -95,9 +95,9 @@ def trained_correction(
 ) -> ErrorCorrection:
     """B and A by gradient descent, as the paper trains them: Adam with a learning rate that falls linearly to 0, and ``B A/k``.
 
-    A starts uniform in ±1/√n′ (Kaiming's with √5), B at 0. The gradient is that of the mean loss over all tokens, which moments have exactly,
-    so that a step is a pass over the calibration set. The loss is measured in units of what it is without correction, and A in units of the
-    root mean square of x̂, so that the learning rate has no unit.
+    A starts uniform in ±1/√n′ (Kaiming's with √5), B at 0. The gradient is that of the mean loss over all tokens, which moments have
+    exactly, so that a step is a pass over the calibration set. Activations are in units of their root mean square, and B in those of their
+    cross moment with the error, so that the learning rate has no unit.
 
     Parameters
     ----------

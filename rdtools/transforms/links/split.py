@@ -78,7 +78,8 @@ class Split(Link):
             raise UsageError(f"split: channel maxima of shape {m.shape}, expected one finite max|x| ≥ 0 for each channel")
         if not threshold > 0 or not m.max() / threshold <= 2**31:
             raise UsageError(f"split: threshold {threshold} beside a largest activation of {m.max():.3g}, expected one above 2^−31 of that")
-        return cls(np.maximum(1, np.ceil(m / threshold)).astype(np.int64), staggered)
+        # a threshold m/T gives T copies, whatever the rounding of both quotients
+        return cls(np.maximum(1, np.ceil(m / threshold * (1 - 2.0**-50))).astype(np.int64), staggered)
 
     def __post_init__(self) -> None:
         counts = integer_array(self.counts, name="split: counts", expected="a whole number of copies for each channel")
