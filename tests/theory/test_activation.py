@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.errors import ShapeMismatch
+from rdtools.records import InputMap
 from rdtools.testing import generators
-from rdtools.theory.activation import activation_distortion, minmax_step_power
+from rdtools.theory.activation import activation_distortion, minmax_step_power, reassembled_distortion
 from rdtools.theory.channel_merging import merged_distortion
 from rdtools.theory.scalar import uniform_quantizer
-from rdtools.transforms.links import Split
+from rdtools.transforms.links import Merge, Split
 
 counts_of_copies = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(np.array)
 
@@ -144,6 +145,29 @@ def test_activation_distortion_scales(counts, generator, power, factor):
     amplitude = np.zeros_like(W)
     np.add.at(amplitude.T, np.repeat(np.arange(len(counts)), counts), Split(counts).weight(W).T)
     assert found == pytest.approx(power / 12 * np.sum(amplitude**2) / W.size, rel=rounding(100))
+
+
+@given(generators())
+def test_a_reassembled_layer_costs_merging_and_rounding(generator):
+    """Nothing merged: `activation_distortion`; nothing rounded: `merged_distortion`; both: their sum, whatever the scale of the merge."""
+    n, counts = 6, np.array([1, 3, 1, 2, 1])
+    W, A = generator.standard_normal((4, n)), generator.standard_normal((n, n))
+    H = A @ A.T + 10 * np.eye(n)
+    ones = np.ones(n, dtype=int)
+    before = reassembled_distortion(0.01, ones, W, H, InputMap(columns=n))
+    assert before == pytest.approx(activation_distortion(0.01, ones, W), rel=rounding(20))
+    merge = Merge([(2, 5)], n)
+    assembly = InputMap([merge], columns=n)
+    cost = merged_distortion(H, W, [(2, 5)])
+    assert reassembled_distortion(0.0, counts, W, H, assembly) == pytest.approx(cost, rel=rounding(1000))
+    rounded = activation_distortion(0.01, counts, merge.weight(W)) * (n - 1) / n
+    assert reassembled_distortion(0.01, counts, W, H, assembly) == pytest.approx(cost + rounded, rel=rounding(1000))
+    scaled = InputMap([Merge([(2, 5)], n, [4.0])], columns=n)
+    less = rounded - (1 - 1 / 16) * 0.01 / 12 * np.sum((W[:, 2] + W[:, 5]) ** 2) / W.size
+    assert reassembled_distortion(0.01, counts, W, H, scaled) == pytest.approx(cost + less, rel=rounding(1000))
+    assert reassembled_distortion(1e9, counts, W, H, assembly, staggered=True) == pytest.approx(
+        cost + np.sum(merge.weight(W) ** 2 * np.diagonal(assembly.moment(H))) / W.size, rel=rounding(1000)
+    )
 
 
 def test_activation_distortion_limits():
