@@ -29,6 +29,7 @@ RUN_NAMES = frozenset(
         "rows",
         "plan.json",
         "tasks.json",
+        "leases",
         "results.json",
         "results.parquet",
         "results.csv",
