@@ -247,9 +247,12 @@ def build_trellis_sic(n: int) -> Iterator[Case]:
     coded = peers.range_encoded(symbols, probabilities)
 
     def wrong(decoded: Any) -> float:
-        return float(np.mean(decoded.codes.integers != integers))
+        return float(np.mean(decoded != integers))
 
-    decoders = [Contestant("rdtools, decoding 8 states", "int32", lambda: coding.decode(data), wrong, 3.0 if n == 4096 else None)]
+    decoders = [
+        Contestant("rdtools, decoding 8 states", "int32", lambda: coding.decode(data).codes.integers, wrong, 3.0 if n == 4096 else None),
+        Contestant("constriction, ANS, a histogram a column, both ways", "int32", lambda: peers.ans_by_columns(integers), wrong),
+    ]
     floor = functools.partial(peers.range_decoded, coded, probabilities, len(symbols))
     yield Case(n, n, "constriction, range decoder, one histogram", floor, decoders)
 
