@@ -21,8 +21,16 @@ RESULTS = "results.json"
 _AGAIN = "run the same rdtools report command again: finished rows are kept"
 
 
-def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str) -> Path:
+def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str, made_of: str = "") -> Path:
     """Write ``results.json`` over these files of the run directory, all of which are there.
+
+    Parameters
+    ----------
+    folder : run directory
+    files : of the report
+    versions : of the libraries behind it
+    command : that made it
+    made_of : hash of everything that the files depend on: while it is the same, they need not be made again
 
     Raises
     ------
@@ -36,6 +44,7 @@ def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str
         "numbers": NUMBERS_VERSION,
         "versions": dict(versions),
         "command": command,
+        "made_of": made_of,
         "files": listed,
         "sha256": UNSEALED,
     }
@@ -60,11 +69,12 @@ class _Results(BaseModel):
     numbers: int
     versions: dict[str, str]
     command: str
+    made_of: str = ""
     files: dict[Annotated[str, AfterValidator(_listed)], FileEntry]
     sha256: str
 
 
-def _read(folder: Path) -> dict[str, FileEntry]:
+def _read(folder: Path) -> _Results:
     path = folder / RESULTS
     if not path.is_file():
         raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
@@ -75,7 +85,19 @@ def _read(folder: Path) -> dict[str, FileEntry]:
         content = None
     if content is None or not is_sealed(data, content.sha256):
         raise CorruptFile(f"{path}: altered since it was written, or of another rdtools; {_AGAIN}")
-    return content.files
+    return content
+
+
+def unchanged_files(folder: Path, made_of: str) -> dict[str, Path] | None:
+    """The files of the report in a run directory, by name, if they are made of this and all whole; else None."""
+    try:
+        content = _read(folder)
+        if content.made_of != made_of:
+            return None
+        check_results(folder)
+    except (CorruptFile, OSError):
+        return None
+    return {name: folder / name for name in content.files}
 
 
 def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -86,7 +108,7 @@ def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
     CorruptFile
         Naming the file, and whether it is missing, truncated, or older or otherwise another than the one listed.
     """
-    files = _read(folder)
+    files = _read(folder).files
     for name in files if names is None else names:
         path = folder / name
         entry = files.get(name)
