@@ -144,7 +144,7 @@ def test_a_config_file_has_the_attributes_as_keys(tmp_path):
         ('rates = ["two"]', UsageError, "sweep.toml: `rates`"),
         ('methods = "gptq"', UsageError, "sweep.toml: `methods`"),
         ("seeds = [-1]", UsageError, "sweep.toml: `seeds` -1"),
-        ("workers = 0", UsageError, "sweep.toml: `workers` 0"),
+        ("workers = -1", UsageError, "sweep.toml: `workers` -1"),
         ("rates = [", CorruptFile, "sweep.toml: not TOML"),
     ):
         config.write_text(text)
@@ -174,7 +174,7 @@ def test_settings_of_another_type_are_refused():
         ("layers", 5, "5: expected a list of patterns, at least one, such as ['*.0.*']"),
         ("out", None, "None: expected the path of a directory, such as 'rdtools-report'"),
         ("evaluation_text", 5, "5: expected the path of a file, such as 'calibration.txt'"),
-        ("workers", 0, "0: expected a whole number from 1 on, such as 2"),
+        ("workers", -1, "-1: expected a whole number from 0 on, such as 2"),
         ("head", "maybe", "'maybe': expected true or false"),
     ],
 )
