@@ -213,8 +213,8 @@ class Predictions:
         that clipping shapes
     finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate, above
         `rdtools.theory.finite_rate.FINITE_RATE_COLUMNS`, and from MAX_FEEDBACK_BITS of feedback on
-    heldout_over_calibration : ratio of distortions at high rate if the tokens are independent and normal; 1 without feedback, nan for an
-        exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
+    heldout_over_calibration : ratio of relative distortions at high rate if all tokens are independent and normal of one distribution;
+        1 without feedback, nan for an exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
     gptq_gap_bits : rate over R(D) of equal steps at high rate, in the basis and with the damping that were used; nan without feedback
     """
 

@@ -10,13 +10,14 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase, budget
-from rdtools.claims.evidence.normal_weights import FINITE_RATE_COLUMNS, HIGH_RATE_SHARE, HIGHEST_RATE_BITS
+from rdtools.claims.evidence.normal_weights import HIGH_RATE_SHARE, HIGHEST_RATE_BITS
 from rdtools.coding import decode, encode
 from rdtools.coding.entropy.coset import coset_code_length
 from rdtools.moments.layer import Layer
 from rdtools.ops import coset_transitions, coset_trellis_sweep
 from rdtools.quantizers import TrellisSIC
 from rdtools.records import CosetCodes
+from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS
 
 #: Few enough for every layer; the formulas are the same for all of them.
 STATES = 8
