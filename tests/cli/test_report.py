@@ -74,6 +74,7 @@ def test_everything_is_written(report_once):
         "plan.json",
         "tasks.json",
         "leases",
+        "spectra",
         "rows",
         "results.json",
         ".lock",
