@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rdtools.errors import UsageError
+from rdtools.jobs.calibration import read_tokens
 from rdtools.jobs.collect import check_run_directory
-from rdtools.jobs.selection import InputGroup, input_groups, select_layers
+from rdtools.jobs.selection import InputGroup, groups_of, input_groups, select_layers
 from rdtools.jobs.settings import ReportSettings
 from rdtools.methods import infeasible_pairs
+from rdtools.model.checkpoint import EMBEDDED, find_model
 from rdtools.quantizers import Quantizer
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import is_run
@@ -24,6 +26,7 @@ class Preview:
     ----------
     hessians, hessian_bytes, captured : Hessians of the run, the size of their files, and whether these are there
     layers, all_layers : layers to be quantized, and of the model
+    capture_bytes : predicted peak of the resident memory of a capture, on the CPU; None for one that is there, or without its tokens
     rows, rows_left, tasks : rows asked for, those to be done, and the tasks they come in
     infeasible : a sentence for each method and rate that no layer can have together
     """
@@ -31,6 +34,7 @@ class Preview:
     hessians: int
     hessian_bytes: int
     captured: bool
+    capture_bytes: int | None
     layers: int
     all_layers: int
     rows: int
@@ -65,6 +69,19 @@ def _groups(settings: ReportSettings) -> list[InputGroup]:
     )
 
 
+def _groups_and_peak(settings: ReportSettings) -> tuple[list[InputGroup], int | None]:
+    from rdtools.model.footprint import capture_bytes, resident_bytes  # which load torch
+    from rdtools.model.opened import open_model
+
+    checkpoint, code = find_model(settings.model, with_code=settings.trust_remote_code), settings.trust_remote_code
+    opened = open_model(checkpoint, trust_remote_code=code, device=settings.device, head=settings.head)
+    request = settings.calibration
+    if checkpoint.name != EMBEDDED and request.text is None and request.tokens is None:
+        return groups_of(opened.layers), None
+    tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=code)
+    return groups_of(opened.layers), resident_bytes() + capture_bytes(opened, tokens)
+
+
 def refuse_infeasible(settings: ReportSettings) -> None:
     """Refuse pairs of a method and a rate that cannot be, if the methods were named.
 
@@ -84,7 +101,7 @@ def preview(settings: ReportSettings) -> Preview:
     A model that was not captured yet is loaded, to know its layers.
     """
     quantizers, chosen, infeasible = check_report(settings)
-    groups = _groups(settings)
+    groups, peak = (_groups(settings), None) if is_run(settings.out) else _groups_and_peak(settings)
     wanted = [[name for name in group.layers if chosen is None or name in chosen] for group in groups]
     count, captured = sum(map(len, wanted)), is_run(settings.out)
     rows = left = count * len(quantizers) * len(settings.seeds)
@@ -96,6 +113,7 @@ def preview(settings: ReportSettings) -> Preview:
         hessians=len(groups),
         hessian_bytes=sum(group.hessian_bytes for group in groups),
         captured=captured,
+        capture_bytes=peak,
         layers=count,
         all_layers=sum(len(group.layers) for group in groups),
         rows=rows,
