@@ -85,6 +85,10 @@ class ModelUnreadable(DataError):
     """A directory without a model, a missing shard, a checkpoint that is not safetensors."""
 
 
+class NotByBlocks(RdtoolsError, RuntimeError):
+    """A model cannot be run one decoder block at a time; the message says why."""
+
+
 class BadTokens(DataError):
     """Calibration data that is empty, ragged or outside the vocabulary."""
 

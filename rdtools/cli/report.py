@@ -171,6 +171,7 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
     from dataclasses import asdict
 
     from rdtools.jobs.plan import preview
+    from rdtools.machine import in_gb
 
     found = preview(settings)
     if as_json:
@@ -178,6 +179,8 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
         return
     state = "captured" if found.captured else "to be captured"
     typer.echo(f"Hessians: {found.hessians}, {found.hessian_bytes} bytes, {state}")
+    if found.capture_bytes is not None:
+        typer.echo(f"Capture: about {in_gb(found.capture_bytes)} of memory at its peak")
     typer.echo(f"Layers: {found.layers} of {found.all_layers}")
     there = found.rows - found.rows_left
     typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.rows_left} to do in {found.tasks} tasks")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
@@ -32,7 +32,7 @@ from rdtools.runs.store import Run, open_run
 from rdtools.runs.writer import RunWriter
 
 if TYPE_CHECKING:
-    from rdtools.model.inputs import ModelLayers  # which loads torch
+    from rdtools.model.opened import OpenModel  # which loads torch
 
 Progress = Callable[[int, int], None]
 
@@ -152,13 +152,17 @@ class _Capture:
         return {"device": self.device, **{f"version of {name}": version for name, version in self.versions.items()}}
 
     @cached_property
-    def loaded(self) -> tuple[Any, ModelLayers]:
+    def opened(self) -> OpenModel:
         """The model and its layers; loaded only where something is to be captured."""
-        from rdtools.model.inputs import find_layers
-        from rdtools.model.pretrained import load_model
+        from rdtools.model.opened import open_model
 
-        model = load_model(self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, say=self.say)
-        return model, find_layers(model, self.checkpoint, head=self.model.head_analysed)
+        return open_model(
+            self.checkpoint,
+            trust_remote_code=self.trust_remote_code,
+            device=self.device,
+            head=self.model.head_analysed,
+            say=self.say,
+        )
 
     def described(self, of: Tokens) -> CalibrationEntry:
         """Tokens in the manifest."""
@@ -176,14 +180,23 @@ class _Capture:
     def fill(self, writer: RunWriter, of: Tokens, names: Sequence[str], before: int) -> None:
         """Capture the inputs that are missing, numbered as their names are; `before` tokens have been read."""
         from rdtools.model.capture import capture
+        from rdtools.model.footprint import capture_bytes
 
-        (model, found), number = self.loaded, {name: index for index, name in enumerate(names)}
-        missing = [shared for shared in found.inputs if not writer.has(shared.name, number[shared.name])]
+        opened, number = self.opened, {name: index for index, name in enumerate(names)}
+        missing = [shared for shared in opened.layers.inputs if not writer.has(shared.name, number[shared.name])]
         check_disk(self.out, sum(4 * shared.columns * (shared.columns + 1) for shared in missing), f"{len(missing)} Hessians")
-        widest = max((shared.columns for shared in missing), default=0)
-        check_memory(3 * 8 * widest**2, f"capture of a Hessian of {widest} columns")  # sum, mean, and the file
-        for shared, hessian in capture(model, missing, of, progress=lambda done, total: self.progress(before + done, before + total)):
+        if missing and self.device == "cpu":
+            check_memory(capture_bytes(opened, of), f"a capture of {int(of.mask.sum())} tokens")
+        for shared, hessian in capture(
+            opened.model,
+            missing,
+            of,
+            stages=opened.stages,
+            folder=self.out,
+            progress=lambda done, total: self.progress(before + done, before + total),
+        ):
             writer.add(hessian, number[shared.name])
+            del hessian
 
     def reused(self, heldout: Tokens | None) -> Run:
         """The run that is there, if it is this one, under the name and place that the model has now."""
@@ -224,9 +237,9 @@ class _Capture:
         from rdtools.model.inputs import check_weights
 
         writer = RunWriter(self.out, {**self.identity, **self.libraries})
-        model, found = self.loaded
-        for shared in found.inputs:
-            check_weights(model, self.checkpoint, shared)
+        opened, found = self.opened, self.opened.layers
+        for shared in opened.loaded_inputs():
+            check_weights(opened.model, self.checkpoint, shared)
         _say_all(sampling_notes(self.tokens, [shared.columns for shared in found.inputs]), self.say)
         self.fill(writer, self.tokens, [shared.name for shared in found.inputs], 0)
         sizes = {name: getattr(found, name) for name in ("parameters", "analysed", "head", "head_parameters")}
@@ -234,7 +247,7 @@ class _Capture:
             self.checkpoint,
             {shared.name: shared.layers for shared in found.inputs},
             model=self.model.model_copy(update={**sizes, "uncovered": list(found.uncovered)}),
-            calibration=self.calibration,
+            calibration=self.calibration.model_copy(update={"runner": opened.runner}),
             versions=self.versions,
         )
 
@@ -243,7 +256,7 @@ class _Capture:
         identity = {"evaluation tokens" if name == "calibration tokens" else name: value for name, value in self.identity.items()}
         writer = RunWriter(self.out, {**identity, "evaluation tokens": heldout.sha256, **self.libraries}, folder=HELDOUT)
         self.fill(writer, heldout, [entry.name for entry in run.hessians], int(self.tokens.mask.sum()))
-        return writer.finish_heldout(run, self.described(heldout))
+        return writer.finish_heldout(run, self.described(heldout).model_copy(update={"runner": self.opened.runner}))
 
 
 def _remedy(out: Path, names: list[str], *, head: bool) -> str:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from rdtools.errors import UsageError
 from rdtools.jobs.calibration import check_held_out, padding_notes, read_tokens
 from rdtools.jobs.collect import check_run_directory
-from rdtools.jobs.selection import InputGroup, input_groups, select_layers
+from rdtools.jobs.selection import InputGroup, groups_of, input_groups, select_layers
 from rdtools.jobs.settings import ReportSettings
 from rdtools.methods import infeasible_pairs
-from rdtools.model.checkpoint import find_model
+from rdtools.model.checkpoint import EMBEDDED, find_model
 from rdtools.model.repetition import sampling_notes
 from rdtools.quantizers import Quantizer
 from rdtools.runs.plan import read_plan
@@ -27,6 +27,7 @@ class Preview:
     ----------
     hessians, hessian_bytes, captured : Hessians of the run, the size of their files, and whether these are there
     layers, all_layers : layers to be quantized, and of the model
+    capture_bytes : predicted peak of the resident memory of a capture, on the CPU; None for one that is there, or without its tokens
     rows, rows_left, tasks : rows asked for, those to be done, and the tasks they come in
     infeasible : a sentence for each method and rate that no layer can have together
     notes : sentences about the calibration and held-out tokens, as a report says them
@@ -35,6 +36,7 @@ class Preview:
     hessians: int
     hessian_bytes: int
     captured: bool
+    capture_bytes: int | None
     layers: int
     all_layers: int
     rows: int
@@ -70,6 +72,19 @@ def _groups(settings: ReportSettings) -> list[InputGroup]:
     )
 
 
+def _groups_and_peak(settings: ReportSettings) -> tuple[list[InputGroup], int | None]:
+    from rdtools.model.footprint import capture_bytes, resident_bytes  # which load torch
+    from rdtools.model.opened import open_model
+
+    checkpoint, code = find_model(settings.model, with_code=settings.trust_remote_code), settings.trust_remote_code
+    opened = open_model(checkpoint, trust_remote_code=code, device=settings.device, head=settings.head)
+    request = settings.calibration
+    if checkpoint.name != EMBEDDED and request.text is None and request.tokens is None:
+        return groups_of(opened.layers), None
+    tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=code)
+    return groups_of(opened.layers), resident_bytes() + capture_bytes(opened, tokens)
+
+
 def refuse_infeasible(settings: ReportSettings) -> None:
     """Refuse pairs of a method and a rate that cannot be, if the methods were named.
 
@@ -100,7 +115,7 @@ def preview(settings: ReportSettings) -> Preview:
     A model that was not captured yet is loaded, to know its layers, and tokens are read.
     """
     quantizers, chosen, infeasible = check_report(settings)
-    groups = _groups(settings)
+    groups, peak = (_groups(settings), None) if is_run(settings.out) else _groups_and_peak(settings)
     wanted = [[name for name in group.layers if chosen is None or name in chosen] for group in groups]
     count, captured = sum(map(len, wanted)), is_run(settings.out)
     rows = left = count * len(quantizers) * len(settings.seeds)
@@ -112,6 +127,7 @@ def preview(settings: ReportSettings) -> Preview:
         hessians=len(groups),
         hessian_bytes=sum(group.hessian_bytes for group in groups),
         captured=captured,
+        capture_bytes=peak,
         layers=count,
         all_layers=sum(len(group.layers) for group in groups),
         rows=rows,

@@ -7,12 +7,16 @@ import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
 from rdtools.model.checkpoint import find_model
 from rdtools.model.layer_names import layer_type
 from rdtools.runs.run_manifest import is_run
 from rdtools.runs.store import open_run
+
+if TYPE_CHECKING:
+    from rdtools.model.inputs import ModelLayers  # which loads torch
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,14 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str,
         run = open_run(out)
         names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
         return [InputGroup(group, entry.columns, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
-    from rdtools.model.inputs import find_layers  # loads torch
-    from rdtools.model.pretrained import load_model
+    from rdtools.model.opened import open_model  # loads torch
 
     checkpoint = find_model(model, with_code=trust_remote_code)
-    found = find_layers(load_model(checkpoint, trust_remote_code=trust_remote_code, device=device), checkpoint, head=head)
+    return groups_of(open_model(checkpoint, trust_remote_code=trust_remote_code, device=device, head=head).layers)
+
+
+def groups_of(found: ModelLayers) -> list[InputGroup]:
+    """Groups of the layers of a model that is open."""
     names = [tuple(layer.name for layer in item.layers) for item in found.inputs]
     return [InputGroup(group, item.columns, 4 * item.columns * (item.columns + 1)) for group, item in zip(names, found.inputs, strict=True)]
 

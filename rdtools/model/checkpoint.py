@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,6 +59,11 @@ class Checkpoint:
                 names = [name for name, file in self.shard_of.items() if file == path.name]
                 shapes |= {name: tuple(shard.get_slice(name).get_shape()) for name in names}
         return shapes
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors."""
+        return sum(math.prod(shape) for shape in self.shapes.values())
 
     def read(self, tensor: str, *, rows: Sequence[int] | None = None) -> NDArray[np.float64]:
         """One tensor as float64; nothing else of its file is read.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from rdtools.errors import ModelUnreadable
+from rdtools.errors import ModelUnreadable, NotByBlocks, NotEnoughMemory, one_line
 from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.flights import Passes, run_tokens
 from rdtools.model.layer_names import CapturedLayer, expert_of
 from rdtools.model.pretrained import LINEAR
 from rdtools.model.products import Block, Products
+from rdtools.model.stages import Stages, in_stages
 from rdtools.model.weights import find_weights, running_weight
 
 #: Sequences and tokens of each in the trial that shows which layers there are and which of them receive the same. No product of a model is
@@ -94,18 +96,24 @@ class _Trial:
         return self.vectors.get(block, 0) > 0 and self.vectors[block] % self.tokens == 0
 
 
-def run_tokens(model: Any, ids: torch.Tensor, *, head: bool = False) -> Any:
-    """One forward pass over whole sequences without padding (b, t); with the output head only if it is asked for."""
-    return (model if head else model.base_model)(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
-
-
-def _try(model: Any) -> _Trial:
+def _try(model: Any, stages: Stages | None) -> _Trial:
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None) or _TRIAL[1]
     shape = (_TRIAL[0], max(1, min(_TRIAL[1], longest)))
-    ids = torch.from_numpy(np.random.default_rng(0).integers(0, model.get_input_embeddings().num_embeddings, shape))
-    trial = _Trial(ids.numel())
-    with torch.no_grad(), Products(model, trial.see):
-        run_tokens(model, ids.to(model.device))
+    ids = np.random.default_rng(0).integers(0, model.get_input_embeddings().num_embeddings, shape)
+    trial = _Trial(ids.size)
+    if stages is None:
+        with torch.no_grad(), Products(model, trial.see):
+            run_tokens(model, torch.from_numpy(ids).to(model.device))
+        return trial
+    try:
+        with Passes(stages, [ids], see=trial.see) as passes:
+            for number in range(len(stages.blocks)):
+                passes.block(number, trial.see)
+            list(passes.outputs(trial.see))
+    except (NotByBlocks, NotEnoughMemory):
+        raise
+    except Exception as error:  # whatever a model does with a weight that is not there
+        raise NotByBlocks(f"a trial on random tokens fails when only one block is in memory ({one_line(error)})") from error
     return trial
 
 
@@ -182,7 +190,7 @@ def _output_head(model: Any) -> tuple[str, str]:
     return path, next(name for name, parameter in model.named_parameters() if parameter is module.weight)
 
 
-def find_layers(model: Any, checkpoint: Checkpoint, *, head: bool = False) -> ModelLayers:
+def find_layers(model: Any, checkpoint: Checkpoint, *, head: bool = False, stages: Stages | None = None) -> ModelLayers:
     """Find every linear layer that is given one vector per token, and every expert, with the tensors that hold their weights.
 
     Layers share an input if they received the same values in a trial on random tokens: q, k and v share one, gate and up share one. Two
@@ -191,14 +199,17 @@ def find_layers(model: Any, checkpoint: Checkpoint, *, head: bool = False) -> Mo
     Parameters
     ----------
     head : analyse the output head, too
+    stages : that the model is the model of; None for a model that is in memory
 
     Raises
     ------
     ModelUnreadable
         If there is no such layer, or the weight of one is not in the files.
+    NotByBlocks
+        If the model does not run in stages, or layers of different blocks share an input.
     """
     head_path, head_parameter = _output_head(model)
-    trial = _try(model)
+    trial = _try(model, stages)
     named = _named_blocks(model, trial, head_parameter)
     groups: dict[object, list[Block]] = {}
     for block, path in named.items():
@@ -210,7 +221,12 @@ def find_layers(model: Any, checkpoint: Checkpoint, *, head: bool = False) -> Mo
     if not groups:
         raise ModelUnreadable(f"{checkpoint.directory}: no linear layer of the model is given one vector per token; nothing to analyse")
     in_model = {block: list(_layers_of(model, block, path)) for block, path in named.items()}
-    in_files = find_weights(model, checkpoint, [layer for layers in in_model.values() for layer in layers])
+    if stages is not None:
+        _check_stages(stages, groups)
+    in_files: dict[str, CapturedLayer] = {}
+    for number, some in in_stages(stages, list(in_model), lambda block: block.parameter):
+        wanted = [layer for block in some for layer in in_model[block]]
+        in_files |= find_weights(model, checkpoint, wanted, stages=stages, number=number)
     inputs = []
     for key, blocks in groups.items():
         running = tuple(layer for block in blocks for layer in in_model[block])
@@ -229,6 +245,15 @@ def find_layers(model: Any, checkpoint: Checkpoint, *, head: bool = False) -> Mo
         head_path,
         sizes.get(head_parameter, 0),
     )
+
+
+def _check_stages(stages: Stages, groups: Mapping[object, Sequence[Block]]) -> None:
+    for blocks in groups.values():
+        numbers = {stages.number_of(block.parameter) for block in blocks}
+        if len(numbers) > 1 or (None in numbers and len(blocks) > 1):
+            raise NotByBlocks(
+                f"{blocks[0].parameter} and {blocks[-1].parameter} share an input, and not all of those that do are in one block"
+            )
 
 
 def check_weights(model: Any, checkpoint: Checkpoint, shared: SharedInput) -> None:

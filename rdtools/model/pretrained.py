@@ -8,10 +8,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import transformers
+from safetensors import safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING,
@@ -83,7 +85,13 @@ def _model_class(checkpoint: Checkpoint, config: Any) -> Any:
     )
 
 
-def _check_device(device: str) -> None:
+def check_device(device: str) -> None:
+    """Refuse a device that torch cannot use here.
+
+    Raises
+    ------
+    UsageError
+    """
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
@@ -108,23 +116,94 @@ def load_model(
     ModelUnreadable
         If transformers cannot build it as a language model, or tensors are missing, of another shape, or scales that nothing reads.
     """
-    _check_device(device)
+    check_device(device)
     config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
+    place = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    model = _checked(checkpoint, _from_files(checkpoint, auto, checkpoint.directory, place), say)
+    try:
+        return model.to(device).eval()
+    except torch.OutOfMemoryError as error:
+        size = 4 * sum(parameter.numel() for parameter in model.parameters())
+        raise NotEnoughMemory(f"{checkpoint.directory}: {in_gb(size)} in float32 do not fit {device}; choose another `device`") from error
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A tensor of a file as transformers' loader asks for it: its values if it is wanted, else its shape alone, on the meta device."""
+
+    checkpoint: Checkpoint
+    name: str
+    wanted: bool
+
+    def __getitem__(self, key: Any) -> _Stored:
+        return self
+
+    def to(self, device: Any = None, dtype: Any = None) -> torch.Tensor:
+        """The tensor; a copy, so that nothing of the file stays mapped."""
+        if not self.wanted:
+            return torch.empty(self.checkpoint.shapes[self.name], dtype=dtype, device="meta")
+        with safe_open(self.checkpoint.directory / self.checkpoint.shard_of[self.name], framework="pt") as shard:
+            tensor: torch.Tensor = shard.get_tensor(self.name)
+        return tensor.to(device=device, dtype=dtype, copy=True)
+
+
+def load_part(
+    checkpoint: Checkpoint, wanted: Callable[[str], bool], *, say: Callable[[str], None] = lambda sentence: None
+) -> torch.nn.Module | None:
+    """The model in float32 on the CPU, of whose weights only those made of wanted tensors are there, and the others on the meta device.
+
+    transformers itself loads it, so that tensors are renamed, split and merged as in a whole model; values are read one tensor at a time.
+
+    Parameters
+    ----------
+    wanted : says of the name of a tensor in the files whether its values are
+    say : called with sentences about tensors that are there and not used
+
+    Returns
+    -------
+    Module or None
+        None for a model whose class is not one of transformers' own.
+
+    Raises
+    ------
+    ModelUnreadable
+        As `load_model` does.
+    """
+    config = _read_config(checkpoint, trust_remote_code=False)
+    auto = _model_class(checkpoint, config)
+    known = MODEL_FOR_CAUSAL_LM_MAPPING if auto is AutoModelForCausalLM else MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
+    if type(config) not in known:
+        return None
+    tensors = {name: _Stored(checkpoint, name, wanted(name)) for name in checkpoint.shard_of}
+    loaded = _from_files(checkpoint, known[type(config)], None, {"config": config, "state_dict": tensors})
+    return cast(torch.nn.Module, _checked(checkpoint, loaded, say).eval())
+
+
+def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, place: dict[str, Any]) -> Any:
+    """A model of this class and what its loader says of tensors; settings as of every model."""
     try:
         with _quiet():
-            loaded: Any = auto.from_pretrained(
-                checkpoint.directory,
+            return kind.from_pretrained(
+                directory,
                 dtype=torch.float32,
                 use_safetensors=True,
-                trust_remote_code=trust_remote_code,
-                local_files_only=True,
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 experts_implementation="eager",
                 output_loading_info=True,
+                **place,
             )
     except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
+
+
+def _checked(checkpoint: Checkpoint, loaded: Any, say: Callable[[str], None]) -> Any:
+    """The model, if every tensor of it was in the files.
+
+    Raises
+    ------
+    ModelUnreadable
+    """
     model, loading = loaded
     mismatched = sorted((str(name), tuple(stored), tuple(built)) for name, stored, built in loading.get("mismatched_keys", ()))
     if mismatched:
@@ -142,11 +221,7 @@ def load_model(
     unused = refuse_unused(checkpoint.directory, map(str, loading["unexpected_keys"]), checkpoint.shard_of)
     if unused:
         say(f"{checkpoint.directory}: {len(unused)} tensors of parts that transformers does not build, first {unused[0]}, are left out")
-    try:
-        return model.to(device).eval()
-    except torch.OutOfMemoryError as error:
-        size = 4 * sum(parameter.numel() for parameter in model.parameters())
-        raise NotEnoughMemory(f"{checkpoint.directory}: {in_gb(size)} in float32 do not fit {device}; choose another `device`") from error
+    return model
 
 
 def load_tokenizer(checkpoint: Checkpoint, *, trust_remote_code: bool = False, prefix: str = "") -> Any:

@@ -44,6 +44,46 @@ _PRODUCTS: dict[str, tuple[tuple[int, str], tuple[int, str], bool]] = {
 See = Callable[[Block, torch.Tensor], None]
 
 
+class ParameterPlaces:
+    """Where the matrices among a model's parameters are in memory; those on the meta device are nowhere.
+
+    Parameters
+    ----------
+    model : its parameters must not be moved or replaced without a call of `update`
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self.update()
+
+    def update(self) -> None:
+        """Look again."""
+        parameters = [
+            (p.data_ptr(), name, p)
+            for name, p in self._model.named_parameters()
+            if p.ndim >= 2 and p.numel() and not p.is_meta and p.is_contiguous()
+        ]
+        self._parameters = sorted(parameters, key=lambda entry: entry[0])
+        self._starts = [start for start, _, _ in self._parameters]
+
+    def locate(self, matrix: torch.Tensor, is_in_out: bool) -> Block | None:
+        """The rows of a parameter that a matrix is, as it is or transposed; None if it is none."""
+        place = bisect.bisect_right(self._starts, matrix.data_ptr()) - 1
+        if place < 0:
+            return None
+        start, name, parameter = self._parameters[place]
+        first = matrix.data_ptr() - start
+        if first >= parameter.nbytes or matrix.dtype != parameter.dtype:
+            return None
+        columns = parameter.shape[-1]
+        row, rest = divmod(first // parameter.element_size(), columns)
+        if rest == 0 and matrix.shape[1] == columns and matrix.stride() == (columns, 1):
+            return Block(name, (row, row + matrix.shape[0]), is_in_out)
+        if rest == 0 and matrix.shape[0] == columns and matrix.stride() == (1, columns):
+            return Block(name, (row, row + matrix.shape[1]), not is_in_out)
+        return None
+
+
 class Products(TorchFunctionMode):
     """Inside this context, `see` is called for every product of activations by a parameter or a part of it.
 
@@ -53,16 +93,14 @@ class Products(TorchFunctionMode):
 
     Parameters
     ----------
-    model : its parameters; they must not be moved or replaced meanwhile
+    model : its parameters, or their places
     see : receives products; inputs may be changed in place after it returns
     """
 
-    def __init__(self, model: nn.Module, see: See) -> None:
+    def __init__(self, model: nn.Module | ParameterPlaces, see: See) -> None:
         super().__init__()
         self._see = see
-        parameters = [(p.data_ptr(), name, p) for name, p in model.named_parameters() if p.ndim >= 2 and p.numel() and p.is_contiguous()]
-        self._parameters = sorted(parameters, key=lambda entry: entry[0])
-        self._starts = [start for start, _, _ in self._parameters]
+        self._places = model if isinstance(model, ParameterPlaces) else ParameterPlaces(model)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function, and look at it if it is a product."""
@@ -90,7 +128,7 @@ class Products(TorchFunctionMode):
             return []
         found = []
         for inputs, matrix in pairs:
-            block = self._locate(matrix, is_in_out)
+            block = self._places.locate(matrix, is_in_out)
             if block is None:
                 return []
             vectors = inputs.reshape(-1, inputs.shape[-1])
@@ -98,19 +136,3 @@ class Products(TorchFunctionMode):
             routed = len(pairs) > 1 and "experts" in block.parameter.split(".")
             found.append((block, vectors[vectors.any(dim=1)] if routed else vectors))
         return found
-
-    def _locate(self, matrix: torch.Tensor, is_in_out: bool) -> Block | None:
-        place = bisect.bisect_right(self._starts, matrix.data_ptr()) - 1
-        if place < 0:
-            return None
-        start, name, parameter = self._parameters[place]
-        first = matrix.data_ptr() - start
-        if first >= parameter.nbytes or matrix.dtype != parameter.dtype:
-            return None
-        columns = parameter.shape[-1]
-        row, rest = divmod(first // parameter.element_size(), columns)
-        if rest == 0 and matrix.shape[1] == columns and matrix.stride() == (columns, 1):
-            return Block(name, (row, row + matrix.shape[0]), is_in_out)
-        if rest == 0 and matrix.shape[0] == columns and matrix.stride() == (1, columns):
-            return Block(name, (row, row + matrix.shape[1]), not is_in_out)
-        return None

@@ -12,7 +12,8 @@ from safetensors import safe_open
 
 from rdtools.errors import ModelUnreadable
 from rdtools.model.checkpoint import Checkpoint
-from rdtools.model.layer_names import CapturedLayer
+from rdtools.model.layer_names import CapturedLayer, block_index
+from rdtools.model.stages import Stages, in_memory
 
 #: Matrices that one stored matrix is split into are looked for up to this many; gate and up are two, q, k and v three.
 _MOST_PARTS = 4
@@ -28,12 +29,16 @@ def running_weight(model: Any, layer: CapturedLayer) -> torch.Tensor:
     return matrix if layer.outputs is None else matrix[slice(*layer.outputs)]
 
 
-def find_weights(model: Any, checkpoint: Checkpoint, layers: Sequence[CapturedLayer]) -> dict[str, CapturedLayer]:
+def find_weights(
+    model: Any, checkpoint: Checkpoint, layers: Sequence[CapturedLayer], *, stages: Stages | None = None, number: int | None = None
+) -> dict[str, CapturedLayer]:
     """Layers as they stand in the files.
 
     Parameters
     ----------
     layers : as they stand in the model, the name of a parameter in place of that of a tensor
+    stages : that the model is the model of; None for a model that is in memory
+    number : of the block whose layers these are; None for layers of the whole model or outside the blocks
 
     Returns
     -------
@@ -47,18 +52,22 @@ def find_weights(model: Any, checkpoint: Checkpoint, layers: Sequence[CapturedLa
     """
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     shapes = checkpoint.shapes
-    found, lost = {}, {}
+    found, lost = {}, []
     for layer in layers:
         shape = tuple(model.get_parameter(layer.tensor).shape)
         names = (layer.tensor, layer.tensor.removeprefix(prefix))
         tensor = next((name for name in names if shapes.get(name) == shape), None)
         if tensor is None:
-            lost[layer] = running_weight(model, layer)
+            lost.append(layer)
         else:
             found[layer.name] = replace(layer, tensor=tensor)
     if lost:
         taken = {layer.tensor for layer in found.values()}
-        found |= _by_value(checkpoint, lost, [name for name, shape in shapes.items() if len(shape) >= 2 and name not in taken])
+        tensors = [name for name, shape in shapes.items() if len(shape) >= 2 and name not in taken]
+        if stages is not None:
+            tensors = [name for name in tensors if block_index(name) == (-1 if number is None else number)]
+        with in_memory(stages, number):
+            found |= _by_value(checkpoint, {layer: running_weight(model, layer) for layer in lost}, tensors)
     missing = next((layer.name for layer in layers if layer.name not in found), None)
     if missing is not None:
         raise ModelUnreadable(

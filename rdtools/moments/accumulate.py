@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.linalg import panels
 from rdtools.ops import rank_update
 
 
@@ -42,6 +43,16 @@ class MomentAccumulator:
         # in float64 although float32 is twice as fast: sums rounded to float32 have eigenvalues down to about −3e-8 of the largest where
         # tokens span few dimensions, too near to the limit from which a Hessian is refused, and a spectrum's tail would be noise
         rank_update(self.total, x)
+
+    def finish(self) -> NDArray[np.float64]:
+        """The second moment as `second_moment` gives it, in the memory of the sums, which are lost."""
+        total = self.total
+        for rows in panels(self.columns, self.columns):
+            total[rows, rows] += np.tril(total[rows, rows], -1).T
+            total[rows, rows.stop :] = total[rows.stop :, rows].T
+        total /= max(self.kept, 1)
+        self.total = np.zeros((0, 0))
+        return total
 
     @property
     def second_moment(self) -> NDArray[np.float64]:

@@ -129,6 +129,8 @@ class ModelEntry(_Entry):
 class CalibrationEntry(_Entry):
     """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it.
 
+    `runner` says if the model was run block by block or whole, and then why; None in runs that did not note it.
+
     `padding` ids of the file were left out, because of what `padding_from` names.
     """
 
@@ -140,6 +142,7 @@ class CalibrationEntry(_Entry):
     token_sha256: str
     trust_remote_code: bool
     device: str | None = None
+    runner: str | None = None
 
 
 class HeldoutEntry(_Entry):

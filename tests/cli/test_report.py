@@ -356,6 +356,7 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     printed = capsys.readouterr().out
     assert not out.exists()
     assert re.search(r"Hessians: 8, \d+ bytes, to be captured", printed)
+    assert re.search(r"Capture: about [\d.]+ [GM]B of memory at its peak", printed)
     assert "Rows: 56 asked for, 0 already there, 56 to do in 16 tasks" in printed
     assert "Infeasible: rtn-midrise: 2.5 bits per weight cannot be reached" in printed
     assert "Note" not in printed

@@ -10,6 +10,7 @@ from rdtools.model.checkpoint import open_checkpoint
 from rdtools.model.inputs import check_weights, find_layers
 from rdtools.model.layer_names import layer_type
 from rdtools.model.pretrained import load_model
+from rdtools.model.stages import Stages
 from rdtools.model.tokens import Tokens
 from tests.model.architectures import ARCHITECTURES, VISION, build, linear_parameters, second_moments
 
@@ -47,6 +48,30 @@ def test_layers_weights_and_second_moments(name, tmp_path):
     assert analysed >= 0.99 * linear_parameters(built, VISION.get(name, ()))
     if name not in VISION:
         assert analysed >= 0.99 * found.parameters
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_one_block_at_a_time_gives_the_same_to_the_bit(name, tmp_path):
+    """Nothing of a block is in memory but while it runs; layers, their places in the files and all moments are those of the whole model."""
+    build(name, tmp_path)
+    checkpoint, tokens = open_checkpoint(tmp_path), _tokens()
+    model = load_model(checkpoint)
+    found = find_layers(model, checkpoint, head=True)
+    stages = Stages(checkpoint, kept_bytes=0)
+    assert find_layers(stages.model, checkpoint, head=True, stages=stages) == found
+    whole = {shared.name: hessian for shared, hessian in capture(model, found.inputs, tokens)}
+    meta = {name for name, tensor in stages.model.named_parameters() if tensor.is_meta}
+    assert all(name in meta for path, block in stages.blocks for name in (f"{path}.{part}" for part, _ in block.named_parameters()))
+    parts = dict(capture(stages.model, found.inputs, tokens, stages=stages))
+    assert {name for name, tensor in stages.model.named_parameters() if tensor.is_meta} == meta
+    assert sorted(shared.name for shared in parts) == sorted(whole)
+    for shared, hessian in parts.items():
+        expected = whole[shared.name]
+        assert (hessian.n_tokens, hessian.dropped_tokens) == (expected.n_tokens, expected.dropped_tokens)
+        np.testing.assert_array_equal(hessian.matrix, expected.matrix, err_msg=shared.name)
+        np.testing.assert_array_equal(hessian.mean, expected.mean, err_msg=shared.name)
+        if shared.is_head:
+            np.testing.assert_array_equal(hessian.output_variances, expected.output_variances)
 
 
 def test_the_matrix_has_the_kinds_that_matter():
