@@ -18,6 +18,7 @@ CODERS = {
     "entropy_column": "model per column",
     "entropy_histogram": "table per column",
     "entropy_trellis": "model per column and state",
+    "entropy_adaptive": "models learnt from decoded rows",
     "fixed": "fixed rate",
 }
 #: Names of the files in a run directory.

@@ -64,7 +64,7 @@ def knowing_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rows whose decoder knows the variance of every row: a Gaussian entropy model per column stores them where that pays, and grids with a
     scale per row have them. Pooled tables, column histograms, lattice words and the paths of QTIP do not.
     """
-    by_rows = table["rate_kind"].isin(["entropy_column", "entropy_trellis"])
+    by_rows = table["rate_kind"].isin(["entropy_column", "entropy_trellis", "entropy_adaptive"])
     return table[by_rows | table["method"].str.match(r"(rtn|gptq)(?!-waterfilled)\b")]
 
 
