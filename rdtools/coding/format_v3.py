@@ -51,8 +51,8 @@ OWN_SCALES, SEVERAL = 4, 8
 INTEGER_GAINS = 128
 
 #: Kinds of entropy models whose places are after those of version 2, and flag of integers on a trellis: models that the decoder learns. The
-#: strength follows, and, unless it is 0, the columns of a group. The arithmetic, `rdtools.kernels.adaptive_coder_reference` and its numbers,
-#: belongs to the format.
+#: strength follows, and, unless it is 0, the columns of a group. The arithmetic of `rdtools.kernels.adaptive_coder_reference`, with its
+#: numbers, belongs to the format.
 NEW_MODELS: tuple[CodeModelKind, ...] = ("adaptive",)
 COSET_ADAPTIVE = 128
 STRENGTH, GROUP_COLUMNS = struct.Struct("<B"), struct.Struct("<H")
