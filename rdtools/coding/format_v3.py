@@ -64,3 +64,7 @@ ADDITIVE_TAG = 4
 ADDITIVE_HEAD = struct.Struct("<BBBBBII")
 ADDITIVE_ORDERS: tuple[StoredOrder, ...] = ("natural", "set", "permutation")
 CODEWORDS_DTYPE = "<f2"
+
+#: Links of an input map by place, and the most bits that a number of copies may have.
+LINKS = ("select", "merge", "split")
+MOST_COPIES_BITS = 31

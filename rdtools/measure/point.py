@@ -102,13 +102,13 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | N
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
     relative = _ratio(distortion.mean, layer.statistics.energy)
-    lost = math.nan if heldout is None else heldout.distortion(layer, reconstruction)
+    held = math.nan if heldout is None else _ratio(heldout.distortion(layer, reconstruction), heldout.energy(layer))
     return RDPoint(
         distortion=distortion.mean,
         distortion_stderr=distortion.stderr,
         relative_distortion=relative,
-        heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy(layer)),
-        heldout_over_calibration=_ratio(lost, distortion.mean),
+        heldout_distortion=held,
+        heldout_over_calibration=_ratio(held, relative),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
         squared_error=mean_square(layer.weight, reconstruction),
         clipped_fraction=symbols.edge_share,

@@ -63,8 +63,15 @@ class ActivationGrid:
         if self.group_size < 0 or int(self.group_size) != self.group_size:
             raise UsageError(f"activation grid: groups of {self.group_size} channels, expected a whole number, 0 for one group per token")
 
-    def quantize(self, x: Any) -> Float64Array:
-        """``Q(x)`` of tokens along the last axis: (…, n) → (…, n), float64."""
+    def quantize(self, x: Any, shifts: Float64Array | None = None) -> Float64Array:
+        """``Q(x)`` of tokens along the last axis: (…, n) → (…, n), float64.
+
+        Parameters
+        ----------
+        x : (…, n)
+        shifts : (n,), in steps, added to ``x/step`` before it is rounded, as `rdtools.records.InputMap.shifts` has them; steps and zero
+            points are those of x itself. None for none
+        """
         values = np.asarray(x, dtype=np.float64)
         n = values.shape[-1]
         if n == 0:
@@ -87,4 +94,5 @@ class ActivationGrid:
         if not self.symmetric:
             zero = -np.rint(self.clip * low / step)
         step, zero = step[..., group], zero[..., group]
-        return np.asarray(step * (np.clip(np.rint(values / step) + zero, lowest, top) - zero))
+        scaled = values / step if shifts is None else values / step + shifts
+        return np.asarray(step * (np.clip(np.rint(scaled) + zero, lowest, top) - zero))

@@ -5,7 +5,6 @@ from rdtools.theory import activation_moments as activation_moments
 from rdtools.theory import allocation as allocation
 from rdtools.theory import calibration as calibration
 from rdtools.theory import channel_merging as channel_merging
-from rdtools.theory import channel_splitting as channel_splitting
 from rdtools.theory import correction_target as correction_target
 from rdtools.theory import critical_channels as critical_channels
 from rdtools.theory import finite_rate as finite_rate
@@ -21,7 +20,6 @@ from rdtools.theory import mmse_plan as mmse_plan
 from rdtools.theory import mmse_sic as mmse_sic
 from rdtools.theory import rotated_cholesky as rotated_cholesky
 from rdtools.theory import row_covariance as row_covariance
-from rdtools.theory import scalar as scalar
 from rdtools.theory import shannon as shannon
 from rdtools.theory import sic as sic
 from rdtools.theory import vector_code_rate as vector_code_rate
