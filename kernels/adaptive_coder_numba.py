@@ -76,7 +76,7 @@ def _find(quantile, half, first, width, mean, std):  # type: ignore[no-untyped-d
 
 
 @jit(nogil=True, error_model="numpy")
-def _rows(
+def _rows(  # type: ignore[no-untyped-def]
     mode,
     integers,
     first,
@@ -96,7 +96,7 @@ def _rows(
     escaped,
     sums,
     pending,
-):  # type: ignore[no-untyped-def]
+):
     """Rows of a block: measured, encoded or decoded, and taken in; the outcome and bits.
 
     `coder` holds low or value, length, carry, words used, escaped integers used, and rows pending for the sums.
@@ -186,8 +186,8 @@ def _rows(
         if waiting == STRIDE:
             add_products(sums, pending)
             waiting = 0
-    for k in range(waiting, STRIDE):
-        pending[k] = 0.0
+    for spare in range(waiting, STRIDE):
+        pending[spare] = 0.0
     coder[0], coder[1], coder[2] = low, length, np.uint64(carry)
     coder[3], coder[4], coder[5] = np.uint64(used), np.uint64(escapes), np.uint64(waiting)
     return RIGHT, bits
