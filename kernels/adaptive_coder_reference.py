@@ -42,8 +42,8 @@ def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
 
     Examples
     --------
-    >>> list(row_blocks(20, 64))
-    [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10), (10, 12), (12, 14), (14, 16), (16, 18), (18, 20)]
+    >>> list(row_blocks(20, 512))
+    [(0, 4), (4, 8), (8, 12), (12, 16), (16, 20)]
     """
     first = 0
     while first < rows:
