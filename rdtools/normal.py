@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 
-_ERF_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
-_SQRT_HALF = float(Fraction(6369051672525773, 9007199254740992))  # nearest double to √½
+ERF_COEFFICIENTS = (0.0705230784, 0.0422820123, 0.0092705272, 0.0001520143, 0.0002765672, 0.0000430638)
+SQRT_HALF = float(Fraction(6369051672525773, 9007199254740992))  # nearest double to √½
 _INVERSE_SQRT_TWO_PI = 1.0 / (2.0 * math.pi) ** 0.5  # the square root is correctly rounded everywhere
 
 #: Terms of `lmmse_gain`, and the ratios of step to standard deviation between which it sums them; part of the container format. At 0.25
@@ -34,9 +34,9 @@ def normal_cdf(x: Float64Array) -> Float64Array:
     ----------
     Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.28.
     """
-    u = np.abs(x) * _SQRT_HALF
+    u = np.abs(x) * SQRT_HALF
     polynomial = np.zeros_like(u)
-    for a in reversed(_ERF_COEFFICIENTS):
+    for a in reversed(ERF_COEFFICIENTS):
         polynomial = (polynomial + a) * u
     power = polynomial + 1.0
     with np.errstate(over="ignore"):  # far tail: the power overflows and its inverse is the right zero

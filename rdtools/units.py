@@ -11,7 +11,9 @@ Relative distortion
 Rate
     bits per weight; its kind is one of
     entropy_column (symbols under a Gaussian entropy model of each column),
-    entropy_trellis (the same given the parity that a trellis' state implies), entropy_histogram (under a table of each column),
+    entropy_trellis (the same given the parity that a trellis' state implies),
+    entropy_adaptive (the same with a mean and a variance that the decoder learns from the rows that it has),
+    entropy_histogram (under a table of each column),
     entropy_shared (symbols under one pooled frequency table, and the table),
     fixed (logarithm of the number of levels),
     total (8 × bytes of a file that decodes to Ŵ, all side information included).

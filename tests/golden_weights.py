@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rdtools.ops import coset_transitions
 from rdtools.records import (
+    AdaptiveModel,
     AdditiveCodes,
     Basis,
     ColumnHistograms,
@@ -131,8 +133,33 @@ def _coset():
     yield "coset rows", QuantizedWeight(basis, CosetCodes(even, UniformGrid(2.0**-11), GaussianModel(1.0, 0.0, rows), 1024, 4096))
 
 
+def _adaptive():
+    """Rows of one direction, coded in two groups; the last row far out and escaped; equal rows and unequal ones; walks; learning off."""
+    k, i = np.arange(24)[:, None], np.arange(7)
+    integers = np.asarray((k * 5 % 11 - 5) * (1 + i) // 2 + (k + i) % 3 - 1, dtype=np.int32)
+    integers[-1] *= 1000
+    plain = GaussianModel(4.0, 0.25)
+    exponents = np.array([0, 3, 0, 8, 0, 3, 3], dtype=np.uint8)
+
+    def learnt(model, columns, strength):
+        return AdaptiveModel(model.weight_std, model.noise_variance, model.row_exponents, columns, strength)
+
+    yield "adaptive", natural(ScalarCodes(integers, UniformGrid(0.5, exponents), learnt(plain, 4, 6)), 24, 7)
+    rows = GaussianModel(0.25, 0.0, (k[:, 0] % 5 * 3).astype(np.uint8))
+    yield "adaptive rows", natural(ScalarCodes(integers, UniformGrid(0.5), learnt(rows, 7, 1), Gains(of_integers=True)), 24, 7)
+    yield "adaptive off", natural(ScalarCodes(integers, UniformGrid(0.5, exponents), learnt(plain, 0, 0)), 24, 7)
+    walks, state = integers.copy(), np.zeros(7, dtype=np.int64)
+    for row in walks:
+        row += (row ^ state) & 1
+        state = coset_transitions(8)[state, (row >> 1) & 1]
+    yield "adaptive coset", natural(CosetCodes(walks, UniformGrid(0.5, exponents), learnt(plain, 7, 9), 8, 24), 24, 7)
+    # a standard deviation of 2^15 steps, where low bits are equally likely
+    coarse = np.asarray(integers * 4096, dtype=np.int32)
+    yield "adaptive wide", natural(ScalarCodes(coarse, UniformGrid(0.5), learnt(GaussianModel(2.0**14), 7, 10)), 24, 7)
+
+
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive(), *_adaptive()])
 
 
 def stored(version: int, name: str) -> bytes:

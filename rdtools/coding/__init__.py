@@ -6,6 +6,7 @@ from rdtools.coding.container import container_bits as container_bits
 from rdtools.coding.container import decode as decode
 from rdtools.coding.container import decode_all as decode_all
 from rdtools.coding.container import encode as encode
+from rdtools.coding.entropy.adaptive import fit_adaptive as fit_adaptive
 from rdtools.coding.entropy.coset import fit_coset_laws as fit_coset_laws
 from rdtools.coding.entropy.exponents import exponent_bytes as exponent_bytes
 from rdtools.coding.entropy.fit import fit_column_laws as fit_column_laws

@@ -29,7 +29,7 @@ from __future__ import annotations
 
 import struct
 
-from rdtools.records import RotationKind, StoredOrder
+from rdtools.records import CodeModelKind, RotationKind, StoredOrder
 
 VERSION = 3
 HEAD = struct.Struct("<4sBBI")
@@ -49,6 +49,13 @@ MOST_SHIFT = 20
 OWN_SCALES, SEVERAL = 4, 8
 #: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.
 INTEGER_GAINS = 128
+
+#: Kinds of entropy models whose places are after those of version 2, and flag of integers on a trellis: models that the decoder learns. The
+#: strength follows, and, unless it is 0, the columns of a group. The arithmetic of `rdtools.kernels.adaptive_coder_reference`, with its
+#: numbers, belongs to the format.
+NEW_MODELS: tuple[CodeModelKind, ...] = ("adaptive",)
+COSET_ADAPTIVE = 128
+STRENGTH, GROUP_COLUMNS = struct.Struct("<B"), struct.Struct("<H")
 
 #: Codec that version 2 does not have.
 ADDITIVE_TAG = 4

@@ -65,6 +65,7 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
     facts = layer_facts(layer) if facts is None else facts
     spectrum, variance, active = facts.spectrum, facts.row.weight_variance, float(layer.live.mean())
     curves: _Points = {name: _pairs(rates, bound.distortion(facts, rates)) for name, bound in BOUNDS.items()}
+    curves = {name: points for name, points in curves.items() if not any(math.isnan(distortion) for _, distortion in points)}
     curves[UNIVERSAL] = _pairs(rates + active * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
     negentropy = active * facts.row.weight_negentropy_bpw
     if spectrum.rank == spectrum.live > 0 and not math.isnan(negentropy):

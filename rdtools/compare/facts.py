@@ -16,8 +16,10 @@ from rdtools.moments.spectrum import live_columns, spectrum_of, spectrum_with_ve
 from rdtools.records import Hessian, LayerKey, LayerRow, Spectrum
 from rdtools.records.rows import Status
 from rdtools.theory import calibration, high_rate, incoherence, rotated_cholesky, sic
+from rdtools.theory.row_covariance import RowCovariance, estimate_row_covariance
 from rdtools.theory.shannon import ATOM_SHARE, differential_entropy, negentropy_bits
 from rdtools.theory.waterfilling import Components
+from rdtools.threads import one_blas_thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,9 @@ class LayerFacts:
     row_variances : (m,) mean squares of the active weights of each row; `row.weight_variance` is their mean
     message : why the status is not ok
     heldout : a held-out moment of the layer's input; None without one
-    components : of bounds by name, each kept when it is first asked for
+    row_covariance : of the rows on active columns; None where it cannot be estimated
+    components : of bounds by name, each kept when it is first asked for; None for one that cannot be estimated
+    layer : that they are of, for bounds that look at its weights
     """
 
     row: LayerRow
@@ -41,7 +45,9 @@ class LayerFacts:
     row_variances: Float64Array
     message: str = ""
     heldout: HeldoutMoment | None = None
-    components: dict[str, Components] = field(default_factory=dict, repr=False)
+    row_covariance: RowCovariance | None = field(default=None, repr=False)
+    components: dict[str, Components | None] = field(default_factory=dict, repr=False)
+    layer: Layer | None = field(default=None, repr=False)
 
     @property
     def eigenvalues(self) -> Float64Array:
@@ -60,6 +66,8 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
     weight, tokens = active_columns(layer.weight, layer.live), counted_tokens(layer.hessian)
     effective = math.nan if heldout is None else _effective_tokens(layer.hessian, heldout)
     m, n = layer.weight.shape
+    with one_blas_thread():
+        covariance = estimate_row_covariance(weight)
     row = LayerRow(
         model=layer.key.model,
         layer=layer.key.name,
@@ -79,6 +87,8 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         heldout_calibration_penalty_bpw=_penalty(spectrum, effective),
         weight_variance=statistics.weight_variance,
         weight_negentropy_bpw=weight_negentropy(weight, statistics.weight_variance),
+        row_covariance_saving_bpw=math.nan if covariance is None else spectrum.live / n * covariance.saving_bits,
+        row_covariance_saving_stderr_bpw=math.nan if covariance is None else spectrum.live / n * covariance.saving_stderr_bits,
         weight_incoherence=incoherence.weight_incoherence(weight),
         hessian_incoherence=incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
         top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
@@ -89,7 +99,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         pred_rtn_gap_bpw=sic.rtn_gap_bits(spectrum),
     )
     status, message = layer_status(layer, heldout)
-    return LayerFacts(row, status, spectrum, statistics.row_variances, message, heldout)
+    return LayerFacts(row, status, spectrum, statistics.row_variances, message, heldout, covariance, layer=layer)
 
 
 def weight_negentropy(weight: Float64Array, variance: float) -> float:

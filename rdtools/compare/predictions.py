@@ -81,8 +81,10 @@ def _none(model: NoErrorModel, context: Context) -> float:
 
 
 def _column_steps(model: ColumnSteps, context: Context) -> float:
-    """By the steps up to a factor and the rate; nan where one histogram mixes unequal columns, or a column is under the water."""
-    if model.waterfilled or (model.relative_steps is not None and model.histogram == "shared"):
+    """By the steps up to a factor and the rate; nan where one histogram mixes unequal columns, a column is under the water, or models are
+    learnt.
+    """
+    if model.learnt or model.waterfilled or (model.relative_steps is not None and model.histogram == "shared"):
         return math.nan
     steps = np.ones_like(context.gains) if model.relative_steps is None else model.relative_steps
     variance = row_variances(model, context.problem.weight_std**2).geometric_mean
@@ -90,7 +92,9 @@ def _column_steps(model: ColumnSteps, context: Context) -> float:
 
 
 def _trellis_steps(model: TrellisSteps, context: Context) -> float:
-    """By the steps up to a factor and the rate, less the granular gain."""
+    """By the steps up to a factor and the rate, less the granular gain; nan where models are learnt."""
+    if model.learnt:
+        return math.nan
     variance = row_variances(model, context.problem.weight_std**2).geometric_mean
     assert model.relative_steps is not None
     scalar = sic.sic_distortion(context.gains, model.relative_steps, context.rate_bits, variance, live_fraction=context.share)

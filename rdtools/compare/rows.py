@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
+from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE, RD_BOUND_ROWVAR
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
@@ -87,6 +87,7 @@ def result_row(
     promised = predict(problem, facts.spectrum, model, rate_bits=entropies[model.histogram], tokens=counted_tokens(layer.hessian))
     predicted, finite = promised.high_rate_distortion, promised.finite_rate_distortion
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
+    aligned, covariance = (known.rate(facts, point.distortion) for known in (RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE))
     turn = quantized.weight.basis.rotation
     outlier = _outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
@@ -108,9 +109,13 @@ def result_row(
         rd_bound_rate_bpw=bound,
         rd_bound_distortion=float(RD_BOUND.distortion(facts, point.symbol_bpw)),
         rd_bound_rowvar_rate_bpw=rowvar,
+        rd_bound_aligned_rate_bpw=aligned,
+        rd_bound_covariance_rate_bpw=covariance,
         rate_gap_symbols_bpw=point.symbol_bpw - gap_to,
         rate_gap_total_bpw=point.total_bpw - gap_to,
         rate_gap_total_rowvar_bpw=point.total_bpw - gap_to_rowvar,
+        rate_gap_total_aligned_bpw=math.nan if outlier else point.total_bpw - aligned,
+        rate_gap_total_covariance_bpw=math.nan if outlier else point.total_bpw - covariance,
         pred_gptq_gap_as_run_bpw=promised.gptq_gap_bits,
         rotation="none" if turn is None else turn.kind,
         damping=quantized.damping,

@@ -1,4 +1,4 @@
-"""Names of methods: ``BASE``, ``BASE(setting=value,…)``, ``…+ROTATION`` and ``…+ORDER``, in this order.
+"""Names of methods: ``BASE``, ``BASE(setting=value,…)``, ``…+ROTATION``, ``…+ORDER`` and ``…+adaptive``, in this order.
 
 ``hptq``, ``gptq(group_size=64)``, ``watersic(damping=0.01)+hadamard+act-order``. `parse_method` reads a name, `format_method` writes it,
 and ``parse(format(m)) == m``.
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 #: Suffix → rotation, and the orders of columns that a suffix names.
 ROTATIONS: dict[str, str] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar", "kronecker": "kronecker"}
 ORDERS = ("reversed", "act-order", "reversed-act-order", "min-pivot")
+
+#: Suffix of methods whose symbol models the decoder learns, in groups of so many columns.
+ADAPTIVE, ADAPTIVE_COLUMNS = "adaptive", 512
+
+#: Setting → suffix → its value.
+_SUFFIXES: dict[str, dict[str, object]] = {
+    "rotation": dict(ROTATIONS),
+    "order": {order: order for order in ORDERS},
+    "adaptive_columns": {ADAPTIVE: ADAPTIVE_COLUMNS},
+}
+_SUFFIX_NAMES = {"rotation": "rotation", "order": "order of columns", "adaptive_columns": "learnt symbol models"}
 
 _NAME = re.compile(r"(?P<base>[^(+]+)(?:\((?P<settings>[^()]*)\))?(?P<suffixes>(?:\+[^+()]+)*)")
 #: Written by other columns of a row, not by the name.
@@ -76,8 +87,10 @@ def format_method(quantizer: Quantizer) -> str:
     name, changed = min(choices, key=lambda choice: len(choice[1]))
     rotation = next((suffix for suffix, kind in ROTATIONS.items() if kind == changed.get("rotation")), None)
     order = changed["order"] if changed.get("order") in ORDERS else None
-    inside = [f"{k}={_written(v)}" for k, v in changed.items() if not (k == "rotation" and rotation) and not (k == "order" and order)]
-    return name + (f"({','.join(inside)})" if inside else "") + "".join(f"+{s}" for s in (rotation, order) if s)
+    adaptive = ADAPTIVE if changed.get("adaptive_columns") == ADAPTIVE_COLUMNS else None
+    suffixed = {"rotation": rotation, "order": order, "adaptive_columns": adaptive}
+    inside = [f"{k}={_written(v)}" for k, v in changed.items() if not suffixed.get(k)]
+    return name + (f"({','.join(inside)})" if inside else "") + "".join(f"+{s}" for s in suffixed.values() if s)
 
 
 def entry_of(name: str) -> tuple[Method | None, list[str]]:
@@ -107,16 +120,17 @@ def _read_name(name: str) -> tuple[Method, dict[str, Any]]:
             raise UnknownMethod(f"method {name!r}: {part!r}: {base} has the settings {', '.join(known)}, written {base}(setting=value)")
         settings[key] = _read(value)
     for suffix in filter(None, match["suffixes"].split("+")):
-        key = "rotation" if suffix in ROTATIONS else "order" if suffix in ORDERS else ""
+        key = next((key for key, choices in _SUFFIXES.items() if suffix in choices), "")
         if not key:
-            close = difflib.get_close_matches(suffix, [*ROTATIONS, *ORDERS], n=1)
-            hint = f"; did you mean +{close[0]}?" if close else f"; expected one of {', '.join('+' + s for s in (*ROTATIONS, *ORDERS))}"
-            raise UnknownMethod(f"method {name!r}: +{suffix} is no rotation and no order of columns{hint}")
+            choices = [choice for several in _SUFFIXES.values() for choice in several]
+            close = difflib.get_close_matches(suffix, choices, n=1)
+            hint = f"; did you mean +{close[0]}?" if close else f"; expected one of {', '.join('+' + s for s in choices)}"
+            raise UnknownMethod(f"method {name!r}: +{suffix} is no rotation, no order of columns and no kind of symbol model{hint}")
         if key not in known:
-            raise UnknownMethod(f"method {name!r}: {base} has no {'order of columns' if key == 'order' else key} to choose")
+            raise UnknownMethod(f"method {name!r}: {base} has no {_SUFFIX_NAMES[key]} to choose")
         if key in settings:
             raise UnknownMethod(f"method {name!r}: two values of {key}, expected one")
-        settings[key] = ROTATIONS.get(suffix, suffix)
+        settings[key] = _SUFFIXES[key][suffix]
         if settings[key] == known[key]:
             raise UnknownMethod(f"method {name!r}: {base} has +{suffix} by default; drop it, or choose another {key}")
     return METHODS[base], settings

@@ -12,7 +12,7 @@ from rdtools.ops.registry import kernel
 Tables = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 #: What is wrong with a block, by the outcome of the kernel.
-_FAULTS = (
+FAULTS = (
     "",
     "integers of a parity that the trellis does not have there",
     "coded symbols that no frequencies give",
@@ -48,7 +48,7 @@ def coset_encode(
     """
     run = kernel("coset_encode", choose_backend(backend))
     words, escaped, outcome = run(integers, rows, columns, law, tables, transitions, segment)
-    return words, escaped, _FAULTS[outcome]
+    return words, escaped, FAULTS[outcome]
 
 
 def coset_decode(
@@ -71,4 +71,4 @@ def coset_decode(
     """
     run = kernel("coset_decode", choose_backend(backend))
     integers, outcome = run(words, escaped, rows, columns, law, tables, transitions, segment)
-    return integers, _FAULTS[outcome]
+    return integers, FAULTS[outcome]

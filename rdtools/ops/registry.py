@@ -120,6 +120,16 @@ def _coset_coder(*, decode: bool) -> Iterator[Call]:
         yield (np.zeros((1, 1), dtype=np.int32), *model), {}
 
 
+def _adaptive_coder(*, decode: bool) -> Iterator[Call]:
+    zero, one = np.zeros(1, np.int64), np.ones(1)
+    # eight rows, so that their products are added and factored
+    model = (np.zeros(8, np.int64), zero, (zero, one, one), 1.0, np.zeros((0, 2), np.int32), 1)
+    if decode:
+        yield (np.zeros(2, dtype=np.uint32), np.zeros(0, np.int64), *model), {}
+    else:
+        yield (np.zeros((8, 1), dtype=np.int32), *model), {}
+
+
 def _householder() -> Iterator[Call]:
     yield (np.zeros((1, 2)), np.ones((1, 2)), np.ones(1), np.zeros(1, dtype=np.int64)), {}
 
@@ -161,6 +171,9 @@ OPERATIONS = {
         Operation("coset_trellis_sweep", _family("coset_trellis", "numba"), _coset_trellis),
         Operation("coset_transitions", _family("coset_trellis")),
         Operation("coset_encode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=False)),
+        Operation("adaptive_encode", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=False)),
+        Operation("adaptive_length", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=False)),
+        Operation("adaptive_decode", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=True)),
         Operation("coset_decode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=True)),
     )
 }

@@ -13,7 +13,7 @@ from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import DAMPING_LADDER
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import spectrum_of
-from rdtools.quantizers import Quantizer, SettledQuantizer, WaterSIC, check_rotation, input_rotation
+from rdtools.quantizers import Quantizer, SettledQuantizer, WaterSIC, check_adaptive_columns, check_rotation, input_rotation
 from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
@@ -56,6 +56,7 @@ class MmseWaterSIC(Quantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal; None for none unless H with its ridge is singular
     backend : None, "numba" or "reference"
+    adaptive_columns : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
 
     References
     ----------
@@ -70,9 +71,11 @@ class MmseWaterSIC(Quantizer):
     """
 
     rotation: RotationChoice | None = None
+    adaptive_columns: int = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_adaptive_columns(type(self).__name__, self.adaptive_columns)
         check_rotation(self.rotation)
 
     @property
@@ -100,7 +103,13 @@ class MmseWaterSIC(Quantizer):
 
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The WaterSIC that the plan asks for."""
-        own = WaterSIC(rate_bits=self.rate_bits, rotation=self.rotation, damping=self.damping, backend=self.backend)
+        own = WaterSIC(
+            rate_bits=self.rate_bits,
+            rotation=self.rotation,
+            damping=self.damping,
+            backend=self.backend,
+            adaptive_columns=self.adaptive_columns,
+        )
         if not layer.live.any():
             return own
         plan = self.plan(layer, seed=seed)

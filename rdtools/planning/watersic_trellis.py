@@ -20,7 +20,7 @@ class TrellisWaterSIC(MmseWaterSIC):
 
     Attributes
     ----------
-    rate_bits, rotation, damping, backend : as of `MmseWaterSIC`
+    rate_bits, rotation, damping, backend, adaptive_columns : as of `MmseWaterSIC`
     states, segment : as of `TrellisSIC`
 
     References
@@ -51,6 +51,7 @@ class TrellisWaterSIC(MmseWaterSIC):
             rotation=self.rotation,
             damping=self.damping,
             backend=self.backend,
+            adaptive_columns=self.adaptive_columns,
         )
 
     @property

@@ -20,4 +20,5 @@ from rdtools.quantizers.problem import Problem as Problem
 from rdtools.quantizers.problem import draw_basis as draw_basis
 from rdtools.quantizers.problem import input_rotation as input_rotation
 from rdtools.quantizers.problem import prepare as prepare
+from rdtools.quantizers.search.learnt import check_adaptive_columns as check_adaptive_columns
 from rdtools.quantizers.settings import check_rotation as check_rotation

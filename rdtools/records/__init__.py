@@ -9,6 +9,7 @@ from rdtools.records.basis import Rotation as Rotation
 from rdtools.records.basis import RotationKind as RotationKind
 from rdtools.records.effective_layer import EffectiveLayer as EffectiveLayer
 from rdtools.records.entropy_models import ENTROPY_MODELS as ENTROPY_MODELS
+from rdtools.records.entropy_models import AdaptiveModel as AdaptiveModel
 from rdtools.records.entropy_models import CodeModelKind as CodeModelKind
 from rdtools.records.entropy_models import ColumnHistograms as ColumnHistograms
 from rdtools.records.entropy_models import EntropyModel as EntropyModel

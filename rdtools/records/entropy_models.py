@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.records.grids import check_array
 
-CodeModelKind = Literal["fixed", "shared", "column", "histogram"]
+CodeModelKind = Literal["fixed", "shared", "column", "histogram", "adaptive"]
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,41 @@ class GaussianModel:
         check_array("row exponents", self.row_exponents, np.uint8, (None,))
 
 
+@dataclass(frozen=True, eq=False)
+class AdaptiveModel(GaussianModel):
+    """Gaussian models that the decoder learns, starting from those of `GaussianModel`; see `rdtools.kernels.adaptive_coder_reference`.
+
+    Columns are coded in groups that decode apart. Within a group rows are decoded in order, and the second moment of the rows so far says
+    mean and variance of each integer given those to its left. Nothing is sent for it.
+
+    Attributes
+    ----------
+    columns : in a group, 1 to MOST_COLUMNS; 0 beside a strength of 0
+    strength : 1 to 10, of the shrinkage of the second moment to its diagonal, which counts as ``p 2^(strength/2 − 4)`` rows in a group of p
+        columns; 0 for no learning, with the integers coded as under a `GaussianModel`
+    """
+
+    columns: int = 0
+    strength: int = 0
+    kind: ClassVar[CodeModelKind] = "adaptive"
+
+    #: A second moment takes n² numbers, and its factor n³ operations for each block of rows.
+    MOST_COLUMNS: ClassVar[int] = 4096
+    STRENGTHS: ClassVar[range] = range(11)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        learns = bool(self.strength)
+        if not learns <= self.columns <= self.MOST_COLUMNS * learns or self.strength not in self.STRENGTHS:
+            raise ValueError(
+                f"adaptive model of {self.columns} columns and strength {self.strength}, expected 1 to {self.MOST_COLUMNS} columns and "
+                "1 to 10, or 0 and 0"
+            )
+
+
 EntropyModel = Uniform | SharedHistogram | ColumnHistograms | GaussianModel
 
 #: Models by kind; each can be made without arguments.
 ENTROPY_MODELS: dict[CodeModelKind, type[EntropyModel]] = {
-    model.kind: model for model in (Uniform, SharedHistogram, GaussianModel, ColumnHistograms)
+    model.kind: model for model in (Uniform, SharedHistogram, GaussianModel, ColumnHistograms, AdaptiveModel)
 }

@@ -22,12 +22,14 @@ class ErrorModel:
     relative_steps : (r,) steps of columns as they would be without rounding for storage, up to a common factor; None for equal ones
     histogram : "shared" or "column" if histograms are part of the rate, which theory does not know; None for other entropy models
     row_exponents : (m,) eighths of an octave by which the standard deviations of rows differ, if the entropy model knows them
+    learnt : the entropy model learns the covariance of the rows, of which high-rate formulas know nothing
     """
 
     widest_steps: Float64Array | None = None
     relative_steps: Float64Array | None = None
     histogram: Literal["shared", "column"] | None = None
     row_exponents: NDArray[np.uint8] | None = None
+    learnt: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

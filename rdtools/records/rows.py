@@ -72,6 +72,19 @@ class LayerRow:
         float,
         About("bits per active weight", "measured", "how far the entropy of the weights is below that of a Gaussian of their variance"),
     ] = math.nan
+    row_covariance_saving_bpw: Annotated[
+        float,
+        About(
+            "bpw",
+            "measured",
+            "what a coder that learns the covariance of rows saves at high rate on rows that it has not seen, over one that knows the mean "
+            "square of every row; nan for few rows or many columns",
+            "row covariance (bpw)",
+        ),
+    ] = math.nan
+    row_covariance_saving_stderr_bpw: Annotated[
+        float, About("bpw", "measured", "standard error of that over rows, taking them as independent", "±")
+    ] = math.nan
     weight_incoherence: Annotated[float, About("", "measured", "μ_W = √(mn) max|W| / ‖W‖ over active columns", "μ_W")] = math.nan
     hessian_incoherence: Annotated[float, About("", "measured", "μ_H = √n max|Q|, Q the eigenvectors of H", "μ_H")] = math.nan
     top_eigenvalue_fraction: Annotated[float, About("", "measured", "largest eigenvalue of H over their sum")] = math.nan
@@ -131,7 +144,8 @@ class RDPoint:
             "",
             "setting",
             "entropy_shared: pooled frequency table; entropy_column: a Gaussian model of each column; entropy_histogram: a table of each "
-            "column; entropy_trellis: a Gaussian model of each column given the trellis' state; fixed: log₂ of the number of levels",
+            "column; entropy_trellis: a Gaussian model of each column given the trellis' state; "
+            "entropy_adaptive: Gaussian models learnt from decoded rows; fixed: log₂ of the number of levels",
             "rate kind",
         ),
     ]
@@ -230,6 +244,16 @@ class ResultRow:
     rd_bound_rowvar_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
     ] = math.nan
+    rd_bound_aligned_rate_bpw: Annotated[
+        float,
+        About(
+            "bpw", "bound", "R(D) for a decoder that also knows the mean square of the rows along every eigenvector of H, bias corrected"
+        ),
+    ] = math.nan
+    rd_bound_covariance_rate_bpw: Annotated[
+        float,
+        About("bpw", "bound", "R(D) for Gaussian rows whose mean squares and covariance both sides know, from above by held-out rows"),
+    ] = math.nan
     rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw − rd_bound_rate_bpw; {_NO_GAP}")] = math.nan
     rate_gap_total_bpw: Annotated[
         float,
@@ -242,6 +266,10 @@ class ResultRow:
     ] = math.nan
     rate_gap_total_rowvar_bpw: Annotated[
         float, About("bpw", "measured", f"total_bpw − rd_bound_rowvar_rate_bpw; {_NO_GAP}", "total − R(D), row variances")
+    ] = math.nan
+    rate_gap_total_aligned_bpw: Annotated[float, About("bpw", "measured", f"total_bpw − rd_bound_aligned_rate_bpw; {_NO_GAP}")] = math.nan
+    rate_gap_total_covariance_bpw: Annotated[
+        float, About("bpw", "measured", f"total_bpw − rd_bound_covariance_rate_bpw; {_NO_GAP}", "total − R(D), covariance")
     ] = math.nan
     pred_gptq_gap_as_run_bpw: Annotated[
         float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")

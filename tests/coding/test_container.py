@@ -20,6 +20,7 @@ from rdtools.measure.point import same_weight
 from rdtools.ops import COSET_STATES, coset_transitions
 from rdtools.records import (
     ENTROPY_MODELS,
+    AdaptiveModel,
     Basis,
     ColumnHistograms,
     CosetCodes,
@@ -44,9 +45,15 @@ def bfloat16s(shape, least=0.0):
     return arrays(np.float64, shape, elements=st.floats(least, 1e30)).map(round_to_bfloat16)
 
 
+def learnt(plain: GaussianModel):
+    """Models that learn from these, or do not."""
+    numbers = st.just((0, 0)) | st.tuples(st.integers(1, 9), st.integers(1, 10))
+    return numbers.map(lambda pair: AdaptiveModel(plain.weight_std, plain.noise_variance, plain.row_exponents, *pair))
+
+
 @st.composite
 def scalar_codes(draw, m: int, r: int):
-    kind = draw(st.sampled_from(("fixed", "shared", "column", "histogram")))
+    kind = draw(st.sampled_from(("fixed", "shared", "column", "histogram", "adaptive")))
     levels = draw(st.integers(2, 300)) if kind == "fixed" else 0
     exponents = draw(st.none() | arrays(np.uint8, r, elements=st.integers(0, 8 if levels else 255)))
     low, high = (-(levels // 4), (levels // 2 - 1) // 2) if levels else (-(2**31) + 1, 2**31 - 1)
@@ -58,8 +65,10 @@ def scalar_codes(draw, m: int, r: int):
     rows = RowScales(draw(bfloat16s((m, groups))), draw(st.none() | arrays(np.int8, (m, groups))), group_size) if has_scales else None
     grid = UniformGrid(draw(positive), exponents, draw(st.sampled_from((0.0, 0.5))), levels, rows)
     model = ENTROPY_MODELS[kind]()
-    if kind == "column":
+    if kind in ("column", "adaptive"):
         model = GaussianModel(draw(positive), draw(st.just(0.0) | positive), draw(st.none() | arrays(np.uint8, m)))
+    if kind == "adaptive":
+        model = draw(learnt(model))
     return ScalarCodes(integers, grid, model, Gains(draw(st.just(0.0) | positive), draw(st.none() | bfloat16s(r))))
 
 
@@ -91,6 +100,7 @@ def coset_codes(draw, m: int, r: int):
         state = coset_transitions(states)[state, halves[k] % 2]
     exponents, rows = draw(st.none() | arrays(np.uint8, r)), draw(st.none() | arrays(np.uint8, m))
     model = GaussianModel(draw(positive), draw(st.just(0.0) | positive), rows)
+    model = draw(st.just(model) | learnt(model))
     return CosetCodes(integers, UniformGrid(draw(positive), exponents), model, states, segment)
 
 

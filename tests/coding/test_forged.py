@@ -111,6 +111,10 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("additive", 24, 3, "order of columns 3, expected one of 0 natural, 1 set, 2 permutation"),
     ("additive", 26, 17, "1 codebooks of 17 bits and 1 more"),
     ("additive", 27, 0, "0 extended codebooks of 3 bits for 1 critical groups"),
+    ("adaptive", 37, 5, "entropy model 5, expected one of 0 fixed, 1 shared, 2 column, 3 histogram, 4 adaptive"),
+    ("adaptive coset", 24, 0xC1, "flags of integers 0xc1 with unknown options 0x40"),
+    ("adaptive", 46, 11, "adaptive model of 4 columns and strength 11, expected"),
+    ("adaptive", 48, 0xFF, "groups of 65284 columns in a matrix of 24 rows, expected at most 512"),
     ("fixed", 38, 0xDD, "gains of the integers beside lmmse_std 0.75"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):
@@ -119,6 +123,17 @@ def test_what_this_program_does_not_know_is_named(name, position, value, message
     forged[position] = value
     with pytest.raises(CorruptFile, match=rf"^some\.rdtq: {re.escape(message)}.*upgrade rdtools"):
         decode_all(repaired(bytes(forged)), name="some.rdtq")
+
+
+def test_many_integers_under_learnt_models_in_few_bytes_are_refused_before_anything_is_learnt():
+    """Learning takes thousands of operations for each integer, so that a small file must not ask for many."""
+    forged = bytearray(stored(3, "adaptive off"))
+    forged[12:16] = struct.pack("<I", 2**16)
+    forged[46:47] = bytes([6, 4, 0])
+    (size,) = struct.unpack_from("<I", forged, 16)
+    struct.pack_into("<I", forged, 16, size + 2)
+    with pytest.raises(CorruptFile, match=r"458752 integers under learnt models in \d+ bytes, expected at most 256 each"):
+        decode_all(repaired(bytes(forged)))
 
 
 def test_sizes_are_refused_before_memory_is_taken():

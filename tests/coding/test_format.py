@@ -11,20 +11,21 @@ import zlib
 import numpy as np
 import pytest
 from golden_weights import FOLDER, WEIGHTS, example, stored
-from rdtools.kernels import coset_trellis_reference
+from rdtools.kernels import adaptive_coder_reference, coset_trellis_reference
 
 from rdtools import normal
 from rdtools.coding import decode, decode_all, encode, format_v2, format_v3
 from rdtools.coding.formats import CODECS, codec_of
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.measure.point import same_weight
+from rdtools.ops import dispatch
 from rdtools.records import QuantizedWeight, Rotation
 
 VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("additive", "coset"))))
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset"))))
 
 
 def digest(weight) -> str:
@@ -200,6 +201,30 @@ def test_changing_a_number_of_the_trellis_of_cosets_breaks_a_golden_file(constan
     assert not holds(name)
 
 
+@pytest.mark.parametrize(("constant", "value", "name"), [
+    ("NEW_MODELS", ("column", "adaptive"), "adaptive off"),
+    ("COSET_ADAPTIVE", 64, "adaptive coset"),
+    ("STRENGTH", struct.Struct("<H"), "adaptive"),
+    ("GROUP_COLUMNS", struct.Struct(">H"), "adaptive rows"),
+])  # fmt: skip
+def test_changing_a_number_of_learnt_models_breaks_a_golden_file(constant, value, name, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds(name)
+
+
+@pytest.mark.parametrize(("constant", "value", "name"), [
+    ("UNITS", 32, "adaptive"), ("CLIP", 2, "adaptive rows"), ("MOST_MEAN", 1.0, "adaptive rows"), ("HEAVY", 1.0, "adaptive rows"),
+    ("PRIOR_ROWS", 16, "adaptive"), ("INVERSE_SHARE", 1, "adaptive"), ("GROWTH", 2, "adaptive"), ("WINDOW", 5.0, "adaptive coset"),
+    ("FINE_STD", 256.0, "adaptive wide"), ("MOST_SHIFT", 5, "adaptive wide"),
+])  # fmt: skip
+def test_changing_the_arithmetic_of_learnt_models_breaks_a_golden_file(constant, value, name, monkeypatch):
+    """In the reference, which writes the bytes of the compiled code as long as its numbers are these."""
+    monkeypatch.setattr(dispatch, "BACKENDS", ("reference",))
+    assert encode(WEIGHTS[name]).data == stored(3, name)
+    monkeypatch.setattr(adaptive_coder_reference, constant, value)
+    assert encode(WEIGHTS[name]).data != stored(3, name)
+
+
 def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):
     monkeypatch.setitem(coset_trellis_reference.CODES, 4, (0o5, 0o4))
     with pytest.raises(CodingError, match="expected those of a trellis of 4 states"):
@@ -245,6 +270,10 @@ def test_every_number_of_the_formats_is_covered():
         "ADDITIVE_ORDERS",
         "CODEWORDS_DTYPE",
         "INTEGER_GAINS",
+        "NEW_MODELS",
+        "COSET_ADAPTIVE",
+        "STRENGTH",
+        "GROUP_COLUMNS",
     }
     golden = {
         "ScalarCodes": "column",

@@ -6,7 +6,7 @@ import pytest
 
 import rdtools.compare.curves as curves_module
 from rdtools.compare import result_row
-from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
+from rdtools.compare.bounds import BOUNDS, RD_BOUND, RD_BOUND_ROWVAR
 from rdtools.compare.curves import CURVE_COLUMNS, FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL, theory_curves
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
@@ -26,7 +26,7 @@ def layer(rng):
 
 def test_every_curve_is_there_and_falls(layer):
     table = _table(layer)
-    assert set(table["curve"]) == {RD_BOUND.name, RD_BOUND_ROWVAR.name, UNIVERSAL, SHANNON, *PREDICTIONS, *FINITE_RATE}
+    assert set(table["curve"]) == {*BOUNDS, UNIVERSAL, SHANNON, *PREDICTIONS, *FINITE_RATE}
     for _, curve in table.groupby("curve"):
         ordered = curve.sort_values("rate_bpw")["distortion"].to_numpy()
         assert (np.diff(ordered) <= 0).all()
@@ -71,9 +71,9 @@ def test_dead_columns_share_the_rate(rng):
 def test_left_out_where_it_does_not_hold_or_costs_too_much(layer, rng, monkeypatch):
     X = rng.standard_normal((20, 32))
     singular = Layer.of(layer.weight, X.T @ X / 20)
-    assert set(_table(singular)["curve"]) == {RD_BOUND.name, RD_BOUND_ROWVAR.name, UNIVERSAL, "hrtn"}
+    assert set(_table(singular)["curve"]) == {*BOUNDS, UNIVERSAL, "hrtn"}
     monkeypatch.setattr(curves_module, "FINITE_RATE_COLUMNS", 31)
-    assert set(_table(layer)["curve"]) == {RD_BOUND.name, RD_BOUND_ROWVAR.name, UNIVERSAL, SHANNON, *PREDICTIONS}
+    assert set(_table(layer)["curve"]) == {*BOUNDS, UNIVERSAL, SHANNON, *PREDICTIONS}
     dead = Layer.of(np.ones((2, 3)), np.zeros((3, 3)))
     assert (_table(dead)["distortion"] == 0).all()
 

@@ -39,6 +39,7 @@ NUMBERS = {
     "dead_threshold": st.floats(0, 1),
     "passes": st.integers(0, 10**9),
     "group_size": st.integers(1, 10**9),
+    "adaptive_columns": st.sampled_from((0, 1, 512, 4096)),
     "segment": st.integers(1, 2**31 - 1),
     "states": st.sampled_from(COSET_STATES),
     "state_bits": st.sampled_from((12, 16)),

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 from rdtools.arrays import Int64Array
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
+from rdtools.coding.entropy.adaptive import adaptive_code_length
 from rdtools.coding.entropy.fit import fit_laws
 from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
 from rdtools.coding.entropy.models import CodeCounts
 from rdtools.normal import normal_cdf
 from rdtools.ops.coset_coder import Tables
-from rdtools.records import CosetCodes
+from rdtools.records import AdaptiveModel, CosetCodes
 
 
 def coset_laws(codes: CosetCodes) -> Laws:
@@ -73,6 +74,8 @@ def _counts(codes: CosetCodes, laws: Laws) -> CodeCounts:
 
 def coset_code_length(codes: CosetCodes) -> float:
     """Ideal length of the integers under their model, bits in all, escapes included."""
+    if isinstance(codes.model, AdaptiveModel) and codes.model.strength:
+        return adaptive_code_length(codes, codes.model)
     laws = coset_laws(codes)
     return law_code_length(_counts(codes, laws), law_stds(codes.model, laws.steps)) if codes.integers.size else 0.0
 

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from rdtools.coding.entropy.adaptive import adaptive_code_length
 from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
 from rdtools.coding.entropy.models import (
     CodeCounts,
@@ -15,15 +16,15 @@ from rdtools.coding.entropy.models import (
     histogram_bytes,
     shared_table,
 )
-from rdtools.records import GaussianModel, ScalarCodes
+from rdtools.records import AdaptiveModel, GaussianModel, ScalarCodes
 
 
 def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> tuple[float, float]:
     """Bits that integers take under their model, and bits of the histograms that the model needs.
 
     fixed: log2 of the levels of each; shared and histogram: size times plug-in entropy, of all or by columns; column: minus log2 of the
-    probabilities of each normal law, escapes included. Without its histogram the entropy of few codes would be below that of
-    their law, so that the two belong together.
+    probabilities of each normal law, escapes included; adaptive: the same under the models as learnt. Without its histogram the entropy of
+    few codes would be below that of their law, so that the two belong together.
 
     Parameters
     ----------
@@ -36,6 +37,8 @@ def scalar_code_length(codes: ScalarCodes, counts: CodeCounts | None = None) -> 
     if codes.grid.levels:
         return m * math.fsum(np.log2(codes.grid.column_levels(r))), 0.0
     counts = count_codes(codes.integers) if counts is None else counts
+    if isinstance(model, AdaptiveModel) and model.strength:
+        return adaptive_code_length(codes, model), 0.0
     if isinstance(model, GaussianModel):
         laws = Laws.of((m, r), codes.grid, model.row_exponents)
         return law_code_length(count_by_law(codes.integers, laws, counts), law_stds(model, laws.steps)), 0.0

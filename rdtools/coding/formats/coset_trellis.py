@@ -7,6 +7,7 @@ Layout::
     row exponents                                         see there, if the rows differ
     bits of a state, rows of a walk                       u8, varint
     weight std, noise variance                            2×f32
+    strength, columns of a group                          u8 u16      with the flag COSET_ADAPTIVE: see `rdtools.coding.formats.learnt`
     of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
                                                           varints, u32
 
@@ -30,10 +31,11 @@ from rdtools.coding.entropy.blocks import spans
 from rdtools.coding.entropy.coset import coset_code_length, coset_tables
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
 from rdtools.coding.fields import Reader, varint
+from rdtools.coding.formats import learnt
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import coset_decode, coset_encode, coset_transitions
 from rdtools.ops.coset_coder import Tables
-from rdtools.records import CosetCodes, GaussianModel, UniformGrid
+from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, UniformGrid
 
 
 def encode(codes: CosetCodes) -> tuple[bytes, bytes]:
@@ -46,10 +48,16 @@ def encode(codes: CosetCodes) -> tuple[bytes, bytes]:
     """
     grid, model = codes.grid, codes.model
     flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
+    flags |= v3.COSET_ADAPTIVE * isinstance(model, AdaptiveModel)
     side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
     side += b"".join(exponent_bytes(e) for e in (grid.exponents, model.row_exponents) if e is not None)
     side += v3.COSET_STATE.pack(codes.states.bit_length() - 1) + varint(codes.segment)
     side += v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
+    if isinstance(model, AdaptiveModel):
+        side += learnt.head_bytes(model)
+        if model.strength:
+            blocks, words = learnt.encode_groups(codes, model)
+            return bytes(side) + blocks, words
     transitions, payload = coset_transitions(codes.states), bytearray()
     rows, columns, law, tables = coset_tables(codes)
     for first, stop in spans(*codes.integers.shape):
@@ -97,15 +105,20 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     CorruptFile
     """
     flags, step = v2.SCALAR_HEAD.unpack(side.take(v2.SCALAR_HEAD.size))
-    flags = side.flags("flags of integers", v2.STEP_EXPONENTS | v2.ROW_EXPONENTS, flags)
+    flags = side.flags("flags of integers", v2.STEP_EXPONENTS | v2.ROW_EXPONENTS | v3.COSET_ADAPTIVE, flags)
     exponents = read_exponents(side, columns) if flags & v2.STEP_EXPONENTS else None
     row_exponents = read_exponents(side, rows) if flags & v2.ROW_EXPONENTS else None
     state_bits = side.choice("bits of a state", {bits: bits for bits in v3.COSET_STATE_BITS}, side.u8())
     segment = side.count("rows of a walk", 2**31)
     weight_std, noise_variance = v2.GAUSSIAN.unpack(side.take(v2.GAUSSIAN.size))
     model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+    if flags & v3.COSET_ADAPTIVE:
+        model = learnt.read_head(side, model, rows)
     grid = side.build(UniformGrid, step, exponents)
     codes = side.build(CosetCodes, np.empty((rows, columns), dtype=np.int32), grid, model, 1 << state_bits, segment)
+    if isinstance(model, AdaptiveModel) and model.strength:
+        learnt.decode_groups(side, payload, codes, model, apply)
+        return codes
     row_laws, column_laws, law, tables = coset_tables(codes)
     blocks, places = [], spans(rows, columns)
     for number, (first, stop) in enumerate(places):
@@ -133,6 +146,6 @@ CODEC = Codec(
     decode=decode,
     values=values,
     length_bits=coset_code_length,
-    rate_kind=lambda _: "entropy_trellis",
+    rate_kind=lambda codes: "entropy_adaptive" if isinstance(codes.model, AdaptiveModel) else "entropy_trellis",
     diagnostics=lambda codes: Diagnostics(coset_code_length(codes), symbols=codes.integers.size),
 )

@@ -12,6 +12,7 @@ Layout::
     gain std                                              f32         if there is one
     column gains                                          r×bf16      if there are
     code model, its numbers                               u8; fixed: levels u32; column: weight std, noise variance 2×f32;
+                                                          adaptive: these and what `rdtools.coding.formats.learnt` has;
                                                           shared: a histogram; histogram: one for each column
     of each block of columns: words of payload, escaped codes (their number, then each), CRC-32 of the payload
                                                           varints, u32
@@ -48,10 +49,21 @@ from rdtools.coding.entropy.models import (
     shared_table,
 )
 from rdtools.coding.fields import Reader, varint
+from rdtools.coding.formats import learnt
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile
 from rdtools.normal import gain_of_mean_square, lmmse_gain
-from rdtools.records import ENTROPY_MODELS, CodeModelKind, EntropyModel, Gains, GaussianModel, RowScales, ScalarCodes, UniformGrid
+from rdtools.records import (
+    ENTROPY_MODELS,
+    AdaptiveModel,
+    CodeModelKind,
+    EntropyModel,
+    Gains,
+    GaussianModel,
+    RowScales,
+    ScalarCodes,
+    UniformGrid,
+)
 
 #: Frequencies of Gaussian models that any file may make a decoder compute, in about a second: 64 of the widest tables.
 MAX_FREQUENCIES = 2**25
@@ -61,6 +73,7 @@ RATE_KINDS: dict[CodeModelKind, str] = {
     "fixed": "fixed",
     "shared": "entropy_shared",
     "column": "entropy_column",
+    "adaptive": "entropy_adaptive",
     "histogram": "entropy_histogram",
 }
 
@@ -94,12 +107,17 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
     if gains.columns is not None:
         side += bfloat16_bytes(gains.columns)
 
-    side += bytes([fmt.MODELS.index(model.kind)])
+    side += bytes([_models().index(model.kind)])
     histograms: list[FrequencyTable] = []
     if grid.levels:
         side += fmt.LEVELS.pack(grid.levels)
     elif isinstance(model, GaussianModel):
         side += fmt.GAUSSIAN.pack(model.weight_std, model.noise_variance)
+        if isinstance(model, AdaptiveModel):
+            side += learnt.head_bytes(model)
+            if model.strength:
+                blocks, words = learnt.encode_groups(codes, model)
+                return bytes(side) + blocks, words
     elif integers.size:
         counts = count_codes(integers)
         histograms = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
@@ -112,6 +130,11 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
         side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped))) + fmt.BLOCK_CHECKSUM.pack(zlib.crc32(data))
         payload += data
     return bytes(side), bytes(payload)
+
+
+def _models() -> tuple[CodeModelKind, ...]:
+    """Kinds of entropy models by their stored place."""
+    return (*fmt.MODELS, *format_v3.NEW_MODELS)
 
 
 def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, list[FrequencyTable]]:
@@ -130,16 +153,17 @@ def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, l
     lmmse_std = fmt.GAIN.unpack(side.take(fmt.GAIN.size))[0] if flags & fmt.GAIN_STD else 0.0
     fitted = side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None
     gains = side.build(Gains, lmmse_std, fitted, bool(flags & format_v3.INTEGER_GAINS))
-    kind = side.choice("entropy model", fmt.MODELS, side.u8())
-    if row_exponents is not None and kind != "column":
+    kind = side.choice("entropy model", _models(), side.u8())
+    if row_exponents is not None and kind not in ("column", "adaptive"):
         raise side.refusal(f"row exponents beside a {kind} model, expected them beside a Gaussian one only")
     levels, histograms = 0, []
     model: EntropyModel = ENTROPY_MODELS[kind]()
     if kind == "fixed":
         (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))
-    elif kind == "column":
+    elif kind in ("column", "adaptive"):
         weight_std, noise_variance = fmt.GAUSSIAN.unpack(side.take(fmt.GAUSSIAN.size))
-        model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+        plain = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+        model = learnt.read_head(side, plain, rows) if kind == "adaptive" else plain
     elif rows * columns:
         shared = kind == "shared"
         histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
@@ -155,6 +179,9 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     CorruptFile
     """
     codes, histograms = _read_symbols(side, rows, columns)
+    if isinstance(codes.model, AdaptiveModel) and codes.model.strength:
+        learnt.decode_groups(side, payload, codes, codes.model, apply)
+        return codes
     places = spans(rows, columns)
     heads = []
     for first, stop in places:

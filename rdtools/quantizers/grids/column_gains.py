@@ -8,7 +8,7 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import codec_of, column_scales, round_to_bfloat16, spread_groups
-from rdtools.records import Gains, ScalarCodes
+from rdtools.records import Gains, GaussianModel, ScalarCodes
 
 
 def code_values(codes: ScalarCodes) -> Float64Array:
@@ -27,7 +27,7 @@ def widest_steps(codes: ScalarCodes) -> Float64Array:
 
 def without_column_gains(codes: ScalarCodes) -> ScalarCodes:
     """The codes that `with_column_gains` begins with: no gains, and no steps but one unless the code model needs them."""
-    if codes.model.kind == "column":
+    if isinstance(codes.model, GaussianModel):
         return replace(codes, gains=replace(codes.gains, columns=None))
     return replace(codes, grid=replace(codes.grid, exponents=None), gains=Gains())
 

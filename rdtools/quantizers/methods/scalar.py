@@ -14,9 +14,9 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.nearest import nearest
 from rdtools.quantizers.rounding.sic import Precision, sic_rounding
-from rdtools.quantizers.search.step import search_rate
+from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModelKind, GaussianModel, ScalarCodes
+from rdtools.records import AdaptiveModel, CodeModelKind, GaussianModel, ScalarCodes
 from rdtools.records.error_models import ColumnSteps, StoredGrid
 from rdtools.transforms import RotationChoice
 
@@ -40,6 +40,7 @@ def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, wat
         lmmse=codes.gains.of_integers,
         fitted=codes.gains.columns is not None or codes.grid.rows is not None,
         row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
+        learnt=isinstance(codes.model, AdaptiveModel) and codes.model.strength > 0,
     )
 
 
@@ -111,19 +112,23 @@ class EntropyCoded(ScalarQuantizer):
     Attributes
     ----------
     coding : "shared" (one histogram), "column" (a Gaussian entropy model per column) or "histogram" (a histogram per column)
+    adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter than
+        `coding`; 0 for models that are not learnt
     """
 
     coding: CodeModelKind
+    adaptive_columns: int = 0
 
     codings: ClassVar[tuple[CodeModelKind, ...]] = ("shared", "column", "histogram")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice(f"{type(self).__name__}: coding", self.coding, self.codings)
+        check_adaptive_columns(type(self).__name__, self.adaptive_columns)
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer with equal steps."""
         name = f"{problem.key.name}: {type(self).__name__}"
         grid = entropy_grid(problem.target, self._rounding(problem), coding=self.coding, relative_steps=None, name=name)
-        found = search_rate(grid, problem.weight_std, self.rate_bits)
+        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
         return Solution(found.result, found.rate_bits, column_steps(found.result, None))

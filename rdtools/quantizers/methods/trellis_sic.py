@@ -16,10 +16,10 @@ from rdtools.quantizers.grids.levels import grid_of_step
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sic import Precision
+from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.search.rate import Candidate
-from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CosetCodes, GaussianModel
+from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel
 from rdtools.records.error_models import TrellisSteps
 from rdtools.transforms import RotationChoice
 
@@ -110,6 +110,7 @@ class TrellisSIC(SettledQuantizer):
     order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     precision : of the sweep, "float64" or "float32"; costs of walks are float32
+    adaptive_columns : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
 
@@ -133,8 +134,10 @@ class TrellisSIC(SettledQuantizer):
     order: str = "natural"
     rotation: RotationChoice | None = None
     precision: Precision = "float64"
+    adaptive_columns: int = 0
 
     def __post_init__(self) -> None:
+        check_adaptive_columns(type(self).__name__, self.adaptive_columns)
         check_trellis(type(self).__name__, self.states, self.segment)
         check_choice("precision", self.precision, ("float64", "float32"))
         super().__post_init__()
@@ -149,9 +152,15 @@ class TrellisSIC(SettledQuantizer):
         steps = np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
         rows = paying_row_exponents(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
-        found = search_rate(TrellisGrid(problem, self, octave_exponents(steps), rows, name), problem.weight_std, self.rate_bits)
+        grid = TrellisGrid(problem, self, octave_exponents(steps), rows, name)
+        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, int(self.adaptive_columns))
         codes = found.result
         model = TrellisSteps(
-            widest_steps=codes.column_steps, steps=codes.column_steps, relative_steps=steps, states=self.states, row_exponents=rows
+            widest_steps=codes.column_steps,
+            steps=codes.column_steps,
+            relative_steps=steps,
+            states=self.states,
+            row_exponents=rows,
+            learnt=isinstance(codes.model, AdaptiveModel) and codes.model.strength > 0,
         )
         return Solution(codes, found.rate_bits, model)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array, FloatArray
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
-from rdtools.errors import RateUnreachable
+from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.base import Solution
 from rdtools.quantizers.grids.entropy import entropy_grid
 from rdtools.quantizers.grids.levels import check_step
@@ -19,8 +19,8 @@ from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback, column_ste
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.columns import sweep_columns
 from rdtools.quantizers.rounding.sic import sic_rounding
+from rdtools.quantizers.search.learnt import search_learnt_rate
 from rdtools.quantizers.search.scale import search_scale, spread_rows
-from rdtools.quantizers.search.step import search_rate
 from rdtools.records import CodeModelKind, RowScales, ScalarCodes, Uniform, UniformGrid
 
 #: Step of a column under the water, in that of a column at its level: 8 √12 = 28 standard deviations, so that only an outlier has a code
@@ -69,6 +69,14 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
     coding: CodeModelKind = "fixed"
     codings: ClassVar[tuple[CodeModelKind, ...]] = ("fixed", "column")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.coding == "fixed" and self.adaptive_columns:
+            raise UsageError(
+                f"adaptive_columns={self.adaptive_columns} with coding='fixed': integers of a fixed rate have no model to learn; expected "
+                "adaptive_columns=0, or coding='column'"
+            )
+
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that no layer can have; see `Quantizer.check_reachable`."""
         if self.coding == "fixed" and self.rate_bits > MAX_WIDTH:
@@ -92,7 +100,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         steps = relative_steps(shared.noise_gains, self.rate_bits)
         rounding = sic_rounding(shared.factor, shared.order, self.backend, self.precision)
         grid = entropy_grid(problem.target, rounding, coding=self.coding, relative_steps=steps, name=name)
-        found = search_rate(grid, problem.weight_std, self.rate_bits)
+        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
         energies = steps**2 * shared.noise_gains
         waterfilled = bool(energies.size and np.ptp(np.log2(energies)) > 1e-6)
         return Solution(found.result, found.rate_bits, column_steps(found.result, steps, waterfilled=waterfilled))

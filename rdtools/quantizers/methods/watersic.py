@@ -14,8 +14,8 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
 from rdtools.quantizers.rounding.sic import sic_rounding
+from rdtools.quantizers.search.learnt import search_learnt_rate
 from rdtools.quantizers.search.rescalers import rescaled
-from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import CodeModelKind
 
@@ -104,6 +104,6 @@ class WaterSIC(Feedback, EntropyCoded):
             gain_fit=sample_gain_fit(*decided, normal=self.lmmse is True) if self.lmmse else None,
             gains_stored=self.lmmse == "sample",
         )
-        found = search_rate(grid, problem.weight_std, self.rate_bits)
+        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
         codes = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result
         return Solution(codes, found.rate_bits, column_steps(codes, steps))

@@ -1,0 +1,131 @@
+"""Gaussian models that the decoder learns from the rows that it has: what both sides know, ideal length, and whether learning pays.
+
+See `rdtools.kernels.adaptive_coder_reference` for the model. It is lossless and without side information but for its strength.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+import numpy as np
+
+from rdtools.arrays import Float64Array
+from rdtools.coding.entropy.laws import Laws, law_stds
+from rdtools.coding.entropy.models import varint_bytes
+from rdtools.normal import normal_cdf
+from rdtools.ops import LearntModels, adaptive_length, coset_transitions
+from rdtools.ops.adaptive_coder import NO_TRELLIS
+from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes
+
+Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
+
+#: Standard deviation up to which the variance of an integer is a sum over its values, and how many; above it is σ² + 1/12.
+_COARSE, _VALUES = 1.0, 8
+#: Bounds of what plain models are taken to be, so that no number of a learnt one leaves 64 bits.
+_SMALLEST, _LARGEST = 2.0**-20, 2.0**40
+#: Strength that is tried first; from there on those next to the best.
+_USUAL = 6
+#: Integers that a file with learnt models has at most for each byte of payload: learning takes some thousand operations for each.
+MOST_INTEGERS_PER_BYTE = 256
+#: Bits that a group of columns may take beside its ideal length: numbers of words and of escaped integers, a checksum, and the end of the
+#: words, up to two of them; and bits of the number of columns.
+_GROUP_BITS, _HEAD_BITS = 8 * 9 + 66, 16
+
+
+def most_columns(rows: int) -> int:
+    """Columns that a group may have in a matrix of so many rows: its second moment is no larger than the weights, 2 MB apart."""
+    return min(AdaptiveModel.MOST_COLUMNS, max(512, 4 * rows))
+
+
+def groups(columns: int, model: AdaptiveModel) -> Iterator[tuple[int, int]]:
+    """First and past-the-last columns of the groups that decode apart."""
+    return ((first, min(first + model.columns, columns)) for first in range(0, columns, model.columns))
+
+
+def root_mean_squares(stds: Float64Array) -> Float64Array:
+    """Root mean square of a Gaussian variable rounded to integers, the same bits everywhere.
+
+    ``E[q²] = 2 Σ_k (2k − 1) Φ(−(k − ½)/σ)``, and σ² + 1/12 from σ = 1 on, where it is that to 1e-7.
+    """
+    squares, coarse = stds * stds + 1.0 / 12.0, np.minimum(np.maximum(stds, _SMALLEST), _COARSE)
+    total = np.zeros_like(coarse)
+    for k in range(_VALUES, 0, -1):
+        total = total + (4 * k - 2) * normal_cdf((0.5 - k) / coarse)
+    return np.asarray(np.sqrt(np.where(stds < _COARSE, total, squares)))
+
+
+def learnt_models(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> Callable[[int, int], LearntModels]:
+    """What both sides know of each group of columns, given its first and past-the-last ones; the integers are not looked at."""
+    laws = Laws.of(codes.integers.shape, codes.grid, model.row_exponents)
+    lowest = int(laws.distinct[0]) if laws.distinct.size else 0
+    law = np.zeros(int(laws.distinct[-1]) - lowest + 1 if laws.distinct.size else 0, dtype=np.int64)
+    law[laws.distinct - lowest] = np.arange(len(laws.distinct))
+    stds = np.clip(law_stds(model, laws.steps), _SMALLEST, _LARGEST)
+    roots = np.maximum(root_mean_squares(stds), _SMALLEST)
+    walks = (coset_transitions(codes.states), codes.segment) if isinstance(codes, CosetCodes) else (NO_TRELLIS, 1)
+    rows = laws.rows - lowest
+
+    def of_group(first: int, stop: int) -> LearntModels:
+        prior = (stop - first) * (1, 1.4142135623730951)[model.strength % 2] * 2.0 ** (model.strength // 2 - 4)
+        return LearntModels(rows, laws.columns[first:stop], law, stds, roots, prior, *walks)
+
+    return of_group
+
+
+def adaptive_code_length(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> float:
+    """Ideal length of the integers under models learnt with a strength above 0, bits in all, escaped integers included."""
+    of_group, bits = learnt_models(codes, model), 0.0
+    for first, stop in groups(codes.integers.shape[1], model):
+        part, escaped = adaptive_length(codes.integers[:, first:stop], of_group(first, stop))
+        bits += part + 8.0 * float(varint_bytes(escaped.astype(np.int64)).sum())
+    return bits
+
+
+def _best(lengths: Callable[[int], float]) -> tuple[int, float]:
+    """The strength of least length among those next to each other, and that length."""
+    known = {_USUAL: lengths(_USUAL)}
+    best = _USUAL
+    while True:
+        for strength in (best - 1, best + 1):
+            if 0 < strength < AdaptiveModel.STRENGTHS.stop and strength not in known:
+                known[strength] = lengths(strength)
+        least = min(known, key=lambda strength: known[strength])
+        if least == best:
+            return best, known[best]
+        best = least
+
+
+def fit_adaptive(codes: Codes, columns: int, plain_bits: float) -> tuple[Codes, float]:
+    """The same integers under models that learn as strongly as is shortest, or not at all, and their length, bits in all.
+
+    The strength is chosen on the first group of columns and serves all. Learning is off where it would not save what the groups store, and
+    at 1/32 bit or less.
+
+    Parameters
+    ----------
+    codes : integers with a fitted `GaussianModel`
+    columns : in a group, up to twice as many where there are no more, and fewer in a matrix of few rows
+    plain_bits : length of the integers under that model
+    """
+    plain = codes.model
+    assert isinstance(plain, GaussianModel)
+    m, r = codes.integers.shape
+    width = min(r if r <= 2 * columns else columns, most_columns(m))
+    off = AdaptiveModel(plain.weight_std, plain.noise_variance, plain.row_exponents)
+    if m * r == 0 or plain_bits == 0.0:
+        return replace(codes, model=off), plain_bits
+    first = min(width, r)
+    head = replace(
+        codes,
+        integers=codes.integers[:, :first],
+        grid=replace(codes.grid, exponents=None if codes.grid.exponents is None else codes.grid.exponents[:first]),
+        **({} if isinstance(codes, CosetCodes) or codes.gains.columns is None else {"gains": replace(codes.gains, columns=None)}),
+    )
+    strength, bits = _best(lambda strength: adaptive_code_length(head, replace(off, columns=width, strength=strength)))
+    model = replace(off, columns=width, strength=strength)
+    if r > first:
+        bits = adaptive_code_length(codes, model)
+    pays = 8 * m * r <= MOST_INTEGERS_PER_BYTE * bits and bits + _GROUP_BITS * -(-r // width) + _HEAD_BITS < plain_bits
+    return (replace(codes, model=model), bits) if pays else (replace(codes, model=off), plain_bits)

@@ -1,0 +1,103 @@
+"""Integers under models that the decoder learns, range-coded row by row in groups of columns that decode apart: what two codecs share.
+
+Layout, after the numbers of the plain Gaussian models::
+
+    strength                                              u8          then, with a strength above 0, in place of blocks of columns,
+    columns of a group                                    u16
+    of each group: words of payload, escaped integers (their number, then each), CRC-32 of the payload
+                                                          varints, u32
+
+With strength 0 the integers are stored as under a Gaussian model. See `rdtools.kernels.adaptive_coder_reference`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.coding import format_v2 as v2
+from rdtools.coding import format_v3 as v3
+from rdtools.coding.codec import Map
+from rdtools.coding.entropy.adaptive import MOST_INTEGERS_PER_BYTE, groups, learnt_models, most_columns
+from rdtools.coding.fields import Reader, varint
+from rdtools.errors import CodingError, CorruptFile
+from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode
+from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes
+
+
+def head_bytes(model: AdaptiveModel) -> bytes:
+    """How the models are learnt."""
+    return v3.STRENGTH.pack(model.strength) + (v3.GROUP_COLUMNS.pack(model.columns) if model.strength else b"")
+
+
+def read_head(side: Reader, plain: GaussianModel, rows: int) -> AdaptiveModel:
+    """The model that `head_bytes` and the numbers of the plain models stand for."""
+    (strength,) = v3.STRENGTH.unpack(side.take(v3.STRENGTH.size))
+    (columns,) = v3.GROUP_COLUMNS.unpack(side.take(v3.GROUP_COLUMNS.size)) if strength else (0,)
+    if columns > most_columns(rows):
+        raise side.refusal(f"groups of {columns} columns in a matrix of {rows} rows, expected at most {most_columns(rows)}")
+    return side.build(AdaptiveModel, plain.weight_std, plain.noise_variance, plain.row_exponents, columns, strength)
+
+
+def encode_groups(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> tuple[bytes, bytes]:
+    """Side information and payload of the groups.
+
+    Raises
+    ------
+    CodingError
+        For integers that are no walks of their trellis.
+    """
+    side, payload = bytearray(), bytearray()
+    of_group = learnt_models(codes, model)
+    for first, stop in groups(codes.integers.shape[1], model):
+        words, escaped, fault = adaptive_encode(codes.integers[:, first:stop], of_group(first, stop))
+        if fault:
+            raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of their trellis")
+        data = words.astype(v2.WORDS_DTYPE).tobytes()
+        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped.tolist()))) + v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        payload += data
+    return bytes(side), bytes(payload)
+
+
+@dataclass(frozen=True, eq=False)
+class _Group:
+    """A group of columns, which decodes by itself."""
+
+    words: NDArray[np.uint32]
+    escaped: NDArray[np.int64]
+    models: LearntModels
+    name: str
+
+
+def _decode_group(group: _Group) -> NDArray[np.int32]:
+    integers, fault = adaptive_decode(group.words, group.escaped, group.models)
+    if fault:
+        raise CorruptFile(f"{group.name}: {fault}; the file is damaged: write it again")
+    return integers
+
+
+def decode_groups(side: Reader, payload: Reader, codes: ScalarCodes | CosetCodes, model: AdaptiveModel, apply: Map) -> None:
+    """Read what `encode_groups` writes into the integers of `codes`.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    rows, columns = codes.integers.shape
+    if rows * columns > MOST_INTEGERS_PER_BYTE * payload.remaining:
+        raise side.refusal(
+            f"{rows * columns} integers under learnt models in {payload.remaining} bytes, expected at most {MOST_INTEGERS_PER_BYTE} each"
+        )
+    of_group, found, places = learnt_models(codes, model), [], list(groups(columns, model))
+    for number, (first, stop) in enumerate(places):
+        count = side.count("words of a group", payload.remaining // 4)
+        escaped = side.escaped(rows * (stop - first))
+        (checksum,) = v2.BLOCK_CHECKSUM.unpack(side.take(v2.BLOCK_CHECKSUM.size))
+        if zlib.crc32(payload.ahead(4 * count)) != checksum:
+            raise CorruptFile(f"{payload.name}: checksum mismatch in group {number} of {len(places)}; the file is damaged: write it again")
+        found.append(_Group(payload.words(count), escaped, of_group(first, stop), payload.name))
+    for (first, stop), integers in zip(places, apply(_decode_group, found), strict=True):
+        codes.integers[:, first:stop] = integers

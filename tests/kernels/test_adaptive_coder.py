@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from rdtools.kernels import adaptive_coder_numba as fast
+from rdtools.kernels import adaptive_coder_reference as reference
+from rdtools.kernels.coset_trellis_reference import coset_transitions
+
+NO_TRELLIS = np.zeros((0, 2), dtype=np.int32)
+
+
+def model(rng, m, p, *, std=1.5, spread=3):
+    """Exponents of rows and columns, and plain models whose standard deviation grows by an eighth of an octave."""
+    rows, columns = rng.integers(0, spread, m), rng.integers(0, spread, p)
+    law = np.arange(2 * spread - 1)
+    stds = std * 2.0 ** ((law - spread + 1) / 8)
+    place = np.roll(law, -(spread - 1))  # differences from −spread + 1 wrap to the end, as NumPy counts
+    laws = (place.astype(np.int64), stds, np.sqrt(stds**2 + 1 / 12))
+    return rows.astype(np.int64), columns.astype(np.int64), laws
+
+
+def correlated(rng, m, p, std):
+    """Rows of one strong direction, one of them far out."""
+    values = rng.standard_normal((m, p)) + 2.0 * rng.standard_normal((m, 1)) * np.sin(np.arange(p))
+    values[m // 2] *= 50.0
+    return np.rint(std * values).astype(np.int32)
+
+
+def walks(integers, states, segment):
+    """Every integer given the parity of its state."""
+    transitions, out = coset_transitions(states), integers.copy()
+    for i in range(out.shape[1]):
+        state = 0
+        for r in range(len(out)):
+            state = 0 if r % segment == 0 else state
+            out[r, i] += (out[r, i] ^ state) & 1
+            state = transitions[state, (out[r, i] >> 1) & 1]
+    return out, transitions
+
+
+@pytest.mark.parametrize(("m", "p", "std", "states"), [
+    (1, 1, 1.0, 0), (70, 1, 0.2, 0), (1, 70, 3.0, 4), (60, 41, 1.5, 0),
+    (45, 67, 1.0, 8), (40, 9, 3000.0, 0), (24, 5, 2.0**33, 4), (30, 8, 0.0, 0),
+])  # fmt: skip
+def test_every_word_is_that_of_the_reference_and_decodes(m, p, std, states, rng):
+    integers, transitions = correlated(rng, m, p, min(std, 1e6)), NO_TRELLIS
+    if states:
+        integers, transitions = walks(integers, states, 16)
+    rest = (*model(rng, m, p, std=std if std < 2**33 else 2.0**32), 3.0, transitions, 16)
+    if std == 0:
+        rest = (rest[0], rest[1], (rest[2][0], 0 * rest[2][1], np.full(5, 2.0**-20)), *rest[3:])
+    words, escaped, outcome = reference.adaptive_encode(integers, *rest)
+    for kernel in (reference, fast):
+        got = kernel.adaptive_encode(integers, *rest)
+        assert got[2] == outcome == 0
+        np.testing.assert_array_equal(got[0], words)
+        np.testing.assert_array_equal(got[1], escaped)
+        decoded, outcome = kernel.adaptive_decode(words, escaped.astype(np.int64), *rest)
+        assert outcome == 0
+        np.testing.assert_array_equal(decoded, integers)
+        bits, outside, outcome = kernel.adaptive_length(integers, *rest)
+        np.testing.assert_array_equal(outside, escaped)
+        # a range coder of 64 bits loses less than 2⁻³² of an interval a symbol, and its last word
+        assert abs(32 * len(words) - bits) < 66
