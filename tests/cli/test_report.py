@@ -73,6 +73,8 @@ def test_everything_is_written(report_once):
         "plan.json",
         "tasks.json",
         "rows",
+        "leases",
+        "spectra",
         "results.json",
         ".lock",
     }
