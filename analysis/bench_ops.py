@@ -19,8 +19,9 @@ from rdtools import coding, ops
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import WaterSIC
+from rdtools.quantizers.methods.trellis_sic import SEGMENT
 from rdtools.quantizers.rounding.sic import Precision
-from rdtools.records import ENTROPY_MODELS, Basis, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes, UniformGrid
+from rdtools.records import ENTROPY_MODELS, Basis, CodeModelKind, CosetCodes, GaussianModel, QuantizedWeight, ScalarCodes, UniformGrid
 
 
 @dataclass(frozen=True)
@@ -222,6 +223,38 @@ def build_coding(n: int) -> Iterator[Case]:
         Contestant("constriction, ANS, a histogram a column", "int32", lambda: peers.ans_by_columns(integers), wrong),
     ]
     yield Case(n, n, "constriction, range coder, one histogram", lambda: peers.range_coder(symbols, probabilities), contestants)
+
+
+def build_trellis_sic(n: int) -> Iterator[Case]:
+    """Walks of every column against a scalar sweep, and decoding their file against a range coder with one histogram."""
+    drawn = DrawnLayer.draw(n)
+    W, L = drawn.W.astype(np.float64), cholesky(drawn.H).lower
+    grid = UniformGrid(float(np.float32(0.25)), coding.octave_exponents(1.0 / np.diagonal(L)))
+    steps = grid.column_steps(n)
+
+    def walks(states: int) -> np.ndarray:
+        return ops.coset_trellis_sweep(W, L, steps, states, segment=SEGMENT, residual=False)[0]
+
+    searches = [
+        Contestant(f"rdtools, {states} states", "float64", functools.partial(walks, states), at_most=most if n == 4096 else None)
+        for states, most in ((8, 6.0), (256, 60.0))
+    ]
+    yield Case(n, n, "one float64 sweep", functools.partial(ops.sic_sweep, W, L, steps, residual=False), searches)
+    integers = walks(8)
+    codes, _ = coding.fit_coset_laws(CosetCodes(integers, grid, GaussianModel(), 8, SEGMENT), None)
+    data = coding.encode(QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), codes)).data
+    symbols, probabilities = peers.shared_symbols(integers)
+    coded = peers.range_encoded(symbols, probabilities)
+
+    def wrong(decoded: Any) -> float:
+        return float(np.mean(decoded != integers))
+
+    decoders = [
+        Contestant("rdtools, decoding 8 states", "int32", lambda: coding.decode(data).codes.integers, wrong, 3.0 if n == 4096 else None),
+        Contestant("constriction, ANS, a histogram a column, both ways", "int32", lambda: peers.ans_by_columns(integers), wrong),
+    ]
+    floor = functools.partial(peers.range_decoded, coded, probabilities, len(symbols))
+    yield Case(n, n, "constriction, range decoder, one histogram", floor, decoders)
 
 
 def build_quantize(n: int) -> Iterator[Case]:

@@ -105,14 +105,26 @@ def shared_symbols(integers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return symbols, np.bincount(symbols) / len(symbols)
 
 
-def range_coder(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Encode and decode with one model."""
+def range_encoded(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The words of symbols under one model."""
+    import constriction  # which a machine that times other peers may lack
+
+    encoder = constriction.stream.queue.RangeEncoder()
+    encoder.encode(symbols, constriction.stream.model.Categorical(probabilities, perfect=False))
+    return encoder.get_compressed()
+
+
+def range_decoded(words: np.ndarray, probabilities: np.ndarray, count: int) -> np.ndarray:
+    """The symbols of words under one model."""
     import constriction  # which a machine that times other peers may lack
 
     model = constriction.stream.model.Categorical(probabilities, perfect=False)
-    encoder = constriction.stream.queue.RangeEncoder()
-    encoder.encode(symbols, model)
-    return constriction.stream.queue.RangeDecoder(encoder.get_compressed()).decode(model, len(symbols))
+    return constriction.stream.queue.RangeDecoder(words).decode(model, count)
+
+
+def range_coder(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Encode and decode with one model."""
+    return range_decoded(range_encoded(symbols, probabilities), probabilities, len(symbols))
 
 
 def ans_by_columns(integers: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from rdtools.seeds import SEED_END
 def worker(
     run: Annotated[Path, typer.Argument(help="Run directory that rdtools report or rdtools verify works on, or has begun.")],
     workers: Annotated[int, typer.Option(help="Processes of this worker.", min=1)] = 1,
-    wait: Annotated[float, typer.Option(help="Seconds to wait for a task list, and after it for the next one.", min=0)] = 0.0,
+    wait: Annotated[float, typer.Option(help="Seconds to wait for a list of tasks that are not done yet.", min=0)] = 0.0,
     patience: Annotated[
         float, typer.Option(help="Seconds without a sign of life after which a worker on another machine is taken for dead.", min=1)
     ] = 120.0,
@@ -39,12 +39,12 @@ def worker(
             typer.echo(sentence)
         typer.echo(f"{counted(checked, 'record')} computed again, {len(differing)} of them differ")
         return 1 if differing else 0
-    lists = work(
+    done = work(
         run,
         workers=workers,
         wait_s=wait,
         patience_s=patience,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
     )
-    console.print(f"nothing is left to do in {run}, after {counted(lists, 'task list')}", soft_wrap=True)
+    console.print(f"{counted(done, 'task')} done here, none is left in {run}", soft_wrap=True)
     return 0

@@ -62,19 +62,19 @@ def read_tokens(
     request: CalibrationRequest, evaluation: EvaluationRequest | None, checkpoint: Checkpoint, *, trust_remote_code: bool
 ) -> tuple[Tokens, Tokens | None]:
     """Calibration tokens, and held-out ones if they are asked for and there are any."""
-    from rdtools.model.pretrained import load_tokenizer, model_limits
-
-    limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
-    length = request.length or min(limits.longest or 2048, 2048)
 
     def read(text: Path | None, ids: Path | None, sequences: int, prefix: str = "") -> Tokens | None:
+        if ids is None and text is None:
+            return None
+        from rdtools.model.pretrained import load_tokenizer, model_limits  # loads transformers
+
+        limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
         if ids is not None:
             tokens = load_tokens(ids, prefix=prefix)
         elif text is not None:
+            length = request.length or min(limits.longest or 2048, 2048)
             tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code, prefix=prefix)
             tokens = tokenize_text(text, tokenizer, sequences=sequences, length=length, prefix=prefix)
-        else:
-            return None
         check_tokens(tokens, vocabulary=limits.vocabulary, longest=limits.longest)
         return tokens
 

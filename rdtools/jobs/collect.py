@@ -132,7 +132,7 @@ class _Capture:
     @cached_property
     def versions(self) -> dict[str, str]:
         """Of the libraries that run the model."""
-        from rdtools.model.pretrained import versions
+        from rdtools.model.versions import versions
 
         return versions()
 

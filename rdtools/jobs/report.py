@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from rdtools.files import sole_writer
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
-from rdtools.runs.result_files import write_manifest
+from rdtools.runs.journal import encoded
+from rdtools.runs.result_files import unchanged_files, write_manifest
 from rdtools.runs.results import refuse_other_schema, write_results
 from rdtools.runs.store import Run
-from rdtools.sweep import choose_workers, run_sweep, worker_bytes
+from rdtools.sweep import SweepResult, choose_workers, run_sweep, worker_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +68,8 @@ def run_report(
 
     Writes into the run directory: index.html, results.parquet and results.csv, paired.parquet and paired.csv, curves.parquet,
     figures/*.png and *.pdf, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same
-    call goes on after an interrupt and tries failed rows again; another method, rate or seed adds to the table.
+    call goes on after an interrupt and tries failed rows again; another method, rate or seed adds to the table. Where nothing is left to do
+    and nothing has changed, the files stay as they are.
 
     Parameters
     ----------
@@ -109,9 +113,6 @@ def run_report(
                 say=say,
                 progress=progress,
             )
-        from rdtools.report import PAGE, paired_differences, write_figures, write_page, write_paired  # loads matplotlib
-        from rdtools.report.style import SAVE_METADATA
-
         run.check()  # refuse altered files before any work
         with stage("Quantize, code, measure", "rows") as progress:
             swept = run_sweep(
@@ -124,13 +125,35 @@ def run_report(
                 say=say,
                 progress=progress,
             )
-        files = write_results(swept.table, swept.curves, out)
-        paired = paired_differences(swept.table)
-        files += write_paired(paired, out)
-        (out / PAGE).unlink(missing_ok=True)  # an old page must not stand beside new results
-        with stage("Figures and page", ""):
-            figures = write_figures(swept.table, swept.curves, out / "figures")
-            page = write_page(run, swept.table, paired, figures, command=command, seconds=time.perf_counter() - started)
-        files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
-        write_manifest(out, files, versions=run.manifest.versions, command=command)
+        made_of = _made_of(run, swept, command)
+        page = next((path for name, path in (unchanged_files(out, made_of) or {}).items() if name.endswith(".html")), None)
+        if page is None:
+            page = _write(run, swept, command, started, made_of, stage)
     return Report(run, swept.table, swept.curves, page, (*run.notes, *swept.notes), swept.failed_curves)
+
+
+def _made_of(run: Run, swept: SweepResult, command: str) -> str:
+    """Hash of all that the files of a report depend on: run, rows, command, and the code and the libraries that write them."""
+    package = Path(__file__).resolve().parents[1]
+    code = [path.read_bytes() for path in sorted(package.rglob("*")) if path.suffix in (".py", ".html")]
+    libraries = [version(name) for name in ("matplotlib", "pandas", "pyarrow")]
+    rows = swept.keys, list(swept.table["wall_s"]), run.model_name
+    return hashlib.sha256(encoded([run.manifest.model_dump_json(), command, libraries, rows]) + b"".join(code)).hexdigest()
+
+
+def _write(run: Run, swept: SweepResult, command: str, started: float, made_of: str, stage: Stage) -> Path:
+    """Write tables, figures and page of a run; returns the page."""
+    from rdtools.report import PAGE, paired_differences, write_figures, write_page, write_paired  # loads matplotlib
+    from rdtools.report.style import SAVE_METADATA
+
+    out = run.path
+    files = write_results(swept.table, swept.curves, out)
+    paired = paired_differences(swept.table)
+    files += write_paired(paired, out)
+    (out / PAGE).unlink(missing_ok=True)  # an old page must not stand beside new results
+    with stage("Figures and page", ""):
+        figures = write_figures(swept.table, swept.curves, out / "figures")
+        page = write_page(run, swept.table, paired, figures, command=command, seconds=time.perf_counter() - started)
+    files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
+    write_manifest(out, files, versions=run.manifest.versions, command=command, made_of=made_of)
+    return page

@@ -51,7 +51,7 @@ def work(
     say: Callable[[str], None] = lambda sentence: None,
     heard: Callable[[Record], None] = lambda record: None,
 ) -> int:
-    """Do the tasks of a run that no other process works on, until none is left; returns the number of task lists that were worked on.
+    """Do the tasks of a run that no other process works on, until none is left; returns how many it did.
 
     Any number of workers share the tasks of a report or a verification, also after the process that listed them has ended: each task is
     leased by one of them. The tables are made by the command itself, which waits for its workers or goes on from their rows.
@@ -60,7 +60,7 @@ def work(
     ----------
     run : directory
     workers : processes; None for one per core
-    wait_s : seconds to wait for a task list, and after it for the next one
+    wait_s : seconds to wait for a list of tasks that are not done yet
     patience_s : seconds without a sign of life after which a worker on another machine is taken for dead
     say : called with sentences about what goes on
     heard : called with every record that comes about meanwhile, here or elsewhere
@@ -71,19 +71,22 @@ def work(
         If the tasks were listed by another version, or belong to other files than the run has now.
     CorruptFile, ModelUnreadable, OutputError
     """
-    path, done = Path(run), set[str]()
-    while (listed := _next_list(path, done, time.monotonic() + wait_s)) is not None:
-        done.add(listed.command)
+    path, seen, done = Path(run), set[str](), 0
+    until = time.monotonic() + wait_s
+    while (listed := _next_list(path, seen, until)) is not None:
+        seen.add(listed.command)
         if not listed.tasks:
             continue
         opened = _opened(path, listed)
         size = max(_BYTES[kind](opened) for kind in {task.kind for task in listed.tasks})
         say(f"{counted(len(listed.tasks), 'task')} listed in {path}")
         processes = choose_workers(opened, workers, each=size, say=say)
-        run_tasks(tasks_of(opened, listed.tasks), Leases(path, listed.command, patience_s=patience_s), workers=processes, heard=heard)
-    if not done:
+        leases = Leases(path, listed.command, patience_s=patience_s)
+        made = run_tasks(tasks_of(opened, listed.tasks), leases, workers=processes, heard=heard)
+        done, until = done + made, time.monotonic() if made else until
+    if not seen:
         raise UsageError(f"{path}: no {TASKS}: start rdtools report or rdtools verify on it first, or wait for it with `wait`")
-    return len(done)
+    return done
 
 
 def recheck_run(run: str | Path, *, share: float, seed: int = 0) -> tuple[int, list[str]]:

@@ -6,12 +6,10 @@ The only file that imports transformers.
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import transformers
 from transformers import (
@@ -24,7 +22,6 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from rdtools._version import __version__
 from rdtools.errors import ModelUnreadable, NotEnoughMemory, UsageError
 from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
@@ -205,14 +202,3 @@ def model_limits(checkpoint: Checkpoint, *, trust_remote_code: bool = False) -> 
         return ModelLimits(None if longest is None else int(longest), int(text.vocab_size))
     except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
-
-
-def versions() -> dict[str, str]:
-    """Versions of what a Hessian depends on."""
-    return {
-        "rdtools": __version__,
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "numpy": np.__version__,
-    }

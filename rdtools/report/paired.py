@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.stats
 
 from rdtools.files import atomic_path
 from rdtools.methods import entry_of
@@ -36,7 +35,9 @@ def _interval(differences: np.ndarray) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over matrices; nan for fewer than three."""
     if len(differences) < 3:
         return np.nan, np.nan
-    found = scipy.stats.bootstrap(
+    from scipy.stats import bootstrap  # whose import takes a second, also for who only prints a table
+
+    found = bootstrap(
         (differences,), np.mean, n_resamples=_RESAMPLES, confidence_level=_CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)

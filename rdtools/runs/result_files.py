@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, ConfigDict
 
-from rdtools.errors import CorruptFile
+from rdtools.errors import CorruptFile, RdtoolsError
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.plan import PLAN
@@ -22,8 +22,16 @@ RESULTS = "results.json"
 _AGAIN = "run the same rdtools report command again: finished rows are kept"
 
 
-def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str) -> Path:
+def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str, str], command: str, made_of: str = "") -> Path:
     """Write ``results.json`` over these files of the run directory, all of which are there.
+
+    Parameters
+    ----------
+    folder : run directory
+    files : of the report
+    versions : of the libraries behind it
+    command : that made it
+    made_of : hash of everything that the files depend on: while it is the same, they need not be made again
 
     Raises
     ------
@@ -37,6 +45,7 @@ def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str
         "numbers": NUMBERS_VERSION,
         "versions": dict(versions),
         "command": command,
+        "made_of": made_of,
         "files": listed,
         "sha256": UNSEALED,
     }
@@ -61,6 +70,7 @@ class _Results(Sealed):
     numbers: int
     versions: dict[str, str]
     command: str
+    made_of: str = ""
     files: dict[Annotated[str, AfterValidator(_listed)], FileEntry]
 
 
@@ -101,6 +111,18 @@ def outdated_numbers(folder: Path) -> str:
         f"{folder}: its rows have numbers of version {made.numbers}, this rdtools computes version {NUMBERS_VERSION}; give your commands "
         f"again, the last of which was {made.command}: the calibration pass is kept"
     )
+
+
+def unchanged_files(folder: Path, made_of: str) -> dict[str, Path] | None:
+    """The files of the report in a run directory, by name, if they are made of this and all whole; else None."""
+    try:
+        content = _read(folder)
+        if content.made_of != made_of:
+            return None
+        check_results(folder)
+    except (RdtoolsError, OSError):
+        return None
+    return {name: folder / name for name in content.files}
 
 
 def check_results(folder: Path, names: Iterable[str] | None = None) -> None:

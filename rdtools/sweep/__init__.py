@@ -1,6 +1,7 @@
 """Many quantizations: planned, run in parallel, resumed, kept as one table."""
 
 from rdtools.sweep.engines.local import run_tasks as run_tasks
+from rdtools.sweep.job import SweepResult as SweepResult
 from rdtools.sweep.job import agenda as agenda
 from rdtools.sweep.job import do_tasks as do_tasks
 from rdtools.sweep.job import run_sweep as run_sweep

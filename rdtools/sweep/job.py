@@ -62,12 +62,14 @@ class SweepResult:
     curves : the theory curves of every layer that is in the table
     notes : sentences about what the tables lack, and why
     failed_curves : layers whose curves could not be computed
+    keys : of the records that the tables are made of, in order
     """
 
     table: pd.DataFrame
     curves: pd.DataFrame
     notes: list[str]
     failed_curves: int
+    keys: tuple[str, ...]
 
 
 def agenda(
@@ -187,7 +189,7 @@ def do_tasks(
 def collect_results(run: Run, plan: RunPlan) -> SweepResult:
     """Tables of everything in a plan that is finished."""
     records = read_journals(run.path / ROWS).records
-    rows, points, used, failures, missing = [], [], set(), [], 0
+    rows, points, keys, used, failures, missing = [], [], list[str](), set(), [], 0
     for entry in run.layers:
         key = key_of_layer(run, entry)
         wanted = [method for method in plan.methods if method.covers(entry.name)]
@@ -197,19 +199,21 @@ def collect_results(run: Run, plan: RunPlan) -> SweepResult:
             if place in records:
                 # the model may have been moved, and is called after its folder
                 rows.append(records[place].value | {"model": run.model_name})
+                keys.append(place)
             else:
                 missing += 1
         curves = records.get(curves_key(key, rates=curve_rates(plan.top_rate(entry.name)))) if wanted else None
         if curves is not None and curves.failed:
             failures.append(curves.value)
         elif curves is not None:
+            keys.append(curves.key)
             points += [(entry.name, *point) for point in curves.value["points"]]
     notes = _unused(records, used)
     if missing:
         notes.append(f"{missing} rows that earlier commands asked for are not finished and not in the tables; give those commands again")
     if failures:
         notes.append(f"the theory curves of {len(failures)} layers failed, the first {failures[0]['layer']}: {failures[0]['message']}")
-    return SweepResult(to_table(rows), pd.DataFrame(points, columns=list(CURVE_COLUMNS)), notes, len(failures))
+    return SweepResult(to_table(rows), pd.DataFrame(points, columns=list(CURVE_COLUMNS)), notes, len(failures), tuple(keys))
 
 
 def _unused(records: dict[str, Record], used: set[str]) -> list[str]:

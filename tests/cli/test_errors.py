@@ -39,7 +39,7 @@ def _fails(argv, capsys, code, *words):
         (["--seeds", "-1"], ["--seeds -1"]),
         (["--seeds", f"0,{2**63}"], ["--seeds 0, 9223372036854775808", "from 0 to 9223372036854775807"]),
         (["--seeds", "0,x"], ["'x' is not a whole number"]),
-        (["--workers", "0"], ["--workers 0: expected a whole number from 1 on, such as 2"]),
+        (["--workers", "-1"], ["--workers -1: expected a whole number from 0 on, such as 2"]),
         (["--no-such-option"], ["no-such-option"]),
     ],
 )

@@ -8,6 +8,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -72,6 +73,8 @@ def test_everything_is_written(report_once):
         "manifest.json",
         "plan.json",
         "tasks.json",
+        "leases",
+        "spectra",
         "rows",
         "leases",
         "spectra",
@@ -261,9 +264,9 @@ def test_worker_processes_give_the_rows_of_one_process(reported):
 
 
 def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, tiny_llama, tiny_tokens, tmp_path, monkeypatch, capsys):
-    from rdtools.sweep.engines import local as engine
+    from rdtools.sweep.kinds import KINDS
 
-    out, made, real = tmp_path / "other", [], engine.run_task
+    out, made, real = tmp_path / "other", [], KINDS["quantize"].perform
 
     def stopping(task, memory):
         for record in real(task, memory):
@@ -274,7 +277,7 @@ def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, 
 
     options = ["--methods", METHODS, "--rates", "2,3"]
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "run_task", stopping)
+        patch.setitem(KINDS, "quantize", replace(KINDS["quantize"], perform=stopping))
         assert _report(tiny_llama, tiny_tokens, out, *options) == 130
     assert "every finished row are kept, and the same command goes on from there" in capsys.readouterr().err
     assert not (out / "results.parquet").exists()

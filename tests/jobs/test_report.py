@@ -65,6 +65,41 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
     assert (preview(settings).rows_left, preview(settings).tasks) == (0, 0)
 
 
+def test_a_finished_report_is_left_as_it_is_until_something_changes(settings, monkeypatch):
+    """Not until a file of it, its rows, the command or the code that writes it are others."""
+
+    def again(**changes):
+        stages = []
+
+        def stage(title, counted):
+            from contextlib import nullcontext
+
+            stages.append(title)
+            return nullcontext(lambda done, total: None)
+
+        made = run_report(settings, stage=stage, **changes)
+        return made, "Figures and page" in stages
+
+    first, _ = again()
+    before = {path: path.stat().st_mtime_ns for path in settings.out.rglob("*") if path.is_file()}
+    before = {path: time for path, time in before.items() if path.name not in ("tasks.json", "plan.json") and "leases" not in path.parts}
+    same, written = again()
+    assert not written
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert same.page == first.page
+    pd.testing.assert_frame_equal(same.table, first.table)
+    (settings.out / "paired.csv").write_text("altered")
+    assert again()[1]
+    next((settings.out / "figures").glob("*.png")).unlink()
+    assert again()[1]
+    assert not again()[1]
+    assert again(command="another")[1]
+    assert again(command="another", rates=(1.0, 2.0, 3.0))[1]
+    assert not again(command="another")[1]
+    monkeypatch.setattr("rdtools.jobs.report.version", lambda name: "99")
+    assert again(command="another")[1]
+
+
 def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_path):
     alone = run_report(settings, seeds=[0, 7], types=["o_proj"]).table
     two = run_report(settings, seeds=[0, 7], types=["o_proj"], workers=2, out=tmp_path / "two").table
@@ -110,7 +145,7 @@ def test_a_config_file_has_the_attributes_as_keys(tmp_path):
         ('rates = ["two"]', UsageError, "sweep.toml: `rates`"),
         ('methods = "gptq"', UsageError, "sweep.toml: `methods`"),
         ("seeds = [-1]", UsageError, "sweep.toml: `seeds` -1"),
-        ("workers = 0", UsageError, "sweep.toml: `workers` 0"),
+        ("workers = -1", UsageError, "sweep.toml: `workers` -1"),
         ("rates = [", CorruptFile, "sweep.toml: not TOML"),
     ):
         config.write_text(text)
@@ -140,7 +175,7 @@ def test_settings_of_another_type_are_refused():
         ("layers", 5, "5: expected a list of patterns, at least one, such as ['*.0.*']"),
         ("out", None, "None: expected the path of a directory, such as 'rdtools-report'"),
         ("evaluation_text", 5, "5: expected the path of a file, such as 'calibration.txt'"),
-        ("workers", 0, "0: expected a whole number from 1 on, such as 2"),
+        ("workers", -1, "-1: expected a whole number from 0 on, such as 2"),
         ("head", "maybe", "'maybe': expected true or false"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import threading
 import time
 
@@ -20,6 +21,7 @@ from rdtools.jobs.verify import verify
 from rdtools.jobs.worker import recheck_run, work
 from rdtools.methods import make_quantizers
 from rdtools.runs.journal import ROWS, JournalWriter, Record, read_journals
+from rdtools.runs.leases import delete_leases
 from rdtools.runs.plan import write_plan
 from rdtools.runs.store import open_run
 from rdtools.runs.tasks import TASKS, write_tasks
@@ -38,8 +40,6 @@ def captured(tmp_path_factory):
 
 @pytest.fixture
 def run(captured, tmp_path):
-    import shutil
-
     return open_run(shutil.copytree(captured, tmp_path / "run"))
 
 
@@ -67,19 +67,24 @@ def _worker_as_soon_as_listed(run):
     thread.join()
 
 
-def test_a_worker_waits_for_the_list_and_for_the_next(run):
+def test_a_worker_waits_for_a_list_that_is_not_done_and_ends_after_it(run):
+    """In the time that it is given: a finished list of an earlier command is no reason to end."""
+    _list(run)
+    assert work(run.path) == 16
+    shutil.rmtree(run.path / ROWS)
     heard = []
-    thread = threading.Thread(target=lambda: heard.append(work(run.path, wait_s=2.0)))
+    thread = threading.Thread(target=lambda: heard.append(work(run.path, wait_s=600)))
     thread.start()
+    time.sleep(0.5)
+    assert heard == []
+    delete_leases(run.path)
     _list(run)
     thread.join()
-    assert heard == [1]
+    assert heard == [16]
 
 
 def test_two_workers_one_of_them_killed_make_the_rows_of_the_local_engine(run, captured, tmp_path):
     """The killed one costs the row in flight: what it had written is not made again, and every column but the seconds has the same bits."""
-    import shutil
-
     local = open_run(shutil.copytree(captured, tmp_path / "local"))
     run_sweep(local, make_quantizers(METHODS, RATES), workers=1)
     _list(run)
@@ -116,9 +121,9 @@ def test_workers_check_claims_too(run):
 
 def test_a_worker_goes_on_after_the_command_has_ended(run):
     _list(run)
-    assert work(run.path) == 1
+    assert work(run.path) == 16
     assert not any(task for task in agenda(run, make_quantizers(METHODS, RATES)).left)
-    assert work(run.path) == 1  # nothing is left
+    assert work(run.path) == 0
 
 
 def test_a_failed_row_is_tried_again_by_the_next_command_only(run, monkeypatch):

@@ -13,7 +13,7 @@ from rdtools.jobs import collect as collect_module
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.model import capture as capture_module
-from rdtools.model import pretrained
+from rdtools.model.versions import versions
 from rdtools.moments.accumulate import MomentAccumulator
 from rdtools.runs.finished import FINISHED
 from rdtools.runs.run_manifest import MANIFEST, read_manifest, reuse_notes
@@ -266,12 +266,12 @@ def test_device_and_versions_are_in_the_manifest_and_a_difference_is_told(tiny_l
     run = collect(str(tiny_llama), request_, out=tmp_path / "run")
     assert run.manifest.calibration.device == "cpu"
     assert run.notes == collect(str(tiny_llama), request_, out=run.path).notes == ()
-    now = pretrained.versions()
+    now = versions()
     assert reuse_notes(run.manifest, device="cpu", versions=now) == []
     assert reuse_notes(run.manifest, device="cuda", versions=now) == [
         "Hessians captured on cpu are used again, though cuda is asked for; they may differ by rounding"
     ]
-    monkeypatch.setattr(pretrained.transformers, "__version__", "99.0")
+    monkeypatch.setattr("rdtools.model.versions.versions", lambda: now | {"transformers": "99.0"})
     (note,) = collect(str(tiny_llama), request_, out=run.path).notes
     assert note == (f"Hessians captured with transformers {now['transformers']} are used again; a capture now would use transformers 99.0")
 

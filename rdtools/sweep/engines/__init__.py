@@ -7,4 +7,4 @@ from collections.abc import Callable
 from rdtools.sweep.engines.local import run_tasks as run_tasks
 
 #: Name → function with the arguments of `rdtools.sweep.engines.local.run_tasks`.
-ENGINES: dict[str, Callable[..., None]] = {"local": run_tasks}
+ENGINES: dict[str, Callable[..., int]] = {"local": run_tasks}

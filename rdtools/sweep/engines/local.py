@@ -70,11 +70,11 @@ def run_tasks(
     *,
     workers: int,
     heard: Callable[[Record], None] = lambda record: None,
-) -> None:
-    """Do all tasks of a run that no other process does, and wait for those; every record is on disk as soon as it is finished.
+) -> int:
+    """Do all tasks of a run that no other process does, and wait for those; returns how many were done here.
 
-    A worker that dies takes nothing but the row that it was at with it: what is left is done in processes of its own, and the row whose
-    process dies again has failed.
+    Every record is on disk as soon as it is finished. A worker that dies takes nothing but the row that it was at with it: what is left is
+    done in processes of its own, and the row whose process dies again has failed.
 
     Parameters
     ----------
@@ -89,13 +89,14 @@ def run_tasks(
         If a record or a lease cannot be written.
     """
     if not tasks:
-        return
+        return 0
     pool, queue = Pool(tasks[0].run / ROWS, heard), TaskQueue(tasks, leases)
     with leases.kept_alive():
         if workers == 1 or (workers > 1 and len(tasks) == 1):
             pool.run_here(queue)
         else:
             pool.run_all(queue, workers)
+    return queue.finished
 
 
 class Pool:

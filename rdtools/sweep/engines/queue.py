@@ -33,6 +33,7 @@ class TaskQueue:
             self._waiting.setdefault(task.hessian, []).append((task.listed.name, task))
         self._leases = leases
         self._begun: set[int] = set()
+        self.finished = 0  # tasks that were done here
 
     @property
     def empty(self) -> bool:
@@ -87,5 +88,6 @@ class TaskQueue:
 
     def finish(self, taken: Taken) -> None:
         """Say that all records of a task are in the journals."""
+        self.finished += 1
         if self._leases is not None:
             self._leases.finish(taken.name)
