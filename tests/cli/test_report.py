@@ -76,8 +76,6 @@ def test_everything_is_written(report_once):
         "leases",
         "spectra",
         "rows",
-        "leases",
-        "spectra",
         "results.json",
         ".lock",
     }
