@@ -17,7 +17,7 @@ from rdtools.coding.entropy.models import varint_bytes
 from rdtools.normal import normal_cdf
 from rdtools.ops import LearntModels, adaptive_length, coset_transitions
 from rdtools.ops.adaptive_coder import NO_TRELLIS
-from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes
+from rdtools.records import AdaptiveModel, CosetCodes, Gains, GaussianModel, ScalarCodes, UniformGrid
 
 Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
 
@@ -117,12 +117,9 @@ def fit_adaptive(codes: Codes, columns: int, plain_bits: float) -> tuple[Codes, 
     if m * r == 0 or plain_bits == 0.0:
         return replace(codes, model=off), plain_bits
     first = min(width, r)
-    head = replace(
-        codes,
-        integers=codes.integers[:, :first],
-        grid=replace(codes.grid, exponents=None if codes.grid.exponents is None else codes.grid.exponents[:first]),
-        **({} if isinstance(codes, CosetCodes) or codes.gains.columns is None else {"gains": replace(codes.gains, columns=None)}),
-    )
+    grid = UniformGrid(codes.grid.step, None if codes.grid.exponents is None else codes.grid.exponents[:first])
+    bare = replace(codes, gains=Gains()) if isinstance(codes, ScalarCodes) else codes
+    head = replace(bare, integers=codes.integers[:, :first], grid=grid)
     strength, bits = _best(lambda strength: adaptive_code_length(head, replace(off, columns=width, strength=strength)))
     model = replace(off, columns=width, strength=strength)
     if r > first:

@@ -56,8 +56,8 @@ def encode(codes: CosetCodes) -> tuple[bytes, bytes]:
     if isinstance(model, AdaptiveModel):
         side += learnt.head_bytes(model)
         if model.strength:
-            blocks, words = learnt.encode_groups(codes, model)
-            return bytes(side) + blocks, words
+            blocks, coded = learnt.encode_groups(codes, model)
+            return bytes(side) + blocks, coded
     transitions, payload = coset_transitions(codes.states), bytearray()
     rows, columns, law, tables = coset_tables(codes)
     for first, stop in spans(*codes.integers.shape):

@@ -116,8 +116,8 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
         if isinstance(model, AdaptiveModel):
             side += learnt.head_bytes(model)
             if model.strength:
-                blocks, words = learnt.encode_groups(codes, model)
-                return bytes(side) + blocks, words
+                blocks, coded = learnt.encode_groups(codes, model)
+                return bytes(side) + blocks, coded
     elif integers.size:
         counts = count_codes(integers)
         histograms = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
