@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from rdtools.records import (
+    ActivationGrid,
     AdditiveCodes,
     Basis,
     ColumnHistograms,
@@ -15,6 +16,8 @@ from rdtools.records import (
     Gains,
     GaussianModel,
     LatticeCodes,
+    LayerParts,
+    LowRank,
     QuantizedWeight,
     Rotation,
     RowScales,
@@ -131,8 +134,16 @@ def _coset():
     yield "coset rows", QuantizedWeight(basis, CosetCodes(even, UniformGrid(2.0**-11), GaussianModel(1.0, 0.0, rows), 1024, 4096))
 
 
+def _parts():
+    """Quantized activations, a low-rank term of 16 and of 32 bits, and both; in a file of several matrices only one has them."""
+    left, right = np.array([[1.0], [-0.5]]), np.array([[0.25], [2.0], [0.0], [-3.0]])
+    yield "parts", dataclasses.replace(example(), parts=LayerParts(ActivationGrid(4, clip=0.9), LowRank(left, right, "float16")))
+    yield "parts asymmetric", dataclasses.replace(example(), parts=LayerParts(ActivationGrid(8, symmetric=False, group_size=2)))
+    yield "parts bfloat16", dataclasses.replace(example(), parts=LayerParts(low_rank=LowRank(left, right, "bfloat16")))
+
+
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive(), *_parts()])
 
 
 def stored(version: int, name: str) -> bytes:

@@ -23,10 +23,12 @@ def _values(weight: QuantizedWeight) -> Float64Array:
 
 
 def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
-    """The decoded values behind the input map."""
-    return EffectiveLayer(finished(_values(weight)), input_map_of_basis(weight.basis))
+    """The decoded values behind the input map, with what runs beside them."""
+    parts = weight.parts
+    return EffectiveLayer(finished(_values(weight)), input_map_of_basis(weight.basis), parts.activation, parts.low_rank)
 
 
 def reconstruct(weight: QuantizedWeight) -> Float64Array:
-    """Ŵ, shape (m, n) float64."""
-    return input_map_of_basis(weight.basis).pull_back(_values(weight))
+    """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations."""
+    pulled = input_map_of_basis(weight.basis).pull_back(_values(weight))
+    return pulled if weight.parts.low_rank is None else pulled + weight.parts.low_rank.matrix

@@ -65,26 +65,36 @@ class ActivationGrid:
 
     def quantize(self, x: Any) -> Float64Array:
         """``Q(x)`` of tokens along the last axis: (…, n) → (…, n), float64."""
+        step, level, inside, zero = self._levels(x)
+        return np.asarray(step * (np.clip(np.rint(level), *inside) - zero))
+
+    def noise_power(self, x: Any) -> Float64Array:
+        """Squared rounding error that each activation has by the uniform-noise model, (…, n) → (…, n).
+
+        ``step²/12`` inside the grid; beyond its first and last level, where nothing is random, the squared error itself: 0 for the extremes
+        of a token that is not clipped.
+        """
+        step, level, (lowest, top), _ = self._levels(x)
+        beyond = level - np.clip(level, lowest, top)
+        return np.asarray(step**2 * np.where((level > lowest) & (level < top), 1 / 12, beyond**2))
+
+    def _levels(self, x: Any) -> tuple[Float64Array, Float64Array, tuple[int, int], Float64Array]:
+        """Steps, ``x/step + z`` before rounding, the first and the last level, and z; each of the shape of x."""
         values = np.asarray(x, dtype=np.float64)
         n = values.shape[-1]
+        lowest, top = (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1) if self.symmetric else (0, 2**self.bits - 1)
         if n == 0:
-            return values.copy()
+            return values.copy(), values.copy(), (lowest, top), values.copy()
         size = self.group_size or n
         starts = np.arange(0, n, size)
         group = np.arange(n) // size
         high = np.maximum.reduceat(values, starts, axis=-1)
         low = np.minimum.reduceat(values, starts, axis=-1)
         largest = np.maximum(np.abs(high), np.abs(low))
-        if self.symmetric:
-            top = 2 ** (self.bits - 1) - 1
-            step = self.clip * largest / top
-            lowest, zero = -top - 1, np.zeros_like(step)
-        else:
-            lowest, top = 0, 2**self.bits - 1
-            # equal channels have no range: a step of their size holds them
-            step = np.where(high > low, self.clip * (high - low) / top, largest)
+        # equal channels have no range: a step of their size holds them
+        span = largest if self.symmetric else np.where(high > low, high - low, top * largest / self.clip)
+        step = self.clip * span / top
         step = np.where(step > 0, step, 1.0)
-        if not self.symmetric:
-            zero = -np.rint(self.clip * low / step)
+        zero = np.zeros_like(step) if self.symmetric else -np.rint(self.clip * low / step)
         step, zero = step[..., group], zero[..., group]
-        return np.asarray(step * (np.clip(np.rint(values / step) + zero, lowest, top) - zero))
+        return step, values / step + zero, (lowest, top), zero

@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rdtools.records.activation_grid import ActivationGrid
 from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
+from rdtools.records.low_rank import LowRank
 from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
 
 
 @dataclass(frozen=True, eq=False)
+class LayerParts:
+    """What runs beside the weights of a layer: everything of an `EffectiveLayer` but Ŵ and the map of its basis.
+
+    Attributes
+    ----------
+    activation : Q, the grid of the activations that the weights receive, or None
+    low_rank : U and V, or None
+    """
+
+    activation: ActivationGrid | None = None
+    low_rank: LowRank | None = None
+
+
+#: Of a layer that is its weights alone.
+NO_PARTS = LayerParts()
+
+
+@dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """All that a decoder needs to rebuild Ŵ, and nothing else: codes, and where their values belong.
+    """All that a decoder needs to rebuild the layer that runs, and nothing else: codes, where their values belong, and what runs beside.
 
     Every number in it is held exactly as it is stored, so that writing and reading lose nothing.
     """
 
     basis: Basis
     codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
+    parts: LayerParts = NO_PARTS
 
     @property
     def shape(self) -> tuple[int, int]:

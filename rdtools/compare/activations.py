@@ -1,0 +1,61 @@
+"""Quantized activations beside theory: the noise that they were predicted to make, and what no weight and no low-rank term takes away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rdtools.coding.reconstruct import effective_layer
+from rdtools.errors import NotPositiveSemidefinite
+from rdtools.moments.layer import Layer
+from rdtools.records import ActivationMoments, ActivationPoint, EffectiveLayer, QuantizedWeight
+from rdtools.theory.activation import activation_distortion
+from rdtools.theory.low_rank import reduced_rank_bound
+
+#: Attention products and the KV cache are no linear layer's input, and stay as they are.
+SCOPE = "inputs of linear layers; KV cache and attention products unquantized"
+
+
+@dataclass(frozen=True, eq=False)
+class ActivationInputs:
+    """Moments of the error of the activations that a row's method quantizes.
+
+    Attributes
+    ----------
+    calibration : over the calibration tokens
+    heldout : over held-out tokens; None where there are none
+    """
+
+    calibration: ActivationMoments
+    heldout: ActivationMoments | None = None
+
+
+def noise_distortion(effective: EffectiveLayer, activations: ActivationMoments) -> float:
+    """``E‖Ŵ e‖²/(m n)``: what the rounding of activations alone adds, ``e = T x − Q(T x)``."""
+    m, n = effective.shape
+    return float(np.vdot(effective.weight @ activations.error, effective.weight)) / (m * n)
+
+
+def activation_point(layer: Layer, weight: QuantizedWeight, activations: ActivationMoments) -> ActivationPoint:
+    """Columns of a row whose activations are quantized."""
+    effective, grid, low = effective_layer(weight), activations.grid, weight.parts.low_rank
+    powers = np.diagonal(activations.input_map.moment(activations.reference))
+    predicted = activation_distortion(12 * activations.noise_power, np.ones(len(powers)), effective.weight, channel_powers=powers)
+    return ActivationPoint(
+        activation_bits=grid.bits,
+        activation_grid="symmetric" if grid.symmetric else "asymmetric",
+        activation_clip=grid.clip,
+        activation_group=grid.group_size,
+        activation_scope=SCOPE,
+        activation_noise_distortion=noise_distortion(effective, activations),
+        pred_activation_noise_distortion=predicted * len(powers) / layer.weight.shape[1],
+        reduced_rank_bound_distortion=_bound(layer, activations, 0 if low is None else low.rank),
+    )
+
+
+def _bound(layer: Layer, activations: ActivationMoments, rank: int) -> float:
+    try:
+        return reduced_rank_bound(layer.weight, activations.moments, rank)
+    except NotPositiveSemidefinite:  # a singular moment of x̂
+        return float("nan")
