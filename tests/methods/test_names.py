@@ -26,7 +26,21 @@ from rdtools.methods import (
 )
 from rdtools.ops import COSET_STATES
 from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
-from rdtools.quantizers import CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, TrellisSIC, WaterfilledGPTQ, WaterSIC, WeightActivation
+from rdtools.quantizers import (
+    CRVQ,
+    GPTQ,
+    HPTQ,
+    HRTN,
+    LRC,
+    QTIP,
+    RTN,
+    QuIP,
+    QuIPSharp,
+    TrellisSIC,
+    WaterfilledGPTQ,
+    WaterSIC,
+    WeightActivation,
+)
 from rdtools.transforms.orders import ORDERS
 
 CLASSES = (
@@ -34,6 +48,7 @@ CLASSES = (
     GPTQ,
     HPTQ,
     HRTN,
+    LRC,
     QTIP,
     RTN,
     MmseWaterSIC,
@@ -54,6 +69,8 @@ NUMBERS = {
     "dead_threshold": st.floats(0, 1),
     "passes": st.integers(0, 10**9),
     "group_size": st.integers(1, 10**9),
+    "rank": st.floats(0.001, 1.0),
+    "rounds": st.integers(1, 100),
     "activation_bits": st.integers(2, 16),
     "activation_clip": st.floats(0.01, 1.0),
     "activation_group": st.integers(0, 10**9),

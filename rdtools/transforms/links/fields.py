@@ -88,4 +88,5 @@ def same_map(one: InputMap, other: InputMap) -> bool:
 
 
 def _same(one: LinkFields, other: LinkFields) -> bool:
-    return one.kind == other.kind and one.rest == other.rest and (one.array is None or np.array_equal(one.array, other.array))
+    arrays = np.asarray(one.array), np.asarray(other.array)  # None is an array of itself
+    return one.kind == other.kind and one.rest == other.rest and np.array_equal(*arrays)
