@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
+from rdtools.linalg import check_weight, cholesky
 from rdtools.records import InputMoments
 from rdtools.theory.activation_moments import regression, same_shape
 
@@ -158,6 +159,40 @@ def relaxed_correction(weight: ArrayLike, moments: InputMoments, rank: int, *, d
     values, U = scipy.linalg.eigh(W @ (0.5 * (S + S.T)) @ W.T, check_finite=False)
     U = U[:, ::-1][:, :k]
     return LowRankCorrection(U, W.T @ U, 0.0, np.sqrt(np.maximum(values[::-1][: min(W.shape)], 0.0)), damping)
+
+
+def reduced_rank_bound(weight: ArrayLike, moments: InputMoments, rank: int) -> float:
+    """``Σ_{i>k} eig_i(W S Wᵀ)/(mn)``: least distortion of ``Ŵ x̂ + L x`` over all real Ŵ and all L of rank k, S as in `relaxed_correction`.
+
+    For any number of actual inputs x̂, as behind a map that merges channels. Channels of x̂ that are always zero are left out.
+
+    Parameters
+    ----------
+    weight : (m, n), W
+    moments : of x and x̂; E[x̂ x̂ᵀ] nonsingular on the channels that are not always zero
+    rank : k, 0 to min(m, n)
+
+    Raises
+    ------
+    TheoryError
+        For a rank out of range.
+    NotPositiveSemidefinite
+        If the moment of x̂ is singular.
+    ShapeMismatch, UnsupportedDtype, NotFiniteInput
+
+    Examples
+    --------
+    >>> noisy = InputMoments.quantized(np.eye(2), 2 * np.eye(2), np.eye(2))
+    >>> [round(reduced_rank_bound(np.diag([2.0, 1.0]), noisy, k), 12) for k in (0, 1, 2)]
+    [0.625, 0.125, 0.0]
+    """
+    W = check_weight(weight, columns=moments.inputs)
+    k = _rank(rank, W)
+    heard = np.diagonal(moments.actual) > 0
+    C = cholesky(moments.actual[np.ix_(heard, heard)], damping=0.0, name=f"{moments.name}: moment of Q(x)").lower
+    explained = scipy.linalg.solve_triangular(C, moments.cross[:, heard].T, lower=True, check_finite=False) @ W.T
+    values = scipy.linalg.eigvalsh(W @ moments.reference @ W.T - explained.T @ explained, check_finite=False)
+    return float(np.sum(np.maximum(values[: len(values) - k], 0.0))) / W.size
 
 
 def tail_energy(singular_values: ArrayLike, rank: int) -> float:
