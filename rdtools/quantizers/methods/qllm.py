@@ -75,7 +75,7 @@ class QLLM(ActivationQuantizer):
     rounding: Rounding = "nearest"
     rank: int = 4
     fit: Fit = "unrounded"
-    activation_grid: str = "asymmetric"
+    activation_grid: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_clip: float = 1.0
 
     needs_sample: ClassVar[bool] = True

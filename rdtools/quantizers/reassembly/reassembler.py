@@ -231,11 +231,11 @@ class Reassembler:
     def _room(self, counts: NDArray[np.int64]) -> float:
         """The largest number of channels that can be taken away for copies of others."""
         if self.assembly == "none":
-            return np.inf
+            return float("inf")
         return most_merges(counts, balance=self.balance) if self.assembly == "merge" else int((counts == 1).sum())
 
     def _error(self, input_map: InputMap, inputs: Float64Array, weight: Float64Array, exact: Float64Array) -> float:
         mapped = input_map.weight(weight)
         rows = row_grid(mapped, 2**self.weight_bits, grid="asymmetric", name="reassembly")
         q = self.grid.quantize(input_map.apply(inputs), input_map.shifts)
-        return float(np.mean((exact - q @ rows.values(rows.nearest(mapped)).T) ** 2)) / weight.shape[1]
+        return float(np.mean((exact - q @ rows.values(rows.nearest(mapped)).T) ** 2) / weight.shape[1])
