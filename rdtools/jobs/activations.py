@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdtools.errors import UsageError, counted
+from rdtools.errors import RdtoolsError, UsageError, counted
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, read_tokens
 from rdtools.machine import check_disk, free_memory
 from rdtools.model.tokens import Tokens
@@ -115,7 +115,8 @@ class _Passes:
         model = load_model(run.checkpoint(), trust_remote_code=self._trust, device=self._device, say=self._say)
         found = find_layers(model, run.checkpoint(), head=run.manifest.model.head_analysed)
         maps = self._maps(model, found, wanted, passes)
-        for which, keys in passes.items():
+        for which, all_keys in passes.items():
+            keys = [key for key in all_keys if (key.hessian, key.map_key) in maps]
             if keys:
                 self._say(f"quantized activations: {counted(len(keys), 'moment')} over the {which} tokens")
                 self._sum(model, found, tokens[which], keys, maps)
@@ -139,14 +140,18 @@ class _Passes:
         samples = self._samples(model, found, {(hessian, seed) for (hessian, _), (method, seed) in chosen.items() if method.needs_sample})
         for (hessian, map_key), (method, seed) in chosen.items():
             layers = [run[entry.name] for entry in run.layers if entry.hessian == hessian]
-            maps[hessian, map_key] = method.choose_map(layers, samples.get((hessian, seed)), seed=seed)
+            try:
+                maps[hessian, map_key] = method.choose_map(layers, samples.get((hessian, seed)), seed=seed)
+            except RdtoolsError as error:  # of these rows alone, in which it stands
+                self._say(f"{run.hessians[hessian].name}: no input map: {error}")
         return maps
 
     def _samples(self, model: Any, found: ModelLayers, asked: set[tuple[int, int]]) -> dict[tuple[int, int], Any]:
         """Samples of activations over the calibration tokens, by input and seed."""
         from rdtools.model.activations import sample_activations
 
-        run, samples = self._run, {}
+        run = self._run
+        samples: dict[tuple[int, int], Any] = {}
         for seed in sorted({seed for _, seed in asked}):
             names = {run.hessians[hessian].name: hessian for hessian, of in asked if of == seed}
             inputs = [item for item in found.inputs if item.name in names]

@@ -85,6 +85,7 @@ _MIDRISE, _ASYM, _MSE, _G128 = {"grid": "midrise"}, {"grid": "asymmetric"}, {"ra
 _DYNAMIC = _G128 | {"groups": "dynamic"}
 _NEAREST, _A8, _W16 = {"rounding": "nearest"}, {"activation_bits": 8}, {"weight_bits": 16}
 _PUBLISHED = {"rescale": False, "fit": "rounded"}
+_A16 = {"activation_bits": None, "rotation": None}
 _NO_EXTENDED = {"extended": 0, "channel_order": "natural_rest"}
 _Q = "rdtools.quantizers:"
 
@@ -148,8 +149,22 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
      "weights in 16 bits, activations in 4: the floor of any weights"),
     ("gptq-w4a4", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, {}, BLACK, "o", "gptq-mse, activations in 4 bits"),
     ("gptq-w4a8", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, _A8, BLACK, "D", "the same, activations in 8 bits"),
-    ("qllm-w4a4", _Q + "QLLM", "qllm", _QLLM, _FOUR, {}, ORANGE, "o", "channels split and merged for 4-bit activations; correction merged"),
-    ("qllm-w4a4-published", _Q + "QLLM", "qllm", _QLLM, _FOUR, _PUBLISHED, ORANGE, "v", "merged columns unscaled, fit beside Q(W)"),
+    ("qllm-w4a4", _Q + "QLLM", "qllm", _QLLM, _FOUR, {}, BLUE, "v", "channels split and merged for 4-bit activations; correction merged"),
+    ("qllm-w4a4-published", _Q + "QLLM", "qllm", _QLLM, _FOUR, _PUBLISHED, BLUE, "^", "merged columns unscaled, fit beside Q(W)"),
+    *((f"lrc-w4a4-r{share:g}", _Q + "LRC", "lrc", _LRC, _FOUR, {"rank": share}, VERMILLION, marker,
+       f"rotated, with a low-rank term of {share:.0%} of the rank")
+      for share, marker in ((0.1, "v"), (0.05, ">"), (0.2, "^"), (0.3, "<"))),
+    ("lrc-w4a8-r0.1", _Q + "LRC", "lrc", _LRC, _FOUR, _A8, VERMILLION, "o", "the same, activations in 8 bits"),
+    ("qera-w4a4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "weights"}, ORANGE, "v",
+     "rotated, a term for the error of the weights alone"),
+    ("qera-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "weights"} | _A16, ORANGE, "o",
+     "a term for the error of the weights; activations left alone, unrotated"),
+    ("qera-approx-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "diagonal"} | _A16, ORANGE, "<",
+     "the same, by the diagonal of H"),
+    ("lorc-w4-r0.1", _Q + "LRC", "lrc", "ZeroQuant-V2, arXiv 2303.08302", _FOUR, {"correction": "identity"} | _A16, ORANGE, ">",
+     "the same, blind to H; LQER without scales"),
+    ("svdquant-w4a4-r0.1", _Q + "LRC", "lrc", "SVDQuant, arXiv 2411.05007", _FOUR, {"correction": "svd"}, ORANGE, "D",
+     "rotated, the leading part of W kept in the term; no smoothing"),
     ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "<", "all channels sorted, Adam"),
 )  # fmt: skip
 METHODS: dict[str, Method] = {

@@ -26,14 +26,31 @@ from rdtools.methods import (
 )
 from rdtools.ops import COSET_STATES
 from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
-from rdtools.quantizers import CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, TrellisSIC, WaterfilledGPTQ, WaterSIC, WeightActivation
-from rdtools.transforms.orders import ORDERS
-
-CLASSES = (
+from rdtools.quantizers import (
     CRVQ,
     GPTQ,
     HPTQ,
     HRTN,
+    LRC,
+    QLLM,
+    QTIP,
+    RTN,
+    QuIP,
+    QuIPSharp,
+    TrellisSIC,
+    WaterfilledGPTQ,
+    WaterSIC,
+    WeightActivation,
+)
+from rdtools.transforms.orders import ORDERS
+
+CLASSES = (
+    QLLM,
+    CRVQ,
+    GPTQ,
+    HPTQ,
+    HRTN,
+    LRC,
     QTIP,
     RTN,
     MmseWaterSIC,
@@ -54,6 +71,10 @@ NUMBERS = {
     "dead_threshold": st.floats(0, 1),
     "passes": st.integers(0, 10**9),
     "group_size": st.integers(1, 10**9),
+    "rank": st.floats(0.001, 1.0),
+    "rounds": st.integers(1, 100),
+    "correction_rank": st.integers(0, 100),
+    **dict.fromkeys(("threshold", "max_expansion"), st.floats(0.01, 1.0)),
     "activation_bits": st.integers(2, 16),
     "activation_clip": st.floats(0.01, 1.0),
     "activation_group": st.integers(0, 10**9),

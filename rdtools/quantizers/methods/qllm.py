@@ -52,7 +52,7 @@ class QLLM(ActivationQuantizer):
     weight_bits : b_w of the rows' grids, 2 to 8
     threshold, assembly, metric, balance, rescale, staggered, max_expansion : of the map; see `Reassembler`
     rounding : of the weights, "nearest" as published, or "feedback": GPTQ under E[x̂ x̂ᵀ]
-    rank : k of the correction; 0 for none
+    correction_rank : k of the correction; 0 for none
     fit : the weights beside which the correction is fitted: "rounded" as published, or "unrounded", for the error of the activations alone:
         the rounding error that the first corrects is another one once W′ + B A is rounded
     activation_bits, activation_grid, activation_clip, activation_group : see `ActivationQuantizer`
@@ -73,7 +73,7 @@ class QLLM(ActivationQuantizer):
     staggered: bool = False
     max_expansion: float = 0.2
     rounding: Rounding = "nearest"
-    rank: int = 4
+    correction_rank: int = 4
     fit: Fit = "unrounded"
     activation_grid: Literal["symmetric", "asymmetric"] = "asymmetric"
     activation_clip: float = 1.0
@@ -87,8 +87,8 @@ class QLLM(ActivationQuantizer):
         check_choice("activation_grid", self.activation_grid, ("symmetric", "asymmetric"))
         if not (isinstance(self.weight_bits, int) and self.weight_bits in _WIDTHS):
             raise UsageError(f"weight_bits {self.weight_bits!r}: expected a whole number from {_WIDTHS[0]} to {_WIDTHS[-1]}")
-        if not (isinstance(self.rank, int) and self.rank >= 0):
-            raise UsageError(f"rank {self.rank!r}: expected a whole number of at least 0")
+        if not (isinstance(self.correction_rank, int) and self.correction_rank >= 0):
+            raise UsageError(f"correction_rank {self.correction_rank!r}: expected a whole number of at least 0")
         if self.activation_bits is None:
             raise UsageError("activation_bits None: channels are reassembled for activations that are quantized, expected 2 to 16 bits")
         _ = self.reassembler  # which refuses settings that cannot be
@@ -174,9 +174,9 @@ class QLLM(ActivationQuantizer):
         chain = InputMap(links, columns=before.outputs)
         mapped, moments = chain.weight(problem.weight), activations.moments
         answer = self._rounded(problem, mapped, moments.actual)
-        if self.rank:
+        if self.correction_rank:
             beside = mapped if self.fit == "unrounded" else reconstruct(answer.weight)
-            correction = error_correction(before.pull_back(problem.weight), beside, moments, self.rank)
+            correction = error_correction(before.pull_back(problem.weight), beside, moments, self.correction_rank)
             answer = self._rounded(problem, mapped + correction.matrix, moments.actual)
         live = problem.basis.live
         return Solution(

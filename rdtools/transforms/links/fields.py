@@ -88,6 +88,5 @@ def same_map(one: InputMap, other: InputMap) -> bool:
 
 
 def _same(one: LinkFields, other: LinkFields) -> bool:
-    if one.array is None or other.array is None:
-        return one.kind == other.kind and one.rest == other.rest and one.array is other.array
-    return one.kind == other.kind and one.rest == other.rest and np.array_equal(one.array, other.array)
+    arrays = np.asarray(one.array), np.asarray(other.array)  # None is an array of itself
+    return one.kind == other.kind and one.rest == other.rest and np.array_equal(*arrays)

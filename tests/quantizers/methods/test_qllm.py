@@ -39,7 +39,7 @@ def case(method, *, dead=(), seed=0, similar=True):
 
 SETTINGS = {
     "qllm-w4a4": {},
-    "staggered": {"staggered": True, "rank": 0},
+    "staggered": {"staggered": True, "correction_rank": 0},
     "balanced gptq": {"balance": True, "rounding": "feedback", "metric": "released"},
     "pruned": {"assembly": "prune", "threshold": 0.4},
     "wider": {"assembly": "none", "weight_bits": 3, "rate_bits": 3.0, "activation_bits": 8},
@@ -86,7 +86,11 @@ def test_a_fresh_process_rebuilds_the_layer_from_bytes_alone(tmp_path):
 def test_reassembly_beats_rounding_activations_as_they_are(seed):
     """On other tokens, by a third with at most a fifth of 64 channels added; the correction changes little once it is rounded away."""
     errors = {}
-    for name, settings in {"base": {"threshold": 1.0, "rank": 0}, "map": {"rank": 0}, "corrected": {"rank": 8}}.items():
+    for name, settings in {
+        "base": {"threshold": 1.0, "correction_rank": 0},
+        "map": {"correction_rank": 0},
+        "corrected": {"correction_rank": 8},
+    }.items():
         layer, _, quantized, _, test = case(QLLM(rate_bits=4.0, **settings), seed=seed)
         y = test @ layer.weight.T
         errors[name] = np.sum((y - effective_layer(quantized.weight).apply(test)) ** 2) / np.sum(y**2)
@@ -97,7 +101,7 @@ def test_reassembly_beats_rounding_activations_as_they_are(seed):
 @pytest.mark.parametrize("staggered", [False, True])
 def test_the_prediction_of_the_noise_knows_that_copies_share_an_error(staggered):
     """Within a tenth: the noise of equal copies is T² and not T times that of one, that of shifted ones is 1 time it."""
-    method = QLLM(rate_bits=4.0, rank=0, assembly="none", threshold=0.06, staggered=staggered)
+    method = QLLM(rate_bits=4.0, correction_rank=0, assembly="none", threshold=0.06, staggered=staggered)
     _, activations, quantized, _, _ = case(method, similar=False)
     effective = effective_layer(quantized.weight)
     ratio = noise_distortion(effective, activations) / predicted_noise(effective, activations)
@@ -130,7 +134,9 @@ def test_layers_of_one_input_share_the_map(rng):
         assert parts.links == chain.links
 
 
-@pytest.mark.parametrize("name", ["qllm-w4a4", "qllm-w4a4-published", "qllm-w4a4(threshold=0.2,metric=released,balance=true,rank=0)"])
+@pytest.mark.parametrize(
+    "name", ["qllm-w4a4", "qllm-w4a4-published", "qllm-w4a4(threshold=0.2,metric=released,balance=true,correction_rank=0)"]
+)
 def test_names_are_read_back(name):
     method = parse_method(name, 4)
     assert format_method(method) == name
@@ -139,7 +145,7 @@ def test_names_are_read_back(name):
 
 def test_what_cannot_be_is_refused(rng):
     for settings, message in (
-        ({"rank": -1}, "rank -1"),
+        ({"correction_rank": -1}, "correction_rank -1"),
         ({"activation_bits": None}, "activation_bits None"),
         ({"weight_bits": 9}, "weight_bits 9"),
         ({"threshold": 2.0}, "threshold 2.0"),
@@ -159,7 +165,7 @@ def test_what_cannot_be_is_refused(rng):
     with pytest.raises(UsageError, match=r"expected ActivationGrid\(bits=6"):
         QLLM(rate_bits=4.0, activation_bits=6).quantize(layer, activations=activations)
     with pytest.raises(UsageError, match="correction of rank 25 for a weight"):
-        QLLM(rate_bits=4.0, rank=25).quantize(layer, activations=activations)
+        QLLM(rate_bits=4.0, correction_rank=25).quantize(layer, activations=activations)
     dead = x.copy()
     dead[:, 3] = 0.0
     other = Layer.from_activations(layer.weight, dead, name="q_proj")
