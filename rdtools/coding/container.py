@@ -18,7 +18,7 @@ from rdtools.coding import format_v3 as v3
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import codec_of
 from rdtools.coding.frames import Matrix, read_v2, read_v3
-from rdtools.coding.parts import encode_parts
+from rdtools.coding.parts import coded_columns, encode_parts
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.records import QuantizedWeight, Rotation
@@ -205,7 +205,8 @@ def decode_all(
     apply = map if executor is None else executor.map
     weights = []
     for matrix in matrices:
-        codes = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, int(matrix.basis.live.sum()), apply)
+        columns = coded_columns(matrix.basis, matrix.parts)
+        codes = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, columns, apply)
         matrix.side.finish("the side information")
         weights.append(QuantizedWeight(matrix.basis, codes, matrix.parts))
     reader.finish()

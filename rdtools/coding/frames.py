@@ -141,6 +141,6 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
             own = _column_scales(side, active)
-        parts = decode_parts(side, rows, columns) if tag & v3.PARTS else NO_PARTS
-        matrices.append(Matrix(codec, Basis(rows, live, rotation, row_rotation, own), side, parts))
+        basis = Basis(rows, live, rotation, row_rotation, own)
+        matrices.append(Matrix(codec, basis, side, decode_parts(side, basis, max_weights) if tag & v3.PARTS else NO_PARTS))
     return matrices

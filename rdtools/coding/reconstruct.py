@@ -6,29 +6,35 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.coding.formats import codec_of
-from rdtools.records import EffectiveLayer, QuantizedWeight
+from rdtools.coding.parts import coded_columns
+from rdtools.records import EffectiveLayer, InputMap, QuantizedWeight
 from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
 
 
 def _values(weight: QuantizedWeight) -> Float64Array:
-    """Decoded values of the active columns, their rows rotated back."""
+    """Decoded values of the coded columns, their rows rotated back."""
     basis = weight.basis
-    active = int(basis.live.sum())
-    if active == 0:
+    columns = coded_columns(basis, weight.parts)
+    if columns == 0:
         return np.zeros((basis.rows, 0))
-    values = codec_of(weight.codes).values(weight.codes, active)[: basis.rows, :active]
+    values = codec_of(weight.codes).values(weight.codes, columns)[: basis.rows, :columns]
     return values if basis.row_rotation is None else rotate_back(values.T, basis.row_rotation).T
+
+
+def _input_map(weight: QuantizedWeight) -> InputMap:
+    of_basis = input_map_of_basis(weight.basis)
+    return InputMap([*of_basis.links, *weight.parts.links], columns=of_basis.columns)
 
 
 def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
     """The decoded values behind the input map, with what runs beside them."""
     parts = weight.parts
-    return EffectiveLayer(finished(_values(weight)), input_map_of_basis(weight.basis), parts.activation, parts.low_rank)
+    return EffectiveLayer(finished(_values(weight)), _input_map(weight), parts.activation, parts.low_rank)
 
 
 def reconstruct(weight: QuantizedWeight) -> Float64Array:
     """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations."""
-    pulled = input_map_of_basis(weight.basis).pull_back(_values(weight))
+    pulled = _input_map(weight).pull_back(_values(weight))
     return pulled if weight.parts.low_rank is None else pulled + weight.parts.low_rank.matrix

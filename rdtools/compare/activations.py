@@ -37,11 +37,22 @@ def noise_distortion(effective: EffectiveLayer, activations: ActivationMoments) 
     return float(np.vdot(effective.weight @ activations.error, effective.weight)) / (m * n)
 
 
+def predicted_noise(effective: EffectiveLayer, activations: ActivationMoments) -> float:
+    """The same by the uniform-noise model, in which equal copies of a channel share one error, and shifted ones are one finer copy."""
+    transform, (m, n) = activations.input_map, effective.shape
+    copies = np.ones(transform.outputs, dtype=np.int64) if transform.copies is None else transform.copies
+    first = np.cumsum(copies) - copies
+    columns = np.add.reduceat(effective.weight, first, axis=1) / copies
+    powers = np.diagonal(transform.moment(activations.reference))[first] * copies**2
+    steps, staggered = 12 * activations.noise_power[first], transform.shifts is not None
+    predicted = activation_distortion(steps, copies, columns, channel_powers=powers, staggered=staggered)
+    return predicted * columns.size / (m * n)
+
+
 def activation_point(layer: Layer, weight: QuantizedWeight, activations: ActivationMoments) -> ActivationPoint:
     """Columns of a row whose activations are quantized."""
     effective, grid, low = effective_layer(weight), activations.grid, weight.parts.low_rank
-    powers = np.diagonal(activations.input_map.moment(activations.reference))
-    predicted = activation_distortion(12 * activations.noise_power, np.ones(len(powers)), effective.weight, channel_powers=powers)
+    predicted = predicted_noise(effective, activations)
     return ActivationPoint(
         activation_bits=grid.bits,
         activation_grid="symmetric" if grid.symmetric else "asymmetric",
@@ -49,7 +60,7 @@ def activation_point(layer: Layer, weight: QuantizedWeight, activations: Activat
         activation_group=grid.group_size,
         activation_scope=SCOPE,
         activation_noise_distortion=noise_distortion(effective, activations),
-        pred_activation_noise_distortion=predicted * len(powers) / layer.weight.shape[1],
+        pred_activation_noise_distortion=predicted,
         reduced_rank_bound_distortion=_bound(layer, activations, 0 if low is None else low.rank),
     )
 

@@ -106,7 +106,7 @@ def result_row(
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message="; ".join(filter(None, (outlier, facts.message, _nearly_dead_message(facts, quantized), overhead))),
+        message="; ".join(filter(None, (outlier, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))),
         point=point,
         activation=beside,
         pred_high_rate_distortion=predicted,

@@ -70,6 +70,7 @@ _MATMUL = "High-Rate Quantized Matrix Multiplication II, arXiv 2605.13768"
 _QUIP = "QuIP, arXiv 2307.13304, Algorithms 1 to 5"
 _QUIP_SHARP = "QuIP#, arXiv 2402.04396 v2, sections 3 and 4"
 _AQLM, _CRVQ = "AQLM, arXiv 2401.06118", "CRVQ, arXiv 2412.09282"
+_QLLM = "QLLM, arXiv 2310.08041"
 _QUAROT, _LRC = "QuaRot, arXiv 2404.00456", "LRC, arXiv 2412.07902"
 _QTIP = "QTIP, arXiv 2406.11235, sections 3 and 4"
 
@@ -83,6 +84,7 @@ _WIDTHS: Rates = {"min": 0.1, "max": 8.0}
 _MIDRISE, _ASYM, _MSE, _G128 = {"grid": "midrise"}, {"grid": "asymmetric"}, {"range_rule": "mse"}, {"group_size": 128}
 _DYNAMIC = _G128 | {"groups": "dynamic"}
 _NEAREST, _A8, _W16 = {"rounding": "nearest"}, {"activation_bits": 8}, {"weight_bits": 16}
+_PUBLISHED = {"rescale": False, "fit": "rounded"}
 _A16 = {"activation_bits": None, "rotation": None}
 _NO_EXTENDED = {"extended": 0, "channel_order": "natural_rest"}
 _Q = "rdtools.quantizers:"
@@ -147,6 +149,8 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
      "weights in 16 bits, activations in 4: the floor of any weights"),
     ("gptq-w4a4", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, {}, BLACK, "o", "gptq-mse, activations in 4 bits"),
     ("gptq-w4a8", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, _A8, BLACK, "D", "the same, activations in 8 bits"),
+    ("qllm-w4a4", _Q + "QLLM", "qllm", _QLLM, _FOUR, {}, BLUE, "v", "channels split and merged for 4-bit activations; correction merged"),
+    ("qllm-w4a4-published", _Q + "QLLM", "qllm", _QLLM, _FOUR, _PUBLISHED, BLUE, "^", "merged columns unscaled, fit beside Q(W)"),
     *((f"lrc-w4a4-r{share:g}", _Q + "LRC", "lrc", _LRC, _FOUR, {"rank": share}, VERMILLION, marker,
        f"rotated, with a low-rank term of {share:.0%} of the rank")
       for share, marker in ((0.1, "v"), (0.05, ">"), (0.2, "^"), (0.3, "<"))),

@@ -55,10 +55,10 @@ class ActivationAccumulator:
         for first in range(0, len(x), _ROWS):
             part = x[first : first + _ROWS].astype(np.float64)
             mapped = np.ascontiguousarray(self.input_map.apply(part))
-            error = mapped - self.grid.quantize(mapped)
+            error = mapped - self.grid.quantize(mapped, self.input_map.shifts)
             self._cross += part.T @ error
             rank_update(self._error, error)
-            self._noise += self.grid.noise_power(mapped).sum(axis=0)
+            self._noise += self.grid.noise_power(mapped, shifted=self.input_map.shifts is not None).sum(axis=0)
 
     def finish(self, reference: Float64Array, *, name: str) -> ActivationMoments:
         """The moments over the tokens kept, zeros if none was.

@@ -43,12 +43,14 @@ class Solution:
     rate_bits : bits per active weight, as in `QuantizedLayer` for all weights
     error_model : kind of its error
     parts : what runs beside the weights
+    note : what a reader of the result should know; empty for nothing
     """
 
     codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
     rate_bits: float
     error_model: ErrorModel
     parts: LayerParts = NO_PARTS
+    note: str = ""
 
 
 def check_layer(layer: object) -> None:
@@ -178,6 +180,7 @@ class Quantizer(ABC):
             seed=problem.seed,
             backend=backend if settled.calls_kernels else "numpy",
             error_model=solution.error_model,
+            note=solution.note,
         )
 
 

@@ -108,6 +108,16 @@ class EffectiveLayer:
         m, n = self.shape
         return (weight_bits + self.side_bits) / (m * n)
 
+    def actual_input(self, x: Any) -> Float64Array:
+        """``Q(T x)`` of inputs along the last axis: (…, n) → (…, n′), T x where activations are not quantized.
+
+        Raises
+        ------
+        ShapeMismatch
+        """
+        mapped = self.input_map.apply(x)
+        return mapped if self.activation is None else self.activation.quantize(mapped, self.input_map.shifts)
+
     def apply(self, x: Any) -> Float64Array:
         """``y`` of inputs along the last axis: (…, n) → (…, m).
 
@@ -115,10 +125,7 @@ class EffectiveLayer:
         ------
         ShapeMismatch
         """
-        mapped = self.input_map.apply(x)
-        if self.activation is not None:
-            mapped = self.activation.quantize(mapped)
-        y = np.asarray(mapped @ self.weight.T)
+        y = np.asarray(self.actual_input(x) @ self.weight.T)
         return y if self.low_rank is None else y + self.low_rank.apply(x)
 
     def __repr__(self) -> str:

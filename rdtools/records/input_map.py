@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rdtools.arrays import Float64Array
-from rdtools.errors import ShapeMismatch
+from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.records.link import Link
 
 
@@ -26,6 +29,8 @@ class InputMap(Link):
     ------
     ShapeMismatch
         If a link takes another number of inputs than the one before it gives; the message names the link.
+    UsageError
+        If a link that shifts its channels is not the last one.
 
     Examples
     --------
@@ -50,6 +55,11 @@ class InputMap(Link):
             if link.inputs != width:
                 before = f"{links[position - 1]!r} before it gives" if position else "the layer has"
                 raise ShapeMismatch(f"input map: link {position}, {link!r}, takes {link.inputs} inputs, expected the {width} that {before}")
+            if link.shifts is not None and position < len(links) - 1:
+                raise UsageError(
+                    f"input map: link {position}, {link!r}, is staggered, expected it to be the last one: its shifts are of the channels "
+                    "that are rounded"
+                )
             width = link.outputs
         object.__setattr__(self, "links", tuple(links))
         object.__setattr__(self, "columns", int(columns))
@@ -69,6 +79,14 @@ class InputMap(Link):
     @property
     def bits(self) -> float:  # noqa: D102
         return sum(link.bits for link in self.links)
+
+    @property
+    def shifts(self) -> Float64Array | None:  # noqa: D102
+        return self.links[-1].shifts if self.links else None
+
+    @property
+    def copies(self) -> NDArray[np.int64] | None:  # noqa: D102
+        return self.links[-1].copies if self.links else None
 
     def _apply(self, x: Float64Array) -> Float64Array:
         for link in self.links:

@@ -9,6 +9,7 @@ from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
+from rdtools.records.link import Link
 from rdtools.records.low_rank import LowRank
 from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
 
@@ -21,10 +22,12 @@ class LayerParts:
     ----------
     activation : Q, the grid of the activations that the weights receive, or None
     low_rank : U and V, or None
+    links : of the input map behind those of the basis, such as a reassembly of channels
     """
 
     activation: ActivationGrid | None = None
     low_rank: LowRank | None = None
+    links: tuple[Link, ...] = ()
 
 
 #: Of a layer that is its weights alone.
@@ -63,6 +66,7 @@ class QuantizedLayer:
     seed : run seed that the rotation was derived from
     backend : which kernels ran; "numpy" if none did
     error_model : kind of error that the settings used have, for which theory may have a formula
+    note : what a reader of the result should know; empty for nothing
     """
 
     key: LayerKey
@@ -74,3 +78,4 @@ class QuantizedLayer:
     seed: int
     backend: str
     error_model: ErrorModel = field(default=UNSTATED, repr=False)
+    note: str = field(default="", repr=False)

@@ -5,7 +5,6 @@ from rdtools.theory import activation_moments as activation_moments
 from rdtools.theory import allocation as allocation
 from rdtools.theory import calibration as calibration
 from rdtools.theory import channel_merging as channel_merging
-from rdtools.theory import channel_splitting as channel_splitting
 from rdtools.theory import correction_target as correction_target
 from rdtools.theory import critical_channels as critical_channels
 from rdtools.theory import finite_rate as finite_rate

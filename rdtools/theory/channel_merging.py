@@ -1,106 +1,54 @@
-"""Channels of an activation merged to pay for those that were split: QLLM's assembly, and the bits that describe both."""
+"""Channels of an activation merged to pay for those that were split: what QLLM's assembly costs."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.spatial.distance import cdist
 
-from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch, TheoryError
 from rdtools.linalg import check_moment, check_weight
 
 
-def merge_distortions(moment: ArrayLike, weight: ArrayLike) -> Float64Array:
-    """``(H_ii − 2 H_ij + H_jj) ‖w_i − w_j‖²/(4 mn)`` for all pairs: what merging channels i and j costs.
+def merged_distortion(moment: ArrayLike, weight: ArrayLike, groups: Sequence[Sequence[int]]) -> float:
+    """``tr(E H Eᵀ)/(mn)`` with ``e_i = w_i − mean of the group's columns``: what merging groups of channels costs.
 
-    Merged, a pair is one channel (x_i + x_j)/2 with the column w_i + w_j. The error ``(x_i − x_j)(w_i − w_j)/2`` is that of a weight with
-    both columns at their mean, so that it is ``tr(E H Eᵀ)/(mn)`` of that E. Several pairs, or a group, are best counted in that way
-    too: the sum over pairs leaves out ``½ E[(x_i − x_j)(x_k − x_l)] (w_i − w_j)·(w_k − w_l)/(mn)`` for two pairs.
+    A merged group is one channel, the mean of its activations, with the sum of its columns. A pair loses ``(x_i − x_j)(w_i − w_j)/2``, so
+    that it costs ``(H_ii − 2 H_ij + H_jj) ‖w_i − w_j‖²/(4 mn)``; the sum over pairs leaves out
+    ``½ E[(x_i − x_j)(x_k − x_l)] (w_i − w_j)·(w_k − w_l)/(mn)`` for two pairs. 0 for no groups.
 
     Parameters
     ----------
     moment : (n, n), H = E[x xᵀ]
     weight : (m, n)
-
-    Returns
-    -------
-    (n, n) float64, symmetric, ≥ 0, 0 on the diagonal
+    groups : disjoint groups of channels
 
     Raises
     ------
+    TheoryError
+        For a channel that is in two groups, or that does not exist.
     ShapeMismatch, UnsupportedDtype, NotFiniteInput, NotSymmetric, NotPositiveSemidefinite
 
     References
     ----------
-    QLLM, arXiv 2310.08041, channel assembly; the distance of the paper, not that of the released code. Moment form derived for this
-    project.
+    QLLM, arXiv 2310.08041, channel assembly; moment form derived for this project.
 
     Examples
     --------
     Independent unit channels with weights 1 and 3: (1 + 1) · 4/4 over two weights.
 
-    >>> merge_distortions(np.eye(2), np.array([[1.0, 3.0]])).tolist()
-    [[0.0, 1.0], [1.0, 0.0]]
+    >>> merged_distortion(np.eye(2), np.array([[1.0, 3.0]]), [(0, 1)])
+    1.0
     """
     H = check_moment(moment)
     W = check_weight(weight, columns=len(H))
     if W.size == 0:
         raise ShapeMismatch(f"merge: weight of shape {W.shape} is empty; expected at least one row and column")
-    power = np.diagonal(H)
-    # channels that are equal but for rounding would have a negative distance
-    apart = np.maximum((power[:, None] + power[None, :]) - 2 * H, 0.0)
-    return np.asarray(apart * cdist(W.T, W.T, "sqeuclidean") / (4 * W.size))
-
-
-def merge_distortion(moment: ArrayLike, weight: ArrayLike, first: int, second: int) -> float:
-    """The entry of `merge_distortions` for channels `first` and `second`.
-
-    Examples
-    --------
-    >>> merge_distortion(np.eye(2), np.array([[1.0, 3.0]]), 0, 1)
-    1.0
-    """
-    H = np.asarray(moment)
-    W = check_weight(weight, columns=len(H))
-    pair = [first, second]
-    # the table of the pair alone, whose weights are 2 of n columns
-    return float(merge_distortions(H[np.ix_(pair, pair)], W[:, pair])[0, 1]) * 2 / len(H)
-
-
-def reassembly_bits(copies: ArrayLike, *, merges: int, rows: int) -> float:
-    """``[s (⌈log2 n⌉ + ⌈log2 T_max⌉) + 2 r ⌈log2 n⌉]/(N n)``: bits per weight that say what was split and merged.
-
-    s channels are split, each named with its count, and r merged, each named with what it is merged into. One description serves the N rows
-    of all layers with this input. About 1e-4 for n = 4096, r = 200, N = 12288.
-
-    Parameters
-    ----------
-    copies : (n,) T_j ≥ 1
-    merges : r ≥ 0
-    rows : N, outputs of all layers that share the input
-
-    Raises
-    ------
-    TheoryError
-        For no channels, counts below 1, negative merges or no rows.
-
-    References
-    ----------
-    Derived for this project, for QLLM, arXiv 2310.08041.
-
-    Examples
-    --------
-    Of four channels, one in 3 copies costs 2 + 2 bits, two merges 8, over 4 weights.
-
-    >>> reassembly_bits([1, 3, 1, 1], merges=2, rows=1)
-    3.0
-    """
-    T = np.asarray(copies).ravel()
-    if T.size == 0 or T.min() < 1 or merges < 0 or rows < 1:
-        raise TheoryError(
-            f"reassembly: {T.size} channels, {merges} merges, {rows} rows; expected counts ≥ 1, merges ≥ 0 and at least one row"
-        )
-    # ⌈log2 k⌉ is the bit length of k − 1
-    name, count = (T.size - 1).bit_length(), (int(T.max()) - 1).bit_length()
-    return (int((T > 1).sum()) * (name + count) + 2 * merges * name) / (rows * T.size)
+    members = [i for group in groups for i in group]
+    if len(set(members)) < len(members) or not all(0 <= i < len(H) for i in members):
+        raise TheoryError(f"merge: channels {members} of {len(H)}, expected each at most once, 0 to {len(H) - 1}")
+    if not members:
+        return 0.0
+    errors = np.concatenate([W[:, list(group)] - W[:, list(group)].mean(axis=1, keepdims=True) for group in groups], axis=1)
+    return max(0.0, float(np.vdot(errors @ H[np.ix_(members, members)], errors))) / W.size

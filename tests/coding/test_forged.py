@@ -66,6 +66,7 @@ def forge(data: bytes, positions, values) -> list[bool]:
 QUICK = (
     *("shared", "histogram", "fixed", "exponents", "lattice", "lattice 2 bits", "trellis", "additive", "additive permutation"),
     "parts bfloat16",
+    "parts links",
 )
 BITS = (0, 255, *(1 << k for k in range(8)))
 
@@ -116,7 +117,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("additive", 27, 0, "0 extended codebooks of 3 bits for 1 critical groups"),
     ("parts", 10, 0x85, "codec 5, expected one of 0 ScalarCodes"),
     ("parts", 33, 0, "parts of a layer, of which none is there"),
-    ("parts", 33, 4, "parts of a layer 0x04 with unknown options 0x04"),
+    ("parts", 33, 8, "parts of a layer 0x08 with unknown options 0x08"),
     ("parts", 34, 1, "activation grid: 1 bits, expected a whole number from 2 to 16"),
     ("parts", 35, 2, "symmetry of activations 2, expected one of 0 False, 1 True"),
     ("parts", 48, 9, "a low-rank term of rank 9 beside 2 rows and 4 columns"),

@@ -16,6 +16,7 @@ from rdtools.kernels import coset_trellis_reference
 from rdtools import normal
 from rdtools.coding import decode, decode_all, encode, format_v2, format_v3
 from rdtools.coding.formats import CODECS, codec_of
+from rdtools.coding.parts import coded_columns
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.measure.point import same_weight
 from rdtools.records import QuantizedWeight, Rotation
@@ -29,7 +30,7 @@ NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("additive
 
 def digest(weight) -> str:
     """SHA-256 of the decoded values before any rotation."""
-    values = codec_of(weight.codes).values(weight.codes, int(weight.basis.live.sum()))
+    values = codec_of(weight.codes).values(weight.codes, coded_columns(weight.basis, weight.parts))
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 
@@ -211,6 +212,17 @@ def test_changing_a_number_of_the_trellis_of_cosets_breaks_a_golden_file(constan
 def test_changing_a_number_of_the_parts_of_a_layer_breaks_a_golden_file(constant, value, monkeypatch):
     monkeypatch.setattr(format_v3, constant, value)
     assert not holds("parts")
+
+
+@pytest.mark.parametrize(("constant", "value"), [
+    ("HAS_LINKS", 8),
+    ("LINKS", ("select", "split", "merge")),
+    ("MOST_COPIES_BITS", 1),
+])  # fmt: skip
+def test_changing_a_number_of_the_links_of_a_map_breaks_a_golden_file(constant, value, monkeypatch):
+    assert holds("parts links")
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds("parts links")
 
 
 def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):

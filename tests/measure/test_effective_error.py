@@ -13,7 +13,6 @@ from rdtools.moments.layer import Layer
 from rdtools.records import ActivationGrid, EffectiveLayer, InputMap, InputMoments, LowRank
 from rdtools.testing import generators, layers
 from rdtools.theory.activation_moments import corrected_distortion
-from rdtools.theory.channel_splitting import disassembly_counts
 from rdtools.theory.low_rank import low_rank_correction
 from rdtools.transforms.links import Merge, Split
 
@@ -107,7 +106,7 @@ def test_split_merge_quantized_activations_and_correction_together(generator, bi
     m, n = 4, 8
     x, W = generator.standard_normal((TOKENS, n)), generator.standard_normal((m, n))
     x[:, generator.integers(n)] *= 20
-    split = Split(disassembly_counts(np.abs(x).max(axis=0), 0.3 * np.abs(x).max()))
+    split = Split.within(np.abs(x).max(axis=0), 0.3 * np.abs(x).max())
     merge = Merge(pairs(split.outputs, generator), split.outputs)
     chain = InputMap([split, merge], columns=n)
     What = chain.weight(W)

@@ -32,6 +32,7 @@ from rdtools.quantizers import (
     HPTQ,
     HRTN,
     LRC,
+    QLLM,
     QTIP,
     RTN,
     QuIP,
@@ -44,6 +45,7 @@ from rdtools.quantizers import (
 from rdtools.transforms.orders import ORDERS
 
 CLASSES = (
+    QLLM,
     CRVQ,
     GPTQ,
     HPTQ,
@@ -71,6 +73,8 @@ NUMBERS = {
     "group_size": st.integers(1, 10**9),
     "rank": st.floats(0.001, 1.0),
     "rounds": st.integers(1, 100),
+    "correction_rank": st.integers(0, 100),
+    **dict.fromkeys(("threshold", "max_expansion"), st.floats(0.01, 1.0)),
     "activation_bits": st.integers(2, 16),
     "activation_clip": st.floats(0.01, 1.0),
     "activation_group": st.integers(0, 10**9),

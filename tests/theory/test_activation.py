@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.errors import ShapeMismatch
+from rdtools.records import InputMap
 from rdtools.testing import generators
-from rdtools.theory.activation import activation_distortion, minmax_step_power
-from rdtools.theory.channel_merging import merge_distortions, reassembly_bits
-from rdtools.theory.channel_splitting import disassemble, disassembly_counts
+from rdtools.theory.activation import activation_distortion, minmax_step_power, reassembled_distortion
+from rdtools.theory.channel_merging import merged_distortion
 from rdtools.theory.scalar import uniform_quantizer
+from rdtools.transforms.links import Merge, Split
 
 counts_of_copies = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(np.array)
 
@@ -47,8 +48,8 @@ def test_fixed_step_by_simulation(staggered, fixed_step):
     deviations, counts = np.array([1.5, 6.0, 20.0]), np.array([1, 3, 8])
     W = rng.standard_normal((5, 3))
     x = rng.standard_normal((40_000, 3)) * deviations
-    split = disassemble(counts)
-    copies = split.activations(x, step=np.full(len(x), fixed_step) if staggered else None)
+    split = Split(counts, staggered=True)
+    copies = split.apply(x) + (fixed_step * split.shifts if staggered else 0.0)
     errors = token_errors(fixed_step * np.rint(copies / fixed_step), copies, split.weight(W)) / W.size
     predicted = activation_distortion(fixed_step**2, counts, W, staggered=staggered)
     # the uniform model is off by a share (12/π²) e^(−2π²/r²) < 1e-4 at r = TΔ/σ of at most 2/3
@@ -60,9 +61,8 @@ def test_per_token_minmax_by_simulation(share):
     """QLLM's quantizer: E[Δ²]/12 Σ T_j² ‖w_j‖² from the tokens' own steps."""
     x, W = outlier_layer(0)
     maxima = np.abs(x).max(axis=0)
-    counts = disassembly_counts(maxima, share * maxima.max())
-    split = disassemble(counts)
-    copies = split.activations(x)
+    split = Split.within(maxima, share * maxima.max(), staggered=True)
+    counts, copies = split.counts, split.apply(x)
     rounded, steps = minmax_quantize(copies)
     assert minmax_step_power(copies, bits=4) == pytest.approx(np.mean(steps**2), rel=rounding(10))
     errors = token_errors(rounded, copies, split.weight(W)) / W.size
@@ -72,7 +72,7 @@ def test_per_token_minmax_by_simulation(share):
     # the difference token by token, so that the spread of the steps does not widen the band
     assert errors.mean() == pytest.approx(predicted, abs=STANDARD_ERRORS * np.std(errors - own) / math.sqrt(len(x)))
     # staggered, with the steps of the equal copies and room for the shifts
-    staggered = split.activations(x, step=steps)
+    staggered = copies + steps[:, None] * split.shifts
     errors = token_errors(steps[:, None] * np.rint(staggered / steps[:, None]), staggered, split.weight(W)) / W.size
     own = steps**2 * activation_distortion(1.0, counts, W, staggered=True)
     # the unsplit normal channels have r = Δ/σ of about 1, where the uniform model holds to 1e-8
@@ -100,9 +100,8 @@ def test_best_threshold_is_inside():
     shares = np.array([1.0, 0.3, 0.15, 0.1, 0.08, 0.06, 0.05, 0.04, 0.03, 0.02])
     measured, predicted = [], []
     for share in shares:
-        counts = disassembly_counts(maxima, share * maxima.max())
-        split = disassemble(counts)
-        copies = split.activations(x)
+        split = Split.within(maxima, share * maxima.max())
+        counts, copies = split.counts, split.apply(x)
         measured.append(token_errors(minmax_quantize(copies)[0], copies, split.weight(W)).mean() / W.size)
         powers = np.mean(x**2, axis=0)
         predicted.append(activation_distortion(minmax_step_power(copies, bits=4), counts, W, channel_powers=powers))
@@ -143,10 +142,32 @@ def test_activation_distortion_scales(counts, generator, power, factor):
     assert staggered <= found * (1 + rounding(50))
     assert staggered == pytest.approx(activation_distortion(power, np.ones_like(counts), W), rel=rounding(50))
     # a second route: each copy an independent column would give T_j; the shared error adds in amplitude and gives T_j²
-    shared = disassemble(counts)
     amplitude = np.zeros_like(W)
-    np.add.at(amplitude.T, shared.source, shared.weight(W).T)
+    np.add.at(amplitude.T, np.repeat(np.arange(len(counts)), counts), Split(counts).weight(W).T)
     assert found == pytest.approx(power / 12 * np.sum(amplitude**2) / W.size, rel=rounding(100))
+
+
+@given(generators())
+def test_a_reassembled_layer_costs_merging_and_rounding(generator):
+    """Nothing merged: `activation_distortion`; nothing rounded: `merged_distortion`; both: their sum, whatever the scale of the merge."""
+    n, counts = 6, np.array([1, 3, 1, 2, 1])
+    W, A = generator.standard_normal((4, n)), generator.standard_normal((n, n))
+    H = A @ A.T + 10 * np.eye(n)
+    ones = np.ones(n, dtype=int)
+    before = reassembled_distortion(0.01, ones, W, H, InputMap(columns=n))
+    assert before == pytest.approx(activation_distortion(0.01, ones, W), rel=rounding(20))
+    merge = Merge([(2, 5)], n)
+    assembly = InputMap([merge], columns=n)
+    cost = merged_distortion(H, W, [(2, 5)])
+    assert reassembled_distortion(0.0, counts, W, H, assembly) == pytest.approx(cost, rel=rounding(1000))
+    rounded = activation_distortion(0.01, counts, merge.weight(W)) * (n - 1) / n
+    assert reassembled_distortion(0.01, counts, W, H, assembly) == pytest.approx(cost + rounded, rel=rounding(1000))
+    scaled = InputMap([Merge([(2, 5)], n, [4.0])], columns=n)
+    less = rounded - (1 - 1 / 16) * 0.01 / 12 * np.sum((W[:, 2] + W[:, 5]) ** 2) / W.size
+    assert reassembled_distortion(0.01, counts, W, H, scaled) == pytest.approx(cost + less, rel=rounding(1000))
+    assert reassembled_distortion(1e9, counts, W, H, assembly, staggered=True) == pytest.approx(
+        cost + np.sum(merge.weight(W) ** 2 * np.diagonal(assembly.moment(H))) / W.size, rel=rounding(1000)
+    )
 
 
 def test_activation_distortion_limits():
@@ -173,22 +194,16 @@ def test_step_power_of_one_channel_is_zero():
 
 
 def test_bad_arguments_are_refused():
-    for maxima, threshold in (([], 1.0), ([-1.0], 1.0), ([math.nan], 1.0), ([1.0], 0.0), ([1.0], math.nan), ([[1.0]], 1.0)):
-        with pytest.raises(ValueError, match="disassembly"):
-            disassembly_counts(maxima, threshold)
-    for counts in ([], [0], [1.5], [[1]]):
-        with pytest.raises(ValueError, match="disassembly"):
-            disassemble(counts)
     for bad in ((-1.0, [1]), (math.nan, [1]), (1.0, [0])):
         with pytest.raises(ValueError, match="activation"):
             activation_distortion(*bad, np.ones((1, 1)))
     with pytest.raises(ShapeMismatch, match="power"):
         activation_distortion(1.0, [1], np.ones((1, 1)), channel_powers=[1.0, 2.0])
     with pytest.raises(ShapeMismatch, match="empty"):
-        merge_distortions(np.eye(2), np.ones((0, 2)))
+        merged_distortion(np.eye(2), np.ones((0, 2)), [])
     for x, bits in ((np.ones(3), 4), (np.ones((0, 3)), 4), (np.ones((2, 3)), 0)):
         with pytest.raises(ValueError, match="step"):
             minmax_step_power(x, bits=bits)
-    for counts, merges, rows in (([], 0, 1), ([0], 0, 1), ([1], -1, 1), ([1], 0, 0)):
-        with pytest.raises(ValueError, match="reassembly"):
-            reassembly_bits(counts, merges=merges, rows=rows)
+    for groups in ([(0, 1), (1, 0)], [(0, 2)], [(-1, 0)]):
+        with pytest.raises(ValueError, match="merge: channels"):
+            merged_distortion(np.eye(2), np.eye(2), groups)

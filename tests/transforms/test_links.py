@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from records.map_cases import LOSSLESS, LOSSY, chains, dense, link, tolerance
+from records.map_cases import LOSSLESS, LOSSY, chains, dense, link, pairs, tolerance
 from tolerances import rounding
 
+from rdtools.coding import round_to_bfloat16
 from rdtools.errors import CorruptFile, NotFiniteInput, ShapeMismatch, UsageError
 from rdtools.records import InputMap, Rotation
 from rdtools.testing import generators
-from rdtools.theory.channel_merging import merge_distortion, merge_distortions, reassembly_bits
-from rdtools.theory.channel_splitting import disassemble
+from rdtools.theory.channel_merging import merged_distortion
 from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
 from rdtools.transforms.links.fields import LinkFields, link_fields, link_of, same_map
 
@@ -75,7 +75,7 @@ def test_a_merged_pair_loses_exactly_a_quarter_of_the_product_of_both_difference
     signal = np.mean(np.sum((np.abs(x) @ np.abs(W).T) ** 2, axis=1))
     assert lost == pytest.approx(pairwise, abs=rounding(20 + 4 * n) * signal)
     H = x.T @ x / len(x)
-    assert merge_distortion(H, W, i, j) * m * n == pytest.approx(pairwise, abs=rounding(20 + 4 * n) * signal)
+    assert merged_distortion(H, W, [(i, j)]) * m * n == pytest.approx(pairwise, abs=rounding(20 + 4 * n) * signal)
     E = W - item.pull_back(item.weight(W))
     assert np.vdot(E @ H, E) == pytest.approx(pairwise, abs=rounding(20 + 4 * n) * signal)
 
@@ -85,8 +85,8 @@ def test_pairs_without_a_common_term_lose_the_sum_over_pairs(rng):
     W, item = rng.standard_normal((3, 6)), Merge([(0, 3), (5, 1)], 6)
     E = W - item.pull_back(item.weight(W))
     H = np.diag(np.arange(1.0, 7.0))
-    table = merge_distortions(H, W) * W.size
-    assert np.vdot(E @ H, E) == pytest.approx(table[0, 3] + table[1, 5], rel=rounding(40))
+    both = (merged_distortion(H, W, [(0, 3)]) + merged_distortion(H, W, [(1, 5)])) * W.size
+    assert np.vdot(E @ H, E) == pytest.approx(both, rel=rounding(40))
 
 
 def test_a_group_becomes_its_mean_with_the_sum_of_weights():
@@ -98,19 +98,28 @@ def test_a_group_becomes_its_mean_with_the_sum_of_weights():
 
 
 @given(sizes, generators())
-def test_split_is_the_disassembly_of_the_theory(n, generator):
-    item = link("split", n, generator)
-    theory = disassemble(item.counts)
+def test_scales_of_a_merge_change_nothing_before_quantization(n, generator):
+    groups = pairs(n, generator)
+    plain = Merge(groups, n)
+    scaled = Merge(groups, n, round_to_bfloat16(np.exp(generator.standard_normal(len(groups)))))
     x, W = generator.standard_normal((4, n)), generator.standard_normal((2, n))
-    assert item.apply(x) == pytest.approx(theory.activations(x), rel=rounding(2))
-    assert np.array_equal(item.weight(W), theory.weight(W))
+    size = rounding(4 * n) * np.linalg.norm(x) * np.linalg.norm(W)
+    assert scaled.apply(x) @ scaled.weight(W).T == pytest.approx(plain.apply(x) @ plain.weight(W).T, abs=size)
+    assert scaled.pull_back(scaled.weight(W)) == pytest.approx(plain.pull_back(plain.weight(W)), rel=rounding(4), abs=size)
+    merged = plain.apply(np.eye(n)).max(axis=0) <= 0.5
+    assert scaled.apply(x)[:, merged] == pytest.approx(
+        plain.apply(x)[:, merged] * (scaled.scales if merged.any() else 1.0), rel=rounding(2)
+    )
+    assert scaled.bits == plain.bits + 16 * len(groups)
 
 
-def test_split_and_merge_take_the_bits_that_the_theory_counts():
-    """The theory names channels by their number among n, and so does Merge where the split leaves ⌈log2 n⌉ as it is."""
-    counts = np.array([1, 3, 1, 1, 2])
-    split, merge = Split(counts), Merge([(0, 3), (1, 2)], 8)
-    assert split.bits + merge.bits == reassembly_bits(counts, merges=2, rows=7) * 7 * 5
+def test_side_information_of_a_large_site():
+    """n = 4096, 20 channels in 11 copies, 200 merged, 12288 rows: about 1e-4 bits per weight."""
+    counts = np.ones(3896, dtype=int)
+    counts[:20] = 11
+    chain = InputMap([Merge([(2 * k, 2 * k + 1) for k in range(200)], 4096), Split(counts)], columns=4096)
+    assert (chain.outputs, chain.bits) == (4096, 20 * (12 + 4) + 2 * 200 * 12)
+    assert chain.bits / (12288 * 4096) == pytest.approx(1e-4, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +134,7 @@ def test_split_and_merge_take_the_bits_that_the_theory_counts():
         (Split(np.array([5, 1, 1, 1, 2])), 2 * (3 + 3)),
         (Merge([], 9), 0),
         (Merge([(0, 1), (8, 2)], 9), 2 * 2 * 4),
+        (Merge([(0, 1), (8, 2)], 9, [1.0, 0.5]), 2 * 2 * 4 + 2 * 16),
         (Rotate(Rotation("haar", 9, 0)), 64),
     ],
     ids=repr,
@@ -147,6 +157,9 @@ def test_side_information_is_counted_as_said(item, bits):
         (lambda: Split(np.array([1, 0])), UsageError, "split: channel 1 in 0 copies"),
         (lambda: Split(np.array([])), ShapeMismatch, r"split: counts: shape \(0,\)"),
         (lambda: Merge([(0, 1), (1, 2)], 3), UsageError, "merge: channel 1 appears twice"),
+        (lambda: Merge([(0, 1)], 3, [1.0, 2.0]), ShapeMismatch, r"merge: scales of shape \(2,\), expected one for each of the 1 groups"),
+        (lambda: Merge([(0, 1)], 3, [-1.0]), UsageError, "merge: a scale of -1"),
+        (lambda: Merge([(0, 1)], 3, [0.1]), UsageError, "merge: scales: entry .*bfloat16"),
         (lambda: Merge([(0,)], 3), UsageError, r"merge: group \(0,\), expected at least two"),
         (lambda: Merge([(0, 3)], 3), UsageError, "merge: channels 0 to 3 of 3"),
         (lambda: Merge([(1, 1)], 3), UsageError, "merge: channel 1 appears twice"),

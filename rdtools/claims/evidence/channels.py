@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.base import Estimate, NotApplicable
 from rdtools.claims.evidence.case import MomentCase
+from rdtools.quantizers.reassembly.matching import channel_distances
+from rdtools.records import InputMap
 from rdtools.theory.activation import minmax_step_power
-from rdtools.theory.channel_merging import merge_distortions
-from rdtools.theory.channel_splitting import disassemble, disassembly_counts
+from rdtools.transforms.links import Merge, Split
 
 _TOKENS = 8192
 _ROWS = 128
@@ -38,6 +39,10 @@ class Channels:
         small, errors are uniform and uncorrelated
     equal_distortion : measured cost of rounding, copies equal
     staggered_distortion : likewise, copies shifted by fractions of a step
+    spread : largest magnitude of a copy, over the threshold
+    assembly : the two channels merged
+    merged_counts, merged_step_powers : copies and mean squared steps as above, of the channels behind it
+    reassembled_distortion : measured cost of merging, splitting and rounding together
     """
 
     weight: Float64Array
@@ -50,6 +55,11 @@ class Channels:
     coarseness: float
     equal_distortion: Estimate
     staggered_distortion: Estimate
+    spread: float
+    assembly: InputMap
+    merged_counts: NDArray[np.int64]
+    merged_step_powers: Float64Array
+    reassembled_distortion: Estimate
 
 
 def normal_tokens(case: MomentCase, purpose: str, count: int) -> Float64Array:
@@ -62,6 +72,31 @@ def _per_weight(outputs: Float64Array, weight: Float64Array) -> Estimate:
     return Estimate.of((outputs**2).sum(axis=1) / weight.size)
 
 
+@dataclass(frozen=True, eq=False)
+class _Grid:
+    """A min–max grid for each token of copies, without clipping."""
+
+    copies: Float64Array
+    counts: NDArray[np.int64]
+
+    @property
+    def steps(self) -> Float64Array:
+        return np.asarray(np.ptp(self.copies, axis=1) / (2**_BITS - 1))
+
+    def rounded(self, shifts: Float64Array | None = None) -> Float64Array:
+        """Copies on the grid, shifted before by so many steps."""
+        origin, steps = self.copies.min(axis=1, keepdims=True), self.steps[:, None]
+        shifted = self.copies if shifts is None else self.copies + steps * shifts
+        return np.asarray(origin + steps * np.rint((shifted - origin) / np.where(steps > 0, steps, 1.0)))
+
+    def inner_step_powers(self) -> Float64Array:
+        """Mean of Δ² over the tokens of which a channel is no extreme: the channels that span a token's grid lie on it."""
+        ends = np.stack([self.copies.argmin(axis=1), self.copies.argmax(axis=1)], axis=1)
+        inner = np.ones((len(self.copies), len(self.counts)), dtype=bool)
+        np.put_along_axis(inner, np.repeat(np.arange(len(self.counts)), self.counts)[ends], False, axis=1)
+        return np.asarray(np.einsum("t,tj->j", self.steps**2, inner) / len(self.copies))
+
+
 def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     """Split, merge and round."""
     n = case.columns
@@ -72,39 +107,41 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     W = weight[:_ROWS]
     x = normal_tokens(case, "channels", _TOKENS)
     largest = np.abs(x).max(axis=0)
-    split = disassemble(disassembly_counts(largest, _THRESHOLD * float(largest.max())))
+    threshold = _THRESHOLD * float(largest.max())
+    split = Split.within(largest, threshold, staggered=True)
     wide, outputs = split.weight(W), x @ W.T
-    copies = split.activations(x)
+    copies = split.apply(x)
     scale = np.abs(x) @ np.abs(W).T
-    step = (copies.max(axis=1) - copies.min(axis=1)) / (2**_BITS - 1)
-    origin = copies.min(axis=1, keepdims=True)
+    grid = _Grid(copies, split.counts)
 
-    def rounded(values: Float64Array) -> Float64Array:
-        return np.asarray(origin + step[:, None] * np.rint((values - origin) / np.where(step > 0, step, 1.0)[:, None]))
-
-    costs = merge_distortions(case.matrix, W)
+    costs = channel_distances(case.matrix, W, "paper")
     np.fill_diagonal(costs, np.inf)
     i, j = (int(k) for k in np.unravel_index(costs.argmin(), costs.shape))
-    merged = outputs - x[:, [i]] * W[:, i] - x[:, [j]] * W[:, j] + 0.5 * (x[:, [i]] + x[:, [j]]) * (W[:, i] + W[:, j])
+    merge = Merge([(i, j)], n)
     # of each channel, given the one that says most about it: errors of two channels go together where that is not much more than a step
     deviations = np.sqrt(np.diagonal(case.matrix))
     correlation = case.matrix / np.outer(deviations, deviations)
     np.fill_diagonal(correlation, 0.0)
     own = deviations * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
-    # the channels that span a token's grid lie on it and have no error
-    sources = split.source[np.stack([copies.argmin(axis=1), copies.argmax(axis=1)], axis=1)]
-    inner = np.ones(x.shape, dtype=bool)
-    np.put_along_axis(inner, sources, False, axis=1)
     step_power = minmax_step_power(copies, bits=_BITS)
+    merged = merge.apply(x)
+    parts = Split.within(np.abs(merged).max(axis=0), threshold)
+    merged_grid = _Grid(parts.apply(merged), parts.counts)
+    reassembled = merged_grid.rounded() @ parts.weight(merge.weight(W)).T
     return Channels(
         weight=W,
         counts=split.counts,
         split_error=float((np.abs(copies @ wide.T - outputs) / np.where(scale > 0, scale, 1.0)).max()),
         pair=(i, j),
-        merge_distortion=_per_weight(merged - outputs, W),
+        merge_distortion=_per_weight(merged @ merge.weight(W).T - outputs, W),
         step_power=step_power,
-        inner_step_powers=np.einsum("t,tj->j", step**2, inner) / len(x),
+        inner_step_powers=grid.inner_step_powers(),
         coarseness=float((split.counts * np.sqrt(step_power) / own).max()),
-        equal_distortion=_per_weight(rounded(copies) @ wide.T - outputs, W),
-        staggered_distortion=_per_weight(rounded(split.activations(x, step=step)) @ wide.T - outputs, W),
+        equal_distortion=_per_weight(grid.rounded() @ wide.T - outputs, W),
+        staggered_distortion=_per_weight(grid.rounded(split.shifts) @ wide.T - outputs, W),
+        spread=float(np.abs(copies).max()) / threshold,
+        assembly=InputMap([merge], columns=n),
+        merged_counts=parts.counts,
+        merged_step_powers=merged_grid.inner_step_powers(),
+        reassembled_distortion=_per_weight(reassembled - outputs, W),
     )

@@ -12,6 +12,7 @@ from rdtools.claims.evidence.case import MomentCase
 from rdtools.claims.evidence.channels import normal_tokens
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky
+from rdtools.quantizers.rounding.error_correction import error_correction
 from rdtools.records import InputMoments
 from rdtools.theory.correction_target import correction_target
 from rdtools.theory.low_rank import low_rank_correction
@@ -36,6 +37,7 @@ class LowRank:
     correction : (m, r) some L of rank k
     sampled : mean of ``‖W x − Ŵ Q(x) − L x‖²/(mr)`` over the tokens
     optimum_sampled : likewise with the best L of rank k
+    beside_quantized_sampled : likewise with the best B A of rank k that acts on Q(x), as QLLM's
     perturbed_sampled : least of those with other L of rank k, near to the best one and far from it
     target_sampled : likewise with L and, in place of Ŵ, the best real matrix beside it
     alternation : values along alternating weight and low-rank steps with real Ŵ, from a random L
@@ -50,6 +52,7 @@ class LowRank:
     correction: Float64Array
     sampled: float
     optimum_sampled: float
+    beside_quantized_sampled: float
     perturbed_sampled: float
     target_sampled: float
     alternation: Float64Array
@@ -114,6 +117,7 @@ def gather_low_rank(case: MomentCase, weight: Float64Array) -> LowRank:
         correction=correction,
         sampled=loss(rounded, correction),
         optimum_sampled=loss(rounded, best.matrix),
+        beside_quantized_sampled=loss(rounded + error_correction(W, rounded, moments, rank).matrix, np.zeros_like(W)),
         perturbed_sampled=min(others),
         target_sampled=loss(target, correction),
         alternation=np.array(course),

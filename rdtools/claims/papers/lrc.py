@@ -29,7 +29,8 @@ def _power(e: Evidence) -> float:
     return corrected_distortion(evidence.weight, np.zeros_like(evidence.weight), np.zeros_like(evidence.weight), evidence.moments)
 
 
-def _sample_rounding(e: Evidence) -> float:
+def sample_rounding(e: Evidence) -> float:
+    """Rounding of losses from sample moments, solved with."""
     return _moment_rounding(e, _power(e) + e[LowRank].sampled)
 
 
@@ -44,7 +45,8 @@ def _qera(e: Evidence) -> float:
     return low_rank_correction(evidence.weight, evidence.rounded, moments, evidence.rank).distortion
 
 
-_WELL_CONDITIONED = Assumption(
+#: Assumption of claims that solve with sample moments.
+WELL_CONDITIONED = Assumption(
     "the sample moments are resolved to 0.1 % in float64",
     lambda e: _moment_rounding(e, 1.0) < 1e-3,
 )
@@ -54,8 +56,8 @@ CLAIMS = (
         lambda e: e[LowRank].sampled,
         lambda e: corrected_distortion(e[LowRank].weight, e[LowRank].rounded, e[LowRank].correction, e[LowRank].moments),
         "distortion",
-        _WELL_CONDITIONED,
-        tolerance=_sample_rounding,
+        WELL_CONDITIONED,
+        tolerance=sample_rounding,
     ),
     Statement(
         "lrc.weight-step", "with L fixed the best real Ŵ is (W − L) S_xy S_y⁻¹ and leaves tr (W−L) S (W−L)ᵀ/(mn)", _source("weight step")
@@ -63,18 +65,18 @@ CLAIMS = (
         lambda e: e[LowRank].target_sampled,
         lambda e: unpredictable_distortion(e[LowRank].weight, e[LowRank].correction, e[LowRank].moments),
         "distortion",
-        _WELL_CONDITIONED,
-        tolerance=_sample_rounding,
+        WELL_CONDITIONED,
+        tolerance=sample_rounding,
     ),
     Statement(
         "lrc.low-rank-step", "with Ŵ fixed the best L of rank k leaves floor + Σ_{i>k} eig_i(R S_x Rᵀ)/(mn)", _source("low-rank step")
-    ).equal(lambda e: e[LowRank].optimum_sampled, _optimum, "distortion", _WELL_CONDITIONED, tolerance=_sample_rounding),
+    ).equal(lambda e: e[LowRank].optimum_sampled, _optimum, "distortion", WELL_CONDITIONED, tolerance=sample_rounding),
     Statement("lrc.optimal", "no other L of rank k leaves less (the least of those drawn)", _source("low-rank step")).at_least(
-        lambda e: e[LowRank].perturbed_sampled, _optimum, "distortion", _WELL_CONDITIONED, tolerance=_sample_rounding
+        lambda e: e[LowRank].perturbed_sampled, _optimum, "distortion", WELL_CONDITIONED, tolerance=sample_rounding
     ),
     Statement(
         "lrc.alternation", "alternating real weight steps and low-rank steps never raise the loss (largest rise)", _source("alternation")
-    ).at_most(lambda e: float(np.diff(e[LowRank].alternation).max()), 0.0, "distortion", _WELL_CONDITIONED, tolerance=_sample_rounding),
+    ).at_most(lambda e: float(np.diff(e[LowRank].alternation).max()), 0.0, "distortion", WELL_CONDITIONED, tolerance=sample_rounding),
     Statement(
         "lrc.initialisation",
         "Σ_{i>k} eig_i(W S Wᵀ)/(mn) ≤ loss of every Ŵ with every L of rank k (the least seen)",
@@ -83,12 +85,12 @@ CLAIMS = (
         lambda e: relaxed_correction(e[LowRank].weight, e[LowRank].moments, e[LowRank].rank).distortion,
         lambda e: min(float(e[LowRank].alternation.min()), e[LowRank].optimum_sampled),
         "distortion",
-        _WELL_CONDITIONED,
-        tolerance=_sample_rounding,
+        WELL_CONDITIONED,
+        tolerance=sample_rounding,
     ),
     Statement(
         "lrc.weight-error-only",
         "with Q(x) = x the optimum is Σ_{i>k} s_i²/(mn), s_i the singular values of the outputs (W − Ŵ) x over the tokens",
         Source("QERA 2410.06040", "", "exact solution"),
-    ).equal(_qera, lambda e: e[LowRank].weight_error_optimum, "distortion", _WELL_CONDITIONED, tolerance=_sample_rounding),
+    ).equal(_qera, lambda e: e[LowRank].weight_error_optimum, "distortion", WELL_CONDITIONED, tolerance=sample_rounding),
 )

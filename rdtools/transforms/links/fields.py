@@ -44,10 +44,10 @@ _KINDS: dict[str, tuple[Callable[[Any], tuple[Any, dict[str, Any]]], Callable[[A
     "Select": _of_array(Select, "active"),
     "Scale": _of_array(Scale, "scales"),
     "Permute": _of_array(Permute, "order"),
-    "Split": _of_array(Split, "counts"),
+    "Split": (lambda link: (link.counts, {"staggered": link.staggered}), lambda array, rest: Split(array, **rest)),
     "Merge": (
-        lambda link: (None, {"groups": [list(group) for group in link.groups], "channels": link.channels}),
-        lambda array, rest: Merge(**rest),
+        lambda link: (link.scales, {"groups": [list(group) for group in link.groups], "channels": link.channels}),
+        lambda array, rest: Merge(**rest, scales=array),
     ),
     "Rotate": (lambda link: (None, asdict(link.rotation)), lambda array, rest: Rotate(Rotation(**rest))),
 }

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import UsageError
+from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.records.link import Link
+from rdtools.records.stored import as_stored, stored_bits
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -24,18 +25,25 @@ class Merge(Link):
         E‖(x_i − x_j)(w_i − w_j)‖²/4 = E[(x_i − x_j)²] ‖w_i − w_j‖²/4,
 
     and several pairs lose ``tr(E H Eᵀ)`` with the error E of them all; the sum over pairs leaves out what they have in common. A group of
-    more than two channels becomes their mean with the sum of their weights, as where several channels are matched to one. `bits` are
-    2 ⌈log2 n⌉ for every channel that is merged into another one: each is named with its partner.
+    more than two channels becomes their mean with the sum of their weights, as where several channels are matched to one. With scales the
+    activation of a merged channel is multiplied by c and its weights are divided by it: nothing changes before quantization, but columns
+    that are sums need not widen the grids of the rows.
+
+    `bits` are 2 ⌈log2 n⌉ for every channel that is merged into another one, which is named with its partner, and 16 for every scale.
 
     Attributes
     ----------
     groups : disjoint pairs, or larger groups, of channels; held sorted
     channels : n
+    scales : (groups,) float64 holding positive bfloat16 values, c of each group in the order that `groups` are held in; None for 1
 
     Raises
     ------
     UsageError
-        For a group of fewer than two channels, a channel out of range, or one that is in two groups.
+        For a group of fewer than two channels, a channel out of range, one that is in two groups, or a scale that is not positive or not a
+        bfloat16 value.
+    ShapeMismatch
+        If there is not one scale per group.
 
     References
     ----------
@@ -50,8 +58,9 @@ class Merge(Link):
 
     groups: tuple[tuple[int, ...], ...]
     channels: int
+    scales: Float64Array | None
 
-    def __init__(self, groups: Sequence[Sequence[int]], channels: int) -> None:
+    def __init__(self, groups: Sequence[Sequence[int]], channels: int, scales: ArrayLike | None = None) -> None:
         ordered = tuple(sorted(tuple(sorted(int(i) for i in group)) for group in groups))
         members = [i for group in ordered for i in group]
         small = next((group for group in ordered if len(group) < 2), None)
@@ -62,6 +71,12 @@ class Merge(Link):
         if len(set(members)) < len(members):
             twice = next(i for i in members if members.count(i) > 1)
             raise UsageError(f"merge: channel {twice} appears twice, expected disjoint groups; channels that share a partner are one group")
+        stored = None if scales is None else as_stored(scales, "bfloat16", name="merge: scales")
+        if stored is not None and stored.shape != (len(ordered),):
+            raise ShapeMismatch(f"merge: scales of shape {stored.shape}, expected one for each of the {len(ordered)} groups")
+        if stored is not None and not (stored > 0).all():
+            raise UsageError(f"merge: a scale of {stored.min():g}, expected positive scales")
+        object.__setattr__(self, "scales", stored)
         object.__setattr__(self, "groups", ordered)
         object.__setattr__(self, "channels", int(channels))
 
@@ -79,7 +94,8 @@ class Merge(Link):
 
     @property
     def bits(self) -> float:  # noqa: D102
-        return float(2 * self._merged * (self.channels - 1).bit_length())  # ⌈log2 k⌉ is the bit length of k − 1
+        scales = 0 if self.scales is None else stored_bits("bfloat16") * len(self.scales)
+        return float(2 * self._merged * (self.channels - 1).bit_length() + scales)  # ⌈log2 k⌉ is the bit length of k − 1
 
     @property
     def _merged(self) -> int:
@@ -98,15 +114,23 @@ class Merge(Link):
         """(n′,) number of channels in each output."""
         return np.bincount(self._place)
 
+    @cached_property
+    def _factors(self) -> Float64Array:
+        """(n′,) c of each output."""
+        factors = np.ones(len(self._sizes))
+        if self.scales is not None:
+            factors[self._sizes > 1] = self.scales
+        return factors
+
     def _sums(self, columns: Float64Array) -> Float64Array:
         gathered = columns[..., np.argsort(self._place, kind="stable")]
         return np.asarray(np.add.reduceat(gathered, np.cumsum(self._sizes) - self._sizes, axis=-1))
 
     def _apply(self, x: Float64Array) -> Float64Array:
-        return np.asarray(self._sums(x) / self._sizes)
+        return np.asarray(self._sums(x) * self._factors / self._sizes)
 
     def _weight(self, weight: Float64Array) -> Float64Array:
-        return self._sums(weight)
+        return np.asarray(self._sums(weight) / self._factors)
 
     def _pull_back(self, weight: Float64Array) -> Float64Array:
-        return (weight / self._sizes)[:, self._place]
+        return np.asarray(weight * self._factors / self._sizes)[:, self._place]

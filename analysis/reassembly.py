@@ -1,0 +1,146 @@
+"""Error of 4-bit activations before and after channel reassembly, with its prediction, over the threshold of splitting.
+
+Layers with six outlier channels, ten to sixty times as large as the others; of the second kind every channel has a similar twin. The
+prediction takes errors as uncorrelated and unclipped: twins that are both rounded to zero err alike, and shifted copies may leave the grid.
+
+python -m rdtools.analysis.reassembly
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from rdtools.errors import UsageError
+from rdtools.methods.table import PALETTE
+from rdtools.quantizers.grids.row import row_grid
+from rdtools.quantizers.reassembly.reassembler import Reassembler
+from rdtools.records import ActivationGrid, InputMap
+from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.figures.canvas import new_figure
+from rdtools.report.style import RC
+from rdtools.theory.activation import minmax_step_power, reassembled_distortion
+
+BITS = 4
+GRID = ActivationGrid(BITS, symmetric=False)
+COLUMNS, ROWS, TOKENS, OUTLIERS = 512, 128, 1000, 6
+SEEDS = (0, 1, 2)
+#: θ over the largest channel maximum.
+THRESHOLDS = (0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03)
+#: Settings of what is compared, and its colour and marker.
+VARIANTS: dict[str, tuple[dict[str, Any], str, str]] = {
+    "split": ({"assembly": "none"}, PALETTE[0], "o"),
+    "split, staggered": ({"assembly": "none", "staggered": True}, PALETTE[4], "D"),
+    "merged": ({"rescale": False}, PALETTE[1], "s"),
+    "merged, rescaled": ({}, PALETTE[2], "P"),
+    "merged, released metric": ({"rescale": False, "metric": "released"}, PALETTE[5], "v"),
+    "pruned": ({"assembly": "prune"}, PALETTE[7], "X"),
+}
+
+
+def outlier_layer(seed: int, *, similar: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens, twice TOKENS, and weights: normal; with twins of correlation 1/1.04, and likewise their columns, if `similar`."""
+    rng = np.random.default_rng(seed)
+    distinct = COLUMNS // 2 if similar else COLUMNS
+    x, weight = rng.standard_normal((2 * TOKENS, distinct)), rng.standard_normal((ROWS, distinct))
+    if similar:
+        x = np.repeat(x, 2, axis=1) + 0.2 * rng.standard_normal((2 * TOKENS, COLUMNS))
+        weight = np.repeat(weight, 2, axis=1) + 0.2 * rng.standard_normal((ROWS, COLUMNS))
+    x[:, rng.choice(COLUMNS, OUTLIERS, replace=False)] *= np.linspace(10, 60, OUTLIERS)
+    return x, weight / np.sqrt(COLUMNS)
+
+
+def errors(chain: InputMap, x: np.ndarray, weight: np.ndarray) -> dict[str, float]:
+    """Output error behind a map over the output's power: activations rounded alone, with its standard error over tokens and its prediction,
+    and beside weights of as many bits.
+    """
+    power = np.mean((x @ weight.T) ** 2)
+    mapped, moment = chain.apply(x), x.T @ x / len(x)
+    q, coded = GRID.quantize(mapped, chain.shifts), chain.weight(weight)
+    lost = np.mean((x @ weight.T - q @ coded.T) ** 2, axis=1) / power
+    assembly = InputMap(chain.links if chain.copies is None else chain.links[:-1], columns=x.shape[1])
+    predicted = reassembled_distortion(
+        minmax_step_power(mapped, bits=BITS),
+        np.ones(assembly.outputs, dtype=int) if chain.copies is None else chain.copies,
+        weight,
+        moment,
+        assembly,
+        staggered=chain.shifts is not None,
+    )
+    rows = row_grid(coded, 2**BITS, grid="asymmetric")
+    both = np.mean((x @ weight.T - q @ rows.values(rows.nearest(coded)).T) ** 2) / power
+    return {
+        "relative_error": float(lost.mean()),
+        "relative_error_stderr": float(lost.std(ddof=1) / np.sqrt(len(lost))),
+        "pred_relative_error": predicted * x.shape[1] / power,
+        "relative_error_with_weights": float(both),
+    }
+
+
+def measure(seed: int, *, similar: bool) -> Iterator[dict[str, Any]]:
+    """A row before reassembly, and one for each variant and threshold; maps from one half of the tokens, errors on the other."""
+    x, weight = outlier_layer(seed, similar=similar)
+    train, test = x[:TOKENS], x[TOKENS:]
+    known = {"channels": "similar" if similar else "independent", "seed": seed}
+    yield known | {"variant": "before", "threshold": 1.0, "expansion": 0.0} | errors(InputMap(columns=COLUMNS), test, weight)
+    for variant, (settings, _, _) in VARIANTS.items():
+        for threshold in THRESHOLDS:
+            try:
+                found = Reassembler(threshold=threshold, weight_bits=BITS, grid=GRID, **settings).reassemble(train, weight)
+            except UsageError:
+                continue  # fewer channels are left to be merged than were added
+            row = known | {"variant": variant, "threshold": threshold, "expansion": found.expansion}
+            yield row | errors(found.input_map, test, weight)
+
+
+def run() -> pd.DataFrame:
+    """Rows of every seed and kind of layer."""
+    return pd.DataFrame([row for similar in (False, True) for seed in SEEDS for row in measure(seed, similar=similar)])
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """Error over threshold: marks at the mean over seeds, with bars from min to max, lines at the prediction."""
+    figure = new_figure(8.6, 3.8)
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, (kind, own) in zip(axes, rows.groupby("channels", sort=False), strict=True):
+        before = own[own["variant"] == "before"]
+        axis.axhline(before["relative_error"].mean(), color="black", linewidth=0.8, label="before, measured")
+        axis.axhline(before["pred_relative_error"].mean(), color="black", linewidth=0.8, linestyle=":", label="before, predicted")
+        for variant, (_, color, marker) in VARIANTS.items():
+            by_threshold = own[own["variant"] == variant].groupby("threshold")
+            mean = by_threshold["relative_error"].mean()
+            bars = np.stack([mean - by_threshold["relative_error"].min(), by_threshold["relative_error"].max() - mean])
+            axis.errorbar(mean.index, mean, yerr=bars, color=color, marker=marker, linestyle="none", markersize=4, label=variant)
+            predicted = by_threshold["pred_relative_error"].mean()
+            axis.plot(predicted.index, predicted, color=color, linewidth=0.9)
+        axis.set(xscale="log", yscale="log", xlabel="threshold θ / largest channel maximum", title=f"{kind} channels")
+        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
+        axis.set_xticks([], minor=True)
+    axes[0].set_ylabel(f"output error of {BITS}-bit activations / power")
+    axes[0].plot([], [], color="black", linewidth=0.9, alpha=0.6, label="lines: prediction by uniform noise")
+    handles, labels = legend_entries(axes)
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args(argv)
+    rows = run()
+    rows.to_csv(options.out / "reassembly.csv", index=False, float_format="%.5g")
+    with matplotlib.rc_context(RC):
+        save_figure(draw(rows), options.out / "reassembly")
+    print(rows.groupby(["channels", "variant", "threshold"], sort=False)["relative_error"].mean().unstack().to_string(float_format="%.4f"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
