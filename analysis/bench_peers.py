@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import constriction
 import numpy as np
 import torch
 from rdtools.kernels import e8p_reference
@@ -108,6 +107,8 @@ def shared_symbols(integers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def range_coder(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Encode and decode with one model."""
+    import constriction  # which a machine that times other peers may lack
+
     model = constriction.stream.model.Categorical(probabilities, perfect=False)
     encoder = constriction.stream.queue.RangeEncoder()
     encoder.encode(symbols, model)
@@ -116,6 +117,8 @@ def range_coder(symbols: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 def ans_by_columns(integers: np.ndarray) -> np.ndarray:
     """Encode and decode with asymmetric numeral systems, a histogram for each column; what was coded last is decoded first."""
+    import constriction  # as above
+
     m, low = len(integers), int(integers.min())
     columns = (integers.T - low).astype(np.int32)
     models = [constriction.stream.model.Categorical(np.bincount(column, minlength=2) / m, perfect=False) for column in columns]

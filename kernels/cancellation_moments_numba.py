@@ -1,6 +1,6 @@
-"""Moments of successive cancellation on the CPU: a panel of columns row by row, and all before it by one matrix product.
+"""Moments of successive cancellation on the CPU: a panel of columns row by row, and all before it by matrix products.
 
-Only the lower triangle of F is kept up to date.
+Only the lower triangle of F is kept up to date, a band of its rows at a time: beside F there is no second matrix of its size.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from rdtools.kernels._jit import jit
 
 from rdtools.arrays import Float64Array
 
-#: Columns decided between two updates of the whole covariance. Only speed depends on it.
-PANEL = 48
+#: Columns decided between two updates of the whole covariance, and rows of it that one product updates. Only speed depends on them.
+PANEL, TILE = 64, 96
 _EPS = float(np.finfo(np.float64).eps)
 
 
@@ -79,22 +79,11 @@ def _decide_panel(F, rows, changes, ell, steps, gains, variance, channel, moment
                 F[k, j] += row[k] * x[j] + x[k] * row[j]
 
 
-@jit(nogil=True, error_model="numpy")
-def _add_with_transpose(F, change):  # type: ignore[no-untyped-def]
-    """Add ``change + changeᵀ`` to the lower triangle of F, by tiles that both stay in the cache."""
-    n, tile = change.shape[0], 32
-    for top in range(0, n, tile):
-        for left in range(0, top + 1, tile):
-            for i in range(top, min(top + tile, n)):
-                for j in range(left, min(left + tile, i + 1)):
-                    F[i, j] += change[i, j] + change[j, i]
-
-
 def cancellation_moments(
     factor: Float64Array,  # (n, n), lower triangular
     steps: Float64Array,  # (n,)
     gains: Float64Array,  # (n,)
-    start: Float64Array,  # (n, n), symmetric
+    start: Float64Array,  # (n, n), lower triangle
     variance: float,
     channel: Float64Array,  # (K, 4)
 ) -> tuple[Float64Array, ...]:
@@ -109,6 +98,9 @@ def cancellation_moments(
         rows = np.ascontiguousarray(factor[first:stop, :stop] / ell[first:stop, None])
         changes = np.zeros_like(rows)
         _decide_panel(F, rows, changes, ell, steps, gains, float(variance), channel, moments)
-        if first:
-            _add_with_transpose(F, rows[:, :first].T @ changes[:, :first])
+        left = np.concatenate([rows[:, :first], changes[:, :first]])
+        right = np.concatenate([changes[:, :first], rows[:, :first]])
+        for top in range(0, first, TILE):
+            end = min(top + TILE, first)
+            F[top:end, :end] += left[:, top:end].T @ right[:, :end]
     return tuple(moments)

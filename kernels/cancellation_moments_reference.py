@@ -14,7 +14,7 @@ def cancellation_moments(
     factor: Float64Array,  # (n, n), lower triangular
     steps: Float64Array,  # (n,)
     gains: Float64Array,  # (n,)
-    start: Float64Array,  # (n, n), symmetric
+    start: Float64Array,  # (n, n), lower triangle
     variance: float,
     channel: Float64Array,  # (K, 4)
 ) -> tuple[Float64Array, ...]:
@@ -33,12 +33,12 @@ def cancellation_moments(
     factor : L, positive diagonal
     steps : α, positive
     gains : γ; nan for the LMMSE gain of a column's own input
-    start : the first F
+    start : the first F, of which the lower triangle is read
     variance : σ²
     channel : a quantizer not scalar: what entropy, correlation, and distortion over r² are more than those of rounding, after log2 r
         in even steps; beyond its ends as there. None with K = 0
     """
-    F = start.copy()
+    F = np.tril(start) + np.tril(start, -1).T
     v, bits, used, g, p = (np.empty(len(factor)) for _ in range(5))
     for i in range(len(factor) - 1, -1, -1):
         own = variance * factor[i, i] ** 2

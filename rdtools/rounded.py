@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtr
 
 from rdtools.arrays import Float64Array
@@ -16,9 +17,9 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
 _PIECE = 0.5
 #: The density vanishes in float64 beyond; and boundaries beyond the other hold less than 1e-18.
 _REACH, _LAST_BOUNDARY = 39.0, 9.0
-#: Below this step an unclipped grid has the moments of its limit to e^(−2π²/r²) < 1e-34, and the entropy of a Gaussian of the same variance
-#: to 1e-8 bit: y plus uniform noise has a fourth cumulant r⁴/120 less, which costs the square of that over 48 nats.
-_FINE = 0.5
+#: Below this step a grid without end has the moments of its limit to e^(−2π²/r²) < 1e-34, and the entropy of a Gaussian of the same
+#: variance to 1e-8 bit: y plus uniform noise has a fourth cumulant r⁴/120 less, which costs the square of that over 48 nats.
+FINE = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,21 @@ class RoundedGaussian:
     @property
     def lmmse_distortion(self) -> float:
         """``E(x − γ x̂)² = 1 − correlation²/power``."""
-        return 1.0 - self.correlation * self.gain
+        if self.distortion > 0.5:  # where the power may be large, and nothing cancels in the formula as it stands
+            return 1.0 - self.correlation * self.gain
+        return float(column_error(self.distortion, self.correlation, self.power, self.gain))
+
+
+def column_error(distortion: ArrayLike, correlation: ArrayLike, power: ArrayLike, gain: ArrayLike) -> Float64Array:
+    """``E(x − γ x̂)² = 1 − 2γ E[x x̂] + γ² E[x̂²]`` without its cancellation at small steps, from the distortion of γ = 1.
+
+    Parameters
+    ----------
+    distortion, correlation, power : of `RoundedGaussian`
+    gain : γ
+    """
+    less = 1.0 - np.asarray(gain, dtype=np.float64)
+    return np.asarray(distortion + less * (2.0 * np.asarray(correlation) - (2.0 - less) * np.asarray(power)))
 
 
 def _density(x: Float64Array | float) -> Float64Array:
@@ -132,7 +147,7 @@ def rounded_gaussian(step_over_std: float, levels: int | None = None) -> Rounded
             f"rounded Gaussian: step {step_over_std} of a standard deviation, {levels} levels; expected a positive finite step, and a "
             "positive integer or None"
         )
-    if levels is None and r < _FINE:
+    if levels is None and r < FINE:
         excess = r * r / 12.0
         entropy = 0.5 * math.log2(2.0 * math.pi * math.e * (1.0 + excess)) - math.log2(r)
         return RoundedGaussian(entropy, 1.0, 1.0 + excess, excess, 0.0)

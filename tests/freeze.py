@@ -66,7 +66,7 @@ def renamed(record: pd.DataFrame) -> pd.DataFrame:
 
 
 def _symbols(codes: Any) -> list[np.ndarray]:
-    for name in ("integers", "words", "paths"):
+    for name in ("integers", "words", "paths", "codes"):
         if hasattr(codes, name):
             value = getattr(codes, name)
             return list(value) if isinstance(value, tuple) else [value]

@@ -9,9 +9,8 @@ import pytest
 
 from rdtools import machine
 from rdtools.errors import NotEnoughMemory, OutputError
-from rdtools.jobs.report import _workers
 from rdtools.machine import check_disk, check_memory, free_memory
-from rdtools.sweep import worker_bytes
+from rdtools.sweep import choose_workers, worker_bytes
 
 
 @pytest.fixture
@@ -82,9 +81,9 @@ def test_the_number_of_processes_follows_from_the_memory(free, wanted, workers, 
     each = worker_bytes(run)
     assert each == 400_000_000 + 8 * (3 * 4096**2 + 6 * 1024 * 4096)
     said = []
-    monkeypatch.setattr("rdtools.jobs.report.free_memory", lambda: int(free * each))
-    monkeypatch.setattr("rdtools.jobs.report.default_workers", lambda: 64)
-    assert _workers(run, wanted, said.append) == (64 if workers == "cores" else workers)
+    monkeypatch.setattr("rdtools.sweep.memory.free_memory", lambda: int(free * each))
+    monkeypatch.setattr("rdtools.sweep.memory.default_workers", lambda: 64)
+    assert choose_workers(run, wanted, each=each, say=said.append) == (64 if workers == "cores" else workers)
     if words is None:
         assert said == []
     else:

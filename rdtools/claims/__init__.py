@@ -16,5 +16,6 @@ from rdtools.claims.record import Source as Source
 from rdtools.claims.record import Statement as Statement
 from rdtools.claims.record import Verdict as Verdict
 from rdtools.claims.record import check as check
+from rdtools.claims.record import no_verdict as no_verdict
 from rdtools.claims.run import verify as verify
 from rdtools.claims.run import verify_counterexample as verify_counterexample

@@ -23,6 +23,40 @@ def _named(layers: Iterable[Layer] | Run) -> Iterator[tuple[str, Callable[[], La
         yield layer.key.name, partial(lambda layer: layer, layer)
 
 
+class EvidenceMemory:
+    """The evidence about the input that was looked at last, for the layers that share it."""
+
+    def __init__(self) -> None:
+        self._last: tuple[Hessian, int, SharedEvidence] | None = None
+
+    def about(self, hessian: Hessian, *, seed: int) -> SharedEvidence:
+        """Evidence about a second moment; that about another one is let go."""
+        if self._last is None or self._last[0] is not hessian or self._last[1] != seed:
+            self._last = hessian, seed, shared_evidence(hessian, seed=seed)
+        return self._last[2]
+
+
+def layer_verdicts(
+    name: str,
+    read: Callable[[], Layer],
+    claims: Sequence[Claim],
+    memory: EvidenceMemory,
+    *,
+    seed: int,
+    false_alarm: float = FALSE_ALARM,
+) -> Iterator[Verdict]:
+    """A verdict for each claim on one layer; "failed" ones with the error's type where it cannot be read."""
+    try:
+        layer = read()
+    except Exception as error:
+        for claim in claims:
+            yield no_verdict(claim, name, "failed", f"could not be read: {type(error).__name__}: {error}")
+        return
+    evidence = layer_evidence(layer, memory.about(layer.hessian, seed=seed))
+    for claim in claims:
+        yield check(claim, evidence, false_alarm=false_alarm)
+
+
 def verify(
     layers: Iterable[Layer] | Run,
     *,
@@ -49,19 +83,9 @@ def verify(
     >>> {verdict.status for verdict in verify([layer], claims=[c for c in CLAIMS if c.name == "quip.lemma-2"])}
     {'holds'}
     """
-    known: tuple[Hessian, SharedEvidence] | None = None
+    memory = EvidenceMemory()
     for name, read in _named(layers):
-        try:
-            layer = read()
-        except Exception as error:
-            for claim in claims:
-                yield no_verdict(claim, name, "failed", f"could not be read: {type(error).__name__}: {error}")
-            continue
-        if known is None or known[0] is not layer.hessian:
-            known = layer.hessian, shared_evidence(layer.hessian, seed=seed)
-        evidence = layer_evidence(layer, known[1])
-        for claim in claims:
-            yield check(claim, evidence, false_alarm=false_alarm)
+        yield from layer_verdicts(name, read, claims, memory, seed=seed, false_alarm=false_alarm)
 
 
 def verify_counterexample(claims: Sequence[Claim] = CLAIMS) -> Iterator[Verdict]:

@@ -24,7 +24,7 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims'])})`")
+    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait'])})`")
 
 
 def in_options(message: str) -> str:
@@ -51,11 +51,11 @@ def print_json(value: object) -> None:
 def print_tables(table: pd.DataFrame) -> None:
     """Print a table for each rate, and the rows that are not ok."""
     from rdtools.cli.console import PlainConsole
-    from rdtools.report import problems, terminal_note, terminal_table
+    from rdtools.report import problems, terminal_head, terminal_note, terminal_table
 
     console = PlainConsole()
     for target in sorted(table["target_bpw"].unique()):
-        console.print(f"Total rate above R(D) in bpw at a target of {target:g} bpw: {terminal_note(table)}", soft_wrap=True)
+        console.print(f"{terminal_head(target)}: {terminal_note(table)}", soft_wrap=True)
         console.print(terminal_table(table, target=target))
     for status, rows in problems(table).groupby("status"):
         console.print(f"{counted(len(rows), 'row')} {status}, left out of all means")
@@ -73,17 +73,20 @@ def print_tables(table: pd.DataFrame) -> None:
 
 def print_paired(table: pd.DataFrame, *, as_json: bool) -> None:
     """Print paired differences between methods of a result table."""
-    from rdtools.report import paired_differences, paired_table
+    from rdtools.cli.console import PlainConsole
+    from rdtools.report import paired_differences, paired_lines
 
     differences = paired_differences(table)
     if as_json:
         print_json(records(differences))
         return
-    typer.echo(
-        "Total rate of the file above R(D), one variance: mean difference over matrices in bpw, 95 % bootstrap interval, matrices won"
+    console = PlainConsole()
+    console.print(
+        "Total rate of the file above R(D), one variance, in bpw, of two methods with the same coder: mean difference over matrices, its "
+        "95 % bootstrap interval, and on how many matrices the method comes nearer than the reference, in all and by layer type",
     )
-    shown = paired_table(differences)
-    typer.echo(shown.to_string(index=False) if len(shown) else "no two methods with the same coder")
+    for line in paired_lines(differences, console.width) or ["no two methods with the same coder"]:
+        console.print(line, soft_wrap=True)
 
 
 def note_coverage(sentence: str) -> None:

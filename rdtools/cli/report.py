@@ -74,7 +74,7 @@ def report(
     seeds: Annotated[str, typer.Option(help="Rotations are drawn from them, one row for each; comma-separated.")] = "0",
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
     types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core, with 0 `rdtools worker` does the work.")] = None,
     out: Out = Path("rdtools-report"),
     fresh: Annotated[bool, typer.Option("--fresh", help="Start the table over: finished rows of the run are deleted.")] = False,
     dry_run: DryRun = False,

@@ -24,6 +24,7 @@ def theory(
     from rdtools.jobs.theory import theory
     from rdtools.records.rows import LAYER_COLUMNS, headings
     from rdtools.report.rows import format_number
+    from rdtools.report.tables import LAYER_HEAD
 
     table = theory(run)
     if csv is not None:
@@ -38,6 +39,7 @@ def theory(
     for values in table[list(headings(LAYER_COLUMNS))].itertuples(index=False):
         shown.add_row(*(Text(format_number(v)) for v in values))
     console = PlainConsole()
+    console.print(LAYER_HEAD)
     console.print(shown)
     for layer in table[table["nearly_dead_columns"] > 0].itertuples(index=False):
         console.print(

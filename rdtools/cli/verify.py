@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rdtools.cli.printing import Json, print_json, records
+from rdtools.cli.printing import Json, in_options, print_json, records
 from rdtools.seeds import SEED_END
 
 if TYPE_CHECKING:
@@ -28,6 +28,10 @@ def verify(
     run: Annotated[str | None, typer.Argument(help="Run directory, or 'embedded'; by default synthetic families.")] = None,
     claims: Annotated[str, typer.Option(help="Comma-separated names or patterns, such as 'quip.*'.")] = "*",
     seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0, max=SEED_END - 1)] = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes on a run; by default one a core, with 0 `rdtools worker` does the work.", min=0)
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Check everything again, what a run has finished too.")] = False,
     as_json: Json = False,
     summary: Annotated[bool, typer.Option("--summary", help="One line per claim instead of one per claim and layer.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Add the source and the assumptions to each line.")] = False,
@@ -38,7 +42,8 @@ def verify(
 ) -> int:
     """Check every claim of the theory on layers: holds, violated, not applicable and why, or failed.
 
-    Exits with 1 if a claim is violated or could not be checked.
+    Verdicts on a run are kept as soon as they are there, and the same command goes on after an interrupt. Exits with 1 if a claim is
+    violated or could not be checked.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.jobs.verify import choose_claims
@@ -60,7 +65,10 @@ def verify(
     def stage(title: str, counted: str) -> Any:
         return progress_bar(title, console, counted=counted)
 
-    table = verify_claims(run, claims=chosen, seed=seed, out=out, each=each, stage=stage)
+    def say(sentence: str) -> None:
+        console.print(in_options(sentence), soft_wrap=True)
+
+    table = verify_claims(run, claims=chosen, seed=seed, out=out, workers=workers, fresh=fresh, each=each, say=say, stage=stage)
     if as_json:
         print_json(records(table))
     else:

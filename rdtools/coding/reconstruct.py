@@ -7,10 +7,14 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.coding.formats import codec_of
 from rdtools.coding.parts import coded_columns
+from rdtools.linalg import panels
 from rdtools.records import EffectiveLayer, InputMap, QuantizedWeight
 from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
+
+#: Numbers that are rotated in one go, 256 MB of them.
+BLOCK_ENTRIES = 2**25
 
 
 def _values(weight: QuantizedWeight) -> Float64Array:
@@ -20,7 +24,10 @@ def _values(weight: QuantizedWeight) -> Float64Array:
     if columns == 0:
         return np.zeros((basis.rows, 0))
     values = codec_of(weight.codes).values(weight.codes, columns)[: basis.rows, :columns]
-    return values if basis.row_rotation is None else rotate_back(values.T, basis.row_rotation).T
+    if basis.row_rotation is not None:
+        for some in panels(columns, basis.rows, BLOCK_ENTRIES):  # in place, because the columns do not depend on each other
+            values[:, some] = rotate_back(values[:, some].T, basis.row_rotation).T
+    return values
 
 
 def _input_map(weight: QuantizedWeight) -> InputMap:
@@ -35,6 +42,15 @@ def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
 
 
 def reconstruct(weight: QuantizedWeight) -> Float64Array:
-    """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations."""
-    pulled = _input_map(weight).pull_back(_values(weight))
-    return pulled if weight.parts.low_rank is None else pulled + weight.parts.low_rank.matrix
+    """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations.
+
+    Takes memory for a block of rows beside it, and for the coded columns once more where they are not as many as the inputs.
+    """
+    values, input_map = _values(weight), _input_map(weight)
+    (m, coded), n = values.shape, input_map.inputs
+    pulled = values if coded == n else np.zeros((m, n))
+    for rows in panels(m, n, BLOCK_ENTRIES) if input_map.links else ():  # nor do the rows
+        pulled[rows] = input_map.pull_back(values[rows])
+    if weight.parts.low_rank is not None:
+        pulled += weight.parts.low_rank.matrix
+    return pulled

@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 
 from rdtools.compare.bounds import BOUNDS, RD_BOUND
 from rdtools.compare.facts import LayerFacts, layer_facts
-from rdtools.compare.predictions import FINITE_RATE_COLUMNS
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.moments.spectrum import live_columns
 from rdtools.records import CURVE_COLUMNS, Hessian
 from rdtools.theory import sic
-from rdtools.theory.finite_rate import sic_at_finite_rate
+from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS, Cancellation
 from rdtools.theory.high_rate import UNIVERSALITY_BITS, limit_distortion
 
 #: Curves beside those of `rdtools.compare.bounds`: what some codebook that knows nothing of H attains; what no method passes on weights of
@@ -32,7 +31,8 @@ FINITE_RATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "hptq at finite rate": lambda diagonal: np.ones_like(diagonal),
     "watersic at finite rate": lambda diagonal: 1.0 / diagonal,
 }
-_STEP_OCTAVES = 0.5
+#: Octaves between the steps of two points of such a curve, up to this number of columns and beyond: a point costs n³.
+_STEP_OCTAVES, _FINE_COLUMNS, _COARSE_STEP_OCTAVES = 0.5, 1024, 1.0
 
 _Points = dict[str, list[tuple[float, float]]]
 
@@ -43,12 +43,14 @@ def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
     live = live_columns(hessian.matrix)
     share = float(live.mean())
     factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name).lower
-    octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, _STEP_OCTAVES)
+    stride = _STEP_OCTAVES if len(factor) <= _FINE_COLUMNS else _COARSE_STEP_OCTAVES
+    octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, stride)
     points: _Points = {}
+    cancellation, ones = Cancellation(factor), np.ones(len(factor))
     for name, steps_of in FINITE_RATE.items():
         steps = steps_of(np.diagonal(factor))
         steps = steps / np.exp2(np.mean(np.log2(steps)))
-        found = [sic_at_finite_rate(factor, 2.0**octave * steps, lmmse=False) for octave in octaves]
+        found = [cancellation.at(2.0**octave * steps, ones) for octave in octaves]
         points[name] = [(share * point.rate_bits, share * point.distortion) for point in found]
     return points
 

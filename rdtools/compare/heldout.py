@@ -41,7 +41,8 @@ WEIGHTS: dict[type[ErrorModel], Callable[[Any, Float64Array, NDArray[np.intp]], 
 def predicted_heldout_ratio(model: ErrorModel, factor: Float64Array, order: NDArray[np.intp], tokens: int) -> float:
     """Held-out over calibrated distortion that theory promises at high rate, with feedback, for this many independent normal tokens.
 
-    nan for waterfilled steps, and for kinds of error without a formula.
+    It is E D′/E D, and as well that of the distortions relative to D₀′ and D₀: weights do not depend on tokens, so that
+    ``E tr(W H Wᵀ) = E tr(W H′ Wᵀ)``. nan for waterfilled steps, and for kinds of error without a formula.
 
     Parameters
     ----------

@@ -26,10 +26,10 @@ from rdtools.records.error_models import (
     TrellisSteps,
     UnbiasedRounding,
 )
+from rdtools.rounded import rounded_gaussian
 from rdtools.theory import ldlq, sic
 from rdtools.theory.critical_channels import residual_error
-from rdtools.theory.finite_rate import sic_at_finite_rate
-from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS, sic_at_finite_rate
 from rdtools.theory.trellis_channel import granular_gain_db, trellis_channel
 
 
@@ -156,8 +156,6 @@ FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
 
 #: From so many bits of feedback on, what columns are given are the errors of few others, which are not normal: there is no prediction.
 MAX_FEEDBACK_BITS = 1.0
-#: The finite-rate prediction costs n³ and is left out above this many live columns.
-FINITE_RATE_COLUMNS = 1024
 
 
 def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
@@ -166,7 +164,7 @@ def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
         return math.nan
     if context.problem.shared is None:
         std = context.problem.weight_std
-        scalar = uniform_quantizer(float(model.steps[0]) / std)
+        scalar = rounded_gaussian(float(model.steps[0]) / std)
         return context.share * std**2 * float(np.mean(context.spectrum.diagonal)) * scalar.distortion
     return _with_feedback(context, model.steps, gains=model.gains)
 
@@ -214,9 +212,9 @@ class Predictions:
         theory does not count), a ridge or dropped columns, whose targets are not independent, a singular H, greedy passes, and feedback
         that clipping shapes
     finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate, above
-        FINITE_RATE_COLUMNS, and from MAX_FEEDBACK_BITS of feedback on
-    heldout_over_calibration : ratio of distortions at high rate if the tokens are independent and normal; 1 without feedback, nan for an
-        exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
+        `rdtools.theory.finite_rate.FINITE_RATE_COLUMNS`, and from MAX_FEEDBACK_BITS of feedback on
+    heldout_over_calibration : ratio of relative distortions at high rate if all tokens are independent and normal of one distribution;
+        1 without feedback, nan for an exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
     gptq_gap_bits : rate over R(D) of equal steps at high rate, in the basis and with the damping that were used; nan without feedback
     """
 

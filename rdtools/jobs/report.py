@@ -16,11 +16,10 @@ from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
-from rdtools.machine import free_memory, in_gb
 from rdtools.runs.result_files import write_manifest
 from rdtools.runs.results import refuse_other_schema, write_results
 from rdtools.runs.store import Run
-from rdtools.sweep import default_workers, run_sweep, worker_bytes
+from rdtools.sweep import choose_workers, run_sweep, worker_bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,16 +52,6 @@ class Report:
 def all_measured(table: pd.DataFrame) -> bool:
     """True if something was measured and no row failed."""
     return not table["distortion"].isna().all() and not (table["status"] == "failed").any()
-
-
-def _workers(run: Run, wanted: int | None, say: Callable[[str], None]) -> int:
-    """Processes: those asked for, else one per core that fits the memory; what does not fit is said."""
-    each, free, cores = worker_bytes(run), free_memory(), default_workers()
-    fitting = max(1, free // each)
-    if (wanted or cores) > fitting:
-        kept = f"{wanted} may run out of it" if wanted else f"{fitting} of {cores} processes are started"
-        say(f"memory: a process takes up to {in_gb(each)}, {in_gb(free)} are free: {kept}")
-    return wanted or min(cores, fitting)
 
 
 def run_report(
@@ -142,7 +131,7 @@ def run_report(
                 run,
                 quantizers,
                 seeds=settings.seeds,
-                workers=_workers(run, settings.workers, say),
+                workers=choose_workers(run, settings.workers, each=worker_bytes(run), say=say),
                 layers=chosen,
                 fresh=settings.fresh,
                 say=say,

@@ -41,7 +41,7 @@ _EXPECTED = {
     "seeds": f"a list of whole numbers from 0 to {SEED_END - 1}, at least one, such as [0, 1]",
     "layers": "a list of patterns, at least one, such as ['*.0.*']",
     "types": "a list of types of layers, at least one, such as ['q_proj']",
-    "workers": "a whole number from 1 on, such as 2",
+    "workers": "a whole number from 0 on, such as 2",
     "out": "the path of a directory, such as 'rdtools-report'",
 }
 _EXPECTED_TYPES = {Path | None: "the path of a file, such as 'calibration.txt'", bool: "true or false"}
@@ -65,7 +65,7 @@ class ReportSettings:
     seeds : of rotations; every method has a row for each
     layers : patterns such as ``*.0.*``; None for all layers
     types : of layers, such as ``q``; None for all
-    workers : processes; None for one per core
+    workers : processes; None for one per core, 0 to leave the work to `rdtools worker`
     out : run directory
     fresh : start the table over: finished rows of the run are deleted
     skip_infeasible : go on where a method of `methods` cannot have a rate of `rates`
@@ -92,7 +92,7 @@ class ReportSettings:
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=SEED_END)], ...], Field(min_length=1)] = (0,)
     layers: Names | None = None
     types: Names | None = None
-    workers: Annotated[int, Field(ge=1)] | None = None
+    workers: Annotated[int, Field(ge=0)] | None = None
     out: Path = Path("rdtools-report")
     fresh: bool = False
     skip_infeasible: bool = False

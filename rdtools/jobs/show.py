@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from rdtools.runs.result_files import check_results
+from rdtools.runs.result_files import check_results, outdated_numbers
 from rdtools.runs.results import read_curves, read_results
 from rdtools.runs.store import Run
 from rdtools.runs.store import open_run as open_layers
@@ -38,7 +39,15 @@ def open_run(path: str | Path) -> ReportedRun:
     return ReportedRun(run.path, run.manifest)
 
 
-def show(run: str | Path) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A table, and a sentence on it if an rdtools with other numbers made it, else ""."""
+
+    table: pd.DataFrame
+    outdated: str
+
+
+def show(run: str | Path) -> Shown:
     """The table of a run, all of whose files are as the report wrote them.
 
     Raises
@@ -48,4 +57,4 @@ def show(run: str | Path) -> pd.DataFrame:
     folder = Path(run)
     table = read_results(folder)
     check_results(folder)
-    return table
+    return Shown(table, outdated_numbers(folder))

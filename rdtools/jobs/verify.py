@@ -15,13 +15,15 @@ from threadpoolctl import threadpool_limits
 
 from rdtools import claims as registry
 from rdtools.errors import OutputError, UsageError
-from rdtools.files import atomic_path
+from rdtools.files import atomic_path, sole_writer
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.jobs.settings import Stage, silent_stage
 from rdtools.model.checkpoint import EMBEDDED
 from rdtools.moments.layer import Layer
+from rdtools.runs.journal import ROWS, Record, read_journals
 from rdtools.runs.store import Run, open_run
+from rdtools.sweep import choose_workers, claim_bytes, do_tasks, plan_claims
 
 #: File of the verdicts in a run directory.
 VERDICTS = "verification.parquet"
@@ -73,10 +75,16 @@ def verify(
     claims: Sequence[str | registry.Claim] = ("*",),
     seed: int = 0,
     out: Path | None = None,
+    workers: int | None = None,
+    fresh: bool = False,
     each: Callable[[Row], None] = lambda row: None,
+    say: Callable[[str], None] = lambda sentence: None,
     stage: Stage = silent_stage,
 ) -> pd.DataFrame:
     """Check claims on layers; one row for each claim and layer: holds, violated, not applicable and why, or failed.
+
+    On a run, registered claims are checked in parallel; finished verdicts are in its journals at once, the same call goes on after an
+    interrupt and tries failed ones again.
 
     Parameters
     ----------
@@ -84,12 +92,15 @@ def verify(
     claims : names, patterns such as ``quip.*``, or claims
     seed : of everything that is drawn
     out : file to write, .parquet or .csv; for a run directory by default ``verification.parquet`` in it
-    each : called with every row as soon as it is there
+    workers : processes that work on a run; None for one per core, 0 to leave the work to `rdtools worker`
+    fresh : check everything again, what is finished too
+    each : called with every row as soon as it is there, on a run layer after layer as soon as all of them are
+    say : called with sentences about what is there already
     stage : shows progress
 
     Raises
     ------
-    UsageError, CorruptFile, OutputError
+    UsageError, CorruptFile, ModelUnreadable, OutputError, Busy
     """
     patterns = [claim for claim in claims if isinstance(claim, str)]
     chosen = [claim for claim in claims if not isinstance(claim, str)]
@@ -98,21 +109,25 @@ def verify(
         _check_writable(out)
     rows: list[Row] = []
 
-    def add(verdict: registry.Verdict) -> None:
-        rows.append(verdict.to_row())
-        each(rows[-1])
+    def add(row: Row) -> None:
+        rows.append(row)
+        each(row)
 
-    # many small products: more threads than one were seen to wait for each other more than they work
-    with _layers(subject, seed, stage) as layers, stage("Verify", "") as progress, threadpool_limits(1):
+    with _layers(subject, seed, stage) as layers:
         if out is None and isinstance(subject, str | Path) and subject != EMBEDDED:
             out = Path(subject) / VERDICTS
             _check_writable(out)
-        for verdict in registry.verify(layers, claims=chosen, seed=seed):
-            add(verdict)
-            progress(len(rows), len(layers) * len(chosen))
-    for verdict in registry.verify_counterexample(chosen) if subject is None else ():
-        add(verdict)
-    table = pd.DataFrame(rows)
+        if isinstance(layers, Run) and set(chosen) <= set(registry.CLAIMS):
+            table = _verify_run(layers, chosen, seed=seed, workers=workers, fresh=fresh, add=add, say=say, stage=stage)
+        else:
+            # many small products: more threads than one were seen to wait for each other more than they work
+            with stage("Verify", "") as progress, threadpool_limits(1):
+                for verdict in registry.verify(layers, claims=chosen, seed=seed):
+                    add(verdict.to_row())
+                    progress(len(rows), len(layers) * len(chosen))
+            for verdict in registry.verify_counterexample(chosen) if subject is None else ():
+                add(verdict.to_row())
+            table = pd.DataFrame(rows)
     if out is not None:
         with atomic_path(out) as scratch:
             if out.suffix == ".csv":
@@ -120,3 +135,63 @@ def verify(
             else:
                 table.to_parquet(scratch, index=False)
     return table
+
+
+def _verify_run(
+    run: Run,
+    claims: Sequence[registry.Claim],
+    *,
+    seed: int,
+    workers: int | None,
+    fresh: bool,
+    add: Callable[[Row], None],
+    say: Callable[[str], None],
+    stage: Stage,
+) -> pd.DataFrame:
+    """Verdicts on a run, by layer in its order, then by claim."""
+    with sole_writer(run.path):
+        tasks = plan_claims(run, claims, seed=seed)
+        keys = {layer.name: layer.keys for task in tasks for layer in task.layers}
+        total = sum(map(len, keys.values()))
+        there = {} if fresh else {key: r for key, r in read_journals(run.path / ROWS).records.items() if not r.failed}
+        verdicts = _Verdicts({name: keys[name] for name in run}, add)
+        for key in [key for name in run for key in keys[name] if key in there]:
+            verdicts.hear(there[key])
+        if verdicts.count:
+            say(f"{verdicts.count} of {total} verdicts are already there; `fresh` checks them again")
+        left = [part for task in tasks if (part := task.without(there)).layers]
+        count = choose_workers(run, workers, each=claim_bytes(run), say=say) if left else 1
+        with stage("Verify", "") as progress:
+
+            def heard(record: Record) -> None:
+                verdicts.hear(record)
+                progress(verdicts.count, total)
+
+            do_tasks(run, left, workers=count, heard=heard)
+        for record in read_journals(run.path / ROWS).records.values():
+            verdicts.hear(record)  # those of a worker that was at it before this process listened
+    return pd.DataFrame([verdicts.rows[key] for name in run for key in keys[name] if key in verdicts.rows])
+
+
+class _Verdicts:
+    """Verdicts as they come in, shown layer by layer in the order of the run."""
+
+    def __init__(self, keys: dict[str, tuple[str, ...]], add: Callable[[Row], None]) -> None:
+        self.rows: dict[str, Row] = {}
+        self._wanted = {key for of_layer in keys.values() for key in of_layer}
+        self._waiting = list(keys.values())
+        self._add = add
+
+    @property
+    def count(self) -> int:
+        """Number of verdicts that are there."""
+        return len(self.rows)
+
+    def hear(self, record: Record) -> None:
+        """Take in a record of the run, if it is one of these verdicts and new."""
+        if record.key not in self._wanted or record.key in self.rows:
+            return
+        self.rows[record.key] = record.value
+        while self._waiting and all(key in self.rows for key in self._waiting[0]):
+            for key in self._waiting.pop(0):
+                self._add(self.rows[key])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode
+from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType
-from rdtools.measure.distortion import mean_square
+from rdtools.measure.distortion import mean_square, weighted_error
 from rdtools.measure.effective_error import error
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
@@ -108,12 +108,15 @@ def _measure(
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
-    effective = effective_layer(decoded)
+    effective, reconstruction = None, reconstruct(decoded)
+    if decoded.parts.activation is not None or moments is not None:
+        effective = effective_layer(decoded)
     del decoded  # half as large as the weights
-    quantizes = effective.activation is not None
-    reconstruction = (replace(effective, activation=None) if quantizes else effective).matrix
-    distortion = error(layer, effective, moments)
-    size = layer.weight.size
+    if effective is None:
+        distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
+    else:
+        distortion = error(layer, effective, moments)
+    size, low = layer.weight.size, weight.parts.low_rank
     codec = codec_of(weight.codes)
     symbols = codec.diagnostics(weight.codes)
     coded_share = symbols.symbols / size
@@ -121,17 +124,17 @@ def _measure(
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
     relative = _ratio(distortion.mean, layer.statistics.energy)
-    lost = math.nan
-    if heldout is not None and not quantizes:
-        lost = heldout.distortion(layer, reconstruction)
-    elif heldout is not None and heldout_moments is not None:
-        lost = error(layer, effective, heldout_moments).mean
+    held = math.nan
+    if heldout is not None and effective is None:
+        held = _ratio(heldout.distortion(layer, reconstruction), heldout.energy(layer))
+    elif heldout is not None and effective is not None and heldout_moments is not None:
+        held = _ratio(error(layer, effective, heldout_moments).mean, heldout.energy(layer))
     return RDPoint(
         distortion=distortion.mean,
         distortion_stderr=distortion.stderr,
         relative_distortion=relative,
-        heldout_distortion=_ratio(lost, math.nan if heldout is None else heldout.energy(layer)),
-        heldout_over_calibration=_ratio(lost, distortion.mean),
+        heldout_distortion=held,
+        heldout_over_calibration=_ratio(held, relative),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
         squared_error=mean_square(layer.weight, reconstruction),
         clipped_fraction=symbols.edge_share,
@@ -143,6 +146,6 @@ def _measure(
         payload_bpw=bits.payload / size,
         overhead_bpw=total_bpw - symbol_bpw,
         total_bpw=total_bpw,
-        low_rank=0 if effective.low_rank is None else effective.low_rank.rank,
-        low_rank_bpw=0.0 if effective.low_rank is None else effective.low_rank.bits / size,
+        low_rank=0 if low is None else low.rank,
+        low_rank_bpw=0.0 if low is None else low.bits / size,
     )

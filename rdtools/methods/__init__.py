@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rdtools.errors import RateUnreachable
 from rdtools.methods.names import ORDERS as ORDERS
 from rdtools.methods.names import ROTATIONS as ROTATIONS
+from rdtools.methods.names import entry_of as entry_of
 from rdtools.methods.names import format_method as format_method
 from rdtools.methods.names import make_quantizers as make_quantizers
 from rdtools.methods.names import meaning_notes as meaning_notes

@@ -80,6 +80,19 @@ def format_method(quantizer: Quantizer) -> str:
     return name + (f"({','.join(inside)})" if inside else "") + "".join(f"+{s}" for s in (rotation, order) if s)
 
 
+def entry_of(name: str) -> tuple[Method | None, list[str]]:
+    """The registry's entry of a name, None where the name is none, and the suffixes of the name; settings are not looked at.
+
+    Examples
+    --------
+    >>> entry, suffixes = entry_of("gptq(damping=0.01)+haar")
+    >>> entry.name, suffixes, entry_of("other")
+    ('gptq', ['haar'], (None, []))
+    """
+    match = _NAME.fullmatch(name.strip())
+    return (METHODS.get(match["base"]), [s for s in match["suffixes"].split("+") if s]) if match else (None, [])
+
+
 def _read_name(name: str) -> tuple[Method, dict[str, Any]]:
     """Entry and settings of a name."""
     match = _NAME.fullmatch(name.strip())

@@ -49,6 +49,20 @@ class Method:
     color: str
     marker: str
 
+    @property
+    def _fixed(self) -> tuple[str, bool]:
+        return _FIXED_CODERS.get(self.home.removesuffix(".published"), ("", False))
+
+    @property
+    def fixed_coder(self) -> str:
+        """Kind of its symbols of a fixed rate, which are compared with those of the same kind; empty where it has none."""
+        return self._fixed[0]
+
+    @property
+    def row_scales(self) -> bool:
+        """True if symbols of a fixed rate come with a scale for every row."""
+        return self._fixed[1]
+
     def make(self, rate_bits: float, **settings: Any) -> Quantizer:
         """The quantizer at a rate, with further settings in place of the entry's."""
         made: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
@@ -88,6 +102,14 @@ _PUBLISHED = {"rescale": False, "fit": "rounded"}
 _A16 = {"activation_bits": None, "rotation": None}
 _NO_EXTENDED = {"extended": 0, "channel_order": "natural_rest"}
 _Q = "rdtools.quantizers:"
+#: Home → `Method.fixed_coder` and `Method.row_scales`.
+_FIXED_CODERS = {
+    **{_Q + name: ("uniform grid", True) for name in ("RTN", "GPTQ", "WaterfilledGPTQ")},
+    _Q + "QuIP": ("uniform grid", False),
+    _Q + "QuIPSharp": ("lattice words", False),
+    _Q + "QTIP": ("trellis path", False),
+    _Q + "CRVQ": ("codebooks", True),
+}
 
 #: Name, home, family, paper, rates, settings, colour, marker, description.
 _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str], ...] = (

@@ -88,11 +88,16 @@ def check_tokens(tokens: Tokens, *, vocabulary: int, longest: int | None) -> Non
         raise BadTokens(f"{tokens.source}: token id {bad} outside the model's vocabulary of {vocabulary}; {cause}")
 
 
+def embedded_source(part: Literal["calibration", "evaluation"]) -> str:
+    """Source of the tokens that come with the embedded model."""
+    return f"embedded {part} tokens"
+
+
 def embedded_tokens(part: Literal["calibration", "evaluation"]) -> Tokens:
     """The tokens that come with the embedded model."""
     path = Path(str(files("rdtools.data") / "default_model" / f"{part}.safetensors"))
     tokens = load_tokens(path)
-    return Tokens(tokens.ids, tokens.mask, f"embedded {part} tokens", tokens.padding_from)
+    return Tokens(tokens.ids, tokens.mask, embedded_source(part), tokens.padding_from)
 
 
 def load_tokens(path: Path, *, prefix: str = "") -> Tokens:

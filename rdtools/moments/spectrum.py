@@ -3,31 +3,55 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.linalg import cholesky, clip_eigenvalues
+from rdtools.linalg import cholesky, clip_eigenvalues, symmetric_eigenvalues
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.records import Hessian, Spectrum
 from rdtools.reprs import short_repr
+from rdtools.threads import one_blas_thread
+
+#: Spectra with their `eigenvector_max` that were computed before this process read the Hessian.
+_REMEMBERED: WeakKeyDictionary[Hessian, Spectrum] = WeakKeyDictionary()
+
+
+def remember_spectrum(hessian: Hessian, spectrum: Spectrum) -> None:
+    """Have a spectrum that `spectrum_with_vectors` gave for the same matrix serve this record, so that nothing is computed again."""
+    _REMEMBERED[hessian] = spectrum
+
+
+def remembered_spectrum(hessian: Hessian) -> Spectrum | None:
+    """What `remember_spectrum` was given for a record; None without."""
+    return _REMEMBERED.get(hessian)
 
 
 @per_hessian
 def spectrum_of(hessian: Hessian) -> Spectrum:
-    """`compute_spectrum` of a record, without eigenvectors; layers that share an input share it."""
-    return compute_spectrum(hessian.matrix, name=hessian.name)
+    """`compute_spectrum` of a record, without eigenvectors; layers that share an input share it. BLAS works on one thread."""
+    known = _REMEMBERED.get(hessian)
+    if known is not None:
+        return known
+    with one_blas_thread():
+        return compute_spectrum(hessian.matrix, name=hessian.name)
 
 
 @per_hessian
 def spectrum_with_vectors(hessian: Hessian) -> Spectrum:
-    """Spectrum of a record with its `eigenvector_max`, for μ_H; takes several times as long, and n² memory.
-
-    Its eigenvalues agree with those of `spectrum_of` to rounding: LAPACK finds them by another method when it finds vectors.
-    """
-    return compute_spectrum(hessian.matrix, eigen=eigendecomposition(hessian.matrix, name=hessian.name), name=hessian.name)
+    """`spectrum_of` a record with its `eigenvector_max`, for μ_H; takes several times as long, and n² memory."""
+    known = _REMEMBERED.get(hessian)
+    if known is not None:
+        return known
+    spectrum = spectrum_of(hessian)
+    if spectrum.live == 0:
+        return spectrum
+    with one_blas_thread():
+        vectors = eigendecomposition(hessian.matrix, name=hessian.name).vectors
+    return replace(spectrum, eigenvector_max=float(np.abs(vectors).max()))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,8 +95,7 @@ def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") ->
 
 
 def _eigenvalues(active: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
-    raw = scipy.linalg.eigh(active, eigvals_only=True, driver="evr", check_finite=False)
-    return clip_eigenvalues(raw, name=name)
+    return clip_eigenvalues(symmetric_eigenvalues(active), name=name)
 
 
 def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:

@@ -14,7 +14,7 @@ def cancellation_moments(
     factor: Float64Array,  # (n, n), lower triangular
     steps: Float64Array,  # (n,)
     gains: Float64Array,  # (n,)
-    start: Float64Array,  # (n, n), symmetric
+    start: Float64Array,  # (n, n), lower triangle
     variance: float,
     channel: Float64Array | None = None,  # (K, 4)
     *,

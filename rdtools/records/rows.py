@@ -19,6 +19,9 @@ SCHEMA_VERSION = 3
 #: Columns of the table of theory curves.
 CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
 
+#: When there is no gap, see `rdtools.compare.rows`.
+_NO_GAP = "nan where one weight has 10 % or more of the squared norm and 20 times the root mean square, as the message says"
+
 Status = Literal["ok", "undersampled", "degenerate", "infeasible", "failed"]
 
 
@@ -109,7 +112,15 @@ class RDPoint:
             "", "measured", "D′/D₀′ = tr(E H′ Eᵀ)/tr(W H′ Wᵀ), H′ = E[x xᵀ] over text held out; nan without such text", "D′/D₀′ held out"
         ),
     ]
-    heldout_over_calibration: Annotated[float, About("", "measured", "D′/D = tr(E H′ Eᵀ)/tr(E H Eᵀ); nan where D is zero", "D′/D")]
+    heldout_over_calibration: Annotated[
+        float,
+        About(
+            "",
+            "measured",
+            "(D′/D₀′)/(D/D₀): held-out over calibrated distortion, each relative to the energy of its own text; nan where D is zero",
+            "(D′/D₀′)/(D/D₀)",
+        ),
+    ]
     sqnr_db: Annotated[float, About("dB", "measured", "−10 log₁₀(D/D₀)", "SQNR (dB)")]
     squared_error: Annotated[
         float, About("weight²", "measured", "‖W − Ŵ‖²/(mn); with damping δ the quantizer's own loss is distortion + δ · squared_error")
@@ -231,7 +242,8 @@ class ResultRow:
         About(
             "",
             "predicted",
-            "D′/D at high rate for distinct_tokens independent normal tokens; nan with damping, a ridge or an error without a formula",
+            "(D′/D₀′)/(D/D₀) at high rate for distinct_tokens independent normal tokens, both texts of one distribution; "
+            "nan with damping, a ridge or an error without a formula",
         ),
     ] = math.nan
     rd_bound_rate_bpw: Annotated[
@@ -249,18 +261,18 @@ class ResultRow:
     rd_bound_rowvar_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
     ] = math.nan
-    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", "symbol_bpw + low_rank_bpw − rd_bound_rate_bpw")] = math.nan
+    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw + low_rank_bpw − rd_bound_rate_bpw; {_NO_GAP}")] = math.nan
     rate_gap_total_bpw: Annotated[
         float,
         About(
             "bpw",
             "measured",
-            "total_bpw − rd_bound_rate_bpw; nan where few weights make up the variance, as the message says",
+            f"total_bpw − rd_bound_rate_bpw; {_NO_GAP}",
             "total − R(D), one variance",
         ),
     ] = math.nan
     rate_gap_total_rowvar_bpw: Annotated[
-        float, About("bpw", "measured", "total_bpw − rd_bound_rowvar_rate_bpw", "total − R(D), row variances")
+        float, About("bpw", "measured", f"total_bpw − rd_bound_rowvar_rate_bpw; {_NO_GAP}", "total − R(D), row variances")
     ] = math.nan
     pred_gptq_gap_as_run_bpw: Annotated[
         float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")

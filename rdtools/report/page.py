@@ -33,6 +33,16 @@ def _by_type(table: pd.DataFrame, *, target: float, value: str, digits: str) -> 
     return _cells(shown.rename_axis("method").reset_index())
 
 
+#: Least width of a figure on a narrow screen over that of its PNG: type of 9 points is then 12 pixels high, and the figure scrolls.
+_LEAST_SCALE = 0.64
+
+
+def _image(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    width = int.from_bytes(data[16:20], "big")  # of the first chunk of a PNG
+    return {"data": base64.b64encode(data).decode(), "min_width": round(_LEAST_SCALE * width)}
+
+
 def headline(table: pd.DataFrame) -> list[str]:
     """Sentences that state what was found, computed from the rows."""
     ok = ok_rows(table)
@@ -42,9 +52,9 @@ def headline(table: pd.DataFrame) -> list[str]:
         if len(means):
             best, last = means.iloc[0], means.iloc[-1]
             sentences.append(
-                f"At {target:g} bpw, {means.index[0]} comes nearest to R(D), one variance: the rate of its files is "
-                f"{best[tables.ALL]:.3f} bpw above as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean over weights; the "
-                f"farthest is {means.index[-1]} with {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
+                f"At {target:g} bpw, each method with its own coder, {means.index[0]} comes nearest to R(D), one variance: the "
+                f"rate of its files is {best[tables.ALL]:.3f} bpw above as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean "
+                f"over weights; the farthest is {means.index[-1]} with {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )
     return sentences
 
@@ -75,9 +85,10 @@ def write_page(run: Run, table: pd.DataFrame, paired: pd.DataFrame, figures: dic
         methods=list(dict.fromkeys(table["method"])),
         targets=[f"{t:g}" for t in targets],
         headline=headline(table),
-        images={name: base64.b64encode(path.read_bytes()).decode() for name, path in figures.items()},
+        images={name: _image(path) for name, path in figures.items()},
         sections=sections,
         paired=_cells(paired_table(paired)),
+        layer_head=tables.LAYER_HEAD,
         layer_table=_cells(tables.layer_table(table)),
         statuses=tables.status_counts(table),
         problems=_cells(tables.problems(table)),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +13,16 @@ import pandas as pd
 import scipy.stats
 
 from rdtools.files import atomic_path
+from rdtools.methods import entry_of
 from rdtools.report.rows import ok_rows, ordered_types
 
-#: Rate kind of a row → coder. Methods are compared with those of the same coder only: other differences are of coders too.
+#: Rate kind of a row → coder; of a fixed rate the method's entry says which it is. Methods are compared with those of the same coder only:
+#: other differences are of coders too.
 CODERS = {
     "entropy_shared": "pooled table",
     "entropy_column": "model per column",
     "entropy_histogram": "table per column",
     "entropy_trellis": "model per column and state",
-    "fixed": "fixed rate",
 }
 #: Names of the files in a run directory.
 PARQUET, CSV = "paired.parquet", "paired.csv"
@@ -38,6 +42,13 @@ def _interval(differences: np.ndarray) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
+def _coder(method: str, rate_kind: str) -> str:
+    """The coder of a row; "" where it is not known, so that nothing can be compared with it."""
+    entry, _ = entry_of(method)
+    fixed = entry.fixed_coder if entry and rate_kind == "fixed" else ""
+    return CODERS.get(rate_kind, fixed and f"fixed rate, {fixed}")
+
+
 def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
     """Differences of the total rate above R(D) (one variance) between each two methods with the same coder, paired over matrices.
 
@@ -54,8 +65,11 @@ def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
     """
     known = ok_rows(table)
     known = known[known["rate_gap_total_bpw"].notna()]
+    pairs = known[["method", "rate_kind"]].drop_duplicates().itertuples(index=False)
+    coders = {(method, kind): _coder(method, str(kind)) for method, kind in pairs}
+    coder_of_row = pd.Series([coders[pair] for pair in zip(known["method"], known["rate_kind"], strict=True)], known.index, dtype=object)
     rows = []
-    for (target, kind), part in known.groupby(["target_bpw", "rate_kind"], sort=True):
+    for (target, coder), part in known.assign(coder=coder_of_row)[coder_of_row != ""].groupby(["target_bpw", "coder"], sort=True):
         gaps = part.pivot_table(index=["layer", "layer_type"], columns="method", values="rate_gap_total_bpw", aggfunc="mean")
         for method, reference in itertools.combinations([m for m in dict.fromkeys(table["method"]) if m in gaps], 2):
             difference = (gaps[method] - gaps[reference]).dropna()
@@ -64,7 +78,7 @@ def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
                 own = difference[(types == layer_type) | (layer_type == ALL)].to_numpy()
                 if own.size:
                     counts = len(own), int((own < 0).sum()), float(own.mean()), *_interval(own)
-                    rows.append((target, CODERS[str(kind)], method, reference, layer_type, *counts))
+                    rows.append((target, coder, method, reference, layer_type, *counts))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
@@ -81,20 +95,50 @@ def write_paired(differences: pd.DataFrame, folder: Path) -> list[Path]:
     return [folder / PARQUET, folder / CSV]
 
 
-def paired_table(differences: pd.DataFrame) -> pd.DataFrame:
-    """One row for each target and pair, for people: the mean with its interval, and wins over matrices by layer type."""
-    rows = []
+@dataclass(frozen=True)
+class _Pair:
+    """A pair at a target as people read it; `wins` is by layer type, all matrices first."""
+
+    bits: str
+    coder: str
+    pair: str
+    difference: str
+    wins: dict[str, str]
+
+
+def _pairs(differences: pd.DataFrame) -> Iterator[_Pair]:
     for (target, coder, method, reference), part in differences.groupby(["target_bpw", "coder", "method", "reference"], sort=False):
         won = part["wins"].astype(str) + "/" + part["matrices"].astype(str)
         whole = part[part["layer_type"] == ALL].iloc[0]
         interval = f" [{whole['low_bpw']:+.3f}, {whole['high_bpw']:+.3f}]" if np.isfinite(whole["low_bpw"]) else ""
-        rows.append(
-            {
-                "bits": f"{target:g}",
-                "coder of both": coder,
-                "method − reference": f"{method} − {reference}",
-                "difference (bpw)": f"{whole['difference_bpw']:+.3f}{interval}",
-                **{f"wins {kind.removesuffix('_proj')}": count for kind, count in zip(part["layer_type"], won, strict=True)},
-            }
-        )
+        wins = {kind.removesuffix("_proj"): count for kind, count in zip(part["layer_type"], won, strict=True)}
+        yield _Pair(f"{target:g}", str(coder), f"{method} − {reference}", f"{whole['difference_bpw']:+.3f}{interval}", wins)
+
+
+def paired_table(differences: pd.DataFrame) -> pd.DataFrame:
+    """One row for each target and pair, for people: the mean with its interval, and wins over matrices by layer type."""
+    rows = [
+        {
+            "bits": pair.bits,
+            "coder of both": pair.coder,
+            "method − reference": pair.pair,
+            "difference (bpw)": pair.difference,
+            **{f"wins {kind}": count for kind, count in pair.wins.items()},
+        }
+        for pair in _pairs(differences)
+    ]
     return pd.DataFrame(rows).fillna("–")
+
+
+def paired_lines(differences: pd.DataFrame, width: int) -> list[str]:
+    """The same for the terminal: a heading for each target and coder, and for each pair its difference, and below it its wins."""
+    lines: list[str] = []
+    for (bits, coder), group in itertools.groupby(_pairs(differences), key=lambda pair: (pair.bits, pair.coder)):
+        pairs = list(group)
+        column = max(len(pair.pair) for pair in pairs)
+        lines += ["", *textwrap.wrap(f"target of {bits} bpw, coder of both: {coder}", width)]
+        for pair in pairs:
+            lines += textwrap.wrap(f"{pair.pair:{column}}  {pair.difference}", width, subsequent_indent="    ", break_on_hyphens=False)
+            wins = "  ".join(f"{kind}\N{NO-BREAK SPACE}{count}" for kind, count in pair.wins.items())
+            lines += textwrap.wrap(f"    wins {wins}", width, subsequent_indent="    ", break_on_hyphens=False)
+    return [line.replace("\N{NO-BREAK SPACE}", " ") for line in lines]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from rdtools.errors import UsageError
-from rdtools.methods import METHODS, ORDERS, PALETTE
+from rdtools.methods import ORDERS, PALETTE, entry_of
 
 #: rcParams of every figure.
 RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
@@ -42,8 +41,7 @@ SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
 def _preferred(method: str) -> tuple[str, str, str]:
     """Colour, marker and fill that a method gets if they are free; a name that is no method begins with those of a circle in black."""
-    base, *suffixes = re.sub(r"\([^()]*\)", "", method).split("+")
-    entry = METHODS.get(base)
+    entry, suffixes = entry_of(method)
     ordered = any(s in ORDERS for s in suffixes)
     rotated = any(s not in ORDERS for s in suffixes)
     return *(("#000000", "8") if entry is None else (entry.color, entry.marker)), _FILLS[rotated + 2 * ordered]

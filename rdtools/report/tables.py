@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdtools.methods import entry_of
 from rdtools.records.rows import COLUMNS, LAYER_COLUMNS, headings
 from rdtools.report.rows import ok_rows, ordered_types
 
@@ -37,17 +38,30 @@ def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
     return means.join(layer_means(rows, value))
 
 
+def terminal_head(target: float) -> str:
+    """Head of `terminal_table`: its bound and its coder."""
+    return f"Total rate of the file above R(D), one variance, each method with its own coder, in bpw at a target of {target:g} bpw"
+
+
+#: Head of a table of layers: which coder its predicted differences are for, and which bound its critical rates are of.
+LAYER_HEAD = "Predicted differences in bpw at high rate, both methods with an ideal coder per column; R_c from R(D), one variance."
+
+
 def terminal_note(table: pd.DataFrame) -> str:
     """The note on the last columns of `terminal_table`."""
     layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
     some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
-    return f"means over {some} (all), over their weights (by weight), and of the gap to R(D) with row variances (row var.)"
+    known = "above R(D), row variances, of coders that know these (row var.)"
+    return f"means over {some} (all), over their weights (by weight), and over matrices {known}"
 
 
 def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
-    """Mean total rate above R(D) by method and layer type, for the terminal; the least of each column is bold."""
+    """Mean total rate above R(D) by method and layer type, for the terminal; the least of each column is bold.
+
+    The last column has methods whose coder knows the variances of rows alone.
+    """
     means = by_type(table, target=target, value="rate_gap_total_bpw")
-    rowvar = by_type(table, target=target, value="rate_gap_total_rowvar_bpw")[ALL]
+    rowvar = by_type(knowing_rows(table), target=target, value="rate_gap_total_rowvar_bpw")[ALL]
     means = means.assign(rowvar=rowvar).rename(columns={BY_WEIGHTS: "by\nweight", "rowvar": "row\nvar."})
     shown = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     shown.add_column("method", overflow="fold")  # a long name takes two lines rather than digits from the numbers
@@ -61,11 +75,12 @@ def terminal_table(table: pd.DataFrame, *, target: float) -> Table:
 
 
 def knowing_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows whose decoder knows the variance of every row: a Gaussian entropy model per column stores them where that pays, and grids with a
-    scale per row have them. Pooled tables, column histograms, lattice words and the paths of QTIP do not.
+    """Rows whose decoder knows the variance of every row: a Gaussian entropy model per column stores them where that pays, and methods of a
+    fixed rate may have a scale per row. Pooled tables, column histograms, lattice words and the paths of QTIP do not.
     """
-    by_rows = table["rate_kind"].isin(["entropy_column", "entropy_trellis"])
-    return table[by_rows | table["method"].str.match(r"(rtn|gptq)(?!-waterfilled)\b")]
+    scaled = {method for method in table["method"].unique() if (entry := entry_of(method)[0]) and entry.row_scales}
+    fixed = table["rate_kind"].eq("fixed") & table["method"].isin(scaled)
+    return table[fixed | table["rate_kind"].isin(["entropy_column", "entropy_trellis"])]
 
 
 def layer_table(table: pd.DataFrame) -> pd.DataFrame:

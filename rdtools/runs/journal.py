@@ -40,13 +40,13 @@ class Record:
     Attributes
     ----------
     key : from `rdtools.runs.keys`
-    kind : "row", a row of results, or "curves", the theory curves of a layer
+    kind : "row", a row of results, "curves", the theory curves of a layer, or "verdict", that of a claim on a layer
     value : columns by name: numbers, strings and truth values, or lists and dictionaries of them
     numbers : version of the numbers in it
     """
 
     key: str
-    kind: Literal["row", "curves"]
+    kind: Literal["row", "curves", "verdict"]
     value: dict[str, Any]
     numbers: int = NUMBERS_VERSION
 
@@ -78,9 +78,13 @@ def _plain(value: object) -> object:
     raise TypeError(f"a record holds numbers, strings, lists and dictionaries; got {type(value).__name__}")
 
 
+def encoded(value: object) -> bytes:
+    """A value as it stands in a journal: two numbers have the same bytes if they have the same bits, and any NaN those of another."""
+    return json.dumps(value, default=_plain, separators=(",", ":")).encode()
+
+
 def _encode(record: Record) -> bytes:
-    fields = {"key": record.key, "numbers": record.numbers, "kind": record.kind, "value": record.value}
-    payload = json.dumps(fields, default=_plain, separators=(",", ":")).encode()
+    payload = encoded({"key": record.key, "numbers": record.numbers, "kind": record.kind, "value": record.value})
     return _HEADER.pack(len(payload), zlib.crc32(payload)) + payload
 
 

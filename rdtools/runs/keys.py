@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
-from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.numbers import NUMBERS_VERSION, VERDICTS_VERSION
 
 
 def _digest(*parts: object) -> str:
@@ -49,3 +49,16 @@ def row_key(layer: str, *, settings: str, rate_bits: float, seed: int) -> str:
 def curves_key(layer: str, *, rates: Sequence[float]) -> str:
     """Key of the theory curves of a layer, tabulated at these rates."""
     return _digest("curves", NUMBERS_VERSION, layer, [float(rate) for rate in rates])
+
+
+def verdict_key(layer: str, *, model: str, claim: str, statement: str, seed: int) -> str:
+    """Key of the verdict of a claim on a layer.
+
+    Parameters
+    ----------
+    layer : key of the layer, from `layer_key`
+    model : its name in the run: some claims speak of one model
+    claim, statement : name of the claim, and its formula
+    seed : of everything that is drawn
+    """
+    return _digest("verdict", NUMBERS_VERSION, VERDICTS_VERSION, layer, model, claim, statement, seed)

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from rdtools.errors import CorruptFile, UsageError
+from rdtools.errors import UsageError
 from rdtools.files import write_atomically
-from rdtools.runs.seal import UNSEALED, is_sealed, sealed
+from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed
 
 #: File name in a run directory.
 PLAN = "plan.json"
@@ -48,11 +48,11 @@ class PlannedMethod(_Entry):
         return self.layers is None or layer in self.layers
 
 
-class RunPlan(_Entry):
+class RunPlan(_Entry, Sealed):
     """Every method and rate that was asked for in a run."""
 
     format: Literal["rdtools-plan"] = "rdtools-plan"
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     methods: list[PlannedMethod] = []
     sha256: str = UNSEALED
 
@@ -98,17 +98,8 @@ def read_plan(folder: Path) -> RunPlan:
     path = folder / PLAN
     if not path.is_file():
         return RunPlan()
-    try:
-        data = path.read_bytes()
-        plan = RunPlan.model_validate_json(data)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise CorruptFile(
-            f"{path}: not a plan of this rdtools: {where}: {first['msg']}; delete it and run your commands again: finished rows are kept"
-        ) from error
-    if not is_sealed(data, plan.sha256):
-        raise CorruptFile(f"{path}: altered since it was written; delete it and run your commands again: finished rows are kept")
+    remedy = "delete it and give your rdtools report commands again: finished rows of the same numbers are kept"
+    plan = read_sealed(path, RunPlan, remedy=remedy, other_version=remedy)
     return plan.model_copy(update={"sha256": UNSEALED})
 
 

@@ -8,13 +8,14 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, ConfigDict
 
 from rdtools.errors import CorruptFile
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.plan import PLAN
 from rdtools.runs.run_manifest import FileEntry
-from rdtools.runs.seal import UNSEALED, is_sealed, sealed
+from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed, version_of, version_read
 
 #: File name in a run directory.
 RESULTS = "results.json"
@@ -31,7 +32,7 @@ def write_manifest(folder: Path, files: Iterable[Path], *, versions: Mapping[str
     listed = {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256_of_file(path)} for path in sorted(files)}
     content = {
         "format": "rdtools-results",
-        "version": 1,
+        "version": 2,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "numbers": NUMBERS_VERSION,
         "versions": dict(versions),
@@ -51,31 +52,53 @@ def _listed(name: str) -> str:
     return name
 
 
-class _Results(BaseModel):
+class _Results(Sealed):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     format: Literal["rdtools-results"]
-    version: Literal[1]
+    version: Literal[2]
     created: str
     numbers: int
     versions: dict[str, str]
     command: str
     files: dict[Annotated[str, AfterValidator(_listed)], FileEntry]
-    sha256: str
 
 
-def _read(folder: Path) -> dict[str, FileEntry]:
+def _read(folder: Path) -> _Results:
     path = folder / RESULTS
     if not path.is_file():
         raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
-    data = path.read_bytes()
+    remedy = f"delete {PLAN} beside it and give your rdtools report commands again: finished rows of the same numbers are kept"
+    return read_sealed(path, _Results, remedy=_AGAIN, other_version=remedy)
+
+
+def command_of(folder: Path) -> str:
+    """The command or call that made the report of a run; "" where the run does not say, whichever rdtools wrote it."""
     try:
-        content = _Results.model_validate_json(data)
-    except ValidationError:
-        content = None
-    if content is None or not is_sealed(data, content.sha256):
-        raise CorruptFile(f"{path}: altered since it was written, or of another rdtools; {_AGAIN}")
-    return content.files
+        return str(json.loads((folder / RESULTS).read_bytes())["command"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):  # rdtools 0.1 did not keep it
+        return ""
+
+
+def is_current(folder: Path) -> bool:
+    """True if a run has a ``results.json`` that is not of another rdtools."""
+    return (folder / RESULTS).is_file() and version_of(folder / RESULTS, _Results) == version_read(_Results)
+
+
+def outdated_numbers(folder: Path) -> str:
+    """A sentence on the tables of a run if an rdtools with other numbers made them; "" if they have those of this one.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    made = _read(folder)
+    if made.numbers == NUMBERS_VERSION:
+        return ""
+    return (
+        f"{folder}: its rows have numbers of version {made.numbers}, this rdtools computes version {NUMBERS_VERSION}; give your commands "
+        f"again, the last of which was {made.command}: the calibration pass is kept"
+    )
 
 
 def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
@@ -86,7 +109,7 @@ def check_results(folder: Path, names: Iterable[str] | None = None) -> None:
     CorruptFile
         Naming the file, and whether it is missing, truncated, or older or otherwise another than the one listed.
     """
-    files = _read(folder)
+    files = _read(folder).files
     for name in files if names is None else names:
         path = folder / name
         entry = files.get(name)

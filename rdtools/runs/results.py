@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,9 @@ import pandas as pd
 
 from rdtools.errors import CorruptFile, UsageError, one_line
 from rdtools.files import atomic_path
-from rdtools.model.checkpoint import EMBEDDED
+from rdtools.model.tokens import embedded_source
 from rdtools.records.rows import COLUMNS, CURVE_COLUMNS, SCHEMA_VERSION
-from rdtools.runs.result_files import RESULTS, check_results
+from rdtools.runs.result_files import check_results, command_of, is_current
 from rdtools.runs.run_manifest import is_run, read_manifest
 
 PARQUET = "results.parquet"
@@ -70,22 +68,49 @@ def read_curves(folder: Path) -> pd.DataFrame:
     return _read(folder, CURVES, CURVE_COLUMNS)
 
 
+#: Options of a report whose values are files.
+_FILES = ("--text", "--tokens", "--evaluation-text", "--evaluation-tokens")
+
+
+def _options(command: list[str]) -> list[tuple[str, list[str]]]:
+    """Words of a command by option, each with its value as ``--option value``, ``--option=value`` or none."""
+    options: list[tuple[str, list[str]]] = []
+    for word in command:
+        if word.startswith("-") or not options:
+            options.append((word.partition("=")[0], [word]))
+        else:
+            options[-1][1].append(word)
+    return options
+
+
+def _as_given(folder: Path) -> list[tuple[str, list[str]]]:
+    """Options of the report command that made a run, but for its place; none where the run does not say, or it was no such command."""
+    try:
+        command = shlex.split(command_of(folder))
+    except ValueError:
+        return []
+    if command[:2] != ["rdtools", "report"]:  # a sweep has its place in a file, and a call from Python is no command
+        return []
+    return [(name, words) for name, words in _options(command) if name != "--out"]
+
+
 def _anew(folder: Path) -> str:
-    """The command that makes a run like this one beside it."""
-    out = f"{folder.resolve()}-schema-{SCHEMA_VERSION}"
-    command: list[str] = []
-    with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):  # rdtools 0.1 did not keep it
-        command = shlex.split(json.loads((folder / RESULTS).read_bytes())["command"])
-    if command[:1] != ["rdtools"]:  # nor is a call from Python a command
-        command = ["rdtools", "report"]
-        if is_run(folder):
-            manifest = read_manifest(folder)
-            command += ["--model", manifest.model.source] if manifest.model.source != EMBEDDED else []
-            command += ["--tokens", manifest.calibration.source] if Path(manifest.calibration.source).exists() else []
-    if "--out" in command:
-        place = command.index("--out")
-        command[place : place + 2] = []
-    return shlex.join([*command, "--out", out])
+    """Advice on how a run like this one is made beside it: the command, or words where the run does not say where its data came from."""
+    out, given = f"{folder.resolve()}-schema-{SCHEMA_VERSION}", _as_given(folder)
+    if given:
+        files = [words[-1].removeprefix(f"{name}=") for name, words in given if name in _FILES]
+        missing = next((f", from where {name} is found" for name in files if not Path(name).is_file()), "")
+        return f"make a new run{missing}: {shlex.join([*(word for _, words in given for word in words), '--out', out])}"
+    return f"make a new run: {_by_manifest(folder, out)}"
+
+
+def _by_manifest(folder: Path, out: str) -> str:
+    """The report command of a run's model and data, or words where the run does not say where these came from."""
+    manifest = read_manifest(folder) if is_run(folder) else None
+    if manifest is not None and manifest.calibration.source == embedded_source("calibration"):
+        return shlex.join(["rdtools", "report", *(["--head"] if manifest.model.head_analysed else []), "--out", out])
+    model, data = ("its model", "its calibration data") if manifest is None else (manifest.model.source, manifest.calibration.source)
+    return f"rdtools report with {model} as `model`, {data} as `text` or `tokens`, and {out} as `out`"
 
 
 def refuse_other_schema(folder: Path) -> None:
@@ -111,23 +136,23 @@ def _open(path: Path) -> tuple[pd.DataFrame | None, str]:
 
 def _refuse_schema(table: pd.DataFrame, path: Path) -> None:
     if {"target_rate_bits", "rate_bits"} & set(table.columns):
-        raise UsageError(f"{path}: columns of rdtools 0.1, which have other names now; make a new run: {_anew(path.parent)}")
+        raise UsageError(f"{path}: columns of rdtools 0.1, which have other names now; {_anew(path.parent)}")
     if set(table.get("schema_version", ())) - {SCHEMA_VERSION}:
         found = ", ".join(f"{v:g}" for v in sorted(set(table["schema_version"])))
-        raise UsageError(f"{path}: columns of version {found}, this rdtools reads version {SCHEMA_VERSION}: {_anew(path.parent)}")
+        raise UsageError(f"{path}: columns of version {found}, this rdtools reads version {SCHEMA_VERSION}; {_anew(path.parent)}")
 
 
 def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     path = folder / name
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: rdtools report --out {folder}")
-    listed = (folder / RESULTS).is_file()
+        raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: {_by_manifest(folder, str(folder))}")
+    listed = is_current(folder)
     if listed:
         check_results(folder, [name])
     table, problem = _open(path)
     if table is not None:
         _refuse_schema(table, path)
-    if not listed:  # which a table of rdtools 0.1 is not, and is told so first
+    if not listed:  # which a table of an earlier rdtools may not be, and is told so first
         check_results(folder, [name])
     if table is None:
         raise CorruptFile(f"{path}: not a whole Parquet file ({problem}); make it again with rdtools report")

@@ -6,6 +6,7 @@
     hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64; of an output head
                                also "output_variances": E[p(1 − p)] of every output
     heldout/                   the same over held-out tokens, where there were any
+    spectra/0000.safetensors   the spectrum of a Hessian that was worked on, see `rdtools.runs.spectra`
 
 Weights are not copied: they are read from the model's own files, whose hashes the manifest holds. The manifest is written last, so
 a directory without one is no run.
@@ -29,9 +30,11 @@ from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_chec
 from rdtools.model.layer_names import block_index, layer_type
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
+from rdtools.moments.spectrum import remember_spectrum, remembered_spectrum, spectrum_with_vectors
 from rdtools.records import Hessian, InputMoments, LayerKey
 from rdtools.runs.packing import unpack
 from rdtools.runs.run_manifest import HessianEntry, LayerEntry, Manifest, read_manifest
+from rdtools.runs.spectra import read_spectrum, write_spectrum
 
 
 class Run(Mapping[str, Layer]):
@@ -173,8 +176,20 @@ class Run(Mapping[str, Layer]):
                 raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
-            self._last = (index, Hessian(matrix, *facts, arrays.get("output_variances")))
+            hessian = Hessian(matrix, *facts, arrays.get("output_variances"))
+            spectrum = read_spectrum(self.path, index, hessian=entry.sha256)
+            if spectrum is not None:
+                remember_spectrum(hessian, spectrum)
+            self._last = (index, hessian)
         return self._last[1]
+
+    def keep_spectrum(self, index: int) -> None:
+        """Write the spectrum of a Hessian beside it, unless it was read from there: whoever opens the run next has it."""
+        hessian = self.hessian(index)
+        if remembered_spectrum(hessian) is None:
+            spectrum = spectrum_with_vectors(hessian)
+            remember_spectrum(hessian, spectrum)
+            write_spectrum(self.path, index, spectrum, hessian=self.hessians[index].sha256)
 
     def heldout(self, index: int) -> HeldoutMoment | None:
         """The held-out moment beside a Hessian, read from disk whenever it is used; None where the run has none or no token reached it.

@@ -12,14 +12,16 @@ from rdtools.quantizers import Quantizer
 from rdtools.records import CURVE_COLUMNS
 from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
 from rdtools.runs.keys import curves_key, row_key
+from rdtools.runs.leases import Leases, delete_leases
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.plan import RunPlan, read_plan, write_plan
 from rdtools.runs.results import to_table
 from rdtools.runs.store import Run
 from rdtools.runs.tasks import write_tasks
 from rdtools.sweep.engines import ENGINES
-from rdtools.sweep.engines.local import Progress
-from rdtools.sweep.plan import Task, curve_rates, key_of_layer, plan, planned_methods
+from rdtools.sweep.plan import Task, Work, curve_rates, key_of_layer, plan, planned_methods
+
+Progress = Callable[[float, float], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ def run_sweep(
     run : with its Hessians, whose files were checked
     quantizers : every method at every rate
     seeds : rotations are drawn from them; every method has a row for each
-    workers : processes; 1 does everything here
+    workers : processes; 1 does everything here, 0 leaves it to `rdtools.jobs.worker`
     engine : a name in `rdtools.sweep.engines.ENGINES`
     layers : names of the layers to work on; None for all
     fresh : forget finished rows and earlier commands
@@ -143,7 +145,6 @@ def run_sweep(
         raise UsageError(f"`engine` {engine!r}: expected one of {', '.join(ENGINES)}")
     todo = agenda(run, quantizers, seeds=seeds, layers=layers, fresh=fresh)
     write_plan(todo.plan, run.path)
-    write_tasks([task.listed for task in todo.left], run.path)
     if fresh:
         delete_journals(run.path / ROWS)
     there = todo.rows - todo.rows_left
@@ -151,8 +152,36 @@ def run_sweep(
         say(f"{there} of {todo.rows} rows are already there")
     if todo.journal.torn:
         say(f"{todo.journal.torn} records were cut off when their process was killed; they are computed again")
-    ENGINES[engine](todo.left, workers=workers, progress=lambda done, total: progress(there + done, there + total))
+    count = there
+
+    def heard(record: Record) -> None:
+        nonlocal count
+        count += record.kind == "row"
+        progress(count, todo.rows)
+
+    do_tasks(run, todo.left, workers=workers, engine=engine, heard=heard)
     return collect_results(run, todo.plan)
+
+
+def do_tasks(
+    run: Run, tasks: Sequence[Work], *, workers: int, engine: str = "local", heard: Callable[[Record], None] = lambda record: None
+) -> None:
+    """List tasks in a run directory, for this process and whoever else works on it, and see to it that they are done.
+
+    Parameters
+    ----------
+    run : whose lock this process holds
+    tasks : of the run
+    workers, engine : as in `run_sweep`
+    heard : called with every record that comes about
+
+    Raises
+    ------
+    OutputError
+    """
+    delete_leases(run.path)
+    listed = write_tasks([task.listed for task in tasks], run.path)
+    ENGINES[engine](tasks, Leases(run.path, listed.command), workers=workers, heard=heard)
 
 
 def collect_results(run: Run, plan: RunPlan) -> SweepResult:

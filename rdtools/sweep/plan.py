@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, Protocol, Self, cast
 
 from rdtools.methods import format_method
 from rdtools.quantizers import Quantizer
@@ -60,6 +60,7 @@ class Task:
     work : relative cost of the input, m n² summed over layers
     """
 
+    kind: ClassVar[Literal["quantize", "verify"]] = "quantize"
     run: Path
     hessian: int
     layers: tuple[LayerWork, ...]
@@ -74,14 +75,65 @@ class Task:
     @property
     def listed(self) -> ListedTask:
         """The task in the list of the run."""
-        layers = [ListedLayer(name=layer.name, keys=list(layer.keys)) for layer in self.layers]
-        name = task_name([key for layer in layers for key in layer.keys])
-        return ListedTask(name=name, hessian=self.hessian, seed=self.seed, layers=layers)
+        return list_task(self)
 
     def without(self, done: Collection[str]) -> Task:
         """The work that is left; a task without layers if nothing is."""
         left = [layer.without(done) for layer in self.layers]
         return replace(self, layers=tuple(layer for layer in left if layer.keys))
+
+
+class WorkOnLayer(Protocol):
+    """The part of a task that is about one layer."""
+
+    @property
+    def name(self) -> str:
+        """Of the layer."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the records to be made, in order."""
+
+    def without(self, done: Collection[str]) -> Self:
+        """The work that is left."""
+
+
+class Work(Protocol):
+    """A task of any kind in `rdtools.sweep.kinds.KINDS`, as engines see it."""
+
+    @property
+    def kind(self) -> Literal["quantize", "verify"]:
+        """A name in the table of kinds."""
+
+    @property
+    def run(self) -> Path:
+        """Directory."""
+
+    @property
+    def hessian(self) -> int:
+        """Number of the input's Hessian in the run."""
+
+    @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+
+    @property
+    def layers(self) -> tuple[WorkOnLayer, ...]:
+        """Work for each layer."""
+
+    @property
+    def listed(self) -> ListedTask:
+        """The task in the list of the run."""
+
+    def without(self, done: Collection[str]) -> Self:
+        """The work that is left; a task without layers if nothing is."""
+
+
+def list_task(task: Work) -> ListedTask:
+    """A task in the list of its run."""
+    layers = [ListedLayer(name=layer.name, keys=list(layer.keys)) for layer in task.layers]
+    name = task_name([key for layer in layers for key in layer.keys])
+    return ListedTask(name=name, kind=task.kind, hessian=task.hessian, seed=task.seed, layers=layers)
 
 
 def settings_of(quantizer: Quantizer) -> str:
@@ -142,7 +194,8 @@ def _layer_work(run: Run, entry: LayerEntry, methods: Sequence[tuple[Quantizer, 
     )
 
 
-def _groups(run: Run, layers: Collection[str] | None) -> Iterator[tuple[int, list[LayerEntry]]]:
+def input_groups(run: Run, layers: Collection[str] | None) -> Iterator[tuple[int, list[LayerEntry]]]:
+    """The number of each Hessian, and the layers that share it; those of other names, and Hessians without any, are left out."""
     for index in range(len(run.hessians)):
         group = [entry for entry in run.layers if entry.hessian == index and (layers is None or entry.name in layers)]
         if group:
@@ -171,7 +224,7 @@ def plan(
     for quantizer in quantizers:
         by_preparation.setdefault(preparation_of(quantizer), []).append((quantizer, settings_of(quantizer)))
     tasks = []
-    for index, group in _groups(run, layers):
+    for index, group in input_groups(run, layers):
         work = float(sum(m * n * n for m, n in (entry.shape for entry in group)))
         tops = top_rates or {}
         for seed in seeds:

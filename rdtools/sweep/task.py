@@ -166,6 +166,7 @@ class LayerMemory:
         if name not in self._layers:
             layer = self._run[name]
             self._layers[name] = layer, layer_facts(layer, self._heldout)
+            self._run.keep_spectrum(task.hessian)
         return self._layers[name]
 
     def activations(self, quantizer: Quantizer, *, seed: int) -> ActivationInputs | None:

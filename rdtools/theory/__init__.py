@@ -19,7 +19,6 @@ from rdtools.theory import mixture as mixture
 from rdtools.theory import mmse_plan as mmse_plan
 from rdtools.theory import mmse_sic as mmse_sic
 from rdtools.theory import rotated_cholesky as rotated_cholesky
-from rdtools.theory import scalar as scalar
 from rdtools.theory import shannon as shannon
 from rdtools.theory import sic as sic
 from rdtools.theory import vector_code_rate as vector_code_rate

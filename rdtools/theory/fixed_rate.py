@@ -136,7 +136,7 @@ def best_uniform_grid(levels: int) -> GaussianGrid:
     j = np.arange(1, (K + 1) // 2, dtype=np.float64)
 
     def excess(rho: float) -> float:
-        # over the boundaries b > 0 between levels, by Abel summation as in `rdtools.theory.scalar`; over step² and step
+        # over the boundaries b > 0 between levels, by Abel summation as in `rdtools.rounded`; over step² and step
         step = 2 * rho / (K - 1)
         b = step * (j if even else j - 0.5)
         correlation = 2 * float(_density(b).sum()) + (float(_density(0.0)) if even else 0.0)

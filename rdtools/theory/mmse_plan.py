@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import NotPositiveSemidefinite, TheoryError
-from rdtools.linalg import cholesky
+from rdtools.linalg import cholesky, symmetric_eigenvalues
 from rdtools.theory.finite_rate import FiniteRatePoint
 from rdtools.theory.mmse_sic import water_level_ridge, watersic_at_rate
 from rdtools.theory.waterfilling import Components, components, rate_distortion
@@ -33,7 +33,8 @@ _RIDGE_RATIOS = (0.7, 1.0, 1.4)
 #: The vertex is looked for within this factor of the default. Farther out, at 1 bit on strongly coloured moments, what is rounded depends
 #: on few neighbours and is no longer normal: a ridge of 3.2 chosen by prediction was 0.015 bit worse than predicted.
 _MOST_RATIO = 1.6
-#: Up to this many columns ridge and order are searched for, in some 25 recursions; beyond, the default ridge and the first order are taken.
+#: Up to this many columns ridge and order are searched for, in some 20 recursions; beyond, the default ridge and the first order are taken,
+#: in 5. The search gains less than 0.005 bit, and takes 6 seconds of a core at 2048 columns and 55 at 4096: several times a quantization.
 SEARCH_COLUMNS = 1024
 #: Error of a rate while candidates are compared, each by the gap at its own rate, bits.
 _COARSE = 0.02
@@ -149,7 +150,7 @@ def plan_mmse_sic(
         orders = {"reversed-act-order": np.argsort(-np.diagonal(moment), kind="stable"), "natural": natural}
     if not (rate_bits > 0 and variance > 0 and orders):
         raise TheoryError(f"mmse-sic: rate {rate_bits}, variance {variance}, {len(orders)} orders; expected all above 0")
-    values = np.linalg.eigvalsh(moment) if eigenvalues is None else eigenvalues
+    values = symmetric_eigenvalues(moment) if eigenvalues is None else eigenvalues
     problem = _Problem(moment, variance, rate_bits, components(variance * np.maximum(values, 0.0)), channel)
     if len(moment) > SEARCH_COLUMNS:
         name, order = next(iter(orders.items()))

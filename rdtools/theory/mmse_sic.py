@@ -28,7 +28,7 @@ import scipy.linalg
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
-from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
+from rdtools.theory.finite_rate import Cancellation, FiniteRatePoint
 from rdtools.theory.waterfilling import Components, distortion_rate
 
 #: Error of a rate, bits.
@@ -105,10 +105,11 @@ def watersic_at_rate(
     >>> round(c, 2)
     1.0
     """
-    ell = np.diagonal(factor)
+    ell, cancellation = np.diagonal(factor), Cancellation(factor, variance, ridge=ridge)
+    gains = None if lmmse else np.ones(len(factor))
 
     def predict(octave: float) -> FiniteRatePoint:
-        return sic_at_finite_rate(factor, 2.0**octave / ell, variance, lmmse=lmmse, ridge=ridge, channel=channel)
+        return cancellation.at(2.0**octave / ell, gains, channel=channel)
 
     if guess is None:
         octave = 0.5 * math.log2(2 * math.pi * math.e * variance) + float(np.mean(np.log2(ell))) - rate_bits

@@ -15,7 +15,7 @@ from rdtools.measure import measure
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import HPTQ, WaterSIC
-from rdtools.theory.scalar import uniform_quantizer
+from rdtools.rounded import rounded_gaussian
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 METHODS = ["hptq+act-order", "watersic", "watersic-lmmse", "watersic-mmse", "watersic-trellis"]
@@ -35,13 +35,13 @@ def layer():
 def test_one_histogram_of_equal_columns_is_the_entropy_of_one():
     """Beyond 12 deviations a normal variable has 4e-33 of its probability."""
     for std in (0.2, 1.0, 7.3):
-        assert low_rate.pooled_bits(np.full(3, std)) == pytest.approx(uniform_quantizer(1 / std).entropy_bits, rel=1e-12)
+        assert low_rate.pooled_bits(np.full(3, std)) == pytest.approx(rounded_gaussian(1 / std).entropy_bits, rel=1e-12)
 
 
 def test_one_histogram_costs_unequal_columns():
     """Entropy is concave: that of the mixture is above the mean, by log2(2) at most for two halves."""
     stds = np.array([0.3, 3.0])
-    mean = np.mean([uniform_quantizer(1 / std).entropy_bits for std in stds])
+    mean = np.mean([rounded_gaussian(1 / std).entropy_bits for std in stds])
     assert mean + 0.1 < low_rate.pooled_bits(stds) < mean + 1
 
 
@@ -49,8 +49,8 @@ def test_one_histogram_costs_unequal_columns():
 def test_a_white_hessian_leaves_the_scalar_quantizer(rate):
     """Every method without gains is the uniform quantizer at the step of this entropy, found here in its own way; the limit is
     ½ log2(1/D). Steps are found to 1e-4 octave, at which the gap, flat along the rate, is off by less than half of it."""
-    step = brentq(lambda s: uniform_quantizer(s).entropy_bits - rate, 0.05, 3.0, xtol=1e-10)
-    scalar = uniform_quantizer(step)
+    step = brentq(lambda s: rounded_gaussian(s).entropy_bits - rate, 0.05, 3.0, xtol=1e-10)
+    scalar = rounded_gaussian(step)
     white = _layer(np.eye(4))
     for quantizer in (HPTQ(rate_bits=rate, order="act-order"), WaterSIC(rate_bits=rate)):
         assert low_rate.predicted_gap_bits(white, quantizer) == pytest.approx(rate + 0.5 * math.log2(scalar.distortion), abs=5e-5)

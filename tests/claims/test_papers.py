@@ -21,6 +21,7 @@ from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane
 from rdtools.claims.evidence.normal_weights import NormalWeights
 from rdtools.claims.evidence.rotations import Rotations
+from rdtools.claims.evidence.trellis_walks import TrellisWalks
 from rdtools.claims.evidence.unit_rounding import UnitRounding
 from rdtools.claims.evidence.weights import Weights
 from rdtools.moments.layer import Layer
@@ -47,6 +48,7 @@ def changed(kind: type) -> Callable[..., Plant]:
 
 moment, rotations, rounding, planes, normal = (changed(kind) for kind in (Moment, Rotations, UnitRounding, NearestPlane, NormalWeights))
 mismatch, channels, low_rank, critical = (changed(kind) for kind in (Mismatch, Channels, LowRank, CriticalChannels))
+walks = changed(TrellisWalks)
 
 
 def spectrum(**fields) -> Plant:
@@ -89,6 +91,16 @@ def finite(field: str, change: Callable[[Estimate], Estimate]) -> Plant:
     return normal(
         finite_rate=lambda n: (replace(n.finite_rate[0], **{field: change(getattr(n.finite_rate[0], field))}), *n.finite_rate[1:])
     )
+
+
+def walk(bits: float) -> Plant:
+    """The last file, at 4 bits, so many bits longer."""
+
+    def longer(w: TrellisWalks) -> tuple:
+        rate = w.points[-1].rate_bits
+        return *w.points[:-1], replace(w.points[-1], rate_bits=replace(rate, value=rate.value + bits))
+
+    return walks(points=longer)
 
 
 def more(factor: float) -> Callable[[Estimate], Estimate]:
@@ -213,6 +225,12 @@ PLANTS: dict[str, Plant] = {
     "weights.entropy": weights(entropy=Estimate(0.0, 1e-3, 1000)),
     "weights.shannon-lower-bound": lambda e: e.having(replace(e[Weights], coded=(replace(e[Weights].coded[0], total_bpw=1.0),))),
     "waterfilling.rows-of-unequal-variance": weights(row_variances=np.full(64, 0.1)),
+    "trellis.parity": walks(parity_faults=lambda w: 1),
+    "trellis.decodes": walks(decoding_faults=lambda w: 1),
+    "trellis.granular-gain": walks(fine_distortion=lambda w: w.fine_distortion.scaled(1.01)),
+    "trellis.predicted-gap": walk(0.025),
+    "trellis.above-limit": walk(-0.12),
+    "trellis.better-than-scalar": walk(0.2),
 }
 
 

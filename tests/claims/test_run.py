@@ -27,8 +27,8 @@ NOT_APPLICABLE = {
     "two-level": set(),
     "heterogeneous channels": _LEADERS,
     "axes": set(),
-    # rounding decides some codes otherwise on another route, and sample moments have no accurate inverse
-    "near-singular": {"babai.textbook", "babai.nearest-plane", *_LEADERS},
+    # rounding decides some codes otherwise on another route, sample moments have no accurate inverse, and there is much feedback
+    "near-singular": {"babai.textbook", "babai.nearest-plane", "trellis.predicted-gap", "trellis.better-than-scalar", *_LEADERS},
     "rank-deficient": None,
     "one column": None,
 }

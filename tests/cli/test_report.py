@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -15,7 +16,10 @@ import pytest
 from conftest import make_tiny_llama, quick_figures
 
 from rdtools.cli.main import main
+from rdtools.report.tables import LAYER_HEAD
+from rdtools.runs.result_files import RESULTS
 from rdtools.runs.results import read_results
+from rdtools.runs.seal import UNSEALED, sealed
 from rdtools.runs.store import open_run
 
 METHODS = "hrtn,rtn-midrise,hptq+rotation,watersic"
@@ -107,7 +111,10 @@ def test_the_table_is_tidy_and_both_files_agree(reported):
 def test_the_page_stands_alone(reported):
     page = (reported / "index.html").read_text()
     assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
-    assert page.count("data:image/png;base64,") == 5
+    images = re.findall(r'<div class="scroll"><img alt="[^"]+" style="min-width: (\d+)px" src="data:image/png;base64,([^"]+)"></div>', page)
+    assert len(images) == page.count("data:image/png;base64,") == 5
+    for least, data in images:  # a narrow screen scrolls a figure rather than making its type smaller than 12 pixels
+        assert int(least) == round(0.64 * int.from_bytes(base64.b64decode(data)[16:20], "big")) > 390
     assert "Which line is a bound for what" in page
     assert not re.search(r">\s*(nan|NaN|None)\s*<", page)
 
@@ -162,7 +169,26 @@ def test_paired_differences_of_a_run(reported, capsys):
     assert len(pd.read_parquet(out / "paired.parquet")) == len(rows)
     assert "hrtn − hptq+rotation" in (out / "index.html").read_text()
     assert main(["show", str(out), "--paired"]) == 0
-    assert "hrtn − hptq+rotation" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "coder of both: pooled table\nhrtn − hptq+rotation" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_rows_of_older_numbers_are_not_paired_and_said_to_be_old(reported, capsys):
+    content = json.loads((reported / RESULTS).read_text())
+    old = content | {"numbers": content["numbers"] - 1, "sha256": UNSEALED}
+    (reported / RESULTS).write_bytes(sealed(json.dumps(old).encode()))
+    assert main(["show", str(reported), "--paired"]) == 0
+    printed = capsys.readouterr()
+    assert not printed.out
+    assert re.search(rf"rows left out: .*numbers of version {old['numbers']}, this rdtools computes version", printed.err)
+    assert main(["show", str(reported), "--paired", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == []
+    assert main(["show", str(reported)]) == 0
+    printed = capsys.readouterr()
+    assert "Total rate of the file above R(D), one variance, each method with its own coder" in printed.out
+    assert "rows left out" not in printed.err
+    assert "numbers of version" in printed.err
 
 
 def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tiny_llama, tiny_tokens):
@@ -178,8 +204,11 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
 def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     out = reported
     assert main(["show", str(out)]) == 0
-    assert "Total rate above R(D)" in capsys.readouterr().out
+    heads = [line for line in capsys.readouterr().out.splitlines() if _COMPARES.search(line) and not line.startswith("Analysed")]
+    assert heads
+    assert all(_BOUND.search(head) and _CODER.search(head) for head in heads)
     assert main(["theory", str(out), "--csv", str(tmp_path / "t.csv")]) == 0
+    assert capsys.readouterr().out.startswith(LAYER_HEAD[:60])
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
     assert main(["hessians", "check", str(out)]) == 0
     assert "8 Hessians and 2 files of the model are as written" in capsys.readouterr().out

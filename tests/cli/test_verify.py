@@ -13,8 +13,10 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 
+import rdtools
 from rdtools import claims as registry
 from rdtools.cli.main import main
+from rdtools.runs.store import open_run
 
 QUICK = "quip.lemma-*,babai.order-*"
 
@@ -88,7 +90,7 @@ def test_json_is_a_list_of_records(capsys):
 
 
 def test_a_run_gets_rows_in_parquet_that_agree_with_what_is_printed(collected, capsys):
-    assert main(["verify", str(collected), "--claims", "quip.lemma-2,watersic.converse"]) == 0
+    assert main(["verify", str(collected), "--workers", "1", "--claims", "quip.lemma-2,watersic.converse"]) == 0
     table = pd.read_parquet(collected / "verification.parquet")
     assert len(table) == 14 * 2
     assert set(table["status"]) == {"holds"}
@@ -98,8 +100,40 @@ def test_a_run_gets_rows_in_parquet_that_agree_with_what_is_printed(collected, c
     assert "28 hold, 0 violated" in printed
 
 
+def test_a_run_is_not_verified_twice(collected, capsys):
+    """What is finished is there again, in the same order; another claim adds to it."""
+    arguments = ["verify", str(collected), "--workers", "1", "--claims"]
+    assert main([*arguments, "quip.lemma-2"]) == 0
+    first = capsys.readouterr().out
+    assert main([*arguments, "quip.lemma-2"]) == 0
+    again = capsys.readouterr()
+    assert again.out == first
+    assert "14 of 14 verdicts are already there; --fresh checks them again" in again.err
+    assert main([*arguments, "quip.lemma-2,babai.order-most"]) == 0
+    assert "14 of 28 verdicts are already there" in capsys.readouterr().err
+    assert main([*arguments, "quip.lemma-2", "--fresh"]) == 0
+    assert capsys.readouterr().out == first
+    assert main([*arguments, "quip.lemma-2", "--seed", "1"]) == 0
+    assert "already there" not in capsys.readouterr().err
+
+
+def test_processes_find_what_one_finds(collected, capsys):
+    alone = rdtools.verify(collected, claims=["quip.lemma-2", "babai.order-most"], workers=1)
+    together = rdtools.verify(collected, claims=["quip.lemma-2", "babai.order-most"], workers=2, fresh=True)
+    pd.testing.assert_frame_equal(together, alone)
+
+
+def test_a_hessian_that_cannot_be_read_fails_its_verdicts_and_no_others(collected, capsys):
+    broken = collected / open_run(collected).hessians[0].file
+    broken.write_bytes(broken.read_bytes()[:-8])
+    assert main(["verify", str(collected), "--workers", "1", "--claims", "quip.lemma-2"]) == 1
+    assert "11 hold, 0 violated, 3 failed" in capsys.readouterr().out
+    assert main(["verify", str(collected), "--workers", "1", "--claims", "quip.lemma-2"]) == 1
+    assert "11 of 14 verdicts are already there" in capsys.readouterr().err
+
+
 def test_everything_on_a_run_of_random_weights(collected, capsys):
-    assert main(["verify", str(collected)]) == 0
+    assert main(["verify", str(collected), "--workers", "1"]) == 0
     assert "0 violated" in capsys.readouterr().out
 
 
@@ -163,7 +197,7 @@ def test_a_violation_is_shown_and_is_the_exit_code(false_claim, tmp_path, capsys
 
 def test_a_run_that_cannot_be_written_to_is_refused_before_the_work(collected, capsys):
     (collected / "verification.parquet").mkdir()
-    assert main(["verify", str(collected), "--claims", "quip.lemma-2"]) == 74
+    assert main(["verify", str(collected), "--workers", "1", "--claims", "quip.lemma-2"]) == 74
     printed = capsys.readouterr()
     assert "verification.parquet" in printed.err
     assert printed.out == ""

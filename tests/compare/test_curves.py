@@ -82,7 +82,7 @@ def test_layers_that_share_an_input_share_the_recursion(layer, monkeypatch):
     from dataclasses import replace
 
     first = _table(layer)
-    monkeypatch.setattr(curves_module, "sic_at_finite_rate", None)
+    monkeypatch.setattr(curves_module, "Cancellation", None)
     other = replace(layer, weight=2.0 * layer.weight)
     again = _table(other)
     np.testing.assert_allclose(again["distortion"], 4 * first["distortion"], rtol=1e-9)

@@ -58,7 +58,8 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
     run = rd.open_run(settings.out)
     pd.testing.assert_frame_equal(run.results, made.table, check_dtype=False)
     pd.testing.assert_frame_equal(run.curves, made.curves)
-    pd.testing.assert_frame_equal(show(settings.out), run.results)
+    pd.testing.assert_frame_equal(show(settings.out).table, run.results)
+    assert show(settings.out).outdated == ""
     assert run["0.q_proj"].key.type == "q_proj"
     assert theory(settings.out)["layer"].tolist() == list(run)
     assert (preview(settings).rows_left, preview(settings).tasks) == (0, 0)
@@ -81,7 +82,7 @@ def test_a_report_does_not_replace_the_table_of_another_version(settings):
     table = settings.out / "results.parquet"
     pd.DataFrame({"layer": ["a"], "target_rate_bits": [3.0]}).to_parquet(table)
     before = table.read_bytes()
-    with pytest.raises(UsageError, match=r"columns of rdtools 0\.1, .* make a new run: rdtools report .*--out .*-schema-"):
+    with pytest.raises(UsageError, match=r"columns of rdtools 0\.1, .* make a new run: rdtools report with .*-schema-3 as `out`"):
         run_report(settings)
     assert table.read_bytes() == before
     assert run_report(settings, fresh=True).complete

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import tracemalloc
 
 import numpy as np
@@ -12,6 +13,7 @@ from rdtools.compare.facts import min_conditional_variance_ratio
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.distortion import mean_square
 from rdtools.measure.point import same_weight
+from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.ops import quadratic_form
@@ -85,6 +87,38 @@ def test_distortion_takes_memory_for_one_block_of_rows(monkeypatch):
     assert peak <= 4 * 8 * 2**14 + 2 * 8 * len(W) < W.nbytes / 2
     assert square == pytest.approx(np.mean((W - V) ** 2), rel=rounding(W.size))
     assert loss.mean == pytest.approx(np.trace((W - V) @ H @ (W - V).T) / W.size, rel=rounding(W.size))
+
+
+RECONSTRUCTION = sys.modules["rdtools.coding.reconstruct"]  # the function of the same name stands before it
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("hptq", 3), ("hptq+haar", 3), ("hptq+kronecker", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2), ("gptq(group_size=16)", 3),
+     ("gptq-g128-asym", 3)],
+)  # fmt: skip
+def test_weights_are_decoded_in_blocks_of_rows_to_the_same_bits(name, rate, monkeypatch):
+    """Beside dead columns, which are zero; a block is 16 of the rows, or of the columns where these are rotated."""
+    X = np.random.default_rng(0).standard_normal((300, 40)) * (np.arange(40) % 13 != 5)
+    weight = parse_method(name, rate).quantize(Layer.of(np.random.default_rng(1).standard_normal((56, 40)), X.T @ X / 300)).weight
+    whole = reconstruct(weight)
+    monkeypatch.setattr(RECONSTRUCTION, "BLOCK_ENTRIES", 1)
+    assert np.array_equal(reconstruct(weight), whole)
+    assert not whole[:, ~weight.basis.live].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [("hptq", 3), ("hptq+haar", 3), ("gptq", 3), ("gptq-asym", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2), ("aqlm-2x8", 2)],
+)
+def test_decoding_takes_the_weights_and_one_block_of_rows(name, rate, monkeypatch):
+    """And three panels of 64 reflections for a Haar rotation: no second matrix of the weights' size."""
+    layer = Layer.of(np.random.default_rng(0).standard_normal((1024, 512)), ar1_moment(512, 0.5))
+    weight = parse_method(name, rate).quantize(layer).weight
+    reconstruct(weight)
+    monkeypatch.setattr(RECONSTRUCTION, "BLOCK_ENTRIES", 2**15)
+    values, peak = _peak(lambda: reconstruct(weight))
+    assert values.nbytes < peak <= values.nbytes + 4 * 8 * 2**15 + 3 * 8 * 64 * 512
 
 
 def test_a_record_of_another_dtype_or_type_is_not_the_same():

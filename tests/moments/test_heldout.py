@@ -49,10 +49,24 @@ def test_held_out_distortion_is_of_the_decoded_weights(rng):
     quantized = q.quantize(layer)
     point = measure(layer, quantized, HeldoutMoment.of(held))
     E = layer.weight - effective_layer(quantized.weight).matrix
-    lost, signal, calibrated = (np.trace(A @ M @ A.T) for A, M in ((E, held), (layer.weight, held), (E, layer.hessian.matrix)))
+    H, W = layer.hessian.matrix, layer.weight
+    lost, signal, calibrated, energy = (np.trace(A @ M @ A.T) for A, M in ((E, held), (W, held), (E, H), (W, H)))
     assert point.heldout_distortion == pytest.approx(lost / signal, rel=1e-12)
-    assert point.heldout_over_calibration == pytest.approx(lost / calibrated, rel=1e-12)
+    assert point.heldout_over_calibration == pytest.approx(lost / signal / (calibrated / energy), rel=1e-12)
     assert np.isnan(measure(layer, quantized).heldout_distortion)
+
+
+def test_a_text_of_more_energy_has_the_same_held_out_ratio(rng):
+    """Exactly, where the energy is a power of two more; and the ratio is 1 under the calibration moment itself."""
+    layer = rd.Layer.of(rng.standard_normal((30, 12)), _moment(rng, 80, 12), n_tokens=80)
+    quantized, held = HPTQ(rate_bits=3).quantize(layer), _moment(rng, 50, 12)
+    ratios = {measure(layer, quantized, HeldoutMoment.of(energy * held)).heldout_over_calibration for energy in (2.0**-20, 1.0, 8.0)}
+    assert len(ratios) == 1
+    own = measure(layer, quantized, HeldoutMoment.of(layer.hessian.matrix)).heldout_over_calibration
+    assert own == pytest.approx(1, abs=12 * 12 * EPS * np.linalg.cond(layer.hessian.matrix))
+    silent = measure(layer, quantized, HeldoutMoment.of(np.zeros((12, 12))))
+    assert np.isnan(silent.heldout_distortion)
+    assert np.isnan(silent.heldout_over_calibration)
 
 
 def test_no_weights_but_the_layers_own_are_held_out(rng):

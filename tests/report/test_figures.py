@@ -10,10 +10,11 @@ import pytest
 from rdtools.compare.curves import theory_curves
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
-from rdtools.methods import make_quantizers
+from rdtools.methods import METHODS, make_quantizers, parse_method
 from rdtools.model.layer_names import LAYER_TYPES
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
+from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.report.figures import (
     FIGURES,
     gap_to_rd,
@@ -24,7 +25,7 @@ from rdtools.report.figures import (
     rate_distortion,
     write_figures,
 )
-from rdtools.report.tables import by_type, layer_means, status_counts, terminal_table
+from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_table
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
 
@@ -87,6 +88,22 @@ def test_a_legend_names_what_any_panel_shows(rows):
         drawn = {label for axis in figure.axes for label in axis.get_legend_handles_labels()[1]}
         assert shown == drawn
         assert any(label.startswith("hptq") for label in drawn - set(figure.axes[0].get_legend_handles_labels()[1]))
+
+
+def test_which_rows_know_the_variances_of_rows_is_what_their_files_hold():
+    """By the registry for fixed rates, beside what a quantizer of each really stores."""
+    rng = np.random.default_rng(3)
+    layer = Layer(LayerKey("m", "a.q_proj", "q_proj", 0), rng.standard_normal((512, 16)), Hessian(np.eye(16), 0))
+    seen = {}
+    for name, rate in (("rtn", 3), ("gptq-g128", 3), ("gptq-waterfilled", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2), ("crvq", 2.5)):
+        codes = parse_method(name, rate).quantize(layer).weight.codes
+        scales = codes.scales if isinstance(codes, AdditiveCodes) else getattr(getattr(codes, "grid", None), "rows", None)
+        seen[name] = scales is not None
+    assert seen == {name: METHODS[name].row_scales for name in seen}
+    assert all(METHODS[name].fixed_coder for name in seen)
+    kinds = {"hptq": "entropy_shared", "watersic": "entropy_column", "watersic-histogram": "entropy_histogram", "other": "fixed"}
+    table = pd.DataFrame({"method": [*seen, *kinds], "rate_kind": ["fixed"] * len(seen) + list(kinds.values())})
+    assert set(knowing_rows(table)["method"]) == {name for name, known in seen.items() if known} | {"watersic"}
 
 
 def test_methods_look_the_same_in_every_figure_of_a_report(rows):
@@ -170,3 +187,21 @@ def test_the_terminal_table_fits_80_columns_with_all_digits(method, rows):
     assert "…" not in text
     for heading in ("q", "down", "all", "weight", "var."):
         assert heading in text
+
+
+def test_the_heldout_figure_counts_the_layers_that_a_panel_leaves_out(rows):
+    """Of six layers, one has an infinite N_eff, one none, and one no ratio, which no panel can show."""
+    table, curves = rows
+    layers = table["layer"].unique()
+    full = table.assign(heldout_over_calibration=1.1, distinct_tokens=200, effective_tokens=100.0)
+    assert not any(axis.get_title() for axis in heldout.draw(full, curves).axes)
+    poor = full.copy()
+    poor.loc[poor["layer"] == layers[0], "effective_tokens"] = np.inf
+    poor.loc[poor["layer"] == layers[1], "effective_tokens"] = np.nan
+    poor.loc[poor["layer"] == layers[2], "heldout_over_calibration"] = np.nan
+    left, right = heldout.draw(poor, curves).axes
+    assert left.get_title().startswith("1 of 6 layers left out: N or ratio")
+    assert right.get_title().startswith("3 of 6 layers left out: N_eff or ratio")
+    for axis, shown in ((left, 5), (right, 3)):
+        drawn = [line for line in axis.get_lines() if "measured" in str(line.get_label())]
+        assert {len(line.get_xdata()) for line in drawn} == {shown}

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.report.paired import paired_differences, paired_table, write_paired
+from rdtools.report.paired import paired_differences, paired_lines, paired_table, write_paired
 
 
 def _table(gaps: dict[str, tuple[str, list[float]]]) -> pd.DataFrame:
@@ -59,3 +59,27 @@ def test_only_methods_with_the_same_coder_are_compared_on_matrices_that_both_hav
     pd.testing.assert_frame_equal(pd.read_parquet(paths[0]), found)
     assert len(pd.read_csv(paths[1])) == len(found)
     assert len(paired_table(paired_differences(table.head(0)))) == 0
+
+
+def test_fixed_rates_are_paired_by_what_their_symbols_are():
+    """Grids with grids, whatever their settings; lattice words, trellis paths and codebooks, and what no method is, with none of them."""
+    names = ["rtn", "gptq(group_size=64)+haar", "quip", "quip-sharp", "qtip", "aqlm-2x8", "no-method"]
+    found = paired_differences(_table({name: ("fixed", [0.5, 0.4]) for name in names}))
+    assert set(found["coder"]) == {"fixed rate, uniform grid"}
+    assert set(found["method"]) | set(found["reference"]) == {"rtn", "gptq(group_size=64)+haar", "quip"}
+    two = paired_differences(_table({name: ("fixed", [0.5]) for name in ("qtip", "qtip-published", "crvq", "aqlm-2x8")}))
+    assert set(zip(two["coder"], two["method"], strict=True)) == {("fixed rate, trellis path", "qtip"), ("fixed rate, codebooks", "crvq")}
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_paired_lines_fit_the_terminal_and_lose_nothing(width):
+    rng = np.random.default_rng(0)
+    names = ["hptq", "hptq+act-order", "watersic-shared", "watersic-lmmse-shared"]
+    differences = paired_differences(_table({name: ("entropy_shared", [*rng.uniform(0, 1, 12)]) for name in names}))
+    lines = paired_lines(differences, width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    for row in paired_table(differences).to_dict("records"):
+        assert set(row["difference (bpw)"].split()) <= set(words)
+        assert f"all {row['wins all']}" in " ".join(words)
+    assert " ".join(words).count("pooled table") == 1

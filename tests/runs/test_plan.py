@@ -52,8 +52,18 @@ def test_a_plan_is_read_as_it_was_written(tmp_path):
     assert read_plan(tmp_path / "none") == RunPlan()
 
 
-@pytest.mark.parametrize("text", ["", "{", '{"format": "other"}', '{"version": 2}', '{"methods": [{"method": "a"}]}'])
+@pytest.mark.parametrize("text", ["", "{", "[" * 9999, '{"format": "other"}', '{"version": 3}', '{"methods": [{"method": "a"}]}'])
 def test_a_damaged_plan_is_named(text, tmp_path):
     (tmp_path / PLAN).write_text(text)
-    with pytest.raises(CorruptFile, match=r"plan\.json: not a plan.*delete it"):
+    with pytest.raises(CorruptFile, match=r"plan\.json: altered since it was written.*delete it"):
         read_plan(tmp_path)
+
+
+@pytest.mark.parametrize("version", [1, 3])
+def test_a_plan_of_another_rdtools_is_told_from_an_altered_one(version, tmp_path):
+    """Version 1 was not sealed; deleting the file, as the message says, is a remedy."""
+    (tmp_path / PLAN).write_text(f'{{"format": "rdtools-plan", "version": {version}, "methods": []}}')
+    with pytest.raises(CorruptFile, match=rf"plan\.json: of another rdtools: format version {version}, .* version 2; delete it and give"):
+        read_plan(tmp_path)
+    (tmp_path / PLAN).unlink()
+    assert read_plan(tmp_path) == RunPlan()

@@ -8,7 +8,8 @@ import pytest
 
 from rdtools.errors import CorruptFile
 from rdtools.runs.numbers import NUMBERS_VERSION
-from rdtools.runs.result_files import RESULTS, check_results, write_manifest
+from rdtools.runs.result_files import RESULTS, check_results, outdated_numbers, write_manifest
+from rdtools.runs.seal import UNSEALED, sealed
 
 
 @pytest.fixture
@@ -62,3 +63,21 @@ def test_any_altered_byte_of_the_list_is_seen(folder):
 def test_the_list_says_what_made_it(folder):
     content = json.loads((folder / RESULTS).read_text())
     assert (content["numbers"], content["versions"], content["command"]) == (NUMBERS_VERSION, {"numpy": "2"}, "rdtools report")
+
+
+def test_a_list_of_another_rdtools_is_told_from_an_altered_one(folder):
+    """Version 1 had no checksum."""
+    content = json.loads((folder / RESULTS).read_text()) | {"version": 1}
+    del content["sha256"]
+    (folder / RESULTS).write_text(json.dumps(content))
+    with pytest.raises(CorruptFile, match=r"results\.json: of another rdtools: format version 1, .* delete plan\.json beside it and give"):
+        check_results(folder)
+
+
+def test_numbers_of_another_rdtools_are_said(folder):
+    assert outdated_numbers(folder) == ""
+    content = json.loads((folder / RESULTS).read_text()) | {"numbers": NUMBERS_VERSION - 1, "sha256": UNSEALED}
+    (folder / RESULTS).write_bytes(sealed(json.dumps(content).encode()))
+    said = outdated_numbers(folder)
+    assert f"numbers of version {NUMBERS_VERSION - 1}, this rdtools computes version {NUMBERS_VERSION}" in said
+    assert "the last of which was rdtools report:" in said

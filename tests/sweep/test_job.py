@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,7 @@ from rdtools.runs.run_manifest import write_manifest
 from rdtools.runs.store import open_run
 from rdtools.runs.tasks import read_tasks
 from rdtools.sweep import agenda, run_sweep, task
+from rdtools.sweep.kinds import KINDS
 from rdtools.sweep.plan import plan
 from rdtools.sweep.task import run_task
 
@@ -62,7 +64,7 @@ def _stop_after(monkeypatch, count):
             made.append(record)
             yield record
 
-    monkeypatch.setattr("rdtools.sweep.engines.local.run_task", stopping)
+    monkeypatch.setitem(KINDS, "quantize", replace(KINDS["quantize"], perform=stopping))
     return made
 
 
@@ -299,15 +301,15 @@ def test_the_task_list_of_the_run_names_every_row_that_is_to_be_made(run, monkey
         _stop_after(patch, 3)
         with pytest.raises(_Stopped):
             run_sweep(run, _methods())
-    listed = read_tasks(run.path)
+    listed = read_tasks(run.path).tasks
     assert len({task.name for task in listed}) == len(listed) == 8 * 2  # rtn-midrise looks at no Hessian, gptq-midrise at every one
     keys = [key for task in listed for layer in task.layers for key in layer.keys]
     assert len(keys) == len(set(keys)) == 14 * 4 + 14
     run_sweep(run, _methods("rtn-midrise"))
-    again = {task.name: task for task in read_tasks(run.path)}
+    again = {task.name: task for task in read_tasks(run.path).tasks}
     assert len(again) == 8
     run_sweep(run, _methods())
-    assert {key for task in read_tasks(run.path) for layer in task.layers for key in layer.keys} < set(keys)
+    assert {key for task in read_tasks(run.path).tasks for layer in task.layers for key in layer.keys} < set(keys)
     (run.path / "tasks.json").write_text("{}")
     with pytest.raises(CorruptFile, match="not a task list"):
         read_tasks(run.path)

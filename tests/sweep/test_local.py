@@ -19,8 +19,10 @@ from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian, LayerKey
 from rdtools.runs.journal import ROWS, JournalWriter, read_journals
+from rdtools.runs.leases import Leases
 from rdtools.sweep import plan, run_tasks
-from rdtools.sweep.engines.local import _Pool, _Queue
+from rdtools.sweep.engines.local import Pool
+from rdtools.sweep.engines.queue import TaskQueue
 from rdtools.sweep.task import quantize_layer, run_task
 
 
@@ -94,12 +96,12 @@ def test_an_interrupt_ends_the_workers_and_no_other_child(run):
     mine = context.Process(target=time.sleep, args=(600,))
     mine.start()
 
-    def interrupt(done, total):
+    def interrupt(record):
         raise KeyboardInterrupt
 
     try:
         with pytest.raises(KeyboardInterrupt):
-            run_tasks(plan(run, make_quantizers(["rtn-midrise"], [3.0])), workers=2, progress=interrupt)
+            run_tasks(plan(run, make_quantizers(["rtn-midrise"], [3.0])), Leases(run.path, "c"), workers=2, heard=interrupt)
         assert multiprocessing.active_children() == [mine]
         assert mine.is_alive()
     finally:
@@ -120,19 +122,20 @@ def test_a_layer_whose_process_dies_again_and_again_is_given_up(dies_at, run, mo
         task = task.without(first.row_keys)
     starts = []
 
-    def die(self, tasks, workers):
-        (left,) = tasks
+    def die(self, queue, workers):
+        taken = queue.take(None)
+        left = taken.task
         starts.append(left)
         if left.layers[0].name == first.name:
-            return [left]
+            return [taken]
         journal = JournalWriter(run.path / ROWS)
         for record in run_task(left):
             journal.append(record)
         self._look()
         return []
 
-    monkeypatch.setattr(_Pool, "run", die)
-    pool = _Pool(run.path / ROWS, lambda done: None)
+    monkeypatch.setattr(Pool, "run", die)
+    pool = Pool(run.path / ROWS)
     pool.run_alone(task)
     records = read_journals(run.path / ROWS).records
     assert [records[key].failed for key in first.keys if key in records] == [True] * (5 if dies_at == "layer" else 1)
@@ -181,8 +184,18 @@ def test_processes_keep_to_an_input_and_then_help_with_the_fullest(run):
     tasks = plan(run, make_quantizers(["rtn-midrise", "gptq-midrise", "gptq-midrise+haar"], [2.0]))
     first, second = list(dict.fromkeys(task.hessian for task in tasks))[:2]
     some = [task for task in tasks if task.hessian in (first, second)]
-    queue = _Queue(some)
-    taken = [queue.take(None), queue.take(None)]
-    assert [task.hessian for task in taken] == [first, second]
-    assert [queue.take(first).hessian for _ in range(3)] == [first, first, second]
-    assert [queue.take(first).hessian, queue.take(first)] == [second, None]
+    for leases in (None, Leases(run.path, "c")):
+        queue = TaskQueue(some, leases)
+        taken = [queue.take(last) for last in (None, None, first, first, first, first, second)]
+        assert [t and t.task.hessian for t in taken] == [first, second, first, first, second, second, None]
+        assert queue.empty
+
+
+def test_a_process_goes_to_an_input_at_which_no_other_is(run):
+    tasks = plan(run, make_quantizers(["rtn-midrise", "gptq-midrise"], [2.0]))
+    numbers = list(dict.fromkeys(task.hessian for task in tasks))
+    here, there = (TaskQueue(tasks, Leases(run.path, "c")) for _ in range(2))
+    assert here.take(None).task.hessian == numbers[0]
+    assert there.take(None).task.hessian == numbers[1]
+    assert there.take(numbers[1]).task.hessian == numbers[1]
+    assert here.take(numbers[0]).task.hessian == numbers[0]

@@ -10,10 +10,10 @@ from tolerances import STANDARD_ERRORS, rounding
 
 from rdtools.errors import ShapeMismatch
 from rdtools.records import InputMap
+from rdtools.rounded import rounded_gaussian
 from rdtools.testing import generators
 from rdtools.theory.activation import activation_distortion, minmax_step_power, reassembled_distortion
 from rdtools.theory.channel_merging import merged_distortion
-from rdtools.theory.scalar import uniform_quantizer
 from rdtools.transforms.links import Merge, Split
 
 counts_of_copies = st.lists(st.integers(1, 9), min_size=1, max_size=12).map(np.array)
@@ -117,9 +117,9 @@ def test_best_threshold_is_inside():
 def test_saturating_formula_bounds_the_exact_error_of_a_normal_channel(step, count, deviation):
     """D ≤ min(σ², T²Δ²/12): |x − round(x)| ≤ |x|, and D/Δ² = 1/12 + Σ_k (−1)^k e^(−2π²k²/r²)/(π k)² alternates from below."""
     r = count * step / deviation
-    exact = uniform_quantizer(r).distortion * deviation**2
+    exact = rounded_gaussian(r).distortion * deviation**2
     found = activation_distortion(step**2, [count], np.ones((1, 1)), channel_powers=[deviation**2])
-    # `uniform_quantizer` subtracts moments of size σ² (1 + r²)
+    # `rounded_gaussian` subtracts moments of size σ² (1 + r²)
     assert exact <= found + rounding(100) * deviation**2 * (1 + r * r)
     if r < 0.8:
         assert exact == pytest.approx(found, abs=2 * math.exp(-2 * math.pi**2 / r**2) * deviation**2 + rounding(100) * deviation**2)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -13,9 +14,10 @@ from rdtools.coding import count_codes, mean_column_entropy
 from rdtools.linalg import cholesky
 from rdtools.moments.spectrum import compute_spectrum
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
+from rdtools.rounded import rounded_gaussian
 from rdtools.testing import second_moments
-from rdtools.theory.finite_rate import sic_at_finite_rate
-from rdtools.theory.scalar import uniform_quantizer
+from rdtools.theory import finite_rate
+from rdtools.theory.finite_rate import Cancellation, sic_at_finite_rate
 from rdtools.theory.sic import gptq_distortion, watersic_distortion
 from rdtools.theory.waterfilling import rate_distortion
 
@@ -35,7 +37,7 @@ def error_covariances(L, steps, variance, gains, damping, ridge):
         ell, a, done = L[i, i], L[i + 1 :, i], slice(i + 1, n)
         of_t, of_w, of_e = a @ P[done], a @ X[done], a @ C[done, done]
         v[i] = ell**2 * S[i, i] + 2 * ell * of_t[i] + a @ of_e
-        scalar = uniform_quantizer(steps[i] * ell / math.sqrt(v[i]))
+        scalar = rounded_gaussian(steps[i] * ell / math.sqrt(v[i]))
         bits[i] = scalar.entropy_bits
         gain = scalar.gain if gains is None else gains[i]
         g = gain * scalar.correlation
@@ -73,7 +75,7 @@ def test_recursion_is_that_of_the_error_covariances(rng, n, damping, ridge, kind
 def test_diagonal_hessian_is_independent_scalar_quantizers():
     ell, steps = np.array([2.0, 1.0, 0.1]), np.array([0.5, 2.0, 30.0])
     point = sic_at_finite_rate(np.diag(ell), steps, 4.0)
-    scalars = [uniform_quantizer(a / 2) for a in steps]
+    scalars = [rounded_gaussian(a / 2) for a in steps]
     assert point.rate_bits == pytest.approx(np.mean([q.entropy_bits for q in scalars]), rel=rounding(20))
     expected = np.mean([4.0 * e**2 * q.lmmse_distortion for e, q in zip(ell, scalars, strict=True)])
     assert point.distortion == pytest.approx(expected, rel=rounding(50))
@@ -133,7 +135,7 @@ def test_simulation_agrees_to_one_percent_and_a_hundredth_of_a_bit(name, rate, s
     point = sic_at_finite_rate(L, steps, lmmse=lmmse)
     assert point.rate_bits == pytest.approx(rate, abs=1e-9)
     deviations = np.sqrt(point.input_variances)
-    gains = np.array([uniform_quantizer(a * e / s).gain for a, e, s in zip(steps, ell, deviations, strict=True)])
+    gains = np.array([rounded_gaussian(a * e / s).gain for a, e, s in zip(steps, ell, deviations, strict=True)])
     W = rng.standard_normal((8192, len(L)))
     codes, residual = ops.sic_sweep(W, L, steps, gains if lmmse else None)
     rows = (residual**2).mean(axis=1)
@@ -160,3 +162,31 @@ def test_simulation_agrees_to_one_percent_and_a_hundredth_of_a_bit(name, rate, s
 def test_bad_arguments_are_refused(factor, steps, variance, settings):
     with pytest.raises(ValueError, match="finite rate"):
         sic_at_finite_rate(factor, steps, variance, **settings)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.05])
+def test_one_cancellation_serves_all_steps(rng, ridge, monkeypatch):
+    """What belongs to the factor is computed once, and the points are those of separate calls to the bit."""
+    calls = []
+    inverse = finite_rate.triangular_inverse
+    monkeypatch.setattr(finite_rate, "triangular_inverse", lambda factor: calls.append(len(factor)) or inverse(factor))
+    L = np.linalg.cholesky(haar_moment(power_law(20, 1.5), rng) + ridge * np.eye(20))
+    cancellation = Cancellation(L, 2.0, ridge=ridge)
+    points = [cancellation.at(scale / np.diagonal(L), np.ones(20)) for scale in (0.1, 0.5, 2.0)]
+    assert calls == [20] * (ridge > 0)
+    for scale, point in zip((0.1, 0.5, 2.0), points, strict=True):
+        alone = sic_at_finite_rate(L, scale / np.diagonal(L), 2.0, lmmse=False, ridge=ridge)
+        assert (alone.rate_bits, alone.distortion) == (point.rate_bits, point.distortion)
+
+
+def test_wide_factors_need_little_memory_beside_the_covariance(rng):
+    """Beside L, F and its start there is no fourth matrix of their size, at any width: products are by bands of rows."""
+    n = 1100
+    L, steps = np.linalg.cholesky(ar1_moment(n, 0.5)), np.full(n, 0.7)
+    cancellation = Cancellation(L)
+    cancellation.at(steps)
+    tracemalloc.start()
+    cancellation.at(steps)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.6 * 8 * n * n

@@ -12,10 +12,10 @@ from rdtools import ops
 from rdtools.coding import count_codes, mean_column_entropy
 from rdtools.errors import RateUnreachable
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, two_level
+from rdtools.rounded import rounded_gaussian
 from rdtools.testing import generators, second_moments
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.mmse_sic import retarget, water_level_ridge, watersic_at_rate
-from rdtools.theory.scalar import uniform_quantizer
 from rdtools.theory.waterfilling import distortion_rate, rate_distortion
 from rdtools.units import SCALAR_LOSS
 
@@ -54,7 +54,7 @@ def test_target_is_that_of_ridge_regression(H, rng, relative):
 @pytest.mark.parametrize("step", [0.3, 1.0, 1.7, 2.5, 3.5])
 def test_one_column_is_the_scalar_quantizer_with_its_lmmse_gain(step):
     """A ridge ``1/γ − 1`` without gain and step γα round and reconstruct as gain γ and step α do."""
-    scalar = uniform_quantizer(step)
+    scalar = rounded_gaussian(step)
     gamma = scalar.gain
     mu = 1 / gamma - 1
     point = sic_at_finite_rate(ridged(np.eye(1), mu), np.array([3.0 * gamma * step]), 9.0, lmmse=False, ridge=mu)

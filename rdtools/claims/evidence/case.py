@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.base import NotApplicable
 from rdtools.linalg import cholesky
-from rdtools.moments.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns
+from rdtools.moments.spectrum import Eigen, eigendecomposition, live_columns, spectrum_with_vectors
 from rdtools.records import Hessian, Spectrum
 from rdtools.seeds import generator
 
@@ -22,7 +23,7 @@ class MomentCase:
     ----------
     name : of the input, for seeds and messages
     matrix : (r, r) H
-    eigen, spectrum : of H
+    spectrum : of H
     factor : L of ``H = L Lᵀ``, None if H is singular
     n_tokens : behind H; 0 where it is exact
     seed : of the verification
@@ -30,11 +31,15 @@ class MomentCase:
 
     name: str
     matrix: Float64Array
-    eigen: Eigen
     spectrum: Spectrum
     factor: Float64Array | None
     n_tokens: int
     seed: int
+
+    @cached_property
+    def eigen(self) -> Eigen:
+        """Eigenvalues and eigenvectors of H, computed when they are first asked for."""
+        return eigendecomposition(self.matrix, name=self.name)
 
     @property
     def columns(self) -> int:
@@ -51,11 +56,10 @@ def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
     live = live_columns(hessian.matrix)
     if not live.any():
         raise NotApplicable("no column of the input is ever used")
-    eigen = eigendecomposition(hessian.matrix, name=hessian.name)
-    spectrum = compute_spectrum(hessian.matrix, eigen=eigen, name=hessian.name)
+    spectrum = spectrum_with_vectors(hessian)
     matrix = hessian.matrix[np.ix_(live, live)]
     factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.live else None
-    return MomentCase(hessian.name, matrix, eigen, spectrum, factor, hessian.n_tokens, seed)
+    return MomentCase(hessian.name, matrix, spectrum, factor, hessian.n_tokens, seed)
 
 
 def budget(size: int, *, work: int = 2**20, least: int = 1024, most: int = 2**15) -> int:

@@ -9,7 +9,7 @@ from rdtools.measure import measure
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
-from rdtools.quantizers import HPTQ, HRTN, QTIP, QuIP, QuIPSharp, WaterSIC
+from rdtools.quantizers import HPTQ, HRTN, QTIP, Preparation, Problem, QuIP, QuIPSharp, WaterSIC
 
 _CODED_RATES = (2.0, 4.0)
 #: Rows for methods that search, for scales or paths.
@@ -26,14 +26,22 @@ class CodedPoint:
 
 
 def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
-    """Files of a layer's weights by each method, measured."""
-    points = []
+    """Files of a layer's weights by each method, measured; vectors at their published scales, whose search no bound on rates needs."""
+    points, problems = [], dict[tuple[int, Preparation], Problem]()
     few = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
     for rate in _CODED_RATES:
         scalar = (HRTN(rate_bits=rate), HPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
-        slower = (MmseWaterSIC(rate_bits=rate), QuIP(rate_bits=rate), QuIPSharp(rate_bits=rate), QTIP(rate_bits=rate))
+        slower = (
+            MmseWaterSIC(rate_bits=rate),
+            QuIP(rate_bits=rate),
+            *(kind(rate_bits=rate, scale="published") for kind in (QuIPSharp, QTIP)),
+        )
         for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
-            point = measure(given, quantizer.quantize(given))
+            settled = quantizer.for_layer(given)
+            place = len(given.weight), settled.preparation
+            if place not in problems:
+                problems[place] = settled.prepare(given)
+            point = measure(given, settled.quantize(given, problem=problems[place]))
             distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)
             points.append(CodedPoint(format_method(quantizer), point.total_bpw, distortion))
     return tuple(points)

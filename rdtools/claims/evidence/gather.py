@@ -19,6 +19,7 @@ from rdtools.claims.evidence.moment import Moment, gather_moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane, gather_nearest_plane
 from rdtools.claims.evidence.normal_weights import NormalWeights, gather_normal_weights
 from rdtools.claims.evidence.rotations import Rotations, gather_rotations
+from rdtools.claims.evidence.trellis_walks import TrellisWalks, gather_trellis_walks
 from rdtools.claims.evidence.unit_rounding import UnitRounding, gather_unit_rounding
 from rdtools.claims.evidence.weights import Weights, gather_weights
 from rdtools.moments.layer import Layer, active_columns
@@ -49,6 +50,7 @@ EXPERIMENTS: dict[type, Experiment] = {
     Lattices: Experiment(gather_lattices, "moment"),
     NormalWeights: Experiment(gather_normal_weights, "moment"),
     Mismatch: Experiment(gather_mismatch, "moment"),
+    TrellisWalks: Experiment(gather_trellis_walks, "moment"),
     CriticalChannels: Experiment(gather_critical_channels, "moment"),
     Weights: Experiment(gather_weights, "layer"),
     NearestPlane: Experiment(gather_nearest_plane, "layer"),

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
+from scipy.linalg.blas import dtrmm
 
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.case import MomentCase
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import cholesky
 from rdtools.records import Spectrum
-from rdtools.theory.ldlq import feedback_matrix, feedback_trace
+from rdtools.theory.ldlq import feedback_matrix
 from rdtools.transforms.orders import ORDERS
 
 #: Random feedback matrices ``(I + U)(I + s N/√n) − I``, U that of LDLQ and N standard normal below the diagonal: so many for each s. They
@@ -60,6 +63,14 @@ class Moment:
         return self.columns * eps * float(self.spectrum.eigenvalues[0]) / smallest if self.factor is not None and smallest > 0 else np.inf
 
 
+def _trace(unit: Float64Array, factor: Float64Array) -> float:
+    """``tr((I+U)⁻¹ H (I+U)⁻ᵀ)`` as the squared norm of ``(I+U)⁻¹ L``, as `rdtools.theory.ldlq.feedback_trace`; inf beyond float64."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        half = scipy.linalg.solve_triangular(unit, factor, lower=True, unit_diagonal=True, check_finite=False)
+        trace = float(np.sum(half**2))
+    return trace if math.isfinite(trace) else math.inf
+
+
 def gather_moment(case: MomentCase) -> Moment:
     """Factor H in other orders, and try other feedback than LDLQ's."""
     H, L = case.matrix, case.factor
@@ -71,12 +82,12 @@ def gather_moment(case: MomentCase) -> Moment:
         for name, p in orders.items():
             with contextlib.suppress(NotPositiveSemidefinite):  # on the edge of float64 one order may factor and another not
                 diagonals[name] = np.diagonal(cholesky(H[np.ix_(p, p)], damping=0.0).lower) ** 2
-        U = feedback_matrix(L)
+        unit = np.eye(len(H)) + feedback_matrix(L)
         for straying in _STRAYING:
             for _ in range(_FEEDBACK_DRAWS):
-                N = straying / np.sqrt(len(U)) * np.tril(generator.standard_normal(U.shape), -1)
-                traces.append(feedback_trace(H, U + N + U @ N))
-        traces.append(feedback_trace(H, np.zeros_like(U)))
+                N = straying / np.sqrt(len(H)) * np.tril(generator.standard_normal(H.shape), -1)
+                traces.append(_trace(unit + dtrmm(1.0, unit, N, lower=1, diag=1), L))
+        traces.append(_trace(np.eye(len(H)), L))
     # H = Sᵀ S with S = QR gives L = Rᵀ whatever the rank of H
     pivots = np.diagonal(np.linalg.qr((case.eigen.vectors * np.sqrt(case.eigen.values)).T, mode="r")) ** 2
     return Moment(H, case.eigen.root(), case.spectrum, pivots, L, case.n_tokens, diagonals, np.array(traces))

@@ -15,6 +15,8 @@ from rdtools.ops import sic_sweep
 
 _CLOSEST_COLUMNS = 4
 _CLOSEST_ROWS = 16
+#: Of the recursions that are written for reading.
+_TEXTBOOK_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,9 +185,10 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
     # unequal steps, so that neither form can do with one
     steps = np.exp2(-1.0 + 0.5 * generator.random(n))
     codes, residual = sic_sweep(W, L, steps)
-    textbook, variances = textbook_gptq(W[:, ::-1], H[::-1, ::-1], steps[::-1])
+    some = slice(None, _TEXTBOOK_ROWS)
+    textbook, variances = textbook_gptq(W[some, ::-1], H[::-1, ::-1], steps[::-1])
     root = (case.eigen.vectors * np.sqrt(case.eigen.values)).T  # a square root of H that is not triangular
-    planes = nearest_plane(root * steps, W @ root.T)
+    planes = nearest_plane(root * steps, W[some] @ root.T)
     again, _ = sic_sweep(codes * steps, L, steps)
     lengths = steps * np.diagonal(L)
     points = generator.integers(-4, 5, (budget(n), n)) * steps
@@ -203,10 +206,10 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
     # distances are differences of longer vectors: each ratio less what that rounding can be
     ratios *= 1.0 - np.divide(rounding, np.sqrt(closest), out=np.zeros_like(closest), where=off_lattice)
     return NearestPlane(
-        decisions=codes.size,
+        decisions=textbook.size,
         lengths=lengths,
-        textbook_mismatches=int((codes != textbook[:, ::-1]).sum()),
-        plane_mismatches=int((codes != planes).sum()),
+        textbook_mismatches=int((codes[some] != textbook[:, ::-1]).sum()),
+        plane_mismatches=int((codes[some] != planes).sum()),
         repeated_mismatches=int((codes != again).sum()),
         textbook_variances=variances[::-1],
         box_excess=float((np.abs(residual) / (0.5 * lengths)).max()),

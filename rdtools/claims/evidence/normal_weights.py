@@ -16,16 +16,15 @@ from rdtools.claims.evidence.coded import CodedPoint, coded_points
 from rdtools.measure import weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.ops import sic_sweep
+from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS
 
 #: What is called high rate: every column adds at most this share of λ_min to the distortion.
 HIGH_RATE_SHARE = 1 / 1024
 #: Width of the bins, in deviations of the codes, in which the frequencies of fine codes are counted.
 BIN_DEVIATIONS = 1 / 6
 #: Codes must stay within the precision of the sweep.
-_HIGHEST_RATE_BITS = 20.0
+HIGHEST_RATE_BITS = 20.0
 _FINITE_RATES = (1.5, 2.0, 3.0)
-#: Above so many columns the finite-rate prediction is no longer quick.
-FINITE_RATE_COLUMNS = 1024
 #: Of an empirical entropy: with fewer rows for each distinct code the correction of its bias is no longer enough.
 _ROWS_A_VALUE = 16
 _ABSMAX_BITS = 6
@@ -129,7 +128,7 @@ def _high_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> dict[
         added = np.mean(relative**2 * diagonal) if name.startswith("rtn") else np.max(relative**2 * np.diagonal(factor) ** 2)
         steps = relative * math.sqrt(12 * HIGH_RATE_SHARE * float(case.spectrum.eigenvalues[-1]) / float(added))
         rate = 0.5 * math.log2(2 * math.pi * math.e) - float(np.log2(steps).min())
-        if rate > _HIGHEST_RATE_BITS:
+        if rate > HIGHEST_RATE_BITS:
             continue
         codes, _ = sic_sweep(W, used, steps)
         points[name] = SchemePoint(name, steps, _distortion(W, codes * steps, case), _binned_code_length(codes))

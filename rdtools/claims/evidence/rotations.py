@@ -13,7 +13,7 @@ from rdtools.claims.evidence.case import MomentCase, budget
 from rdtools.claims.record import FALSE_ALARM
 from rdtools.linalg import cholesky
 from rdtools.records import Rotation
-from rdtools.transforms import RotationChoice, is_hadamard_order, new_rotation, rotate, rotate_moment
+from rdtools.transforms import RotationChoice, is_hadamard_order, new_rotation, rotate
 
 _MOST_DRAWS = 64
 #: δ of the bounds that hold with probability 1 − δ: so small that all draws keep them but for the false-alarm rate.
@@ -69,12 +69,14 @@ def gather_rotations(case: MomentCase) -> Rotations:
     for kind in KINDS:
         largest = []
         for rotation in draw_rotations(case, kind):
-            entries = np.abs(rotate(eigenvectors, rotation))
+            rotated = rotate(eigenvectors, rotation)
+            entries = np.abs(rotated)
             largest.append(np.sqrt(n) * float(entries.max()))
             if kind == "hadamard":
                 fractions.append(float(np.mean(entries >= threshold)))
             if kind == "haar" and L is not None:
-                squares = np.diagonal(cholesky(rotate_moment(case.matrix, rotation), damping=0.0).lower) ** 2
+                roots = np.sqrt(np.maximum(case.eigen.values, 0.0))[:, None] * rotated
+                squares = np.diagonal(cholesky(roots.T @ roots, damping=0.0).lower) ** 2
                 traces.append(float(squares.sum()))
                 determinants.append(float(np.log2(squares).mean()))
         incoherence[kind] = np.array(largest)

@@ -48,11 +48,11 @@ class UnitRounding:
 
 def round_with_feedback(
     weight: Float64Array,  # (m, n)
-    feedback: Float64Array,  # (n, n), strictly lower triangular
+    feedback: Float64Array | None,  # (n, n), strictly lower triangular
     rounding: Rounding,
     generator: np.random.Generator,
 ) -> tuple[Float64Array, Float64Array]:
-    """``Ŵ_:i = Q(W_:i + Σ_{j>i} (W − Ŵ)_:j U_ji)`` from the last column to the first.
+    """``Ŵ_:i = Q(W_:i + Σ_{j>i} (W − Ŵ)_:j U_ji)`` from the last column to the first; None for U = 0.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def round_with_feedback(
     m, n = weight.shape
     rounded, error, left = np.empty_like(weight), np.empty_like(weight), np.zeros_like(weight)
     for i in range(n - 1, -1, -1):
-        given = weight[:, i] + left[:, i + 1 :] @ feedback[i + 1 :, i]
+        given = weight[:, i] if feedback is None else weight[:, i] + left[:, i + 1 :] @ feedback[i + 1 :, i]
         rounded[:, i] = np.rint(given) if rounding == "nearest" else np.floor(given + generator.random(m))
         error[:, i] = given - rounded[:, i]
         left[:, i] = weight[:, i] - rounded[:, i]
@@ -78,13 +78,12 @@ def gather_unit_rounding(case: MomentCase) -> UnitRounding:
     H, L = case.matrix, case.factor
     n = len(H)
     generator = case.generator("rounding")
-    none = np.zeros_like(H)
     W = _RANGE * generator.random((budget(n), n))
     feedback, plain = {}, {}
     identity = corner = math.nan
     stochastic_worst = None
     for rounding in ERROR_VARIANCE:
-        rounded, _ = round_with_feedback(W, none, rounding, generator)
+        rounded, _ = round_with_feedback(W, None, rounding, generator)
         plain[rounding] = Estimate.of(_row_losses(W - rounded, H))
     if L is not None:
         U, D = feedback_matrix(L), np.diagonal(L) ** 2
@@ -98,7 +97,7 @@ def gather_unit_rounding(case: MomentCase) -> UnitRounding:
     if L is not None:
         rounded, _ = round_with_feedback(halves, feedback_matrix(L), "stochastic", generator)
         stochastic_worst = Estimate.of(_row_losses(halves - rounded, H))
-    rounded, _ = round_with_feedback(halves, none, "stochastic", generator)
+    rounded, _ = round_with_feedback(halves, None, "stochastic", generator)
     signs = _INSIDE * nearest_worst_signs(H)[None, :]
     axes = case.eigen.values[case.eigen.values > 0]
     some = np.ascontiguousarray(W[:, : len(axes)])

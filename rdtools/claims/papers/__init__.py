@@ -1,6 +1,6 @@
 """Every published claim, and ours, one paper per file."""
 
-from rdtools.claims.papers import babai, crvq, derived, derived_rotations, lrc, matmul_ii, qllm, quip, quip_sharp, watersic
+from rdtools.claims.papers import babai, crvq, derived, derived_rotations, derived_trellis, lrc, matmul_ii, qllm, quip, quip_sharp, watersic
 from rdtools.claims.record import Claim
 
 #: All claims, in the order in which they are reported.
@@ -15,4 +15,5 @@ CLAIMS: tuple[Claim, ...] = (
     *lrc.CLAIMS,
     *derived_rotations.CLAIMS,
     *derived.CLAIMS,
+    *derived_trellis.CLAIMS,
 )

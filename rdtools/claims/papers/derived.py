@@ -26,7 +26,7 @@ from rdtools.claims.papers.terms import (
 from rdtools.claims.record import FALSE_ALARM, Assumption, Source, Statement
 from rdtools.linalg import log2_am_over_gm
 from rdtools.theory.calibration import calibration_penalty_bits, logdet_bias_bits
-from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
+from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS, FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.mismatch import damped_noise_gains
 from rdtools.theory.mixture import mixture_loss_bits
 from rdtools.theory.shannon import shannon_lower_bound_bits
@@ -44,8 +44,8 @@ _JOINT_RATE = 2.0
 _PREDICTED: WeakKeyDictionary[SchemePoint, FiniteRatePoint] = WeakKeyDictionary()
 
 _FINITE = Assumption(
-    f"a point of at least {_LOWEST_FINITE_RATE} bits with less than {_MOST_FEEDBACK_BITS:g} bit of feedback, on at most 1024 columns, with "
-    "16 rows for each value of a code",
+    f"a point of at least {_LOWEST_FINITE_RATE} bits with less than {_MOST_FEEDBACK_BITS:g} bit of feedback, on at most "
+    f"{FINITE_RATE_COLUMNS} columns, with 16 rows for each value of a code",
     lambda e: bool(_points(e)),
 )
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 
 from rdtools.arrays import Float64Array
-from rdtools.claims.evidence.base import Evidence
+from rdtools.claims.evidence.base import Estimate, Evidence
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.record import Assumption, Number, Source
+from rdtools.theory.waterfilling import rate_distortion
 
 _EPS = float(np.finfo(np.float64).eps)
 
@@ -76,3 +78,10 @@ def root_trace(e: Evidence) -> float:
 def root_diagonal(e: Evidence) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     """Diagonal of ``H^{1/2}``."""
     return np.diagonal(e[Moment].root)
+
+
+def rate_limit(distortion: Estimate, e: Evidence) -> Estimate:
+    """R_WF at a measured distortion, for weights of variance one; ``dR/dD = −1/(2 τ ln 2)`` per weight."""
+    values = e[Moment].spectrum.eigenvalues
+    point = rate_distortion(min(distortion.value, float(np.mean(values))), values)
+    return Estimate(float(point.rate_bits), distortion.stderr / (2 * math.log(2) * float(point.water_level)), distortion.degrees)

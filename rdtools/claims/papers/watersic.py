@@ -17,6 +17,7 @@ from rdtools.claims.papers.terms import (
     factor_rounding,
     factoring,
     ours,
+    rate_limit,
 )
 from rdtools.claims.record import Assumption, Claim, Source, Statement
 from rdtools.linalg import log2_am_over_gm
@@ -36,17 +37,10 @@ def _has(scheme: str) -> Assumption:
     )
 
 
-def _limit(distortion: Estimate, e: Evidence) -> Estimate:
-    """R_WF at a measured distortion, for weights of variance one; ``dR/dD = −1/(2 τ ln 2)`` per weight."""
-    values = e[Moment].spectrum.eigenvalues
-    point = rate_distortion(min(distortion.value, float(np.mean(values))), values)
-    return Estimate(float(point.rate_bits), distortion.stderr / (2 * math.log(2) * float(point.water_level)), distortion.degrees)
-
-
 def _gap(scheme: str) -> Callable[[Evidence], Estimate]:
     def gap(e: Evidence) -> Estimate:
         point = e[NormalWeights].high_rate[scheme]
-        limit = _limit(point.distortion, e)
+        limit = rate_limit(point.distortion, e)
         # rate and distortion of a row may err together
         stderr = point.rate_bits.stderr + limit.stderr
         return Estimate(point.rate_bits.value - limit.value, stderr, min(point.rate_bits.degrees, limit.degrees))
@@ -63,14 +57,14 @@ def _tightest(e: Evidence) -> CodedPoint:
     """The file nearest to violating the converse; five standard errors are about what is granted."""
 
     def slack(point: CodedPoint) -> float:
-        limit = _limit(point.distortion, e)
+        limit = rate_limit(point.distortion, e)
         return point.total_bpw - limit.value + 5 * limit.stderr
 
     return min(e[NormalWeights].coded, key=slack)
 
 
 def _average_limit(e: Evidence) -> Estimate:
-    return _limit(_tightest(e).distortion, e)
+    return rate_limit(_tightest(e).distortion, e)
 
 
 def _middle(e: Evidence) -> float:

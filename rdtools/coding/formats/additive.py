@@ -22,6 +22,7 @@ from rdtools.coding import format_v3 as v3
 from rdtools.coding.bits import Bits, from_bits, index_width, subset_from_bits, subset_to_bits, subset_width, to_bits
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
+from rdtools.linalg import panels
 from rdtools.records import GROUP, AdditiveCodes, StoredOrder
 from rdtools.records.additive_codes import MAX_SET_COLUMNS
 from rdtools.records.stored import bfloat16_patterns, bfloat16_values
@@ -129,12 +130,14 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ad
 
 def values(codes: AdditiveCodes, _: int) -> Float64Array:
     """(m, 8 ⌈r/8⌉) the numbers that codes stand for; codewords of a group are added in the order of the codebooks."""
-    slots, placed = codes.slots, np.zeros((len(codes.scales), len(codes.order)))
-    for b, book in enumerate(codes.codebooks):
-        part = codes.codes[:, slots[:, 1] == b]
-        placed[:, : GROUP * part.shape[1]] += book[part].reshape(len(part), -1)
-    matrix = np.empty_like(placed)
-    matrix[:, codes.order] = codes.scales[:, None] * placed
+    slots, (m, n) = codes.slots, (len(codes.scales), len(codes.order))
+    matrix = np.empty((m, n))
+    for rows in panels(m, n):
+        placed = np.zeros((rows.stop - rows.start, n))
+        for b, book in enumerate(codes.codebooks):
+            part = codes.codes[rows, slots[:, 1] == b]
+            placed[:, : GROUP * part.shape[1]] += book[part].reshape(len(part), -1)
+        matrix[rows, codes.order] = codes.scales[rows, None] * placed
     return matrix
 
 

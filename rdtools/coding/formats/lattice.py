@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
+from rdtools.linalg import panels
 from rdtools.ops import rvq_decode
 from rdtools.records import LatticeCodes
 
@@ -47,8 +48,13 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> La
 
 def values(codes: LatticeCodes, _: int) -> NDArray[np.float64]:
     """(m, 8 ⌈r/8⌉) the numbers that words stand for."""
-    vectors = rvq_decode(tuple(words.ravel() for words in codes.words), codes.bits, codes.residual_scale or None)
-    return codes.scale * vectors.reshape(len(codes.words[0]), -1)
+    rows, groups = codes.words[0].shape
+    matrix = np.empty((rows, 8 * groups))
+    for part in panels(rows, 8 * groups):
+        vectors = rvq_decode(tuple(words[part].ravel() for words in codes.words), codes.bits, codes.residual_scale or None)
+        matrix[part] = vectors.reshape(-1, 8 * groups)
+    matrix *= codes.scale
+    return matrix
 
 
 def length_bits(codes: LatticeCodes) -> float:

@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -204,6 +205,12 @@ def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float6
     return np.asarray(values[:, group], dtype=np.float64)
 
 
+def _groups(rows: RowScales, columns: int) -> Iterator[tuple[int, slice]]:
+    """Each group of columns that have a scale of their own, and where it is."""
+    size = rows.group_size or max(columns, 1)
+    return ((group, slice(first, first + size)) for group, first in enumerate(range(0, columns, size)))
+
+
 def values(codes: ScalarCodes, columns: int) -> Float64Array:
     """(m, r) the numbers that integers stand for; the formula is that of `ScalarCodes`."""
     grid, rows = codes.grid, codes.grid.rows
@@ -212,10 +219,12 @@ def values(codes: ScalarCodes, columns: int) -> Float64Array:
     if grid.levels:
         scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
     if rows is not None and rows.zero_points is not None:
-        levels -= spread_groups(rows.zero_points, rows.group_size, columns)
+        for group, part in _groups(rows, columns):
+            levels[:, part] -= rows.zero_points[:, group, None]
     levels *= scales
     if rows is not None:
-        levels *= spread_groups(rows.scales, rows.group_size, columns)
+        for group, part in _groups(rows, columns):
+            levels[:, part] *= rows.scales[:, group, None]
     return levels
 
 

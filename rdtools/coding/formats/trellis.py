@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import zlib
 
+import numpy as np
+
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
@@ -54,9 +56,14 @@ def tiles_to_matrix(tiles: Float64Array, tile_columns: int) -> Float64Array:
 
 def values(codes: TrellisCodes, columns: int) -> Float64Array:
     """(16 p, 16 q) the numbers that paths stand for, from the number of columns r, q = ⌈r/16⌉."""
-    table = trellis_values(codes.code, codes.state_bits)
-    tiles = trellis_decode(codes.paths, table, codes.bits, fmt.TILE * fmt.TILE)
-    return codes.scale * tiles_to_matrix(tiles, -(-columns // fmt.TILE))
+    table, across, size = trellis_values(codes.code, codes.state_bits), -(-columns // fmt.TILE), fmt.TILE * fmt.TILE
+    down = len(codes.paths) // max(across, 1)
+    matrix = np.empty((fmt.TILE * down, fmt.TILE * across))
+    for row in range(down):
+        tiles = trellis_decode(codes.paths[row * across : (row + 1) * across], table, codes.bits, size)
+        matrix[fmt.TILE * row : fmt.TILE * (row + 1)] = tiles_to_matrix(tiles, across)
+    matrix *= codes.scale
+    return matrix
 
 
 def length_bits(codes: TrellisCodes) -> float:

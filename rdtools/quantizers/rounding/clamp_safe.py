@@ -22,7 +22,7 @@ import scipy.linalg
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import NotConverged, UsageError
-from rdtools.linalg import cholesky
+from rdtools.linalg import cholesky, triangular_inverse
 
 #: Over-relaxation of ADMM; 1.5 to 1.8 is the usual advice, and here it saves about a third of the iterations.
 _RELAXATION = 1.6
@@ -58,7 +58,7 @@ class ClampSafeFeedback:
 
         Of its factor a sweep uses only ``L_ji/L_ii``, which here is U_ji.
         """
-        return _inverse(self.error_map)
+        return triangular_inverse(self.error_map)
 
 
 def clamp_safe_feedback(
@@ -210,18 +210,11 @@ def usable_steps(levels: int, margin: float) -> float:
     return max(levels - 1 - 2 * margin, 0.0)
 
 
-def _inverse(lower: Float64Array) -> Float64Array:
-    """The inverse of a lower triangular matrix with a positive diagonal."""
-    # the upper triangle of a column-major view is the lower one in row-major memory
-    inverse, _ = scipy.linalg.lapack.dtrtri(lower.T, lower=0)
-    return np.tril(inverse.T)
-
-
 def _ldlq(moment: Float64Array) -> tuple[Float64Array, float]:
     """R of least tr(H Rᵀ R) without a constraint, diag(L) L⁻¹, and that least value, tr D."""
     L = cholesky(moment, damping=0.0, name="clamp-safe feedback").lower
     pivots = np.diagonal(L)
-    return _inverse(L) * pivots[:, None], float(pivots @ pivots)
+    return triangular_inverse(L) * pivots[:, None], float(pivots @ pivots)
 
 
 def _cut(below: Float64Array, slack: float) -> Float64Array:

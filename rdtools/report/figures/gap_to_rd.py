@@ -46,6 +46,6 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     axis.axhline(0, color="black", linewidth=0.8)
     axis.set_xticks(rates)
     axis.set_xlabel("target rate of the symbols (bits per active weight)")
-    axis.set_ylabel("total rate − R(D) (bpw)")
+    axis.set_ylabel("total rate − R(D), one variance (bpw)")
     figure.legend(loc="outside right upper")
     return figure

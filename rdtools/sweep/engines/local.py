@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
-import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -17,38 +17,21 @@ from pathlib import Path
 from rdtools.errors import WorkerDied
 from rdtools.ops import OPERATIONS, warm_up
 from rdtools.orphans import end_with_parent
-from rdtools.runs.journal import ROWS, JournalTail, JournalWriter
-from rdtools.runs.store import Run, open_run
-from rdtools.sweep.plan import Task
-from rdtools.sweep.task import LayerMemory, failed_layer, run_task
+from rdtools.runs.journal import ROWS, JournalTail, JournalWriter, Record
+from rdtools.runs.leases import Leases
+from rdtools.runs.store import open_run
+from rdtools.sweep.engines.queue import Taken, TaskQueue
+from rdtools.sweep.kinds import KINDS, Memories
+from rdtools.sweep.plan import Work
 
-Progress = Callable[[float, float], None]
-
-#: Seconds between two looks at what workers have finished.
-_LOOK_S = 0.5
+#: Seconds between two looks at what workers have finished, and between two tries to get a task where others work on all that are left.
+_LOOK_S, _RETRY_S = 0.5, 2.0
 #: Deaths in a row, none of which let a row come about, after which the rest of a layer is given up.
 _DEATHS = 3
 
 
-def default_workers() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-#: Memory of a process before it reads a layer.
-_PROCESS_BYTES = 400_000_000
-
-
-def worker_bytes(run: Run) -> int:
-    """Memory that a process takes at most: its libraries, and for its largest layer three times H and six times W.
-
-    Reading takes the file, the packed triangle and H; quantizing a factor beside H, and up to five arrays beside W.
-    """
-    return _PROCESS_BYTES + max(8 * entry.shape[1] * (3 * entry.shape[1] + 6 * entry.shape[0]) for entry in run.layers)
-
-
 @contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """One thread for everything: over-subscribed BLAS threads were measured up to 30 × slower, and round differently."""
     import numba
     from threadpoolctl import threadpool_limits
@@ -68,131 +51,136 @@ def _one_thread() -> Iterator[None]:
 
 
 _journal: JournalWriter | None = None
-_memory = LayerMemory()
+_memories = Memories()
 
 
-def _work(task: Task) -> None:
+def _work(task: Work) -> None:
     """A task, in a worker."""
     global _journal
     if _journal is None:
         _journal = JournalWriter(task.run / ROWS)
-    with _one_thread():
-        for record in run_task(task, _memory):
+    with one_thread():
+        for record in _memories.perform(task):
             _journal.append(record)
 
 
-class _Queue:
-    """Tasks that wait, by input; those of the first input come first."""
-
-    def __init__(self, tasks: Sequence[Task]) -> None:
-        self._waiting: dict[int, list[Task]] = {}
-        for task in tasks:
-            self._waiting.setdefault(task.hessian, []).append(task)
-        self._begun: set[int] = set()
-
-    def take(self, last: int | None) -> Task | None:
-        """The next task for a process that worked on the input `last`: of the same input, else of one that no process is at, else any."""
-        left = {number: tasks for number, tasks in self._waiting.items() if tasks}
-        if not left:
-            return None
-        untouched = next((number for number in left if number not in self._begun), None)
-        fullest = max(left, key=lambda number: len(left[number]))
-        another = fullest if untouched is None else untouched
-        number = last if last is not None and last in left else another
-        self._begun.add(number)
-        return left[number].pop(0)
-
-
 def run_tasks(
-    tasks: Sequence[Task],
+    tasks: Sequence[Work],
+    leases: Leases,
     *,
     workers: int,
-    progress: Progress = lambda done, total: None,
+    heard: Callable[[Record], None] = lambda record: None,
 ) -> None:
-    """Do all tasks of a run; every row is on disk as soon as it is finished.
+    """Do all tasks of a run that no other process does, and wait for those; every record is on disk as soon as it is finished.
 
     A worker that dies takes nothing but the row that it was at with it: what is left is done in processes of its own, and the row whose
     process dies again has failed.
 
     Parameters
     ----------
-    tasks : of one run, from `rdtools.sweep.plan.plan`
-    workers : processes; with 1, or a single task, everything is done here
-    progress : called with (rows done, rows in all)
+    tasks : of one run, from `rdtools.sweep.plan.plan` or `rdtools.sweep.verification.plan_claims`
+    leases : of the command that listed them
+    workers : processes; with 1, or a single task, everything is done here; with 0 others have to do it
+    heard : called with every record that comes about, wherever
 
     Raises
     ------
     OutputError
-        If a row cannot be written.
+        If a record or a lease cannot be written.
     """
-    total = sum(task.rows for task in tasks)
     if not tasks:
         return
-    rows = tasks[0].run / ROWS
-    if workers <= 1 or len(tasks) == 1:
-        _run_here(tasks, rows, lambda done: progress(done, total))
-        return
-    pool = _Pool(rows, lambda done: progress(done, total))
-    for task in pool.run(tasks, workers):
-        pool.run_alone(task)
+    pool, queue = Pool(tasks[0].run / ROWS, heard), TaskQueue(tasks, leases)
+    with leases.kept_alive():
+        if workers == 1 or (workers > 1 and len(tasks) == 1):
+            pool.run_here(queue)
+        else:
+            pool.run_all(queue, workers)
 
 
-def _run_here(tasks: Sequence[Task], rows: Path, progress: Callable[[int], None]) -> None:
-    journal, memory, done = JournalWriter(rows), LayerMemory(), 0
-    try:
-        with _one_thread():
-            for task in tasks:
-                for record in run_task(task, memory):
-                    journal.append(record)
-                    done += record.kind == "row"
-                    progress(done)
-    finally:
-        journal.close()
+class Pool:
+    """Processes that work on the tasks of a run, and the keys of what is finished."""
 
-
-class _Pool:
-    """Processes that work on the tasks of a run, and the keys of what they have finished."""
-
-    def __init__(self, rows: Path, progress: Callable[[int], None]) -> None:
+    def __init__(self, rows: Path, heard: Callable[[Record], None] = lambda record: None) -> None:
         self._rows = rows
         self._tail = JournalTail(rows)
-        self._progress = progress
+        self._heard = heard
         self._finished: set[str] = set()
-        self._done = 0
+
+    def _hear(self, record: Record) -> None:
+        if record.key not in self._finished:
+            self._finished.add(record.key)
+            self._heard(record)
 
     def _look(self) -> None:
         for record in self._tail.read():
-            self._done += record.kind == "row" and record.key not in self._finished
-            self._finished.add(record.key)
-        self._progress(self._done)
+            self._hear(record)
 
-    def run(self, tasks: Sequence[Task], workers: int) -> list[Task]:
-        """Do tasks; returns those at which a process died."""
-        queue, unfinished = _Queue(tasks), []
-        executors = [self._executor() for _ in range(min(workers, len(tasks)))]
-        running: dict[Future[None], tuple[int, Task]] = {}
+    def run_here(self, queue: TaskQueue) -> None:
+        """Do tasks in this process."""
+        journal, memories, last = JournalWriter(self._rows), Memories(), None
+        try:
+            with one_thread():
+                while not queue.empty:
+                    taken = queue.take(last)
+                    if taken is None:
+                        self._await(queue)
+                        continue
+                    for record in memories.perform(taken.task):
+                        journal.append(record)
+                        self._hear(record)
+                    queue.finish(taken)
+                    last = taken.task.hessian
+        finally:
+            journal.close()
+        self._look()
 
-        def start(slot: int, last: int | None) -> None:
-            task = queue.take(last)
-            if task is not None:
-                running[executors[slot].submit(_work, task)] = slot, task
+    def _await(self, queue: TaskQueue) -> None:
+        """Give others, who work on all that is left, some time."""
+        queue.drop_done()
+        if not queue.empty:
+            time.sleep(_RETRY_S)
+        self._look()
 
+    def run_all(self, queue: TaskQueue, workers: int) -> None:
+        """Do tasks in processes; a task at which one dies is finished alone."""
+        for taken in self.run(queue, workers):
+            self.run_alone(taken.task)
+            queue.finish(taken)
+
+    def run(self, queue: TaskQueue, workers: int) -> list[Taken]:
+        """Do tasks; returns those at which a process died, whose leases are kept."""
+        unfinished: list[Taken] = []
+        executors = [self._executor() for _ in range(workers)]
+        running: dict[Future[None], tuple[int, Taken]] = {}
+        idle: dict[int, int | None] = dict.fromkeys(range(workers))  # slot → input that it worked on last
+        try_at = 0.0
         try:
             self._compile(executors)
-            for slot in range(len(executors)):
-                start(slot, None)
-            while running:
+            while running or not queue.empty:
+                for slot, last in list(idle.items()) if time.monotonic() >= try_at else ():
+                    taken = queue.take(last)
+                    if taken is None:  # for any slot
+                        try_at = time.monotonic() + _RETRY_S
+                        break
+                    del idle[slot]
+                    running[executors[slot].submit(_work, taken.task)] = slot, taken
+                if not running:
+                    self._await(queue)
+                    continue
                 ended, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
                 self._look()
                 for future in ended:
-                    slot, task = running.pop(future)
+                    try_at = 0.0
+                    slot, taken = running.pop(future)
                     try:
                         future.result()
+                        queue.finish(taken)
                     except BrokenProcessPool:
-                        unfinished.append(task)
+                        unfinished.append(taken)
                         executors[slot].shutdown()
                         executors[slot] = self._executor()
-                    start(slot, task.hessian)
+                    idle[slot] = taken.task.hessian
         except BaseException:
             # these and no other children of this process; the executor has no public way before Python 3.14
             for executor in executors:
@@ -225,11 +213,11 @@ class _Pool:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(1, mp_context=context, initializer=end_with_parent)
 
-    def run_alone(self, task: Task) -> None:
+    def run_alone(self, task: Work) -> None:
         """Finish a task in processes of its own; where one dies, the row that it was at has failed."""
         deaths = 0
         left = task.without(self._finished)
-        while left.layers and self.run([left], 1):
+        while left.layers and self.run(TaskQueue([left], None), 1):
             after = left.without(self._finished)
             if not after.layers:
                 return
@@ -237,7 +225,7 @@ class _Pool:
             self._give_up(after, whole_layer=deaths >= _DEATHS)
             left = after.without(self._finished)
 
-    def _give_up(self, task: Task, *, whole_layer: bool) -> None:
+    def _give_up(self, task: Work, *, whole_layer: bool) -> None:
         """Write failed records for the first row that is left, or for all of the first layer."""
         layer = task.layers[0]
         keep = len(layer.keys) if whole_layer else 1
@@ -248,7 +236,7 @@ class _Pool:
         )
         journal = JournalWriter(self._rows)
         try:
-            for record in failed_layer(open_run(task.run), first, error, seed=task.seed):
+            for record in KINDS[task.kind].failed(open_run(task.run), first, error, seed=task.seed):
                 journal.append(record)
         finally:
             journal.close()

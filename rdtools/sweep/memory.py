@@ -1,0 +1,55 @@
+"""Processes that fit this machine's cores and memory."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from rdtools.machine import free_memory, in_gb
+from rdtools.runs.store import Run
+
+
+def default_workers() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+#: Memory of a process before it reads a layer.
+PROCESS_BYTES = 400_000_000
+
+
+def worker_bytes(run: Run) -> int:
+    """Memory that a process takes at most: its libraries, and for its largest layer three times H and six times W.
+
+    Reading takes the file, the packed triangle and H; quantizing a factor beside H, and up to five arrays beside W.
+    """
+    return PROCESS_BYTES + max(8 * entry.shape[1] * (3 * entry.shape[1] + 6 * entry.shape[0]) for entry in run.layers)
+
+
+def claim_bytes(run: Run) -> int:
+    """Memory that a process takes at most for claims on a run: its libraries, and for its widest layer H, weights and drawn tokens.
+
+    At one time a dozen matrices of the size of H, ten of 8192 tokens and eight of the weights were seen to be alive.
+    """
+    return PROCESS_BYTES + max(8 * n * (12 * n + 10 * 8192 + 8 * m) for m, n in (entry.shape for entry in run.layers))
+
+
+def choose_workers(run: Run, wanted: int | None, *, each: int, say: Callable[[str], None]) -> int:
+    """Processes: those asked for, else one per core that fits the memory; what does not fit is said.
+
+    Parameters
+    ----------
+    run : to be worked on
+    wanted : None for as many as there are cores; 0 leaves the work to others
+    each : bytes that a process takes at most
+    say : called with a sentence where something is amiss
+    """
+    if wanted == 0:
+        say(f"nothing is done here: waiting for rdtools worker {run.path}")
+        return 0
+    free, cores = free_memory(), default_workers()
+    fitting = max(1, free // each)
+    if (wanted or cores) > fitting:
+        kept = f"{wanted} may run out of it" if wanted else f"{fitting} of {cores} processes are started"
+        say(f"memory: a process takes up to {in_gb(each)}, {in_gb(free)} are free: {kept}")
+    return wanted or min(cores, fitting)
