@@ -55,7 +55,7 @@ def inputs(tokens: int, generator: np.random.Generator, basis: Float64Array) -> 
 def weights(beta: float, generator: np.random.Generator) -> Float64Array:
     """(n, n) with singular values i^−β, or independent normal."""
     if beta == 0:
-        return generator.standard_normal((SIZE, SIZE)) / np.sqrt(SIZE)
+        return np.asarray(generator.standard_normal((SIZE, SIZE)) / np.sqrt(SIZE))
     left, right = (np.linalg.qr(generator.standard_normal((SIZE, SIZE)))[0] for _ in range(2))
     return np.asarray((left * np.arange(1, SIZE + 1) ** -beta) @ right.T)
 
