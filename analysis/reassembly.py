@@ -27,9 +27,9 @@ from rdtools.report.figures import legend_entries, save_figure
 from rdtools.report.figures.canvas import new_figure
 from rdtools.report.style import RC
 from rdtools.theory.activation import minmax_step_power, reassembled_distortion
-from rdtools.transforms.links import Split
 
 BITS = 4
+GRID = ActivationGrid(BITS, symmetric=False)
 COLUMNS, ROWS, TOKENS, OUTLIERS = 512, 128, 1000, 6
 SEEDS = (0, 1, 2)
 #: θ over the largest channel maximum.
@@ -63,13 +63,12 @@ def errors(chain: InputMap, x: np.ndarray, weight: np.ndarray) -> dict[str, floa
     """
     power = np.mean((x @ weight.T) ** 2)
     mapped, moment = chain.apply(x), x.T @ x / len(x)
-    q, coded = ActivationGrid(BITS, symmetric=False).quantize(mapped, chain.shifts), chain.weight(weight)
+    q, coded = GRID.quantize(mapped, chain.shifts), chain.weight(weight)
     lost = np.mean((x @ weight.T - q @ coded.T) ** 2, axis=1) / power
-    split = next((link for link in chain.links if isinstance(link, Split)), None)
-    assembly = InputMap([link for link in chain.links if link is not split], columns=x.shape[1])
+    assembly = InputMap(chain.links if chain.copies is None else chain.links[:-1], columns=x.shape[1])
     predicted = reassembled_distortion(
         minmax_step_power(mapped, bits=BITS),
-        np.ones(assembly.outputs, dtype=int) if split is None else split.counts,
+        np.ones(assembly.outputs, dtype=int) if chain.copies is None else chain.copies,
         weight,
         moment,
         assembly,
@@ -94,7 +93,7 @@ def measure(seed: int, *, similar: bool) -> Iterator[dict[str, Any]]:
     for variant, (settings, _, _) in VARIANTS.items():
         for threshold in THRESHOLDS:
             try:
-                found = Reassembler(threshold=threshold, weight_bits=BITS, activation_bits=BITS, **settings).reassemble(train, weight)
+                found = Reassembler(threshold=threshold, weight_bits=BITS, grid=GRID, **settings).reassemble(train, weight)
             except UsageError:
                 continue  # fewer channels are left to be merged than were added
             row = known | {"variant": variant, "threshold": threshold, "expansion": found.expansion}

@@ -24,6 +24,7 @@ RUN_NAMES = frozenset(
         LOCK,
         "hessians",
         "heldout",
+        "activations",
         "spectra",
         "manifest.json",
         "rows",

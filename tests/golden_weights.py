@@ -9,6 +9,7 @@ import numpy as np
 
 from rdtools.ops import coset_transitions
 from rdtools.records import (
+    ActivationGrid,
     AdaptiveModel,
     AdditiveCodes,
     Basis,
@@ -17,6 +18,8 @@ from rdtools.records import (
     Gains,
     GaussianModel,
     LatticeCodes,
+    LayerParts,
+    LowRank,
     QuantizedWeight,
     Rotation,
     RowScales,
@@ -26,13 +29,15 @@ from rdtools.records import (
     Uniform,
     UniformGrid,
 )
+from rdtools.records.quantized import NO_PARTS
+from rdtools.transforms.links import Merge, Select, Split
 
 FOLDER = Path(__file__).parent / "golden" / "container"
 
 
-def natural(codes, rows: int, columns: int) -> QuantizedWeight:
+def natural(codes, rows: int, columns: int, parts: LayerParts = NO_PARTS) -> QuantizedWeight:
     """A weight in the natural basis."""
-    return QuantizedWeight(Basis(rows, np.ones(columns, dtype=bool)), codes)
+    return QuantizedWeight(Basis(rows, np.ones(columns, dtype=bool)), codes, parts)
 
 
 def example(**settings) -> QuantizedWeight:
@@ -158,8 +163,24 @@ def _adaptive():
     yield "adaptive wide", natural(ScalarCodes(coarse, UniformGrid(0.5), learnt(GaussianModel(2.0**14), 7, 10)), 24, 7)
 
 
+def _parts():
+    """Quantized activations, a low-rank term of 16 and of 32 bits, and both; in a file of several matrices only one has them."""
+    left, right = np.array([[1.0], [-0.5]]), np.array([[0.25], [2.0], [0.0], [-3.0]])
+    yield "parts", dataclasses.replace(example(), parts=LayerParts(ActivationGrid(4, clip=0.9), LowRank(left, right, "float16")))
+    yield "parts asymmetric", dataclasses.replace(example(), parts=LayerParts(ActivationGrid(8, symmetric=False, group_size=2)))
+    yield "parts bfloat16", dataclasses.replace(example(), parts=LayerParts(low_rank=LowRank(left, right, "bfloat16")))
+    # reassembled: one of five columns dead, two merged with a scale, one of the three that are left in three staggered copies
+    links = (Merge([(0, 2)], 4, [2.0]), Split(np.array([1, 3, 1]), staggered=True))
+    codes = ScalarCodes(np.array([[0, 1, -1, 1, 0], [-2, 1, 0, 0, 1]], dtype=np.int32), UniformGrid(0.5, levels=4), Uniform())
+    basis = Basis(2, np.array([True, True, False, True, True]))
+    yield "parts links", QuantizedWeight(basis, codes, LayerParts(ActivationGrid(4, symmetric=False), links=links))
+    kept = (Select(np.array([True, False, True])), Split(np.array([2, 1])))
+    codes = ScalarCodes(np.array([[1, 1, -1]], dtype=np.int32), UniformGrid(0.5, levels=4), Uniform())
+    yield "parts pruned", natural(codes, 1, 3, LayerParts(links=kept))
+
+
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive(), *_adaptive()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive(), *_adaptive(), *_parts()])
 
 
 def stored(version: int, name: str) -> bytes:

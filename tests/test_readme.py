@@ -54,7 +54,7 @@ def test_the_methods_named_exist_and_all_families_are_named():
 
     section = README[README.index("## Methods") : README.index("## Numbers")]
     table = section[section.index("| names") : section.index("A name takes")]
-    named = set(re.findall(r"`([a-z][\w-]*)`", table))
+    named = set(re.findall(r"`([a-z][\w.-]*)`", table))
     assert named <= set(METHODS)
     assert {METHODS[name].family for name in named} == {entry.family for entry in METHODS.values()}
     assert all(f"`+{suffix}`" in section for suffix in (*ROTATIONS, *ORDERS))

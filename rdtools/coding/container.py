@@ -18,6 +18,7 @@ from rdtools.coding import format_v3 as v3
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import codec_of
 from rdtools.coding.frames import Matrix, read_v2, read_v3
+from rdtools.coding.parts import coded_columns, encode_parts
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.records import QuantizedWeight, Rotation
@@ -147,10 +148,11 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         if own_scales:
             side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
         content, payload = codec.encode(weight.codes)
-        sides.append(side + content)
+        parts = encode_parts(weight.parts)
+        sides.append(side + parts + content)
         payloads.append(payload)
         size = len(sides[-1]) + (len(shared) if len(several) == 1 else 0)
-        heads.append(v3.MATRIX_HEAD.pack(codec.tag, _rotation_kind(basis.row_rotation), basis.rows, size))
+        heads.append(v3.MATRIX_HEAD.pack(codec.tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
     head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.live))
@@ -203,9 +205,10 @@ def decode_all(
     apply = map if executor is None else executor.map
     weights = []
     for matrix in matrices:
-        codes = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, int(matrix.basis.live.sum()), apply)
+        columns = coded_columns(matrix.basis, matrix.parts)
+        codes = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, columns, apply)
         matrix.side.finish("the side information")
-        weights.append(QuantizedWeight(matrix.basis, codes))
+        weights.append(QuantizedWeight(matrix.basis, codes, matrix.parts))
     reader.finish()
     return tuple(weights)
 

@@ -1,7 +1,8 @@
 """Version 3 of the container, which is written: one or more matrices that share their input.
 
 Against version 2 only the frame is new: side information of the codecs and payload are the same bytes, and a file of one matrix is larger
-by four bytes for each rotation; integers may have the flag INTEGER_GAINS. Numbers and layouts that are not here are those of
+by four bytes for each rotation; integers may have the flag INTEGER_GAINS, and a layer may have parts beside its weights. Numbers and
+layouts that are not here are those of
 `rdtools.coding.format_v2`. Everything but the payload is side information.
 
 Frame, little-endian::
@@ -10,7 +11,7 @@ Frame, little-endian::
     rotation kind of the inputs, flags                    u8          low four bits, high four bits
     columns n                                             u32
     matrices k, bytes of shared side information          u8, u32     if the flag SEVERAL is set, else 1 and none
-    of each matrix: codec tag, rotation kind of outputs   2×u8
+    of each matrix: codec tag, rotation kind of outputs   2×u8        tag + PARTS where the layer has parts beside its weights
                     rows m, bytes of side information     2×u32       of a single matrix, shared side information included
     CRC-32 of the above and of all side information       u32
     shared: rotation seed of the inputs                   u64         if rotated
@@ -19,6 +20,7 @@ Frame, little-endian::
     of each matrix: rotation seed of the outputs          u64         if rotated
                     whether it has column scales          u8          if the flag OWN_SCALES is set, then
                     column scales                         r×bf16      if it has
+                    parts beside the weights                          if the tag says so, see `rdtools.coding.parts`
                     side information of the codec                     see `rdtools.coding.formats`
     payload of each matrix in turn                                    coded symbols, each block with a CRC-32 in the side information
 
@@ -30,6 +32,7 @@ from __future__ import annotations
 import struct
 
 from rdtools.records import CodeModelKind, RotationKind, StoredOrder
+from rdtools.records.stored import StoredDtype
 
 VERSION = 3
 HEAD = struct.Struct("<4sBBI")
@@ -68,3 +71,11 @@ CODEWORDS_DTYPE = "<f2"
 #: Links of an input map by place, and the most bits that a number of copies may have.
 LINKS = ("select", "merge", "split")
 MOST_COPIES_BITS = 31
+
+#: Added to the tag of the codec where the layer has parts beside its weights: which of them; a grid of activations, its bits, symmetry,
+#: clip and group size; a low-rank term, its rank and the dtype of its factors, by place in the table.
+PARTS = 128
+HAS_ACTIVATION, HAS_LOW_RANK, HAS_LINKS = 1, 2, 4
+ACTIVATION_GRID = struct.Struct("<BBdI")
+LOW_RANK = struct.Struct("<IB")
+FACTOR_DTYPES: dict[StoredDtype, str] = {"bfloat16": "<u2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}

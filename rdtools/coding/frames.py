@@ -15,8 +15,10 @@ from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import read_tag
+from rdtools.coding.parts import decode_parts
 from rdtools.errors import CorruptFile
-from rdtools.records import Basis, Rotation, RotationKind
+from rdtools.records import Basis, LayerParts, Rotation, RotationKind
+from rdtools.records.quantized import NO_PARTS
 from rdtools.transforms import is_hadamard_order
 from rdtools.transforms.rotation import dense_numbers
 
@@ -28,6 +30,7 @@ class Matrix:
     codec: Codec
     basis: Basis
     side: Reader
+    parts: LayerParts = NO_PARTS
 
 
 #: Rows or columns that a file may hold: a forged size is refused before memory is taken.
@@ -132,11 +135,12 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     matrices = []
     for tag, row_kind, rows, size in heads:
         side = body.part(size) if flags & v3.SEVERAL else body
-        codec = read_tag(side, tag)
+        codec = read_tag(side, tag & ~v3.PARTS)
         own_kind = side.choice("row rotation", v3.ROTATIONS, row_kind)
         row_rotation = _rotation(side, own_kind, rows, _seed(side, own_kind, v3.SEED), max_weights)
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
             own = _column_scales(side, active)
-        matrices.append(Matrix(codec, Basis(rows, live, rotation, row_rotation, own), side))
+        basis = Basis(rows, live, rotation, row_rotation, own)
+        matrices.append(Matrix(codec, basis, side, decode_parts(side, basis, max_weights) if tag & v3.PARTS else NO_PARTS))
     return matrices

@@ -6,8 +6,9 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.coding.formats import codec_of
+from rdtools.coding.parts import coded_columns
 from rdtools.linalg import panels
-from rdtools.records import EffectiveLayer, QuantizedWeight
+from rdtools.records import EffectiveLayer, InputMap, QuantizedWeight
 from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
@@ -17,28 +18,39 @@ BLOCK_ENTRIES = 2**25
 
 
 def _values(weight: QuantizedWeight) -> Float64Array:
-    """Decoded values of the active columns, their rows rotated back."""
+    """Decoded values of the coded columns, their rows rotated back."""
     basis = weight.basis
-    active = int(basis.live.sum())
-    if active == 0:
+    columns = coded_columns(basis, weight.parts)
+    if columns == 0:
         return np.zeros((basis.rows, 0))
-    values = codec_of(weight.codes).values(weight.codes, active)[: basis.rows, :active]
+    values = codec_of(weight.codes).values(weight.codes, columns)[: basis.rows, :columns]
     if basis.row_rotation is not None:
-        for columns in panels(active, basis.rows, BLOCK_ENTRIES):  # in place, because the columns do not depend on each other
-            values[:, columns] = rotate_back(values[:, columns].T, basis.row_rotation).T
+        for some in panels(columns, basis.rows, BLOCK_ENTRIES):  # in place, because the columns do not depend on each other
+            values[:, some] = rotate_back(values[:, some].T, basis.row_rotation).T
     return values
 
 
+def _input_map(weight: QuantizedWeight) -> InputMap:
+    of_basis = input_map_of_basis(weight.basis)
+    return InputMap([*of_basis.links, *weight.parts.links], columns=of_basis.columns)
+
+
 def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
-    """The decoded values behind the input map."""
-    return EffectiveLayer(finished(_values(weight)), input_map_of_basis(weight.basis))
+    """The decoded values behind the input map, with what runs beside them."""
+    parts = weight.parts
+    return EffectiveLayer(finished(_values(weight)), _input_map(weight), parts.activation, parts.low_rank)
 
 
 def reconstruct(weight: QuantizedWeight) -> Float64Array:
-    """Ŵ, shape (m, n) float64; takes memory for a block of rows beside it, and for the active columns once more where some are not."""
-    values, input_map = _values(weight), input_map_of_basis(weight.basis)
-    (m, active), n = values.shape, input_map.inputs
-    pulled = values if active == n else np.zeros((m, n))
+    """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations.
+
+    Takes memory for a block of rows beside it, and for the coded columns once more where they are not as many as the inputs.
+    """
+    values, input_map = _values(weight), _input_map(weight)
+    (m, coded), n = values.shape, input_map.inputs
+    pulled = values if coded == n else np.zeros((m, n))
     for rows in panels(m, n, BLOCK_ENTRIES) if input_map.links else ():  # nor do the rows
         pulled[rows] = input_map.pull_back(values[rows])
+    if weight.parts.low_rank is not None:
+        pulled += weight.parts.low_rank.matrix
     return pulled

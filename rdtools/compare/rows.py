@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from rdtools.compare.activations import ActivationInputs, activation_point
 from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE, RD_BOUND_ROWVAR
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
@@ -67,6 +68,7 @@ def result_row(
     quantized: QuantizedLayer,
     problem: Problem | None = None,
     facts: LayerFacts | None = None,
+    activations: ActivationInputs | None = None,
 ) -> ResultRow:
     """Measure a quantized layer and put bounds and predictions beside it; `rdtools columns` describes every column.
 
@@ -77,15 +79,22 @@ def result_row(
     quantized : its answer
     problem : the prepared layer it worked on; made again if not given
     facts : of the layer; worked out again if not given
+    activations : moments that a method with quantized activations was given
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     facts = layer_facts(layer) if facts is None else facts
-    point = measure(layer, quantized, facts.heldout)
+    heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
+    moments = None if activations is None else activations.calibration.moments
+    point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
+    beside = None if activations is None else activation_point(layer, quantized.weight, activations.calibration)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
     entropies = {"shared": point.entropy_pooled_bpw, "column": point.entropy_per_column_bpw, None: point.symbol_bpw}
     promised = predict(problem, facts.spectrum, model, rate_bits=entropies[model.histogram], tokens=counted_tokens(layer.hessian))
     predicted, finite = promised.high_rate_distortion, promised.finite_rate_distortion
+    heldout_ratio, rate = promised.heldout_over_calibration, point.symbol_bpw + point.low_rank_bpw
+    if beside is not None:  # errors of weights and of activations are not correlated in either model
+        predicted, finite, heldout_ratio = predicted + beside.pred_activation_noise_distortion, math.nan, math.nan
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
     aligned, covariance = (known.rate(facts, point.distortion) for known in (RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE))
     turn = quantized.weight.basis.rotation
@@ -98,20 +107,21 @@ def result_row(
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message="; ".join(filter(None, (outlier, facts.message, _nearly_dead_message(facts, quantized), overhead))),
+        message="; ".join(filter(None, (outlier, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))),
         point=point,
+        activation=beside,
         pred_high_rate_distortion=predicted,
         measured_over_pred_high_rate=point.distortion / predicted if predicted > 0 else math.nan,
         high_rate_valid=_high_rate_valid(facts, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,
-        pred_heldout_over_calibration=promised.heldout_over_calibration,
+        pred_heldout_over_calibration=heldout_ratio,
         rd_bound_rate_bpw=bound,
-        rd_bound_distortion=float(RD_BOUND.distortion(facts, point.symbol_bpw)),
+        rd_bound_distortion=float(RD_BOUND.distortion(facts, rate)),
         rd_bound_rowvar_rate_bpw=rowvar,
         rd_bound_aligned_rate_bpw=aligned,
         rd_bound_covariance_rate_bpw=covariance,
-        rate_gap_symbols_bpw=point.symbol_bpw - gap_to,
+        rate_gap_symbols_bpw=rate - gap_to,
         rate_gap_total_bpw=point.total_bpw - gap_to,
         rate_gap_total_rowvar_bpw=point.total_bpw - gap_to_rowvar,
         rate_gap_total_aligned_bpw=math.nan if outlier else point.total_bpw - aligned,

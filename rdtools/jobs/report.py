@@ -14,6 +14,7 @@ import pandas as pd
 
 from rdtools.errors import WrongType
 from rdtools.files import sole_writer
+from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
@@ -110,6 +111,19 @@ def run_report(
                 device=settings.device,
                 head=settings.head,
                 fresh=settings.fresh,
+                say=say,
+                progress=progress,
+            )
+        with stage("Quantized activations", "tokens") as progress:
+            collect_activations(
+                run,
+                quantizers,
+                seeds=settings.seeds,
+                layers=chosen,
+                calibration=calibration,
+                evaluation=evaluation,
+                trust_remote_code=settings.trust_remote_code,
+                device=settings.device,
                 say=say,
                 progress=progress,
             )

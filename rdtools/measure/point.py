@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
+from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType
 from rdtools.measure.distortion import mean_square, weighted_error
+from rdtools.measure.effective_error import error
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
-from rdtools.records import QuantizedLayer, QuantizedWeight, RDPoint
+from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.threads import one_blas_thread
 
 
@@ -32,7 +34,14 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
-def measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | None = None) -> RDPoint:
+def measure(
+    layer: Layer,
+    quantized: QuantizedLayer,
+    heldout: HeldoutMoment | None = None,
+    *,
+    moments: InputMoments | None = None,
+    heldout_moments: InputMoments | None = None,
+) -> RDPoint:
     """Code a quantized layer, decode it, and measure what came back.
 
     The distortion is that of the decoded file, and the file must decode to exactly what was encoded.
@@ -42,13 +51,15 @@ def measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | No
     layer : the original
     quantized : a quantizer's answer for it
     heldout : a held-out moment of the layer's input, for `RDPoint.heldout_distortion`, which is nan without
+    moments : of x beside Q(T x), for an answer that quantizes activations; see `rdtools.measure.error`
+    heldout_moments : the same over held-out tokens, without which `RDPoint.heldout_distortion` of such an answer is nan
 
     Raises
     ------
     CorruptFile
         If the file does not decode to what was encoded.
     UsageError
-        If another layer was quantized; layers are told apart by their weights.
+        If another layer was quantized; layers are told apart by their weights. If `moments` are missing, or not those of the answer.
     WrongType
         If they are not a layer, an answer and a held-out moment, in this order.
     ShapeMismatch
@@ -76,14 +87,20 @@ def measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | No
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, quantized, heldout)
+        return _measure(layer, quantized, heldout, moments, heldout_moments)
 
 
 def _ratio(value: float, by: float) -> float:
     return value / by if by > 0 else math.nan
 
 
-def _measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | None) -> RDPoint:
+def _measure(
+    layer: Layer,
+    quantized: QuantizedLayer,
+    heldout: HeldoutMoment | None,
+    moments: InputMoments | None,
+    heldout_moments: InputMoments | None,
+) -> RDPoint:
     weight = quantized.weight
     container = encode(weight)
     decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
@@ -91,10 +108,15 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | N
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
-    reconstruction = reconstruct(decoded)
+    effective, reconstruction = None, reconstruct(decoded)
+    if decoded.parts.activation is not None or moments is not None:
+        effective = effective_layer(decoded)
     del decoded  # half as large as the weights
-    distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
-    size = layer.weight.size
+    if effective is None:
+        distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
+    else:
+        distortion = error(layer, effective, moments)
+    size, low = layer.weight.size, weight.parts.low_rank
     codec = codec_of(weight.codes)
     symbols = codec.diagnostics(weight.codes)
     coded_share = symbols.symbols / size
@@ -102,7 +124,11 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | N
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active = float(layer.live.mean())
     relative = _ratio(distortion.mean, layer.statistics.energy)
-    held = math.nan if heldout is None else _ratio(heldout.distortion(layer, reconstruction), heldout.energy(layer))
+    held = math.nan
+    if heldout is not None and effective is None:
+        held = _ratio(heldout.distortion(layer, reconstruction), heldout.energy(layer))
+    elif heldout is not None and effective is not None and heldout_moments is not None:
+        held = _ratio(error(layer, effective, heldout_moments).mean, heldout.energy(layer))
     return RDPoint(
         distortion=distortion.mean,
         distortion_stderr=distortion.stderr,
@@ -120,4 +146,6 @@ def _measure(layer: Layer, quantized: QuantizedLayer, heldout: HeldoutMoment | N
         payload_bpw=bits.payload / size,
         overhead_bpw=total_bpw - symbol_bpw,
         total_bpw=total_bpw,
+        low_rank=0 if low is None else low.rank,
+        low_rank_bpw=0.0 if low is None else low.bits / size,
     )

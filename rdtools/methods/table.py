@@ -84,16 +84,22 @@ _MATMUL = "High-Rate Quantized Matrix Multiplication II, arXiv 2605.13768"
 _QUIP = "QuIP, arXiv 2307.13304, Algorithms 1 to 5"
 _QUIP_SHARP = "QuIP#, arXiv 2402.04396 v2, sections 3 and 4"
 _AQLM, _CRVQ = "AQLM, arXiv 2401.06118", "CRVQ, arXiv 2412.09282"
+_QLLM = "QLLM, arXiv 2310.08041"
+_QUAROT, _LRC = "QuaRot, arXiv 2404.00456", "LRC, arXiv 2412.07902"
 _QTIP = "QTIP, arXiv 2406.11235, sections 3 and 4"
 
 #: Whole numbers of bits (the logarithm of any number of levels is a rate too), and the range of the other rates.
 _1_12, _2_12, _1_8, _2_4, _1_4 = ({"values": list(range(low, high + 1))} for low, high in ((1, 12), (2, 12), (1, 8), (2, 4), (1, 4)))
 _ANY: Rates = {"min": 0.1, "max": 12.0}
 _ONE, _TWO, _CRITICAL = ({"values": [1]}, {"values": [2]}, {"min": 1.01, "max": 4.0})
+_FOUR: Rates = {"values": [4]}
 _WIDTHS: Rates = {"min": 0.1, "max": 8.0}
 
 _MIDRISE, _ASYM, _MSE, _G128 = {"grid": "midrise"}, {"grid": "asymmetric"}, {"range_rule": "mse"}, {"group_size": 128}
 _DYNAMIC = _G128 | {"groups": "dynamic"}
+_NEAREST, _A8, _W16 = {"rounding": "nearest"}, {"activation_bits": 8}, {"weight_bits": 16}
+_PUBLISHED = {"rescale": False, "fit": "rounded"}
+_A16 = {"activation_bits": None, "rotation": None}
 _NO_EXTENDED = {"extended": 0, "channel_order": "natural_rest"}
 _Q = "rdtools.quantizers:"
 #: Home → `Method.fixed_coder` and `Method.row_scales`.
@@ -159,6 +165,28 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("aqlm-1x16", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"bits": 16}, YELLOW, "D", "one codeword of 65536"),
     ("crvq", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "o", "three more codewords for critical channels"),
     ("crvq-natural-rest", _Q + "CRVQ", "crvq", _CRVQ, _CRITICAL, {"channel_order": "natural_rest"}, GREEN, "s", "the others in order"),
+    ("rtn-w4a4", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, _NEAREST, BLACK, "v", "rtn-mse, activations in 4 bits"),
+    ("rtn-w4a8", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, _NEAREST | _A8, BLACK, "^", "the same, 8 bits"),
+    ("rtn-w16a4", _Q + "WeightActivation", "weight-activation", _QUAROT, {"values": [16]}, _NEAREST | _W16, BLACK, "<",
+     "weights in 16 bits, activations in 4: the floor of any weights"),
+    ("gptq-w4a4", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, {}, BLACK, "o", "gptq-mse, activations in 4 bits"),
+    ("gptq-w4a8", _Q + "WeightActivation", "weight-activation", _QUAROT, _FOUR, _A8, BLACK, "D", "the same, activations in 8 bits"),
+    ("qllm-w4a4", _Q + "QLLM", "qllm", _QLLM, _FOUR, {}, BLUE, "v", "channels split and merged for 4-bit activations; correction merged"),
+    ("qllm-w4a4-published", _Q + "QLLM", "qllm", _QLLM, _FOUR, _PUBLISHED, BLUE, "^", "merged columns unscaled, fit beside Q(W)"),
+    *((f"lrc-w4a4-r{share:g}", _Q + "LRC", "lrc", _LRC, _FOUR, {"rank": share}, VERMILLION, marker,
+       f"rotated, with a low-rank term of {share:.0%} of the rank")
+      for share, marker in ((0.1, "v"), (0.05, ">"), (0.2, "^"), (0.3, "<"))),
+    ("lrc-w4a8-r0.1", _Q + "LRC", "lrc", _LRC, _FOUR, _A8, VERMILLION, "o", "the same, activations in 8 bits"),
+    ("qera-w4a4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "weights"}, ORANGE, "v",
+     "rotated, a term for the error of the weights alone"),
+    ("qera-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "weights"} | _A16, ORANGE, "o",
+     "a term for the error of the weights; activations left alone, unrotated"),
+    ("qera-approx-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "diagonal"} | _A16, ORANGE, "<",
+     "the same, by the diagonal of H"),
+    ("lorc-w4-r0.1", _Q + "LRC", "lrc", "ZeroQuant-V2, arXiv 2303.08302", _FOUR, {"correction": "identity"} | _A16, ORANGE, ">",
+     "the same, blind to H; LQER without scales"),
+    ("svdquant-w4a4-r0.1", _Q + "LRC", "lrc", "SVDQuant, arXiv 2411.05007", _FOUR, {"correction": "svd"}, ORANGE, "D",
+     "rotated, the leading part of W kept in the term; no smoothing"),
     ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "<", "all channels sorted, Adam"),
 )  # fmt: skip
 METHODS: dict[str, Method] = {

@@ -11,6 +11,11 @@ from rdtools.linalg import panels
 from rdtools.ops import rank_update
 
 
+def all_finite_rows(rows: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(k,) true for the tokens of an array (k, n) that have neither NaN nor infinity: those that any moment is taken over."""
+    return np.asarray(np.isfinite(rows).all(axis=1))
+
+
 @dataclass(eq=False)
 class MomentAccumulator:
     """Sums of x and x xᵀ over tokens, in float64.
@@ -35,7 +40,7 @@ class MomentAccumulator:
 
     def add(self, rows: NDArray[np.floating]) -> None:
         """Add tokens, rows of an array (k, n); rows with NaN or infinity are counted and left out."""
-        finite = np.isfinite(rows).all(axis=1)
+        finite = all_finite_rows(rows)
         x = rows[finite].astype(np.float64)
         self.dropped += int(len(rows) - len(x))
         self.kept += len(x)

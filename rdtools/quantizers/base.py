@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,19 +13,23 @@ from rdtools.moments.layer import Layer
 from rdtools.ops import choose_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
-from rdtools.quantizers.search.rate import check_rate
+from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
 from rdtools.quantizers.settings import check_damping
 from rdtools.records import (
+    ActivationGrid,
+    ActivationMoments,
     AdditiveCodes,
     CosetCodes,
     InputMoments,
     LatticeCodes,
+    LayerParts,
     QuantizedLayer,
     QuantizedWeight,
     ScalarCodes,
     TrellisCodes,
 )
 from rdtools.records.error_models import ErrorModel
+from rdtools.records.quantized import NO_PARTS
 from rdtools.threads import one_blas_thread
 
 
@@ -37,11 +42,15 @@ class Solution:
     codes : what is stored, beside the basis
     rate_bits : bits per active weight, as in `QuantizedLayer` for all weights
     error_model : kind of its error
+    parts : what runs beside the weights
+    note : what a reader of the result should know; empty for nothing
     """
 
     codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
     rate_bits: float
     error_model: ErrorModel
+    parts: LayerParts = NO_PARTS
+    note: str = ""
 
 
 def check_layer(layer: object) -> None:
@@ -72,12 +81,15 @@ class Quantizer(ABC):
     damping: float | None = None
     backend: str | None = None
 
+    #: Highest rate that the method may be asked for.
+    max_rate_bits: ClassVar[float] = MAX_RATE_BITS
+
     def __post_init__(self) -> None:
         for setting in fields(self):
             value = getattr(self, setting.name)
             if isinstance(value, np.generic):  # a NumPy scalar is written and compared like the Python number that it stands for
                 object.__setattr__(self, setting.name, value.item())
-        check_rate(self.rate_bits)
+        check_rate(self.rate_bits, self.max_rate_bits)
         check_damping(self.damping)
 
     def check_reachable(self, name: str) -> None:
@@ -91,7 +103,7 @@ class Quantizer(ABC):
         ------
         InvalidRate, RateUnreachable
         """
-        check_rate(self.rate_bits)
+        check_rate(self.rate_bits, self.max_rate_bits)
 
     @abstractmethod
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
@@ -114,7 +126,15 @@ class Quantizer(ABC):
         preparation = self.for_layer(layer, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
-    def quantize(self, layer: Layer, *, seed: int = 0, problem: Problem | None = None, drift: InputMoments | None = None) -> QuantizedLayer:
+    def quantize(
+        self,
+        layer: Layer,
+        *,
+        seed: int = 0,
+        problem: Problem | None = None,
+        drift: InputMoments | None = None,
+        activations: ActivationMoments | None = None,
+    ) -> QuantizedLayer:
         """Quantize one layer, with one thread of BLAS: many small products are far slower with several.
 
         With drift the integers minimize the error of the output on the input x̂ that the layer has; the target is that of `prepare`.
@@ -128,6 +148,8 @@ class Quantizer(ABC):
         problem : what `prepare` gave for this layer, seed and drift, to be used again at another rate; made beforehand, it has as many
             threads of BLAS as the caller allows
         drift : moments of the input that the layer has, if the layers before it are quantized
+        activations : moments of the error of the activations that the method quantizes, see `rdtools.quantizers.activations`; None for
+            a method that leaves them alone
 
         Raises
         ------
@@ -135,7 +157,8 @@ class Quantizer(ABC):
             If no setting has the rate; the message says which rates exist.
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, NotConverged, ScaleOutOfRange, ShapeMismatch, BackendUnavailable
         UsageError
-            If both a problem and a drift are given: a problem has its drift already.
+            If both a problem and a drift are given: a problem has its drift already. If moments of quantized activations are missing, or
+            given to a method that does not quantize them.
         """
         check_layer(layer)
         if problem is not None and drift is not None:
@@ -145,17 +168,19 @@ class Quantizer(ABC):
         with one_blas_thread():
             settled = self.for_layer(layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
-            solution = settled.solve(problem)
+            settled.check_activations(problem, activations)
+            solution = settled.solve(problem) if activations is None else settled.solve_beside(problem, activations)
         return QuantizedLayer(
             key=layer.key,
             weight_checksum=layer.weight_checksum,
-            weight=QuantizedWeight(problem.basis, solution.codes),
+            weight=QuantizedWeight(problem.basis, solution.codes, solution.parts),
             target_rate_bits=self.rate_bits,
             code_rate_bits=solution.rate_bits * problem.live_fraction,
             damping=problem.damping,
             seed=problem.seed,
             backend=backend if settled.calls_kernels else "numpy",
             error_model=solution.error_model,
+            note=solution.note,
         )
 
 
@@ -181,6 +206,28 @@ class SettledQuantizer(Quantizer):
         """False if NumPy alone decides the integers, whatever the backend."""
         return True
 
+    @property
+    def activation(self) -> ActivationGrid | None:
+        """Grid of the activations that the layer runs with; None where they are left alone."""
+        return None
+
+    def check_activations(self, problem: Problem, activations: ActivationMoments | None) -> None:
+        """Refuse moments of quantized activations that are not those of this method on this layer.
+
+        Raises
+        ------
+        UsageError
+        """
+        if activations is not None:
+            raise UsageError(
+                f"{problem.key.name}: moments of activations quantized by {activations.grid}, expected none: {type(self).__name__} with "
+                "these settings does not quantize activations"
+            )
+
     @abstractmethod
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
+
+    def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
+        """Quantize a prepared layer whose activations are quantized; for the methods that have a grid for them."""
+        raise NotImplementedError

@@ -1,6 +1,7 @@
 """The records that pass between the stages, each frozen and valid by construction."""
 
 from rdtools.records.activation_grid import ActivationGrid as ActivationGrid
+from rdtools.records.activation_moments import ActivationMoments as ActivationMoments
 from rdtools.records.additive_codes import GROUP as GROUP
 from rdtools.records.additive_codes import AdditiveCodes as AdditiveCodes
 from rdtools.records.additive_codes import StoredOrder as StoredOrder
@@ -37,9 +38,11 @@ from rdtools.records.input_moments import InputMoments as InputMoments
 from rdtools.records.keys import LayerKey as LayerKey
 from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
+from rdtools.records.quantized import LayerParts as LayerParts
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
 from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
+from rdtools.records.rows import ActivationPoint as ActivationPoint
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint
 from rdtools.records.rows import ResultRow as ResultRow

@@ -69,30 +69,41 @@ class ActivationGrid:
         Parameters
         ----------
         x : (…, n)
-        shifts : (n,), in steps, added to ``x/step`` before it is rounded, as `rdtools.records.InputMap.shifts` has them; steps and zero
-            points are those of x itself. None for none
+        shifts : (n,), in steps and below ½, added to ``x/step`` before it is rounded, as `rdtools.records.InputMap.shifts` has them. An
+            asymmetric grid then has its range plus a step in 2^b − 1 steps and ``z = −⌊clip · min x/step⌋``, so that no shifted activation
+            leaves it. None for none
         """
+        step, level, inside, zero = self._levels(x, shifted=shifts is not None)
+        return np.asarray(step * (np.clip(np.rint(level if shifts is None else level + shifts), *inside) - zero))
+
+    def noise_power(self, x: Any, *, shifted: bool = False) -> Float64Array:
+        """Squared rounding error that each activation has by the uniform-noise model, (…, n) → (…, n).
+
+        ``step²/12`` inside the grid; beyond its first and last level, where nothing is random, the squared error itself: 0 for the extremes
+        of a token that is not clipped. Of the grid for shifted activations if so asked.
+        """
+        step, level, (lowest, top), _ = self._levels(x, shifted=shifted)
+        beyond = level - np.clip(level, lowest, top)
+        return np.asarray(step**2 * np.where((level > lowest) & (level < top), 1 / 12, beyond**2))
+
+    def _levels(self, x: Any, *, shifted: bool) -> tuple[Float64Array, Float64Array, tuple[int, int], Float64Array]:
+        """Steps, ``x/step + z`` before rounding, the first and the last level, and z; each of the shape of x."""
         values = np.asarray(x, dtype=np.float64)
         n = values.shape[-1]
+        lowest, top = (-(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1) if self.symmetric else (0, 2**self.bits - 1)
         if n == 0:
-            return values.copy()
+            return values.copy(), values.copy(), (lowest, top), values.copy()
         size = self.group_size or n
         starts = np.arange(0, n, size)
         group = np.arange(n) // size
         high = np.maximum.reduceat(values, starts, axis=-1)
         low = np.minimum.reduceat(values, starts, axis=-1)
         largest = np.maximum(np.abs(high), np.abs(low))
-        if self.symmetric:
-            top = 2 ** (self.bits - 1) - 1
-            step = self.clip * largest / top
-            lowest, zero = -top - 1, np.zeros_like(step)
-        else:
-            lowest, top = 0, 2**self.bits - 1
-            # equal channels have no range: a step of their size holds them
-            step = np.where(high > low, self.clip * (high - low) / top, largest)
+        room = shifted and not self.symmetric
+        # equal channels have no range: a step of their size holds them
+        span = largest if self.symmetric else np.where(high > low, high - low, (top - room) * largest / self.clip)
+        step = self.clip * span / (top - room)
         step = np.where(step > 0, step, 1.0)
-        if not self.symmetric:
-            zero = -np.rint(self.clip * low / step)
+        zero = np.zeros_like(step) if self.symmetric else -(np.floor if room else np.rint)(self.clip * low / step)
         step, zero = step[..., group], zero[..., group]
-        scaled = values / step if shifts is None else values / step + shifts
-        return np.asarray(step * (np.clip(np.rint(scaled) + zero, lowest, top) - zero))
+        return step, values / step + zero, (lowest, top), zero

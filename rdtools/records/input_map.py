@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.records.link import Link
@@ -80,6 +83,10 @@ class InputMap(Link):
     @property
     def shifts(self) -> Float64Array | None:  # noqa: D102
         return self.links[-1].shifts if self.links else None
+
+    @property
+    def copies(self) -> NDArray[np.int64] | None:  # noqa: D102
+        return self.links[-1].copies if self.links else None
 
     def _apply(self, x: Float64Array) -> Float64Array:
         for link in self.links:

@@ -64,6 +64,11 @@ class Link(ABC):
         """(n′,) shift of each x′ before it is rounded to a grid, in steps of the grid; None for none."""
         return None
 
+    @property
+    def copies(self) -> NDArray[np.int64] | None:
+        """Number of adjacent outputs that are copies of one channel, for each channel in turn; None where there are no copies."""
+        return None
+
     def apply(self, x: Any) -> Float64Array:
         """``T x`` of inputs along the last axis: (…, n) → (…, n′).
 

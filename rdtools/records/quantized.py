@@ -4,22 +4,46 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from rdtools.records.activation_grid import ActivationGrid
 from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
+from rdtools.records.link import Link
+from rdtools.records.low_rank import LowRank
 from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
 
 
 @dataclass(frozen=True, eq=False)
+class LayerParts:
+    """What runs beside the weights of a layer: everything of an `EffectiveLayer` but Ŵ and the map of its basis.
+
+    Attributes
+    ----------
+    activation : Q, the grid of the activations that the weights receive, or None
+    low_rank : U and V, or None
+    links : of the input map behind those of the basis, such as a reassembly of channels
+    """
+
+    activation: ActivationGrid | None = None
+    low_rank: LowRank | None = None
+    links: tuple[Link, ...] = ()
+
+
+#: Of a layer that is its weights alone.
+NO_PARTS = LayerParts()
+
+
+@dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """All that a decoder needs to rebuild Ŵ, and nothing else: codes, and where their values belong.
+    """All that a decoder needs to rebuild the layer that runs, and nothing else: codes, where their values belong, and what runs beside.
 
     Every number in it is held exactly as it is stored, so that writing and reading lose nothing.
     """
 
     basis: Basis
     codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
+    parts: LayerParts = NO_PARTS
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -42,6 +66,7 @@ class QuantizedLayer:
     seed : run seed that the rotation was derived from
     backend : which kernels ran; "numpy" if none did
     error_model : kind of error that the settings used have, for which theory may have a formula
+    note : what a reader of the result should know; empty for nothing
     """
 
     key: LayerKey
@@ -53,3 +78,4 @@ class QuantizedLayer:
     seed: int
     backend: str
     error_model: ErrorModel = field(default=UNSTATED, repr=False)
+    note: str = field(default="", repr=False)

@@ -113,7 +113,10 @@ class LayerRow:
 class RDPoint:
     """A measured point: nothing in it comes from a formula that it will be compared with."""
 
-    distortion: Annotated[float, About("", "measured", "D = tr(E H Eᵀ)/(mn) of the decoded Ŵ, E = W − Ŵ, undamped H")]
+    distortion: Annotated[
+        float,
+        About("", "measured", "D = E‖W x − y‖²/(mn), y of the decoded layer; tr(E H Eᵀ)/(mn), E = W − Ŵ, undamped H, for weights alone"),
+    ]
     distortion_stderr: Annotated[float, About("", "measured", "standard error of D over rows, taking rows as independent")]
     relative_distortion: Annotated[float, About("", "measured", "D/D₀, D₀ = tr(W H Wᵀ)/(mn); nan where D₀ is zero", "D/D₀")]
     heldout_distortion: Annotated[
@@ -169,6 +172,31 @@ class RDPoint:
     container_layers: Annotated[
         int, About("", "setting", "matrices in the file; bytes that they share are counted in proportion to weights")
     ] = 1
+    low_rank: Annotated[int, About("", "setting", "k: rank of the term U Vᵀ x beside the weights; 0 for none", "k")] = 0
+    low_rank_bpw: Annotated[
+        float, About("bpw", "measured", "bits of U and V, in overhead_bpw; the bounds at a rate count them to symbol_bpw", "factors")
+    ] = 0.0
+
+
+@dataclass(frozen=True)
+class ActivationPoint:
+    """Columns of a row whose activations are quantized too; their bits are no part of any rate of the weights."""
+
+    activation_bits: Annotated[int, About("", "setting", "bits of each quantized activation; none where they are left alone", "A bits")]
+    activation_grid: Annotated[str, About("", "setting", "symmetric or asymmetric, made anew for every token")]
+    activation_clip: Annotated[float, About("", "setting", "range of the grid over that of the token")]
+    activation_group: Annotated[int, About("", "setting", "channels that share a step; 0 for all of a token")]
+    activation_scope: Annotated[str, About("", "setting", "which activations are quantized, and which are not")]
+    activation_noise_distortion: Annotated[
+        float, About("", "measured", "E‖Ŵ (T x − Q(T x))‖²/(mn): D of the rounding of activations alone")
+    ]
+    pred_activation_noise_distortion: Annotated[
+        float, About("", "predicted", "the same by the uniform-noise model: Σ_j E[Δ²]/12 ‖ŵ_j‖²/(mn), clipped activations by their error")
+    ]
+    reduced_rank_bound_distortion: Annotated[
+        float,
+        About("", "bound", "least D of any real weights and low-rank term of this rank with these activations; nan if E[x̂ x̂ᵀ] is singular"),
+    ]
 
 
 @dataclass(frozen=True)
@@ -203,6 +231,7 @@ class ResultRow:
     seed: Annotated[int, About("", "setting", "of the run; rotations are drawn from it")]
     message: Annotated[str, About("", "setting", "what a reader of this row should know, and why it is not ok")] = ""
     point: RDPoint | None = None
+    activation: ActivationPoint | None = None
     pred_high_rate_distortion: Annotated[
         float,
         About("", "predicted", "D at the entropy of the symbols by high-rate theory; nan without a formula or for a singular H"),
@@ -240,7 +269,9 @@ class ResultRow:
             "R(D), one variance",
         ),
     ] = math.nan
-    rd_bound_distortion: Annotated[float, About("", "bound", "least D of any method at symbol_bpw, for the same weights")] = math.nan
+    rd_bound_distortion: Annotated[
+        float, About("", "bound", "least D of any method at symbol_bpw + low_rank_bpw, for the same weights")
+    ] = math.nan
     rd_bound_rowvar_rate_bpw: Annotated[
         float, About("bpw", "bound", "R(D) for independent Gaussian rows, each of its own variance known to both sides")
     ] = math.nan
@@ -254,7 +285,7 @@ class ResultRow:
         float,
         About("bpw", "bound", "R(D) for Gaussian rows whose mean squares and covariance both sides know, from above by held-out rows"),
     ] = math.nan
-    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw − rd_bound_rate_bpw; {_NO_GAP}")] = math.nan
+    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw + low_rank_bpw − rd_bound_rate_bpw; {_NO_GAP}")] = math.nan
     rate_gap_total_bpw: Annotated[
         float,
         About(

@@ -33,12 +33,13 @@ def different(old: Fingerprint, new: Fingerprint) -> list[str]:
     return sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
 
 
-def _line(entry: Mapping[str, Any]) -> bytes:
+def checked_line(entry: Mapping[str, Any]) -> bytes:
+    """A line of a list, with the CRC-32 of its entry."""
     text = json.dumps(entry, sort_keys=True)
     return json.dumps({"crc32": zlib.crc32(text.encode()), "entry": entry}, sort_keys=True).encode() + b"\n"
 
 
-def _entries(data: bytes) -> list[dict[str, Any]]:
+def checked_entries(data: bytes) -> list[dict[str, Any]]:
     """Entries up to the first line that is not as it was written."""
     entries = []
     for line in data.splitlines(keepends=True):
@@ -46,7 +47,7 @@ def _entries(data: bytes) -> list[dict[str, Any]]:
             entry = json.loads(line)["entry"]
         except (ValueError, KeyError, TypeError):
             break
-        if not isinstance(entry, dict) or _line(entry) != line:
+        if not isinstance(entry, dict) or checked_line(entry) != line:
             break
         entries.append(entry)
     return entries
@@ -74,7 +75,7 @@ class FinishedHessians:
         self.entries: dict[str, HessianEntry] = {}
         if not self._place.is_file():
             return
-        head, *rest = _entries(self._place.read_bytes()) or [{}]
+        head, *rest = checked_entries(self._place.read_bytes()) or [{}]
         names = different(head, fingerprint)
         if folder == HELDOUT and names == ["evaluation tokens"]:
             rest = []  # nothing finished is lost
@@ -99,7 +100,7 @@ class FinishedHessians:
         return entry
 
     def _rewrite(self) -> None:
-        lines = [_line(self._fingerprint), *(_line(entry.model_dump()) for entry in self.entries.values())]
+        lines = [checked_line(self._fingerprint), *(checked_line(entry.model_dump()) for entry in self.entries.values())]
         write_atomically(self._place, b"".join(lines))
 
     def begin(self) -> None:
@@ -118,7 +119,7 @@ class FinishedHessians:
         """
         try:
             with self._place.open("ab") as file:
-                file.write(_line(entry.model_dump()))
+                file.write(checked_line(entry.model_dump()))
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:

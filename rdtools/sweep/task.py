@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rdtools.compare import LayerFacts, layer_facts, result_row
+from rdtools.compare import ActivationInputs, LayerFacts, layer_facts, result_row
 from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.errors import RateUnreachable, RdtoolsError
@@ -22,6 +23,7 @@ from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
 from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
 from rdtools.runs.store import Run, open_run
+from rdtools.sweep.activations import ActivationMemory
 from rdtools.sweep.plan import LayerWork, Task
 
 Row = dict[str, Any]
@@ -66,7 +68,17 @@ def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[_Settled]]:
     return list(groups.values())
 
 
-def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFacts | None] | None = None) -> Iterator[tuple[int, int, Row]]:
+#: The moments of activations that a method needs, for layers of the input that is worked on; None for a method that needs none.
+Activations = Callable[[Quantizer], ActivationInputs | None]
+
+
+def quantize_layers(
+    jobs: Sequence[Job],
+    *,
+    seed: int,
+    facts: Sequence[LayerFacts | None] | None = None,
+    activations: Activations = lambda quantizer: None,
+) -> Iterator[tuple[int, int, Row]]:
     """Rows as they are finished: (number of the job, number of its quantizer, row).
 
     Rows of one preparation follow one another, so that layers of one Hessian share its factor and no other factor is alive beside it.
@@ -76,6 +88,7 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
     jobs : layers with their quantizers; those of one input gain most
     seed : of the run
     facts : of the layers; worked out here where not given
+    activations : moments for methods that quantize activations, which fail without
     """
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
     for group in _by_preparation(jobs, seed):
@@ -92,8 +105,10 @@ def quantize_layers(jobs: Sequence[Job], *, seed: int, facts: Sequence[LayerFact
                 if number not in prepared:
                     prepared.clear()
                     prepared[number] = prepare(layer, settled.preparation, seed=seed)
-                quantized = settled.quantize(layer, seed=seed, problem=prepared[number])
-                row = result_row(layer, quantizer, quantized, prepared[number], fact)
+                inputs = activations(settled)
+                moments = None if inputs is None else inputs.calibration
+                quantized = settled.quantize(layer, seed=seed, problem=prepared[number], activations=moments)
+                row = result_row(layer, quantizer, quantized, prepared[number], fact, inputs)
             except Exception as error:  # any one of them is this row's alone
                 known_of = key_row(layer.key, *layer.weight.shape) if fact is None else fact.row
                 row = failed_row(quantizer, known_of, error, seed=seed)
@@ -137,6 +152,7 @@ class LayerMemory:
         self._input: tuple[Path, int] | None = None
         self._run: Run | None = None
         self._heldout: HeldoutMoment | None = None
+        self._activations: ActivationMemory | None = None
         self._layers: dict[str, tuple[Layer, LayerFacts]] = {}
 
     def read(self, task: Task, name: str) -> tuple[Layer, LayerFacts]:
@@ -145,12 +161,18 @@ class LayerMemory:
             self._layers.clear()
             self._run = open_run(task.run, verified=True)
             self._heldout = self._run.heldout(task.hessian)
+            self._activations = ActivationMemory(self._run, task.hessian)
             self._input = task.run, task.hessian
         if name not in self._layers:
             layer = self._run[name]
             self._layers[name] = layer, layer_facts(layer, self._heldout)
             self._run.keep_spectrum(task.hessian)
         return self._layers[name]
+
+    def activations(self, quantizer: Quantizer, *, seed: int) -> ActivationInputs | None:
+        """Moments of activations for the layers read last; see `ActivationMemory.read`."""
+        assert self._activations is not None
+        return self._activations.read(quantizer, seed=seed)
 
 
 def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
@@ -174,7 +196,7 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
         facts.append(fact)
         works.append(work)
         jobs.append((layer, work.quantizers))
-    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts):
+    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=partial(memory.activations, seed=task.seed)):
         yield Record(works[number].row_keys[which], "row", row)
     for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
         if work.curve_rates:

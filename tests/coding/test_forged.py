@@ -63,7 +63,11 @@ def forge(data: bytes, positions, values) -> list[bool]:
 
 
 #: Together they have every field but the numbers of Gaussian models, wide ones of which take long.
-QUICK = ("shared", "histogram", "fixed", "exponents", "lattice", "lattice 2 bits", "trellis", "additive", "additive permutation")
+QUICK = (
+    *("shared", "histogram", "fixed", "exponents", "lattice", "lattice 2 bits", "trellis", "additive", "additive permutation"),
+    "parts bfloat16",
+    "parts links",
+)
 BITS = (0, 255, *(1 << k for k in range(8)))
 
 
@@ -115,6 +119,13 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("adaptive coset", 24, 0xC1, "flags of integers 0xc1 with unknown options 0x40"),
     ("adaptive", 46, 11, "adaptive model of 4 columns and strength 11, expected"),
     ("adaptive", 48, 0xFF, "groups of 65284 columns in a matrix of 24 rows, expected at most 512"),
+    ("parts", 10, 0x85, "codec 5, expected one of 0 ScalarCodes"),
+    ("parts", 33, 0, "parts of a layer, of which none is there"),
+    ("parts", 33, 8, "parts of a layer 0x08 with unknown options 0x08"),
+    ("parts", 34, 1, "activation grid: 1 bits, expected a whole number from 2 to 16"),
+    ("parts", 35, 2, "symmetry of activations 2, expected one of 0 False, 1 True"),
+    ("parts", 48, 9, "a low-rank term of rank 9 beside 2 rows and 4 columns"),
+    ("parts", 52, 4, "dtype of factors 4, expected one of 0 bfloat16, 1 float16"),
     ("fixed", 38, 0xDD, "gains of the integers beside lmmse_std 0.75"),
 ])  # fmt: skip
 def test_what_this_program_does_not_know_is_named(name, position, value, message):

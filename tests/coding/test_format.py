@@ -16,6 +16,7 @@ from rdtools.kernels import adaptive_coder_reference, coset_trellis_reference
 from rdtools import normal
 from rdtools.coding import decode, decode_all, encode, format_v2, format_v3
 from rdtools.coding.formats import CODECS, codec_of
+from rdtools.coding.parts import coded_columns
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.measure.point import same_weight
 from rdtools.ops import dispatch
@@ -25,12 +26,12 @@ VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset"))))
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts"))))
 
 
 def digest(weight) -> str:
     """SHA-256 of the decoded values before any rotation."""
-    values = codec_of(weight.codes).values(weight.codes, int(weight.basis.live.sum()))
+    values = codec_of(weight.codes).values(weight.codes, coded_columns(weight.basis, weight.parts))
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 
@@ -225,6 +226,30 @@ def test_changing_the_arithmetic_of_learnt_models_breaks_a_golden_file(constant,
     assert encode(WEIGHTS[name]).data != stored(3, name)
 
 
+@pytest.mark.parametrize(("constant", "value"), [
+    ("PARTS", 64),
+    ("HAS_ACTIVATION", 4),
+    ("HAS_LOW_RANK", 4),
+    ("ACTIVATION_GRID", struct.Struct(">BBdI")),
+    ("LOW_RANK", struct.Struct(">IB")),
+    ("FACTOR_DTYPES", {"float16": "<f2", "bfloat16": "<u2"}),
+])  # fmt: skip
+def test_changing_a_number_of_the_parts_of_a_layer_breaks_a_golden_file(constant, value, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds("parts")
+
+
+@pytest.mark.parametrize(("constant", "value"), [
+    ("HAS_LINKS", 8),
+    ("LINKS", ("select", "split", "merge")),
+    ("MOST_COPIES_BITS", 1),
+])  # fmt: skip
+def test_changing_a_number_of_the_links_of_a_map_breaks_a_golden_file(constant, value, monkeypatch):
+    assert holds("parts links")
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds("parts links")
+
+
 def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):
     monkeypatch.setitem(coset_trellis_reference.CODES, 4, (0o5, 0o4))
     with pytest.raises(CodingError, match="expected those of a trellis of 4 states"):
@@ -274,6 +299,12 @@ def test_every_number_of_the_formats_is_covered():
         "COSET_ADAPTIVE",
         "STRENGTH",
         "GROUP_COLUMNS",
+        "PARTS",
+        "HAS_ACTIVATION",
+        "HAS_LOW_RANK",
+        "ACTIVATION_GRID",
+        "LOW_RANK",
+        "FACTOR_DTYPES",
     }
     golden = {
         "ScalarCodes": "column",

@@ -26,10 +26,42 @@ from rdtools.methods import (
 )
 from rdtools.ops import COSET_STATES
 from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
-from rdtools.quantizers import CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, QuIP, QuIPSharp, TrellisSIC, WaterfilledGPTQ, WaterSIC
+from rdtools.quantizers import (
+    CRVQ,
+    GPTQ,
+    HPTQ,
+    HRTN,
+    LRC,
+    QLLM,
+    QTIP,
+    RTN,
+    QuIP,
+    QuIPSharp,
+    TrellisSIC,
+    WaterfilledGPTQ,
+    WaterSIC,
+    WeightActivation,
+)
 from rdtools.transforms.orders import ORDERS
 
-CLASSES = (CRVQ, GPTQ, HPTQ, HRTN, QTIP, RTN, MmseWaterSIC, QuIP, QuIPSharp, TrellisSIC, TrellisWaterSIC, WaterSIC, WaterfilledGPTQ)
+CLASSES = (
+    QLLM,
+    CRVQ,
+    GPTQ,
+    HPTQ,
+    HRTN,
+    LRC,
+    QTIP,
+    RTN,
+    MmseWaterSIC,
+    QuIP,
+    QuIPSharp,
+    TrellisSIC,
+    TrellisWaterSIC,
+    WaterSIC,
+    WaterfilledGPTQ,
+    WeightActivation,
+)
 #: Numbers that a setting takes where its type says no more than that it is one.
 NUMBERS = {
     "damping": st.floats(0, 1e9),
@@ -40,6 +72,14 @@ NUMBERS = {
     "passes": st.integers(0, 10**9),
     "group_size": st.integers(1, 10**9),
     "adaptive_columns": st.sampled_from((0, 1, 512, 4096)),
+    "rank": st.floats(0.001, 1.0),
+    "rounds": st.integers(1, 100),
+    "correction_rank": st.integers(0, 100),
+    **dict.fromkeys(("threshold", "max_expansion"), st.floats(0.01, 1.0)),
+    "activation_bits": st.integers(2, 16),
+    "activation_clip": st.floats(0.01, 1.0),
+    "activation_group": st.integers(0, 10**9),
+    "weight_bits": st.integers(2, 16),
     "segment": st.integers(1, 2**31 - 1),
     "states": st.sampled_from(COSET_STATES),
     "state_bits": st.sampled_from((12, 16)),

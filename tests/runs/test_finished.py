@@ -177,12 +177,12 @@ def _missing_hessian(out):
 
 def _renumbered_hessian(out):
     """A note that is whole, yet names the file of another Hessian."""
-    from rdtools.runs.finished import _entries, _line
+    from rdtools.runs.finished import checked_entries, checked_line
 
     place = out / FINISHED
-    head, *rest = _entries(place.read_bytes())
+    head, *rest = checked_entries(place.read_bytes())
     rest[4] |= {key: rest[3][key] for key in ("file", "bytes", "sha256", "columns")}
-    place.write_bytes(b"".join(map(_line, [head, *rest])))
+    place.write_bytes(b"".join(map(checked_line, [head, *rest])))
 
 
 @pytest.mark.parametrize("damage", [_torn_note, _altered_note, _altered_hessian, _truncated_hessian, _missing_hessian, _renumbered_hessian])

@@ -10,13 +10,20 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch
+from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch, TheoryError
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.records import InputMoments
 from rdtools.testing import generators, spectra
 from rdtools.theory.activation_moments import corrected_distortion
 from rdtools.theory.correction_target import correction_target, unpredictable_distortion
-from rdtools.theory.low_rank import correction_bits, low_rank_correction, relaxed_correction, tail_energy
+from rdtools.theory.low_rank import (
+    correction_bits,
+    low_rank_correction,
+    reduced_rank_bound,
+    relaxed_correction,
+    tail_energy,
+    white_tail_energy,
+)
 
 CONDITION = 1e3
 
@@ -426,3 +433,40 @@ def test_fourth_moments_are_not_needed_only_enough_tokens(rng):
     # fitting k (m + n) numbers to 4000 tokens of m outputs biases the fitted half down by their share, twice
     bias = 2 * 3 * (6 + 8) / (4000 * 6) * losses[fit].mean()
     assert losses[held].mean() == pytest.approx(found.distortion, abs=STANDARD_ERRORS * error + bias)
+
+
+def test_the_reduced_rank_bound_is_the_relaxed_optimum_and_leaves_out_silent_channels(rng):
+    """The same minimum by another route; a channel of Q(x) that is always zero changes nothing, and a merged input has a bound too."""
+    x = rng.standard_normal((400, 6)) @ rng.standard_normal((6, 6))
+    q, W = np.round(x), rng.standard_normal((5, 6))
+    moments = InputMoments.quantized(x.T @ x / 400, q.T @ q / 400, x.T @ q / 400)
+    for k in range(6):
+        assert reduced_rank_bound(W, moments, k) == pytest.approx(relaxed_correction(W, moments, k).distortion, rel=1e-9, abs=1e-12)
+    silent = np.column_stack([q, np.zeros(400)])
+    wider = InputMoments.quantized(x.T @ x / 400, silent.T @ silent / 400, x.T @ silent / 400)
+    assert reduced_rank_bound(W, wider, 2) == reduced_rank_bound(W, moments, 2)
+    fewer = InputMoments.quantized(x.T @ x / 400, q[:, :4].T @ q[:, :4] / 400, x.T @ q[:, :4] / 400)
+    assert reduced_rank_bound(W, fewer, 2) > reduced_rank_bound(W, moments, 2)
+    with pytest.raises(TheoryError, match="rank 6 for a weight of shape"):
+        reduced_rank_bound(W, moments, 6)
+
+
+@pytest.mark.parametrize(("m", "n"), [(400, 400), (200, 600), (600, 200)])
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.3])
+def test_what_a_rank_leaves_of_a_white_residual_is_marchenko_and_pastur_s(m, n, share, rng):
+    """Singular values of independent entries; linear statistics of them fluctuate by about 1/n."""
+    k = round(share * min(m, n))
+    left = tail_energy(np.linalg.svd(rng.standard_normal((m, n)), compute_uv=False), k)
+    assert left == pytest.approx(white_tail_energy(share, n / m), abs=3 / min(m, n))
+    assert 1 - left > share  # the best directions take more than their number
+
+
+def test_the_white_tail_has_its_ends():
+    assert (white_tail_energy(0.0, 1.0), white_tail_energy(1.0, 0.5)) == (pytest.approx(1.0), pytest.approx(0.0, abs=1e-9))
+    assert white_tail_energy(0.1, 1.0) == pytest.approx(0.686, abs=5e-4)
+    assert white_tail_energy(0.3, 1.0) == pytest.approx(0.303, abs=5e-4)
+    assert white_tail_energy(0.2, 1e-6) == pytest.approx(0.8, abs=1e-2)  # equal singular values: the share r/d
+    assert white_tail_energy(0.2, 4.0) == white_tail_energy(0.2, 0.25)
+    for share, aspect in ((-0.1, 1.0), (1.1, 1.0), (0.5, 0.0)):
+        with pytest.raises(TheoryError, match="white tail"):
+            white_tail_energy(share, aspect)

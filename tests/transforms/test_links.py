@@ -8,11 +8,12 @@ from records.map_cases import LOSSLESS, LOSSY, chains, dense, link, pairs, toler
 from tolerances import rounding
 
 from rdtools.coding import round_to_bfloat16
-from rdtools.errors import NotFiniteInput, ShapeMismatch, UsageError
+from rdtools.errors import CorruptFile, NotFiniteInput, ShapeMismatch, UsageError
 from rdtools.records import InputMap, Rotation
 from rdtools.testing import generators
 from rdtools.theory.channel_merging import merged_distortion
 from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
+from rdtools.transforms.links.fields import LinkFields, link_fields, link_of, same_map
 
 sizes = st.integers(1, 12)
 
@@ -202,6 +203,29 @@ def test_a_link_does_not_follow_later_changes_of_an_array_and_cannot_be_changed(
         assert np.array_equal(held, before)
         with pytest.raises(ValueError, match="read-only"):
             held[0] = held[1]
+
+
+@given(chains(), chains())
+def test_links_are_rebuilt_from_their_fields(case, other):
+    chain, generator = case
+    again = InputMap([link_of(link_fields(item)) for item in chain.links], columns=chain.columns)
+    x = generator.standard_normal((2, chain.inputs))
+    assert same_map(again, chain)
+    assert np.array_equal(again.apply(x), chain.apply(x))
+    assert same_map(chain, other[0]) == (
+        len(chain.links) == len(other[0].links) and repr(chain) == repr(other[0]) and all(map(equal_fields, chain.links, other[0].links))
+    )
+
+
+def equal_fields(one, two):
+    return all(np.array_equal(a, b) for a, b in zip(vars(link_fields(one)).values(), vars(link_fields(two)).values(), strict=True))
+
+
+def test_fields_of_no_link_are_refused_by_name():
+    with pytest.raises(CorruptFile, match="a link of kind 'Twist', expected one of Select, Scale, Permute, Split, Merge, Rotate"):
+        link_of(LinkFields("Twist", None, {}))
+    with pytest.raises(CorruptFile, match="a Rotate link of other fields than it has"):
+        link_of(LinkFields("Rotate", None, {"order": 4}))
 
 
 @given(chains(links=1))

@@ -118,7 +118,9 @@ def fit_adaptive(codes: Codes, columns: int, plain_bits: float) -> tuple[Codes, 
         return replace(codes, model=off), plain_bits
     first = min(width, r)
     grid = UniformGrid(codes.grid.step, None if codes.grid.exponents is None else codes.grid.exponents[:first])
-    bare = replace(codes, gains=Gains()) if isinstance(codes, ScalarCodes) else codes
+    bare: ScalarCodes | CosetCodes = codes
+    if isinstance(bare, ScalarCodes):
+        bare = replace(bare, gains=Gains())
     head = replace(bare, integers=codes.integers[:, :first], grid=grid)
     strength, bits = _best(lambda strength: adaptive_code_length(head, replace(off, columns=width, strength=strength)))
     model = replace(off, columns=width, strength=strength)

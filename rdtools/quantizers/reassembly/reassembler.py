@@ -22,6 +22,8 @@ from rdtools.transforms.links import Merge, Select, Split
 
 Assembly = Literal["merge", "prune", "none"]
 
+#: Four bits for a token, from its least to its largest activation.
+MINMAX = ActivationGrid(4, symmetric=False)
 #: A channel so many times as large as the median one is likely the extreme of its token even after all splitting that is allowed.
 _MASSIVE = 1e3
 
@@ -62,8 +64,7 @@ def map_note(input_map: InputMap, moment: Float64Array) -> str:
     moment : (n, n) E[x xᵀ]
     """
     notes = []
-    split = next((link for link in input_map.links if isinstance(link, Split)), None)
-    if split is None:
+    if input_map.copies is None:
         notes.append("no channel is split: activations are rounded as they are")
     sizes = np.sqrt(np.diagonal(moment))
     usual, j = float(np.median(sizes)), int(sizes.argmax())
@@ -89,7 +90,8 @@ class Reassembler:
         grids of the rows
     staggered : shift the copies of a channel by fractions of a step; see `rdtools.transforms.links.Split`
     weight_bits : of the rows' min-max grids that the search rounds weights to
-    activation_bits : of the min-max grid of each token
+    grid : that activations are rounded to
+    search_tokens : tokens of the sample that the search measures errors on; maxima are those of all
     max_expansion : largest r/n that the search looks at
     points : thresholds that it tries at most
 
@@ -117,7 +119,8 @@ class Reassembler:
     rescale: bool = True
     staggered: bool = False
     weight_bits: int = 4
-    activation_bits: int = 4
+    grid: ActivationGrid = MINMAX
+    search_tokens: int = 512
     max_expansion: float = 0.2
     points: int = 100
 
@@ -130,11 +133,6 @@ class Reassembler:
             )
         if not 0 < self.max_expansion <= 1 or self.points < 1:
             raise UsageError(f"max_expansion {self.max_expansion} with {self.points} points, expected 0 < max_expansion ≤ 1 and at least 1")
-
-    @property
-    def grid(self) -> ActivationGrid:
-        """The grid that activations are rounded to: asymmetric, not clipped."""
-        return ActivationGrid(self.activation_bits, symmetric=False)
 
     def reassemble(
         self,
@@ -172,7 +170,7 @@ class Reassembler:
         distances = channel_distances(H, W, self.metric) if self.assembly == "merge" else np.outer(np.diagonal(H), (W**2).sum(axis=0))
         if self.threshold is not None:
             return self._at(m, distances, W, self.threshold * top, name)
-        return self._searched(m, distances, x, W, name)
+        return self._searched(m, distances, x[: self.search_tokens], W, name)
 
     def _at(self, maxima: Float64Array, distances: Float64Array, weight: Float64Array, threshold: float, name: str) -> Reassembly:
         split = Split.within(maxima, threshold, staggered=self.staggered)
@@ -233,7 +231,7 @@ class Reassembler:
     def _room(self, counts: NDArray[np.int64]) -> float:
         """The largest number of channels that can be taken away for copies of others."""
         if self.assembly == "none":
-            return np.inf
+            return float("inf")
         return most_merges(counts, balance=self.balance) if self.assembly == "merge" else int((counts == 1).sum())
 
     def _error(self, input_map: InputMap, inputs: Float64Array, weight: Float64Array, exact: Float64Array) -> float:

@@ -25,7 +25,7 @@ _EVALUATIONS = 60
 Result = TypeVar("Result")
 
 
-def check_rate(rate_bits: float) -> None:
+def check_rate(rate_bits: float, most: float = MAX_RATE_BITS) -> None:
     """Refuse a rate that no quantizer here can mean.
 
     Raises
@@ -36,8 +36,8 @@ def check_rate(rate_bits: float) -> None:
     """
     if not is_number(rate_bits):
         raise WrongType(f"rate_bits {rate_bits!r}: a {type(rate_bits).__name__}, expected a number of bits per weight, such as rate_bits=3")
-    if not (math.isfinite(rate_bits) and 0 < rate_bits <= MAX_RATE_BITS):
-        raise InvalidRate(f"rate {rate_bits} bits per weight: expected a number above 0 and at most {MAX_RATE_BITS:g}, such as 3 or 2.5")
+    if not (math.isfinite(rate_bits) and 0 < rate_bits <= most):
+        raise InvalidRate(f"rate {rate_bits} bits per weight: expected a number above 0 and at most {most:g}, such as 3 or 2.5")
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,10 @@ class Split(Link):
         return float(np.count_nonzero(self.counts > 1) * (name + count))
 
     @property
+    def copies(self) -> NDArray[np.int64] | None:  # noqa: D102
+        return self.counts
+
+    @property
     def shifts(self) -> Float64Array | None:  # noqa: D102
         if not self.staggered:
             return None

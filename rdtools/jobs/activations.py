@@ -1,0 +1,208 @@
+"""Further passes of the model for methods that quantize activations: their maps are chosen, and the moments of their errors summed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rdtools.errors import RdtoolsError, UsageError, counted
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, read_tokens
+from rdtools.machine import check_disk, free_memory
+from rdtools.model.tokens import Tokens
+from rdtools.moments.activations import ActivationAccumulator
+from rdtools.quantizers import ActivationQuantizer, Quantizer
+from rdtools.records import InputMap
+from rdtools.runs.activations import ActivationKey, TokenSet, missing_keys, read_activations, reference_moment, write_activations
+from rdtools.runs.store import Run
+from rdtools.sweep.activations import activation_key
+
+if TYPE_CHECKING:
+    from rdtools.model.activations import Consumer  # which loads torch
+    from rdtools.model.inputs import ModelLayers
+
+Progress = Callable[[int, int], None]
+#: Memory for running sums of one pass; more keys than fit are summed in further passes.
+SUM_BYTES = 4 * 2**30
+
+
+def collect_activations(
+    run: Run,
+    quantizers: Sequence[Quantizer],
+    *,
+    seeds: Sequence[int],
+    layers: Sequence[str] | None,
+    calibration: CalibrationRequest,
+    evaluation: EvaluationRequest | None,
+    trust_remote_code: bool = False,
+    device: str = "cpu",
+    say: Callable[[str], None] = lambda sentence: None,
+    progress: Progress = lambda done, total: None,
+) -> None:
+    """Sum the moments of quantized activations that methods need and the run lacks, over its calibration and its held-out tokens.
+
+    Each is durable once its pass has finished; the same call after an interrupt makes the others. Nothing is loaded where nothing lacks.
+
+    Parameters
+    ----------
+    run : with its Hessians
+    quantizers : all methods; those that leave activations alone ask for nothing
+    seeds : of the run
+    layers : names of the layers that are worked on; None for all
+    calibration, evaluation : the data of the run
+    trust_remote_code, device : as the run was captured with
+    say, progress : as for `rdtools.jobs.collect.collect`
+
+    Raises
+    ------
+    UsageError
+        If the data are not those of the run.
+    ModelUnreadable, BadTokens, BadActivations, NotEnoughMemory, OutputError
+    """
+    inputs = sorted({entry.hessian for entry in run.layers if layers is None or entry.name in layers})
+    wanted: dict[ActivationKey, tuple[ActivationQuantizer, int]] = {}
+    for quantizer in quantizers:
+        if isinstance(quantizer, ActivationQuantizer) and quantizer.activation is not None:
+            for seed in seeds:
+                for hessian in inputs:
+                    wanted.setdefault(activation_key(quantizer, hessian, seed=seed), (quantizer, seed))
+    passes: dict[TokenSet, list[ActivationKey]] = {"calibration": missing_keys(run, list(wanted))}
+    held = [ActivationKey(key.hessian, key.grid, key.map_key, "heldout") for key in wanted]
+    passes["heldout"] = missing_keys(run, held)
+    if not any(passes.values()):
+        return
+    _Passes(run, calibration, evaluation, trust_remote_code, device, say, progress).make(wanted, passes)
+
+
+class _Passes:
+    """A model, its tokens, and the run that moments go to; arguments as of `collect_activations`."""
+
+    def __init__(
+        self,
+        run: Run,
+        calibration: CalibrationRequest,
+        evaluation: EvaluationRequest | None,
+        trust_remote_code: bool,
+        device: str,
+        say: Callable[[str], None],
+        progress: Progress,
+    ) -> None:
+        self._run, self._say, self._progress = run, say, progress
+        self._trust, self._device = trust_remote_code, device
+        tokens, heldout = read_tokens(calibration, evaluation, run.checkpoint(), trust_remote_code=trust_remote_code)
+        self._tokens: dict[TokenSet, Tokens | None] = {"calibration": tokens, "heldout": heldout}
+
+    def _tokens_of(self, which: TokenSet) -> Tokens:
+        """The tokens of a set, which must be those of the run."""
+        held = self._run.manifest.heldout
+        entry = self._run.manifest.calibration if which == "calibration" or held is None else held.tokens
+        tokens = self._tokens[which]
+        if tokens is None or tokens.sha256 != entry.token_sha256:
+            raise UsageError(
+                f"{self._run.path}: the {which} tokens are not those of the run, {entry.source}, over which moments of quantized "
+                "activations are summed; give the data that the run was made with"
+            )
+        return tokens
+
+    def make(self, wanted: Mapping[ActivationKey, tuple[ActivationQuantizer, int]], passes: Mapping[TokenSet, list[ActivationKey]]) -> None:
+        """Choose maps, then sum over each set of tokens what is missing."""
+        from rdtools.model.inputs import find_layers
+        from rdtools.model.pretrained import load_model
+
+        run = self._run
+        tokens = {which: self._tokens_of(which) for which, keys in passes.items() if keys}  # refused before the model is loaded
+        model = load_model(run.checkpoint(), trust_remote_code=self._trust, device=self._device, say=self._say)
+        found = find_layers(model, run.checkpoint(), head=run.manifest.model.head_analysed)
+        maps = self._maps(model, found, wanted, passes)
+        for which, all_keys in passes.items():
+            keys = [key for key in all_keys if (key.hessian, key.map_key) in maps]
+            if keys:
+                self._say(f"quantized activations: {counted(len(keys), 'moment')} over the {which} tokens")
+                self._sum(model, found, tokens[which], keys, maps)
+
+    def _maps(
+        self,
+        model: Any,
+        found: ModelLayers,
+        wanted: Mapping[ActivationKey, tuple[ActivationQuantizer, int]],
+        passes: Mapping[TokenSet, list[ActivationKey]],
+    ) -> dict[tuple[int, str], InputMap]:
+        """Maps of all inputs that something is missing for, by input and what decides the map."""
+        run, lacking = self._run, {(key.hessian, key.map_key) for keys in passes.values() for key in keys}
+        there = {key for key in wanted if key not in passes["calibration"] and (key.hessian, key.map_key) in lacking}
+        maps: dict[tuple[int, str], InputMap] = {}
+        for key in there:  # chosen already: a sample is not drawn anew
+            moments = read_activations(run, key)
+            if moments is not None:
+                maps[key.hessian, key.map_key] = moments.input_map
+        chosen = {(key.hessian, key.map_key): of for key, of in wanted.items() if (key.hessian, key.map_key) in lacking - maps.keys()}
+        samples = self._samples(model, found, {(hessian, seed) for (hessian, _), (method, seed) in chosen.items() if method.needs_sample})
+        for (hessian, map_key), (method, seed) in chosen.items():
+            layers = [run[entry.name] for entry in run.layers if entry.hessian == hessian]
+            try:
+                maps[hessian, map_key] = method.choose_map(layers, samples.get((hessian, seed)), seed=seed)
+            except RdtoolsError as error:  # of these rows alone, in which it stands
+                self._say(f"{run.hessians[hessian].name}: no input map: {error}")
+        return maps
+
+    def _samples(self, model: Any, found: ModelLayers, asked: set[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+        """Samples of activations over the calibration tokens, by input and seed."""
+        from rdtools.model.activations import sample_activations
+
+        run = self._run
+        samples: dict[tuple[int, int], Any] = {}
+        for seed in sorted({seed for _, seed in asked}):
+            names = {run.hessians[hessian].name: hessian for hessian, of in asked if of == seed}
+            inputs = [item for item in found.inputs if item.name in names]
+            rows = sample_activations(model, self._tokens_of("calibration"), inputs, seed=seed, progress=self._progress)
+            samples |= {(names[name], seed): sample.astype(np.float64) for name, sample in rows.items()}
+        return samples
+
+    def _sum(
+        self, model: Any, found: ModelLayers, tokens: Tokens, keys: list[ActivationKey], maps: Mapping[tuple[int, str], InputMap]
+    ) -> None:
+        from rdtools.model.activations import check_dropped, run_activations
+
+        run = self._run
+        sizes = {key: _sum_bytes(maps[key.hessian, key.map_key]) for key in keys}
+        check_disk(run.path, sum(sizes.values()), counted(len(keys), "moment") + " of quantized activations")
+        for part in _parts(sizes):
+            sums: dict[ActivationKey, ActivationAccumulator] = {}
+
+            def begin(part: Sequence[ActivationKey] = part, sums: dict[ActivationKey, ActivationAccumulator] = sums) -> dict[str, Consumer]:
+                sums.update({key: ActivationAccumulator(maps[key.hessian, key.map_key], key.grid) for key in part})
+                return {run.hessians[hessian].name: _adding([sums[key] for key in part if key.hessian == hessian]) for hessian in
+                        {key.hessian for key in part}}  # fmt: skip
+
+            run_activations(model, tokens, begin, found.inputs, progress=self._progress)
+            for key in part:
+                done, name = sums.pop(key), run.hessians[key.hessian].name
+                check_dropped(name, done.kept, done.dropped)
+                write_activations(run, key, done.finish(reference_moment(run, key), name=name))
+
+
+def _adding(sums: Sequence[ActivationAccumulator]) -> Consumer:
+    def add(rows: Any) -> None:
+        for each in sums:
+            each.add(rows)
+
+    return add
+
+
+def _sum_bytes(of: InputMap) -> int:
+    """Bytes of the running sums of one key."""
+    return 8 * of.outputs * (of.inputs + of.outputs + 1)
+
+
+def _parts(sizes: Mapping[ActivationKey, int]) -> list[list[ActivationKey]]:
+    """Keys in passes whose sums fit SUM_BYTES and half of the free memory; a larger one goes alone."""
+    parts: list[list[ActivationKey]] = []
+    used, budget = 0, min(SUM_BYTES, free_memory() // 2)
+    for key, need in sizes.items():
+        if not parts or used + need > budget:
+            parts.append([])
+            used = 0
+        parts[-1].append(key)
+        used += need
+    return parts
