@@ -10,7 +10,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from rdtools.analysis import coders, default_model_loss, low_rate, orders, reassembly
+from rdtools.analysis import coders, default_model_loss, low_rank, low_rate, orders, reassembly
 
 from rdtools.report import write_figures
 from rdtools.report.figures import READS, save_figure
@@ -34,6 +34,7 @@ def main(argv: list[str] | None = None) -> int:
         (coders, coders.run(options.run), 6),
         (orders, orders.run([options.run, *options.others]), 4),
         (low_rate, low_rate.run(options.run), 5),
+        (low_rank, low_rank.run(), 6),
         (reassembly, reassembly.run(), 5),
     )
     with matplotlib.rc_context(RC):

@@ -1,0 +1,151 @@
+"""What a low-rank term on unquantized activations takes of the error of four-bit weights and activations, by its rank and its bits.
+
+python -m rdtools.analysis.low_rank --out figures
+
+A layer of 256 × 256 whose inputs have a covariance of eigenvalues i^−0.7 in a random basis and three massive channels, rotated by a
+Hadamard matrix; weights with singular values i^−β in random bases, independent normal ones for β = 0. Distortion is drawn over held-out
+tokens, the bound is of the calibration tokens, of which D is in the rows too.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rdtools.arrays import Float64Array
+from rdtools.coding.reconstruct import effective_layer
+from rdtools.measure import error, measure
+from rdtools.methods.table import BLACK, ORANGE, PURPLE, SKY, VERMILLION
+from rdtools.moments.activations import ActivationAccumulator
+from rdtools.moments.layer import Layer
+from rdtools.quantizers import LRC, WeightActivation
+from rdtools.records import ActivationMoments
+from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.style import RC
+from rdtools.theory.low_rank import reduced_rank_bound, tail_energy
+
+SIZE = 256
+TOKENS = (16384, 8192)
+BETAS = (0.0, 0.5)
+SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
+#: Correction → colour, marker and name.
+LOOKS = {
+    "joint": (VERMILLION, "o", "LRC"),
+    "svd": (ORANGE, "D", "leading part of W"),
+    "weights": (PURPLE, "v", "term for the error of the weights"),
+    "none": (SKY, "s", "GPTQ, more bits of weights"),
+}
+
+
+def inputs(tokens: int, generator: np.random.Generator, basis: Float64Array) -> Float64Array:
+    """Tokens (t, n) with massive channels."""
+    powers = np.arange(1, SIZE + 1) ** -0.7
+    x = (generator.standard_normal((tokens, SIZE)) * np.sqrt(powers / powers.mean())) @ basis.T
+    x[:, :3] *= [20, 30, 60]
+    return np.asarray(x)
+
+
+def weights(beta: float, generator: np.random.Generator) -> Float64Array:
+    """(n, n) with singular values i^−β, or independent normal."""
+    if beta == 0:
+        return generator.standard_normal((SIZE, SIZE)) / np.sqrt(SIZE)
+    left, right = (np.linalg.qr(generator.standard_normal((SIZE, SIZE)))[0] for _ in range(2))
+    return np.asarray((left * np.arange(1, SIZE + 1) ** -beta) @ right.T)
+
+
+def methods(shares: tuple[float, ...]) -> Iterator[tuple[str, float, WeightActivation]]:
+    """Correction, share of the rank and method; GPTQ with as many bits as the factors of each rank make."""
+    for bits in (4, 5, 7, 10, 14, 16):
+        yield "none", 0.0, WeightActivation(rate_bits=bits, weight_bits=bits, rotation="auto")
+    for correction in ("joint", "svd", "weights"):
+        for share in shares:
+            yield correction, share, LRC(rate_bits=4, rank=share, correction=correction)
+
+
+def run(betas: tuple[float, ...] = BETAS, shares: tuple[float, ...] = SHARES) -> pd.DataFrame:
+    """A row for each β, correction and rank."""
+    generator = np.random.default_rng(0)
+    basis = np.linalg.qr(generator.standard_normal((SIZE, SIZE)))[0]
+    x, held = (inputs(tokens, generator, basis) for tokens in TOKENS)
+    rows = []
+    for beta in betas:
+        weight = weights(beta, generator)
+        layer, other = Layer.from_activations(weight, x), Layer.from_activations(weight, held)
+        known: dict[str, tuple[ActivationMoments, ...]] = {}
+        for correction, share, method in methods(shares):
+            key = f"{method.map_key(seed=0)} {method.activation}"
+            if key not in known:
+                known[key] = tuple(_summed(method, layer, of) for of in (x, held))
+            moments, unseen = known[key]
+            answer = method.quantize(layer, activations=moments)
+            point = measure(layer, answer, moments=moments.moments)
+            rows.append({
+                "beta": beta,
+                "correction": correction,
+                "rank_share": share,
+                "rank": point.low_rank,
+                "total_bpw": point.total_bpw,
+                "factors_bpw": point.low_rank_bpw,
+                "distortion": point.distortion,
+                "heldout_distortion": error(other, effective_layer(answer.weight), unseen.moments).mean,
+                "reduced_rank_bound_distortion": reduced_rank_bound(weight, moments.moments, point.low_rank),
+                "tail_energy": tail_energy(np.linalg.svd(weight, compute_uv=False), point.low_rank),
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _summed(method: WeightActivation, layer: Layer, x: Float64Array) -> ActivationMoments:
+    activation = method.activation
+    assert activation is not None
+    sums = ActivationAccumulator(method.choose_map([layer], None, seed=0), activation)
+    sums.add(x)
+    return sums.finish(x.T @ x / len(x), name="synthetic input")
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """D over that of GPTQ at four bits against total bits, held out; lines: the reduced-rank bound at the bits of its factors over four."""
+    betas = list(dict.fromkeys(rows["beta"]))
+    figure = Figure(figsize=(4.4 * len(betas), 3.6))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, len(betas), squeeze=False)[0]
+    for beta, axis in zip(betas, axes, strict=True):
+        own = rows[rows["beta"] == beta]
+        base = own[own["correction"] == "none"].iloc[0]
+        for correction, (color, marker, label) in LOOKS.items():
+            part = own[own["correction"] == correction].sort_values("total_bpw")
+            ratio = part["heldout_distortion"] / base["heldout_distortion"]
+            axis.plot(part["total_bpw"], ratio, color=color, marker=marker, linestyle="none", label=label)
+        joint = pd.concat([base.to_frame().T, own[own["correction"] == "joint"]])
+        bits = base["total_bpw"] + joint["factors_bpw"]
+        bound = joint["reduced_rank_bound_distortion"] / base["distortion"]
+        axis.plot(bits, bound, color=BLACK, label="least D of any weights and term of the rank")
+        axis.plot(bits, joint["tail_energy"], color=BLACK, linestyle=":", label="tail energy of W")
+        axis.set_yscale("log")
+        axis.set_title("independent weights" if beta == 0 else f"singular values i^−{beta:g}")
+        axis.set_xlabel("total rate (bpw), 16-bit factors included")
+    axes[0].set_ylabel("D held out / that of W4A4 GPTQ")
+    figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=3)
+    return figure
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("figures"))
+    options = parser.parse_args(argv)
+    rows = run()
+    rows.to_csv(options.out / "low_rank.csv", index=False, float_format="%.6g")
+    with matplotlib.rc_context(RC):
+        save_figure(draw(rows), options.out / "low_rank")
+    print(rows.to_string(float_format="%.4g"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
