@@ -1,7 +1,7 @@
 """Error of 4-bit activations before and after channel reassembly, with its prediction, over the threshold of splitting.
 
 Layers with six outlier channels, ten to sixty times as large as the others; of the second kind every channel has a similar twin. The
-prediction takes errors as uncorrelated and unclipped: twins that are both rounded to zero err alike, and shifted copies may leave the grid.
+prediction takes errors as uncorrelated: twins that are both rounded to zero err alike.
 
 python -m rdtools.analysis.reassembly
 """

@@ -305,6 +305,9 @@ def test_every_number_of_the_formats_is_covered():
         "ACTIVATION_GRID",
         "LOW_RANK",
         "FACTOR_DTYPES",
+        "HAS_LINKS",
+        "LINKS",
+        "MOST_COPIES_BITS",
     }
     golden = {
         "ScalarCodes": "column",
