@@ -2,7 +2,7 @@
 
 python -m rdtools.analysis.coders --run rdtools-report
 
-Every size is that of bytes that were decoded to the codes again, and holds all that a decoder of the matrix needs.
+Every size is that of bytes that were decoded to the integers again, and holds all that a decoder of the matrix needs.
 """
 
 # ruff: noqa: N806 (mathematical capitals)
@@ -26,13 +26,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rdtools.analysis import huffman
 
-from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
-from rdtools.coding.entropy.laws import column_table, law_stds
+from rdtools.coding import count_integers, decode, encode, fit_column_gaussians, scalar_code_length, shared_table
+from rdtools.coding.entropy.gaussians import column_table, gaussian_stds
 from rdtools.coding.entropy.models import FrequencyTable, column_tables
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, WaterSIC
-from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarSymbols
 from rdtools.report.figures import save_figure
 from rdtools.report.style import RC
 from rdtools.runs.store import open_run
@@ -54,19 +54,19 @@ class Size:
     side: int
 
 
-def _tables(codes: ScalarCodes) -> list[FrequencyTable]:
+def _tables(symbols: ScalarSymbols) -> list[FrequencyTable]:
     """The frequencies by which a container codes each column."""
-    counts, n = count_codes(codes.integers), codes.integers.shape[1]
-    if codes.model.kind == "shared":
+    counts, n = count_integers(symbols.integers), symbols.integers.shape[1]
+    if symbols.model.kind == "shared":
         return [shared_table(counts)] * n
-    if codes.model.kind == "histogram":
+    if symbols.model.kind == "histogram":
         return column_tables(counts)
-    assert isinstance(codes.model, GaussianModel)
-    return [column_table(std) for std in law_stds(codes.model, codes.column_steps).tolist()]
+    assert isinstance(symbols.model, GaussianModel)
+    return [column_table(std) for std in gaussian_stds(symbols.model, symbols.column_steps).tolist()]
 
 
 def ans_bytes(integers: np.ndarray, tables: list[FrequencyTable]) -> int:
-    """Bytes of the symbols of all columns by asymmetric numeral systems; codes outside a table are coded as its escape symbol."""
+    """Bytes of the symbols of all columns by asymmetric numeral systems; integers outside a table are coded as its escape symbol."""
     coded = [(np.searchsorted(t.values, z), t) for z, t in zip(integers.T, tables, strict=True)]
     columns = []
     for z, (symbols, t) in zip(integers.T, coded, strict=True):
@@ -101,26 +101,26 @@ def general_coders() -> dict[str, tuple[Callable[[bytes], bytes], Callable[[byte
 
 
 def sizes(weight: QuantizedWeight) -> Iterator[Size]:
-    """Every coder on the codes of one matrix.
+    """Every coder on the integers of one matrix.
 
     Side information that has nothing to do with coding (shape, steps, checksums) is the container's for every coder; the models' is each
-    coder's own. Coders of bytes get the codes as int8, column after column.
+    coder's own. Coders of bytes get the integers as int8, column after column.
     """
-    codes = weight.codes
-    integers = codes.integers
+    symbols = weight.symbols
+    integers = symbols.integers
     m, n = integers.shape
-    counts = count_codes(integers)
+    counts = count_integers(integers)
     common = 0
     for kind, label in MODELS.items():
-        modelled = fit_column_laws(codes, counts=counts) if kind == "column" else replace(codes, model=ENTROPY_MODELS[kind]())
-        own = replace(weight, codes=modelled)
+        modelled = fit_column_gaussians(symbols, counts=counts) if kind == "column" else replace(symbols, model=ENTROPY_MODELS[kind]())
+        own = replace(weight, symbols=modelled)
         container = encode(own)
-        _check(label, bool((decode(container.data).codes.integers == integers).all()))
+        _check(label, bool((decode(container.data).symbols.integers == integers).all()))
         side = len(container.data) - container.payload_bytes
         yield Size(f"range coder, {label}", container.payload_bytes, side)
-        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.codes)), side)
+        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.symbols)), side)
         if kind == "shared":
-            common = side - round(scalar_code_length(own.codes, counts)[1] / 8)
+            common = side - round(scalar_code_length(own.symbols, counts)[1] / 8)
     for per_column, label in ((False, "one code"), (True, "a code a column")):
         tables, words = huffman.encode(integers, per_column=per_column)
         _check("Huffman", bool((huffman.decode(tables + words, m, n, per_column=per_column) == integers).all()))
@@ -134,21 +134,21 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
 
 
 def measure(layer: Layer) -> Iterator[dict[str, object]]:
-    """A row for each method, rate and coder: bits per weight, and the plug-in entropies of the codes beside them."""
+    """A row for each method, rate and coder: bits per weight, and the plug-in entropies of the integers beside them."""
     for rate in RATES:
         for quantizer in (HPTQ(rate_bits=rate), WaterSIC(rate_bits=rate)):
             weight = quantizer.quantize(layer).weight
-            codes = weight.codes
-            N = codes.integers.size
+            symbols = weight.symbols
+            N = symbols.integers.size
             entropies = {
-                f"entropy_{name}_bpw": scalar_code_length(replace(codes, model=ENTROPY_MODELS[kind]()))[0] / N
+                f"entropy_{name}_bpw": scalar_code_length(replace(symbols, model=ENTROPY_MODELS[kind]()))[0] / N
                 for name, kind in (("pooled", "shared"), ("per_column", "histogram"))
             }
             for size in sizes(weight):
                 yield {
                     "layer": layer.key.name,
-                    "rows": codes.integers.shape[0],
-                    "columns": codes.integers.shape[1],
+                    "rows": symbols.integers.shape[0],
+                    "columns": symbols.integers.shape[1],
                     "method": format_method(quantizer),
                     "target_bpw": rate,
                     "coder": size.coder,
@@ -165,7 +165,7 @@ def run(folder: Path) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the codes."""
+    """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the integers."""
     layers, panels = list(dict.fromkeys(rows["layer"])), list(dict.fromkeys(zip(rows["method"], rows["target_bpw"], strict=True)))
     coders = list(dict.fromkeys(rows["coder"]))
     figure = Figure(figsize=(2.0 * len(panels) + 1.8, 2.3 * len(layers) + 0.5))

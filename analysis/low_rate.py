@@ -55,9 +55,9 @@ def methods() -> tuple[Method, ...]:
     return tuple(made)
 
 
-def pooled_bits(deviations: np.ndarray) -> float:
-    """Entropy of one histogram of rounded normal variables with these deviations."""
-    p = cell_probabilities(1 / deviations, int(np.ceil(12 * deviations.max())) + 1).mean(axis=0)
+def pooled_bits(stds: np.ndarray) -> float:
+    """Entropy of one histogram of rounded normal variables with these standard deviations."""
+    p = cell_probabilities(1 / stds, int(np.ceil(12 * stds.max())) + 1).mean(axis=0)
     return entropy_bits(np.concatenate([p[:0:-1], p]))
 
 
@@ -66,8 +66,8 @@ def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:
 
     That of the plan where there is one. GPTQ's one histogram is charged as such, but not its bytes. nan for a singular H.
     """
-    spectrum, share = layer.spectrum, float(layer.live.mean())
-    if spectrum.rank < spectrum.live:
+    spectrum, share = layer.spectrum, float(layer.active.mean())
+    if spectrum.rank < spectrum.active:
         return np.nan
     if isinstance(quantizer, MmseWaterSIC):
         return share * quantizer.plan(layer).gap_bits

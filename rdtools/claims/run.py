@@ -7,7 +7,7 @@ from functools import partial
 
 from rdtools.claims.evidence.gather import SharedEvidence, counterexample, layer_evidence, shared_evidence
 from rdtools.claims.papers import CLAIMS
-from rdtools.claims.record import FALSE_ALARM, Claim, Verdict, check, no_verdict
+from rdtools.claims.record import FALSE_ALARM, Claim, ClaimResult, check, no_verdict
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian
 from rdtools.runs.store import Run
@@ -29,7 +29,7 @@ def verify(
     claims: Sequence[Claim] = CLAIMS,
     seed: int = 0,
     false_alarm: float = FALSE_ALARM,
-) -> Iterator[Verdict]:
+) -> Iterator[ClaimResult]:
     """A verdict for each claim on each layer.
 
     A layer that cannot be read, an experiment or a side of a claim that raises has the verdicts "failed" with the error's type, and the
@@ -64,7 +64,7 @@ def verify(
             yield check(claim, evidence, false_alarm=false_alarm)
 
 
-def verify_counterexample(claims: Sequence[Claim] = CLAIMS) -> Iterator[Verdict]:
+def verify_counterexample(claims: Sequence[Claim] = CLAIMS) -> Iterator[ClaimResult]:
     """Verdicts of the claims about the one matrix on which clamping breaks LDLQ."""
     evidence = counterexample()
     for claim in claims:

@@ -176,7 +176,7 @@ def _preview(settings: ReportSettings, *, as_json: bool) -> None:
     state = "captured" if found.captured else "to be captured"
     typer.echo(f"Hessians: {found.hessians}, {found.hessian_bytes} bytes, {state}")
     typer.echo(f"Layers: {found.layers} of {found.all_layers}")
-    there = found.rows - found.rows_left
-    typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.rows_left} to do in {found.tasks} tasks")
+    there = found.rows - found.remaining_rows
+    typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.remaining_rows} to do in {found.tasks} tasks")
     for pair in found.infeasible:
         typer.echo(in_options(f"Infeasible: {pair}"))

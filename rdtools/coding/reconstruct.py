@@ -15,10 +15,10 @@ from rdtools.transforms.basis_map import input_map_of_basis
 def _values(weight: QuantizedWeight) -> Float64Array:
     """Decoded values of the active columns, their rows rotated back."""
     basis = weight.basis
-    active = int(basis.live.sum())
-    if active == 0:
+    count = int(basis.active.sum())
+    if count == 0:
         return np.zeros((basis.rows, 0))
-    values = codec_of(weight.codes).values(weight.codes, active)[: basis.rows, :active]
+    values = codec_of(weight.symbols).values(weight.symbols, count)[: basis.rows, :count]
     return values if basis.row_rotation is None else rotate_back(values.T, basis.row_rotation).T
 
 

@@ -98,7 +98,7 @@ def verify(
         _check_writable(out)
     rows: list[Row] = []
 
-    def add(verdict: registry.Verdict) -> None:
+    def add(verdict: registry.ClaimResult) -> None:
         rows.append(verdict.to_row())
         each(rows[-1])
 

@@ -15,7 +15,7 @@ from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import CapturedLayer
 
 #: Matrices that one stored matrix is split into are looked for up to this many; gate and up are two, q, k and v three.
-_MOST_PARTS = 4
+_MAX_PARTS = 4
 _Probe = tuple[float, ...]
 
 
@@ -103,7 +103,7 @@ def _parts(checkpoint: Checkpoint, tensor: str, sizes: set[tuple[int, int]]) -> 
         for transposed in (False, True):
             whole = matrix.T if transposed else matrix
             total, n = whole.shape
-            for parts in range(1, _MOST_PARTS + 1):
+            for parts in range(1, _MAX_PARTS + 1):
                 m = total // parts
                 if total % parts or (m, n) not in sizes:
                     continue

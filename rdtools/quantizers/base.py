@@ -16,13 +16,13 @@ from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
 from rdtools.records import (
     AdditiveCodes,
-    CosetCodes,
+    CosetSymbols,
     InputMoments,
-    LatticeCodes,
+    LatticeWords,
     QuantizedLayer,
     QuantizedWeight,
-    ScalarCodes,
-    TrellisCodes,
+    ScalarSymbols,
+    TrellisPaths,
 )
 from rdtools.records.error_models import ErrorModel
 from rdtools.threads import one_blas_thread
@@ -34,12 +34,12 @@ class Solution:
 
     Attributes
     ----------
-    codes : what is stored, beside the basis
+    symbols : what is stored, beside the basis
     rate_bits : bits per active weight, as in `QuantizedLayer` for all weights
     error_model : kind of its error
     """
 
-    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
+    symbols: ScalarSymbols | LatticeWords | TrellisPaths | AdditiveCodes | CosetSymbols
     rate_bits: float
     error_model: ErrorModel
 
@@ -149,9 +149,9 @@ class Quantizer(ABC):
         return QuantizedLayer(
             key=layer.key,
             weight_checksum=layer.weight_checksum,
-            weight=QuantizedWeight(problem.basis, solution.codes),
+            weight=QuantizedWeight(problem.basis, solution.symbols),
             target_rate_bits=self.rate_bits,
-            code_rate_bits=solution.rate_bits * problem.live_fraction,
+            symbol_rate_bits=solution.rate_bits * problem.active_fraction,
             damping=problem.damping,
             seed=problem.seed,
             backend=backend if settled.calls_kernels else "numpy",

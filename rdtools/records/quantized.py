@@ -8,23 +8,23 @@ from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
-from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
+from rdtools.records.symbols import CosetSymbols, LatticeWords, ScalarSymbols, TrellisPaths
 
 
 @dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """All that a decoder needs to rebuild Ŵ, and nothing else: codes, and where their values belong.
+    """All that a decoder needs to rebuild Ŵ, and nothing else: the symbols, and where their values belong.
 
     Every number in it is held exactly as it is stored, so that writing and reading lose nothing.
     """
 
     basis: Basis
-    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
+    symbols: ScalarSymbols | LatticeWords | TrellisPaths | AdditiveCodes | CosetSymbols
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n) of Ŵ."""
-        return self.basis.rows, len(self.basis.live)
+        return self.basis.rows, len(self.basis.active)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class QuantizedLayer:
     weight_checksum : CRC-32 of its weights, `Layer.weight_checksum`
     weight : what is stored
     target_rate_bits : what was asked for
-    code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
+    symbol_rate_bits : what the symbols take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
     backend : which kernels ran; "numpy" if none did
@@ -48,7 +48,7 @@ class QuantizedLayer:
     weight_checksum: int
     weight: QuantizedWeight
     target_rate_bits: float
-    code_rate_bits: float
+    symbol_rate_bits: float
     damping: float
     seed: int
     backend: str

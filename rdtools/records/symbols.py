@@ -40,7 +40,7 @@ class Gains:
 
 
 @dataclass(frozen=True, eq=False)
-class ScalarCodes:
+class ScalarSymbols:
     """Integers, the grid that they are on, and the entropy model under which they are coded: ``X_ki = gain_i · point_ki(z_ki)``.
 
     Attributes
@@ -80,7 +80,7 @@ class ScalarCodes:
 
 
 @dataclass(frozen=True, eq=False)
-class CosetCodes:
+class CosetSymbols:
     """Integers that walk a trellis of cosets down every column: ``X_ki = q_ki · step_i / 2``; see `rdtools.ops.coset_trellis_sweep`.
 
     Attributes
@@ -117,7 +117,7 @@ class CosetCodes:
 
 
 @dataclass(frozen=True, eq=False)
-class LatticeCodes:
+class LatticeWords:
     """Words of the E8P codebook and its residual stages, eight columns of a row at a time; see `rdtools.ops.rvq_decode`.
 
     ``X = scale · decode(words)``, cut to the rows and columns of the basis.
@@ -149,7 +149,7 @@ class LatticeCodes:
 
 
 @dataclass(frozen=True, eq=False)
-class TrellisCodes:
+class TrellisPaths:
     """Tail-biting paths through a bitshift trellis, one for each tile of 16 × 16 weights; see `rdtools.ops.trellis_decode`.
 
     ``X = scale · decode(paths)``, tiles by rows of tiles, weights within a tile by rows, cut to the rows and columns of the basis.

@@ -64,7 +64,7 @@ def uniform_quantizer(step_over_std: float) -> UniformQuantizer:
 
     References
     ----------
-    Exact sums for the normal law; gaps to ½ log2(1/D) as in WaterSIC, arXiv 2603.04956 v1, section 4 (LMMSE).
+    Exact sums for the normal distribution; gaps to ½ log2(1/D) as in WaterSIC, arXiv 2603.04956 v1, section 4 (LMMSE).
 
     Examples
     --------

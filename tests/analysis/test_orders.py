@@ -73,7 +73,8 @@ def test_theory_is_that_of_the_ordered_hessian(layers, order):
 def test_with_watersics_code_what_is_measured_is_theory(layers):
     """At 4 bits errors are uniform, so that D, a mean of M N squares of relative variance 4/5 weighted by ℓ², is known to a relative
     error of √(0.8/(M N_e)), N_e = (Σ ℓ²)²/Σ ℓ⁴; half of its log is that in bits. Steps in eighths of an octave are off by 1/16 at most,
-    uniformly: 0.001 bit; the rate is met by both, up to what its law costs, which is below 0.002 bit for two numbers and M N codes."""
+    uniformly: 0.001 bit; the rate is met by both, up to what its distribution costs, which is below 0.002 bit for two numbers and M N
+    integers."""
     layer = layers["blocks.1.b"]
     rows = orders.gptq_rows(orders.measure(layer))
     own = rows[(rows["coding"] == "column")]

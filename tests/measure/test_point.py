@@ -89,7 +89,7 @@ def test_distortion_takes_memory_for_one_block_of_rows(monkeypatch):
 
 def test_a_record_of_another_dtype_or_type_is_not_the_same():
     weight = HPTQ(rate_bits=3).quantize(_layer()).weight
-    assert same_weight(weight, dataclasses.replace(weight, codes=dataclasses.replace(weight.codes)))
-    wider = dataclasses.replace(weight.basis, live=weight.basis.live.astype(np.int8))
+    assert same_weight(weight, dataclasses.replace(weight, symbols=dataclasses.replace(weight.symbols)))
+    wider = dataclasses.replace(weight.basis, active=weight.basis.active.astype(np.int8))
     assert not same_weight(weight, dataclasses.replace(weight, basis=wider))
-    assert not same_weight(weight, dataclasses.replace(weight, codes=None))
+    assert not same_weight(weight, dataclasses.replace(weight, symbols=None))

@@ -87,10 +87,10 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     i, j = (int(k) for k in np.unravel_index(costs.argmin(), costs.shape))
     merged = outputs - x[:, [i]] * W[:, i] - x[:, [j]] * W[:, j] + 0.5 * (x[:, [i]] + x[:, [j]]) * (W[:, i] + W[:, j])
     # of each channel, given the one that says most about it: errors of two channels go together where that is not much more than a step
-    deviations = np.sqrt(np.diagonal(case.matrix))
-    correlation = case.matrix / np.outer(deviations, deviations)
+    stds = np.sqrt(np.diagonal(case.matrix))
+    correlation = case.matrix / np.outer(stds, stds)
     np.fill_diagonal(correlation, 0.0)
-    own = deviations * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
+    own = stds * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
     # the channels that span a token's grid lie on it and have no error
     sources = split.source[np.stack([copies.argmin(axis=1), copies.argmax(axis=1)], axis=1)]
     inner = np.ones(x.shape, dtype=bool)

@@ -29,7 +29,7 @@ _RELAXATION = 1.6
 #: Iterations from one look at the bound and the residuals to the next.
 _CHECK_EVERY = 10
 #: What the penalty changes by at most, and at least, at a time; it is the factorization that makes small changes not worth while.
-_LARGEST_CHANGE, _LEAST_CHANGE = 10.0, 1.5
+_LARGEST_CHANGE, _MIN_CHANGE = 10.0, 1.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +151,7 @@ def clamp_safe_feedback(
             return ClampSafeFeedback(allowed[best], objective, bound, iteration, primal, dual)
         # a stiffer penalty lowers the primal residual and raises the other; they are kept about equal
         change = min(max(math.sqrt(primal / dual) if dual > 0 else 1.0, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
-        if not 1 / _LEAST_CHANGE < change < _LEAST_CHANGE:
+        if not 1 / _MIN_CHANGE < change < _MIN_CHANGE:
             rho *= change
             V /= change
             C = np.linalg.cholesky(2 * moment + np.diag(rho * energies))
@@ -166,7 +166,7 @@ def error_margin(rows: int, columns: int, slack: float, failure_probability: flo
 
     For stochastic rounding with a feedback of `clamp_safe_feedback`. Hoeffding's lemma for the steps of a martingale, as
     ``E_ij = Σ_k η_ik R_kj`` with every η_ik in an interval of length 1, gives ``P(|E_ij| ≥ t) ≤ 2 exp(−2 t²/(1 + c))``; then the union over
-    all entries. So codes stay within ``|w| + t`` steps, and no clamping is needed where the grid reaches that far.
+    all entries. So integers stay within ``|w| + t`` steps, and no clamping is needed where the grid reaches that far.
 
     Parameters
     ----------

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 #: Lines that no method is predicted to lie on: curve → label and look.
 _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
-    RD_BOUND.name: (RD_BOUND.label, style.LIMIT),
-    RD_BOUND_ROWVAR.name: (RD_BOUND_ROWVAR.label, style.JOINT_LIMIT),
+    RD_BOUND.name: (RD_BOUND.label, style.BOUND),
+    RD_BOUND_ROWVAR.name: (RD_BOUND_ROWVAR.label, style.ROW_BOUND),
     UNIVERSAL: ("R(D) + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
     SHANNON: ("Shannon lower bound, distribution of all weights", style.SHANNON),
 }

@@ -179,7 +179,7 @@ def test_errors_stay_within_the_margin_where_ldlqs_do_not():
     assert np.abs(W - ldlq).max() > 2 * margin
     # a grid with that much room is never left, so that clamping changes nothing
     reach = math.ceil(margin)
-    clamped, _ = ops.sic_sweep(W, found.factor, np.ones(n), seed=1, code_min=-reach, code_max=1 + reach)
+    clamped, _ = ops.sic_sweep(W, found.factor, np.ones(n), seed=1, integer_min=-reach, integer_max=1 + reach)
     assert (clamped == safe).all()
 
 
@@ -191,18 +191,18 @@ def test_a_row_loses_a_sixth_of_the_objective():
     W = rng.uniform(0, 8, (m, n))
     found = clamp_safe_feedback(H)
     assert found.iterations > 0
-    codes, _ = ops.sic_sweep(W, found.factor, np.full(n, step), seed=3)
-    E = W - step * codes
+    integers, _ = ops.sic_sweep(W, found.factor, np.full(n, step), seed=3)
+    E = W - step * integers
     losses = ops.quadratic_form(E, H) / step**2
     assert abs(losses.mean() - found.objective / 6) <= STANDARD_ERRORS * losses.std() / math.sqrt(m)
     variances = (E**2).mean(axis=0) / step**2
     expected = _columns(found) / 6
     spread = (E**2).std(axis=0) / math.sqrt(m) / step**2
-    assert (np.abs(variances - expected) <= (STANDARD_ERRORS + 1) * spread).all()  # the largest of 64 deviations
+    assert (np.abs(variances - expected) <= (STANDARD_ERRORS + 1) * spread).all()  # the largest of 64 standard deviations
 
 
 def test_the_factor_is_what_a_sweep_uses_of_ldlqs():
-    """With slack enough the codes of LDLQ, though the factor has a unit diagonal: only ratios within its columns matter."""
+    """With slack enough the integers of LDLQ, though the factor has a unit diagonal: only ratios within its columns matter."""
     H = haar_moment(power_law(50, 1.0), np.random.default_rng(0))
     W = np.random.default_rng(1).standard_normal((30, 50))
     found = clamp_safe_feedback(H, 100.0)
