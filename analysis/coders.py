@@ -1,7 +1,5 @@
 """Bits that entropy coders need for the same symbols: containers of rdtools, and others' coders with the same or their own models.
 
-python -m rdtools.analysis.coders --run rdtools-report
-
 Every size is that of bytes that were decoded to the integers again, and holds all that a decoder of the matrix needs.
 """
 
@@ -9,17 +7,15 @@ Every size is that of bytes that were decoded to the integers again, and holds a
 
 from __future__ import annotations
 
-import argparse
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import constriction
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -33,8 +29,6 @@ from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarSymbols
-from rdtools.report.figures import save_figure
-from rdtools.report.style import RC
 from rdtools.runs.store import open_run
 
 #: Many rows and few columns, and few rows and many columns.
@@ -158,9 +152,9 @@ def measure(layer: Layer) -> Iterator[dict[str, object]]:
                 }
 
 
-def run(folder: Path) -> pd.DataFrame:
-    """Rows of the layers of a run of `rdtools report` on the embedded model."""
-    opened = open_run(folder)
+def run(folders: Sequence[Path]) -> pd.DataFrame:
+    """Rows of the layers of the first run, one of `rdtools report` on the embedded model."""
+    opened = open_run(folders[0])
     return pd.DataFrame([row for name in LAYERS for row in measure(opened[name])])
 
 
@@ -188,20 +182,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("bits per weight")
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
-    parser.add_argument("--out", type=Path, default=Path("figures"))
-    options = parser.parse_args(argv)
-    rows = run(options.run)
-    rows.to_csv(options.out / "coders.csv", index=False, float_format="%.6g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), options.out / "coders")
-    print(rows.pivot_table(index="coder", columns=["layer", "method", "target_bpw"], values="total_bpw", sort=False).to_string())
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

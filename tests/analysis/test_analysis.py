@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rdtools.analysis import coders, default_model_loss, low_rate, make_all, orders, train_default_model
+from rdtools.analysis import default_model_loss, make_all, train_default_model
 
 from rdtools.records.rows import COLUMNS, SCHEMA_VERSION
 from rdtools.runs.result_files import write_manifest
@@ -59,7 +59,7 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
     curves.to_parquet(tmp_path / "curves.parquet")
     write_manifest(tmp_path, [tmp_path / "results.parquet", tmp_path / "curves.parquet"], versions={}, command="")
     shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
-    kept = {module: FIGURES / f"{module.__name__.rpartition('.')[2]}.csv" for module in (coders, orders, low_rate)}
+    kept = {module: FIGURES / f"{name}.csv" for name, (module, _) in make_all.FIGURES.items()}
     for module, path in kept.items():  # the tables are no run with Hessians
         monkeypatch.setattr(module, "run", lambda folder, path=path: pd.read_csv(path))
     assert make_all.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 0

@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from rdtools.analysis import coders, huffman
+from rdtools.analysis.make_all import write_figure
 
 from rdtools.coding.entropy.gaussians import column_table
 from rdtools.coding.entropy.models import FrequencyTable
@@ -133,7 +134,7 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
     X = rng.standard_normal((256, 32)) * np.exp(rng.standard_normal(32))
     layers = {name: Layer.of(rng.standard_normal((64, 32)), X.T @ X / 256, name=name) for name in coders.LAYERS}
     monkeypatch.setattr(coders, "open_run", lambda folder: layers)
-    assert coders.main(["--run", "anywhere", "--out", str(tmp_path)]) == 0
+    write_figure("coders", [Path("anywhere")], tmp_path)
     rows = pd.read_csv(tmp_path / "coders.csv")
     assert set(rows["layer"]) == set(coders.LAYERS)
     assert set(zip(rows["method"], rows["target_bpw"], strict=True)) == {(m, r) for m in ("hptq", "watersic") for r in (2, 3)}
