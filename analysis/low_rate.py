@@ -1,4 +1,7 @@
-"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC, MMSE-WaterSIC, and that on a trellis, on every Hessian of a run; Gaussian and real weights."""
+"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC, MMSE-WaterSIC, and that on a trellis, on every Hessian of a run.
+
+For Gaussian and real weights.
+"""
 
 from __future__ import annotations
 

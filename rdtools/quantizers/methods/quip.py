@@ -49,7 +49,7 @@ class QuIP(SettledQuantizer):
     adaptive : "ldlq"; "ldlq-rg", columns in activation order and then greedy
         passes; "greedy", passes alone from rounding to nearest; "nearest"; or "clamp-safe", feedback that keeps errors short, with
         stochastic rounding, see `clamp_safe`. The guarantee of the last is empty at 2 and 3 bits for matrices of
-        thousands of columns: `usable_steps` there says what it leaves.
+        thousands of columns
     stochastic : round up or down at random, without bias
     passes : greedy ones, at most
     slack : c of "clamp-safe"
