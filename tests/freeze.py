@@ -65,17 +65,17 @@ def renamed(record: pd.DataFrame) -> pd.DataFrame:
     return record.assign(method=record["method"].map(today))
 
 
-def _symbols(integers: Any) -> list[np.ndarray]:
-    for name in ("integers", "words", "paths"):
-        if hasattr(integers, name):
-            value = getattr(integers, name)
+def _symbols(symbols: Any) -> list[np.ndarray]:
+    for name in ("integers", "words", "paths", "codes"):
+        if hasattr(symbols, name):
+            value = getattr(symbols, name)
             return list(value) if isinstance(value, tuple) else [value]
-    raise TypeError(f"{type(integers).__name__}: integers without symbols that the freeze knows")
+    raise TypeError(f"{type(symbols).__name__}: symbols that the freeze does not know")
 
 
-def _sha(integers: Any) -> str:
+def _sha(symbols: Any) -> str:
     digest = hashlib.sha256()
-    for array in _symbols(integers):
+    for array in _symbols(symbols):
         digest.update(np.ascontiguousarray(array).astype("<i4").tobytes())
     return digest.hexdigest()
 

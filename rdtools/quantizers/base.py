@@ -14,16 +14,7 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import check_rate
 from rdtools.quantizers.settings import check_damping
-from rdtools.records import (
-    AdditiveCodes,
-    CosetSymbols,
-    InputMoments,
-    LatticeWords,
-    QuantizedLayer,
-    QuantizedWeight,
-    ScalarSymbols,
-    TrellisPaths,
-)
+from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.threads import one_blas_thread
 
@@ -39,7 +30,7 @@ class Solution:
     error_model : kind of its error
     """
 
-    symbols: ScalarSymbols | LatticeWords | TrellisPaths | AdditiveCodes | CosetSymbols
+    symbols: Symbols
     rate_bits: float
     error_model: ErrorModel
 

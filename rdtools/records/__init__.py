@@ -38,6 +38,7 @@ from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
+from rdtools.records.quantized import Symbols as Symbols
 from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint

@@ -10,6 +10,9 @@ from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
 from rdtools.records.symbols import CosetSymbols, LatticeWords, ScalarSymbols, TrellisPaths
 
+#: Everything that a codec stores; see `rdtools.coding.formats`.
+Symbols = ScalarSymbols | LatticeWords | TrellisPaths | AdditiveCodes | CosetSymbols
+
 
 @dataclass(frozen=True, eq=False)
 class QuantizedWeight:
@@ -19,7 +22,7 @@ class QuantizedWeight:
     """
 
     basis: Basis
-    symbols: ScalarSymbols | LatticeWords | TrellisPaths | AdditiveCodes | CosetSymbols
+    symbols: Symbols
 
     @property
     def shape(self) -> tuple[int, int]:
