@@ -38,7 +38,6 @@ from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
-from rdtools.records.quantized import Symbols as Symbols
 from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint
@@ -47,5 +46,6 @@ from rdtools.records.symbols import CosetSymbols as CosetSymbols
 from rdtools.records.symbols import Gains as Gains
 from rdtools.records.symbols import LatticeWords as LatticeWords
 from rdtools.records.symbols import ScalarSymbols as ScalarSymbols
+from rdtools.records.symbols import Symbols as Symbols
 from rdtools.records.symbols import TrellisCode as TrellisCode
 from rdtools.records.symbols import TrellisPaths as TrellisPaths

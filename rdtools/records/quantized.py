@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
-from rdtools.records.symbols import CosetSymbols, LatticeWords, ScalarSymbols, TrellisPaths
-
-#: Everything that a codec stores; see `rdtools.coding.formats`.
-Symbols = ScalarSymbols | LatticeWords | TrellisPaths | AdditiveCodes | CosetSymbols
+from rdtools.records.symbols import Symbols
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,9 @@ _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8"
 #: Full in the natural basis and order, hollow in a rotated basis, half full in another order, or both.
 _FILLS = ("full", "hollow", "left", "bottom")
 BOUND = {"color": "black", "linestyle": "-", "linewidth": 1.6}
-ROW_BOUND = {"color": "black", "linestyle": ":", "linewidth": 1.4}
+#: Name → look of its curve; that of a bound without one.
+BOUNDS = {"rd_bound": BOUND, "rd_bound_rowvar": {"color": "black", "linestyle": ":", "linewidth": 1.4}}
+OTHER_BOUND = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
 UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
 SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
