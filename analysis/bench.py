@@ -20,7 +20,7 @@ import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rdtools.analysis import bench_ops
-from rdtools.analysis.bench_measure import Op, circumstances, measure, passes
+from rdtools.analysis.bench_measure import Op, environment, measure, passes
 from threadpoolctl import threadpool_limits
 
 from rdtools.report.figures import save_figure
@@ -57,7 +57,7 @@ def run(names: list[str], *, sizes: tuple[int, ...] | None, seconds: float, repe
     finally:
         torch.set_num_threads(before[0])
         numba.set_num_threads(before[1])
-    return pd.DataFrame(rows).assign(**circumstances(threads)), [name for name in names if not green[name]]
+    return pd.DataFrame(rows).assign(**environment(threads)), [name for name in names if not green[name]]
 
 
 def draw(rows: pd.DataFrame) -> Figure:

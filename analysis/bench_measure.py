@@ -56,9 +56,9 @@ def passes(tests: tuple[str, ...], root: Path = ROOT) -> bool:
     """Run an op's test files in a process of their own; what is not there is not green."""
     if not all((root / test).is_file() for test in tests):
         return False
-    environment = {**os.environ, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    variables = {**os.environ, "NUMBA_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     command = [sys.executable, "-m", "pytest", "-q", "-n", "0", *tests]
-    return subprocess.run(command, cwd=root, env=environment, capture_output=True, check=False).returncode == 0
+    return subprocess.run(command, cwd=root, env=variables, capture_output=True, check=False).returncode == 0
 
 
 def _time(work: Callable[[], Any]) -> tuple[float, float, Any]:
@@ -93,7 +93,7 @@ def measure(case: Case, *, seconds: float, repeats: int) -> Iterator[dict[str, A
         yield row
 
 
-def circumstances(threads: int) -> dict[str, Any]:
+def environment(threads: int) -> dict[str, Any]:
     """The machine and versions that times depend on beside the code."""
     cpu = Path("/proc/cpuinfo")
     names = (

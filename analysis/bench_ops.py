@@ -21,7 +21,7 @@ from rdtools.moments.layer import Layer
 from rdtools.quantizers import WaterSIC
 from rdtools.quantizers.methods.trellis_sic import SEGMENT
 from rdtools.quantizers.rounding.sic import Precision
-from rdtools.records import ENTROPY_MODELS, Basis, CodeModelKind, CosetCodes, GaussianModel, QuantizedWeight, ScalarCodes, UniformGrid
+from rdtools.records import ENTROPY_MODELS, Basis, CodeModelKind, CosetSymbols, GaussianModel, QuantizedWeight, ScalarSymbols, UniformGrid
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,9 @@ class DrawnLayer:
     def scale(self) -> np.ndarray:
         return (2 * np.abs(self.W).max(axis=1) / 2**peers.BITS).astype(np.float32)
 
-    def loss(self, codes: Any) -> float:
-        """Relative error of what the codes stand for."""
-        return self.relative_error(self.scale[:, None] * (np.asarray(codes, dtype=np.float32) + np.float32(0.5)))
+    def loss(self, integers: Any) -> float:
+        """Relative error of what the integers stand for."""
+        return self.relative_error(self.scale[:, None] * (np.asarray(integers, dtype=np.float32) + np.float32(0.5)))
 
     def relative_error(self, rebuilt: np.ndarray) -> float:
         """``tr(E H Eᵀ) / tr(W H Wᵀ)`` of ``E = W − Ŵ``."""
@@ -54,7 +54,7 @@ class DrawnLayer:
         weight = (self.W / self.scale[:, None]).astype(dtype, copy=False)
         steps = np.ones(len(factor))
         low, high = -(2 ** (peers.BITS - 1)), 2 ** (peers.BITS - 1) - 1
-        return ops.sic_sweep(weight, factor, steps, offset=0.5, code_min=low, code_max=high, seed=seed, residual=False)[0]
+        return ops.sic_sweep(weight, factor, steps, offset=0.5, integer_min=low, integer_max=high, seed=seed, residual=False)[0]
 
 
 def _product(n: int) -> Callable[[], Any]:
@@ -145,18 +145,18 @@ def build_quadratic_form(n: int) -> Iterator[Case]:
 
 
 def build_column_histogram(n: int) -> Iterator[Case]:
-    codes = np.rint(np.random.default_rng(0).standard_normal((n, n)) * 2).astype(np.int32)
-    low, width, copy = int(codes.min()), int(np.ptp(codes)) + 1, np.zeros_like(codes)
+    integers = np.rint(np.random.default_rng(0).standard_normal((n, n)) * 2).astype(np.int32)
+    low, width, copy = int(integers.min()), int(np.ptp(integers)) + 1, np.zeros_like(integers)
 
     def keys() -> np.ndarray:
-        shifted = codes.astype(np.int64) - low + np.arange(n, dtype=np.int64) * width
+        shifted = integers.astype(np.int64) - low + np.arange(n, dtype=np.int64) * width
         return np.bincount(shifted.ravel(), minlength=n * width)
 
     contestants = [
-        Contestant("rdtools", "int32", lambda: ops.column_histogram(codes, low=low, width=width)),
+        Contestant("rdtools", "int32", lambda: ops.column_histogram(integers, low=low, width=width)),
         Contestant("bincount of keys", "int32", keys),
     ]
-    yield Case(n, n, "int32 copy", lambda: np.copyto(copy, codes), contestants)
+    yield Case(n, n, "int32 copy", lambda: np.copyto(copy, integers), contestants)
 
 
 def build_e8p(n: int) -> Iterator[Case]:
@@ -192,26 +192,28 @@ def build_nearest_centroid(n: int) -> Iterator[Case]:
     yield Case(len(x), n, "float32 matmul of n³ flops", _product(n), contestants)
 
 
-def drawn_codes(n: int) -> QuantizedWeight:
-    """Rounded normal codes of about three bits on average, whose deviations differ by three octaves between columns."""
+def drawn_integers(n: int) -> QuantizedWeight:
+    """Rounded normal integers of about three bits on average, whose standard deviations differ by three octaves between columns."""
     rng = np.random.default_rng(0)
     exponents = rng.integers(0, 25, n).astype(np.uint8)
     grid = UniformGrid(0.1875, exponents)
     integers = np.rint(rng.standard_normal((n, n), dtype=np.float32) / grid.column_steps(n).astype(np.float32)).astype(np.int32)
-    codes = coding.fit_column_laws(ScalarCodes(integers, grid, GaussianModel()))
-    return QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), codes)
+    symbols = coding.fit_column_gaussians(ScalarSymbols(integers, grid, GaussianModel()))
+    return QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), symbols)
 
 
 def build_coding(n: int) -> Iterator[Case]:
-    """Encode and decode; the loss is the share of codes that come back wrong."""
-    weight = drawn_codes(n)
-    codes = weight.codes
-    integers = codes.integers
-    symbols, probabilities = peers.shared_symbols(integers)
+    """Encode and decode; the loss is the share of integers that come back wrong."""
+    weight = drawn_integers(n)
+    symbols = weight.symbols
+    integers = symbols.integers
+    shared, probabilities = peers.shared_symbols(integers)
 
     def round_trip(kind: CodeModelKind) -> Callable[[], Any]:
-        own = weight if kind == "column" else dataclasses.replace(weight, codes=dataclasses.replace(codes, model=ENTROPY_MODELS[kind]()))
-        return lambda: coding.decode(coding.encode(own).data).codes.integers
+        own = (
+            weight if kind == "column" else dataclasses.replace(weight, symbols=dataclasses.replace(symbols, model=ENTROPY_MODELS[kind]()))
+        )
+        return lambda: coding.decode(coding.encode(own).data).symbols.integers
 
     def wrong(decoded: Any) -> float:
         return float(np.mean(np.asarray(decoded).reshape(integers.shape) != integers))
@@ -222,7 +224,7 @@ def build_coding(n: int) -> Iterator[Case]:
         Contestant("rdtools, one histogram", "int32", round_trip("shared"), wrong),
         Contestant("constriction, ANS, a histogram a column", "int32", lambda: peers.ans_by_columns(integers), wrong),
     ]
-    yield Case(n, n, "constriction, range coder, one histogram", lambda: peers.range_coder(symbols, probabilities), contestants)
+    yield Case(n, n, "constriction, range coder, one histogram", lambda: peers.range_coder(shared, probabilities), contestants)
 
 
 def build_trellis_sic(n: int) -> Iterator[Case]:
@@ -241,19 +243,19 @@ def build_trellis_sic(n: int) -> Iterator[Case]:
     ]
     yield Case(n, n, "one float64 sweep", functools.partial(ops.sic_sweep, W, L, steps, residual=False), searches)
     integers = walks(8)
-    codes, _ = coding.fit_coset_laws(CosetCodes(integers, grid, GaussianModel(), 8, SEGMENT), None)
-    data = coding.encode(QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), codes)).data
-    symbols, probabilities = peers.shared_symbols(integers)
-    coded = peers.range_encoded(symbols, probabilities)
+    symbols, _ = coding.fit_coset_gaussians(CosetSymbols(integers, grid, GaussianModel(), 8, SEGMENT), None)
+    data = coding.encode(QuantizedWeight(Basis(n, np.ones(n, dtype=bool)), symbols)).data
+    shared, probabilities = peers.shared_symbols(integers)
+    coded = peers.range_encoded(shared, probabilities)
 
     def wrong(decoded: Any) -> float:
         return float(np.mean(decoded != integers))
 
     decoders = [
-        Contestant("rdtools, decoding 8 states", "int32", lambda: coding.decode(data).codes.integers, wrong, 3.0 if n == 4096 else None),
+        Contestant("rdtools, decoding 8 states", "int32", lambda: coding.decode(data).symbols.integers, wrong, 3.0 if n == 4096 else None),
         Contestant("constriction, ANS, a histogram a column, both ways", "int32", lambda: peers.ans_by_columns(integers), wrong),
     ]
-    floor = functools.partial(peers.range_decoded, coded, probabilities, len(symbols))
+    floor = functools.partial(peers.range_decoded, coded, probabilities, len(shared))
     yield Case(n, n, "constriction, range decoder, one histogram", floor, decoders)
 
 

@@ -23,7 +23,7 @@ def gptq_loop(W: torch.Tensor, T: torch.Tensor, scale: torch.Tensor) -> torch.Te
     """GPTQ's loop: columns from the first to the last, errors fed back within a block at once and to later blocks at its end."""
     W = W.clone()
     n = W.shape[1]
-    codes = torch.empty_like(W)
+    integers = torch.empty_like(W)
     for start in range(0, n, GPTQ_BLOCK):
         stop = min(start + GPTQ_BLOCK, n)
         block, errors = W[:, start:stop].clone(), torch.empty_like(W[:, start:stop])
@@ -31,23 +31,23 @@ def gptq_loop(W: torch.Tensor, T: torch.Tensor, scale: torch.Tensor) -> torch.Te
             row = T[start + i, start:stop]
             w = block[:, i]
             z = torch.clamp(torch.round(w / scale - 0.5), -(2 ** (BITS - 1)), 2 ** (BITS - 1) - 1)
-            codes[:, start + i] = z
+            integers[:, start + i] = z
             error = (w - scale * (z + 0.5)) / row[i]
             block[:, i:] -= error[:, None] @ row[None, i:]
             errors[:, i] = error
         W[:, stop:] -= errors @ T[start:stop, stop:]
-    return codes
+    return integers
 
 
 def ldlq_loop(W: torch.Tensor, L: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     """LDLQ column by column: each target is ``w_k + (W − Ŵ) u_k`` with the errors of all columns decided before."""
-    rounded, codes = W.clone(), torch.empty_like(W)
+    rounded, integers = W.clone(), torch.empty_like(W)
     for k in range(W.shape[1] - 1, -1, -1):
         target = W[:, k] + (W[:, k + 1 :] - rounded[:, k + 1 :]) @ (L[k + 1 :, k] / L[k, k])
         z = torch.clamp(torch.round(target / scale - 0.5), -(2 ** (BITS - 1)), 2 ** (BITS - 1) - 1)
-        codes[:, k] = z
+        integers[:, k] = z
         rounded[:, k] = scale * (z + 0.5)
-    return codes
+    return integers
 
 
 def hadamard_loop(x: torch.Tensor) -> torch.Tensor:
@@ -100,7 +100,7 @@ def centroid_products(x: torch.Tensor, C: torch.Tensor) -> torch.Tensor:
 
 
 def shared_symbols(integers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Codes column after column, counted from the least, and the share of each value."""
+    """Integers column after column, counted from the least, and the share of each value."""
     symbols = (integers.T.ravel() - integers.min()).astype(np.int32)
     return symbols, np.bincount(symbols) / len(symbols)
 

@@ -1,40 +1,34 @@
 """Bits that entropy coders need for the same symbols: containers of rdtools, and others' coders with the same or their own models.
 
-python -m rdtools.analysis.coders --run rdtools-report
-
-Every size is that of bytes that were decoded to the codes again, and holds all that a decoder of the matrix needs.
+Every size is that of bytes that were decoded to the integers again, and holds all that a decoder of the matrix needs.
 """
 
 # ruff: noqa: N806 (mathematical capitals)
 
 from __future__ import annotations
 
-import argparse
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import constriction
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rdtools.analysis import huffman
 
-from rdtools.coding import count_codes, decode, encode, fit_column_laws, scalar_code_length, shared_table
-from rdtools.coding.entropy.laws import column_table, law_stds
+from rdtools.coding import count_integers, decode, encode, fit_column_gaussians, scalar_code_length, shared_table
+from rdtools.coding.entropy.gaussians import column_table, gaussian_stds
 from rdtools.coding.entropy.models import FrequencyTable, column_tables
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, WaterSIC
-from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarCodes
-from rdtools.report.figures import save_figure
-from rdtools.report.style import RC
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarSymbols
 from rdtools.runs.store import open_run
 
 #: Many rows and few columns, and few rows and many columns.
@@ -54,19 +48,19 @@ class Size:
     side: int
 
 
-def _tables(codes: ScalarCodes) -> list[FrequencyTable]:
+def _tables(symbols: ScalarSymbols) -> list[FrequencyTable]:
     """The frequencies by which a container codes each column."""
-    counts, n = count_codes(codes.integers), codes.integers.shape[1]
-    if codes.model.kind == "shared":
+    counts, n = count_integers(symbols.integers), symbols.integers.shape[1]
+    if symbols.model.kind == "shared":
         return [shared_table(counts)] * n
-    if codes.model.kind == "histogram":
+    if symbols.model.kind == "histogram":
         return column_tables(counts)
-    assert isinstance(codes.model, GaussianModel)
-    return [column_table(std) for std in law_stds(codes.model, codes.column_steps).tolist()]
+    assert isinstance(symbols.model, GaussianModel)
+    return [column_table(std) for std in gaussian_stds(symbols.model, symbols.column_steps).tolist()]
 
 
 def ans_bytes(integers: np.ndarray, tables: list[FrequencyTable]) -> int:
-    """Bytes of the symbols of all columns by asymmetric numeral systems; codes outside a table are coded as its escape symbol."""
+    """Bytes of the symbols of all columns by asymmetric numeral systems; integers outside a table are coded as its escape symbol."""
     coded = [(np.searchsorted(t.values, z), t) for z, t in zip(integers.T, tables, strict=True)]
     columns = []
     for z, (symbols, t) in zip(integers.T, coded, strict=True):
@@ -101,26 +95,26 @@ def general_coders() -> dict[str, tuple[Callable[[bytes], bytes], Callable[[byte
 
 
 def sizes(weight: QuantizedWeight) -> Iterator[Size]:
-    """Every coder on the codes of one matrix.
+    """Every coder on the integers of one matrix.
 
     Side information that has nothing to do with coding (shape, steps, checksums) is the container's for every coder; the models' is each
-    coder's own. Coders of bytes get the codes as int8, column after column.
+    coder's own. Coders of bytes get the integers as int8, column after column.
     """
-    codes = weight.codes
-    integers = codes.integers
+    symbols = weight.symbols
+    integers = symbols.integers
     m, n = integers.shape
-    counts = count_codes(integers)
+    counts = count_integers(integers)
     common = 0
     for kind, label in MODELS.items():
-        modelled = fit_column_laws(codes, counts=counts) if kind == "column" else replace(codes, model=ENTROPY_MODELS[kind]())
-        own = replace(weight, codes=modelled)
+        modelled = fit_column_gaussians(symbols, counts=counts) if kind == "column" else replace(symbols, model=ENTROPY_MODELS[kind]())
+        own = replace(weight, symbols=modelled)
         container = encode(own)
-        _check(label, bool((decode(container.data).codes.integers == integers).all()))
+        _check(label, bool((decode(container.data).symbols.integers == integers).all()))
         side = len(container.data) - container.payload_bytes
         yield Size(f"range coder, {label}", container.payload_bytes, side)
-        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.codes)), side)
+        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.symbols)), side)
         if kind == "shared":
-            common = side - round(scalar_code_length(own.codes, counts)[1] / 8)
+            common = side - round(scalar_code_length(own.symbols, counts)[1] / 8)
     for per_column, label in ((False, "one code"), (True, "a code a column")):
         tables, words = huffman.encode(integers, per_column=per_column)
         _check("Huffman", bool((huffman.decode(tables + words, m, n, per_column=per_column) == integers).all()))
@@ -134,21 +128,21 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
 
 
 def measure(layer: Layer) -> Iterator[dict[str, object]]:
-    """A row for each method, rate and coder: bits per weight, and the plug-in entropies of the codes beside them."""
+    """A row for each method, rate and coder: bits per weight, and the plug-in entropies of the integers beside them."""
     for rate in RATES:
         for quantizer in (HPTQ(rate_bits=rate), WaterSIC(rate_bits=rate)):
             weight = quantizer.quantize(layer).weight
-            codes = weight.codes
-            N = codes.integers.size
+            symbols = weight.symbols
+            N = symbols.integers.size
             entropies = {
-                f"entropy_{name}_bpw": scalar_code_length(replace(codes, model=ENTROPY_MODELS[kind]()))[0] / N
+                f"entropy_{name}_bpw": scalar_code_length(replace(symbols, model=ENTROPY_MODELS[kind]()))[0] / N
                 for name, kind in (("pooled", "shared"), ("per_column", "histogram"))
             }
             for size in sizes(weight):
                 yield {
                     "layer": layer.key.name,
-                    "rows": codes.integers.shape[0],
-                    "columns": codes.integers.shape[1],
+                    "rows": symbols.integers.shape[0],
+                    "columns": symbols.integers.shape[1],
                     "method": format_method(quantizer),
                     "target_bpw": rate,
                     "coder": size.coder,
@@ -158,14 +152,14 @@ def measure(layer: Layer) -> Iterator[dict[str, object]]:
                 }
 
 
-def run(folder: Path) -> pd.DataFrame:
-    """Rows of the layers of a run of `rdtools report` on the embedded model."""
-    opened = open_run(folder)
+def run(folders: Sequence[Path]) -> pd.DataFrame:
+    """Rows of the layers of the first run, one of `rdtools report` on the embedded model."""
+    opened = open_run(folders[0])
     return pd.DataFrame([row for name in LAYERS for row in measure(opened[name])])
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the codes."""
+    """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the integers."""
     layers, panels = list(dict.fromkeys(rows["layer"])), list(dict.fromkeys(zip(rows["method"], rows["target_bpw"], strict=True)))
     coders = list(dict.fromkeys(rows["coder"]))
     figure = Figure(figsize=(2.0 * len(panels) + 1.8, 2.3 * len(layers) + 0.5))
@@ -188,20 +182,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     for axis in axes[-1]:
         axis.set_xlabel("bits per weight")
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
-    parser.add_argument("--out", type=Path, default=Path("figures"))
-    options = parser.parse_args(argv)
-    rows = run(options.run)
-    rows.to_csv(options.out / "coders.csv", index=False, float_format="%.6g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), options.out / "coders")
-    print(rows.pivot_table(index="coder", columns=["layer", "method", "target_bpw"], values="total_bpw", sort=False).to_string())
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -31,7 +31,7 @@ from typing import Any, TextIO
 
 #: The checkout; None where rdtools is installed, whose tests are not there.
 ROOT = next((path for path in Path(__file__).resolve().parents[1:2] if (path / "pyproject.toml").is_file()), None)
-#: Exit codes: everything done, something failed or ran out of time, and no GPU.
+#: Exit integers: everything done, something failed or ran out of time, and no GPU.
 DONE, FAILED, NO_GPU = 0, 1, 69
 #: A line of a step's standard output that holds a row.
 MARK = "rdtools-row "

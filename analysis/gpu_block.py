@@ -25,7 +25,7 @@ FORETOLD_MS = {
     ("hadamard", 4096, 14336, "float32"): 0.7,
 }  # fmt: skip
 _SHRINK = 128
-_CODE_RANGE = {"code_min": -128, "code_max": 127}
+_CODE_RANGE = {"integer_min": -128, "integer_max": 127}
 
 
 def _shape(m: int, n: int) -> tuple[int, int]:
@@ -51,10 +51,10 @@ class Drawn:
         step = 0.5
         return cls(normal(m, n, dtype=dtype), L, torch.full((n,), step, dtype=torch.float64, device=device()))
 
-    def loss(self, codes: torch.Tensor, gains: torch.Tensor | None = None) -> float:
+    def loss(self, integers: torch.Tensor, gains: torch.Tensor | None = None) -> float:
         """``tr(E H Eᵀ)/(m n)`` in float64, a thousand rows at a time."""
         scale = self.steps if gains is None else self.steps * gains
-        parts = zip(self.W.split(1024), codes.split(1024), strict=True)
+        parts = zip(self.W.split(1024), integers.split(1024), strict=True)
         total = sum(float((((w.double() - scale * z) @ self.L) ** 2).sum()) for w, z in parts)
         return total / self.W.numel()
 
@@ -76,9 +76,9 @@ def _timed_sweep(m: int, n: int, dtype: torch.dtype, **options: Any) -> dict[str
     drawn = Drawn.draw(m, n, dtype)
     sweep = partial(ops.sic_sweep, drawn.W, drawn.L, drawn.steps, **_CODE_RANGE, **options, backend="triton")
     times, floor = milliseconds(sweep), _floor_of_sweep(m, n, dtype)
-    codes, _ = sweep()
+    integers, _ = sweep()
     ratio = times["ms"] / floor
-    return {"m": m, "n": n, **times, "floor_ms": floor, "ratio_to_floor": ratio, "loss": drawn.loss(codes)} | _foretold(
+    return {"m": m, "n": n, **times, "floor_ms": floor, "ratio_to_floor": ratio, "loss": drawn.loss(integers)} | _foretold(
         "sweep", m, n, dtype
     )
 
@@ -108,12 +108,12 @@ def block_modes() -> None:
 def _precisions() -> dict[str, Any]:
     """Share of equal integers and ratio of losses of the two precisions on one layer."""
     drawn = Drawn.draw(*_shape(*BLOCK["o"]), torch.float32)
-    codes = [
+    integers = [
         ops.sic_sweep(drawn.W.to(dtype), drawn.L, drawn.steps, **_CODE_RANGE, residual=False, backend="triton")[0]
         for dtype in (torch.float32, torch.float64)
     ]
-    ratio = drawn.loss(codes[0]) / drawn.loss(codes[1])
-    row = {"agree": float((codes[0] == codes[1]).double().mean()), "loss_ratio": ratio}
+    ratio = drawn.loss(integers[0]) / drawn.loss(integers[1])
+    row = {"agree": float((integers[0] == integers[1]).double().mean()), "loss_ratio": ratio}
     return row if abs(ratio - 1) < 1e-3 else row | {"status": "failed", "message": "losses differ by more than a thousandth"}
 
 
@@ -132,8 +132,8 @@ def _fitted() -> dict[str, Any]:
     drawn = Drawn.draw(m, n, torch.float32)
     sweep = partial(ops.sic_sweep_sample_gains, drawn.W, drawn.L, drawn.steps, **_CODE_RANGE, residual=False, backend="triton")
     times = milliseconds(sweep, budget_s=4.0, most=5)
-    codes, gains, _ = sweep()
-    return {"m": m, "n": n, **times, "loss": drawn.loss(codes, gains)}
+    integers, gains, _ = sweep()
+    return {"m": m, "n": n, **times, "loss": drawn.loss(integers, gains)}
 
 
 def block_hadamard() -> None:

@@ -42,18 +42,18 @@ def _array(x: Any) -> np.ndarray:
 def _sweep(m: int, n: int, dtype: Any, backend: str, *, seed: int | None, fitted: bool) -> dict[str, Any]:
     """Share of integers on which device and CPU agree, and the ratio of their losses; they may differ at ties and, in that row, after."""
     W, L, steps, gains = small_problem(m, n, dtype)
-    options = {"seed": seed, "code_min": -6, "code_max": 5}
+    options = {"seed": seed, "integer_min": -6, "integer_max": 5}
 
     def both(backend: str, *arrays: Any) -> tuple[np.ndarray, np.ndarray]:
         if fitted:
-            codes, used, _ = ops.sic_sweep_sample_gains(*arrays[:3], **options, backend=backend)
+            integers, used, _ = ops.sic_sweep_sample_gains(*arrays[:3], **options, backend=backend)
         else:
-            codes, _ = ops.sic_sweep(*arrays, **options, backend=backend)
+            integers, _ = ops.sic_sweep(*arrays, **options, backend=backend)
             used = arrays[3]
-        return _array(codes), _array(used)
+        return _array(integers), _array(used)
 
     ours, theirs = both("triton", *on_device(W, L, steps, gains)), both(backend, W, L, steps, gains)
-    losses = [float((((W - used * steps * codes).astype(np.float64) @ L) ** 2).sum()) for codes, used in (ours, theirs)]
+    losses = [float((((W - used * steps * integers).astype(np.float64) @ L) ** 2).sum()) for integers, used in (ours, theirs)]
     agree, ratio = float((ours[0] == theirs[0]).mean()), losses[0] / losses[1]
     # rounding moves about n ε of all decisions, each of which may change those after it in its row
     good = agree > (0.999 if dtype is np.float64 else 0.9) and abs(ratio - 1) < 1e-2

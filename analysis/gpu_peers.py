@@ -30,19 +30,19 @@ class _Layer:
         E, W = self.W.double() - values.double(), self.W.double()
         return float(((E @ self.H) * E).sum() / ((W @ self.H) * W).sum())
 
-    def grid_loss(self, codes: torch.Tensor) -> float:
+    def grid_loss(self, integers: torch.Tensor) -> float:
         """Loss of integers on the mid-rise grid."""
-        return self.loss(self.scale[:, None] * (codes + 0.5))
+        return self.loss(self.scale[:, None] * (integers + 0.5))
 
     def ours(self) -> torch.Tensor:
         """GPTQ by the sweep, with its factor in float64."""
         L = torch.linalg.cholesky(self.H)
         low, high = -(2 ** (BITS - 1)), 2 ** (BITS - 1) - 1
         ones = torch.ones(len(L), device=L.device, dtype=torch.float64)
-        codes, _ = ops.sic_sweep(
-            self.W / self.scale[:, None], L, ones, offset=0.5, code_min=low, code_max=high, residual=False, backend="triton"
+        integers, _ = ops.sic_sweep(
+            self.W / self.scale[:, None], L, ones, offset=0.5, integer_min=low, integer_max=high, residual=False, backend="triton"
         )
-        return codes
+        return integers
 
     def loop(self) -> torch.Tensor:
         """GPTQ's own loop from the first column to the last, on the mirrored problem: the same order of decisions."""

@@ -1,7 +1,7 @@
-"""Canonical Huffman codes of integer matrices, one for all codes or one for each column: a peer of the entropy coders.
+"""Canonical Huffman codes of integer matrices, one for all integers or one for each column: a peer of the entropy coders.
 
 Layout: bits of a code length (u8); for each code the least integer and their number as variable-length integers, then the lengths of
-their words, 0 for an integer that does not occur, filled up to a byte; then the words of all codes, column after column.
+their words, 0 for an integer that does not occur, filled up to a byte; then the words of all integers, column after column.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def encode(integers: np.ndarray, *, per_column: bool) -> tuple[bytes, bytes]:
     """Tables, and words, of an (m, n) matrix."""
     parts = list(integers.T) if per_column else [integers.T.ravel()]
     lows = [int(part.min()) for part in parts]
-    codes = [word_lengths(np.bincount(part - low)) for part, low in zip(parts, lows, strict=True)]
-    width = max(int(lengths.max()).bit_length() for lengths in codes)
+    tables = [word_lengths(np.bincount(part - low)) for part, low in zip(parts, lows, strict=True)]
+    width = max(int(lengths.max()).bit_length() for lengths in tables)
     data, words = bytearray([width]), []
-    for part, low, lengths in zip(parts, lows, codes, strict=True):
+    for part, low, lengths in zip(parts, lows, tables, strict=True):
         data += varint(low) + varint(len(lengths)) + np.packbits(_bits(lengths, np.full(len(lengths), width))).tobytes()
         words.append(_bits(canonical_words(lengths)[part - low], lengths[part - low]))
     return bytes(data), np.packbits(np.concatenate(words)).tobytes()

@@ -1,7 +1,5 @@
 """What a low-rank term on unquantized activations takes of the error of four-bit weights and activations, by its rank and its bits.
 
-python -m rdtools.analysis.low_rank --out figures
-
 A layer of 256 × 256 whose inputs have a covariance of eigenvalues i^−0.7 in a random basis and three massive channels, rotated by a
 Hadamard matrix; weights with singular values i^−β in random bases, independent normal ones for β = 0. Distortion is drawn over held-out
 tokens, the bound is of the calibration tokens, of which D is in the rows too.
@@ -9,11 +7,8 @@ tokens, the bound is of the calibration tokens, of which D is in the rows too.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -27,8 +22,7 @@ from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import LRC, WeightActivation
 from rdtools.records import ActivationMoments
-from rdtools.report.figures import legend_entries, save_figure
-from rdtools.report.style import RC
+from rdtools.report.figures import legend_entries
 from rdtools.theory.low_rank import reduced_rank_bound, tail_energy
 
 SIZE = 256
@@ -133,19 +127,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes[0].set_ylabel("D held out / that of W4A4 GPTQ")
     figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=3)
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("figures"))
-    options = parser.parse_args(argv)
-    rows = run()
-    rows.to_csv(options.out / "low_rank.csv", index=False, float_format="%.6g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), options.out / "low_rank")
-    print(rows.to_string(float_format="%.4g"))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,16 +1,14 @@
-"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC, MMSE-WaterSIC, and that on a trellis, on every Hessian of a run; Gaussian and real weights.
+"""Gap to R(D) from 1 to 4 bits: GPTQ, WaterSIC, MMSE-WaterSIC, and that on a trellis, on every Hessian of a run.
 
-python -m rdtools.analysis.low_rate --run rdtools-report
+For Gaussian and real weights.
 """
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,9 +20,9 @@ from rdtools.compare.bounds import RD_BOUND
 from rdtools.moments.layer import Layer
 from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
 from rdtools.quantizers import HPTQ, WaterSIC
-from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.figures import legend_entries
 from rdtools.report.rows import ok_rows
-from rdtools.report.style import RC, method_looks
+from rdtools.report.style import method_looks
 from rdtools.rounded import cell_probabilities, entropy_bits
 from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
@@ -55,9 +53,9 @@ def methods() -> tuple[Method, ...]:
     return tuple(made)
 
 
-def pooled_bits(deviations: np.ndarray) -> float:
-    """Entropy of one histogram of rounded normal variables with these deviations."""
-    p = cell_probabilities(1 / deviations, int(np.ceil(12 * deviations.max())) + 1).mean(axis=0)
+def pooled_bits(stds: np.ndarray) -> float:
+    """Entropy of one histogram of rounded normal variables with these standard deviations."""
+    p = cell_probabilities(1 / stds, int(np.ceil(12 * stds.max())) + 1).mean(axis=0)
     return entropy_bits(np.concatenate([p[:0:-1], p]))
 
 
@@ -66,8 +64,8 @@ def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:
 
     That of the plan where there is one. GPTQ's one histogram is charged as such, but not its bytes. nan for a singular H.
     """
-    spectrum, share = layer.spectrum, float(layer.live.mean())
-    if spectrum.rank < spectrum.live:
+    spectrum, share = layer.spectrum, float(layer.active.mean())
+    if spectrum.rank < spectrum.active:
         return np.nan
     if isinstance(quantizer, MmseWaterSIC):
         return share * quantizer.plan(layer).gap_bits
@@ -108,9 +106,9 @@ def normal_layer(layer: Layer, seed: int) -> Layer:
     return replace(layer, weight=np.random.default_rng(seed).standard_normal((ROWS, layer.weight.shape[1])))
 
 
-def run(folder: Path) -> pd.DataFrame:
-    """Rows of every layer, and before those that share an input, which follow one another, rows of normal weights on that input."""
-    opened = open_run(folder)
+def run(folders: Sequence[Path]) -> pd.DataFrame:
+    """Rows of every layer of the first run, and before those of one input, which follow one another, rows of normal weights on it."""
+    opened = open_run(folders[0])
     rows: list[dict[str, object]] = []
     hessians = []
     for name in opened:
@@ -151,23 +149,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     handles, labels = legend_entries(axes)
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
-    parser.add_argument("--out", type=Path, default=Path("figures"))
-    options = parser.parse_args(argv)
-    rows = run(options.run)
-    rows.to_csv(options.out / "low_rate.csv", index=False, float_format="%.5g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), options.out / "low_rate")
-    gaps = rows.pivot_table(
-        index=["weights", "method"], columns="target_bpw", values=["rate_gap_symbols_bpw", "rate_gap_total_bpw"], sort=False
-    )
-    print(gaps.to_string(float_format="%.3f"))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -1,7 +1,5 @@
 """Bits by which entropy-coded GPTQ is above WaterSIC, by the order of its columns, with and without a random rotation, on every layer.
 
-python -m rdtools.analysis.orders --runs rdtools-report runs/other
-
 Differences in measured bits hold what coders make of the codes besides what steps and order do. WaterSIC's code has a normal law a column,
 and deviations of rows where they pay; one histogram has neither, and is sent. At the highest rate GPTQ is therefore measured with
 WaterSIC's code as well: for independent weights that leaves the G of theory.
@@ -9,12 +7,10 @@ WaterSIC's code as well: for independent weights that leaves the G of theory.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -25,9 +21,8 @@ from rdtools.methods.table import BLUE, GREEN, PURPLE, VERMILLION
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, Quantizer, WaterSIC
 from rdtools.records import CodeModelKind
-from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.figures import legend_entries
 from rdtools.report.rows import ok_rows, ordered_types
-from rdtools.report.style import RC
 from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 
@@ -93,13 +88,6 @@ def gptq_rows(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def type_means(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over blocks of G and of the measured bits above WaterSIC, a row for each model, type, coding and rate."""
-    keys = ["model", "layer_type", "coding", "target_bpw", "rotated", "order"]
-    means = gptq_rows(rows).groupby(keys, sort=False)[["pred_gptq_gap_as_run_bpw", "above_watersic_bpw"]].mean()
-    return means.unstack(["rotated", "order"])
-
-
 def _draw_types(axis: Axes, own: pd.DataFrame) -> None:
     types = ordered_types(own["layer_type"])
     looks = [(order, rotated) for rotated in (False, True) for order in ORDERS]
@@ -143,20 +131,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     tick = axes[0, 0].plot([], [], color="black", **_TICK)
     figure.legend([*handles, *tick], [*labels, "G in theory"], loc="outside upper center", ncols=5)
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, nargs="+", default=[Path("rdtools-report")], help="with Hessians, one a model")
-    parser.add_argument("--out", type=Path, default=Path("figures"))
-    options = parser.parse_args(argv)
-    rows = run(options.runs)
-    rows.to_csv(options.out / "orders.csv", index=False, float_format="%.4g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), options.out / "orders")
-    print(type_means(rows).to_string(float_format="%.3f"))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

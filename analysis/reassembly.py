@@ -2,18 +2,13 @@
 
 Layers with six outlier channels, ten to sixty times as large as the others; of the second kind every channel has a similar twin. The
 prediction takes errors as uncorrelated: twins that are both rounded to zero err alike.
-
-python -m rdtools.analysis.reassembly
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,9 +18,8 @@ from rdtools.methods.table import PALETTE
 from rdtools.quantizers.grids.row import row_grid
 from rdtools.quantizers.reassembly.reassembler import Reassembler
 from rdtools.records import ActivationGrid, InputMap
-from rdtools.report.figures import legend_entries, save_figure
+from rdtools.report.figures import legend_entries
 from rdtools.report.figures.canvas import new_figure
-from rdtools.report.style import RC
 from rdtools.theory.activation import minmax_step_power, reassembled_distortion
 
 BITS = 4
@@ -128,19 +122,3 @@ def draw(rows: pd.DataFrame) -> Figure:
     handles, labels = legend_entries(axes)
     figure.legend(handles, labels, loc="outside upper center", ncols=3)
     return figure
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("figures"))
-    options = parser.parse_args(argv)
-    rows = run()
-    rows.to_csv(options.out / "reassembly.csv", index=False, float_format="%.5g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), options.out / "reassembly")
-    print(rows.groupby(["channels", "variant", "threshold"], sort=False)["relative_error"].mean().unstack().to_string(float_format="%.4f"))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -56,7 +56,7 @@ def rows(states: int, batches: int) -> Iterator[list[float]]:
 
         best = minimize_scalar(mean_length, bounds=(-np.log(r) - 1.5, -np.log(r) + 0.5), method="bounded", options={"xatol": 1e-5})
         lengths = _lengths(integers, float(np.exp(best.x)))
-        # the same samples rounded, under the law that they really have
+        # the same samples rounded, under the distribution that they really have
         cells = int(np.abs(samples).max() / r) + 2
         plain = -np.log2(np.maximum(cell_probabilities(r, cells + 1), 1e-300))
         bits = [lengths[q].mean() - plain[np.abs(np.rint(x / r)).astype(int)].mean() for (q, _), x in zip(found, samples, strict=True)]

@@ -11,16 +11,16 @@ from rdtools.kernels.adaptive_coder_reference import (
     CLIP,
     ESCAPES,
     FINE_STD,
-    LEAST_STD,
+    MAX_SHIFT,
+    MIN_STD,
     MOST_MEAN,
-    MOST_SHIFT,
     PARITY,
     PRECISION,
     RIGHT,
     UNITS,
     WINDOW,
     WORDS,
-    Laws,
+    Gaussians,
     row_blocks,
 )
 from rdtools.kernels.adaptive_model_numba import STRIDE, add_products, advance, factor, in_units, weigh
@@ -104,7 +104,7 @@ def _rows(  # type: ignore[no-untyped-def]
     p, walks, bits = integers.shape[1], transitions.shape[0] > 0, 0.0
     low, length, carry = coder[0], coder[1], coder[2] != 0
     used, escapes, waiting = np.int64(coder[3]), np.int64(coder[4]), np.int64(coder[5])
-    deviations, means, units, innovations = np.sqrt(d), np.empty(p), np.empty(p), np.empty(p)
+    conditional_stds, means, units, innovations = np.sqrt(d), np.empty(p), np.empty(p), np.empty(p)
     for r in range(first, stop):
         if r % segment == 0:
             state[:] = 0
@@ -114,8 +114,8 @@ def _rows(  # type: ignore[no-untyped-def]
             offset = 0.5 * (s & 1) if walks else 0.0
             root = roots[place]
             mean = min(max(means[i], -MOST_MEAN), MOST_MEAN) * root - offset
-            std, shift, width = max(stds[place] * deviations[i], LEAST_STD), 0, 1.0
-            while std > FINE_STD * width and shift < MOST_SHIFT:
+            std, shift, width = max(stds[place] * conditional_stds[i], MIN_STD), 0, 1.0
+            while std > FINE_STD * width and shift < MAX_SHIFT:
                 shift, width = shift + 1, width * 2.0
             half = ((np.int64(math.floor(WINDOW * min(std, FINE_STD * width))) + 1) >> shift) + 1
             lowest = np.int64(math.floor((mean + 0.5) / width)) - half
@@ -171,7 +171,7 @@ def _rows(  # type: ignore[no-untyped-def]
             if walks:
                 state[i] = transitions[s, (q >> 1) & 1]
             units[i] = in_units(0.5 * np.float64(q) if walks else np.float64(q), root)
-            most = CLIP * deviations[i]
+            most = CLIP * conditional_stds[i]
             innovation = min(max(units[i] / UNITS - means[i], -most), most)
             innovations[i] = innovation
             if first == 0:  # nothing is learnt yet
@@ -193,7 +193,7 @@ def _rows(  # type: ignore[no-untyped-def]
     return RIGHT, bits
 
 
-def _walk(mode, integers, coder, words, escaped, rows, columns, laws: Laws, prior, transitions, segment):  # type: ignore[no-untyped-def]
+def _walk(mode, integers, coder, words, escaped, rows, columns, laws: Gaussians, prior, transitions, segment):  # type: ignore[no-untyped-def]
     """All rows, block by block; outcome and bits."""
     m, p = integers.shape
     sums, upper, d = np.zeros((p, p)), np.zeros((p, p)), np.ones(p)
@@ -216,7 +216,7 @@ def adaptive_length(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -232,7 +232,7 @@ def adaptive_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -253,7 +253,7 @@ def adaptive_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,

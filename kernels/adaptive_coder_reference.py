@@ -20,21 +20,21 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.normal import normal_cdf
 
-#: Places of laws by exponents of rows less those of columns, σ and ρ of each law.
-Laws = tuple[NDArray[np.int64], Float64Array, Float64Array]
+#: Places of distributions by exponents of rows less those of columns, σ and ρ of each distribution.
+Gaussians = tuple[NDArray[np.int64], Float64Array, Float64Array]
 
 #: Parts that an interval is divided into, and bits that its length is brought back to when it has fewer than WORD.
 PRECISION, WORD, LENGTH = 24, 32, 64
 #: Outcomes of coding, as of `rdtools.kernels.coset_coder_reference`.
 RIGHT, PARITY, WORDS, ESCAPES = range(4)
 
-#: A unit of u is so many steps; u is clipped to CLIP, innovations to CLIP standard deviations, means to MOST_MEAN. A row whose mean
+#: A unit of u is so many steps; u is clipped to CLIP, innovations to CLIP standard conditional_stds, means to MOST_MEAN. A row whose mean
 #: square is above HEAVY is scaled down to it in C, so that no row dominates.
 UNITS, CLIP, MOST_MEAN, HEAVY = 64, 4, 8.0, 2.0
 #: Rows that C begins with, of the plain models; a block has an INVERSE_SHARE-th of the columns or a GROWTH-th of the rows before it.
 PRIOR_ROWS, INVERSE_SHARE, GROWTH = 32, 128, 20
-#: Window of a model in standard deviations; standard deviation above which low bits are equally likely, how many at most; least one.
-WINDOW, FINE_STD, MOST_SHIFT, LEAST_STD = 6.0, 512.0, 20, 1e-30
+#: Window of a model in standard conditional_stds; standard deviation above which low bits are equally likely, how many at most; least one.
+WINDOW, FINE_STD, MAX_SHIFT, MIN_STD = 6.0, 512.0, 20, 1e-30
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
@@ -93,8 +93,8 @@ class Model:
     """
 
     def __init__(self, mean: float, std: float, offset: float) -> None:
-        self.mean, self.std, self.offset, self.shift = mean - offset, max(std, LEAST_STD), offset, 0
-        while self.std > FINE_STD * 2.0**self.shift and self.shift < MOST_SHIFT:
+        self.mean, self.std, self.offset, self.shift = mean - offset, max(std, MIN_STD), offset, 0
+        while self.std > FINE_STD * 2.0**self.shift and self.shift < MAX_SHIFT:
             self.shift += 1
         self.half = (int(np.floor(WINDOW * min(self.std, FINE_STD * 2.0**self.shift))) + 1 >> self.shift) + 1
         self.center = int(np.floor((self.mean + 0.5) / 2.0**self.shift))
@@ -113,7 +113,7 @@ class Model:
 class _Learner:
     """What both sides know before the next integer of a row."""
 
-    def __init__(self, shape: tuple[int, int], rows: NDArray[np.int64], columns: NDArray[np.int64], laws: Laws, prior: float) -> None:
+    def __init__(self, shape: tuple[int, int], rows: NDArray[np.int64], columns: NDArray[np.int64], laws: Gaussians, prior: float) -> None:
         law, stds, roots = laws
         place = law[rows[:, None] - columns]
         self.shape, self.prior, self.stds, self.roots = shape, prior, stds[place], roots[place]
@@ -124,18 +124,18 @@ class _Learner:
         """Learn what is new, and begin a row."""
         if row in self.starts:
             self.upper, self.d = factor(self.sums, row, self.prior)
-            self.deviations = np.sqrt(self.d)
+            self.conditional_stds = np.sqrt(self.d)
         self.row, self.means, self.units = row, np.zeros(self.shape[1]), np.zeros(self.shape[1])
 
     def model(self, i: int, offset: float) -> Model:
         """The model of the integer of column i."""
         mean = min(max(float(self.means[i]), -MOST_MEAN), MOST_MEAN)
-        return Model(mean * float(self.roots[self.row, i]), float(self.stds[self.row, i] * self.deviations[i]), offset)
+        return Model(mean * float(self.roots[self.row, i]), float(self.stds[self.row, i] * self.conditional_stds[i]), offset)
 
     def note(self, i: int, value: float) -> None:
         """Take in the integer, in steps, of column i."""
         self.units[i] = in_units(np.array([value]), self.roots[self.row, i : i + 1])[0]
-        most = CLIP * self.deviations[i]
+        most = CLIP * self.conditional_stds[i]
         innovation = min(max(self.units[i] / UNITS - self.means[i], -most), most)
         self.means[i + 1 :] += self.upper[i, i + 1 :] * innovation
 
@@ -153,7 +153,7 @@ def _parts(
     integers: NDArray[np.int32],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],
     segment: int,
@@ -190,7 +190,7 @@ def adaptive_length(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -205,7 +205,7 @@ def adaptive_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -215,8 +215,8 @@ def adaptive_encode(
     Parameters
     ----------
     integers : (m, p) int32
-    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``law[rows[r] − columns[i]]``
-    laws : law, and σ and ρ of the plain models, in steps
+    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``distribution[rows[r] − columns[i]]``
+    distributions : distribution, and σ and ρ of the plain models, in steps
     prior : ν
     transitions : of a trellis of cosets, whose states give parities, a step being two integers; none, (0, 2), for integers a step apart
     segment : rows of a walk of the trellis
@@ -240,7 +240,7 @@ def adaptive_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Laws,
+    laws: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,

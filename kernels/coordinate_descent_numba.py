@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.coordinate_descent_reference import tie
-from rdtools.kernels.sic_sweep_reference import code_range
+from rdtools.kernels.sic_sweep_reference import integer_range
 
 from rdtools.arrays import Float64Array, FloatArray
 
 #: Columns of a panel: wide enough that the product that feeds it runs at full speed.
 PANEL = 512
-#: Columns of a strip: with LANES rows, its codes and gradients stay in the nearest caches.
+#: Columns of a strip: with LANES rows, its integers and gradients stay in the nearest caches.
 STRIP = 64
 #: Rows decided side by side, which become vector instructions.
 LANES = 64
@@ -29,11 +29,11 @@ ROWS = 512
 
 @jit(nogil=True, error_model="numpy")
 def _move_strip(  # type: ignore[no-untyped-def]
-    weight, triangle, steps, offset, lowest, highest, tie, start, gradient, skip, codes, error, change, moved, g, z, d
+    weight, triangle, steps, offset, lowest, highest, tie, start, gradient, skip, integers, error, change, moved, g, z, d
 ):  # fmt: skip
-    """Move the codes of columns start … start + p − 1 in turn; gradient[:, skip:] is E H when the strip begins.
+    """Move the integers of columns start … start + p − 1 in turn; gradient[:, skip:] is E H when the strip begins.
 
-    Writes the new codes and errors, what the values changed by, and which rows moved. g, z, d: scratch (p, LANES).
+    Writes the new integers and errors, what the values changed by, and which rows moved. g, z, d: scratch (p, LANES).
     """
     m, p = weight.shape[0], triangle.shape[0]
     for top in range(0, m, LANES):
@@ -41,7 +41,7 @@ def _move_strip(  # type: ignore[no-untyped-def]
         for r in range(rows):
             for j in range(p):
                 g[j, r] = gradient[top + r, skip + j]
-                z[j, r] = codes[top + r, start + j]
+                z[j, r] = integers[top + r, start + j]
         for i in range(p):
             step = steps[start + i]
             width = triangle[i, i] * step
@@ -61,7 +61,7 @@ def _move_strip(  # type: ignore[no-untyped-def]
                 if d[j, r] != 0:
                     moved[top + r] = True
                 change[top + r, j] = d[j, r]
-                codes[top + r, start + j] = np.int32(code)
+                integers[top + r, start + j] = np.int32(code)
                 # from the code, so that no error is carried from pass to pass
                 error[top + r, start + j] = weight[top + r, start + j] - steps[start + j] * (code + offset)
 
@@ -69,13 +69,13 @@ def _move_strip(  # type: ignore[no-untyped-def]
 def coordinate_descent(
     weight: FloatArray,  # (m, n)
     moment: FloatArray,  # (n, n)
-    codes: NDArray[np.int32],  # (m, n)
+    integers: NDArray[np.int32],  # (m, n)
     steps: Float64Array,  # (n,)
     order: NDArray[np.int64],  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     passes: int,
 ) -> tuple[NDArray[np.int32], int]:
     """Same as `rdtools.kernels.coordinate_descent_reference.coordinate_descent`, faster.
@@ -86,7 +86,7 @@ def coordinate_descent(
     threads = thread_count()
     H = np.ascontiguousarray(moment[np.ix_(order, order)], dtype=dtype)
     alphas = steps[order].astype(dtype)
-    lowest, highest = code_range(code_min, code_max, dtype)
+    lowest, highest = integer_range(integer_min, integer_max, dtype)
     result = np.empty((m, n), dtype=np.int32)
     parts = threads * -(-m // (threads * ROWS))
     height = -(-m // max(parts, 1))
@@ -96,7 +96,7 @@ def coordinate_descent(
     def descend(part: int) -> None:
         rows = np.arange(tops[part], min(tops[part] + height, m))
         g, z, d = (np.zeros((STRIP, LANES), dtype=dtype) for _ in range(3))
-        w, c = (np.ascontiguousarray(x[np.ix_(rows, order)]) for x in (weight, codes))
+        w, c = (np.ascontiguousarray(x[np.ix_(rows, order)]) for x in (weight, integers))
         error = w - alphas * (c.astype(dtype) + dtype.type(offset))
         while len(rows) and used[part] < passes:
             used[part] += 1

@@ -1,4 +1,4 @@
-"""Greedy coordinate descent on codes, written like the paper."""
+"""Greedy coordinate descent on integers, written like the paper."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rdtools.kernels.sic_sweep_reference import code_range
+from rdtools.kernels.sic_sweep_reference import integer_range
 
 from rdtools.arrays import Float64Array, FloatArray
 
 
 def tie(dtype: np.dtype[Any]) -> Any:
-    """The move, in codes, up to which a code stays: half a code and a little, ½ + √eps.
+    """The move, in integers, up to which an integer stays: half a step and a little, ½ + √eps.
 
-    At a tie two codes are equally good, and with errors of rounding a row might go to and fro between them for ever.
+    At a tie two integers are equally good, and with errors of rounding a row might go to and fro between them for ever.
     """
     return dtype.type(0.5 + np.sqrt(np.finfo(dtype).eps))
 
@@ -22,20 +22,20 @@ def tie(dtype: np.dtype[Any]) -> Any:
 def coordinate_descent(
     weight: FloatArray,  # (m, n)
     moment: FloatArray,  # (n, n)
-    codes: NDArray[np.int32],  # (m, n)
+    integers: NDArray[np.int32],  # (m, n)
     steps: Float64Array,  # (n,)
     order: NDArray[np.int64],  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     passes: int,
 ) -> tuple[NDArray[np.int32], int]:
-    """Move one code of each row at a time to where the loss of its row is least, with everything else fixed.
+    """Move one integer of each row at a time to where the loss of its row is least, with everything else fixed.
 
     With ``Ŵ_:i = α_i (z_i + offset)`` and E = W − Ŵ, in each pass, for the columns i in the given order::
 
-        z_i ← clamp(z_i + rint(δ), code_min, code_max),   δ = (E H)_:i / (H_ii α_i)
+        z_i ← clamp(z_i + rint(δ), integer_min, integer_max),   δ = (E H)_:i / (H_ii α_i)
 
     The loss ``e H eᵀ`` of a row is a parabola in z_i with its minimum at z_i + δ, so that the nearest code in range is the best one, and
     the loss never rises. A code stays where |δ| is at most `tie`. Each code is clamped before the next column looks at it. Rows do not
@@ -45,16 +45,16 @@ def coordinate_descent(
     ----------
     weight : (m, n) float64 or float32, W; everything is computed in its dtype
     moment : (n, n) float64 or float32, H, symmetric with a positive diagonal
-    codes : (m, n) int32, z to start from, within their range; not changed
+    integers : (m, n) int32, z to start from, within their range; not changed
     steps : (n,) float64, α, positive
     order : (n,) int64, a permutation of the columns
     offset : 0, or ½ for a mid-rise grid
-    code_min, code_max : range of the codes, within int32
+    integer_min, integer_max : range of the integers, within int32
     passes : at most so many
 
     Returns
     -------
-    codes : (m, n) int32
+    integers : (m, n) int32
     used : passes over the row that needed most, counting the one that left it as it was
 
     References
@@ -62,15 +62,15 @@ def coordinate_descent(
     QuIP, arXiv 2307.13304, greedy updates, which clamp after a whole pass only and so can raise the loss.
     """
     moment, steps = (x.astype(weight.dtype, copy=False) for x in (moment, steps))
-    lowest, highest = code_range(code_min, code_max, weight.dtype)
-    codes = codes.copy()
+    lowest, highest = integer_range(integer_min, integer_max, weight.dtype)
+    integers = integers.copy()
     for used in range(1, passes + 1):
-        before = codes.copy()
+        before = integers.copy()
         for i in order:
-            error = weight - steps * (codes.astype(weight.dtype) + weight.dtype.type(offset))
+            error = weight - steps * (integers.astype(weight.dtype) + weight.dtype.type(offset))
             move = error @ moment[:, i] / (moment[i, i] * steps[i])
-            z = codes[:, i].astype(weight.dtype)
-            codes[:, i] = np.where(np.abs(move) > tie(weight.dtype), np.clip(z + np.rint(move), lowest, highest), z)
-        if (codes == before).all():
-            return codes, used
-    return codes, passes
+            z = integers[:, i].astype(weight.dtype)
+            integers[:, i] = np.where(np.abs(move) > tie(weight.dtype), np.clip(z + np.rint(move), lowest, highest), z)
+        if (integers == before).all():
+            return integers, used
+    return integers, passes

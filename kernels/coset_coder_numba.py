@@ -8,7 +8,7 @@ from rdtools.kernels._jit import jit
 from rdtools.kernels.coset_coder_reference import ESCAPES, PARITY, PRECISION, RIGHT, WORDS, Tables
 
 _BITS, _WORD, _FULL = np.uint64(PRECISION), np.uint64(32), np.uint64(0xFFFFFFFF)
-_LEAST, _WHOLE = np.uint64(1) << np.uint64(32), np.uint64(0xFFFFFFFFFFFFFFFF)
+_MIN_LENGTH, _WHOLE = np.uint64(1) << np.uint64(32), np.uint64(0xFFFFFFFFFFFFFFFF)
 _PARTS = np.uint64(1) << np.uint64(PRECISION)
 
 
@@ -31,14 +31,14 @@ def _narrow(low, length, carry, left, part, words, used):  # type: ignore[no-unt
     moved = low + scale * left
     carry |= moved < low
     length = scale * part
-    if length < _LEAST:
+    if length < _MIN_LENGTH:
         used = _push(words, used, moved >> _WORD, carry)
         return moved << _WORD, length << _WORD, False, used
     return moved, length, carry, used
 
 
 @jit(nogil=True, error_model="numpy")
-def _encode(integers, rows, columns, law, cumulative, starts, halves, shifts, transitions, segment, words, escaped):  # type: ignore[no-untyped-def]
+def _encode(integers, rows, columns, gaussian, cumulative, starts, halves, shifts, transitions, segment, words, escaped):  # type: ignore[no-untyped-def]
     m, p = integers.shape
     low, length, carry, used, escapes = np.uint64(0), _WHOLE, False, 0, 0
     state = np.zeros(p, dtype=np.int64)
@@ -49,7 +49,7 @@ def _encode(integers, rows, columns, law, cumulative, starts, halves, shifts, tr
             q, s = np.int64(integers[r, i]), state[i]
             if (q ^ s) & 1:
                 return used, escapes, PARITY
-            k, place = q >> 1, law[rows[r] - columns[i]]
+            k, place = q >> 1, gaussian[rows[r] - columns[i]]
             half, shift, start = halves[place], shifts[place], starts[2 * place + (s & 1)]
             symbol = (k >> shift) + half
             inside = 0 <= symbol < 2 * half
@@ -75,14 +75,14 @@ def _narrow_to(value, length, left, part, words, used):  # type: ignore[no-untyp
     scale = length >> _BITS
     value -= scale * left
     length = scale * part
-    if length < _LEAST:
+    if length < _MIN_LENGTH:
         more = np.uint64(words[used]) if used < words.shape[0] else np.uint64(0)
         return (value << _WORD) | more, length << _WORD, used + 1
     return value, length, used
 
 
 @jit(nogil=True, error_model="numpy")
-def _decode(words, escaped, rows, columns, law, cumulative, starts, halves, shifts, transitions, segment, integers):  # type: ignore[no-untyped-def]
+def _decode(words, escaped, rows, columns, gaussian, cumulative, starts, halves, shifts, transitions, segment, integers):  # type: ignore[no-untyped-def]
     m, p = integers.shape
     count, used, escapes = words.shape[0], 2, 0
     value, length = np.uint64(0), _WHOLE
@@ -95,7 +95,7 @@ def _decode(words, escaped, rows, columns, law, cumulative, starts, halves, shif
         if r % segment == 0:
             state[:] = 0
         for i in range(p):
-            s, place = state[i], law[rows[r] - columns[i]]
+            s, place = state[i], gaussian[rows[r] - columns[i]]
             half, shift, start = halves[place], shifts[place], starts[2 * place + (s & 1)]
             quantile = value // (length >> _BITS)
             if quantile >= _PARTS:
@@ -139,7 +139,7 @@ def coset_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    law: NDArray[np.int64],
+    gaussian: NDArray[np.int64],
     tables: Tables,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -147,7 +147,7 @@ def coset_encode(
     """Same as `rdtools.kernels.coset_coder_reference.coset_encode`, faster."""
     block = np.require(integers, requirements=["C", "W", "A"])
     words, escaped = np.empty(2 * block.size + 1, dtype=np.uint32), np.empty(block.size, dtype=np.int32)
-    used, escapes, outcome = _encode(block, rows, columns, law, *tables, transitions, segment, words, escaped)
+    used, escapes, outcome = _encode(block, rows, columns, gaussian, *tables, transitions, segment, words, escaped)
     if outcome != RIGHT:
         used = escapes = 0
     return words[:used].copy(), escaped[:escapes].copy(), outcome
@@ -158,11 +158,11 @@ def coset_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    law: NDArray[np.int64],
+    gaussian: NDArray[np.int64],
     tables: Tables,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
 ) -> tuple[NDArray[np.int32], int]:
     """Same as `rdtools.kernels.coset_coder_reference.coset_decode`, faster."""
     integers = np.zeros((len(rows), len(columns)), dtype=np.int32)
-    return integers, int(_decode(words, escaped, rows, columns, law, *tables, transitions, segment, integers))
+    return integers, int(_decode(words, escaped, rows, columns, gaussian, *tables, transitions, segment, integers))

@@ -1,8 +1,8 @@
 """Range coder of integers whose parity the trellis of cosets knows, written with integers of any length.
 
-A block of columns is coded row by row, each integer under the table of its law and of the parity that the state of its column says. With
-``q = 2 k + parity`` and b the shift of the law, the table has the numbers ``k >> b`` from −h to h − 1 and then an escape symbol; after a
-number come the b low bits of k, all equally likely. The coder divides an interval of [0, 1) by multiples of 2⁻²⁴ of it.
+A block of columns is coded row by row, each integer under the table of its Gaussian and of the parity that the state of its column says.
+With ``q = 2 k + parity`` and b the shift of the Gaussian, the table has the numbers ``k >> b`` from −h to h − 1 and then an escape symbol;
+after a number come the b low bits of k, all equally likely. The coder divides an interval of [0, 1) by multiples of 2⁻²⁴ of it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def coset_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    law: NDArray[np.int64],
+    gaussian: NDArray[np.int64],
     tables: Tables,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -33,10 +33,11 @@ def coset_encode(
     Parameters
     ----------
     integers : (m, p) int32
-    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the law ``law[rows[r] − columns[i]]``
-    law : places among the laws
-    tables : cumulative frequencies of K laws one after another, uint32, that of a law and parity beginning at ``starts[2k + parity]``,
-        (2K + 1,), each from 0 to 2²⁴; h of each law, (K,); b of each law, (K,)
+    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the Gaussian ``gaussian[rows[r] − columns[i]]``
+    gaussian : places among the Gaussians
+    tables : cumulative frequencies of K Gaussians one after another, uint32, that of a Gaussian and parity beginning at ``starts[2k +
+    parity]``,
+        (2K + 1,), each from 0 to 2²⁴; h of each Gaussian, (K,); b of each Gaussian, (K,)
     transitions : from `rdtools.kernels.coset_trellis_reference.coset_transitions`
     segment : rows of a walk
     """
@@ -57,7 +58,7 @@ def coset_encode(
             s = 0 if r % segment == 0 else state[i]
             if (q - s) % 2:
                 return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int32), PARITY
-            k, place = q >> 1, int(law[rows[r] - columns[i]])
+            k, place = q >> 1, int(gaussian[rows[r] - columns[i]])
             half, shift, start = int(halves[place]), int(shifts[place]), int(starts[2 * place + s % 2])
             symbol = (k >> shift) + half
             inside = 0 <= symbol < 2 * half
@@ -79,7 +80,7 @@ def coset_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    law: NDArray[np.int64],
+    gaussian: NDArray[np.int64],
     tables: Tables,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -105,7 +106,7 @@ def coset_decode(
     for r in range(len(rows)):
         for i in range(len(columns)):
             s = 0 if r % segment == 0 else state[i]
-            place = int(law[rows[r] - columns[i]])
+            place = int(gaussian[rows[r] - columns[i]])
             half, shift, start = int(halves[place]), int(shifts[place]), int(starts[2 * place + s % 2])
             if quantile() >= 1 << PRECISION:
                 return integers, WORDS

@@ -127,7 +127,7 @@ def coset_trellis_sweep(
     states: int,
     *,
     segment: int,
-    code_max: int,
+    integer_max: int,
     residual: bool = True,
 ) -> tuple[NDArray[np.int32], FloatArray | None]:
     """Same as `rdtools.kernels.coset_trellis_reference.coset_trellis_sweep`, faster; costs of walks in float32, in squared spacings.
@@ -157,7 +157,7 @@ def coset_trellis_sweep(
         back = np.empty((min(segment, count), len(flags) // 8), dtype=np.uint8)
         for start, triangle, outer, skip, inner, has_inner in _strips(panels, error):
             _decide_strip(
-                w, triangle, spacings, start, outer, skip, inner, has_inner, segment, np.float64(code_max // 4 - 1), labels,
+                w, triangle, spacings, start, outer, skip, inner, has_inner, segment, np.float64(integer_max // 4 - 1), labels,
                 integers[rows], error, final[rows] if residual else final, residual, e, y, x, cost, ways, flags, back, path,
             )  # fmt: skip
 

@@ -75,7 +75,7 @@ def coset_trellis_sweep(
     states: int,
     *,
     segment: int,
-    code_max: int,
+    integer_max: int,
     residual: bool = True,
 ) -> tuple[NDArray[np.int32], FloatArray | None]:
     """Quantize columns from the last to the first, each as one walk down its rows against what those before it left over.
@@ -94,7 +94,7 @@ def coset_trellis_sweep(
     steps : (n,) float64, α, positive
     states : a number of states in `CODES`
     segment : rows of a walk, positive
-    code_max : no integer is larger, and it is at most 2³¹ − 1
+    integer_max : no integer is larger, and it is at most 2³¹ − 1
     residual : whether the final Y is wanted
 
     Returns
@@ -115,6 +115,6 @@ def coset_trellis_sweep(
     for i in range(n - 1, -1, -1):
         x = (Y[:, i] / (spacings[i] * factor[i, i])).astype(np.float64)
         for first in range(0, m, segment):
-            integers[first : first + segment, i] = nearest_path(x[first : first + segment], transitions, code_max)
+            integers[first : first + segment, i] = nearest_path(x[first : first + segment], transitions, integer_max)
         Y[:, : i + 1] -= np.outer(spacings[i] * integers[:, i].astype(weight.dtype), factor[i, : i + 1])
     return integers, Y if residual else None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
 from rdtools.kernels.philox_numba import uniform
-from rdtools.kernels.sic_sweep_reference import code_range
+from rdtools.kernels.sic_sweep_reference import integer_range
 
 from rdtools.arrays import Float64Array, FloatArray
 
@@ -33,7 +33,7 @@ ROWS = 512
 @jit(nogil=True, error_model="numpy")
 def _decide_strip(  # type: ignore[no-untyped-def]
     weight, triangle, widths, scales, offset, lowest, highest, start, outer, skip, inner, has_inner, stochastic, seed, first_row,
-    codes, error, residual, keeps_residual, e, y, z,
+    integers, error, residual, keeps_residual, e, y, z,
 ):  # fmt: skip
     """Decide columns start … start + p − 1; outer[:, skip:] and inner hold what later columns feed back. e, y, z: scratch (p, LANES)."""
     m, p = weight.shape[0], triangle.shape[0]
@@ -70,7 +70,7 @@ def _decide_strip(  # type: ignore[no-untyped-def]
                     y_j[r] += e_i[r] * feedback
         for r in range(rows):
             for j in range(p):
-                codes[top + r, start + j] = z[j, r]
+                integers[top + r, start + j] = z[j, r]
         for r in range(rows):
             for j in range(p):
                 error[top + r, start + j] = e[j, r]
@@ -81,13 +81,13 @@ def _decide_strip(  # type: ignore[no-untyped-def]
 
 
 @jit(nogil=True, error_model="numpy")
-def _gain_at(law, q):  # type: ignore[no-untyped-def]
-    """The gain at a mean square: on the line between two of the law, ``1 − 1/(12 q)`` beyond the last."""
-    if q > law[0, -1]:
+def _gain_at(gain_curve, q):  # type: ignore[no-untyped-def]
+    """The gain at a mean square: on the line between two of the curve, ``1 − 1/(12 q)`` beyond the last."""
+    if q > gain_curve[0, -1]:
         return 1.0 - 1.0 / (12.0 * q)
-    k = min(max(np.searchsorted(law[0], q), 1), law.shape[1] - 1)
-    part = max(q - law[0, k - 1], 0.0) / (law[0, k] - law[0, k - 1])
-    return law[1, k - 1] + part * (law[1, k] - law[1, k - 1])
+    k = min(max(np.searchsorted(gain_curve[0], q), 1), gain_curve.shape[1] - 1)
+    part = max(q - gain_curve[0, k - 1], 0.0) / (gain_curve[0, k] - gain_curve[0, k - 1])
+    return gain_curve[1, k - 1] + part * (gain_curve[1, k] - gain_curve[1, k - 1])
 
 
 @jit(nogil=True, error_model="numpy")
@@ -107,9 +107,9 @@ def _load_columns(weight, start, p, outer, skip, inner, has_inner, e, y):  # typ
 @jit(nogil=True, error_model="numpy")
 def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
     weight, triangle, steps, offset, lowest, highest, start, outer, skip, inner, has_inner, stochastic, seed,
-    codes, gains, law, error, residual, keeps_residual, e, y, z, points, targets, scales,
+    integers, gains, gain_curve, error, residual, keeps_residual, e, y, z, points, targets, scales,
 ):  # fmt: skip
-    """As `_decide_strip`, column by column over all rows, because a gain is a sum over them; by the law where it has columns.
+    """As `_decide_strip`, column by column over all rows, because a gain is a sum over them; by the curve where it has columns.
 
     Scratch, with M the rows rounded up to LANES and zeros in the rows beyond m: e, y, z (p, M); points, targets (M,); scales (p,).
     """
@@ -136,8 +136,8 @@ def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
                 products[r] += point * np.float64(targets[top + r])
                 squares[r] += point * point
         square = squares.sum()
-        if law.shape[1] > 0:
-            gains[start + i] = _gain_at(law, square / m)
+        if gain_curve.shape[1] > 0:
+            gains[start + i] = _gain_at(gain_curve, square / m)
         else:
             gains[start + i] = products.sum() / (np.float64(width) * square) if square > 0 else 1.0
         scales[i] = gains[start + i]
@@ -150,7 +150,7 @@ def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
                 y_j[r] += e_i[r] * feedback
     for r in range(m):
         for j in range(p):
-            codes[r, start + j] = z[j, r]
+            integers[r, start + j] = z[j, r]
             error[r, start + j] = e[j, r]
     if keeps_residual:
         for r in range(m):
@@ -206,8 +206,8 @@ def sic_sweep(
     gains: Float64Array,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     seed: int | None = None,
     residual: bool = True,
 ) -> tuple[NDArray[np.int32], FloatArray | None]:
@@ -220,8 +220,8 @@ def sic_sweep(
     panels = _factor_panels(factor, dtype, threads)
     steps = steps.astype(dtype)
     widths, scales = steps * np.diagonal(factor).astype(dtype), gains.astype(dtype) * steps
-    lowest, highest = code_range(code_min, code_max, dtype)
-    codes = np.empty((m, n), dtype=np.int32)
+    lowest, highest = integer_range(integer_min, integer_max, dtype)
+    integers = np.empty((m, n), dtype=np.int32)
     final = np.empty((m, n) if residual else (1, 1), dtype=dtype)
     parts = threads * -(-m // (threads * ROWS))
     height = -(-m // max(parts, 1))
@@ -236,11 +236,11 @@ def sic_sweep(
             _decide_strip(
                 w, triangle, widths, scales, dtype.type(offset), lowest, highest, start, outer, skip, inner, has_inner,
                 seed is not None, np.uint64(seed or 0), np.uint64(top),
-                codes[rows], error, final[rows] if residual else final, residual, e, y, z,
+                integers[rows], error, final[rows] if residual else final, residual, e, y, z,
             )  # fmt: skip
 
     for_each(sweep_rows, range(0, m, max(height, 1)), threads)
-    return codes, final if residual else None
+    return integers, final if residual else None
 
 
 def sic_sweep_sample_gains(
@@ -249,11 +249,11 @@ def sic_sweep_sample_gains(
     steps: Float64Array,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     seed: int | None = None,
     residual: bool = True,
-    law: Float64Array | None = None,  # (2, K)
+    gain_curve: Float64Array | None = None,  # (2, K)
 ) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, faster.
 
@@ -261,21 +261,24 @@ def sic_sweep_sample_gains(
     """
     (m, n), dtype = weight.shape, weight.dtype
     panels = _factor_panels(factor, dtype, thread_count())
-    lowest, highest = code_range(code_min, code_max, dtype)
+    lowest, highest = integer_range(integer_min, integer_max, dtype)
     w = np.require(weight, requirements=["C", "W", "A"])
     steps = steps.astype(dtype)
-    codes = np.empty((m, n), dtype=np.int32)
+    integers = np.empty((m, n), dtype=np.int32)
     gains = np.empty(n)
     final = np.empty((m, n) if residual else (1, 1), dtype=dtype)
     error = np.empty((m, n), dtype=dtype)
     padded = LANES * (-(-m // LANES) | 1)  # an odd number of blocks, or a power of two would put all columns in the same cache sets
     e, y, z = (np.zeros((STRIP, padded), dtype=kind) for kind in (dtype, dtype, np.int32))
     points, targets = np.zeros(padded, dtype=dtype), np.zeros(padded, dtype=dtype)
-    scales, law = np.zeros(STRIP, dtype=dtype), np.empty((2, 0)) if law is None else np.require(law, requirements=["C", "W", "A"])
+    scales, gain_curve = (
+        np.zeros(STRIP, dtype=dtype),
+        np.empty((2, 0)) if gain_curve is None else np.require(gain_curve, requirements=["C", "W", "A"]),
+    )
     for start, triangle, outer, skip, inner, has_inner in _strips(panels, error):
         _decide_strip_with_sample_gains(
             w, triangle, steps, dtype.type(offset), lowest, highest, start, outer, skip, inner, has_inner,
             seed is not None, np.uint64(seed or 0),
-            codes, gains, law, error, final, residual, e, y, z, points, targets, scales,
+            integers, gains, gain_curve, error, final, residual, e, y, z, points, targets, scales,
         )  # fmt: skip
-    return codes, gains, final if residual else None
+    return integers, gains, final if residual else None

@@ -11,12 +11,12 @@ from rdtools.kernels.philox_reference import uniform
 from rdtools.arrays import Float64Array, FloatArray
 
 
-def code_range(code_min: int, code_max: int, dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """The range of the codes as floating-point numbers, the nearest inside it where an end has no exact one."""
-    lowest, highest = dtype.type(code_min), dtype.type(code_max)
-    if int(lowest) < code_min:
+def integer_range(integer_min: int, integer_max: int, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The range of the integers as floating-point numbers, the nearest inside it where an end has no exact one."""
+    lowest, highest = dtype.type(integer_min), dtype.type(integer_max)
+    if int(lowest) < integer_min:
         lowest = np.nextafter(lowest, dtype.type(0))
-    if int(highest) > code_max:
+    if int(highest) > integer_max:
         highest = np.nextafter(highest, dtype.type(0))
     return lowest, highest
 
@@ -35,8 +35,8 @@ def sic_sweep(
     gains: Float64Array,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     seed: int | None = None,
     residual: bool = True,
 ) -> tuple[NDArray[np.int32], FloatArray | None]:
@@ -44,7 +44,7 @@ def sic_sweep(
 
     With ``Y = W L``, for i = n … 1::
 
-        z_i = clamp(rint(Y_:i / (α_i ℓ_ii) − offset), code_min, code_max)
+        z_i = clamp(rint(Y_:i / (α_i ℓ_ii) − offset), integer_min, integer_max)
         Y  ← Y − γ_i α_i (z_i + offset) L_i,:
 
     so that finally ``Y = (W − Ŵ) L`` with ``Ŵ_:i = γ_i α_i (z_i + offset)``, and ``‖Y‖²/(mn)`` is the distortion under L Lᵀ.
@@ -57,13 +57,13 @@ def sic_sweep(
     steps : (n,) float64, α, positive
     gains : (n,) float64, γ
     offset : 0, or ½ for a mid-rise grid
-    code_min, code_max : range of the codes, within int32
+    integer_min, integer_max : range of the integers, within int32
     seed : None to round to nearest; else ``⌊x + u⌋`` takes the place of rint, u by `rdtools.kernels.philox_reference.uniform`
     residual : whether the final Y is wanted
 
     Returns
     -------
-    codes : (m, n) int32
+    integers : (m, n) int32
     residual : (m, n), the final Y in W's dtype, or None
 
     References
@@ -72,14 +72,14 @@ def sic_sweep(
     """
     n = weight.shape[1]
     factor, steps, gains = (x.astype(weight.dtype, copy=False) for x in (factor, steps, gains))
-    lowest, highest = code_range(code_min, code_max, weight.dtype)
+    lowest, highest = integer_range(integer_min, integer_max, weight.dtype)
     Y = weight @ factor
-    codes = np.empty(weight.shape, dtype=np.int32)
+    integers = np.empty(weight.shape, dtype=np.int32)
     for i in range(n - 1, -1, -1):
         z = np.clip(_round(Y[:, i] / (steps[i] * factor[i, i]) - offset, i, seed), lowest, highest)
-        codes[:, i] = z
+        integers[:, i] = z
         Y[:, : i + 1] -= np.outer(gains[i] * steps[i] * (z + offset), factor[i, : i + 1])
-    return codes, Y if residual else None
+    return integers, Y if residual else None
 
 
 def sic_sweep_sample_gains(
@@ -88,25 +88,25 @@ def sic_sweep_sample_gains(
     steps: Float64Array,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     seed: int | None = None,
     residual: bool = True,
-    law: Float64Array | None = None,  # (2, K)
+    gain_curve: Float64Array | None = None,  # (2, K)
 ) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
-    """`sic_sweep` with the gain of each column fitted to its codes before they are fed back.
+    """`sic_sweep` with the gain of each column fitted to its integers before they are fed back.
 
     With p = z_i + offset and c = α_i ℓ_ii::
 
         γ_i = ⟨p, Y_:i⟩ / (c ‖p‖²),   1 where p ≡ 0
 
-    the least squares fit of ``Y_:i`` by ``γ c p``, so that ``‖Y_:i‖²`` after the column is the least that its codes allow. The sum
-    over rows makes them interact: γ_i must be known before column i − 1 is decided. With a law, mean squares in ascending order and their
+    the least squares fit of ``Y_:i`` by ``γ c p``, so that ``‖Y_:i‖²`` after the column is the least that its integers allow. The sum
+    over rows makes them interact: γ_i must be known before column i − 1 is decided. With a curve, mean squares in ascending order and their
     gains, γ_i is instead the gain at ‖p‖²/m, on the line between two of them; ``1 − m/(12 ‖p‖²)`` beyond the last.
 
     Returns
     -------
-    codes : (m, n) int32
+    integers : (m, n) int32
     gains : (n,) float64, γ
     residual : (m, n), the final Y in W's dtype, or None
 
@@ -116,19 +116,19 @@ def sic_sweep_sample_gains(
     """
     n = weight.shape[1]
     factor, steps = (x.astype(weight.dtype, copy=False) for x in (factor, steps))
-    lowest, highest = code_range(code_min, code_max, weight.dtype)
+    lowest, highest = integer_range(integer_min, integer_max, weight.dtype)
     Y = weight @ factor
-    codes = np.empty(weight.shape, dtype=np.int32)
+    integers = np.empty(weight.shape, dtype=np.int32)
     gains = np.ones(n)
     for i in range(n - 1, -1, -1):
         c = steps[i] * factor[i, i]
         z = np.clip(_round(Y[:, i] / c - offset, i, seed), lowest, highest)
-        codes[:, i] = z
+        integers[:, i] = z
         p = (z + offset).astype(np.float64)
-        if law is not None:
+        if gain_curve is not None:
             q = (p @ p) / max(len(p), 1)
-            gains[i] = np.interp(q, *law) if q <= law[0, -1] else 1 - 1 / (12 * q)
+            gains[i] = np.interp(q, *gain_curve) if q <= gain_curve[0, -1] else 1 - 1 / (12 * q)
         elif p.any():
             gains[i] = (p @ Y[:, i].astype(np.float64)) / (np.float64(c) * (p @ p))
         Y[:, : i + 1] -= np.outer(weight.dtype.type(gains[i]) * steps[i] * (z + offset), factor[i, : i + 1])
-    return codes, gains, Y if residual else None
+    return integers, gains, Y if residual else None

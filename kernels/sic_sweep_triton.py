@@ -14,7 +14,7 @@ import torch
 import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from rdtools.kernels._triton import divide, rint, uniform
-from rdtools.kernels.sic_sweep_reference import code_range
+from rdtools.kernels.sic_sweep_reference import integer_range
 from torch import Tensor
 
 #: Columns of a panel, columns of a strip and rows of a program, both powers of two: heuristics, not tuned on a device.
@@ -40,7 +40,7 @@ def exact_products(x: Tensor) -> Iterator[None]:
 
 @triton.jit(do_not_specialize=["start", "p", "key_low", "key_high"])  # type: ignore[untyped-decorator, unused-ignore]
 def _decide_strip(  # type: ignore[no-untyped-def]
-    weight, weight_row, weight_column, feedback, feedback_row, factor, n, widths, scales, constants, codes, error, residual,
+    weight, weight_row, weight_column, feedback, feedback_row, factor, n, widths, scales, constants, integers, error, residual,
     m, start, p, key_low, key_high,
     WIDTH: tl.constexpr, ROWS: tl.constexpr, STOCHASTIC: tl.constexpr, KEEPS_RESIDUAL: tl.constexpr,
 ):  # fmt: skip
@@ -69,7 +69,7 @@ def _decide_strip(  # type: ignore[no-untyped-def]
         e = tl.where(here, e_i[:, None], e)
         z = tl.where(here, q.to(tl.int32)[:, None], z)
     out = rows[:, None] * n + place[None, :]
-    tl.store(codes + out, z, mask=inside)
+    tl.store(integers + out, z, mask=inside)
     tl.store(error + out, e, mask=inside)
     if KEEPS_RESIDUAL:
         tl.store(residual + out, y, mask=inside)
@@ -81,10 +81,10 @@ def _key(seed: int | None) -> tuple[int, int]:
     return low - 2**32 * (low >= 2**31), high - 2**32 * (high >= 2**31)
 
 
-def _constants(offset: float, code_min: int, code_max: int, weight: Tensor) -> Tensor:
+def _constants(offset: float, integer_min: int, integer_max: int, weight: Tensor) -> Tensor:
     """Offset and range in W's dtype; as arguments Triton would round them to float32."""
     dtype = np.dtype(str(weight.dtype).removeprefix("torch."))
-    return torch.tensor([offset, *map(float, code_range(code_min, code_max, dtype))], dtype=weight.dtype, device=weight.device)
+    return torch.tensor([offset, *map(float, integer_range(integer_min, integer_max, dtype))], dtype=weight.dtype, device=weight.device)
 
 
 def _strips(L: Tensor, error: Tensor, outer_space: Tensor, strip: int) -> Iterator[tuple[int, int, Tensor]]:
@@ -112,8 +112,8 @@ def sic_sweep(
     gains: Tensor,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     seed: int | None = None,
     residual: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
@@ -125,28 +125,30 @@ def sic_sweep(
     L = factor.to(weight.dtype).contiguous()
     steps, gains = steps.to(weight.dtype), gains.to(weight.dtype)
     widths, scales = steps * L.diagonal(), gains * steps
-    constants = _constants(offset, code_min, code_max, weight)
-    codes = torch.empty((m, n), dtype=torch.int32, device=weight.device)
+    constants = _constants(offset, integer_min, integer_max, weight)
+    integers = torch.empty((m, n), dtype=torch.int32, device=weight.device)
     error = torch.empty((m, n), dtype=weight.dtype, device=weight.device)
     final = torch.empty((m, n) if residual else (1, 1), dtype=weight.dtype, device=weight.device)
     outer = torch.empty((m, min(PANEL, n)), dtype=weight.dtype, device=weight.device)
     if m * n == 0:
-        return codes, final if residual else None
+        return integers, final if residual else None
     with exact_products(weight):
         for start, width, y in _strips(L, error, outer, STRIP):
             _decide_strip[(triton.cdiv(m, ROWS),)](
-                weight, weight.stride(0), weight.stride(1), y, y.stride(0), L, n, widths, scales, constants, codes, error, final,
+                weight, weight.stride(0), weight.stride(1), y, y.stride(0), L, n, widths, scales, constants, integers, error, final,
                 m, start, width, *_key(seed),
                 WIDTH=STRIP, ROWS=ROWS, STOCHASTIC=seed is not None, KEEPS_RESIDUAL=residual, enable_fp_fusion=False,
             )  # fmt: skip
-    return codes, final if residual else None
+    return integers, final if residual else None
 
 
-def _gain_at(law: Tensor, q: Tensor) -> Tensor:
-    """The gain at a mean square: on the line between two of the law, ``1 − 1/(12 q)`` beyond the last."""
-    k = torch.searchsorted(law[0].contiguous(), q).clamp(1, law.shape[1] - 1)
-    part = (q - law[0, k - 1]).clamp(min=0) / (law[0, k] - law[0, k - 1])
-    return torch.where(q > law[0, -1], 1.0 - 1.0 / (12.0 * q), law[1, k - 1] + part * (law[1, k] - law[1, k - 1]))
+def _gain_at(gain_curve: Tensor, q: Tensor) -> Tensor:
+    """The gain at a mean square: on the line between two of the curve, ``1 − 1/(12 q)`` beyond the last."""
+    k = torch.searchsorted(gain_curve[0].contiguous(), q).clamp(1, gain_curve.shape[1] - 1)
+    part = (q - gain_curve[0, k - 1]).clamp(min=0) / (gain_curve[0, k] - gain_curve[0, k - 1])
+    return torch.where(
+        q > gain_curve[0, -1], 1.0 - 1.0 / (12.0 * q), gain_curve[1, k - 1] + part * (gain_curve[1, k] - gain_curve[1, k - 1])
+    )
 
 
 def sic_sweep_sample_gains(
@@ -155,47 +157,47 @@ def sic_sweep_sample_gains(
     steps: Tensor,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int,
-    code_max: int,
+    integer_min: int,
+    integer_max: int,
     seed: int | None = None,
     residual: bool = True,
-    law: Tensor | None = None,  # (2, K)
+    gain_curve: Tensor | None = None,  # (2, K)
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`; a few launches a column, because rows wait for each other."""
     m, n = weight.shape
     L = factor.to(weight.dtype).contiguous()
     steps = steps.to(weight.dtype)
     widths, scales = steps * L.diagonal(), torch.zeros_like(steps)
-    constants = _constants(offset, code_min, code_max, weight)
-    codes = torch.empty((m, n), dtype=torch.int32, device=weight.device)
+    constants = _constants(offset, integer_min, integer_max, weight)
+    integers = torch.empty((m, n), dtype=torch.int32, device=weight.device)
     error = torch.empty((m, n), dtype=weight.dtype, device=weight.device)
     final = torch.empty((m, n) if residual else (1, 1), dtype=weight.dtype, device=weight.device)
     outer = torch.empty((m, min(PANEL, n)), dtype=weight.dtype, device=weight.device)
     gains = torch.ones(n, dtype=torch.float64, device=weight.device)
     if m * n == 0:
-        return codes, gains, final if residual else None
+        return integers, gains, final if residual else None
     with exact_products(weight):
         for start, width, y in _strips(L, error, outer, STRIP):
             for i in range(start + width - 1, start - 1, -1):
                 own = y[:, i - start]
-                # with a scale of zero it decides the code and leaves the error to the gain that the codes of all rows give
+                # with a scale of zero it decides the code and leaves the error to the gain that the integers of all rows give
                 _decide_strip[(triton.cdiv(m, ROWS),)](
-                    weight, weight.stride(0), weight.stride(1), own, y.stride(0), L, n, widths, scales, constants, codes, error, final,
+                    weight, weight.stride(0), weight.stride(1), own, y.stride(0), L, n, widths, scales, constants, integers, error, final,
                     m, i, 1, *_key(seed),
                     WIDTH=1, ROWS=ROWS, STOCHASTIC=seed is not None, KEEPS_RESIDUAL=False, enable_fp_fusion=False,
                 )  # fmt: skip
-                points = codes[:, i].to(weight.dtype) + offset
+                points = integers[:, i].to(weight.dtype) + offset
                 target = weight[:, i] * L[i, i] + own
                 p = points.double()
                 square = p @ p
-                if law is None:
+                if gain_curve is None:
                     fitted = (p @ target.double()) / (widths[i].double() * square)
                     gains[i] = torch.where(square > 0, fitted, 1.0)
                 else:
-                    gains[i] = _gain_at(law, square / m)
+                    gains[i] = _gain_at(gain_curve, square / m)
                 e = weight[:, i] - gains[i].to(weight.dtype) * steps[i] * points
                 error[:, i] = e
                 if residual:
                     final[:, i] = own + e * L[i, i]
                 y[:, : i - start].addr_(e, L[i, start:i])
-    return codes, gains, final if residual else None
+    return integers, gains, final if residual else None

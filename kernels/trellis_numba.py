@@ -19,7 +19,7 @@ BLOCK = 4
 
 
 @jit(nogil=True, error_model="numpy")
-def _least_of_classes(cost, least, back):  # type: ignore[no-untyped-def]
+def _minimum_of_classes(cost, least, back):  # type: ignore[no-untyped-def]
     """The least cost of each class, and the first p that has it."""
     C = least.shape[0]
     if cost.shape[0] == 2 * C:
@@ -96,7 +96,7 @@ def _viterbi(x, first, values, fan, overlap, cost, scratch, back, states):  # ty
     for t in range(1, steps):
         target = x[(first + t) % steps]
         source, spread = scratch[0], scratch[1]
-        _least_of_classes(cost, source[:C], back[t])
+        _minimum_of_classes(cost, source[:C], back[t])
         width = C
         while 2 * width < count:
             times = 4 if 8 * width <= count else 2

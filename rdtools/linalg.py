@@ -59,7 +59,7 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
         raise ShapeMismatch(f"{name}: rows of unequal length, expected an array: every row as long as the first") from error
     if values.dtype.kind != "f":
         raise UnsupportedDtype(
-            f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized codes, dequantize first"
+            f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized integers, dequantize first"
         )
     values = values.astype(np.float64, copy=False)
     if not _all_finite(values):

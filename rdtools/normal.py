@@ -93,7 +93,7 @@ def lmmse_gain(step_over_std: Float64Array) -> Float64Array:
 
     References
     ----------
-    The gain is E[y z]/(Δ E[z²]) of WaterSIC (2603.04956 v1, section 4, LMMSE correction) evaluated for a normal law.
+    The gain is E[y z]/(Δ E[z²]) of WaterSIC (2603.04956 v1, section 4, LMMSE correction) evaluated for a normal distribution.
 
     Examples
     --------

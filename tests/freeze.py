@@ -65,17 +65,17 @@ def renamed(record: pd.DataFrame) -> pd.DataFrame:
     return record.assign(method=record["method"].map(today))
 
 
-def _symbols(codes: Any) -> list[np.ndarray]:
+def _symbols(symbols: Any) -> list[np.ndarray]:
     for name in ("integers", "words", "paths", "codes"):
-        if hasattr(codes, name):
-            value = getattr(codes, name)
+        if hasattr(symbols, name):
+            value = getattr(symbols, name)
             return list(value) if isinstance(value, tuple) else [value]
-    raise TypeError(f"{type(codes).__name__}: codes without symbols that the freeze knows")
+    raise TypeError(f"{type(symbols).__name__}: symbols that the freeze does not know")
 
 
-def _sha(codes: Any) -> str:
+def _sha(symbols: Any) -> str:
     digest = hashlib.sha256()
-    for array in _symbols(codes):
+    for array in _symbols(symbols):
         digest.update(np.ascontiguousarray(array).astype("<i4").tobytes())
     return digest.hexdigest()
 
@@ -92,8 +92,8 @@ def freeze_layer(run: Run, name: str, quantizers: Sequence[Quantizer]) -> list[d
             rows.append(row | {"sha256": type(error).__name__, "distortion": np.nan, "bytes": 0})
             continue
         data = encode(quantized.weight).data
-        codes = decode(data).codes
-        rows.append(row | {"sha256": _sha(codes), "distortion": measure(layer, quantized).distortion, "bytes": len(data)})
+        symbols = decode(data).symbols
+        rows.append(row | {"sha256": _sha(symbols), "distortion": measure(layer, quantized).distortion, "bytes": len(data)})
     return rows
 
 

@@ -12,9 +12,9 @@ from rdtools.claims.papers import CLAIMS as CLAIMS
 from rdtools.claims.record import FALSE_ALARM as FALSE_ALARM
 from rdtools.claims.record import Assumption as Assumption
 from rdtools.claims.record import Claim as Claim
+from rdtools.claims.record import ClaimResult as ClaimResult
 from rdtools.claims.record import Source as Source
 from rdtools.claims.record import Statement as Statement
-from rdtools.claims.record import Verdict as Verdict
 from rdtools.claims.record import check as check
 from rdtools.claims.record import no_verdict as no_verdict
 from rdtools.claims.run import verify as verify

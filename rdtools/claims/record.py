@@ -18,8 +18,8 @@ Side = float | Callable[[Evidence], float | Estimate]
 
 #: Probability that a true claim with a statistical side is called violated, for each check.
 FALSE_ALARM = 1e-5
-#: By how much the law of a mean is allowed to differ from Student's so far out: of 1024 draws of the most skewed kind that occurs (squares
-#: of a normal variable), 7e-6 were seen where Student's law has 1e-6.
+#: By how much the distribution of a mean is allowed to differ from Student's so far out: of 1024 draws of the most skewed kind that occurs
+#: (squares of a normal variable), 7e-6 were seen where Student's distribution has 1e-6.
 _SKEW = 10.0
 
 
@@ -104,7 +104,7 @@ class Statement:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimResult:
     """The outcome of a claim on one layer.
 
     Attributes
@@ -158,18 +158,18 @@ class Verdict:
         }
 
 
-def no_verdict(claim: Claim, subject: str, status: Status, reason: str) -> Verdict:
+def no_verdict(claim: Claim, subject: str, status: Status, reason: str) -> ClaimResult:
     """The outcome of a claim whose sides could not be computed."""
     nan = math.nan
-    return Verdict(claim, subject, status, nan, nan, nan, nan, nan, nan, nan, nan, reason)
+    return ClaimResult(claim, subject, status, nan, nan, nan, nan, nan, nan, nan, nan, reason)
 
 
-def check(claim: Claim, evidence: Evidence, *, false_alarm: float = FALSE_ALARM) -> Verdict:
+def check(claim: Claim, evidence: Evidence, *, false_alarm: float = FALSE_ALARM) -> ClaimResult:
     """Check a claim on evidence; an error in gathering it or in a side of the claim makes the status "failed".
 
-    A statistical side is granted its standard error times the two-sided quantile of Student's law at a tenth of `false_alarm`, because
-    means of skewed draws leave it more often. Where a side, its standard error or the tolerance is nan nothing was compared: "failed" as
-    well, with the values in the reason.
+    A statistical side is granted its standard error times the two-sided quantile of Student's distribution at a tenth of `false_alarm`,
+    because means of skewed draws leave it more often. Where a side, its standard error or the tolerance is nan nothing was compared:
+    "failed" as well, with the values in the reason.
     """
     try:
         for assumption in claim.assumptions:
@@ -182,7 +182,7 @@ def check(claim: Claim, evidence: Evidence, *, false_alarm: float = FALSE_ALARM)
         return no_verdict(claim, evidence.subject, "failed", f"{type(error).__name__}: {error}")
 
 
-def _compare(claim: Claim, evidence: Evidence, false_alarm: float) -> Verdict:
+def _compare(claim: Claim, evidence: Evidence, false_alarm: float) -> ClaimResult:
     left, right = _estimate(claim.left, evidence), _estimate(claim.right, evidence)
     stderr = math.hypot(left.stderr, right.stderr)
     allowance = _number(claim.tolerance, evidence)
@@ -195,7 +195,7 @@ def _compare(claim: Claim, evidence: Evidence, false_alarm: float) -> Verdict:
     if math.isnan(margin + stderr):
         reason = f"left {left.value:g} ± {left.stderr:g}, right {right.value:g} ± {right.stderr:g}, allowance {allowance:g}"
         return no_verdict(claim, evidence.subject, "failed", f"{reason}: nan cannot be compared, likely an overflow beyond float64")
-    return Verdict(
+    return ClaimResult(
         claim=claim,
         subject=evidence.subject,
         status="holds" if margin >= 0 else "violated",

@@ -7,7 +7,7 @@ from functools import partial
 
 from rdtools.claims.evidence.gather import SharedEvidence, counterexample, layer_evidence, shared_evidence
 from rdtools.claims.papers import CLAIMS
-from rdtools.claims.record import FALSE_ALARM, Claim, Verdict, check, no_verdict
+from rdtools.claims.record import FALSE_ALARM, Claim, ClaimResult, check, no_verdict
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian
 from rdtools.runs.store import Run
@@ -44,7 +44,7 @@ def layer_verdicts(
     *,
     seed: int,
     false_alarm: float = FALSE_ALARM,
-) -> Iterator[Verdict]:
+) -> Iterator[ClaimResult]:
     """A verdict for each claim on one layer; "failed" ones with the error's type where it cannot be read."""
     try:
         layer = read()
@@ -63,7 +63,7 @@ def verify(
     claims: Sequence[Claim] = CLAIMS,
     seed: int = 0,
     false_alarm: float = FALSE_ALARM,
-) -> Iterator[Verdict]:
+) -> Iterator[ClaimResult]:
     """A verdict for each claim on each layer.
 
     A layer that cannot be read, an experiment or a side of a claim that raises has the verdicts "failed" with the error's type, and the
@@ -88,7 +88,7 @@ def verify(
         yield from layer_verdicts(name, read, claims, memory, seed=seed, false_alarm=false_alarm)
 
 
-def verify_counterexample(claims: Sequence[Claim] = CLAIMS) -> Iterator[Verdict]:
+def verify_counterexample(claims: Sequence[Claim] = CLAIMS) -> Iterator[ClaimResult]:
     """Verdicts of the claims about the one matrix on which clamping breaks LDLQ."""
     evidence = counterexample()
     for claim in claims:

@@ -182,8 +182,8 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
     if found.capture_bytes is not None:
         typer.echo(f"Capture: about {in_gb(found.capture_bytes)} of memory at its peak")
     typer.echo(f"Layers: {found.layers} of {found.all_layers}")
-    there = found.rows - found.rows_left
-    typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.rows_left} to do in {found.tasks} tasks")
+    there = found.rows - found.remaining_rows
+    typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.remaining_rows} to do in {found.tasks} tasks")
     for note in found.notes:
         typer.echo(words(f"Note: {note}"))
     for pair in found.infeasible:

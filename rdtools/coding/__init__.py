@@ -7,12 +7,12 @@ from rdtools.coding.container import decode as decode
 from rdtools.coding.container import decode_all as decode_all
 from rdtools.coding.container import encode as encode
 from rdtools.coding.entropy.adaptive import fit_adaptive as fit_adaptive
-from rdtools.coding.entropy.coset import fit_coset_laws as fit_coset_laws
+from rdtools.coding.entropy.coset import fit_coset_gaussians as fit_coset_gaussians
 from rdtools.coding.entropy.exponents import exponent_bytes as exponent_bytes
-from rdtools.coding.entropy.fit import fit_column_laws as fit_column_laws
-from rdtools.coding.entropy.fit import paying_row_exponents as paying_row_exponents
+from rdtools.coding.entropy.fit import fit_column_gaussians as fit_column_gaussians
+from rdtools.coding.entropy.fit import row_exponents_if_shorter as row_exponents_if_shorter
 from rdtools.coding.entropy.length import scalar_code_length as scalar_code_length
-from rdtools.coding.entropy.models import count_codes as count_codes
+from rdtools.coding.entropy.models import count_integers as count_integers
 from rdtools.coding.entropy.models import mean_column_entropy as mean_column_entropy
 from rdtools.coding.entropy.models import pooled_entropy as pooled_entropy
 from rdtools.coding.entropy.models import shared_table as shared_table

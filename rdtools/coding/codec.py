@@ -24,14 +24,14 @@ class Diagnostics:
     length_bits : ideal length in all, bits
     symbols : number of entropy-coded integers
     entropy_shared_bits, entropy_column_bits : plug-in entropies, bits per integer
-    edge_share : share of the integers of a fixed-rate grid that are its minimum or maximum
+    clipped_fraction : share of the integers of a fixed-rate grid that are its minimum or maximum
     """
 
     length_bits: float
     symbols: int = 0
     entropy_shared_bits: float = float("nan")
     entropy_column_bits: float = float("nan")
-    edge_share: float = float("nan")
+    clipped_fraction: float = float("nan")
 
 
 @dataclass(frozen=True)

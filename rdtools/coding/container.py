@@ -127,27 +127,27 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
     first = several[0].basis
     for place, weight in enumerate(several):
-        if not np.array_equal(weight.basis.live, first.live) or weight.basis.rotation != first.rotation:
+        if not np.array_equal(weight.basis.active, first.active) or weight.basis.rotation != first.rotation:
             raise ShapeMismatch(
-                f"encode: weight {place} has {int(weight.basis.live.sum())} of {len(weight.basis.live)} columns active and rotation "
-                f"{weight.basis.rotation}, the first {int(first.live.sum())} of {len(first.live)} and {first.rotation}; weights in a file "
-                "share their input: encode them apart"
+                f"encode: weight {place} has {int(weight.basis.active.sum())} of {len(weight.basis.active)} columns active and rotation "
+                f"{weight.basis.rotation}, the first {int(first.active.sum())} of {len(first.active)} and {first.rotation}; weights in a "
+                "file share their input: encode them apart"
             )
     own_scales = not all(_same(weight.basis.column_scales, first.column_scales) for weight in several)
-    inactive = not first.live.all()
+    inactive = not first.active.all()
     shared = _seed(first.rotation)
     if inactive:
-        shared += np.packbits(first.live).tobytes()
+        shared += np.packbits(first.active).tobytes()
     if first.column_scales is not None and not own_scales:
         shared += bfloat16_bytes(first.column_scales)
 
     sides, payloads, heads = [], [], []
     for weight in several:
-        codec, basis = codec_of(weight.codes), weight.basis
+        codec, basis = codec_of(weight.symbols), weight.basis
         side = _seed(basis.row_rotation)
         if own_scales:
             side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
-        content, payload = codec.encode(weight.codes)
+        content, payload = codec.encode(weight.symbols)
         parts = encode_parts(weight.parts)
         sides.append(side + parts + content)
         payloads.append(payload)
@@ -155,13 +155,13 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         heads.append(v3.MATRIX_HEAD.pack(codec.tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
-    head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.live))
+    head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.active))
     if len(several) > 1:
         head += v3.SEVERAL_HEAD.pack(len(several), len(shared))
     head += b"".join(heads)
     body = shared + b"".join(sides)
     data = head + v2.CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head))) + body + b"".join(payloads)
-    columns = len(first.live)
+    columns = len(first.active)
     matrices = tuple(
         MatrixBytes(weight.basis.rows * columns, len(payload), v3.MATRIX_HEAD.size + len(side))
         for weight, side, payload in zip(several, sides, payloads, strict=True)
@@ -206,9 +206,9 @@ def decode_all(
     weights = []
     for matrix in matrices:
         columns = coded_columns(matrix.basis, matrix.parts)
-        codes = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, columns, apply)
+        integers = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, columns, apply)
         matrix.side.finish("the side information")
-        weights.append(QuantizedWeight(matrix.basis, codes, matrix.parts))
+        weights.append(QuantizedWeight(matrix.basis, integers, matrix.parts))
     reader.finish()
     return tuple(weights)
 

@@ -49,9 +49,9 @@ PRECISION_BITS = 24
 WINDOW_STDS = 6.0
 WINDOW_LIMIT = 2**18
 #: Minimum variance of a Gaussian model with negative noise variance, squared steps.
-LEAST_VARIANCE = 2.0**-12
+MIN_VARIANCE = 2.0**-12
 #: Minimum standard deviation that a table is made for.
-LEAST_STD = 1e-30
+MIN_STD = 1e-30
 
 #: Integers: step, kinds of entropy models by place, and flags of the fields that are there.
 SCALAR_HEAD = struct.Struct("<Bf")
@@ -64,7 +64,7 @@ SCALES_DTYPE, WORDS_DTYPE = "<u2", "<u4"
 #: Exponents: plain, or coded after mean and standard deviation, which has a minimum for exponents that are all the same.
 EXPONENTS_HEAD = struct.Struct("<BBf")
 PLAIN_EXPONENTS, CODED_EXPONENTS = 0, 1
-LEAST_EXPONENT_STD = 0.05
+MIN_EXPONENT_STD = 0.05
 
 #: Lattice words: bits, scale, residual scale, checksum; then bytes per word of each stage, by bits per weight.
 LATTICE_HEAD = struct.Struct("<BffI")

@@ -47,7 +47,7 @@ COSET_TAG = 3
 COSET_STATE = struct.Struct("<B")
 COSET_STATE_BITS = range(2, 11)
 FINE_STD = 512.0
-MOST_SHIFT = 20
+MAX_SHIFT = 20
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8
 #: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.

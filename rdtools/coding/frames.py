@@ -54,14 +54,14 @@ def _check_sum(reader: Reader, head: int, size: int) -> Reader:
     return reader.part(size)
 
 
-def _live(side: Reader, columns: int, flagged: bool) -> NDArray[np.bool_]:
+def _active(side: Reader, columns: int, flagged: bool) -> NDArray[np.bool_]:
     if not flagged:
         return np.ones(columns, dtype=bool)
     return np.unpackbits(np.frombuffer(side.take(-(-columns // 8)), np.uint8), count=columns).astype(bool)
 
 
-def _column_scales(side: Reader, active: int) -> Float64Array:
-    scales = side.bfloat16("column scales", active)
+def _column_scales(side: Reader, count: int) -> Float64Array:
+    scales = side.bfloat16("column scales", count)
     if not scales.all():
         raise side.refusal("a column scale of 0, expected positive ones")
     return scales
@@ -102,12 +102,12 @@ def read_v2(reader: Reader, max_weights: int) -> list[Matrix]:
     _check_size(side, rows, columns, max_weights)
     # the seeds stand before the mask, and the order of the rotation follows from the mask
     input_seed, row_seed = _seed(side, input_kind, v2.SEED), _seed(side, row_kind, v2.SEED)
-    live = _live(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
-    active = int(live.sum())
-    scales = _column_scales(side, active) if flags & v2.COLUMN_SCALES else None
-    rotation = _rotation(side, input_kind, active, input_seed, max_weights)
+    active = _active(side, columns, bool(flags & v2.INACTIVE_COLUMNS))
+    count = int(active.sum())
+    scales = _column_scales(side, count) if flags & v2.COLUMN_SCALES else None
+    rotation = _rotation(side, input_kind, count, input_seed, max_weights)
     row_rotation = _rotation(side, row_kind, rows, row_seed, max_weights)
-    return [Matrix(codec, Basis(rows, live, rotation, row_rotation, scales), side)]
+    return [Matrix(codec, Basis(rows, active, rotation, row_rotation, scales), side)]
 
 
 def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
@@ -126,10 +126,10 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     _check_size(body, sum(rows for _, _, rows, _ in heads), columns, max_weights)
     shared = body.part(shared_size) if flags & v3.SEVERAL else body
     seed = _seed(shared, kind, v3.SEED)
-    live = _live(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
-    active = int(live.sum())
-    rotation = _rotation(shared, kind, active, seed, max_weights)
-    scales = _column_scales(shared, active) if flags & v2.COLUMN_SCALES else None
+    active = _active(shared, columns, bool(flags & v2.INACTIVE_COLUMNS))
+    count = int(active.sum())
+    rotation = _rotation(shared, kind, count, seed, max_weights)
+    scales = _column_scales(shared, count) if flags & v2.COLUMN_SCALES else None
     if flags & v3.SEVERAL:
         shared.finish("the shared side information")
     matrices = []
@@ -140,7 +140,7 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
         row_rotation = _rotation(side, own_kind, rows, _seed(side, own_kind, v3.SEED), max_weights)
         own = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
-            own = _column_scales(side, active)
-        basis = Basis(rows, live, rotation, row_rotation, own)
+            own = _column_scales(side, count)
+        basis = Basis(rows, active, rotation, row_rotation, own)
         matrices.append(Matrix(codec, basis, side, decode_parts(side, basis, max_weights) if tag & v3.PARTS else NO_PARTS))
     return matrices

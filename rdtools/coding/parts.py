@@ -34,7 +34,7 @@ def _factor(side: Reader, rows: int, rank: int, dtype: StoredDtype) -> Float64Ar
 
 def coded_columns(basis: Basis, parts: LayerParts) -> int:
     """Number n′ of columns that are coded: the active ones, or what the links of the map make of them."""
-    return parts.links[-1].outputs if parts.links else int(basis.live.sum())
+    return parts.links[-1].outputs if parts.links else int(basis.active.sum())
 
 
 def encode_parts(parts: LayerParts) -> bytes:
@@ -59,7 +59,7 @@ def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
     ------
     CorruptFile
     """
-    rows, columns = basis.rows, len(basis.live)
+    rows, columns = basis.rows, len(basis.active)
     there = side.flags("parts of a layer", v3.HAS_ACTIVATION | v3.HAS_LOW_RANK | v3.HAS_LINKS, side.u8())
     if there == 0:
         raise side.refusal("parts of a layer, of which none is there")
@@ -74,5 +74,5 @@ def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
             raise side.refusal(f"a low-rank term of rank {rank} beside {rows} rows and {columns} columns, expected at most the smaller")
         left = _factor(side, rows, rank, dtype)
         low = side.build(LowRank, left, _factor(side, columns, rank, dtype), dtype)
-    links = decode_links(side, int(basis.live.sum()), max_weights // max(rows, 1)) if there & v3.HAS_LINKS else ()
+    links = decode_links(side, int(basis.active.sum()), max_weights // max(rows, 1)) if there & v3.HAS_LINKS else ()
     return LayerParts(grid, low, links)

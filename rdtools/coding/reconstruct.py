@@ -23,7 +23,7 @@ def _values(weight: QuantizedWeight) -> Float64Array:
     columns = coded_columns(basis, weight.parts)
     if columns == 0:
         return np.zeros((basis.rows, 0))
-    values = codec_of(weight.codes).values(weight.codes, columns)[: basis.rows, :columns]
+    values = codec_of(weight.symbols).values(weight.symbols, columns)[: basis.rows, :columns]
     if basis.row_rotation is not None:
         for some in panels(columns, basis.rows, BLOCK_ENTRIES):  # in place, because the columns do not depend on each other
             values[:, some] = rotate_back(values[:, some].T, basis.row_rotation).T

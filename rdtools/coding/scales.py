@@ -34,7 +34,7 @@ def bfloat16_bytes(values: Float64Array) -> bytes:
 def octave_exponents(steps: Float64Array) -> NDArray[np.uint8]:
     """Distance of each step above the finest in eighths of an octave, rounded; shape (r,).
 
-    One byte a column. Rounding to eighths of an octave costs successive cancellation ½ log2 K = 0.0009 bit, against the 8 bits over
+    One byte per column. Rounding to eighths of an octave costs successive cancellation ½ log2 K = 0.0009 bit, against the 8 bits over
     the number of rows that a 16-bit scale would cost more. A step more than 2^31.875 times the finest is stored as that: of such a column
     every code is zero at any rate that the finest one has. A step of zero is stored as the finest.
 

@@ -78,7 +78,7 @@ def _aligned(facts: LayerFacts) -> Components | None:
     if facts.row_covariance is None or facts.layer is None:
         return None
     eigen = _eigen(facts.layer.hessian)
-    rows = normalized_rows(active_columns(facts.layer.weight, facts.layer.live))
+    rows = normalized_rows(active_columns(facts.layer.weight, facts.layer.active))
     return _scaled(facts, aligned_variances(rows, eigen.vectors, eigen.values))
 
 
@@ -90,7 +90,7 @@ def _covariance(facts: LayerFacts) -> Components | None:
 
 
 def _active_share(facts: LayerFacts) -> float:
-    return facts.spectrum.live / max(facts.spectrum.columns, 1)
+    return facts.spectrum.active / max(facts.spectrum.columns, 1)
 
 
 RD_BOUND = Bound(

@@ -15,11 +15,11 @@ from rdtools.compare.predictions import MAX_FEEDBACK_BITS
 from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.per_hessian import per_hessian
-from rdtools.moments.spectrum import live_columns
+from rdtools.moments.spectrum import active_channels
 from rdtools.records import CURVE_COLUMNS, Hessian
 from rdtools.theory import sic
 from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS, Cancellation
-from rdtools.theory.high_rate import UNIVERSALITY_BITS, limit_distortion
+from rdtools.theory.high_rate import UNIVERSALITY_BITS, bound_distortion
 
 #: Curves beside those of `rdtools.compare.bounds`: what some codebook that knows nothing of H attains; what no method passes on weights of
 #: this distribution, whatever it is; and high-rate predictions in the original basis.
@@ -41,9 +41,9 @@ _Points = dict[str, list[tuple[float, float]]]
 @per_hessian
 def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
     """(rate, distortion) per weight of each scheme, for weights of variance one, at rates up to `top` with less than MAX_FEEDBACK_BITS."""
-    live = live_columns(hessian.matrix)
-    share = float(live.mean())
-    factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name).lower
+    active = active_channels(hessian.matrix)
+    share = float(active.mean())
+    factor = cholesky(hessian.matrix[np.ix_(active, active)], name=hessian.name).lower
     stride = _STEP_OCTAVES if len(factor) <= _FINE_COLUMNS else _COARSE_STEP_OCTAVES
     octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, stride)
     points: _Points = {}
@@ -63,17 +63,17 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
     as predictions of rows do, and are left out above FINITE_RATE_COLUMNS columns.
     """
     facts = layer_facts(layer) if facts is None else facts
-    spectrum, variance, active = facts.spectrum, facts.row.weight_variance, float(layer.live.mean())
+    spectrum, variance, active_fraction = facts.spectrum, facts.row.weight_variance, float(layer.active.mean())
     curves: _Points = {name: _pairs(rates, bound.distortion(facts, rates)) for name, bound in BOUNDS.items()}
     curves = {name: points for name, points in curves.items() if not any(math.isnan(distortion) for _, distortion in points)}
-    curves[UNIVERSAL] = _pairs(rates + active * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
-    negentropy = active * facts.row.weight_negentropy_bpw
-    if spectrum.rank == spectrum.live > 0 and not math.isnan(negentropy):
-        curves[SHANNON] = _pairs(rates, np.array([limit_distortion(spectrum, float(rate) + negentropy, variance) for rate in rates]))
+    curves[UNIVERSAL] = _pairs(rates + active_fraction * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
+    negentropy = active_fraction * facts.row.weight_negentropy_bpw
+    if spectrum.rank == spectrum.active > 0 and not math.isnan(negentropy):
+        curves[SHANNON] = _pairs(rates, np.array([bound_distortion(spectrum, float(rate) + negentropy, variance) for rate in rates]))
     for name, predict in PREDICTIONS.items():
-        if name == "hrtn" or spectrum.rank == spectrum.live:
+        if name == "hrtn" or spectrum.rank == spectrum.active:
             curves[name] = _pairs(rates, np.array([predict(spectrum, float(rate), variance) for rate in rates]))
-    if 0 < spectrum.rank == spectrum.live <= FINITE_RATE_COLUMNS and rates.max(initial=0) > 0:
+    if 0 < spectrum.rank == spectrum.active <= FINITE_RATE_COLUMNS and rates.max(initial=0) > 0:
         for name, points in _finite_rate_points(layer.hessian, float(rates.max())).items():
             curves[name] = [(rate, variance * distortion) for rate, distortion in points]
     for name, points in curves.items():

@@ -12,7 +12,7 @@ from rdtools.errors import counted
 from rdtools.moments.heldout import HeldoutMoment, is_resolved, mean_ratio
 from rdtools.moments.layer import Layer, active_columns
 from rdtools.moments.per_hessian import per_hessian
-from rdtools.moments.spectrum import live_columns, spectrum_of, spectrum_with_vectors
+from rdtools.moments.spectrum import active_channels, spectrum_of, spectrum_with_vectors
 from rdtools.records import Hessian, LayerKey, LayerRow, Spectrum
 from rdtools.records.rows import Status
 from rdtools.theory import calibration, high_rate, incoherence, rotated_cholesky, sic
@@ -52,7 +52,7 @@ class LayerFacts:
     @property
     def eigenvalues(self) -> Float64Array:
         """(n,) of H, zeros for columns that are not active."""
-        return np.concatenate([self.spectrum.eigenvalues, np.zeros(self.spectrum.columns - self.spectrum.live)])
+        return np.concatenate([self.spectrum.eigenvalues, np.zeros(self.spectrum.columns - self.spectrum.active)])
 
 
 def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
@@ -63,7 +63,7 @@ def key_row(key: LayerKey, rows: int, columns: int) -> LayerRow:
 def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFacts:
     """Facts of a layer, and of a held-out moment of its input where there is one."""
     spectrum, statistics = spectrum_of(layer.hessian), layer.statistics
-    weight, tokens = active_columns(layer.weight, layer.live), counted_tokens(layer.hessian)
+    weight, tokens = active_columns(layer.weight, layer.active), counted_tokens(layer.hessian)
     effective = math.nan if heldout is None else _effective_tokens(layer.hessian, heldout)
     m, n = layer.weight.shape
     with one_blas_thread():
@@ -75,7 +75,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         block=layer.key.block,
         rows=m,
         columns=n,
-        active_columns=spectrum.live,
+        active_columns=spectrum.active,
         nearly_dead_columns=high_rate.nearly_dead_channels(spectrum),
         rank=spectrum.rank,
         n_tokens=layer.hessian.n_tokens,
@@ -87,11 +87,11 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         heldout_calibration_penalty_bpw=_penalty(spectrum, effective),
         weight_variance=statistics.weight_variance,
         weight_negentropy_bpw=weight_negentropy(weight, statistics.weight_variance),
-        row_covariance_saving_bpw=math.nan if covariance is None else spectrum.live / n * covariance.saving_bits,
-        row_covariance_saving_stderr_bpw=math.nan if covariance is None else spectrum.live / n * covariance.saving_stderr_bits,
+        row_covariance_saving_bpw=math.nan if covariance is None else spectrum.active / n * covariance.saving_bits,
+        row_covariance_saving_stderr_bpw=math.nan if covariance is None else spectrum.active / n * covariance.saving_stderr_bits,
         weight_incoherence=incoherence.weight_incoherence(weight),
         hessian_incoherence=incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
-        top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.live else math.nan,
+        top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.active else math.nan,
         min_conditional_variance_ratio=min_conditional_variance_ratio(spectrum),
         critical_rate_bpw=high_rate.critical_rate_bits(spectrum),
         pred_gptq_gap_bpw=sic.gptq_gap_bits(spectrum),
@@ -115,9 +115,9 @@ def weight_negentropy(weight: Float64Array, variance: float) -> float:
 
 def min_conditional_variance_ratio(spectrum: Spectrum) -> float:
     """Min of ``ℓ_ii²/H_ii``, the part of a column's energy that those before it do not explain; 0 for a singular H, nan without columns."""
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         return math.nan
-    return float(np.min(spectrum.cholesky_diagonal**2 / spectrum.diagonal)) if spectrum.rank == spectrum.live else 0.0
+    return float(np.min(spectrum.cholesky_diagonal**2 / spectrum.diagonal)) if spectrum.rank == spectrum.active else 0.0
 
 
 def counted_tokens(hessian: Hessian) -> int:
@@ -128,28 +128,28 @@ def counted_tokens(hessian: Hessian) -> int:
 @per_hessian
 def _effective_tokens(hessian: Hessian, heldout: HeldoutMoment) -> float:
     ratio = mean_ratio(hessian, heldout)
-    return calibration.effective_tokens_from_holdout(ratio, int(live_columns(hessian.matrix).sum())) if ratio > 0 else math.nan
+    return calibration.effective_tokens_from_holdout(ratio, int(active_channels(hessian.matrix).sum())) if ratio > 0 else math.nan
 
 
 def _penalty(spectrum: Spectrum, tokens: float) -> float:
-    """Bits per weight that too few tokens cost WaterSIC at high rate; infinite for no more tokens than live columns."""
-    if spectrum.live == 0 or math.isnan(tokens):
+    """Bits per weight that too few tokens cost WaterSIC at high rate; infinite for no more tokens than active columns."""
+    if spectrum.active == 0 or math.isnan(tokens):
         return math.nan
-    ratio = min(1.0, spectrum.live / tokens)
-    return spectrum.live / spectrum.columns * calibration.calibration_penalty_bits(ratio)
+    ratio = min(1.0, spectrum.active / tokens)
+    return spectrum.active / spectrum.columns * calibration.calibration_penalty_bits(ratio)
 
 
 @per_hessian
-def _sampling_fault(hessian: Hessian, rank: int, active: int, heldout: HeldoutMoment | None) -> str:
+def _sampling_fault(hessian: Hessian, rank: int, channels: int, heldout: HeldoutMoment | None) -> str:
     """The reason why a sample does not resolve the active columns of its second moment; "" if it does, or H is exact."""
     known, given = counted_tokens(hessian), counted(hessian.n_tokens, "token")
     if hessian.n_tokens == 0:
         return ""
     tokens = f"{known} distinct among {given}" if known < hessian.n_tokens else given
-    columns = counted(active, "active column")
-    if known < active:
+    columns = counted(channels, "active column")
+    if known < channels:
         return f"{tokens} for {columns}, expected at least as many, better ten times: give more, or more varied, text"
-    if rank == active or (heldout is not None and is_resolved(hessian, heldout, rank)):
+    if rank == channels or (heldout is not None and is_resolved(hessian, heldout, rank)):
         return ""
     cause = "text held out has more: give more, or more varied, text"
     if heldout is None:
@@ -164,8 +164,8 @@ def layer_status(layer: Layer, heldout: HeldoutMoment | None = None) -> tuple[St
     """
     if layer.hessian.distinct_tokens == 0:  # it was captured; of an exact Hessian they are not counted
         return "undersampled", "no token of the calibration data reached this layer: give more, or more varied, text"
-    if not np.any(active_columns(layer.weight, layer.live)):
+    if not np.any(active_columns(layer.weight, layer.active)):
         return "degenerate", ""
     spectrum = spectrum_of(layer.hessian)
-    fault = _sampling_fault(layer.hessian, spectrum.rank, spectrum.live, heldout)
+    fault = _sampling_fault(layer.hessian, spectrum.rank, spectrum.active, heldout)
     return ("undersampled", fault) if fault else ("ok", "")

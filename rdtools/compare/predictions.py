@@ -56,7 +56,7 @@ class Context:
     @property
     def share(self) -> float:
         """Active input channels over all, r/n."""
-        return self.problem.live_fraction
+        return self.problem.active_fraction
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def _column_steps(model: ColumnSteps, context: Context) -> float:
         return math.nan
     steps = np.ones_like(context.gains) if model.relative_steps is None else model.relative_steps
     variance = row_variances(model, context.problem.weight_std**2).geometric_mean
-    return sic.sic_distortion(context.gains, steps, context.rate_bits, variance, live_fraction=context.share)
+    return sic.sic_distortion(context.gains, steps, context.rate_bits, variance, active_fraction=context.share)
 
 
 def _trellis_steps(model: TrellisSteps, context: Context) -> float:
@@ -97,7 +97,7 @@ def _trellis_steps(model: TrellisSteps, context: Context) -> float:
         return math.nan
     variance = row_variances(model, context.problem.weight_std**2).geometric_mean
     assert model.relative_steps is not None
-    scalar = sic.sic_distortion(context.gains, model.relative_steps, context.rate_bits, variance, live_fraction=context.share)
+    scalar = sic.sic_distortion(context.gains, model.relative_steps, context.rate_bits, variance, active_fraction=context.share)
     return scalar * 10 ** (-granular_gain_db(model.states) / 10)
 
 
@@ -105,7 +105,7 @@ def _absmax_rows(model: AbsmaxRows, context: Context) -> float:
     """By the ranges of the rows alone."""
     row_absmax = np.abs(context.problem.weight).max(axis=1, initial=0.0)
     feedback = context.problem.shared is not None
-    return sic.absmax_distortion(context.gains, row_absmax, model.levels, feedback=feedback, live_fraction=context.share)
+    return sic.absmax_distortion(context.gains, row_absmax, model.levels, feedback=feedback, active_fraction=context.share)
 
 
 def _stored_grid(model: StoredGrid, context: Context) -> float:
@@ -120,7 +120,7 @@ def _stored_grid(model: StoredGrid, context: Context) -> float:
     if rows is not None and rows.zero_points is not None:
         shifts -= spread_groups(rows.zero_points, rows.group_size, r)
     inside = target if model.reach is None else np.clip(target, -model.reach, model.reach)
-    lost = stored_grid_distortion(inside, scales, shifts, grid.column_levels(r), context.gains, live_fraction=context.share)
+    lost = stored_grid_distortion(inside, scales, shifts, grid.column_levels(r), context.gains, active_fraction=context.share)
     if model.reach is not None:
         lost += context.share * float(np.mean(context.energies * np.mean((target - inside) ** 2, axis=0)))
     return lost
@@ -239,9 +239,9 @@ def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, *, rate_bit
     shared = problem.shared
     gains, energies = (spectrum.diagonal,) * 2 if shared is None else (shared.noise_weights, shared.energies)
     context = Context(problem, spectrum, gains, energies, rate_bits)
-    singular = shared is not None and spectrum.rank < spectrum.live
+    singular = shared is not None and spectrum.rank < spectrum.active
     retargeted = problem.ideal is not problem.weight
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         high_rate = 0.0
     elif problem.preparation.ridge > 0 or singular or retargeted:
         high_rate = math.nan

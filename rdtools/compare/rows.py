@@ -45,7 +45,7 @@ def _outlier_message(facts: LayerFacts) -> str:
 
 def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
     """A sentence on how many weights of inputs that hardly occur are coded."""
-    coded = int(quantized.weight.basis.live.sum())
+    coded = int(quantized.weight.basis.active.sum())
     spare = (facts.row.nearly_dead_columns or 0) - ((facts.row.active_columns or 0) - coded)
     if spare <= 0:
         return ""

@@ -15,7 +15,7 @@ def stored_grid_distortion(
     levels: NDArray[np.int64],  # (n,)
     noise_gains: Float64Array,  # (n,)
     *,
-    live_fraction: float = 1.0,
+    active_fraction: float = 1.0,
 ) -> float:
     """``(1/n) Σ_i g_i mean_k (w_ki − q_ki(w_ki))²``: the rounding errors of the weights themselves, granular and overload.
 
@@ -24,12 +24,12 @@ def stored_grid_distortion(
 
     Parameters
     ----------
-    weight : as rounded, live columns
+    weight : as rounded, active columns
     scales : s, 0 for rows of zeros
     shifts : h, ½ for a mid-rise grid and minus the zero point for an asymmetric one
     levels : K
     noise_gains : distortion for a unit of squared error in a column, ``ℓ_ii²`` with feedback
-    live_fraction : live columns over columns
+    active_fraction : active columns over columns
 
     Examples
     --------
@@ -42,4 +42,4 @@ def stored_grid_distortion(
     lowest = -(levels // 2)
     z = np.clip(np.rint(weight / np.where(scales > 0, scales, 1.0) - shifts), lowest, lowest + levels - 1)
     points = np.where(levels > 1, (z + shifts) * scales, 0.0)
-    return live_fraction * float(np.mean(noise_gains * np.mean((weight - points) ** 2, axis=0)))
+    return active_fraction * float(np.mean(noise_gains * np.mean((weight - points) ** 2, axis=0)))

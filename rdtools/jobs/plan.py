@@ -28,7 +28,7 @@ class Preview:
     hessians, hessian_bytes, captured : Hessians of the run, the size of their files, and whether these are there
     layers, all_layers : layers to be quantized, and of the model
     capture_bytes : predicted peak of the resident memory of a capture, on the CPU; None for one that is there, or without its tokens
-    rows, rows_left, tasks : rows asked for, those to be done, and the tasks they come in
+    rows, remaining_rows, tasks : rows asked for, those to be done, and the tasks they come in
     infeasible : a sentence for each method and rate that no layer can have together
     notes : sentences about the calibration and held-out tokens, as a report says them
     """
@@ -40,7 +40,7 @@ class Preview:
     layers: int
     all_layers: int
     rows: int
-    rows_left: int
+    remaining_rows: int
     tasks: int
     infeasible: tuple[str, ...]
     notes: tuple[str, ...]
@@ -122,7 +122,7 @@ def preview(settings: ReportSettings) -> Preview:
     tasks = sum(map(bool, wanted)) * len({preparation_of(quantizer) for quantizer in quantizers}) * len(settings.seeds)
     if captured:
         todo = agenda(open_run(settings.out), quantizers, seeds=settings.seeds, layers=chosen, fresh=settings.fresh)
-        rows, left, tasks = todo.rows, todo.rows_left, len(todo.left)
+        rows, left, tasks = todo.rows, todo.remaining_rows, len(todo.left)
     return Preview(
         hessians=len(groups),
         hessian_bytes=sum(group.hessian_bytes for group in groups),
@@ -131,7 +131,7 @@ def preview(settings: ReportSettings) -> Preview:
         layers=count,
         all_layers=sum(len(group.layers) for group in groups),
         rows=rows,
-        rows_left=left,
+        remaining_rows=left,
         tasks=tasks,
         infeasible=tuple(infeasible),
         notes=tuple(_token_notes(settings, [group.columns for group in groups])),

@@ -18,6 +18,7 @@ from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
+from rdtools.quantizers import ActivationQuantizer
 from rdtools.runs.journal import encoded
 from rdtools.runs.result_files import unchanged_files, write_manifest
 from rdtools.runs.results import refuse_other_schema, write_results
@@ -114,19 +115,20 @@ def run_report(
                 say=say,
                 progress=progress,
             )
-        with stage("Quantized activations", "tokens") as progress:
-            collect_activations(
-                run,
-                quantizers,
-                seeds=settings.seeds,
-                layers=chosen,
-                calibration=calibration,
-                evaluation=evaluation,
-                trust_remote_code=settings.trust_remote_code,
-                device=settings.device,
-                say=say,
-                progress=progress,
-            )
+        if any(isinstance(quantizer, ActivationQuantizer) for quantizer in quantizers):
+            with stage("Quantized activations", "tokens") as progress:
+                collect_activations(
+                    run,
+                    quantizers,
+                    seeds=settings.seeds,
+                    layers=chosen,
+                    calibration=calibration,
+                    evaluation=evaluation,
+                    trust_remote_code=settings.trust_remote_code,
+                    device=settings.device,
+                    say=say,
+                    progress=progress,
+                )
         run.check()  # refuse altered files before any work
         with stage("Quantize, code, measure", "rows") as progress:
             swept = run_sweep(

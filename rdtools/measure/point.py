@@ -117,12 +117,12 @@ def _measure(
     else:
         distortion = error(layer, effective, moments)
     size, low = layer.weight.size, weight.parts.low_rank
-    codec = codec_of(weight.codes)
-    symbols = codec.diagnostics(weight.codes)
+    codec = codec_of(weight.symbols)
+    symbols = codec.diagnostics(weight.symbols)
     coded_share = symbols.symbols / size
     (bits,) = container_bits(container)
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
-    active = float(layer.live.mean())
+    active_fraction = float(layer.active.mean())
     relative = _ratio(distortion.mean, layer.statistics.energy)
     held = math.nan
     if heldout is not None and effective is None:
@@ -137,10 +137,10 @@ def _measure(
         heldout_over_calibration=_ratio(held, relative),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
         squared_error=mean_square(layer.weight, reconstruction),
-        clipped_fraction=symbols.edge_share,
-        rate_kind=codec.rate_kind(weight.codes),
+        clipped_fraction=symbols.clipped_fraction,
+        rate_kind=codec.rate_kind(weight.symbols),
         symbol_bpw=symbol_bpw,
-        symbol_active_bpw=symbol_bpw / active if active else 0.0,
+        symbol_active_bpw=symbol_bpw / active_fraction if active_fraction else 0.0,
         entropy_pooled_bpw=symbols.entropy_shared_bits * coded_share,
         entropy_per_column_bpw=symbols.entropy_column_bits * coded_share,
         payload_bpw=bits.payload / size,

@@ -16,7 +16,7 @@ from rdtools.model.layer_names import CapturedLayer, block_index
 from rdtools.model.stages import Stages, in_memory
 
 #: Matrices that one stored matrix is split into are looked for up to this many; gate and up are two, q, k and v three.
-_MOST_PARTS = 4
+_MAX_PARTS = 4
 _Probe = tuple[float, ...]
 
 
@@ -112,7 +112,7 @@ def _parts(checkpoint: Checkpoint, tensor: str, sizes: set[tuple[int, int]]) -> 
         for transposed in (False, True):
             whole = matrix.T if transposed else matrix
             total, n = whole.shape
-            for parts in range(1, _MOST_PARTS + 1):
+            for parts in range(1, _MAX_PARTS + 1):
                 m = total // parts
                 if total % parts or (m, n) not in sizes:
                     continue

@@ -15,7 +15,7 @@ from rdtools.arrays import Float64Array, check_count
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import check_moment, cholesky, panels
 from rdtools.moments.layer import Layer
-from rdtools.moments.spectrum import eigendecomposition, live_columns
+from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian
 from rdtools.reprs import short_repr
 
@@ -107,18 +107,18 @@ class HeldoutMoment:
 
 
 def mean_ratio(hessian: Hessian, heldout: HeldoutMoment) -> float:
-    """``tr(H⁻¹ H′)/r`` over the r live columns: held-out energy over calibrated energy, mean over whitened directions.
+    """``tr(H⁻¹ H′)/r`` over the r active columns: held-out energy over calibrated energy, mean over whitened directions.
 
     nan for a singular H.
     """
-    live = live_columns(hessian.matrix)
-    if not live.any():
+    active = active_channels(hessian.matrix)
+    if not active.any():
         return math.nan
-    factor = cholesky(hessian.matrix[np.ix_(live, live)], name=hessian.name)
+    factor = cholesky(hessian.matrix[np.ix_(active, active)], name=hessian.name)
     if factor.damping:
         return math.nan
     inverse, info = dpotri(factor.lower.T, lower=0, overwrite_c=1)  # in place: the transpose lies as LAPACK wants it
-    return heldout.inner(inverse.T, live) / len(inverse) if info == 0 else math.nan
+    return heldout.inner(inverse.T, active) / len(inverse) if info == 0 else math.nan
 
 
 def is_resolved(hessian: Hessian, heldout: HeldoutMoment, rank: int) -> bool:
@@ -126,7 +126,7 @@ def is_resolved(hessian: Hessian, heldout: HeldoutMoment, rank: int) -> bool:
 
     Such directions are a property of the layer's input, as that of a LayerNorm without bias, and not a want of tokens.
     """
-    live = live_columns(hessian.matrix)
+    active = active_channels(hessian.matrix)
     missing = eigendecomposition(hessian.matrix, name=hessian.name).vectors[:, rank:]
-    energy = heldout.inner(np.eye(len(missing)), live)
-    return bool(heldout.inner(missing @ missing.T, live) <= len(missing) * np.finfo(np.float64).eps * energy)
+    energy = heldout.inner(np.eye(len(missing)), active)
+    return bool(heldout.inner(missing @ missing.T, active) <= len(missing) * np.finfo(np.float64).eps * energy)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch, WrongType
 from rdtools.linalg import as_float64, check_moment, check_weight
-from rdtools.moments.spectrum import live_columns, spectrum_of
+from rdtools.moments.spectrum import active_channels, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
 from rdtools.reprs import short_repr
@@ -35,9 +35,9 @@ def _private(checked: Float64Array, given: object) -> Float64Array:
     return np.array(checked)
 
 
-def active_columns(weight: Float64Array, live: NDArray[np.bool_]) -> Float64Array:
+def active_columns(weight: Float64Array, active: NDArray[np.bool_]) -> Float64Array:
     """The columns of W whose input is not always zero, (m, r); W itself where all are."""
-    return weight if live.all() else weight[:, live]
+    return weight if active.all() else weight[:, active]
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +46,8 @@ class LayerStatistics:
 
     Attributes
     ----------
-    row_variances : (m,) mean square of each row over its live columns
-    weight_variance : mean square of the live weights
+    row_variances : (m,) mean square of each row over its active columns
+    weight_variance : mean square of the active weights
     energy : D₀ = tr(W H Wᵀ)/(m n) with the undamped H, the distortion of all weights zero
     """
 
@@ -65,17 +65,17 @@ class Layer:
     key : which matrix
     weight : (m, n) float64
     hessian : of the layer's input, matrix (n, n) float64
-    live : (n,) bool, columns whose input is not always zero; weights in the others do not matter
+    active : (n,) bool, columns whose input is not always zero; weights in the others do not matter
     """
 
     key: LayerKey
     weight: Float64Array
     hessian: Hessian
-    live: NDArray[np.bool_] = field(init=False, repr=False)
+    active: NDArray[np.bool_] = field(init=False, repr=False)
     __repr__ = short_repr
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "live", live_columns(self.hessian.matrix))
+        object.__setattr__(self, "active", active_channels(self.hessian.matrix))
 
     @classmethod
     def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:
@@ -135,8 +135,8 @@ class Layer:
     @cached_property
     def statistics(self) -> LayerStatistics:
         """Variances of the weights and D₀, computed once."""
-        live = active_columns(self.weight, self.live)
-        variances = np.mean(live**2, axis=1) if live.size else np.zeros(len(live))
+        weight = active_columns(self.weight, self.active)
+        variances = np.mean(weight**2, axis=1) if weight.size else np.zeros(len(weight))
         rows = np.maximum(quadratic_form(self.weight, self.hessian.matrix), 0.0) / self.weight.shape[1]
         return LayerStatistics(variances, float(variances.mean()), float(rows.mean()))
 

@@ -47,7 +47,7 @@ def spectrum_with_vectors(hessian: Hessian) -> Spectrum:
     if known is not None:
         return known
     spectrum = spectrum_of(hessian)
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         return spectrum
     with one_blas_thread():
         vectors = eigendecomposition(hessian.matrix, name=hessian.name).vectors
@@ -56,7 +56,7 @@ def spectrum_with_vectors(hessian: Hessian) -> Spectrum:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Eigen:
-    """``H = Q diag(λ) Qᵀ`` on the live columns.
+    """``H = Q diag(λ) Qᵀ`` on the active columns.
 
     Attributes
     ----------
@@ -73,36 +73,36 @@ class Eigen:
         return np.asarray((self.vectors * np.sqrt(self.values)) @ self.vectors.T)
 
 
-def live_columns(moment: NDArray[np.float64]) -> NDArray[np.bool_]:
+def active_channels(moment: NDArray[np.float64]) -> NDArray[np.bool_]:
     """(n,) bool: columns whose input is not always zero."""
     return np.asarray(np.diagonal(moment) > 0)
 
 
 def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") -> Eigen:
-    """Eigenvalues and eigenvectors of a checked second moment on its live columns; for who needs more of them than a `Spectrum`.
+    """Eigenvalues and eigenvectors of a checked second moment on its active columns; for who needs more of them than a `Spectrum`.
 
     Raises
     ------
     NotPositiveSemidefinite
         For an eigenvalue below zero by more than rounding.
     """
-    live = live_columns(moment)
-    if not live.any():
+    active = active_channels(moment)
+    if not active.any():
         return Eigen(np.zeros(0), np.zeros((0, 0)))
     # syevr: its workspace does not overflow 32-bit integers from n = 32767 on, as that of syevd does
-    raw, Q = scipy.linalg.eigh(moment[np.ix_(live, live)], driver="evr", check_finite=False)
+    raw, Q = scipy.linalg.eigh(moment[np.ix_(active, active)], driver="evr", check_finite=False)
     return Eigen(clip_eigenvalues(raw, name=name), np.ascontiguousarray(Q[:, ::-1]))
 
 
-def _eigenvalues(active: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
-    return clip_eigenvalues(symmetric_eigenvalues(active), name=name)
+def _eigenvalues(matrix: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
+    return clip_eigenvalues(symmetric_eigenvalues(matrix), name=name)
 
 
 def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
     """Eigenvalues, Cholesky diagonal and rank of a checked second moment; its largest eigenvector entry where eigenvectors are given.
 
     Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
-    without damping (see `rdtools.linalg.cholesky`); then, and only then, the rank is below the number of live columns: the number of
+    without damping (see `rdtools.linalg.cholesky`); then, and only then, the rank is below the number of active columns: the number of
     eigenvalues above r·eps of the largest. The diagonal is that of the least damped matrix that has a factor, and `Spectrum.damping`
     says so.
 
@@ -117,19 +117,19 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None,
         For an eigenvalue below zero by more than rounding.
     """
     diagonal = np.diagonal(moment)
-    live = live_columns(moment)
-    r = int(live.sum())
+    active = active_channels(moment)
+    r = int(active.sum())
     if r == 0:
         nothing = np.zeros(0)
         return Spectrum(nothing, nothing, nothing, columns=len(moment), rank=0)
-    active = moment[np.ix_(live, live)]
-    eigenvalues = _eigenvalues(active, name=name) if eigen is None else eigen.values
-    factor = cholesky(active, name=name)
+    matrix = moment[np.ix_(active, active)]
+    eigenvalues = _eigenvalues(matrix, name=name) if eigen is None else eigen.values
+    factor = cholesky(matrix, name=name)
     resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     return Spectrum(
         eigenvalues=eigenvalues,
         cholesky_diagonal=np.diagonal(factor.lower).copy(),
-        diagonal=diagonal[live].copy(),
+        diagonal=diagonal[active].copy(),
         columns=len(moment),
         rank=r if factor.damping == 0 else min(resolved, r - 1),
         damping=factor.damping,

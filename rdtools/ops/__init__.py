@@ -36,8 +36,8 @@ from rdtools.ops.moments import rank_update as rank_update
 from rdtools.ops.registry import OPERATIONS as OPERATIONS
 from rdtools.ops.registry import backends as backends
 from rdtools.ops.registry import warm_up as warm_up
-from rdtools.ops.sic import CODE_MAX as CODE_MAX
-from rdtools.ops.sic import CODE_MIN as CODE_MIN
+from rdtools.ops.sic import INTEGER_MAX as INTEGER_MAX
+from rdtools.ops.sic import INTEGER_MIN as INTEGER_MIN
 from rdtools.ops.sic import sic_sweep as sic_sweep
 from rdtools.ops.sic import sic_sweep_sample_gains as sic_sweep_sample_gains
 from rdtools.ops.trellis import trellis_decode as trellis_decode

@@ -23,8 +23,8 @@ class LearntModels:
 
     Attributes
     ----------
-    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``law[rows[r] − columns[i]]``
-    law : places among the plain models
+    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``distribution[rows[r] − columns[i]]``
+    distribution : places among the plain models
     stds, roots : (K,) standard deviation σ of each plain Gaussian model, and root mean square ρ of its integers, in steps; above 0
     prior : ν, rows that the diagonal of the second moment counts for when it is shrunk
     transitions : from `rdtools.ops.coset_transitions` where integers walk a trellis, half a step apart; else NO_TRELLIS

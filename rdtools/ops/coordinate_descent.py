@@ -1,4 +1,4 @@
-"""Greedy coordinate descent on codes."""
+"""Greedy coordinate descent on integers."""
 
 from __future__ import annotations
 
@@ -10,39 +10,39 @@ from rdtools.errors import UsageError
 from rdtools.ops.arrays import FLOATS, check_arrays
 from rdtools.ops.dispatch import choose_backend
 from rdtools.ops.registry import kernel
-from rdtools.ops.sic import CODE_MAX, CODE_MIN
+from rdtools.ops.sic import INTEGER_MAX, INTEGER_MIN
 
 
 def coordinate_descent(
     weight: FloatArray,  # (m, n)
     moment: FloatArray,  # (n, n)
-    codes: NDArray[np.int32],  # (m, n)
+    integers: NDArray[np.int32],  # (m, n)
     steps: Float64Array,  # (n,)
     *,
     passes: int,
     order: NDArray[np.int64] | None = None,  # (n,)
     offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
+    integer_min: int = INTEGER_MIN,
+    integer_max: int = INTEGER_MAX,
     backend: str | None = None,
 ) -> tuple[NDArray[np.int32], int]:
-    """Lower ``tr(E H Eᵀ)``, ``E = W − steps (codes + offset)``, by one code of a row at a time.
+    """Lower ``tr(E H Eᵀ)``, ``E = W − steps (integers + offset)``, by one integer of a row at a time.
 
     Parameters
     ----------
     weight : (m, n) float64 or float32, W, which is what it computes in
     moment : (n, n) float64 or float32, H, symmetric with a positive diagonal
-    codes : (m, n) int32, to start from, within their range; not changed
+    integers : (m, n) int32, to start from, within their range; not changed
     steps : (n,) float64, positive
     passes : at most so many; it ends early where nothing moves
     order : (n,) the columns in the order of a pass; None for the last to the first
     offset : 0, or ½ for a mid-rise grid
-    code_min, code_max : range of the codes
+    integer_min, integer_max : range of the integers
     backend : None, "numba" or "reference"
 
     Returns
     -------
-    codes : (m, n) int32, whose loss in no row is above that of the codes to start from
+    integers : (m, n) int32, whose loss in no row is above that of the integers to start from
     used : passes over the row that needed most, counting the one that left it as it was
 
     Raises
@@ -52,8 +52,8 @@ def coordinate_descent(
     Examples
     --------
     >>> H, W = np.array([[1.0, 0.9], [0.9, 1.0]]), np.array([[0.4, 0.4]])
-    >>> codes, used = coordinate_descent(W, H, np.zeros((1, 2), dtype=np.int32), np.ones(2), passes=10)
-    >>> codes.tolist(), used
+    >>> integers, used = coordinate_descent(W, H, np.zeros((1, 2), dtype=np.int32), np.ones(2), passes=10)
+    >>> integers.tolist(), used
     ([[0, 1]], 2)
     """
     n = weight.shape[-1]
@@ -62,7 +62,7 @@ def coordinate_descent(
         "coordinate_descent",
         weight=(weight, "(m, n)", FLOATS),
         moment=(moment, "(n, n)", FLOATS),
-        codes=(codes, "(m, n)", ("int32",)),
+        integers=(integers, "(m, n)", ("int32",)),
         steps=(steps, "(n,)", ()),
         order=(order, "(n,)", ()),
     )
@@ -72,17 +72,19 @@ def coordinate_descent(
         raise UsageError(f"coordinate_descent: {passes} passes, expected at least 0")
     if n and not (np.diagonal(moment).min() > 0 and steps.min() > 0):
         raise UsageError("coordinate_descent: a diagonal entry of the moment, or a step, is not positive; leave out columns without input")
-    if codes.size and not code_min <= int(codes.min()) <= int(codes.max()) <= code_max:
-        raise UsageError(f"coordinate_descent: codes from {codes.min()} to {codes.max()} to start from, expected {code_min} to {code_max}")
+    if integers.size and not integer_min <= int(integers.min()) <= int(integers.max()) <= integer_max:
+        raise UsageError(
+            f"coordinate_descent: integers from {integers.min()} to {integers.max()} to start from, expected {integer_min} to {integer_max}"
+        )
     result: tuple[NDArray[np.int32], int] = kernel("coordinate_descent", choose_backend(backend))(
         weight,
         moment,
-        codes,
+        integers,
         steps,
         order.astype(np.int64),
         offset=offset,
-        code_min=code_min,
-        code_max=code_max,
+        integer_min=integer_min,
+        integer_max=integer_max,
         passes=passes,
     )
     return result

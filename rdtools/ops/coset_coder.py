@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from rdtools.ops.dispatch import choose_backend
 from rdtools.ops.registry import kernel
 
-#: Cumulative frequencies, where those of each law and parity begin, half the numbers of a law's tables, its low bits; see the kernel.
+#: Cumulative frequencies, where those of each Gaussian and parity begin, half the numbers of a Gaussian's tables, its low bits; see the
+#: kernel.
 Tables = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
 
 #: What is wrong with a block, by the outcome of the kernel.
@@ -24,7 +25,7 @@ def coset_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    law: NDArray[np.int64],
+    gaussian: NDArray[np.int64],
     tables: Tables,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -36,8 +37,8 @@ def coset_encode(
     Parameters
     ----------
     integers : (m, p) int32, walks of a trellis down every column
-    rows, columns, law : the integer in row r and column i has the law ``law[rows[r] − columns[i]]``
-    tables : of all laws and parities
+    rows, columns, gaussian : the integer in row r and column i has the Gaussian ``gaussian[rows[r] − columns[i]]``
+    tables : of all Gaussians and parities
     transitions : from `rdtools.ops.coset_transitions`
     segment : rows of a walk
     backend : None, "numba" or "reference"
@@ -47,7 +48,7 @@ def coset_encode(
     BackendUnavailable
     """
     run = kernel("coset_encode", choose_backend(backend))
-    words, escaped, outcome = run(integers, rows, columns, law, tables, transitions, segment)
+    words, escaped, outcome = run(integers, rows, columns, gaussian, tables, transitions, segment)
     return words, escaped, FAULTS[outcome]
 
 
@@ -56,7 +57,7 @@ def coset_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    law: NDArray[np.int64],
+    gaussian: NDArray[np.int64],
     tables: Tables,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -70,5 +71,5 @@ def coset_decode(
     BackendUnavailable
     """
     run = kernel("coset_decode", choose_backend(backend))
-    integers, outcome = run(words, escaped, rows, columns, law, tables, transitions, segment)
+    integers, outcome = run(words, escaped, rows, columns, gaussian, tables, transitions, segment)
     return integers, FAULTS[outcome]

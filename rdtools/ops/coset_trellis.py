@@ -11,7 +11,7 @@ from rdtools.errors import UsageError
 from rdtools.ops.arrays import FLOATS, Array, check_arrays
 from rdtools.ops.dispatch import dispatch
 from rdtools.ops.registry import kernel
-from rdtools.ops.sic import CODE_MAX
+from rdtools.ops.sic import INTEGER_MAX
 
 #: Numbers of states that there are codes for.
 COSET_STATES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
@@ -52,7 +52,7 @@ def coset_trellis_sweep(
     states: int,
     *,
     segment: int,
-    code_max: int = CODE_MAX,
+    integer_max: int = INTEGER_MAX,
     residual: bool = True,
     backend: str | None = None,
 ) -> tuple[Array, Any]:
@@ -69,7 +69,7 @@ def coset_trellis_sweep(
     steps : (n,) float64, positive
     states : of the trellis, one of `COSET_STATES`
     segment : rows after which a walk begins anew, in state 0; segments are searched apart from each other
-    code_max : no integer is larger
+    integer_max : no integer is larger
     residual : False if the residual is not wanted, which saves its memory
     backend : None, "numba" or "reference"
 
@@ -92,9 +92,9 @@ def coset_trellis_sweep(
     """
     check_states("coset_trellis_sweep", states)
     check_arrays("coset_trellis_sweep", weight=(weight, "(m, n)", FLOATS), factor=(factor, "(n, n)", FLOATS), steps=(steps, "(n,)", ()))
-    if not segment >= 1 or not 8 <= code_max <= CODE_MAX:
-        raise UsageError(f"coset_trellis_sweep: segments of {segment} rows and integers up to {code_max}; expected 1 and 8 at least")
+    if not segment >= 1 or not 8 <= integer_max <= INTEGER_MAX:
+        raise UsageError(f"coset_trellis_sweep: segments of {segment} rows and integers up to {integer_max}; expected 1 and 8 at least")
     chosen, data, give = dispatch("coset_trellis_sweep", backend, weight, factor, steps)
     run = kernel("coset_trellis_sweep", chosen)
-    integers, final = run(*data, states, segment=segment, code_max=code_max, residual=residual)
+    integers, final = run(*data, states, segment=segment, integer_max=integer_max, residual=residual)
     return give(integers), give(final)

@@ -1,4 +1,4 @@
-"""Residual vector quantization with E8P: QuIP#'s codes of 2, 3 and 4 bits a weight."""
+"""Residual vector quantization with E8P: QuIP#'s codes of 2, 3 and 4 bits per weight."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def rvq_nearest(
     *,
     backend: str | None = None,
 ) -> tuple[WordCodes, FloatArray]:
-    """Quantize vectors of eight weights with 2, 3 or 4 bits a weight, the last two in two stages.
+    """Quantize vectors of eight weights with 2, 3 or 4 bits per weight, the last two in two stages.
 
     2 bits: the nearest word of E8P. Then, with the error e that it leaves and the residual scale r, the second stage takes the nearest word
     v to ``r e`` in the short vectors of E8 (3 bits) or in E8P again (4 bits), and the value is ``w + v/r``. Each stage takes the word

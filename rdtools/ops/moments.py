@@ -89,17 +89,17 @@ def rank_update(
 
 
 def column_histogram(
-    codes: NDArray[np.int32],  # (m, n)
+    integers: NDArray[np.int32],  # (m, n)
     *,
     low: int,
     width: int,
     backend: str | None = None,
 ) -> NDArray[np.int64]:
-    """``counts[j, k] = #{i : codes[i, j] = low + k}`` for 0 ≤ k < width; what lies outside the window is not counted.
+    """``counts[j, k] = #{i : integers[i, j] = low + k}`` for 0 ≤ k < width; what lies outside the window is not counted.
 
     Parameters
     ----------
-    codes : (m, n) int32
+    integers : (m, n) int32
     low, width : the window
     backend : None, "numba" or "reference"
 
@@ -116,8 +116,8 @@ def column_histogram(
     >>> column_histogram(np.array([[0, 3], [1, 3]], dtype=np.int32), low=0, width=3).tolist()
     [[1, 1, 0], [0, 0, 0]]
     """
-    check_arrays("column_histogram", codes=(codes, "(m, n)", ("int32",)))
+    check_arrays("column_histogram", integers=(integers, "(m, n)", ("int32",)))
     if width < 0 or not -(2**62) < low < 2**62:
-        raise UsageError(f"column_histogram: window of {width} codes from {low}, expected no negative width and 62 bits at most")
-    counts: NDArray[np.int64] = kernel("column_histogram", choose_backend(backend))(codes, low=low, width=width)
+        raise UsageError(f"column_histogram: window of {width} integers from {low}, expected no negative width and 62 bits at most")
+    counts: NDArray[np.int64] = kernel("column_histogram", choose_backend(backend))(integers, low=low, width=width)
     return counts

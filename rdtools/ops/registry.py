@@ -40,7 +40,7 @@ class Operation:
 def _sic(*, gains: bool) -> Iterator[Call]:
     for dtype in _FLOATS:
         ones = np.ones(1)
-        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), ones, *([ones] if gains else [])), {"code_min": -1, "code_max": 1}
+        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), ones, *([ones] if gains else [])), {"integer_min": -1, "integer_max": 1}
 
 
 def _cancellation_moments() -> Iterator[Call]:
@@ -51,8 +51,11 @@ def _cancellation_moments() -> Iterator[Call]:
 
 def _coordinate_descent() -> Iterator[Call]:
     for dtype in _FLOATS:
-        codes, order = np.zeros((1, 1), dtype=np.int32), np.zeros(1, dtype=np.int64)
-        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), codes, np.ones(1), order), {"code_min": -1, "code_max": 1, "passes": 1}
+        integers, order = np.zeros((1, 1), dtype=np.int32), np.zeros(1, dtype=np.int64)
+        yield (
+            (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), integers, np.ones(1), order),
+            {"integer_min": -1, "integer_max": 1, "passes": 1},
+        )
 
 
 def _hadamard() -> Iterator[Call]:
@@ -103,7 +106,7 @@ def _trellis() -> Iterator[Call]:
 
 def _coset_trellis() -> Iterator[Call]:
     for dtype in _FLOATS:
-        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), np.ones(1), 4), {"segment": 1, "code_max": 8}
+        yield (np.zeros((1, 1), dtype=dtype), np.ones((1, 1)), np.ones(1), 4), {"segment": 1, "integer_max": 8}
 
 
 def _coset_coder(*, decode: bool) -> Iterator[Call]:

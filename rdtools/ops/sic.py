@@ -12,7 +12,7 @@ from rdtools.ops.arrays import FLOATS, Array, check_arrays
 from rdtools.ops.dispatch import dispatch, to_tensor
 from rdtools.ops.registry import kernel
 
-CODE_MIN, CODE_MAX = -(2**31) + 1, 2**31 - 1
+INTEGER_MIN, INTEGER_MAX = -(2**31) + 1, 2**31 - 1
 
 
 def _check(op: str, weight: Any, factor: Any, seed: int | None, **columns: Any) -> None:
@@ -29,8 +29,8 @@ def sic_sweep(
     gains: Array | None = None,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
+    integer_min: int = INTEGER_MIN,
+    integer_max: int = INTEGER_MAX,
     seed: int | None = None,
     residual: bool = True,
     backend: str | None = None,
@@ -47,14 +47,14 @@ def sic_sweep(
     steps : (n,) float64, positive
     gains : (n,) float64, reconstruction gains; None for 1
     offset : 0, or ½ for a mid-rise grid
-    code_min, code_max : range of the codes
+    integer_min, integer_max : range of the integers
     seed : None to round to nearest; else rounding is stochastic and unbiased, by a generator that counts in seed, row and column
     residual : False if the residual is not wanted, which saves its memory
     backend : None, "numba", "reference" or "triton"
 
     Returns
     -------
-    codes : (m, n) int32
+    integers : (m, n) int32
     residual : (m, n), ``(W − Ŵ) L`` in W's dtype; None if not wanted
 
     Raises
@@ -63,16 +63,18 @@ def sic_sweep(
 
     Examples
     --------
-    >>> codes, residual = sic_sweep(np.array([[0.6, 1.4]]), np.array([[1.0, 0.0], [0.5, 1.0]]), np.ones(2))
-    >>> codes.tolist(), residual.round(9).tolist()
+    >>> integers, residual = sic_sweep(np.array([[0.6, 1.4]]), np.array([[1.0, 0.0], [0.5, 1.0]]), np.ones(2))
+    >>> integers.tolist(), residual.round(9).tolist()
     ([[1, 1]], [[-0.2, 0.4]])
     """
     if gains is None:
         gains = np.ones(weight.shape[-1]) if isinstance(steps, np.ndarray) else steps.new_ones(weight.shape[-1])
     _check("sic_sweep", weight, factor, seed, steps=steps, gains=gains)
     chosen, data, give = dispatch("sic_sweep", backend, weight, factor, steps, gains)
-    codes, final = kernel("sic_sweep", chosen)(*data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual)
-    return give(codes), give(final)
+    integers, final = kernel("sic_sweep", chosen)(
+        *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual
+    )
+    return give(integers), give(final)
 
 
 def sic_sweep_sample_gains(
@@ -81,21 +83,21 @@ def sic_sweep_sample_gains(
     steps: Array,  # (n,)
     *,
     offset: float = 0.0,
-    code_min: int = CODE_MIN,
-    code_max: int = CODE_MAX,
+    integer_min: int = INTEGER_MIN,
+    integer_max: int = INTEGER_MAX,
     seed: int | None = None,
     residual: bool = True,
     normal: bool = False,
     backend: str | None = None,
 ) -> tuple[Array, Array, Any]:
-    """`sic_sweep` with the gain of each column fitted to its codes, ``γ_i = ⟨p, Y_:i⟩ / (α_i ℓ_ii ‖p‖²)``, ``p = z_i + offset``.
+    """`sic_sweep` with the gain of each column fitted to its integers, ``γ_i = ⟨p, Y_:i⟩ / (α_i ℓ_ii ‖p‖²)``, ``p = z_i + offset``.
 
-    1 where p ≡ 0. If `normal` it is `rdtools.normal.gain_of_mean_square` of ``‖p‖²/m`` instead, which looks at codes alone. The gain is a
-    mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
+    1 where p ≡ 0. If `normal` it is `rdtools.normal.gain_of_mean_square` of ``‖p‖²/m`` instead, which looks at integers alone. The gain is
+    a mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
 
     Returns
     -------
-    codes : (m, n) int32
+    integers : (m, n) int32
     gains : (n,) float64
     residual : (m, n), ``(W − Ŵ) L`` in W's dtype; None if not wanted
 
@@ -105,10 +107,10 @@ def sic_sweep_sample_gains(
     """
     _check("sic_sweep_sample_gains", weight, factor, seed, steps=steps)
     chosen, data, give = dispatch("sic_sweep_sample_gains", backend, weight, factor, steps)
-    law: Any = gain_table() if normal else None
+    gain_curve: Any = gain_table() if normal else None
     if normal and chosen == "triton":
-        law = to_tensor(law).to(data[0].device)
-    codes, gains, final = kernel("sic_sweep_sample_gains", chosen)(
-        *data, offset=offset, code_min=code_min, code_max=code_max, seed=seed, residual=residual, law=law
+        gain_curve = to_tensor(gain_curve).to(data[0].device)
+    integers, gains, final = kernel("sic_sweep_sample_gains", chosen)(
+        *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual, gain_curve=gain_curve
     )
-    return give(codes), give(gains), give(final)
+    return give(integers), give(gains), give(final)

@@ -64,7 +64,7 @@ def _check_trellis(name: str, values: Any, bits_per_weight: int) -> tuple[int, i
     step_bits = bits_per_weight * dimension
     if state_bits > MAX_STATE_BITS or not 1 <= step_bits <= min(state_bits, MAX_STEP_BITS):
         raise UsageError(
-            f"{name}: L = {state_bits} state bits and kV = {bits_per_weight} x {dimension} bits a step; "
+            f"{name}: L = {state_bits} state bits and kV = {bits_per_weight} x {dimension} bits per step; "
             f"expected L at most {MAX_STATE_BITS} and kV from 1 to {MAX_STEP_BITS}, at most L"
         )
     return state_bits, step_bits, dimension
@@ -117,7 +117,7 @@ def trellis_quantize(
 
     Examples
     --------
-    Four states of two bits, and one bit a weight: each state begins with the bit that the one before it ends with.
+    Four states of two bits, and one bit per weight: each state begins with the bit that the one before it ends with.
 
     >>> values = np.array([[0.0], [1.0], [2.0], [3.0]])
     >>> states, reconstruction = trellis_quantize(np.array([[1.1, 2.2, 0.9, 2.0]]), values, 1)

@@ -47,12 +47,12 @@ class MmseWaterSIC(Quantizer):
     Successive cancellation under ``H + μ I`` of ``W H (H + μ I)⁻¹``; see `rdtools.theory.mmse_plan`. At high rate it is WaterSIC. Below
     about three bits, where WaterSIC's cancellation spends bits on directions that cannot repay them, it stays within 0.3 bit of the limit
     for independent normal weights on the Hessians that were tried; trained weights are further from it, as with any method. It costs no
-    side information beyond WaterSIC's steps. The plan takes weights to be of one variance: an outlier of many deviations is shrunk by the
-    retarget like any other weight, where WaterSIC would spend a long code on it.
+    side information beyond WaterSIC's steps. The plan takes weights to be of one variance: an outlier of many standard deviations is shrunk
+    by the retarget like any other weight, where WaterSIC would spend a long code on it.
 
     Attributes
     ----------
-    rate_bits : target rate of the codes in bits per live weight
+    rate_bits : target rate of the integers in bits per active weight
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal; None for none unless H with its ridge is singular
     backend : None, "numba" or "reference"
@@ -66,7 +66,7 @@ class MmseWaterSIC(Quantizer):
     --------
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
     >>> q = MmseWaterSIC(rate_bits=1.5).quantize(layer)
-    >>> abs(q.code_rate_bits - 1.5) < 0.01
+    >>> abs(q.symbol_rate_bits - 1.5) < 0.01
     True
     """
 
@@ -85,12 +85,12 @@ class MmseWaterSIC(Quantizer):
 
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
-        rotation = input_rotation(self.rotation, int(layer.live.sum()), layer.hessian.name, seed=seed)
+        rotation = input_rotation(self.rotation, int(layer.active.sum()), layer.hessian.name, seed=seed)
         known = _plans.setdefault(layer.hessian, {})
         channel = self.channel
         key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())
         if key not in known:
-            moment = layer.hessian.matrix[np.ix_(layer.live, layer.live)]
+            moment = layer.hessian.matrix[np.ix_(layer.active, layer.active)]
             if rotation is not None:
                 moment = rotate_moment(moment, rotation)
             known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping, channel)
@@ -99,7 +99,7 @@ class MmseWaterSIC(Quantizer):
     @staticmethod
     def relative_ridge(plan: MmseSicPlan, layer: Layer) -> float:
         """The ridge of a plan relative to the mean diagonal of H."""
-        return plan.ridge / float(np.mean(np.diagonal(layer.hessian.matrix)[layer.live]))
+        return plan.ridge / float(np.mean(np.diagonal(layer.hessian.matrix)[layer.active]))
 
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The WaterSIC that the plan asks for."""
@@ -110,7 +110,7 @@ class MmseWaterSIC(Quantizer):
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
         )
-        if not layer.live.any():
+        if not layer.active.any():
             return own
         plan = self.plan(layer, seed=seed)
         return replace(own, order=plan.order_name, ridge=self.relative_ridge(plan, layer), lmmse=bool((plan.gains != 1).any()))

@@ -32,7 +32,7 @@ class TrellisWaterSIC(MmseWaterSIC):
     >>> import numpy as np
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
     >>> q = TrellisWaterSIC(rate_bits=1.5, states=8).quantize(layer)
-    >>> abs(q.code_rate_bits - 1.5) < 0.01
+    >>> abs(q.symbol_rate_bits - 1.5) < 0.01
     True
     """
 
@@ -62,7 +62,7 @@ class TrellisWaterSIC(MmseWaterSIC):
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The `TrellisSIC` that the plan asks for."""
         own = self._unplanned()
-        if not layer.live.any():
+        if not layer.active.any():
             return own
         plan = self.plan(layer, seed=seed)
         return replace(own, order=plan.order_name, ridge=self.relative_ridge(plan, layer))

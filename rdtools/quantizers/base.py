@@ -15,19 +15,7 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
 from rdtools.quantizers.settings import check_damping
-from rdtools.records import (
-    ActivationGrid,
-    ActivationMoments,
-    AdditiveCodes,
-    CosetCodes,
-    InputMoments,
-    LatticeCodes,
-    LayerParts,
-    QuantizedLayer,
-    QuantizedWeight,
-    ScalarCodes,
-    TrellisCodes,
-)
+from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.records.quantized import NO_PARTS
 from rdtools.threads import one_blas_thread
@@ -39,14 +27,14 @@ class Solution:
 
     Attributes
     ----------
-    codes : what is stored, beside the basis
+    symbols : what is stored, beside the basis
     rate_bits : bits per active weight, as in `QuantizedLayer` for all weights
     error_model : kind of its error
     parts : what runs beside the weights
     note : what a reader of the result should know; empty for nothing
     """
 
-    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
+    symbols: Symbols
     rate_bits: float
     error_model: ErrorModel
     parts: LayerParts = NO_PARTS
@@ -173,9 +161,9 @@ class Quantizer(ABC):
         return QuantizedLayer(
             key=layer.key,
             weight_checksum=layer.weight_checksum,
-            weight=QuantizedWeight(problem.basis, solution.codes, solution.parts),
+            weight=QuantizedWeight(problem.basis, solution.symbols, solution.parts),
             target_rate_bits=self.rate_bits,
-            code_rate_bits=solution.rate_bits * problem.live_fraction,
+            symbol_rate_bits=solution.rate_bits * problem.active_fraction,
             damping=problem.damping,
             seed=problem.seed,
             backend=backend if settled.calls_kernels else "numpy",

@@ -1,4 +1,4 @@
-"""The problem that every quantizer works on: the live columns of a layer, rotated, put in order and factored."""
+"""The problem that every quantizer works on: the active columns of a layer, rotated, put in order and factored."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class Problem:
     key : which matrix
     preparation : how it was made ready
     shared : the part that layers of one input share; None for a method that does not look at the Hessian
-    weight : (m, r) float64, live columns of W, times Q if rotated
+    weight : (m, r) float64, active columns of W, times Q if rotated
     target : (m, r) float64, what is rounded in place of the weights
     ideal : (m, r) float64, the reconstruction of least error, ridge apart: the weights themselves, unless the input drifts or columns
         are dropped that are not dead; the same as `target` without a ridge
     basis : where decoded values belong
     seed : run seed
-    live_fraction : r/n
-    weight_std : root mean square of the live weights; a rotation leaves it as it is
+    active_fraction : r/n
+    weight_std : root mean square of the active weights; a rotation leaves it as it is
     damping : relative damping that was used; 0 if the Hessian is not looked at
     """
 
@@ -48,7 +48,7 @@ class Problem:
     ideal: Float64Array
     basis: Basis
     seed: int
-    live_fraction: float
+    active_fraction: float
     weight_std: float
     damping: float
 
@@ -87,21 +87,21 @@ def _check_drift(layer: Layer, drift: InputMoments) -> None:
         )
 
 
-def live_features(layer: Layer, dead_threshold: float | None, drift: InputMoments | None) -> NDArray[np.bool_]:
+def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputMoments | None) -> NDArray[np.bool_]:
     """(n,) columns that are quantized: those whose input is not always zero, nor zero whenever it has drifted, and has at least
     `dead_threshold` times the median energy of the inputs that the weights were made for.
     """
-    live = layer.live
+    active = layer.active
     if dead_threshold is not None:
         energies = np.diagonal(layer.hessian.matrix)
         # the median: gated inputs have outliers, next to whose mean most others would look dead
-        live = live & (energies >= dead_threshold * np.median(energies))
-    return live if drift is None else live & (np.diagonal(drift.actual) > 0)
+        active = active & (energies >= dead_threshold * np.median(energies))
+    return active if drift is None else active & (np.diagonal(drift.actual) > 0)
 
 
-def input_rotation(choice: RotationChoice | None, active: int, name: str, *, seed: int) -> Rotation | None:
+def input_rotation(choice: RotationChoice | None, channels: int, name: str, *, seed: int) -> Rotation | None:
     """The rotation of so many active columns of an input of this name; None where none is asked for or nothing is active."""
-    return None if choice is None or active == 0 else new_rotation(choice, active, rotation_seed(seed, "rotation", name))
+    return None if choice is None or channels == 0 else new_rotation(choice, channels, rotation_seed(seed, "rotation", name))
 
 
 def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
@@ -117,11 +117,11 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     UnsupportedOrder
         If a Hadamard rotation is asked for by name and its order cannot be built.
     """
-    live = live_features(layer, preparation.dead_threshold, preparation.drift)
-    m, r = len(layer.weight), int(live.sum())
+    active = quantized_channels(layer, preparation.dead_threshold, preparation.drift)
+    m, r = len(layer.weight), int(active.sum())
     rotation = input_rotation(preparation.rotation, r, layer.hessian.name, seed=seed)
     rows = preparation.row_rotation if r else None
-    return Basis(m, live, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
+    return Basis(m, active, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
 
 def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:
@@ -129,25 +129,25 @@ def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:
 
 
 def _into_basis(values: Float64Array, basis: Basis) -> Float64Array:
-    """Values of the live columns, already scaled, as those of the rotated ones."""
+    """Values of the active columns, already scaled, as those of the rotated ones."""
     if basis.rotation is not None:
         values = rotate(values, basis.rotation)
     return values if basis.row_rotation is None else _rotate_rows(values, basis.row_rotation)
 
 
-def _correction(layer: Layer, live: NDArray[np.bool_], moment: Float64Array, drift: InputMoments | None) -> Float64Array | None:
-    """``C = W Σ_Xx̂ + S − W_live Σ_x̂`` on the live columns of x̂, (m, r): what the error still has in common with the input when V = W.
+def _correction(layer: Layer, active: NDArray[np.bool_], moment: Float64Array, drift: InputMoments | None) -> Float64Array | None:
+    """``C = W Σ_Xx̂ + S − W_active Σ_x̂`` on the active columns of x̂, (m, r): what the error still has in common with the input when V = W.
 
-    The ideal reconstruction is ``W_live + C Σ_x̂⁻¹``. Without drift it is what dropped columns share with the others; None where that is
+    The ideal reconstruction is ``W_active + C Σ_x̂⁻¹``. Without drift it is what dropped columns share with the others; None where that is
     nothing.
     """
-    if drift is None and live.sum() == layer.live.sum():
+    if drift is None and active.sum() == layer.active.sum():
         return None
-    difference = (layer.hessian.matrix if drift is None else drift.cross)[:, live]
+    difference = (layer.hessian.matrix if drift is None else drift.cross)[:, active]
     # before the product with W, so that it is exactly zero without drift
-    difference[live] -= moment
+    difference[active] -= moment
     shared = layer.weight @ difference
-    return shared if drift is None or drift.residual is None else shared + drift.residual[:, live]
+    return shared if drift is None or drift.residual is None else shared + drift.residual[:, active]
 
 
 def _targets(weight: Float64Array, correction: Float64Array | None, shared: PreparedInput) -> tuple[Float64Array, Float64Array]:
@@ -216,11 +216,11 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     if drift is not None:
         _check_drift(layer, drift)
     basis = draw_basis(layer, preparation, seed=seed)
-    live = basis.live
-    weight = active_columns(layer.weight, live)
+    active = basis.active
+    weight = active_columns(layer.weight, active)
     moment = layer.hessian.matrix if drift is None else drift.actual
-    moment = moment if live.all() else moment[np.ix_(live, live)]
-    correction = _correction(layer, live, moment, drift)
+    moment = moment if active.all() else moment[np.ix_(active, active)]
+    correction = _correction(layer, active, moment, drift)
     if preparation.rescale:
         # as the decoder has them: rounded, and the other way up
         scales = round_to_bfloat16(1.0 / column_scales(weight, moment))
@@ -234,4 +234,4 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
         damping = shared.damping
         target, ideal = _targets(weight, None if correction is None else _into_basis(correction, basis), shared)
     std = float(np.sqrt(np.mean(weight**2))) if weight.size else 0.0
-    return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed, float(np.mean(live)), std, damping)
+    return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed, float(np.mean(active)), std, damping)

@@ -46,9 +46,10 @@ from rdtools.records.rows import ActivationPoint as ActivationPoint
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import RDPoint as RDPoint
 from rdtools.records.rows import ResultRow as ResultRow
-from rdtools.records.symbols import CosetCodes as CosetCodes
+from rdtools.records.symbols import CosetSymbols as CosetSymbols
 from rdtools.records.symbols import Gains as Gains
-from rdtools.records.symbols import LatticeCodes as LatticeCodes
-from rdtools.records.symbols import ScalarCodes as ScalarCodes
+from rdtools.records.symbols import LatticeWords as LatticeWords
+from rdtools.records.symbols import ScalarSymbols as ScalarSymbols
+from rdtools.records.symbols import Symbols as Symbols
 from rdtools.records.symbols import TrellisCode as TrellisCode
-from rdtools.records.symbols import TrellisCodes as TrellisCodes
+from rdtools.records.symbols import TrellisPaths as TrellisPaths

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.records.grids import check_array
+from rdtools.records.symbols import Symbols
 
 #: Columns of a row that share a code.
 GROUP = 8
@@ -21,7 +22,7 @@ StoredOrder = Literal["natural", "set", "permutation"]
 
 
 @dataclass(frozen=True, eq=False)
-class AdditiveCodes:
+class AdditiveCodes(Symbols):
     """Groups of 8 columns of a row as sums of codewords, more of them in the critical groups, which are the first ones.
 
     Row i has ``X_i,order[8q … 8q+7] = s_i Σ_b C_b[code of group q in codebook b]``, over the basic codebooks, and over all in the

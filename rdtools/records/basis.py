@@ -33,19 +33,19 @@ class Rotation:
 
 @dataclass(frozen=True, eq=False)
 class Basis:
-    """The basis that decoded values belong to: ``Ŵ[:, live] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
+    """The basis that decoded values belong to: ``Ŵ[:, active] = (Uᵀ X Qᵀ) ∘ column_scales`` and ``Ŵ[:, dead] = 0``, X being the values.
 
     Attributes
     ----------
     rows : m
-    live : (n,) bool, the r columns that were quantized
+    active : (n,) bool, the r columns that were quantized
     rotation : Q, of order r, or None
     row_rotation : U, of order m, or None
     column_scales : (r,) float64 holding bfloat16 values, or None for 1
     """
 
     rows: int
-    live: NDArray[np.bool_]
+    active: NDArray[np.bool_]
     rotation: Rotation | None = None
     row_rotation: Rotation | None = None
     column_scales: Float64Array | None = None

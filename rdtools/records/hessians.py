@@ -54,7 +54,7 @@ class Hessian:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spectrum:
-    """Facts of a Hessian that theory needs, on its live columns (those with a positive diagonal).
+    """Facts of a Hessian that theory needs, on its active columns (those with a positive diagonal).
 
     Attributes
     ----------
@@ -79,6 +79,6 @@ class Spectrum:
     __repr__ = short_repr
 
     @property
-    def live(self) -> int:
-        """Number of live columns r."""
+    def active(self) -> int:
+        """Number of active columns r."""
         return len(self.eigenvalues)

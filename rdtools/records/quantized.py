@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from rdtools.records.activation_grid import ActivationGrid
-from rdtools.records.additive_codes import AdditiveCodes
 from rdtools.records.basis import Basis
 from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
 from rdtools.records.link import Link
 from rdtools.records.low_rank import LowRank
-from rdtools.records.symbols import CosetCodes, LatticeCodes, ScalarCodes, TrellisCodes
+from rdtools.records.symbols import Symbols
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,19 +35,19 @@ NO_PARTS = LayerParts()
 
 @dataclass(frozen=True, eq=False)
 class QuantizedWeight:
-    """All that a decoder needs to rebuild the layer that runs, and nothing else: codes, where their values belong, and what runs beside.
+    """All that a decoder needs to rebuild the layer that runs, and nothing else: symbols, where their values belong, and what runs beside.
 
     Every number in it is held exactly as it is stored, so that writing and reading lose nothing.
     """
 
     basis: Basis
-    codes: ScalarCodes | LatticeCodes | TrellisCodes | AdditiveCodes | CosetCodes
+    symbols: Symbols
     parts: LayerParts = NO_PARTS
 
     @property
     def shape(self) -> tuple[int, int]:
         """(m, n) of Ŵ."""
-        return self.basis.rows, len(self.basis.live)
+        return self.basis.rows, len(self.basis.active)
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ class QuantizedLayer:
     weight_checksum : CRC-32 of its weights, `Layer.weight_checksum`
     weight : what is stored
     target_rate_bits : what was asked for
-    code_rate_bits : what the codes take under their model, bits per weight, histograms included and other side information apart
+    symbol_rate_bits : what the symbols take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
     backend : which kernels ran; "numpy" if none did
@@ -73,7 +72,7 @@ class QuantizedLayer:
     weight_checksum: int
     weight: QuantizedWeight
     target_rate_bits: float
-    code_rate_bits: float
+    symbol_rate_bits: float
     damping: float
     seed: int
     backend: str

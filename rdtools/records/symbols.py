@@ -16,6 +16,10 @@ from rdtools.records.grids import UniformGrid, check_array
 TrellisCode = Literal["1mad", "3inst", "hyb"]
 
 
+class Symbols:
+    """Base of the records that a file stores, each by its codec: see `rdtools.coding.formats`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Gains:
     """Numbers that multiply the points of columns.
@@ -40,7 +44,7 @@ class Gains:
 
 
 @dataclass(frozen=True, eq=False)
-class ScalarCodes:
+class ScalarSymbols(Symbols):
     """Integers, the grid that they are on, and the entropy model under which they are coded: ``X_ki = gain_i · point_ki(z_ki)``.
 
     Attributes
@@ -80,7 +84,7 @@ class ScalarCodes:
 
 
 @dataclass(frozen=True, eq=False)
-class CosetCodes:
+class CosetSymbols(Symbols):
     """Integers that walk a trellis of cosets down every column: ``X_ki = q_ki · step_i / 2``; see `rdtools.ops.coset_trellis_sweep`.
 
     Attributes
@@ -117,7 +121,7 @@ class CosetCodes:
 
 
 @dataclass(frozen=True, eq=False)
-class LatticeCodes:
+class LatticeWords(Symbols):
     """Words of the E8P codebook and its residual stages, eight columns of a row at a time; see `rdtools.ops.rvq_decode`.
 
     ``X = scale · decode(words)``, cut to the rows and columns of the basis.
@@ -149,7 +153,7 @@ class LatticeCodes:
 
 
 @dataclass(frozen=True, eq=False)
-class TrellisCodes:
+class TrellisPaths(Symbols):
     """Tail-biting paths through a bitshift trellis, one for each tile of 16 × 16 weights; see `rdtools.ops.trellis_decode`.
 
     ``X = scale · decode(paths)``, tiles by rows of tiles, weights within a tile by rows, cut to the rows and columns of the basis.

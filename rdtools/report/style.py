@@ -33,8 +33,10 @@ RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
 #: Full in the natural basis and order, hollow in a rotated basis, half full in another order, or both.
 _FILLS = ("full", "hollow", "left", "bottom")
-LIMIT = {"color": "black", "linestyle": "-", "linewidth": 1.6}
-JOINT_LIMIT = {"color": "black", "linestyle": ":", "linewidth": 1.4}
+BOUND = {"color": "black", "linestyle": "-", "linewidth": 1.6}
+#: Name → look of its curve; that of a bound without one.
+BOUNDS = {"rd_bound": BOUND, "rd_bound_rowvar": {"color": "black", "linestyle": ":", "linewidth": 1.4}}
+OTHER_BOUND = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
 UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
 SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 

@@ -47,7 +47,7 @@ class Agenda:
         return sum(task.rows for task in self.tasks)
 
     @property
-    def rows_left(self) -> int:
+    def remaining_rows(self) -> int:
         """Rows that are to be done."""
         return sum(task.rows for task in self.left)
 
@@ -149,7 +149,7 @@ def run_sweep(
     write_plan(todo.plan, run.path)
     if fresh:
         delete_journals(run.path / ROWS)
-    there = todo.rows - todo.rows_left
+    there = todo.rows - todo.remaining_rows
     if there:
         say(f"{there} of {todo.rows} rows are already there")
     if todo.journal.torn:

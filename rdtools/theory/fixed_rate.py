@@ -15,7 +15,7 @@ from rdtools.errors import TheoryError
 from rdtools.rounded import rounded_gaussian
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
-#: On pieces of this length 16 nodes integrate the normal density times a square, or the law of a maximum, to rounding.
+#: On pieces of this length 16 nodes integrate the normal density times a square, or the distribution of a maximum, to rounding.
 _PIECE = 0.5
 #: The normal density vanishes in float64 beyond.
 _REACH = 39.0
@@ -163,7 +163,7 @@ class LloydMax:
 
 
 def lloyd_max(levels: int) -> LloydMax:
-    """Levels that are the means of their cells, boundaries halfway between levels; unique, because the normal law is log-concave.
+    """Levels that are the means of their cells, boundaries halfway between levels; unique, because the normal distribution is log-concave.
 
     Newton's method on the positive half from the compander of Panter and Dite, where the equations are tridiagonal; Lloyd's iteration takes
     O(K²) rounds. Distortion 1 for one level, 1 − 2/π for two.

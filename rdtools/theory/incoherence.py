@@ -35,9 +35,9 @@ def weight_incoherence(weight: Float64Array) -> float:
 
 
 def hessian_incoherence(spectrum: Spectrum) -> float:
-    """``μ_H = √r max|Q_ij|``, between 1 and √r, for the orthonormal eigenvectors Q of H on its r live columns.
+    """``μ_H = √r max|Q_ij|``, between 1 and √r, for the orthonormal eigenvectors Q of H on its r active columns.
 
-    Where eigenvalues repeat, the eigenvectors and so μ_H are a matter of choice; `Spectrum.simple` tells. 0 without a live column; nan if
+    Where eigenvalues repeat, the eigenvectors and so μ_H are a matter of choice; `Spectrum.simple` tells. 0 without a active column; nan if
     the spectrum was made without its `eigenvector_max`.
 
     Parameters
@@ -54,7 +54,7 @@ def hessian_incoherence(spectrum: Spectrum) -> float:
     >>> round(hessian_incoherence(s), 6)
     1.414214
     """
-    return math.sqrt(spectrum.live) * spectrum.eigenvector_max if spectrum.live else 0.0
+    return math.sqrt(spectrum.active) * spectrum.eigenvector_max if spectrum.active else 0.0
 
 
 def incoherence_trace_bound(incoherence: float, eigenvalues: Float64Array) -> float:
@@ -133,7 +133,7 @@ def hadamard_tail_probability(threshold: float, columns: int) -> float:
 def haar_incoherence_bound(columns: int, *, failure: float) -> float:
     """μ_H after a Haar rotation is below it with probability at least 1 − δ, whatever H; at most √n.
 
-    The square of an entry of a Haar matrix follows a beta law with parameters ½ and (n−1)/2; this is √n times its quantile at
+    The square of an entry of a Haar matrix follows a beta distribution with parameters ½ and (n−1)/2; this is √n times its quantile at
     1 − δ/n², the union over n² entries.
 
     References
@@ -143,7 +143,7 @@ def haar_incoherence_bound(columns: int, *, failure: float) -> float:
     _check_failure(failure)
     if columns == 1:
         return 1.0
-    # by the upper tail, as 1 − quantile of the mirrored law, which keeps the digits of δ/n²
+    # by the upper tail, as 1 − quantile of the mirrored distribution, which keeps the digits of δ/n²
     return math.sqrt(columns * (1.0 - float(betaincinv((columns - 1) / 2, 0.5, failure / columns**2))))
 
 

@@ -233,7 +233,7 @@ def tail_energy(singular_values: ArrayLike, rank: int) -> float:
 def white_tail_energy(share: float, aspect: float) -> float:
     """The share of its energy that a matrix of independent entries keeps beyond its best approximation of rank ``share · min(m, n)``.
 
-    Squared singular values follow Marchenko and Pastur's law of ratio c = min(m, n)/max(m, n), with the density
+    Squared singular values follow Marchenko and Pastur's distribution of ratio c = min(m, n)/max(m, n), with the density
     ``√((λ₊ − t)(t − λ₋))/(2π c t)``, ``λ_± = (1 ± √c)²`` and mean 1. For c → 0 they are equal, and what a rank takes away is its share r/d;
     for a square matrix a tenth of the rank takes 31 %. An orthogonal rotation leaves this as it is.
 

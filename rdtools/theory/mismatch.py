@@ -45,7 +45,7 @@ def damped_noise_gains(factor: Float64Array, damping: float) -> Float64Array:
 def mismatch_penalty_bits(ratios: Float64Array) -> float:
     """``½ log2(AM/GM)`` of the eigenvalues of ``Σ̃⁻¹ Σ``: bits that WaterSIC loses when it encodes with Σ̃ and Σ counts.
 
-    At high rate, per live weight: with steps α_i = c/ℓ̃_ii the distortion is ``(c²/12) tr(Σ̃⁻¹ Σ)/n`` and the rate
+    At high rate, per active weight: with steps α_i = c/ℓ̃_ii the distortion is ``(c²/12) tr(Σ̃⁻¹ Σ)/n`` and the rate
     ``½ log2(2πe σ² |Σ̃|^{1/n}/c²)``. 0 if and only if Σ̃ ∝ Σ, unchanged under ``x → A x`` of both; infinite if Σ is singular where Σ̃ is
     not. Damping and few tokens are the cases `damping_penalty_bits` and `rdtools.theory.calibration.calibration_penalty_bits`.
 
@@ -82,7 +82,7 @@ def damping_penalty_bits(spectrum: Spectrum, damping: float) -> float:
     Parameters
     ----------
     spectrum : of H
-    damping : δ relative to the mean diagonal of the r live columns, ≥ 0
+    damping : δ relative to the mean diagonal of the r active columns, ≥ 0
 
     Raises
     ------
@@ -103,16 +103,16 @@ def damping_penalty_bits(spectrum: Spectrum, damping: float) -> float:
     """
     if not 0 <= damping < math.inf:
         raise TheoryError(f"damping penalty: damping {damping}, expected zero or a positive number")
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         return 0.0
-    if spectrum.rank < spectrum.live:
+    if spectrum.rank < spectrum.active:
         return math.inf
     if damping == 0:
         return 0.0
     values = spectrum.eigenvalues
     delta = damping * float(np.mean(spectrum.diagonal))
-    share = spectrum.live / spectrum.columns
-    if values[-1] > spectrum.live * np.finfo(np.float64).eps * values[0]:
+    share = spectrum.active / spectrum.columns
+    if values[-1] > spectrum.active * np.finfo(np.float64).eps * values[0]:
         return share * mismatch_penalty_bits(values / (values + delta))
     # eigenvalues below resolution: the determinant is that of the factor, and δ covers the rest
     geometric = mean_log2(spectrum) - float(np.mean(np.log2(values + delta)))

@@ -15,16 +15,16 @@ _LOG_STEP = 0.02
 _INNER, _OUTER = 1e-9, 12.0
 
 
-def mixture_loss_bits(deviations: Float64Array) -> float:
+def mixture_loss_bits(stds: Float64Array) -> float:
     """``I = h( (1/n) Σ N(0, s_i²) ) − (1/n) Σ h(N(0, s_i²))``: bits per code by which one shared code exceeds a code for each column.
 
-    At high rate this is what a shared histogram costs WaterSIC, whose codes have deviations s_i ∝ ℓ_ii. Since a normal has the largest
+    At high rate this is what a shared histogram costs WaterSIC, whose integers have deviations s_i ∝ ℓ_ii. Since a normal has the largest
     entropy of its variance, ``0 ≤ I ≤ ½ log2(AM/GM of s_i²) = G``, so that pooled WaterSIC is ahead of pooled GPTQ by G − I, the
     negentropy of the mixture. Integrated in ln x by the trapezoidal rule; the entropy of the mixture is even in x.
 
     Parameters
     ----------
-    deviations : (n,) s_i, positive
+    stds : (n,) s_i, positive
 
     Raises
     ------
@@ -40,7 +40,7 @@ def mixture_loss_bits(deviations: Float64Array) -> float:
     >>> mixture_loss_bits(np.full(5, 3.0)) < 1e-8
     True
     """
-    s = np.asarray(deviations, dtype=np.float64).ravel()
+    s = np.asarray(stds, dtype=np.float64).ravel()
     if s.size == 0 or not (np.isfinite(s).all() and s.min() > 0):
         raise TheoryError(f"mixture: deviations of shape {s.shape}, expected positive and finite ones")
     values, counts = np.unique(s / s.max(), return_counts=True)

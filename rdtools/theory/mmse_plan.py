@@ -32,7 +32,7 @@ DEFAULT_SHAPED_RIDGE = 1.2
 _RIDGE_RATIOS = (0.7, 1.0, 1.4)
 #: The vertex is looked for within this factor of the default. Farther out, at 1 bit on strongly coloured moments, what is rounded depends
 #: on few neighbours and is no longer normal: a ridge of 3.2 chosen by prediction was 0.015 bit worse than predicted.
-_MOST_RATIO = 1.6
+_MAX_RATIO = 1.6
 #: Up to this many columns ridge and order are searched for, in some 20 recursions; beyond, the default ridge and the first order are taken,
 #: in 5. The search gains less than 0.005 bit, and takes 6 seconds of a core at 2048 columns and 55 at 4096: several times a quantization.
 SEARCH_COLUMNS = 1024
@@ -54,7 +54,7 @@ class MmseSicPlan:
     scale : c of the steps ``α_i = c/ℓ_ii``
     steps : (n,) α, in this order
     gains : (n,) reconstruction gains, in this order; 1 with a ridge
-    gap_bits : predicted rate above the limit at the predicted distortion
+    gap_bits : predicted rate above R(D) at the predicted distortion
     point : the prediction, columns in this order
     """
 
@@ -123,9 +123,9 @@ def plan_mmse_sic(
 
     Parameters
     ----------
-    moment : H of the live columns, undamped
+    moment : H of the active columns, undamped
     variance : σ²
-    rate_bits : bits per live weight, positive
+    rate_bits : bits per active weight, positive
     orders : permutations by name, the first taken where there is no search; by default the largest diagonal entry decided last, and natural
     eigenvalues : of H, if at hand
     channel : of a trellis, as in `rdtools.theory.finite_rate.sic_at_finite_rate`, whose columns have no gains; None for scalar quantizers
@@ -139,7 +139,7 @@ def plan_mmse_sic(
 
     Examples
     --------
-    Two columns with correlation 0.9 at 1.5 bits; WaterSIC with its gains is 0.353 bit from the limit.
+    Two columns with correlation 0.9 at 1.5 bits; WaterSIC with its gains is 0.353 bit from R(D).
 
     >>> plan = plan_mmse_sic(np.array([[1.0, 0.9], [0.9, 1.0]]), 1.0, 1.5)
     >>> round(plan.gap_bits, 3), round(plan.relative_ridge, 1)
@@ -181,7 +181,7 @@ def _best_ridge(problem: _Problem, at_default: MmseSicPlan) -> MmseSicPlan:
     curvature, slope, _ = np.polyfit(np.log(_RIDGE_RATIOS), gaps, 2)
     lowest = float(ridges[int(np.argmin(gaps))])
     if curvature > 0:
-        vertex = problem.default_ridge * float(np.clip(math.exp(-slope / (2 * curvature)), 1 / _MOST_RATIO, _MOST_RATIO))
+        vertex = problem.default_ridge * float(np.clip(math.exp(-slope / (2 * curvature)), 1 / _MAX_RATIO, _MAX_RATIO))
         plans = [problem.solve(name, order, f, guess=c) for f in (vertex, lowest)]
         return min(plans, key=lambda plan: plan.point.distortion)
     return problem.solve(name, order, lowest, guess=c)

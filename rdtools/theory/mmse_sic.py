@@ -65,7 +65,7 @@ def water_level_ridge(variances: Float64Array | Components, variance: float, rat
     ----------
     variances : (n,) component variances ``σ² λ_i``, or `rdtools.theory.waterfilling.components` of them
     variance : σ²
-    rate_bits : bits per live weight
+    rate_bits : bits per active weight
     """
     return float(distortion_rate(rate_bits, variances).water_level) / variance
 
@@ -87,7 +87,7 @@ def watersic_at_rate(
     ----------
     factor : L of ``H + μ I``
     variance : σ²
-    rate_bits : bits per live weight, positive
+    rate_bits : bits per active weight, positive
     ridge : μ, absolute
     lmmse : reconstruct with the gain of each column's own input; else without gain
     guess : where to start, by default c of high-rate theory

@@ -88,9 +88,9 @@ def rotated_gptq_gap_bits(spectrum: Spectrum) -> float:
     >>> abs(rotated_gptq_gap_bits(white)) < 1e-15
     True
     """
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         return 0.0
-    if spectrum.rank < spectrum.live or spectrum.eigenvalues[-1] <= 0:
+    if spectrum.rank < spectrum.active or spectrum.eigenvalues[-1] <= 0:
         return math.inf
     arithmetic, geometric = rotated_cholesky_moments(spectrum.eigenvalues)
-    return spectrum.live / spectrum.columns * max(0.0, 0.5 * (math.log2(arithmetic) - math.log2(geometric)))
+    return spectrum.active / spectrum.columns * max(0.0, 0.5 * (math.log2(arithmetic) - math.log2(geometric)))

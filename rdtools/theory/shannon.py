@@ -175,12 +175,12 @@ def shannon_lower_bound_bits(spectrum: Spectrum, distortion: float, entropy_bits
 
     For weights that are iid with differential entropy h, any D > 0, any method and any block length, H known to the decoder or not: given
     Ŵ, the error has entropy at most that of a normal one with ``E[e H eᵀ] = nD``. The bound is reached as D → 0. For the entropy of
-    a normal variable it is `rdtools.theory.high_rate.limit_rate_bits`, here below the truth and not above it. Not clipped: a negative
+    a normal variable it is `rdtools.theory.high_rate.bound_rate_bits`, here below the truth and not above it. Not clipped: a negative
     value says nothing; −∞ for a singular H or h = −∞.
 
     Parameters
     ----------
-    spectrum : of H; with r of n columns live the bound is r/n of that at D n/r, and 0 without live columns
+    spectrum : of H; with r of n columns active the bound is r/n of that at D n/r, and 0 without active columns
     distortion : D = tr(E H Eᵀ)/(mn), ≥ 0; infinite rate at 0
     entropy_bits : h of one weight, bits
 
@@ -203,12 +203,12 @@ def shannon_lower_bound_bits(spectrum: Spectrum, distortion: float, entropy_bits
     """
     if not distortion >= 0:
         raise TheoryError(f"Shannon lower bound: distortion {distortion}, expected zero or a positive number")
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         return 0.0
     determinant = mean_log2(spectrum)
     if -math.inf in (determinant, entropy_bits):
         return -math.inf
     if distortion == 0:
         return math.inf
-    share = spectrum.live / spectrum.columns
+    share = spectrum.active / spectrum.columns
     return share * (entropy_bits + 0.5 * (determinant - math.log2(2 * math.pi * math.e) - math.log2(distortion / share)))

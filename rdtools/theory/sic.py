@@ -2,7 +2,7 @@
 
 High-rate theory: quantization errors uniform on their cells. It holds when every column's step is below about one standard
 deviation of what is rounded, that is from about 3 bits on when H is well conditioned, and later when it is not (undecided columns
-feed their error back). Rates are per weight of the full matrix; a rate of R per weight is R n/r per live weight.
+feed their error back). Rates are per weight of the full matrix; a rate of R per weight is R n/r per active weight.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
-from rdtools.theory.high_rate import limit_distortion, mean_log2
+from rdtools.theory.high_rate import bound_distortion, mean_log2
 from rdtools.units import SCALAR_LOSS
 
 
 def _share(spectrum: Spectrum) -> float:
-    return spectrum.live / spectrum.columns
+    return spectrum.active / spectrum.columns
 
 
 def gptq_gap_bits(spectrum: Spectrum) -> float:
     """``G = (r/n) ½ log2( (1/r) Σ ℓ_ii² / Π ℓ_ii^{2/r} )``: bits per weight that entropy-coded GPTQ loses to WaterSIC at high rate.
 
-    ℓ_ii is the Cholesky diagonal in the basis and column order of `spectrum`, over its r live columns of n. 0 if it is constant, infinite
+    ℓ_ii is the Cholesky diagonal in the basis and column order of `spectrum`, over its r active columns of n. 0 if it is constant, infinite
     for a singular H.
 
     References
@@ -40,7 +40,7 @@ def gptq_gap_bits(spectrum: Spectrum) -> float:
     >>> round(gptq_gap_bits(s), 6) == round(0.5 * math.log2(1.25), 6)
     True
     """
-    if spectrum.rank < spectrum.live:
+    if spectrum.rank < spectrum.active:
         return math.inf
     return _share(spectrum) * 0.5 * log2_am_over_gm(spectrum.cholesky_diagonal**2)
 
@@ -51,9 +51,9 @@ def noise_gap_bits(spectrum: Spectrum, noise_gains: Float64Array) -> float:
     g = ℓ_ii² gives `gptq_gap_bits`, g = H_ii gives `rtn_gap_bits`, `rdtools.theory.mismatch.damped_noise_gains` gives GPTQ with damping.
     Infinite for a singular H.
     """
-    if spectrum.live == 0:
+    if spectrum.active == 0:
         return 0.0
-    if spectrum.rank < spectrum.live:
+    if spectrum.rank < spectrum.active:
         return math.inf
     return _share(spectrum) * 0.5 * (math.log2(float(np.mean(noise_gains))) - mean_log2(spectrum))
 
@@ -76,7 +76,7 @@ def sic_distortion(
     rate_bits: float,
     variance: float = 1.0,
     *,
-    live_fraction: float = 1.0,
+    active_fraction: float = 1.0,
 ) -> float:
     """``D = (2πe/12) σ² 2^{−2R} · mean(α² g)/GM(α²)``, times r/n, R n/r for R: any scalar scheme with per-column entropy coding.
 
@@ -89,7 +89,7 @@ def sic_distortion(
     relative_steps : α up to a factor
     rate_bits : bits per weight of the full matrix
     variance : σ²
-    live_fraction : r/n
+    active_fraction : r/n
 
     References
     ----------
@@ -105,7 +105,7 @@ def sic_distortion(
     logs = 2 * np.log2(relative_steps)
     center = float(np.mean(logs))
     spread = float(np.mean(np.exp2(logs - center) * noise_gains))
-    return SCALAR_LOSS * variance * spread * live_fraction * math.exp2(-2.0 * rate_bits / live_fraction)
+    return SCALAR_LOSS * variance * spread * active_fraction * math.exp2(-2.0 * rate_bits / active_fraction)
 
 
 def watersic_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
@@ -117,7 +117,7 @@ def watersic_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 
     ----------
     WaterSIC, arXiv 2603.04956 v1, Theorem 3.3.
     """
-    return SCALAR_LOSS * limit_distortion(spectrum, rate_bits, variance)
+    return SCALAR_LOSS * bound_distortion(spectrum, rate_bits, variance)
 
 
 def gptq_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
@@ -128,13 +128,13 @@ def gptq_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0)
     WaterSIC, arXiv 2603.04956 v1, Theorem 3.3, distortion form.
     """
     gains = spectrum.cholesky_diagonal**2
-    return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, live_fraction=_share(spectrum))
+    return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, active_fraction=_share(spectrum))
 
 
 def rtn_distortion(spectrum: Spectrum, rate_bits: float, variance: float = 1.0) -> float:
     """``D = (2πe/12) σ² (tr H/n) 2^{−2R}`` for entropy-coded rounding to nearest."""
     gains = spectrum.diagonal
-    return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, live_fraction=_share(spectrum))
+    return sic_distortion(gains, np.ones_like(gains), rate_bits, variance, active_fraction=_share(spectrum))
 
 
 def high_rate_applies(steps: Float64Array, spectrum: Spectrum, distortion: float, variance: float = 1.0) -> bool:
@@ -150,7 +150,7 @@ def high_rate_applies(steps: Float64Array, spectrum: Spectrum, distortion: float
     distortion : D, per weight of the full matrix
     variance : σ²
     """
-    if spectrum.live == 0 or spectrum.rank < spectrum.live:
+    if spectrum.active == 0 or spectrum.rank < spectrum.active:
         return False
     share = _share(spectrum)
     return bool(float(np.max(steps)) ** 2 <= variance and distortion / share <= variance * float(spectrum.eigenvalues[-1]))
@@ -162,7 +162,7 @@ def absmax_distortion(
     levels: int,
     *,
     feedback: bool,
-    live_fraction: float = 1.0,
+    active_fraction: float = 1.0,
 ) -> float:
     """Distortion of fixed-rate rounding, K levels per row spanning ±max|row|: ``(r/n)(1/12) mean_k Δ_k² · g`` with ``Δ_k = 2 max|w_k|/K``.
 
@@ -176,7 +176,7 @@ def absmax_distortion(
     row_absmax : largest magnitude of each row in the basis in which rows are scaled
     levels : K ≥ 2
     feedback : whether errors are cancelled successively
-    live_fraction : r/n
+    active_fraction : r/n
 
     References
     ----------
@@ -185,4 +185,4 @@ def absmax_distortion(
     if noise_gains.size == 0:
         return 0.0
     edge = 1.0 if feedback else 1 + 2 / noise_gains.size
-    return float(np.mean((2.0 * row_absmax / levels) ** 2) / 12.0 * np.mean(noise_gains) * edge * live_fraction)
+    return float(np.mean((2.0 * row_absmax / levels) ** 2) / 12.0 * np.mean(noise_gains) * edge * active_fraction)

@@ -30,10 +30,10 @@ def input_map_of_basis(basis: Basis) -> InputMap:
     InputMap(3: Select(3 → 2) · Scale(2 → 2) · Rotate(2 → 2))
     """
     links: list[Link] = []
-    if not basis.live.all():
-        links.append(Select(basis.live))
+    if not basis.active.all():
+        links.append(Select(basis.active))
     if basis.column_scales is not None:
         links.append(Scale(basis.column_scales))
     if basis.rotation is not None:
         links.append(Rotate(basis.rotation))
-    return InputMap(links, columns=len(basis.live))
+    return InputMap(links, columns=len(basis.active))

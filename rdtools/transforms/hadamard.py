@@ -2,7 +2,7 @@
 
 An order can be built if it is ``2^k · c`` with c = 1; c = q + 1 for a prime power q ≡ 3 (mod 4) (Paley I); c = 2 (q + 1) for a prime
 power q ≡ 1 (mod 4) (Paley II); or c = 92, 116 or 172 (Williamson). The smallest such c is the core. The matrix of an order is part of the
-format of stored codes.
+format of files.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from rdtools.analysis import coders, default_model_loss, low_rate, make_all, orders, train_default_model
+from rdtools.analysis import default_model_loss, make_all, train_default_model
 
 from rdtools.records.rows import COLUMNS, SCHEMA_VERSION
 from rdtools.runs.result_files import write_manifest
@@ -59,11 +59,11 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
     curves.to_parquet(tmp_path / "curves.parquet")
     write_manifest(tmp_path, [tmp_path / "results.parquet", tmp_path / "curves.parquet"], versions={}, command="")
     shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
-    kept = {module: FIGURES / f"{module.__name__.rpartition('.')[2]}.csv" for module in (coders, orders, low_rate)}
-    for module, path in kept.items():  # the tables are no run with Hessians
-        monkeypatch.setattr(module, "run", lambda folder, path=path: pd.read_csv(path))
+    kept = [FIGURES / f"{name}.csv" for name in make_all.FIGURES]
+    for path, (_, draw, digits) in zip(kept, list(make_all.FIGURES.values()), strict=True):  # the tables are no run with Hessians
+        monkeypatch.setitem(make_all.FIGURES, path.stem, (lambda runs, path=path: pd.read_csv(path), draw, digits))
     assert make_all.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 0
-    for path in kept.values():
+    for path in kept:
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / path.name), pd.read_csv(path))
     gallery = (FIGURES / "README.md").read_text()
     for path in tmp_path.glob("*.png"):

@@ -101,8 +101,8 @@ def test_sums_of_products_are_the_rank_update(rng):
 
 
 def test_coders_give_back_the_codes():
-    """Ours and others', with codes of about three bits; the loss of a round trip is the share of codes that are wrong."""
-    integers = bench_ops.drawn_codes(64).codes.integers
+    """Ours and others', with integers of about three bits; the loss of a round trip is the share of integers that are wrong."""
+    integers = bench_ops.drawn_integers(64).symbols.integers
     symbols, probabilities = bench_peers.shared_symbols(integers)
     entropy = -(probabilities[probabilities > 0] * np.log2(probabilities[probabilities > 0])).sum()
     assert 2 < entropy < 4

@@ -12,11 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from rdtools.analysis import coders, huffman
+from rdtools.analysis.make_all import write_figure
 
-from rdtools.coding.entropy.laws import column_table
+from rdtools.coding.entropy.gaussians import column_table
 from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.moments.layer import Layer
-from rdtools.records import Basis, GaussianModel, QuantizedWeight, ScalarCodes, SharedHistogram, UniformGrid
+from rdtools.records import Basis, GaussianModel, QuantizedWeight, ScalarSymbols, SharedHistogram, UniformGrid
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
@@ -75,17 +76,17 @@ def test_ans_codes_escapes_and_leaves_out_what_needs_no_bits():
 
 @pytest.fixture(scope="module")
 def sizes():
-    """Of 2000 × 12 rounded normal codes whose deviations differ by two octaves."""
+    """Of 2000 × 12 rounded normal integers whose standard deviations differ by two octaves."""
     stds = 2.0 ** (np.arange(12) / 6)
     integers = np.rint(np.random.default_rng(0).standard_normal((2000, 12)) * stds).astype(np.int32)
-    codes = ScalarCodes(integers, UniformGrid(0.25, np.arange(12, dtype=np.uint8)[::-1] * 8 // 6), GaussianModel())
-    weight = QuantizedWeight(Basis(2000, np.ones(12, dtype=bool)), codes)
+    symbols = ScalarSymbols(integers, UniformGrid(0.25, np.arange(12, dtype=np.uint8)[::-1] * 8 // 6), GaussianModel())
+    weight = QuantizedWeight(Basis(2000, np.ones(12, dtype=bool)), symbols)
     return integers, {size.coder: size for size in coders.sizes(weight)}
 
 
 def test_payloads_are_the_entropies_that_their_models_have(sizes):
     """Coders of a stream reach the plug-in entropy: within a word, and the coder's 2⁻²⁴ grid of probabilities; Huffman's is at most a bit
-    more a code. Coders of bytes, which know neither law nor columns, stay above the mean entropy of the columns."""
+    more a code. Coders of bytes, which know neither distribution nor columns, stay above the mean entropy of the columns."""
     integers, by_name = sizes
     N = integers.size
     pooled, column = _entropy(integers), float(np.mean([_entropy(z) for z in integers.T]))
@@ -93,7 +94,7 @@ def test_payloads_are_the_entropies_that_their_models_have(sizes):
     for coder in ("range coder", "ANS"):
         assert abs(8 * by_name[f"{coder}, one histogram"].payload - N * pooled) <= 64 + 0.001 * N
         assert abs(8 * by_name[f"{coder}, a histogram a column"].payload - N * column) <= 64 + 0.001 * N
-        # the law has one number where the histogram has one for each code: longer, by less than a histogram takes
+        # the distribution has one number where the histogram has one for each code: longer, by less than a histogram takes
         law = by_name[f"{coder}, a normal law a column"]
         assert N * column < 8 * law.payload < 8 * (law.payload + law.side) < 8 * sum(_parts(by_name[f"{coder}, a histogram a column"]))
     assert N * pooled <= 8 * by_name["Huffman, one code"].payload < N * (pooled + 1)
@@ -106,11 +107,11 @@ def _parts(size):
 
 
 def test_side_information_is_counted_for_every_coder(sizes):
-    """Steps, shape and checksums for all; histograms by column cost more than one; a normal law costs two numbers."""
+    """Steps, shape and checksums for all; histograms by column cost more than one; a normal distribution costs two numbers."""
     integers, by_name = sizes
     n = integers.shape[1]
     least = min(size.side for size in by_name.values())
-    assert least >= n + 24  # a byte a column, and the header
+    assert least >= n + 24  # a byte per column, and the header
     assert {by_name[name].side for name in coders.general_coders()} == {least}
     for coder in ("range coder", "ANS"):
         shared, law, histogram = (
@@ -124,7 +125,7 @@ def test_side_information_is_counted_for_every_coder(sizes):
 
 def test_codes_beyond_a_byte_are_refused():
     integers = np.array([[0, 200], [1, 0]], dtype=np.int32)
-    weight = QuantizedWeight(Basis(2, np.ones(2, dtype=bool)), ScalarCodes(integers, UniformGrid(1.0), SharedHistogram()))
+    weight = QuantizedWeight(Basis(2, np.ones(2, dtype=bool)), ScalarSymbols(integers, UniformGrid(1.0), SharedHistogram()))
     with pytest.raises(AssertionError, match="int8"):
         list(coders.sizes(weight))
 
@@ -133,7 +134,7 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
     X = rng.standard_normal((256, 32)) * np.exp(rng.standard_normal(32))
     layers = {name: Layer.of(rng.standard_normal((64, 32)), X.T @ X / 256, name=name) for name in coders.LAYERS}
     monkeypatch.setattr(coders, "open_run", lambda folder: layers)
-    assert coders.main(["--run", "anywhere", "--out", str(tmp_path)]) == 0
+    write_figure("coders", [Path("anywhere")], tmp_path)
     rows = pd.read_csv(tmp_path / "coders.csv")
     assert set(rows["layer"]) == set(coders.LAYERS)
     assert set(zip(rows["method"], rows["target_bpw"], strict=True)) == {(m, r) for m in ("hptq", "watersic") for r in (2, 3)}
@@ -147,8 +148,9 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
 
 
 def test_what_the_gallery_shows_of_the_embedded_model():
-    """WaterSIC's columns differ, so normal laws by column beat one histogram, side information included; GPTQ's agree, so they change
-    little. Coders of bytes lose to the range coder with either, and a histogram a column costs more than it saves at 768 rows and fewer."""
+    """WaterSIC's columns differ, so normal distributions by column beat one histogram, side information included; GPTQ's agree, so they
+    change little. Coders of bytes lose to the range coder with either, and a histogram a column costs more than it saves at 768 rows and
+    fewer."""
     rows = pd.read_csv(FIGURES / "coders.csv")
     bits = rows.pivot_table(index=["layer", "method", "target_bpw"], columns="coder", values="total_bpw")
     law, shared = bits["range coder, a normal law a column"], bits["range coder, one histogram"]

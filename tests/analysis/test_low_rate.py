@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rdtools.analysis import low_rate
+from rdtools.analysis.make_all import write_figure
 from scipy.optimize import brentq
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
@@ -92,7 +93,7 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, layer):
     monkeypatch.setattr(low_rate, "RATES", (1.5, 3.0))
     other = replace(layer, key=replace(layer.key, name="b"), weight=layer.weight[:64])
     monkeypatch.setattr(low_rate, "open_run", lambda folder: {"a": layer, "b": other})
-    assert low_rate.main(["--run", "anywhere", "--out", str(tmp_path)]) == 0
+    write_figure("low_rate", [Path("anywhere")], tmp_path)
     rows = pd.read_csv(tmp_path / "low_rate.csv")
     assert rows.groupby(["weights", "layer"]).size().to_dict() == {("normal", "a"): 10, ("real", "a"): 10, ("real", "b"): 10}
     assert (rows["status"] == "ok").all()

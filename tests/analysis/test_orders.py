@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rdtools.analysis import orders
+from rdtools.analysis.make_all import write_figure
 from tolerances import EPS, STANDARD_ERRORS, rounding
 
 from rdtools.moments.layer import Layer
@@ -19,6 +20,13 @@ M, N = 1024, 16
 def _high_rate_gap(moment):
     ell = np.diagonal(np.linalg.cholesky(moment))
     return 0.5 * math.log2(np.mean(ell**2)) - float(np.mean(np.log2(ell)))
+
+
+def type_means(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over blocks of G and of the measured bits above WaterSIC, a row for each model, type, coding and rate."""
+    keys = ["model", "layer_type", "coding", "target_bpw", "rotated", "order"]
+    means = orders.gptq_rows(rows).groupby(keys, sort=False)[["pred_gptq_gap_as_run_bpw", "above_watersic_bpw"]].mean()
+    return means.unstack(["rotated", "order"])
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +44,7 @@ def written(layers, tmp_path_factory):
     folder = tmp_path_factory.mktemp("orders")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(orders, "open_run", lambda path: {"one": {"blocks.0.a": layers["blocks.0.a"]}, "all": layers}[path.name])
-        assert orders.main(["--runs", "one", "all", "--out", str(folder)]) == 0
+        write_figure("orders", [Path("one"), Path("all")], folder)
     return folder
 
 
@@ -73,7 +81,8 @@ def test_theory_is_that_of_the_ordered_hessian(layers, order):
 def test_with_watersics_code_what_is_measured_is_theory(layers):
     """At 4 bits errors are uniform, so that D, a mean of M N squares of relative variance 4/5 weighted by ℓ², is known to a relative
     error of √(0.8/(M N_e)), N_e = (Σ ℓ²)²/Σ ℓ⁴; half of its log is that in bits. Steps in eighths of an octave are off by 1/16 at most,
-    uniformly: 0.001 bit; the rate is met by both, up to what its law costs, which is below 0.002 bit for two numbers and M N codes."""
+    uniformly: 0.001 bit; the rate is met by both, up to what its distribution costs, which is below 0.002 bit for two numbers and M N
+    integers."""
     layer = layers["blocks.1.b"]
     rows = orders.gptq_rows(orders.measure(layer))
     own = rows[(rows["coding"] == "column")]
@@ -96,7 +105,7 @@ def test_means_are_over_blocks():
         & (rows["target_bpw"] == 4)
     ]
     assert len(own) == 6
-    means = orders.type_means(rows).loc[("embedded", "o_proj", "column", 4.0)]
+    means = type_means(rows).loc[("embedded", "o_proj", "column", 4.0)]
     for name in ("pred_gptq_gap_as_run_bpw", "above_watersic_bpw"):
         assert means[(name, True, "min-pivot")] == pytest.approx(own[name].mean(), rel=10 * EPS)
 
@@ -109,7 +118,7 @@ def test_the_committed_rows_draw():
         f"{model}, {label}, 4 bits" for model in ("embedded", "stories260K") for label in ("one histogram", "WaterSIC's code")
     ]
     assert [len(axis.containers) for axis in figure.axes] == [8] * 4
-    means = orders.type_means(rows).xs(4.0, level="target_bpw")["above_watersic_bpw"]
+    means = type_means(rows).xs(4.0, level="target_bpw")["above_watersic_bpw"]
     drawn = figure.axes[0].containers[2].lines[0].get_ydata()
     assert drawn == pytest.approx(means[(False, "act-order")].loc["embedded", :, "shared"].to_numpy(), rel=10 * EPS)
 

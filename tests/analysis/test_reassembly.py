@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from rdtools.analysis import reassembly
+from rdtools.analysis.make_all import write_figure
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
@@ -12,7 +13,7 @@ FIGURES = Path(__file__).resolve().parents[2] / "figures"
 def test_rows_of_a_small_run_are_written_and_drawn(tmp_path, monkeypatch):
     for name, value in {"COLUMNS": 64, "ROWS": 16, "TOKENS": 100, "SEEDS": (0,), "THRESHOLDS": (0.3, 0.02)}.items():
         monkeypatch.setattr(reassembly, name, value)
-    assert reassembly.main(["--out", str(tmp_path)]) == 0
+    write_figure("reassembly", [], tmp_path)
     rows = pd.read_csv(tmp_path / "reassembly.csv")
     assert set(rows["variant"]) == {"before", *reassembly.VARIANTS}
     wide = rows[rows["threshold"] == 0.02]

@@ -119,16 +119,16 @@ def _one_order(diagonal: Callable[[Moment], np.ndarray]) -> Plant:
 
 #: A contradiction for each claim. Measured sides are changed by little where the claim is an equality, and to the wrong side where not.
 PLANTS: dict[str, Plant] = {
-    "quip.hessian-incoherence-least": spectrum(eigenvector_max=lambda s: 0.9 / math.sqrt(s.live)),
+    "quip.hessian-incoherence-least": spectrum(eigenvector_max=lambda s: 0.9 / math.sqrt(s.active)),
     "quip.hessian-incoherence-most": spectrum(eigenvector_max=lambda s: 1.0001),
     "quip.weight-incoherence-least": weights(incoherence=0.99),
     "quip.weight-incoherence-most": weights(incoherence=math.sqrt(64 * COLUMNS) * 1.001),
-    "quip.lemma-2": spectrum(eigenvector_max=lambda s: 0.3 / math.sqrt(s.live)),
+    "quip.lemma-2": spectrum(eigenvector_max=lambda s: 0.3 / math.sqrt(s.active)),
     "quip.lemma-2-proof": moment(pivots=lambda m: 4 * m.pivots),
-    "quip.lemma-2-order": spectrum(eigenvector_max=lambda s: 0.9 / math.sqrt(s.live)),
+    "quip.lemma-2-order": spectrum(eigenvector_max=lambda s: 0.9 / math.sqrt(s.active)),
     "quip.feedback-helps": moment(pivots=lambda m: m.pivots / m.pivots.sum() * np.trace(m.matrix) * 1.001),
     "quip.low-rank-root": spectrum(rank=lambda s: 2),
-    "quip.low-rank": spectrum(rank=lambda s: 1, eigenvector_max=lambda s: 1 / math.sqrt(s.live)),
+    "quip.low-rank": spectrum(rank=lambda s: 1, eigenvector_max=lambda s: 1 / math.sqrt(s.active)),
     "quip.theorem-1-optimal": moment(feedback_traces=lambda m: np.append(m.feedback_traces, 0.999 * m.pivots.sum())),
     "quip.theorem-1-attained": moment(pivots=lambda m: 1.001 * m.pivots),
     "quip.error-identity": rounding(identity_error=lambda r: 1e-6),

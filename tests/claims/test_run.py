@@ -82,7 +82,7 @@ DEGENERATE = {
     "dense, spread of 1e15": _layer(_dense(16, 1e-15)),
     "dense, spread of 1e16": _layer(_dense(64, 1e-16)),
     "pruned": _layer(ar1_moment(32, 0.5), _pruned((64, 32), 0.98)),
-    "one live row": _layer(ar1_moment(32, 0.5), np.outer(np.arange(64) == 3, np.arange(1.0, 33.0)).astype(float)),
+    "one active row": _layer(ar1_moment(32, 0.5), np.outer(np.arange(64) == 3, np.arange(1.0, 33.0)).astype(float)),
     "ternary": _layer(ar1_moment(16, 0.5), np.random.default_rng(6).integers(-1, 2, (64, 16)).astype(float)),
     "no input is ever used": _layer(np.zeros((4, 4))),
     "one non-zero eigenvalue": _layer(np.diag([0.0, 3.0, 0.0])),

@@ -23,17 +23,17 @@ from rdtools.records import (
     AdaptiveModel,
     Basis,
     ColumnHistograms,
-    CosetCodes,
+    CosetSymbols,
     EntropyModel,
     Gains,
     GaussianModel,
-    LatticeCodes,
+    LatticeWords,
     QuantizedWeight,
     Rotation,
     RowScales,
-    ScalarCodes,
+    ScalarSymbols,
     SharedHistogram,
-    TrellisCodes,
+    TrellisPaths,
     UniformGrid,
 )
 from rdtools.transforms import is_hadamard_order
@@ -52,7 +52,7 @@ def learnt(plain: GaussianModel):
 
 
 @st.composite
-def scalar_codes(draw, m: int, r: int):
+def scalar_symbols(draw, m: int, r: int):
     kind = draw(st.sampled_from(("fixed", "shared", "column", "histogram", "adaptive")))
     levels = draw(st.integers(2, 300)) if kind == "fixed" else 0
     exponents = draw(st.none() | arrays(np.uint8, r, elements=st.integers(0, 8 if levels else 255)))
@@ -69,27 +69,27 @@ def scalar_codes(draw, m: int, r: int):
         model = GaussianModel(draw(positive), draw(st.just(0.0) | positive), draw(st.none() | arrays(np.uint8, m)))
     if kind == "adaptive":
         model = draw(learnt(model))
-    return ScalarCodes(integers, grid, model, Gains(draw(st.just(0.0) | positive), draw(st.none() | bfloat16s(r))))
+    return ScalarSymbols(integers, grid, model, Gains(draw(st.just(0.0) | positive), draw(st.none() | bfloat16s(r))))
 
 
 @st.composite
-def lattice_codes(draw, m: int, r: int):
+def lattice_words(draw, m: int, r: int):
     bits = draw(st.sampled_from((2, 3, 4)))
     shape = (m, -(-r // 8))
     words = tuple(draw(arrays(np.uint16, shape, elements=st.integers(0, 256**size - 1))) for size in STAGE_BYTES[bits])
-    return LatticeCodes(words, bits, draw(positive), draw(positive) if bits > 2 else 0.0)
+    return LatticeWords(words, bits, draw(positive), draw(positive) if bits > 2 else 0.0)
 
 
 @st.composite
-def trellis_codes(draw, m: int, r: int):
+def trellis_paths(draw, m: int, r: int):
     bits = draw(st.integers(1, 4))
     tiles = -(-m // 16) * -(-r // 16)
     paths = draw(arrays(np.uint8, (tiles, 32 * bits), fill=st.just(0)))
-    return TrellisCodes(paths, draw(st.sampled_from(("1mad", "3inst", "hyb"))), draw(st.integers(8, 16)), bits, draw(positive))
+    return TrellisPaths(paths, draw(st.sampled_from(("1mad", "3inst", "hyb"))), draw(st.integers(8, 16)), bits, draw(positive))
 
 
 @st.composite
-def coset_codes(draw, m: int, r: int):
+def coset_symbols(draw, m: int, r: int):
     """Walks down every column: any ⌊q/2⌋, and the parity that the trellis says."""
     states, segment = draw(st.sampled_from(COSET_STATES)), draw(st.integers(1, 7))
     halves = draw(arrays(np.int64, (m, r), elements=st.integers(-9, 9) | st.integers(-(2**30) + 1, 2**30 - 1)))
@@ -101,7 +101,7 @@ def coset_codes(draw, m: int, r: int):
     exponents, rows = draw(st.none() | arrays(np.uint8, r)), draw(st.none() | arrays(np.uint8, m))
     model = GaussianModel(draw(positive), draw(st.just(0.0) | positive), rows)
     model = draw(st.just(model) | learnt(model))
-    return CosetCodes(integers, UniformGrid(draw(positive), exponents), model, states, segment)
+    return CosetSymbols(integers, UniformGrid(draw(positive), exponents), model, states, segment)
 
 
 def rotations(order: int):
@@ -115,15 +115,15 @@ def rotations(order: int):
 def weights_of_one_input(draw, most: int = 3):
     """Anything that quantizers may store, for matrices of one input."""
     n = draw(st.integers(1, 8))
-    live = draw(arrays(np.bool_, n))
-    r = int(live.sum())
+    active = draw(arrays(np.bool_, n))
+    r = int(active.sum())
     rotation, scales = draw(rotations(r)), draw(st.none() | bfloat16s(r, least=1e-30))
     weights = []
     for _ in range(draw(st.integers(1, most))):
         m = draw(st.integers(0, 6))
-        basis = Basis(m, live, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r, least=1e-30)))
-        codes = draw(st.sampled_from((scalar_codes, scalar_codes, lattice_codes, trellis_codes, coset_codes)))
-        weights.append(QuantizedWeight(basis, draw(codes(m, r))))
+        basis = Basis(m, active, rotation, draw(rotations(m)), draw(st.just(scales) | st.none() | bfloat16s(r, least=1e-30)))
+        integers = draw(st.sampled_from((scalar_symbols, scalar_symbols, lattice_words, trellis_paths, coset_symbols)))
+        weights.append(QuantizedWeight(basis, draw(integers(m, r))))
     return weights
 
 
@@ -134,7 +134,7 @@ def weights():
 
 def scalar_weight(integers: np.ndarray, model: EntropyModel) -> QuantizedWeight:
     """Integers in the natural basis with equal steps of ½."""
-    return natural(ScalarCodes(integers, UniformGrid(0.5), model), *integers.shape)
+    return natural(ScalarSymbols(integers, UniformGrid(0.5), model), *integers.shape)
 
 
 @given(weights())
@@ -158,11 +158,11 @@ def test_matrices_of_one_input_come_back_together(weights):
 def test_shared_bytes_are_stored_once_and_split_by_the_number_of_weights():
     """Three matrices of a rotated input with a dead column: mask, scales and seed once, and every weight pays the same for them."""
     scales = np.array([0.5, 2.0, 1.0])
-    codes = example().codes
-    live = np.array([True, False, True, True])
-    basis = Basis(2, live, Rotation("haar", 3, 7), None, scales)
-    tall = dataclasses.replace(codes, integers=np.concatenate([codes.integers] * 3))
-    weights = [QuantizedWeight(basis, codes), QuantizedWeight(dataclasses.replace(basis, rows=6), tall), QuantizedWeight(basis, codes)]
+    symbols = example().symbols
+    active = np.array([True, False, True, True])
+    basis = Basis(2, active, Rotation("haar", 3, 7), None, scales)
+    tall = dataclasses.replace(symbols, integers=np.concatenate([symbols.integers] * 3))
+    weights = [QuantizedWeight(basis, symbols), QuantizedWeight(dataclasses.replace(basis, rows=6), tall), QuantizedWeight(basis, symbols)]
     together = encode(weights)
     alone = [encode(weight) for weight in weights]
     # of the 24 bytes of a single frame 10 are those of the matrix, of several 14 and 5 more are shared; seed 8, mask 1, scales 6
@@ -174,7 +174,7 @@ def test_shared_bytes_are_stored_once_and_split_by_the_number_of_weights():
         [8 * shared * 8 / 40, 8 * shared * 24 / 40, 8 * shared * 8 / 40]
     )
     # scales that differ are stored with each matrix
-    differing = [weights[0], QuantizedWeight(dataclasses.replace(basis, column_scales=None), codes)]
+    differing = [weights[0], QuantizedWeight(dataclasses.replace(basis, column_scales=None), symbols)]
     assert all(map(same_weight, decode_all(encode(differing).data), differing))
 
 
@@ -184,11 +184,11 @@ def test_matrices_without_weights_share_equally():
 
 def test_weights_of_different_inputs_are_encoded_apart():
     weight = example()
-    other = QuantizedWeight(dataclasses.replace(weight.basis, rotation=Rotation("haar", 3, 8)), weight.codes)
+    other = QuantizedWeight(dataclasses.replace(weight.basis, rotation=Rotation("haar", 3, 8)), weight.symbols)
     with pytest.raises(ShapeMismatch, match=r"weight 1 .*seed=8.*seed=7.*encode them apart"):
         encode([weight, other])
     with pytest.raises(ShapeMismatch, match="weight 1 has 3 of 3 columns"):
-        encode([weight, natural(weight.codes, 2, 3)])
+        encode([weight, natural(weight.symbols, 2, 3)])
     with pytest.raises(UsageError, match="0 weights, expected 1 to 255"):
         encode([])
     with pytest.raises(UsageError, match=r"some\.rdtq: holds 2 matrices.*decode_all"):
@@ -222,7 +222,7 @@ def test_one_outlier_costs_a_few_bytes_wherever_it_is(kind, distance):
         encode(scalar_weight(z, GaussianModel(1.0) if kind == "column" else ENTROPY_MODELS[kind]())) for z in (integers, spiked)
     )
     assert len(container.data) <= len(plain.data) + 16
-    assert (decode(container.data).codes.integers == spiked).all()
+    assert (decode(container.data).symbols.integers == spiked).all()
 
 
 @pytest.mark.parametrize("model", [SharedHistogram(), ColumnHistograms(), GaussianModel(2.0)], ids=lambda m: m.kind)

@@ -14,11 +14,11 @@ from golden_weights import natural, stored
 from rdtools.coding import decode_all, encode
 from rdtools.coding.entropy.coder import decode_runs, encode_runs
 from rdtools.coding.entropy.exponents import read_exponents
-from rdtools.coding.entropy.laws import Gaussian
+from rdtools.coding.entropy.gaussians import Gaussian
 from rdtools.coding.entropy.models import read_histogram, uniform_table
 from rdtools.coding.fields import Reader, varint
 from rdtools.errors import CorruptFile
-from rdtools.records import Basis, GaussianModel, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
+from rdtools.records import Basis, GaussianModel, QuantizedWeight, Rotation, ScalarSymbols, SharedHistogram, UniformGrid
 
 #: Weights that the files of these tests may hold, and the bytes of memory that `decode_all` then keeps below.
 MAX_WEIGHTS = 4096
@@ -106,7 +106,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
 
 @pytest.mark.parametrize(("name", "position", "value", "message"), [
     ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 2 hadamard, 4 haar, 5 kronecker"),
-    ("shared", 10, 5, "codec 5, expected one of 0 ScalarCodes, 1 LatticeCodes, 2 TrellisCodes, 3 CosetCodes, 4 AdditiveCodes"),
+    ("shared", 10, 5, "codec 5, expected one of 0 ScalarSymbols, 1 LatticeWords, 2 TrellisPaths, 3 CosetSymbols, 4 AdditiveCodes"),
     ("shared", 11, 3, "row rotation 3, expected one of"),
     ("shared", 5, 0x74, "column scales that are both shared and own"),
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
@@ -119,7 +119,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("adaptive coset", 24, 0xC1, "flags of integers 0xc1 with unknown options 0x40"),
     ("adaptive", 46, 11, "adaptive model of 4 columns and strength 11, expected"),
     ("adaptive", 48, 0xFF, "groups of 65284 columns in a matrix of 24 rows, expected at most 512"),
-    ("parts", 10, 0x85, "codec 5, expected one of 0 ScalarCodes"),
+    ("parts", 10, 0x85, "codec 5, expected one of 0 ScalarSymbols"),
     ("parts", 33, 0, "parts of a layer, of which none is there"),
     ("parts", 33, 8, "parts of a layer 0x08 with unknown options 0x08"),
     ("parts", 34, 1, "activation grid: 1 bits, expected a whole number from 2 to 16"),
@@ -158,7 +158,7 @@ def test_sizes_are_refused_before_memory_is_taken():
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 100_000
-    zeros = natural(ScalarCodes(np.zeros((64, 65), dtype=np.int32), UniformGrid(1.0), SharedHistogram()), 64, 65)
+    zeros = natural(ScalarSymbols(np.zeros((64, 65), dtype=np.int32), UniformGrid(1.0), SharedHistogram()), 64, 65)
     with pytest.raises(
         CorruptFile, match=r"64 rows and 65 columns, expected at most 16777216 of each and 4096 weights \(argument max_weights\)"
     ):
@@ -200,13 +200,13 @@ def test_escaped_integers_and_symbols_that_do_not_belong_together_are_refused():
 
 def test_a_few_bytes_hold_no_matrix_of_millions_unless_the_reader_says_so():
     """Zeros take no bits, so that a file of 55 bytes may be of any size."""
-    zeros = natural(ScalarCodes(np.zeros((1500, 1500), dtype=np.int32), UniformGrid(1.0), SharedHistogram()), 1500, 1500)
+    zeros = natural(ScalarSymbols(np.zeros((1500, 1500), dtype=np.int32), UniformGrid(1.0), SharedHistogram()), 1500, 1500)
     data = encode(zeros).data
     assert len(data) == 55
     with pytest.raises(CorruptFile, match=r"1500 rows and 1500 columns, expected .* and 2097152 weights \(argument max_weights\)"):
         decode_all(data)
     (weight,) = decode_all(data, max_weights=1500**2)
-    assert weight.codes.integers.shape == (1500, 1500)
+    assert weight.symbols.integers.shape == (1500, 1500)
 
 
 @pytest.mark.parametrize(("kind", "columns", "message"), [
@@ -215,16 +215,16 @@ def test_a_few_bytes_hold_no_matrix_of_millions_unless_the_reader_says_so():
     ("kronecker", 1999, "a kronecker rotation of order 1999, expected a matrix of at most"),
 ])  # fmt: skip
 def test_rotations_that_do_not_exist_or_take_too_much_are_refused(kind, columns, message):
-    codes = ScalarCodes(np.zeros((1, columns), dtype=np.int32), UniformGrid(1.0), SharedHistogram())
+    symbols = ScalarSymbols(np.zeros((1, columns), dtype=np.int32), UniformGrid(1.0), SharedHistogram())
     basis = Basis(1, np.ones(columns, dtype=bool), Rotation(kind, columns, 1))
     with pytest.raises(CorruptFile, match=message):
-        decode_all(encode(QuantizedWeight(basis, codes)).data)
+        decode_all(encode(QuantizedWeight(basis, symbols)).data)
 
 
 def test_a_hundred_of_the_widest_gaussian_models_are_refused_before_any_table_is_made():
     exponents = np.arange(100, dtype=np.uint8)
-    codes = ScalarCodes(np.zeros((1, 100), dtype=np.int32), UniformGrid(1.0, exponents), GaussianModel(1.0))
-    head = encode(natural(codes, 1, 100)).data
+    symbols = ScalarSymbols(np.zeros((1, 100), dtype=np.int32), UniformGrid(1.0, exponents), GaussianModel(1.0))
+    head = encode(natural(symbols, 1, 100)).data
     # the same file with a finer step and a larger deviation; its words are of the narrow models
     forged = head.replace(struct.pack("<f", 1.0), struct.pack("<f", 2.0**-60), 1).replace(
         struct.pack("<ff", 1.0, 0.0), struct.pack("<ff", 1e30, 0.0), 1

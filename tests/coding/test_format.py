@@ -31,7 +31,7 @@ NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive
 
 def digest(weight) -> str:
     """SHA-256 of the decoded values before any rotation."""
-    values = codec_of(weight.codes).values(weight.codes, coded_columns(weight.basis, weight.parts))
+    values = codec_of(weight.symbols).values(weight.symbols, coded_columns(weight.basis, weight.parts))
     return hashlib.sha256(values.tobytes()).hexdigest()
 
 
@@ -39,7 +39,7 @@ def group():
     """Two matrices that share their input but not their scales."""
     weight = example()
     scaled = dataclasses.replace(weight.basis, column_scales=np.array([0.5, 2.0, 1.0]))
-    return [weight, QuantizedWeight(scaled, weight.codes)]
+    return [weight, QuantizedWeight(scaled, weight.symbols)]
 
 
 def holds(name: str) -> bool:
@@ -95,7 +95,7 @@ def test_a_kronecker_rotation_of_the_rows_of_version_2_is_refused():
 
 def test_a_seed_of_64_bits_is_kept():
     weight = example()
-    long = QuantizedWeight(dataclasses.replace(weight.basis, rotation=Rotation("haar", 3, 2**64 - 2)), weight.codes)
+    long = QuantizedWeight(dataclasses.replace(weight.basis, rotation=Rotation("haar", 3, 2**64 - 2)), weight.symbols)
     assert decode(encode(long).data).basis.rotation == Rotation("haar", 3, 2**64 - 2)
 
 
@@ -127,8 +127,8 @@ CHANGES = {
     "PRECISION_BITS": (23, ["column", "rows", "narrow"]),
     "WINDOW_STDS": (5.0, ["column", "rows", "exponents"]),
     "WINDOW_LIMIT": (2**18 + 1, ["wide"]),
-    "LEAST_VARIANCE": (2.0**-6, ["narrow"]),  # below 2⁻⁷ every minimum gives the same frequencies
-    "LEAST_STD": (0.3, ["zero"]),
+    "MIN_VARIANCE": (2.0**-6, ["narrow"]),  # below 2⁻⁷ every minimum gives the same frequencies
+    "MIN_STD": (0.3, ["zero"]),
     "SCALAR_HEAD": (struct.Struct(">Bf"), ["column"]),
     "MODELS": (("shared", "fixed", "column", "histogram"), ["shared"]),
     "LEVELS": (struct.Struct(">I"), ["fixed"]),
@@ -147,7 +147,7 @@ CHANGES = {
     "EXPONENTS_HEAD": (struct.Struct(">BBf"), ["exponents"]),
     "PLAIN_EXPONENTS": (2, ["column"]),
     "CODED_EXPONENTS": (2, ["exponents"]),
-    "LEAST_EXPONENT_STD": (0.06, ["equal exponents"]),
+    "MIN_EXPONENT_STD": (0.06, ["equal exponents"]),
     "LATTICE_HEAD": (struct.Struct(">BffI"), ["lattice"]),
     "STAGE_BYTES": ({2: (3,), 3: (2, 2), 4: (2, 3)}, ["lattice"]),
     "TRELLIS_HEAD": (struct.Struct(">BBBfII"), ["trellis"]),
@@ -195,7 +195,7 @@ def test_changing_a_number_of_additive_codebooks_breaks_a_golden_file(constant, 
     ("COSET_STATE", struct.Struct("<H"), "coset"),
     ("COSET_STATE_BITS", range(3, 11), "coset"),
     ("FINE_STD", 256.0, "coset rows"),
-    ("MOST_SHIFT", 19, "coset wide"),
+    ("MAX_SHIFT", 19, "coset wide"),
 ])  # fmt: skip
 def test_changing_a_number_of_the_trellis_of_cosets_breaks_a_golden_file(constant, value, name, monkeypatch):
     monkeypatch.setattr(format_v3, constant, value)
@@ -216,7 +216,7 @@ def test_changing_a_number_of_learnt_models_breaks_a_golden_file(constant, value
 @pytest.mark.parametrize(("constant", "value", "name"), [
     ("UNITS", 32, "adaptive"), ("CLIP", 2, "adaptive rows"), ("MOST_MEAN", 1.0, "adaptive rows"), ("HEAVY", 1.0, "adaptive rows"),
     ("PRIOR_ROWS", 16, "adaptive"), ("INVERSE_SHARE", 1, "adaptive"), ("GROWTH", 2, "adaptive"), ("WINDOW", 5.0, "adaptive coset"),
-    ("FINE_STD", 256.0, "adaptive wide"), ("MOST_SHIFT", 5, "adaptive wide"),
+    ("FINE_STD", 256.0, "adaptive wide"), ("MAX_SHIFT", 5, "adaptive wide"),
 ])  # fmt: skip
 def test_changing_the_arithmetic_of_learnt_models_breaks_a_golden_file(constant, value, name, monkeypatch):
     """In the reference, which writes the bytes of the compiled code as long as its numbers are these."""
@@ -289,7 +289,7 @@ def test_every_number_of_the_formats_is_covered():
         "COSET_STATE",
         "COSET_STATE_BITS",
         "FINE_STD",
-        "MOST_SHIFT",
+        "MAX_SHIFT",
         "ADDITIVE_TAG",
         "ADDITIVE_HEAD",
         "ADDITIVE_ORDERS",
@@ -310,10 +310,10 @@ def test_every_number_of_the_formats_is_covered():
         "MOST_COPIES_BITS",
     }
     golden = {
-        "ScalarCodes": "column",
-        "LatticeCodes": "lattice",
-        "TrellisCodes": "trellis",
-        "CosetCodes": "coset",
+        "ScalarSymbols": "column",
+        "LatticeWords": "lattice",
+        "TrellisPaths": "trellis",
+        "CosetSymbols": "coset",
         "AdditiveCodes": "additive",
     }
     tags = {codec.type.__name__: codec.tag for codec in CODECS}

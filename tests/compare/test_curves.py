@@ -55,7 +55,7 @@ def test_measurement_lies_on_the_curve_at_finite_rate(layer, rate, name, method)
 
 
 def test_dead_columns_share_the_rate(rng):
-    """Half the columns dead: R and D per weight are half those of the live half at twice the rate."""
+    """Half the columns dead: R and D per weight are half those of the active half at twice the rate."""
     H = haar_moment(power_law(16, 1.0), rng)
     wide = np.zeros((32, 32))
     wide[::2, ::2] = H

@@ -126,7 +126,7 @@ def test_finite_rate_prediction_counts_dead_columns():
 
 
 def test_negentropy_of_the_weights(rng):
-    """0 for a normal law, ½ log2(2πe/12) for a uniform one, within the error of the estimate; none for weights without a density."""
+    """0 for a normal distribution, ½ log2(2πe/12) for a uniform one, within the error of the estimate; none without a density."""
     shape = (2000, 10)
     for weight, bits in ((rng.standard_normal(shape), 0.0), (rng.uniform(-1, 1, shape), SCALAR_LOSS_BITS)):
         estimate = differential_entropy(weight)
@@ -224,7 +224,7 @@ def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkey
 
     def wrong(data, **options):
         decoded = real(data, **options)
-        decoded.codes.integers[0, 0] += 1
+        decoded.symbols.integers[0, 0] += 1
         return decoded
 
     monkeypatch.setattr("rdtools.measure.point.decode", wrong)
@@ -243,8 +243,8 @@ def test_a_layer_does_not_change_with_the_arrays_it_was_made_from(rng):
 
 def test_the_code_rate_is_measured_and_not_copied(layer):
     q = WaterSIC(rate_bits=3).quantize(layer)
-    boast = dataclasses.replace(q, code_rate_bits=0.1)
-    assert rd.measure(layer, boast).symbol_bpw == rd.measure(layer, q).symbol_bpw == pytest.approx(q.code_rate_bits)
+    boast = dataclasses.replace(q, symbol_rate_bits=0.1)
+    assert rd.measure(layer, boast).symbol_bpw == rd.measure(layer, q).symbol_bpw == pytest.approx(q.symbol_rate_bits)
 
 
 def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_their_own(rng):
@@ -253,7 +253,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
     layer = rd.Layer.of(rng.standard_normal((2000, 48)) * scales[:, None], np.diag(np.linspace(1, 2, 48)), name="rows")
     for quantizer in (rd.WaterSIC(rate_bits=7), rd.HRTN(rate_bits=7, coding="column"), rd.HPTQ(rate_bits=7, coding="column")):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
-        assert quantizer.quantize(layer).weight.codes.model.row_exponents is not None
+        assert quantizer.quantize(layer).weight.symbols.model.row_exponents is not None
         assert row["high_rate_valid"]
         # exponents are good to a sixteenth of an octave, uniform: their mean over 2000 rows is off by 0.036/√2000 octave
         assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01 + 4 * row["distortion_stderr"] / row["distortion"])
@@ -261,7 +261,7 @@ def test_prediction_knows_that_rows_of_unequal_variance_are_coded_by_laws_of_the
 
 @pytest.mark.parametrize("bits", [2, 4, 6])
 def test_prediction_for_published_quip_counts_what_it_clamps(bits, rng):
-    """Normal weights beyond 2.4 deviations are cut off and lose H_ii; the rest feeds back. Cross terms are left out: 10 %."""
+    """Normal weights beyond 2.4 standard deviations are cut off and lose H_ii; the rest feeds back. Cross terms are left out: 10 %."""
     layer = rd.Layer.of(rng.standard_normal((1024, 64)), np.diag(np.linspace(1, 2, 64)) + 0.3, name="clamped")
     quantizer = rd.QuIP.published(bits)
     row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
@@ -272,12 +272,12 @@ def test_a_histogram_a_column_is_predicted_at_its_entropy(rng):
     layer = rd.Layer.of(rng.standard_normal((4096, 32)), np.diag(np.linspace(1, 2, 32)), name="histograms")
     quantizer = rd.WaterSIC(rate_bits=5, coding="histogram")
     row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
-    # the corrected entropy of 4096 codes of about 60 values is good to 0.01 bit, which is 1.4 % of D
+    # the corrected entropy of 4096 integers of about 60 values is good to 0.01 bit, which is 1.4 % of D
     assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.014 + 4 * row["distortion_stderr"] / row["distortion"])
 
 
 def test_a_row_says_where_side_information_outweighs_unequal_steps(rng):
-    """White Hessian: nothing to gain; 64 rows: a third of a byte a column is 0.04 bit."""
+    """White Hessian: nothing to gain; 64 rows: a third of a byte per column is 0.04 bit."""
     layer = rd.Layer.of(rng.standard_normal((64, 48)), np.eye(48), name="white")
     for quantizer in (rd.WaterSIC(rate_bits=3), rd.HPTQ(rate_bits=3)):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()

@@ -48,7 +48,7 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
         return nullcontext(lambda done, total: None)
 
     before = preview(settings)
-    assert (before.captured, before.rows, before.rows_left, before.layers, before.tasks) == (False, 56, 56, 14, 16)
+    assert (before.captured, before.rows, before.remaining_rows, before.layers, before.tasks) == (False, 56, 56, 14, 16)
     assert not settings.out.exists()
     made = run_report(settings, say=said.append, stage=stage)
     assert made.complete
@@ -62,7 +62,7 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
     assert show(settings.out).outdated == ""
     assert run["0.q_proj"].key.type == "q_proj"
     assert theory(settings.out)["layer"].tolist() == list(run)
-    assert (preview(settings).rows_left, preview(settings).tasks) == (0, 0)
+    assert (preview(settings).remaining_rows, preview(settings).tasks) == (0, 0)
 
 
 def test_a_finished_report_is_left_as_it_is_until_something_changes(settings, monkeypatch):

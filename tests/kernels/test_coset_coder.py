@@ -8,18 +8,18 @@ import pytest
 from rdtools.coding.entropy.coset import coset_tables, parity_table
 from rdtools.normal import normal_cdf
 from rdtools.ops import coset_decode, coset_encode, coset_transitions, coset_trellis_sweep
-from rdtools.records import CosetCodes, GaussianModel, UniformGrid
+from rdtools.records import CosetSymbols, GaussianModel, UniformGrid
 
 
 def block(m, n, step, seed=0, states=8, segment=16):
-    """Walks of normal numbers in columns and rows of unequal laws, and the arguments of the coder."""
+    """Walks of normal numbers in columns and rows of unequal Gaussians, and the arguments of the coder."""
     rng = np.random.default_rng(seed)
     rows, columns = rng.integers(0, 20, m).astype(np.uint8), rng.integers(0, 30, n).astype(np.uint8)
     grid = UniformGrid(step, columns)
     W = rng.standard_normal((m, n)) * 2.0 ** (rows[:, None] / 8)
     integers, _ = coset_trellis_sweep(W, np.eye(n), grid.column_steps(n), states, segment=segment)
-    codes = CosetCodes(integers, grid, GaussianModel(1.0, 0.1, rows), states, segment)
-    return integers, (*coset_tables(codes), coset_transitions(states), segment)
+    symbols = CosetSymbols(integers, grid, GaussianModel(1.0, 0.1, rows), states, segment)
+    return integers, (*coset_tables(symbols), coset_transitions(states), segment)
 
 
 @pytest.mark.parametrize(("m", "n", "step"), [(1, 1, 1.0), (63, 5, 0.5), (40, 7, 2.0**-14), (137, 3, 8.0), (0, 2, 1.0)])
@@ -43,12 +43,12 @@ def test_a_carry_runs_through_words_of_ones():
     """Symbols at the top of the interval bring its lower end to words of 2³² − 1, and the next one carries into all of them."""
     cumulative = np.array([0, 2**24 - 2, 2**24 - 1, 2**24] * 2, dtype=np.uint32)
     tables = (cumulative, np.array([0, 4, 8]), np.array([1]), np.array([0]))
-    transitions, law = np.zeros((4, 2), dtype=np.int32), np.zeros(1, dtype=np.int64)
+    transitions, gaussian = np.zeros((4, 2), dtype=np.int32), np.zeros(1, dtype=np.int64)
     rng = np.random.default_rng(0)
     for _ in range(20):
         # −2 has all but two parts of the interval, 0 one just below the end, anything else the escape symbol, the last
         integers = np.where(rng.random((300, 1)) < 0.9, 4, rng.choice([-2, 0], (300, 1))).astype(np.int32)
-        model = (np.zeros(300, dtype=np.int64), np.zeros(1, dtype=np.int64), law, tables, transitions, 1)
+        model = (np.zeros(300, dtype=np.int64), np.zeros(1, dtype=np.int64), gaussian, tables, transitions, 1)
         slow, escaped, _ = coset_encode(integers, *model, backend="reference")
         fast, _, _ = coset_encode(integers, *model, backend="numba")
         assert (slow == fast).all()

@@ -17,7 +17,7 @@ from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import COSET_STATES, coset_transitions, coset_trellis_sweep
 
-codes = pytest.mark.parametrize("states", COSET_STATES)
+integers = pytest.mark.parametrize("states", COSET_STATES)
 
 
 def remainder(a: int, b: int) -> int:
@@ -27,7 +27,7 @@ def remainder(a: int, b: int) -> int:
     return a
 
 
-@codes
+@integers
 def test_the_polynomials_are_coprime_and_of_ungerboecks_form(states):
     """h⁰ has both end taps, so that the state knows the parity and every state has two ways in; h¹ has neither."""
     h0, h1 = CODES[states]
@@ -41,7 +41,7 @@ def test_the_polynomials_are_coprime_and_of_ungerboecks_form(states):
     assert a == 1
 
 
-@codes
+@integers
 def test_every_state_is_reached_and_has_two_ways_in(states):
     after = coset_transitions(states)
     assert sorted(after.ravel().tolist()) == sorted([*range(states)] * 2)
@@ -68,7 +68,7 @@ def test_squared_distance_between_walks_that_part_and_meet_again(states, distanc
     assert d == distance
 
 
-@codes
+@integers
 def test_both_forms_of_the_code_have_the_same_walks(states):
     """Inputs into the register of the fast kernel give cosets that the decoder's machine follows from state 0, and all of them."""
     labels, after = coset_trellis_numba._labels(states), coset_transitions(states)
@@ -164,7 +164,7 @@ def test_the_reference_sweep_passes_the_same_check():
     check(W, L, steps, 8, 16, *coset_trellis_sweep(W, L, steps, 8, segment=16, backend="reference"))
 
 
-@codes
+@integers
 def test_every_code_of_the_fast_kernel_is_that_of_the_reference(states):
     """Dyadic targets, whose costs no sum rounds: of equal cost, whichever of equal walks it is."""
     x = np.random.default_rng(states).integers(-80, 80, (70, 1)) / 16

@@ -47,15 +47,15 @@ def _poison(monkeypatch):
 
 @dataclass(frozen=True)
 class _Sweep:
-    """A sweep's inputs, and what must hold of any right answer to it, computed in extended precision from the codes."""
+    """A sweep's inputs, and what must hold of any right answer to it, computed in extended precision from the integers."""
 
     weight: np.ndarray
     factor: np.ndarray
     steps: np.ndarray
     gains: np.ndarray
     offset: float
-    code_min: int
-    code_max: int
+    integer_min: int
+    integer_max: int
     seed: int | None = None
 
     def run(self, backend, **kwargs):
@@ -65,8 +65,8 @@ class _Sweep:
             self.steps,
             self.gains,
             offset=self.offset,
-            code_min=self.code_min,
-            code_max=self.code_max,
+            integer_min=self.integer_min,
+            integer_max=self.integer_max,
             seed=self.seed,
             backend=backend,
             **kwargs,
@@ -80,42 +80,42 @@ class _Sweep:
     @property
     def scale(self):
         """Largest magnitude that enters a sum."""
-        largest_code = max(abs(self.code_min), abs(self.code_max))
-        return np.abs(self.weight @ self.factor).max() + np.abs(self.steps).max() * np.abs(self.factor).max() * largest_code
+        largest_integer = max(abs(self.integer_min), abs(self.integer_max))
+        return np.abs(self.weight @ self.factor).max() + np.abs(self.steps).max() * np.abs(self.factor).max() * largest_integer
 
-    def exact_residual(self, codes, gains=None):
+    def exact_residual(self, integers, gains=None):
         gains = self.gains if gains is None else gains
-        error = self.weight.astype(np.longdouble) - (gains * self.steps).astype(np.longdouble) * (codes + np.longdouble(self.offset))
+        error = self.weight.astype(np.longdouble) - (gains * self.steps).astype(np.longdouble) * (integers + np.longdouble(self.offset))
         return error @ self.factor.astype(np.longdouble)
 
-    def doubt(self, codes, gains=None):
+    def doubt(self, integers, gains=None):
         """How far the value that was rounded lies outside the cell of each code, in units of Y; 0 for the only right code.
 
-        Given the codes of later columns every decision stands on its own, so this judges all of them, not the first that differs.
+        Given the integers of later columns every decision stands on its own, so this judges all of them, not the first that differs.
         """
         gains = self.gains if gains is None else gains
-        x = self.exact_residual(codes, gains) / self.widths + gains * (codes + self.offset) - self.offset
-        lower, upper = codes - 0.5, codes + 0.5
+        x = self.exact_residual(integers, gains) / self.widths + gains * (integers + self.offset) - self.offset
+        lower, upper = integers - 0.5, integers + 0.5
         if self.seed is not None:
-            u = np.stack([uniform(self.seed, np.arange(len(codes)), i) for i in range(codes.shape[1])], axis=1)
-            lower, upper = codes - u, codes + 1 - u
-        low = np.where(codes == self.code_min, 0, lower - x)
-        high = np.where(codes == self.code_max, 0, x - upper)
+            u = np.stack([uniform(self.seed, np.arange(len(integers)), i) for i in range(integers.shape[1])], axis=1)
+            lower, upper = integers - u, integers + 1 - u
+        low = np.where(integers == self.integer_min, 0, lower - x)
+        high = np.where(integers == self.integer_max, 0, x - upper)
         return np.maximum(0, np.maximum(low, high)) * self.widths
 
-    def budget(self, naive_codes, naive_residual, gains=None):
+    def budget(self, naive_integers, naive_residual, gains=None):
         """Twice the error of the naive version in the same dtype, and a floor of a few roundings."""
-        naive_error = np.abs(naive_residual - self.exact_residual(naive_codes, gains)).max(initial=0)
+        naive_error = np.abs(naive_residual - self.exact_residual(naive_integers, gains)).max(initial=0)
         return float(2 * naive_error + 8 * np.finfo(self.weight.dtype).eps * self.scale)
 
 
-def _sweep(m, n, dtype, offset=0.0, seed=None, code_range=(-40, 39)):
+def _sweep(m, n, dtype, offset=0.0, seed=None, integer_range=(-40, 39)):
     W, L, rng = _case(m, n)
     # everything exact in the dtype, so that both versions round the same numbers
     W, L, steps, gains = (
         x.astype(dtype).astype(np.float64) for x in (W, L, np.exp(rng.standard_normal(n)) * 0.3, rng.uniform(0.5, 1.0, n))
     )
-    return _Sweep(W.astype(dtype), L, steps, gains, offset, *code_range, seed)
+    return _Sweep(W.astype(dtype), L, steps, gains, offset, *integer_range, seed)
 
 
 @pytest.mark.parametrize(("m", "n"), SHAPES)
@@ -123,7 +123,7 @@ def _sweep(m, n, dtype, offset=0.0, seed=None, code_range=(-40, 39)):
 @pytest.mark.parametrize("seed", [None, 2**64 - 3])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_numba_gives_the_codes_of_the_reference(m, n, offset, seed, dtype, monkeypatch):
-    """Codes differ only where a decision is a tie to rounding, every decision is right to rounding, and so is the residual."""
+    """Integers differ only where a decision is a tie to rounding, every decision is right to rounding, and so is the residual."""
     sweep = _sweep(m, n, dtype, offset, seed)
     _poison(monkeypatch)
     slow, slow_residual = sweep.run("reference")
@@ -158,8 +158,8 @@ def test_neither_blocks_nor_threads_change_a_code(dtype, seed, panel, strip, row
     expected, expected_residual = sweep.run("reference")
     for name, value in (("PANEL", panel), ("STRIP", strip), ("ROWS", rows), ("thread_count", lambda: threads)):
         monkeypatch.setattr(sic_sweep_numba, name, value)
-    codes, residual = sweep.run("numba")
-    assert (codes == expected).all()
+    integers, residual = sweep.run("numba")
+    assert (integers == expected).all()
     assert (residual == expected_residual).all()
 
 
@@ -171,51 +171,51 @@ def test_more_columns_than_a_panel():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_stochastic_rounding_is_unbiased(dtype):
-    """With L = I the codes are independent with mean x and variance f(1 − f), f the fractional part."""
+    """With L = I the integers are independent with mean x and variance f(1 − f), f the fractional part."""
     m = 20_000
     x = np.array([-1.75, -0.5, 0.0, 0.1, 0.5, 3.9])
-    codes, _ = ops.sic_sweep(np.tile(x, (m, 1)).astype(dtype), np.eye(6), np.ones(6), seed=11)
+    integers, _ = ops.sic_sweep(np.tile(x, (m, 1)).astype(dtype), np.eye(6), np.ones(6), seed=11)
     f = x - np.floor(x)
-    assert (np.abs(codes.mean(axis=0) - x) <= STANDARD_ERRORS * np.sqrt(f * (1 - f) / m) + 2.0**-24).all()
-    assert (codes != ops.sic_sweep(np.tile(x, (m, 1)).astype(dtype), np.eye(6), np.ones(6), seed=12)[0]).any()
+    assert (np.abs(integers.mean(axis=0) - x) <= STANDARD_ERRORS * np.sqrt(f * (1 - f) / m) + 2.0**-24).all()
+    assert (integers != ops.sic_sweep(np.tile(x, (m, 1)).astype(dtype), np.eye(6), np.ones(6), seed=12)[0]).any()
 
 
 @pytest.mark.parametrize(("m", "n"), [*SHAPES, (300, 70)])
 @pytest.mark.parametrize("seed", [None, 5])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sample_gains_are_those_of_the_reference(m, n, seed, dtype, monkeypatch):
-    """Given the gains that came out, codes and residual are right for them; the gains are the fit to the codes."""
-    sweep = _sweep(m, n, dtype, seed=seed, code_range=(-3, 3))
+    """Given the gains that came out, integers and residual are right for them; the gains are the fit to the integers."""
+    sweep = _sweep(m, n, dtype, seed=seed, integer_range=(-3, 3))
     _poison(monkeypatch)
     results = {}
     for backend in ("reference", "numba"):
-        codes, gains, residual = ops.sic_sweep_sample_gains(
-            sweep.weight, sweep.factor, sweep.steps, code_min=-3, code_max=3, seed=seed, backend=backend
+        integers, gains, residual = ops.sic_sweep_sample_gains(
+            sweep.weight, sweep.factor, sweep.steps, integer_min=-3, integer_max=3, seed=seed, backend=backend
         )
-        results[backend] = codes, gains, residual
+        results[backend] = integers, gains, residual
     slow, slow_gains, slow_residual = results["reference"]
     budget = sweep.budget(slow, slow_residual, slow_gains.astype(dtype).astype(np.float64))
-    codes, gains, residual = results["numba"]
+    integers, gains, residual = results["numba"]
     used = gains.astype(dtype).astype(np.float64)
-    assert sweep.doubt(codes, used).max() <= budget
-    exact = sweep.exact_residual(codes, used)
+    assert sweep.doubt(integers, used).max() <= budget
+    exact = sweep.exact_residual(integers, used)
     assert np.abs(residual - exact).max() <= budget
-    # least squares: nothing of the codes is left in the residual of their column
-    assert (np.abs((codes * exact).sum(axis=0)) <= 2 * budget * np.abs(codes).sum(axis=0)).all()
-    assert (gains[(codes == 0).all(axis=0)] == 1).all()
-    if (codes == slow).all():
+    # least squares: nothing of the integers is left in the residual of their column
+    assert (np.abs((integers * exact).sum(axis=0)) <= 2 * budget * np.abs(integers).sum(axis=0)).all()
+    assert (gains[(integers == 0).all(axis=0)] == 1).all()
+    if (integers == slow).all():
         np.testing.assert_allclose(gains, slow_gains, rtol=0, atol=2 * budget / sweep.widths.min())
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_normal_gains_are_those_of_the_mean_squares(backend, dtype):
-    """As the decoder computes them from the codes; codes and residual are right for them."""
-    sweep = _sweep(70, 130, dtype, seed=None, code_range=(-(2**30), 2**30))
+    """As the decoder computes them from the integers; integers and residual are right for them."""
+    sweep = _sweep(70, 130, dtype, seed=None, integer_range=(-(2**30), 2**30))
     widths = np.geomspace(0.05, 20, 130)  # from fine steps to columns that are nearly all zero
-    codes, gains, residual = ops.sic_sweep_sample_gains(sweep.weight, sweep.factor, sweep.steps * widths, normal=True, backend=backend)
-    np.testing.assert_allclose(gains, gain_of_mean_square((codes.astype(float) ** 2).mean(axis=0)), rtol=1e-12)
-    scaled = codes * (sweep.steps * widths).astype(dtype) * gains.astype(dtype)
+    integers, gains, residual = ops.sic_sweep_sample_gains(sweep.weight, sweep.factor, sweep.steps * widths, normal=True, backend=backend)
+    np.testing.assert_allclose(gains, gain_of_mean_square((integers.astype(float) ** 2).mean(axis=0)), rtol=1e-12)
+    scaled = integers * (sweep.steps * widths).astype(dtype) * gains.astype(dtype)
     exact = (sweep.weight.astype(float) - scaled) @ sweep.factor.astype(float)
     assert np.abs(residual - exact).max() <= (1e-9 if dtype == np.float64 else 1e-3) * np.abs(exact).max()
 
@@ -234,21 +234,21 @@ def test_sample_gains_do_not_raise_the_distortion(rng):
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_codes_stay_in_their_range_where_float32_has_no_number_for_it(backend):
     W = np.array([[1e12, -1e12, 3.0]], dtype=np.float32)
-    codes, _ = ops.sic_sweep(W, np.eye(3, dtype=np.float32), np.ones(3), backend=backend)
-    assert codes.tolist() == [[2**31 - 128, -(2**31) + 128, 3]]
+    integers, _ = ops.sic_sweep(W, np.eye(3, dtype=np.float32), np.ones(3), backend=backend)
+    assert integers.tolist() == [[2**31 - 128, -(2**31) + 128, 3]]
 
 
 @pytest.mark.parametrize(("m", "n"), [(0, 5), (5, 0), (0, 0)])
 def test_nothing_to_decide(m, n):
-    codes, residual = ops.sic_sweep(np.ones((m, n)), np.eye(n), np.ones(n))
-    assert codes.shape == residual.shape == (m, n)
-    codes, gains, residual = ops.sic_sweep_sample_gains(np.ones((m, n)), np.eye(n), np.ones(n))
-    assert codes.shape == residual.shape == (m, n)
+    integers, residual = ops.sic_sweep(np.ones((m, n)), np.eye(n), np.ones(n))
+    assert integers.shape == residual.shape == (m, n)
+    integers, gains, residual = ops.sic_sweep_sample_gains(np.ones((m, n)), np.eye(n), np.ones(n))
+    assert integers.shape == residual.shape == (m, n)
     assert (gains == 1).all()
 
 
 def test_memory_of_a_sweep():
-    """Beside W and L: the codes, and less than one more copy of W for the cast factor and the errors in flight."""
+    """Beside W and L: the integers, and less than one more copy of W for the cast factor and the errors in flight."""
     m = n = 1024
     W, L = np.ones((m, n), dtype=np.float32), np.eye(n)
     ops.sic_sweep(W, L, np.ones(n), residual=False)
@@ -290,9 +290,9 @@ def test_residual_is_the_error_through_the_factor(layer):
     L = cholesky(layer.hessian.matrix).lower
     n = layer.weight.shape[1]
     steps = np.full(n, 0.3 * np.abs(layer.weight).max())
-    codes, residual = ops.sic_sweep(layer.weight, L, steps)
+    integers, residual = ops.sic_sweep(layer.weight, L, steps)
     scale = np.abs(layer.weight).max() * np.abs(L).max()
-    np.testing.assert_allclose(residual, (layer.weight - codes * steps) @ L, rtol=0, atol=rounding(20 * n) * scale)
+    np.testing.assert_allclose(residual, (layer.weight - integers * steps) @ L, rtol=0, atol=rounding(20 * n) * scale)
 
 
 @given(layers(max_condition=1e4))
@@ -301,8 +301,8 @@ def test_points_of_its_own_grid_are_fixed(layer):
     L = cholesky(layer.hessian.matrix).lower
     m, n = layer.weight.shape
     rng = np.random.default_rng(m * n)
-    codes, steps = rng.integers(-50, 50, (m, n)), np.exp(rng.standard_normal(n))
-    assert (ops.sic_sweep(codes * steps, L, steps)[0] == codes).all()
+    integers, steps = rng.integers(-50, 50, (m, n)), np.exp(rng.standard_normal(n))
+    assert (ops.sic_sweep(integers * steps, L, steps)[0] == integers).all()
 
 
 def test_inputs_are_not_changed():
@@ -318,7 +318,7 @@ def test_gptq_on_reversed_columns_is_the_same_sweep(rng):
     n, m, step = 24, 16, 0.25
     H = haar_moment(power_law(n, 1.0), rng)
     W = rng.standard_normal((m, n))
-    codes, _ = ops.sic_sweep(W, cholesky(H).lower, np.full(n, step))
+    integers, _ = ops.sic_sweep(W, cholesky(H).lower, np.full(n, step))
     reversed_H, V = H[::-1, ::-1], W[:, ::-1].copy()
     U = np.linalg.cholesky(np.linalg.inv(reversed_H)).T
     textbook = np.empty((m, n))
@@ -326,7 +326,7 @@ def test_gptq_on_reversed_columns_is_the_same_sweep(rng):
         textbook[:, i] = np.rint(V[:, i] / step)
         error = (V[:, i] - step * textbook[:, i]) / U[i, i]
         V[:, i:] -= np.outer(error, U[i, i:])
-    assert (codes == textbook[:, ::-1]).all()
+    assert (integers == textbook[:, ::-1]).all()
 
 
 def test_unknown_backend_and_wrong_shapes_are_refused():

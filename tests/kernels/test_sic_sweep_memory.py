@@ -64,10 +64,10 @@ def peaks():
 
 
 def _expected(n, dtype, factor):
-    """Codes, the cast panels of a lower triangle, and of ROWS rows the errors, the feedback of later panels, and of later strips."""
-    codes, in_flight = 4 * n * n, BYTES[dtype] * ROWS * (n + PANEL + STRIP)
+    """Integers, the cast panels of a lower triangle, and of ROWS rows the errors, the feedback of later panels, and of later strips."""
+    integers, in_flight = 4 * n * n, BYTES[dtype] * ROWS * (n + PANEL + STRIP)
     panels = 0 if dtype == factor else BYTES[dtype] * sum((n - start) * PANEL for start in range(0, n, PANEL))
-    return codes, panels, in_flight
+    return integers, panels, in_flight
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -83,7 +83,7 @@ def test_peak_is_codes_and_cast_panels_and_the_rows_in_flight(case, peaks):
 def test_beside_inputs_and_codes_a_sweep_takes_at_most_two_copies_of_its_weight(case, peaks):
     n, dtype, _ = case
     copy = BYTES[dtype] * n * n
-    codes = _expected(*case)[0]
-    assert max(peaks[case]) - codes <= 2 * copy
-    if n >= 2048 or dtype == "float64" or case[1] == case[2]:  # codes too, but for the smallest with a factor to cast
+    integers = _expected(*case)[0]
+    assert max(peaks[case]) - integers <= 2 * copy
+    if n >= 2048 or dtype == "float64" or case[1] == case[2]:  # integers too, but for the smallest with a factor to cast
         assert max(peaks[case]) <= 2 * copy

@@ -54,19 +54,19 @@ def _inputs(m, n, dtype):
     return W.astype(dtype), L, steps, gains
 
 
-def _residual(W, L, steps, gains, codes, offset):
-    """``(W − Ŵ) L`` of the codes in extended precision."""
+def _residual(W, L, steps, gains, integers, offset):
+    """``(W − Ŵ) L`` of the integers in extended precision."""
     wide = (x.astype(np.longdouble) for x in (W, L, steps, gains))
     W, L, steps, gains = wide
-    return (W - gains * steps * (codes + np.longdouble(offset))) @ L
+    return (W - gains * steps * (integers + np.longdouble(offset))) @ L
 
 
-def _doubt(W, L, steps, gains, codes, offset, u, low, high):
-    """How far what was rounded lies outside the cell of its code, given the codes of later columns, in units of the residual."""
+def _doubt(W, L, steps, gains, integers, offset, u, low, high):
+    """How far what was rounded lies outside the cell of its code, given the integers of later columns, in units of the residual."""
     widths = steps * np.diagonal(L)
-    x = _residual(W, L, steps, gains, codes, offset) / widths + gains * (codes + offset) - offset
-    below, above = (codes - 0.5, codes + 0.5) if u is None else (codes - u, codes + 1 - u)
-    outside = np.maximum(np.where(codes == low, 0, below - x), np.where(codes == high, 0, x - above))
+    x = _residual(W, L, steps, gains, integers, offset) / widths + gains * (integers + offset) - offset
+    below, above = (integers - 0.5, integers + 0.5) if u is None else (integers - u, integers + 1 - u)
+    outside = np.maximum(np.where(integers == low, 0, below - x), np.where(integers == high, 0, x - above))
     return float((np.maximum(outside, 0) * widths).max(initial=0))
 
 
@@ -86,29 +86,29 @@ def _budget(W, L, steps, gains, slow, slow_residual, offset):
 @pytest.mark.parametrize(("offset", "seed"), [(0.0, None), (0.5, 2**64 - 3)])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sweep_gives_the_codes_of_the_reference(m, n, offset, seed, dtype, poisoned, monkeypatch):
-    """Codes differ only at ties to rounding, every decision is right to rounding, and so is the residual."""
+    """Integers differ only at ties to rounding, every decision is right to rounding, and so is the residual."""
     _fewer_programs(monkeypatch)
     W, L, steps, gains = _inputs(m, n, dtype)
-    options = {"offset": offset, "seed": seed, "code_min": -6, "code_max": 5}
+    options = {"offset": offset, "seed": seed, "integer_min": -6, "integer_max": 5}
     slow, slow_residual = ops.sic_sweep(W, L, steps, gains, **options, backend="reference")
-    codes, residual = ops.sic_sweep(*_on_device(W, L, steps, gains), **options, backend="triton")
-    assert (codes.dtype, str(residual.dtype), codes.device.type) == (torch.int32, f"torch.{np.dtype(dtype)}", DEVICE)
-    codes, residual = codes.cpu().numpy(), residual.cpu().numpy()
+    integers, residual = ops.sic_sweep(*_on_device(W, L, steps, gains), **options, backend="triton")
+    assert (integers.dtype, str(residual.dtype), integers.device.type) == (torch.int32, f"torch.{np.dtype(dtype)}", DEVICE)
+    integers, residual = integers.cpu().numpy(), residual.cpu().numpy()
     budget = _budget(W, L, steps, gains, slow, slow_residual, offset)
     u = _uniform(seed, m, n)
-    assert _doubt(W, L, steps, gains, codes, offset, u, -6, 5) <= budget
-    assert np.abs(residual - _residual(W, L, steps, gains, codes, offset)).max() <= budget
-    for k in np.flatnonzero((slow != codes).any(axis=1)):
+    assert _doubt(W, L, steps, gains, integers, offset, u, -6, 5) <= budget
+    assert np.abs(residual - _residual(W, L, steps, gains, integers, offset)).max() <= budget
+    for k in np.flatnonzero((slow != integers).any(axis=1)):
         row = slice(k, k + 1)
-        i = int(np.flatnonzero(slow[k] != codes[k])[-1])  # the first column decided differently
-        assert abs(int(slow[k, i]) - int(codes[k, i])) == 1
+        i = int(np.flatnonzero(slow[k] != integers[k])[-1])  # the first column decided differently
+        assert abs(int(slow[k, i]) - int(integers[k, i])) == 1
         own = None if u is None else u[row]
         assert _doubt(W[row], L, steps, gains, slow[row], offset, own, -6, 5) <= budget
     if m * n > 1000 and not ON_GPU:
         return
     without, nothing = ops.sic_sweep(*_on_device(W, L, steps, gains), **options, residual=False, backend="triton")
     assert nothing is None
-    assert (without.cpu().numpy() == codes).all()
+    assert (without.cpu().numpy() == integers).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -123,9 +123,9 @@ def test_no_block_changes_a_code(dtype, seed, panel, strip, rows, monkeypatch):
     for name, value in (("PANEL", panel), ("STRIP", strip), ("ROWS", rows)):
         monkeypatch.setattr(_kernels("sic_sweep"), name, value)
     steps = np.full(n, 0.5)
-    expected, expected_residual = ops.sic_sweep(W, L, steps, code_min=-40, code_max=39, seed=seed, backend="reference")
-    codes, residual = ops.sic_sweep(*_on_device(W, L, steps), code_min=-40, code_max=39, seed=seed, backend="triton")
-    assert (codes.cpu().numpy() == expected).all()
+    expected, expected_residual = ops.sic_sweep(W, L, steps, integer_min=-40, integer_max=39, seed=seed, backend="reference")
+    integers, residual = ops.sic_sweep(*_on_device(W, L, steps), integer_min=-40, integer_max=39, seed=seed, backend="triton")
+    assert (integers.cpu().numpy() == expected).all()
     assert (residual.cpu().numpy() == expected_residual).all()
 
 
@@ -134,8 +134,8 @@ def test_ties_go_to_the_even_code_and_clamped_codes_stay_in_int32():
     steps = np.ones(9)
     for dtype in (np.float64, np.float32):
         expected = ops.sic_sweep(x.astype(dtype), np.eye(9), steps, backend="reference")[0]
-        codes = ops.sic_sweep(*_on_device(x.astype(dtype), np.eye(9), steps), backend="triton")[0]
-        assert (codes.cpu().numpy() == expected).all()
+        integers = ops.sic_sweep(*_on_device(x.astype(dtype), np.eye(9), steps), backend="triton")[0]
+        assert (integers.cpu().numpy() == expected).all()
 
 
 def test_sweep_of_any_layout_leaves_its_input():
@@ -151,37 +151,37 @@ def test_sweep_of_any_layout_leaves_its_input():
 @pytest.mark.parametrize("seed", [None, 5])
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_sample_gains_are_those_of_the_reference(m, n, seed, dtype, poisoned, monkeypatch):
-    """Given the gains that came out, codes and residual are right for them; the gains are the fit to the codes."""
+    """Given the gains that came out, integers and residual are right for them; the gains are the fit to the integers."""
     _fewer_programs(monkeypatch)
     W, L, steps, _ = _inputs(m, n, dtype)
-    options = {"seed": seed, "code_min": -3, "code_max": 3}
+    options = {"seed": seed, "integer_min": -3, "integer_max": 3}
     slow, slow_gains, slow_residual = ops.sic_sweep_sample_gains(W, L, steps, **options, backend="reference")
-    codes, gains, residual = (x.cpu().numpy() for x in ops.sic_sweep_sample_gains(*_on_device(W, L, steps), **options, backend="triton"))
+    integers, gains, residual = (x.cpu().numpy() for x in ops.sic_sweep_sample_gains(*_on_device(W, L, steps), **options, backend="triton"))
     used, slow_used = (g.astype(dtype).astype(np.float64) for g in (gains, slow_gains))
     budget = _budget(W, L, steps, slow_used, slow, slow_residual, 0.0)
-    assert _doubt(W, L, steps, used, codes, 0.0, _uniform(seed, m, n), -3, 3) <= budget
-    exact = _residual(W, L, steps, used, codes, 0.0)
+    assert _doubt(W, L, steps, used, integers, 0.0, _uniform(seed, m, n), -3, 3) <= budget
+    exact = _residual(W, L, steps, used, integers, 0.0)
     assert np.abs(residual - exact).max() <= budget
-    assert (np.abs((codes * exact).sum(axis=0)) <= 2 * budget * np.abs(codes).sum(axis=0)).all()
-    assert (gains[(codes == 0).all(axis=0)] == 1).all()
+    assert (np.abs((integers * exact).sum(axis=0)) <= 2 * budget * np.abs(integers).sum(axis=0)).all()
+    assert (gains[(integers == 0).all(axis=0)] == 1).all()
 
 
 @pytest.mark.parametrize(("m", "n"), [(1, 1), (63, 5), (20, 33)])
 def test_normal_gains_are_those_of_the_mean_squares(m, n, poisoned, monkeypatch):
     _fewer_programs(monkeypatch)
     W, L, steps, _ = _inputs(m, n, np.float64)
-    codes, gains, _ = (x.cpu().numpy() for x in ops.sic_sweep_sample_gains(*_on_device(W, L, steps), normal=True, backend="triton"))
+    integers, gains, _ = (x.cpu().numpy() for x in ops.sic_sweep_sample_gains(*_on_device(W, L, steps), normal=True, backend="triton"))
     slow, slow_gains, _ = ops.sic_sweep_sample_gains(W, L, steps, normal=True, backend="reference")
-    np.testing.assert_array_equal(codes, slow)
+    np.testing.assert_array_equal(integers, slow)
     np.testing.assert_allclose(gains, slow_gains, rtol=1e-12)
 
 
 @pytest.mark.parametrize(("m", "n"), [(0, 5), (5, 0)])
 def test_nothing_to_decide(m, n):
-    codes, residual = ops.sic_sweep(*_on_device(np.ones((m, n)), np.eye(n), np.ones(n)), backend="triton")
-    assert codes.shape == residual.shape == (m, n)
-    codes, gains, _ = ops.sic_sweep_sample_gains(*_on_device(np.ones((m, n)), np.eye(n), np.ones(n)), backend="triton")
-    assert codes.shape == (m, n)
+    integers, residual = ops.sic_sweep(*_on_device(np.ones((m, n)), np.eye(n), np.ones(n)), backend="triton")
+    assert integers.shape == residual.shape == (m, n)
+    integers, gains, _ = ops.sic_sweep_sample_gains(*_on_device(np.ones((m, n)), np.eye(n), np.ones(n)), backend="triton")
+    assert integers.shape == (m, n)
     assert (gains == 1).all()
 
 

@@ -104,7 +104,7 @@ def test_weights_are_decoded_in_blocks_of_rows_to_the_same_bits(name, rate, monk
     whole = reconstruct(weight)
     monkeypatch.setattr(RECONSTRUCTION, "BLOCK_ENTRIES", 1)
     assert np.array_equal(reconstruct(weight), whole)
-    assert not whole[:, ~weight.basis.live].any()
+    assert not whole[:, ~weight.basis.active].any()
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_decoding_takes_the_weights_and_one_block_of_rows(name, rate, monkeypatc
 
 def test_a_record_of_another_dtype_or_type_is_not_the_same():
     weight = HPTQ(rate_bits=3).quantize(_layer()).weight
-    assert same_weight(weight, dataclasses.replace(weight, codes=dataclasses.replace(weight.codes)))
-    wider = dataclasses.replace(weight.basis, live=weight.basis.live.astype(np.int8))
+    assert same_weight(weight, dataclasses.replace(weight, symbols=dataclasses.replace(weight.symbols)))
+    wider = dataclasses.replace(weight.basis, active=weight.basis.active.astype(np.int8))
     assert not same_weight(weight, dataclasses.replace(weight, basis=wider))
-    assert not same_weight(weight, dataclasses.replace(weight, codes=None))
+    assert not same_weight(weight, dataclasses.replace(weight, symbols=None))

@@ -11,7 +11,7 @@ from rdtools.moments.layer import Layer
 
 #: Powers of two of W and of H: odd ones of H are no powers of two of its Cholesky factor.
 SCALES = ((-7, 9), (13, -24), (0, 301))
-#: Symbols of each kind of codes.
+#: Symbols of each kind of integers.
 SYMBOLS = ("integers", "words", "paths", "codes")
 #: Rates of entries that do not have 3 bits on a layer of 32 columns; a codebook of 65536 words has too few vectors there.
 RATES = {"aqlm-1x8": 1, "aqlm-2x8": 2, "crvq": 1.75, "crvq-natural-rest": 1.75, "crvq-published": 1.75}
@@ -32,7 +32,7 @@ def test_symbols_do_not_change_with_the_scales_of_weights_and_hessian(name):
 
     def symbols(octaves: int, energy: int):
         weight = parse_method(name, RATES.get(name, 3)).quantize(_layer(octaves, energy)).weight
-        values = [getattr(weight.codes, field) for field in SYMBOLS if hasattr(weight.codes, field)]
+        values = [getattr(weight.symbols, field) for field in SYMBOLS if hasattr(weight.symbols, field)]
         assert len(values) == 1
         return [*values[0]] if isinstance(values[0], tuple) else values, weight.basis
 

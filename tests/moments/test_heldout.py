@@ -29,11 +29,11 @@ def _moment(rng, tokens, n, dead=()):
 @pytest.mark.usefixtures("_panels")
 def test_parts_give_what_the_whole_matrix_gives(rng):
     H, held, E = _moment(rng, 200, 40, dead=(3, 20)), _moment(rng, 90, 40, dead=(7,)), rng.standard_normal((37, 40))
-    moment, live = HeldoutMoment.of(held), np.diagonal(H) > 0
+    moment, active = HeldoutMoment.of(held), np.diagonal(H) > 0
     budget = 40 * 40 * EPS * np.abs(held).max() * np.square(E).sum(axis=1).max()
     np.testing.assert_allclose(moment.quadratic_form(E), np.einsum("ij,jk,ik->i", E, held, E), rtol=0, atol=budget)
-    inverse = np.linalg.inv(H[np.ix_(live, live)])
-    expected = np.trace(inverse @ held[np.ix_(live, live)]) / live.sum()
+    inverse = np.linalg.inv(H[np.ix_(active, active)])
+    expected = np.trace(inverse @ held[np.ix_(active, active)]) / active.sum()
     assert mean_ratio(Hessian(H, 200), moment) == pytest.approx(expected, rel=1e-11)
     assert mean_ratio(Hessian(H, 200), HeldoutMoment.of(H)) == pytest.approx(1, rel=1e-11)
 

@@ -12,7 +12,7 @@ from tolerances import rounding
 
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.moments import spectrum as module
-from rdtools.moments.spectrum import Eigen, compute_spectrum, eigendecomposition, live_columns, spectrum_of, spectrum_with_vectors
+from rdtools.moments.spectrum import Eigen, active_channels, compute_spectrum, eigendecomposition, spectrum_of, spectrum_with_vectors
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.records import Hessian
 from rdtools.testing import generators, second_moments, spectra
@@ -54,7 +54,7 @@ def test_a_decomposition_given_or_not_gives_the_same_spectrum(H):
         without, eigenvalues=given_.eigenvalues, eigenvector_max=given_.eigenvector_max, rank=given_.rank, simple=given_.simple
     )
     _same(near, given_)
-    assert np.isnan(without.eigenvector_max) or without.live == 0
+    assert np.isnan(without.eigenvector_max) or without.active == 0
 
 
 def test_eigenvectors_are_computed_only_where_they_are_asked_for(rng, monkeypatch):
@@ -78,16 +78,16 @@ def _nearly_equal(seed):
 @example(_nearly_equal(0))
 @example(_nearly_equal(1))
 def test_decomposition_multiplies_back(H):
-    """Q diag(λ) Qᵀ = H and QᵀQ = 1 on the live columns; λ descending, ≥ 0, summing to tr H."""
-    live = live_columns(H)
-    r = int(live.sum())
+    """Q diag(λ) Qᵀ = H and QᵀQ = 1 on the active columns; λ descending, ≥ 0, summing to tr H."""
+    active = active_channels(H)
+    r = int(active.sum())
     eigen = eigendecomposition(H)
     assert eigen.values.shape == (r,)
     assert eigen.vectors.shape == (r, r)
     assert (np.diff(eigen.values) <= 0).all()
     assert (eigen.values >= 0).all()
     budget = _decomposition_budget(r) * float(np.trace(H))
-    np.testing.assert_allclose((eigen.vectors * eigen.values) @ eigen.vectors.T, H[np.ix_(live, live)], rtol=0, atol=budget)
+    np.testing.assert_allclose((eigen.vectors * eigen.values) @ eigen.vectors.T, H[np.ix_(active, active)], rtol=0, atol=budget)
     np.testing.assert_allclose(eigen.vectors.T @ eigen.vectors, np.eye(r), rtol=0, atol=_decomposition_budget(r))
     assert eigen.values.sum() == pytest.approx(float(np.trace(H)), abs=budget)
     assert eigen.vectors.flags.c_contiguous
@@ -96,12 +96,12 @@ def test_decomposition_multiplies_back(H):
 @given(moments_with_dead_columns() | second_moments())
 def test_root_squares_to_the_moment(H):
     """S S = H, S symmetric and positive semidefinite, its eigenvalues √λ."""
-    live = live_columns(H)
-    r = int(live.sum())
+    active = active_channels(H)
+    r = int(active.sum())
     eigen = eigendecomposition(H)
     S = eigen.root()
     scale = float(np.trace(H))
-    np.testing.assert_allclose(S @ S, H[np.ix_(live, live)], rtol=0, atol=2 * _decomposition_budget(r) * scale)
+    np.testing.assert_allclose(S @ S, H[np.ix_(active, active)], rtol=0, atol=2 * _decomposition_budget(r) * scale)
     np.testing.assert_allclose(S, S.T, rtol=0, atol=rounding(r + 1) * np.sqrt(scale))
     np.testing.assert_allclose(np.linalg.eigvalsh(S)[::-1], np.sqrt(eigen.values), rtol=0, atol=_decomposition_budget(r) * np.sqrt(scale))
 
@@ -122,15 +122,15 @@ def test_the_eigenvalues_are_those_put_in(eigenvalues, generator):
 
 def test_dead_columns_are_left_out_of_everything(rng):
     H = haar_moment(power_law(4, 1.0), rng)
-    live = np.array([False, True, True, False, True, True, False])
+    active = np.array([False, True, True, False, True, True, False])
     wide = np.zeros((7, 7))
-    wide[np.ix_(live, live)] = H
-    assert (live_columns(wide) == live).all()
+    wide[np.ix_(active, active)] = H
+    assert (active_channels(wide) == active).all()
     small, padded = eigendecomposition(H), eigendecomposition(wide)
     assert (small.values == padded.values).all()
     assert (small.vectors == padded.vectors).all()
     s = compute_spectrum(wide, eigen=padded)
-    assert (s.columns, s.live, s.rank) == (7, 4, 4)
+    assert (s.columns, s.active, s.rank) == (7, 4, 4)
     _same(dataclasses.replace(compute_spectrum(H, eigen=small), columns=7), s)
 
 
@@ -141,8 +141,8 @@ def test_all_dead():
     assert eigen.vectors.shape == eigen.root().shape == (0, 0)
     _same(compute_spectrum(nothing), compute_spectrum(nothing, eigen=eigen))
     s = compute_spectrum(nothing, eigen=eigen)
-    assert (s.columns, s.live, s.rank) == (3, 0, 0)
-    assert not live_columns(nothing).any()
+    assert (s.columns, s.active, s.rank) == (3, 0, 0)
+    assert not active_channels(nothing).any()
     _same(compute_spectrum(np.zeros((0, 0))), compute_spectrum(np.zeros((0, 0)), eigen=eigen))
 
 

@@ -25,10 +25,10 @@ def _losses(n, slack=0.01):
     H, w = clamped_feedback_counterexample(n, slack)
     L = cholesky(H, damping=0.0).lower
 
-    def loss(codes):
-        return float(((w - codes) @ H @ (w - codes).T)[0, 0])
+    def loss(integers):
+        return float(((w - integers) @ H @ (w - integers).T)[0, 0])
 
-    clamped, _ = sic_sweep(w, L, np.ones(n), code_min=0, code_max=3)
+    clamped, _ = sic_sweep(w, L, np.ones(n), integer_min=0, integer_max=3)
     free, _ = sic_sweep(w, L, np.ones(n))
     return loss(clamped), loss(np.clip(np.rint(w), 0, 3)), loss(free), int(free.min())
 

@@ -40,10 +40,10 @@ def test_nothing_is_imported_before_it_is_used():
 
 @pytest.mark.parametrize("backend", [None, "numba", "reference"])
 def test_tensors_in_main_memory_give_tensors(backend):
-    codes, residual = ops.sic_sweep(*_tensors(), backend=backend)
-    assert (codes.tolist(), codes.dtype) == (CODES, torch.int32)
+    integers, residual = ops.sic_sweep(*_tensors(), backend=backend)
+    assert (integers.tolist(), integers.dtype) == (CODES, torch.int32)
     np.testing.assert_array_equal(residual.numpy(), ops.sic_sweep(W, L, STEPS, backend=backend)[1])
-    codes, gains, _ = ops.sic_sweep_sample_gains(*_tensors(), backend=backend)
+    integers, gains, _ = ops.sic_sweep_sample_gains(*_tensors(), backend=backend)
     np.testing.assert_array_equal(gains.numpy(), ops.sic_sweep_sample_gains(W, L, STEPS, backend=backend)[1])
     x = torch.tensor([[1.0, 2.0, 3.0, 4.0]]).expand(2, 4).clone().T.contiguous().T
     ops.hadamard_inplace(x, torch.ones(1, 1), backend=backend)

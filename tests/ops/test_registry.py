@@ -40,10 +40,10 @@ for dtype in (np.float64, np.float32):
         for weight in (W, np.asfortranarray(W)):
             for seed, residual in ((None, True), (0, False)):
                 ops.sic_sweep(weight, L, np.ones(n), seed=seed, residual=residual)
-                codes = ops.sic_sweep_sample_gains(weight, L, np.ones(n), seed=seed, residual=residual)[0]
+                integers = ops.sic_sweep_sample_gains(weight, L, np.ones(n), seed=seed, residual=residual)[0]
                 ops.coset_trellis_sweep(weight, L, np.ones(n), 8, segment=50, residual=residual)
-        ops.coordinate_descent(W, L, codes, np.ones(n), passes=2)
-        for layout in (codes, np.asfortranarray(codes)):
+        ops.coordinate_descent(W, L, integers, np.ones(n), passes=2)
+        for layout in (integers, np.asfortranarray(integers)):
             ops.column_histogram(layout, low=-3, width=7)
         for order in (1, 2):
             ops.hadamard_inplace(rng.standard_normal((m, 64)).astype(dtype), np.ones((order, order)))

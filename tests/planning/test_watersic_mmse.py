@@ -26,7 +26,7 @@ def _moments() -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("rate", [1.0, 1.5, 2.0, 3.0, 4.0])
 @pytest.mark.parametrize("name", list(_moments()))
 def test_it_stays_within_a_third_of_a_bit_and_never_far_behind_watersic(name, rate):
-    """Normal weights, 4096 rows: at most 0.32 bit above the limit, and at most 0.005 bit above the better WaterSIC.
+    """Normal weights, 4096 rows: at most 0.32 bit above R(D), and at most 0.005 bit above the better WaterSIC.
 
     Codes and distortion are off by the draw: 1/√(2mn) of the variance and the standard error of D, half a bit a unit of their logarithm.
     """
@@ -76,7 +76,7 @@ def test_a_singular_hessian_needs_no_damping_beside_the_ridge():
 
 def test_dead_layers_and_rates_that_no_code_has():
     q = MmseWaterSIC(rate_bits=2.0).quantize(Layer.of(np.ones((4, 3)), np.zeros((3, 3))))
-    assert q.weight.codes.integers.shape == (4, 0)
+    assert q.weight.symbols.integers.shape == (4, 0)
     with pytest.raises(errors.InvalidRate):
         MmseWaterSIC(rate_bits=0.0)
 
@@ -91,4 +91,4 @@ def test_what_a_ridge_does_not_mend_is_damped_as_for_watersic():
     for damping in (None, 1e-2):
         q = MmseWaterSIC(rate_bits=6.0, damping=damping).quantize(layer)
         assert q.damping in ((0.0, 1e-4) if damping is None else (damping,))
-        assert abs(q.code_rate_bits - 6) <= 0.01
+        assert abs(q.symbol_rate_bits - 6) <= 0.01

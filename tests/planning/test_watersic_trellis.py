@@ -63,6 +63,6 @@ def test_plans_of_other_channels_are_apart_and_their_ridge_is_smaller():
 
 def test_dead_layers_and_settings_that_cannot_be():
     q = TrellisWaterSIC(rate_bits=2.0).quantize(Layer.of(np.ones((4, 3)), np.zeros((3, 3))))
-    assert q.weight.codes.integers.shape == (4, 0)
+    assert q.weight.symbols.integers.shape == (4, 0)
     with pytest.raises(UsageError, match="states 5"):
         TrellisWaterSIC(rate_bits=2.0, states=5)

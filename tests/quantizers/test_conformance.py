@@ -16,7 +16,7 @@ from rdtools.measure import measure, weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import RTN
-from rdtools.records import AdditiveCodes, CosetCodes, LatticeCodes, QuantizedLayer, ScalarCodes, TrellisCodes
+from rdtools.records import AdditiveCodes, CosetSymbols, LatticeWords, QuantizedLayer, ScalarSymbols, TrellisPaths
 from rdtools.testing import layers
 
 subjects = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
@@ -28,17 +28,17 @@ def gaussian_layer(m=192, n=48, exponent=1.0, seed=0) -> Layer:
 
 
 def same_integers(a: QuantizedLayer, b: QuantizedLayer) -> bool:
-    """Whether two answers have the same codes, scales apart."""
-    pairs = {"integers": (ScalarCodes, CosetCodes), "words": LatticeCodes, "paths": TrellisCodes, "codes": AdditiveCodes}
-    name = next(name for name, kind in pairs.items() if isinstance(a.weight.codes, kind))
-    return np.array_equal(np.array(getattr(a.weight.codes, name)), np.array(getattr(b.weight.codes, name)))
+    """Whether two answers have the same integers, scales apart."""
+    pairs = {"integers": (ScalarSymbols, CosetSymbols), "words": LatticeWords, "paths": TrellisPaths, "codes": AdditiveCodes}
+    name = next(name for name, kind in pairs.items() if isinstance(a.weight.symbols, kind))
+    return np.array_equal(np.array(getattr(a.weight.symbols, name)), np.array(getattr(b.weight.symbols, name)))
 
 
 @subjects
 @pytest.mark.parametrize("rate", [2.0, 3.0, 4.0])
 def test_the_rate_is_hit(subject: Subject, rate):
     q = subject.build(rate).quantize(gaussian_layer())
-    assert abs(q.code_rate_bits - rate) <= 0.01
+    assert abs(q.symbol_rate_bits - rate) <= 0.01
 
 
 @subjects
@@ -101,19 +101,19 @@ def test_every_byte_is_counted(subject: Subject):
     assert point.total_bpw == pytest.approx(point.symbol_bpw + point.overhead_bpw, rel=rounding(1))
     assert point.overhead_bpw > 0
     assert point.total_bpw > point.payload_bpw
-    codes = q.weight.codes
+    symbols = q.weight.symbols
     if subject.trained:  # codebooks, scales and the order of the columns are in the payload as well
-        assert point.payload_bpw * layer.weight.size == 8 * -(-payload_bits(codes) // 8)
+        assert point.payload_bpw * layer.weight.size == 8 * -(-payload_bits(symbols) // 8)
         return
-    histograms = 0.0 if subject.vector else scalar_code_length(codes)[1]
-    symbols = point.symbol_bpw - histograms / layer.weight.size
-    # a range coder needs less than 0.001 bit a symbol and one last word
-    assert symbols - 0.001 <= point.payload_bpw <= symbols + 0.001 + 64 / layer.weight.size
+    histograms = 0.0 if subject.vector else scalar_code_length(symbols)[1]
+    bits = point.symbol_bpw - histograms / layer.weight.size
+    # a range coder needs less than 0.001 bit per symbol and one last word
+    assert bits - 0.001 <= point.payload_bpw <= bits + 0.001 + 64 / layer.weight.size
 
 
 @subjects
 def test_rate_is_invariant_under_scale_and_distortion_follows_it(subject: Subject):
-    """W → cW and H → c²H: same codes; c a power of two, so that nothing rounds differently."""
+    """W → cW and H → c²H: same integers; c a power of two, so that nothing rounds differently."""
     layer = gaussian_layer()
     scaled = Layer.of(8.0 * layer.weight, 0.25 * layer.hessian.matrix, name="gaussian")
     a, b = subject.build(3.0).quantize(layer), subject.build(3.0).quantize(scaled)
@@ -133,7 +133,7 @@ def test_dead_columns_are_free(subject: Subject):
     a, b = subject.build(3.0).quantize(layer), subject.build(3.0).quantize(wide)
     assert same_integers(a, b)
     assert (reconstruct(b.weight)[:, ~keep] == 0).all()
-    assert b.code_rate_bits == pytest.approx(a.code_rate_bits * 48 / 50, rel=rounding(4))
+    assert b.symbol_rate_bits == pytest.approx(a.symbol_rate_bits * 48 / 50, rel=rounding(4))
     expected = weighted_error(layer.weight, reconstruct(a.weight), layer.hessian.matrix).mean * 48 / 50
     assert measure(wide, b).distortion == pytest.approx(expected, rel=rounding(2000))
 
@@ -147,14 +147,14 @@ def test_all_zero_weights_are_coded_at_no_rate(subject: Subject):
     assert math.isnan(point.relative_distortion)
     if point.rate_kind != "fixed":
         # a histogram of one code for all, or one for each column
-        columns = 48 if isinstance(q.weight.codes, ScalarCodes) and q.weight.codes.model.kind == "histogram" else 1
-        assert q.code_rate_bits <= 64 * columns / layer.weight.size
+        columns = 48 if isinstance(q.weight.symbols, ScalarSymbols) and q.weight.symbols.model.kind == "histogram" else 1
+        assert q.symbol_rate_bits <= 64 * columns / layer.weight.size
 
 
 @subjects
 @pytest.mark.parametrize("rate", [1.0, 3.0])
 def test_layers_without_inputs_and_white_ones_are_no_special_case(subject: Subject, rate):
-    """No live column: degenerate, at no loss. H = I and a single column, where feedback has nothing to do: a row as any other."""
+    """No active column: degenerate, at no loss. H = I and a single column, where feedback has nothing to do: a row as any other."""
     rng = np.random.default_rng(3)
     if subject.name.startswith("quip-sharp"):
         rate = 2.0 * rate if rate == 1 else rate
@@ -182,7 +182,7 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
     row = result_row(layer, subject.build(3.0), q).to_row()
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)
-    # columns that the others explain are left to them, and their error is fed back: far from the limit, yet better than nothing
+    # columns that the others explain are left to them, and their error is fed back: far from R(D), yet better than nothing
     assert row["relative_distortion"] < 1
 
 
@@ -225,8 +225,8 @@ def test_any_layer_is_quantized_or_refused_with_the_rates_that_exist(subject: Su
         assert "bits per weight cannot be reached" in str(error)  # noqa: PT017
         return
     # of the columns that are coded; whole blocks of a codebook may be more than the weights
-    target = 2.0 * q.weight.basis.live.mean()
-    assert -0.01 <= q.code_rate_bits - target <= (np.inf if subject.vector else 0.01)
+    target = 2.0 * q.weight.basis.active.mean()
+    assert -0.01 <= q.symbol_rate_bits - target <= (np.inf if subject.vector else 0.01)
     point = measure(layer, q)
     assert np.isfinite(point.distortion)
     signal = weighted_error(layer.weight, np.zeros_like(layer.weight), layer.hessian.matrix).mean
@@ -261,4 +261,4 @@ def test_the_scale_of_the_hessian_does_not_matter(scale):
         subject = next(s for s in SUBJECTS if s.name == name)
         a, b = subject.build(3.0).quantize(layer), subject.build(3.0).quantize(scaled)
         # the scale is no power of two, so a tie may fall the other way
-        assert (a.weight.codes.integers != b.weight.codes.integers).mean() < 1e-3
+        assert (a.weight.symbols.integers != b.weight.symbols.integers).mean() < 1e-3

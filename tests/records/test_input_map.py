@@ -9,7 +9,7 @@ from tolerances import rounding
 
 from rdtools.coding import decode, encode, reconstruct, round_to_bfloat16
 from rdtools.errors import ShapeMismatch
-from rdtools.records import Basis, InputMap, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
+from rdtools.records import Basis, InputMap, QuantizedWeight, Rotation, ScalarSymbols, SharedHistogram, UniformGrid
 from rdtools.testing import generators
 from rdtools.transforms import rotate, rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
@@ -70,7 +70,7 @@ def test_links_that_do_not_fit_are_refused_by_name():
 
 
 def quantized_values(rows, columns, generator):
-    return ScalarCodes(generator.integers(-4, 4, (rows, columns)).astype(np.int32), UniformGrid(0.3, offset=0.5), SharedHistogram())
+    return ScalarSymbols(generator.integers(-4, 4, (rows, columns)).astype(np.int32), UniformGrid(0.3, offset=0.5), SharedHistogram())
 
 
 @given(st.sampled_from(("haar", "hadamard", "kronecker", None)), st.booleans(), st.booleans(), st.booleans(), generators())
@@ -85,9 +85,9 @@ def test_a_decoded_weight_is_that_of_the_container_to_the_bit(kind, dead, scaled
     seeds = generator.integers(2**32, size=2)
     row_rotation = Rotation("hadamard", m, int(seeds[0])) if rows_rotated else None
     basis = Basis(m, active, None if kind is None else Rotation(kind, r, int(seeds[1])), row_rotation, scales)
-    codes = quantized_values(m, r, generator)
-    weight = QuantizedWeight(basis, codes)
-    values = 0.3 * (codes.integers + 0.5)
+    symbols = quantized_values(m, r, generator)
+    weight = QuantizedWeight(basis, symbols)
+    values = 0.3 * (symbols.integers + 0.5)
     if row_rotation is not None:
         values = rotate_back(values.T, row_rotation).T
     columns = values if kind is None else rotate_back(values, basis.rotation)

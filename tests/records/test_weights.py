@@ -8,11 +8,11 @@ from rdtools.records import (
     AdditiveCodes,
     Gains,
     GaussianModel,
-    LatticeCodes,
+    LatticeWords,
     RowScales,
-    ScalarCodes,
+    ScalarSymbols,
     SharedHistogram,
-    TrellisCodes,
+    TrellisPaths,
     Uniform,
     UniformGrid,
 )
@@ -53,7 +53,7 @@ def test_grids_and_models_that_no_file_can_hold_are_refused(make, message):
 ])  # fmt: skip
 def test_integers_that_do_not_fit_their_grid_and_model_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        ScalarCodes(**{"integers": INTEGERS, "grid": UniformGrid(1.0), "model": SharedHistogram(), **settings})
+        ScalarSymbols(**{"integers": INTEGERS, "grid": UniformGrid(1.0), "model": SharedHistogram(), **settings})
 
 
 WORDS = np.zeros((2, 3), dtype=np.uint16)
@@ -69,7 +69,7 @@ WORDS = np.zeros((2, 3), dtype=np.uint16)
 ])  # fmt: skip
 def test_lattice_words_that_no_file_can_hold_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        LatticeCodes(*arguments)
+        LatticeWords(*arguments)
 
 
 PATHS = np.zeros((1, 64), dtype=np.uint8)
@@ -84,7 +84,7 @@ PATHS = np.zeros((1, 64), dtype=np.uint8)
 ])  # fmt: skip
 def test_trellis_paths_that_no_file_can_hold_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        TrellisCodes(*arguments)
+        TrellisPaths(*arguments)
 
 
 WORDS_OF_EIGHT, ORDER = np.zeros((4, 8)), np.arange(16)

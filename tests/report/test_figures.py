@@ -97,8 +97,8 @@ def test_which_rows_know_the_variances_of_rows_is_what_their_files_hold():
     layer = Layer(LayerKey("m", "a.q_proj", "q_proj", 0), rng.standard_normal((512, 16)), Hessian(np.eye(16), 0))
     seen = {}
     for name, rate in (("rtn", 3), ("gptq-g128", 3), ("gptq-waterfilled", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2), ("crvq", 2.5)):
-        codes = parse_method(name, rate).quantize(layer).weight.codes
-        scales = codes.scales if isinstance(codes, AdditiveCodes) else getattr(getattr(codes, "grid", None), "rows", None)
+        symbols = parse_method(name, rate).quantize(layer).weight.symbols
+        scales = symbols.scales if isinstance(symbols, AdditiveCodes) else getattr(getattr(symbols, "grid", None), "rows", None)
         seen[name] = scales is not None
     assert seen == {name: METHODS[name].row_scales for name in seen}
     assert all(METHODS[name].fixed_coder for name in seen)

@@ -137,7 +137,7 @@ def test_a_failed_row_is_tried_again_and_an_infeasible_one_is_not(run, monkeypat
     assert set(failed["message"]) == {"ZeroDivisionError: by chance"}
     assert (first.loc[first["target_bpw"] == 2.5, "status"] == "infeasible").all()
     todo = agenda(run, methods)
-    assert (todo.rows, todo.rows_left) == (84, 2)
+    assert (todo.rows, todo.remaining_rows) == (84, 2)
     again = _stop_after(monkeypatch, 10**6)
     second = run_sweep(run, methods).table
     assert len(again) == 2
@@ -249,7 +249,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
     moved_model = run.manifest.model.model_copy(update={"name": "moved"})
     write_manifest(run.path, run.manifest.model_copy(update={"model": moved_model}))
     moved = open_run(run.path)
-    assert agenda(moved, _methods("rtn-midrise", [2.0])).rows_left == 0
+    assert agenda(moved, _methods("rtn-midrise", [2.0])).remaining_rows == 0
     second = run_sweep(moved, _methods("rtn-midrise", [2.0])).table
     assert set(second["model"]) == {"moved"}
     pd.testing.assert_frame_equal(second.drop(columns=["model"]), first.drop(columns=["model"]))
@@ -258,7 +258,7 @@ def test_a_model_that_moved_keeps_its_rows_under_its_new_name(run):
 def test_a_directory_without_its_plan_or_rows_goes_on(run):
     first = run_sweep(run, _methods())
     (run.path / PLAN).unlink()
-    assert agenda(run, _methods()).rows_left == 0
+    assert agenda(run, _methods()).remaining_rows == 0
     partial = run_sweep(run, _methods("rtn-midrise"))
     assert len(partial.table) == 28
     assert "plan.json was deleted" in partial.notes[0]

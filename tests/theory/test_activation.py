@@ -45,9 +45,9 @@ def token_errors(x, exact, weight):
 def test_fixed_step_by_simulation(staggered, fixed_step):
     """T_j² for equal copies, none for staggered ones: normal channels, one fixed step."""
     rng = np.random.default_rng(3)
-    deviations, counts = np.array([1.5, 6.0, 20.0]), np.array([1, 3, 8])
+    stds, counts = np.array([1.5, 6.0, 20.0]), np.array([1, 3, 8])
     W = rng.standard_normal((5, 3))
-    x = rng.standard_normal((40_000, 3)) * deviations
+    x = rng.standard_normal((40_000, 3)) * stds
     split = Split(counts, staggered=True)
     copies = split.apply(x) + (fixed_step * split.shifts if staggered else 0.0)
     errors = token_errors(fixed_step * np.rint(copies / fixed_step), copies, split.weight(W)) / W.size

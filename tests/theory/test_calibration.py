@@ -37,7 +37,7 @@ def test_simulated_wishart(ratio):
     for _ in range(12):
         X = rng.standard_normal((round(n / ratio), n))
         draws.append(0.5 * log2_am_over_gm(1 / np.linalg.eigvalsh(X.T @ X / len(X))))
-    # exact means differ from the limit by O(1/n): E AM = 1/(1 − y − 1/N), which is 1/(N(1−y)) of it
+    # exact means differ from R(D) by O(1/n): E AM = 1/(1 − y − 1/N), which is 1/(N(1−y)) of it
     bias = 0.5 * math.log2(math.e) * 2 * ratio / n / (1 - ratio)
     assert np.mean(draws) == pytest.approx(calibration_penalty_bits(ratio), abs=4 * np.std(draws) / math.sqrt(12) + bias)
 

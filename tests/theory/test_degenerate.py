@@ -49,7 +49,7 @@ def test_equal_eigenvalues_and_one_column_lose_nothing(name):
 def test_distortions_are_finite(name, rate):
     values = EIGENVALUES[name]
     s = compute_spectrum(np.diag(values))
-    for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.limit_distortion):
+    for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.bound_distortion):
         assert 0 <= predict(s, rate) < math.inf
     point = waterfilling.distortion_rate(rate, values)
     assert 0 <= float(point.distortion) <= values.mean()
@@ -64,7 +64,7 @@ def test_distortions_are_finite(name, rate):
 def test_rates_are_not_nan(name):
     s = compute_spectrum(np.diag(EIGENVALUES[name]))
     for D in (0.0, 1e-300, 1.0, 1e300):
-        for rate in (high_rate.limit_rate_bits(s, D), shannon.shannon_lower_bound_bits(s, D, 0.0)):
+        for rate in (high_rate.bound_rate_bits(s, D), shannon.shannon_lower_bound_bits(s, D, 0.0)):
             assert not math.isnan(rate)
     assert not sic.high_rate_applies(np.ones(1), s, math.inf)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, entropy_band, rounding
 
 from rdtools import ops
-from rdtools.coding import count_codes, mean_column_entropy
+from rdtools.coding import count_integers, mean_column_entropy
 from rdtools.linalg import cholesky
 from rdtools.moments.spectrum import compute_spectrum
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
@@ -134,16 +134,16 @@ def test_simulation_agrees_to_one_percent_and_a_hundredth_of_a_bit(name, rate, s
     steps = 2.0**low * relative
     point = sic_at_finite_rate(L, steps, lmmse=lmmse)
     assert point.rate_bits == pytest.approx(rate, abs=1e-9)
-    deviations = np.sqrt(point.input_variances)
-    gains = np.array([rounded_gaussian(a * e / s).gain for a, e, s in zip(steps, ell, deviations, strict=True)])
+    stds = np.sqrt(point.input_variances)
+    gains = np.array([rounded_gaussian(a * e / s).gain for a, e, s in zip(steps, ell, stds, strict=True)])
     W = rng.standard_normal((8192, len(L)))
-    codes, residual = ops.sic_sweep(W, L, steps, gains if lmmse else None)
+    integers, residual = ops.sic_sweep(W, L, steps, gains if lmmse else None)
     rows = (residual**2).mean(axis=1)
     band = STANDARD_ERRORS * rows.std() / math.sqrt(len(rows)) / point.distortion
     assert band < 0.01
     assert rows.mean() / point.distortion == pytest.approx(1, abs=0.01)
-    assert entropy_band(codes.size) < 0.01
-    assert mean_column_entropy(count_codes(codes)) == pytest.approx(rate, abs=0.01)
+    assert entropy_band(integers.size) < 0.01
+    assert mean_column_entropy(count_integers(integers)) == pytest.approx(rate, abs=0.01)
 
 
 @pytest.mark.parametrize(

@@ -71,8 +71,8 @@ def test_grid_error_by_adaptive_quadrature(levels, half_range):
 def test_grid_error_of_drawn_weights(rng):
     x = rng.standard_normal(400_000)
     grid = uniform_grid(8, 1.7)
-    codes = np.clip(np.rint((x + 1.7) / grid.step), 0, 7)
-    errors = (x - (codes * grid.step - 1.7)) ** 2
+    integers = np.clip(np.rint((x + 1.7) / grid.step), 0, 7)
+    errors = (x - (integers * grid.step - 1.7)) ** 2
     outside = np.abs(x) > 1.7 + grid.step / 2
     for part, expected in ((errors * ~outside, grid.granular), (errors * outside, grid.overload), (errors, grid.distortion)):
         assert part.mean() == pytest.approx(expected, abs=STANDARD_ERRORS * part.std() / math.sqrt(x.size))

@@ -160,10 +160,10 @@ def test_hadamard_tail_limits():
 @given(st.integers(2, 3000), st.floats(1e-12, 0.999))
 @example(2, 0.5)
 def test_haar_bound_by_the_law_of_an_entry(n, failure):
-    """n² P(Q_11² ≥ μ²/n) = δ, Q_11² of a Beta(½, (n−1)/2) law, by scipy's survival function; for n = 2, Q_11 is a cosine."""
+    """n² P(Q_11² ≥ μ²/n) = δ, Q_11² of a Beta(½, (n−1)/2) distribution, by scipy's survival function; for n = 2, Q_11 is a cosine."""
     mu = haar_incoherence_bound(n, failure=failure)
     tail = float(scipy.stats.beta.sf(mu**2 / n, 0.5, (n - 1) / 2))
-    # near 1 the law's tail is (1−x)^{(n−1)/2}: what is rounded is 1 − x
+    # near 1 the distribution's tail is (1−x)^{(n−1)/2}: what is rounded is 1 − x
     room = 1 - mu**2 / n
     if room > 1e-6:
         assert n**2 * tail == pytest.approx(failure, rel=rounding(200, condition=n / room))
@@ -173,12 +173,12 @@ def test_haar_bound_by_the_law_of_an_entry(n, failure):
 
 
 def test_haar_bound_limits():
-    """1 for one column; below the normal law's √2 erfc⁻¹(δ/n²), which it approaches with n."""
+    """1 for one column; below the normal distribution's √2 erfc⁻¹(δ/n²), which it approaches with n."""
     assert haar_incoherence_bound(1, failure=0.3) == 1.0
     normal = [float(scipy.stats.norm.isf(0.01 / n**2 / 2)) for n in (64, 1024, 2**20)]
     exact = [haar_incoherence_bound(n, failure=0.01) for n in (64, 1024, 2**20)]
     assert (np.array(exact) < normal).all()
-    # the tail of the beta law is that of a normal law whose exponent μ²/2 has lost μ⁴/4n
+    # the tail of the beta distribution is that of a normal distribution whose exponent μ²/2 has lost μ⁴/4n
     for n, a, b in zip((1024, 2**20), exact[1:], normal[1:], strict=True):
         assert a == pytest.approx(b, rel=b**2 / n)
     # Hadamard's sub-Gaussian bound has no such prefactor, and is the larger

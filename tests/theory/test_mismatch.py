@@ -83,8 +83,8 @@ def test_distortion_of_a_sweep_under_another_moment(rule, wrong):
     gains = ell**2 * np.diagonal(inverse @ H @ inverse.T)
     expected = float(np.mean(steps**2 * gains)) / 12
     W = rng.standard_normal((rows, n))
-    codes, _ = ops.sic_sweep(W, lower, steps)
-    E = W - codes * steps
+    integers, _ = ops.sic_sweep(W, lower, steps)
+    E = W - integers * steps
     by_row = np.einsum("ij,jk,ik->i", E, H, E, optimize=True) / n
     stderr = by_row.std() / math.sqrt(rows)
     assert STANDARD_ERRORS * stderr < 0.002 * expected

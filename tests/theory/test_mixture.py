@@ -7,13 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tolerances import entropy_band
 
-from rdtools.coding import count_codes, mean_column_entropy, pooled_entropy
+from rdtools.coding import count_integers, mean_column_entropy, pooled_entropy
 from rdtools.linalg import log2_am_over_gm
 from rdtools.theory.mixture import mixture_loss_bits
 
 #: Stated error of the integral.
 INTEGRAL = 1e-8
-deviations = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=12).map(np.array)
+stds = st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=12).map(np.array)
 
 
 def test_equal_columns_lose_nothing():
@@ -21,7 +21,7 @@ def test_equal_columns_lose_nothing():
     assert mixture_loss_bits(np.array([5.0])) == pytest.approx(0, abs=INTEGRAL)
 
 
-@given(deviations)
+@given(stds)
 def test_between_zero_and_the_gap_and_the_entropy_of_the_label(s):
     """0 ≤ I ≤ ½ log2(AM/GM), because a normal has most entropy; I ≤ log2 n, because it is the information about which column."""
     loss = mixture_loss_bits(s)
@@ -29,7 +29,7 @@ def test_between_zero_and_the_gap_and_the_entropy_of_the_label(s):
     assert loss <= np.log2(len(s)) + INTEGRAL
 
 
-@given(deviations, st.floats(1e-3, 1e3))
+@given(stds, st.floats(1e-3, 1e3))
 def test_scale_order_and_repetition_do_not_matter(s, scale):
     loss = mixture_loss_bits(s)
     assert mixture_loss_bits(np.tile(scale * s[::-1], 3)) == pytest.approx(loss, abs=2 * INTEGRAL)
@@ -60,11 +60,11 @@ def test_pooled_minus_column_entropy_of_fine_codes():
     """Second route: quantize columns of those deviations finely and take the entropies."""
     rng = np.random.default_rng(0)
     s = np.exp(0.5 * rng.standard_normal(24))
-    codes = np.rint(rng.standard_normal((40_000, 24)) * s / (0.2 * s.min())).astype(np.int32)
-    counts = count_codes(codes)
+    integers = np.rint(rng.standard_normal((40_000, 24)) * s / (0.2 * s.min())).astype(np.int32)
+    counts = count_integers(integers)
     # a step of a fifth of the narrowest deviation smooths it by 0.2²/12 of its variance: ½ log2(e)·0.0033 at most
     measured = pooled_entropy(counts) - mean_column_entropy(counts)
-    assert measured == pytest.approx(mixture_loss_bits(s), abs=2 * entropy_band(codes.size) + 0.5 * np.log2(np.e) * 0.2**2 / 12)
+    assert measured == pytest.approx(mixture_loss_bits(s), abs=2 * entropy_band(integers.size) + 0.5 * np.log2(np.e) * 0.2**2 / 12)
 
 
 @pytest.mark.parametrize("bad", [[], [0.0, 1.0], [np.nan], [np.inf]])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS
 
 from rdtools import ops
-from rdtools.coding import count_codes, mean_column_entropy
+from rdtools.coding import count_integers, mean_column_entropy
 from rdtools.linalg import symmetric_eigenvalues
 from rdtools.moments.synthetic import channel_scaled, haar_moment, power_law, two_level
 from rdtools.testing import second_moments
@@ -65,7 +65,7 @@ def test_within_a_third_of_a_bit_of_the_limit(name, rate):
 
 
 def test_watersic_is_far_away_where_the_plan_is_near():
-    """The claim of the module: half the directions at 1e-4, 2 bits: WaterSIC above 0.7 bit from the limit, the plan below 0.28."""
+    """The claim of the module: half the directions at 1e-4, 2 bits: WaterSIC above 0.7 bit from R(D), the plan below 0.28."""
     H = MOMENTS["two levels, 1e-4"](np.random.default_rng(3))
     values = np.linalg.eigvalsh(H)
     points = [watersic_at_rate(np.linalg.cholesky(H), 1.0, 2.0, lmmse=lmmse)[1] for lmmse in (True, False)]
@@ -84,11 +84,11 @@ def test_plan_keeps_its_promise(name, rate):
     L = np.linalg.cholesky(A)
     np.testing.assert_allclose(plan.steps, plan.scale / np.diagonal(L), rtol=1e-9)
     W = rng.standard_normal((8192, len(H)))
-    codes, _ = ops.sic_sweep(retarget(W[:, plan.order], L, plan.ridge), L, plan.steps, plan.gains)
+    integers, _ = ops.sic_sweep(retarget(W[:, plan.order], L, plan.ridge), L, plan.steps, plan.gains)
     E = W.copy()
-    E[:, plan.order] -= codes * (plan.steps * plan.gains)
+    E[:, plan.order] -= integers * (plan.steps * plan.gains)
     rows = ((E @ H) * E).mean(axis=1)
-    measured = mean_column_entropy(count_codes(codes)) - float(rate_distortion(rows.mean(), np.linalg.eigvalsh(H)).rate_bits)
+    measured = mean_column_entropy(count_integers(integers)) - float(rate_distortion(rows.mean(), np.linalg.eigvalsh(H)).rate_bits)
     # a relative error of D is 0.72 of it in bits
     assert STANDARD_ERRORS * 0.72 * rows.std() / math.sqrt(len(rows)) / rows.mean() < 0.01
     assert measured == pytest.approx(plan.gap_bits, abs=0.01)

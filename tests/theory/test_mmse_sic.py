@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tolerances import STANDARD_ERRORS, entropy_band, rounding
 
 from rdtools import ops
-from rdtools.coding import count_codes, mean_column_entropy
+from rdtools.coding import count_integers, mean_column_entropy
 from rdtools.errors import RateUnreachable
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law, two_level
 from rdtools.rounded import rounded_gaussian
@@ -152,18 +152,18 @@ def test_simulation_agrees_to_one_percent_and_a_hundredth_of_a_bit(name, kind, r
     T = retarget(W, L, mu)
     if kind == "sample":
         point = sic_at_finite_rate(L, steps, ridge=mu)
-        codes, gains, _ = ops.sic_sweep_sample_gains(T, L, steps)
+        integers, gains, _ = ops.sic_sweep_sample_gains(T, L, steps)
     else:
         gains = point.gains
         assert ((gains == 1) if kind == "none" else (gains < 1)).all()
-        codes, _ = ops.sic_sweep(T, L, steps, gains)
-    E = W - codes * (steps * gains)
+        integers, _ = ops.sic_sweep(T, L, steps, gains)
+    E = W - integers * (steps * gains)
     rows = ((E @ H) * E).mean(axis=1)
     band = STANDARD_ERRORS * rows.std() / math.sqrt(len(rows)) / point.distortion
     assert band < 0.01
     assert rows.mean() / point.distortion == pytest.approx(1, abs=accuracy)
-    assert entropy_band(codes.size) < 0.01
-    assert mean_column_entropy(count_codes(codes)) == pytest.approx(point.rate_bits, abs=accuracy)
+    assert entropy_band(integers.size) < 0.01
+    assert mean_column_entropy(count_integers(integers)) == pytest.approx(point.rate_bits, abs=accuracy)
 
 
 def test_a_rate_that_is_not_met_is_said():

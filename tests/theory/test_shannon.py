@@ -15,7 +15,7 @@ from tolerances import EPS, STANDARD_ERRORS, rounding
 from rdtools.moments.spectrum import compute_spectrum
 from rdtools.records import Spectrum
 from rdtools.testing import generators, second_moments
-from rdtools.theory.high_rate import limit_rate_bits
+from rdtools.theory.high_rate import bound_rate_bits
 from rdtools.theory.shannon import EntropyEstimate, differential_entropy, negentropy_bits, shannon_lower_bound_bits
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -95,7 +95,7 @@ def test_over_many_draws_the_bias_is_below_its_bound_and_the_spread_is_the_stand
 def test_error_falls_as_the_root_of_the_sample():
     draw, _ = LAWS["laplace"]
     small, large = (differential_entropy(draw(np.random.default_rng(1), size)) for size in (10_000, 1_000_000))
-    # Var ln f = 1 for this law; its estimate is itself noisy, by √(8/N)/2 of it
+    # Var ln f = 1 for this distribution; its estimate is itself noisy, by √(8/N)/2 of it
     for estimate in (small, large):
         expected = math.log2(math.e) / math.sqrt(estimate.samples)
         assert estimate.stderr_bits == pytest.approx(expected, rel=STANDARD_ERRORS * math.sqrt(2 / estimate.samples) + 0.02)
@@ -126,7 +126,7 @@ def test_second_route_nearest_neighbours():
 
 
 def test_second_route_histogram_of_fixed_width():
-    """On bfloat16: a histogram of 0.25, some ten spacings wide, and Sheppard's term Δ²/24 · E (f'/f)² of a normal law."""
+    """On bfloat16: a histogram of 0.25, some ten spacings wide, and Sheppard's term Δ²/24 · E (f'/f)² of a normal distribution."""
     samples = _bfloat16(np.random.default_rng(3).standard_normal(400_000)).astype(np.float64)
     width = 0.25
     # a bin from −w/2 + spacing cells: count by interpolating the distribution function, each value spread over its cell
@@ -241,7 +241,7 @@ def test_interval_by_hand():
     assert (low, high) == pytest.approx((2 - 0.01 - 0.1959964, 2 + 0.01 + 0.1959964), abs=1e-7)
 
 
-# Entropy in bits and variance of laws of scale 1.
+# Entropy in bits and variance of distributions of scale 1.
 NEGENTROPIES = {
     "normal": (NORMAL_BITS, 1.0, 0.0),
     "uniform": (0.0, 1 / 12, SCALAR_LOSS_BITS),
@@ -267,7 +267,7 @@ def test_negentropy_is_positive_and_scale_free(freedom, exponent):
 def test_negentropy_limits():
     assert negentropy_bits(-math.inf, 0.0) == 0
     assert negentropy_bits(-math.inf, 1.0) == math.inf
-    # a Student law of many degrees of freedom is normal: kurtosis 6/ν, negentropy κ²/48 nats
+    # a Student distribution of many degrees of freedom is normal: kurtosis 6/ν, negentropy κ²/48 nats
     law = scipy.stats.t(1e4)
     assert negentropy_bits(float(law.entropy()) / math.log(2), float(law.var())) == pytest.approx(0, abs=1e-7)
     for bad in (-1.0, math.nan):
@@ -280,7 +280,7 @@ def test_for_normal_weights_it_is_the_limit_at_high_rate(H, distortion, variance
     s = compute_spectrum(H)
     entropy = NORMAL_BITS + 0.5 * math.log2(variance)
     # three logarithms of magnitude at most 60
-    assert shannon_lower_bound_bits(s, distortion, entropy) == pytest.approx(limit_rate_bits(s, distortion, variance), abs=rounding(200))
+    assert shannon_lower_bound_bits(s, distortion, entropy) == pytest.approx(bound_rate_bits(s, distortion, variance), abs=rounding(200))
 
 
 @given(second_moments(max_condition=1e6), st.floats(1e-9, 10), st.floats(-5, 5))
@@ -294,20 +294,20 @@ def test_falls_with_distortion_and_rises_with_entropy(H, distortion, entropy):
 
 
 def test_dead_columns_singular_and_empty():
-    live = Spectrum(np.array([2.0, 1.0]), np.sqrt([2.0, 1.0]), np.array([2.0, 1.0]), columns=2, rank=2)
-    padded = Spectrum(live.eigenvalues, live.cholesky_diagonal, live.diagonal, columns=4, rank=2)
-    expected = 0.5 * shannon_lower_bound_bits(live, 0.02, 1.5)
+    active = Spectrum(np.array([2.0, 1.0]), np.sqrt([2.0, 1.0]), np.array([2.0, 1.0]), columns=2, rank=2)
+    padded = Spectrum(active.eigenvalues, active.cholesky_diagonal, active.diagonal, columns=4, rank=2)
+    expected = 0.5 * shannon_lower_bound_bits(active, 0.02, 1.5)
     assert shannon_lower_bound_bits(padded, 0.01, 1.5) == pytest.approx(expected, rel=rounding(20))
     singular = Spectrum(np.array([1.0, 0.0]), np.ones(2), np.ones(2), columns=2, rank=1)
     nothing = np.zeros(0)
     assert shannon_lower_bound_bits(singular, 0.1, 2.0) == shannon_lower_bound_bits(singular, 0.0, 2.0) == -math.inf
-    assert shannon_lower_bound_bits(live, 0.1, -math.inf) == -math.inf
-    assert shannon_lower_bound_bits(live, 0.0, 2.0) == math.inf
-    assert shannon_lower_bound_bits(live, math.inf, 2.0) == -math.inf
+    assert shannon_lower_bound_bits(active, 0.1, -math.inf) == -math.inf
+    assert shannon_lower_bound_bits(active, 0.0, 2.0) == math.inf
+    assert shannon_lower_bound_bits(active, math.inf, 2.0) == -math.inf
     assert shannon_lower_bound_bits(Spectrum(nothing, nothing, nothing, columns=3, rank=0), 0.1, 2.0) == 0
     for bad in (-0.1, math.nan):
         with pytest.raises(ValueError, match="distortion"):
-            shannon_lower_bound_bits(live, bad, 2.0)
+            shannon_lower_bound_bits(active, bad, 2.0)
 
 
 def test_columns_sixteen_decades_apart():

@@ -107,13 +107,13 @@ def test_predictions_differ_by_their_gaps(H, rate):
 def test_high_rate_form_is_the_limit_from_the_critical_rate_on_and_below_it_before(H, rate):
     s = compute_spectrum(H)
     true = float(distortion_rate(rate, s.eigenvalues).distortion)
-    form = high_rate.limit_distortion(s, rate)
+    form = high_rate.bound_distortion(s, rate)
     # the determinant comes from the Cholesky factor on one side and from eigenvalues on the other
     budget = rounding(60 * len(H)) + rounding(len(H) ** 2, condition=1e6)
     assert form <= true * (1 + budget)
     if rate >= high_rate.critical_rate_bits(s) + 1e-9:
         assert form == pytest.approx(true, rel=budget)
-    assert high_rate.limit_rate_bits(s, form) == pytest.approx(rate, abs=rounding(200 * len(H)))
+    assert high_rate.bound_rate_bits(s, form) == pytest.approx(rate, abs=rounding(200 * len(H)))
 
 
 def test_singular_hessian_has_infinite_gaps(rng):
@@ -122,28 +122,28 @@ def test_singular_hessian_has_infinite_gaps(rng):
     assert s.rank == 3
     assert s.damping > 0
     assert sic.gptq_gap_bits(s) == sic.rtn_gap_bits(s) == high_rate.critical_rate_bits(s) == math.inf
-    assert high_rate.limit_distortion(s, 2.0) == sic.watersic_distortion(s, 2.0) == 0
+    assert high_rate.bound_distortion(s, 2.0) == sic.watersic_distortion(s, 2.0) == 0
 
 
 def test_dead_columns_cost_nothing(rng):
-    """With r of n columns live, a rate of R per weight is R n/r per live weight, and only r/n of the distortion is left."""
+    """With r of n columns active, a rate of R per weight is R n/r per active weight, and only r/n of the distortion is left."""
     H = haar_moment(power_law(6, 0.5), rng)
     wide = np.zeros((8, 8))
     wide[1:7, 1:7] = H
     small, padded = compute_spectrum(H), compute_spectrum(wide)
-    assert (padded.live, padded.columns, padded.rank) == (6, 8, 6)
-    for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.limit_distortion):
+    assert (padded.active, padded.columns, padded.rank) == (6, 8, 6)
+    for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.bound_distortion):
         assert predict(padded, 3.0) == pytest.approx(0.75 * predict(small, 4.0), rel=rounding(100))
     for gap in (sic.rtn_gap_bits, sic.gptq_gap_bits, high_rate.critical_rate_bits, rotated_gptq_gap_bits):
         assert gap(padded) == pytest.approx(0.75 * gap(small), abs=rounding(500))
     exact = float(distortion_rate(3.0, [*padded.eigenvalues, 0.0, 0.0]).distortion)
-    assert high_rate.limit_distortion(padded, 3.0) == pytest.approx(exact, rel=rounding(100))
+    assert high_rate.bound_distortion(padded, 3.0) == pytest.approx(exact, rel=rounding(100))
 
 
 def test_all_dead_and_single_column():
     nothing = compute_spectrum(np.zeros((3, 3)))
     assert sic.gptq_gap_bits(nothing) == sic.rtn_gap_bits(nothing) == high_rate.critical_rate_bits(nothing) == 0
-    for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.limit_distortion):
+    for predict in (sic.rtn_distortion, sic.gptq_distortion, sic.watersic_distortion, high_rate.bound_distortion):
         assert predict(nothing, 2.0) == 0
     one = compute_spectrum(np.array([[4.0]]))
     assert sic.gptq_gap_bits(one) == 0

@@ -12,10 +12,10 @@ from rdtools.rounded import rounded_gaussian
 from rdtools.theory.finite_rate import sic_at_finite_rate
 from rdtools.theory.trellis_channel import granular_gain_db, simulated, trellis_channel
 
-codes = pytest.mark.parametrize("states", COSET_STATES)
+integers = pytest.mark.parametrize("states", COSET_STATES)
 
 
-@codes
+@integers
 def test_no_entry_is_below_the_rate_distortion_function(states):
     """``bits ≥ ½ log2 1/D`` with D after the best gain, to four standard errors of each number."""
     for _, octave, _, *values in simulated(states).tolist():
@@ -30,7 +30,7 @@ def test_no_entry_is_below_the_rate_distortion_function(states):
         assert bits - 0.5 * np.log2(1 / least) >= -STANDARD_ERRORS * (values[3] + 0.5 * np.log2(np.e) * doubt / least)
 
 
-@codes
+@integers
 def test_the_table_is_precise(states):
     """4 million samples at each step; distortion to 0.3 % of r²/12 up to two standard deviations, rate to 0.002 bit everywhere."""
     rows = simulated(states)

@@ -111,7 +111,7 @@ def test_seeds_and_factors_give_different_matrices():
 
 
 def test_the_measure_is_haars():
-    """Of 3000 matrices of order 5: det ±1 equally often, E tr Q = 0, E (tr Q)² = E tr Q² = 1; the law of any entry; Q_11 against Q_55."""
+    """Of 3000 matrices of order 5: det ±1 equally often, E tr Q = 0, E (tr Q)² = E tr Q² = 1; entries; Q_11 against Q_55."""
     n, draws = 5, 3000
     Q = np.array([haar_matrix(n, seed) for seed in range(draws)])
     traces = np.trace(Q, axis1=1, axis2=2)

@@ -14,7 +14,7 @@ from rdtools.measure.point import same_weight
 from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.records import Basis, QuantizedWeight, Rotation, ScalarCodes, SharedHistogram, UniformGrid
+from rdtools.records import Basis, QuantizedWeight, Rotation, ScalarSymbols, SharedHistogram, UniformGrid
 from rdtools.testing import generators
 from rdtools.transforms import new_rotation, rotate, rotate_back, rotate_moment
 from rdtools.transforms.kronecker import kronecker_factors, kronecker_multiply, kronecker_orders
@@ -113,10 +113,10 @@ def test_prime_orders_are_one_haar_matrix():
 
 @pytest.mark.parametrize("order", [3, 12])
 def test_container_keeps_the_rotation(order, rng):
-    live = np.ones(order + 1, dtype=bool)
-    live[1] = False
-    codes = ScalarCodes(rng.integers(-4, 5, (5, order)).astype(np.int32), UniformGrid(0.5), SharedHistogram())
-    weight = QuantizedWeight(Basis(5, live, Rotation("kronecker", order, 2**64 - 123456789)), codes)
+    active = np.ones(order + 1, dtype=bool)
+    active[1] = False
+    codes = ScalarSymbols(rng.integers(-4, 5, (5, order)).astype(np.int32), UniformGrid(0.5), SharedHistogram())
+    weight = QuantizedWeight(Basis(5, active, Rotation("kronecker", order, 2**64 - 123456789)), codes)
     container = encode(weight)
     decoded = decode(container.data)
     assert same_weight(decoded, weight)
@@ -124,7 +124,7 @@ def test_container_keeps_the_rotation(order, rng):
     rebuilt = reconstruct(decoded)
     assert (rebuilt == reconstruct(weight)).all()
     A, B = kronecker_factors(order, 2**64 - 123456789)
-    np.testing.assert_allclose(rebuilt[:, live], 0.5 * weight.codes.integers @ np.kron(A, B).T, rtol=0, atol=rounding(4 * order) * 8)
+    np.testing.assert_allclose(rebuilt[:, active], 0.5 * weight.symbols.integers @ np.kron(A, B).T, rtol=0, atol=rounding(4 * order) * 8)
     assert (rebuilt[:, 1] == 0).all()
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.base import NotApplicable
 from rdtools.linalg import cholesky
-from rdtools.moments.spectrum import Eigen, eigendecomposition, live_columns, spectrum_with_vectors
+from rdtools.moments.spectrum import Eigen, active_channels, eigendecomposition, spectrum_with_vectors
 from rdtools.records import Hessian, Spectrum
 from rdtools.seeds import generator
 
 
 @dataclass(frozen=True, eq=False)
 class MomentCase:
-    """A second moment on its live columns.
+    """A second moment on its active columns.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class MomentCase:
 
     @property
     def columns(self) -> int:
-        """Number of live columns, r."""
+        """Number of active columns, r."""
         return len(self.matrix)
 
     def generator(self, purpose: str) -> np.random.Generator:
@@ -53,12 +53,12 @@ class MomentCase:
 
 def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
     """Decompose a second moment once, and factor it where it is positive definite."""
-    live = live_columns(hessian.matrix)
-    if not live.any():
+    active = active_channels(hessian.matrix)
+    if not active.any():
         raise NotApplicable("no column of the input is ever used")
     spectrum = spectrum_with_vectors(hessian)
-    matrix = hessian.matrix[np.ix_(live, live)]
-    factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.live else None
+    matrix = hessian.matrix[np.ix_(active, active)]
+    factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.active else None
     return MomentCase(hessian.name, matrix, spectrum, factor, hessian.n_tokens, seed)
 
 

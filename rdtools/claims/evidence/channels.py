@@ -119,10 +119,10 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     i, j = (int(k) for k in np.unravel_index(costs.argmin(), costs.shape))
     merge = Merge([(i, j)], n)
     # of each channel, given the one that says most about it: errors of two channels go together where that is not much more than a step
-    deviations = np.sqrt(np.diagonal(case.matrix))
-    correlation = case.matrix / np.outer(deviations, deviations)
+    stds = np.sqrt(np.diagonal(case.matrix))
+    correlation = case.matrix / np.outer(stds, stds)
     np.fill_diagonal(correlation, 0.0)
-    own = deviations * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
+    own = stds * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
     step_power = minmax_step_power(copies, bits=_BITS)
     merged = merge.apply(x)
     parts = Split.within(np.abs(merged).max(axis=0), threshold)

@@ -40,12 +40,12 @@ def gather_clamping(columns: int = _COLUMNS) -> Clamping:
     L = cholesky(H, damping=0.0).lower
     one = np.ones(columns)
 
-    def loss(codes: NDArray[Any]) -> float:
-        return columns * weighted_error(w, codes.astype(np.float64), H).mean
+    def loss(integers: NDArray[Any]) -> float:
+        return columns * weighted_error(w, integers.astype(np.float64), H).mean
 
     return Clamping(
         columns=columns,
         plain=loss(np.rint(w)),
-        clamped=loss(sic_sweep(w, L, one, code_min=0, code_max=_LEVELS - 1)[0]),
+        clamped=loss(sic_sweep(w, L, one, integer_min=0, integer_max=_LEVELS - 1)[0]),
         unclamped=loss(sic_sweep(w, L, one)[0]),
     )

@@ -26,7 +26,7 @@ class CriticalChannels:
     ----------
     fraction : λ of channels in whole groups
     basic_bits, rate_bits : rate of the coarser code, and the average of the two
-    basic, extended : squared error per weight of the two codes on a normal law of variance one
+    basic, extended : squared error per weight of the two codes on a normal distribution of variance one
     selected : distortion with the channels of largest H_jj critical
     unselected : with channels drawn at random
     """

@@ -34,7 +34,7 @@ class Experiment:
 
     Attributes
     ----------
-    gather : takes a `MomentCase`; about a layer, also its weights on live columns; about the counterexample, nothing
+    gather : takes a `MomentCase`; about a layer, also its weights on active columns; about the counterexample, nothing
     about : what it speaks of; evidence about a second moment is gathered once for all layers that share it
     """
 
@@ -87,7 +87,7 @@ def shared_evidence(hessian: Hessian, *, seed: int) -> SharedEvidence:
 def layer_evidence(layer: Layer, shared: SharedEvidence) -> Evidence:
     """The evidence about a layer, what it shares with others included."""
     case = shared.case
-    weight = cache(lambda: active_columns(layer.weight, layer.live))
+    weight = cache(lambda: active_columns(layer.weight, layer.active))
 
     def gather(experiment: Experiment) -> object:
         return case if isinstance(case, Absent) else outcome(lambda: experiment.gather(case, weight()))

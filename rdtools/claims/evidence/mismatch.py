@@ -16,7 +16,7 @@ from rdtools.measure import weighted_error
 from rdtools.ops import sic_sweep
 
 _DAMPING = 1e-2
-#: Codes of WaterSIC under the damped factor have about this many bits at its smallest step's column.
+#: Integers of WaterSIC under the damped factor have about this many bits at its smallest step's column.
 _FINE = 1 / 64
 _TOKENS_PER_COLUMN = 4
 #: A calibration costs tokens × n² and an eigenvalue problem of its own; above so many columns none is drawn.
@@ -57,8 +57,8 @@ def gather_mismatch(case: MomentCase) -> Mismatch:
     # steps small beside the weights in every column, so that errors are uniform on their cells
     steps = _FINE * diagonal.min() / diagonal
     W = case.generator("mismatch").standard_normal((budget(n), n))
-    codes, _ = sic_sweep(W, found.lower, steps)
-    error = weighted_error(W, codes * steps, case.matrix)
+    integers, _ = sic_sweep(W, found.lower, steps)
+    error = weighted_error(W, integers * steps, case.matrix)
     tokens = _TOKENS_PER_COLUMN * n
     none = np.zeros(0)
     penalties, determinants, holdouts = none, none, none

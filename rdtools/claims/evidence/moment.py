@@ -52,7 +52,7 @@ class Moment:
 
     @property
     def columns(self) -> int:
-        """Number of live columns, r."""
+        """Number of active columns, r."""
         return len(self.matrix)
 
     @property

@@ -25,11 +25,11 @@ class NearestPlane:
 
     Attributes
     ----------
-    decisions : number of codes compared
+    decisions : number of integers compared
     lengths : (r,) α_i ℓ_ii
-    textbook_mismatches : codes in which the sweep and the textbook recursion on the inverse Hessian differ
-    plane_mismatches : codes in which the sweep and nearest plane on a QR factorization differ
-    repeated_mismatches : codes that a second pass over its own answer changes
+    textbook_mismatches : integers in which the sweep and the textbook recursion on the inverse Hessian differ
+    plane_mismatches : integers in which the sweep and nearest plane on a QR factorization differ
+    repeated_mismatches : integers that a second pass over its own answer changes
     textbook_variances : (r,) ``1/T_ii²`` of ``H⁻¹ = Tᵀ T`` in the textbook's order, turned to ours
     box_excess : largest ``|y_i| / (½ α_i ℓ_ii)`` of the residuals y of the layer's own weights
     worst_row : largest squared residual of a row
@@ -65,7 +65,7 @@ def textbook_gptq(
 
     Returns
     -------
-    codes : (m, n)
+    integers : (m, n)
     variances : (n,) ``1/T_kk²``
 
     References
@@ -76,12 +76,12 @@ def textbook_gptq(
     inverse = scipy.linalg.cho_solve((scipy.linalg.cholesky(moment, lower=True), True), np.eye(n))
     T = scipy.linalg.cholesky(0.5 * (inverse + inverse.T), lower=False)
     W = weight.copy()
-    codes = np.empty(weight.shape, dtype=np.int64)
+    integers = np.empty(weight.shape, dtype=np.int64)
     for k in range(n):
-        codes[:, k] = np.rint(W[:, k] / steps[k])
-        error = (W[:, k] - steps[k] * codes[:, k]) / T[k, k]
+        integers[:, k] = np.rint(W[:, k] / steps[k])
+        error = (W[:, k] - steps[k] * integers[:, k]) / T[k, k]
         W[:, k:] -= np.outer(error, T[k, k:])
-    return codes, np.diagonal(T) ** -2.0
+    return integers, np.diagonal(T) ** -2.0
 
 
 def nearest_plane(basis: Float64Array, targets: Float64Array) -> NDArray[np.int64]:
@@ -98,11 +98,11 @@ def nearest_plane(basis: Float64Array, targets: Float64Array) -> NDArray[np.int6
     """
     Q, R = np.linalg.qr(basis)
     left = targets @ Q
-    codes = np.empty((len(targets), basis.shape[1]), dtype=np.int64)
+    integers = np.empty((len(targets), basis.shape[1]), dtype=np.int64)
     for i in range(basis.shape[1] - 1, -1, -1):
-        codes[:, i] = np.rint(left[:, i] / R[i, i])
-        left -= np.outer(codes[:, i], R[:, i])
-    return codes
+        integers[:, i] = np.rint(left[:, i] / R[i, i])
+        left -= np.outer(integers[:, i], R[:, i])
+    return integers
 
 
 def reduced_basis(basis: Float64Array) -> Float64Array:
@@ -184,12 +184,12 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
     W = weight[: budget(n)] / scale
     # unequal steps, so that neither form can do with one
     steps = np.exp2(-1.0 + 0.5 * generator.random(n))
-    codes, residual = sic_sweep(W, L, steps)
+    integers, residual = sic_sweep(W, L, steps)
     some = slice(None, _TEXTBOOK_ROWS)
     textbook, variances = textbook_gptq(W[some, ::-1], H[::-1, ::-1], steps[::-1])
     root = (case.eigen.vectors * np.sqrt(case.eigen.values)).T  # a square root of H that is not triangular
     planes = nearest_plane(root * steps, W[some] @ root.T)
-    again, _ = sic_sweep(codes * steps, L, steps)
+    again, _ = sic_sweep(integers * steps, L, steps)
     lengths = steps * np.diagonal(L)
     points = generator.integers(-4, 5, (budget(n), n)) * steps
     corner = points + _solve(L, (0.5 - 1e-6) * lengths * generator.choice([-1.0, 1.0], points.shape))
@@ -208,9 +208,9 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
     return NearestPlane(
         decisions=textbook.size,
         lengths=lengths,
-        textbook_mismatches=int((codes[some] != textbook[:, ::-1]).sum()),
-        plane_mismatches=int((codes[some] != planes).sum()),
-        repeated_mismatches=int((codes != again).sum()),
+        textbook_mismatches=int((integers[some] != textbook[:, ::-1]).sum()),
+        plane_mismatches=int((integers[some] != planes).sum()),
+        repeated_mismatches=int((integers != again).sum()),
         textbook_variances=variances[::-1],
         box_excess=float((np.abs(residual) / (0.5 * lengths)).max()),
         worst_row=float((residual**2).sum(axis=1).max()),

@@ -20,9 +20,9 @@ from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS
 
 #: What is called high rate: every column adds at most this share of λ_min to the distortion.
 HIGH_RATE_SHARE = 1 / 1024
-#: Width of the bins, in deviations of the codes, in which the frequencies of fine codes are counted.
-BIN_DEVIATIONS = 1 / 6
-#: Codes must stay within the precision of the sweep.
+#: Width of the bins, in deviations of the integers, in which the frequencies of fine integers are counted.
+BIN_STDS = 1 / 6
+#: Integers must stay within the precision of the sweep.
 HIGHEST_RATE_BITS = 20.0
 _FINITE_RATES = (1.5, 2.0, 3.0)
 #: Of an empirical entropy: with fewer rows for each distinct code the correction of its bias is no longer enough.
@@ -39,7 +39,7 @@ class SchemePoint:
     scheme : "watersic", "gptq", "rtn" or "rtn-columns" (steps inverse to the root of H_ii)
     steps : (r,) α
     distortion : per weight
-    rate_bits : per weight, by column, under the empirical law of the codes, at high rate in bins of BIN_DEVIATIONS
+    rate_bits : per weight, by column, under the empirical distribution of the integers, at high rate in bins of BIN_STDS
     """
 
     scheme: str
@@ -103,16 +103,16 @@ def _distortion(W: Float64Array, reconstruction: Float64Array, case: MomentCase)
     return Estimate(error.mean, error.stderr, len(W) - 1)
 
 
-def _binned_code_length(codes: NDArray[np.int32]) -> Estimate:
-    """Bits per weight of a code that knows each column's frequencies in bins of BIN_DEVIATIONS, and nothing inside a bin.
+def _binned_code_length(integers: NDArray[np.int32]) -> Estimate:
+    """Bits per weight of a code that knows each column's frequencies in bins of BIN_STDS, and nothing inside a bin.
 
-    An upper bound on the entropy, whatever the law of the codes, and above it by w²/(24 σ² ln 2) for bins of width w and a normal law;
-    fine codes have too many values for their frequencies to be known.
+    An upper bound on the entropy, whatever the distribution of the integers, and above it by w²/(24 σ² ln 2) for bins of width w and a
+    normal distribution; fine integers have too many values for their frequencies to be known.
     """
-    m, n = codes.shape
+    m, n = integers.shape
     rows, correction = np.zeros(m), 0.0
-    for column in codes.T:
-        width = max(1.0, math.floor(BIN_DEVIATIONS * float(column.std())))
+    for column in integers.T:
+        width = max(1.0, math.floor(BIN_STDS * float(column.std())))
         bins, where, counts = np.unique(np.floor_divide(column, width), return_inverse=True, return_counts=True)
         rows += math.log2(width) - np.log2(counts / m)[where]
         correction += (len(bins) - 1) / (2 * m * math.log(2))
@@ -130,16 +130,16 @@ def _high_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> dict[
         rate = 0.5 * math.log2(2 * math.pi * math.e) - float(np.log2(steps).min())
         if rate > HIGHEST_RATE_BITS:
             continue
-        codes, _ = sic_sweep(W, used, steps)
-        points[name] = SchemePoint(name, steps, _distortion(W, codes * steps, case), _binned_code_length(codes))
+        integers, _ = sic_sweep(W, used, steps)
+        points[name] = SchemePoint(name, steps, _distortion(W, integers * steps, case), _binned_code_length(integers))
     return points
 
 
-def _empirical_code_length(codes: NDArray[np.int32]) -> Estimate | None:
+def _empirical_code_length(integers: NDArray[np.int32]) -> Estimate | None:
     """Bits per weight under each column's own frequencies, with the Miller–Madow correction; None where a column has too many values."""
-    m, n = codes.shape
+    m, n = integers.shape
     rows, correction = np.zeros(m), 0.0
-    for column in codes.T:
+    for column in integers.T:
         values, where, counts = np.unique(column, return_inverse=True, return_counts=True)
         if _ROWS_A_VALUE * len(values) > m:
             return None
@@ -157,10 +157,10 @@ def _finite_rate(case: MomentCase, factor: Float64Array, W: Float64Array) -> tup
         center = float(np.mean(np.log2(relative)))
         for rate in _FINITE_RATES:
             steps = relative * np.exp2(0.5 * math.log2(2 * math.pi * math.e) - rate - center)
-            codes, _ = sic_sweep(W, used, steps)
-            length = _empirical_code_length(codes)
+            integers, _ = sic_sweep(W, used, steps)
+            length = _empirical_code_length(integers)
             if length is not None:
-                points.append(SchemePoint(name, steps, _distortion(W, codes * steps, case), length))
+                points.append(SchemePoint(name, steps, _distortion(W, integers * steps, case), length))
     return tuple(points)
 
 
@@ -168,5 +168,5 @@ def _absmax(case: MomentCase, W: Float64Array) -> AbsmaxPoint:
     levels = 2**_ABSMAX_BITS
     largest = np.abs(W).max(axis=1)
     step = 2 * largest[:, None] / levels
-    codes = np.clip(np.floor(W / step), -levels // 2, levels // 2 - 1)
-    return AbsmaxPoint(largest, levels, _distortion(W, (codes + 0.5) * step, case))
+    integers = np.clip(np.floor(W / step), -levels // 2, levels // 2 - 1)
+    return AbsmaxPoint(largest, levels, _distortion(W, (integers + 0.5) * step, case))

@@ -15,12 +15,12 @@ from rdtools.linalg import cholesky
 from rdtools.records import Rotation
 from rdtools.transforms import RotationChoice, is_hadamard_order, new_rotation, rotate
 
-_MOST_DRAWS = 64
+_MAX_DRAWS = 64
 #: δ of the bounds that hold with probability 1 − δ: so small that all draws keep them but for the false-alarm rate.
-FAILURE = FALSE_ALARM / _MOST_DRAWS
+FAILURE = FALSE_ALARM / _MAX_DRAWS
 KINDS: tuple[RotationChoice, ...] = ("haar", "kronecker", "hadamard")
-#: Entries of rotated eigenvectors beyond this many of their deviations 1/√n are counted.
-_TAIL_DEVIATIONS = 2.5
+#: Entries of rotated eigenvectors beyond this many of their standard deviations 1/√n are counted.
+_TAIL_STDS = 2.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +47,7 @@ class Rotations:
 
 def number_of_draws(columns: int) -> int:
     """Rotations drawn of each kind: as many as cost about the same at every size."""
-    return budget(columns**2, work=2**22, least=8, most=_MOST_DRAWS)
+    return budget(columns**2, work=2**22, least=8, most=_MAX_DRAWS)
 
 
 def draw_rotations(case: MomentCase, kind: RotationChoice) -> list[Rotation]:
@@ -62,7 +62,7 @@ def gather_rotations(case: MomentCase) -> Rotations:
     """Rotate eigenvectors, which takes no new decomposition, and factor after Haar rotations."""
     n, L = case.columns, case.factor
     eigenvectors = np.ascontiguousarray(case.eigen.vectors.T)
-    threshold = _TAIL_DEVIATIONS / np.sqrt(n)
+    threshold = _TAIL_STDS / np.sqrt(n)
     incoherence: dict[str, Float64Array] = {}
     fractions: list[float] = []
     traces, determinants = [], []

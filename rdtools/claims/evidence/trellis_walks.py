@@ -16,7 +16,7 @@ from rdtools.coding.entropy.coset import coset_code_length
 from rdtools.moments.layer import Layer
 from rdtools.ops import coset_transitions, coset_trellis_sweep
 from rdtools.quantizers import TrellisSIC
-from rdtools.records import CosetCodes
+from rdtools.records import CosetSymbols
 from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS
 
 #: Few enough for every layer; the formulas are the same for all of them.
@@ -34,7 +34,7 @@ class WalkPoint:
     ----------
     steps : (r,) α
     distortion : per weight, of what the file decodes to
-    rate_bits : per weight, under the file's own laws
+    rate_bits : per weight, under the file's own distributions
     """
 
     steps: Float64Array
@@ -69,14 +69,14 @@ def gather_trellis_walks(case: MomentCase) -> TrellisWalks:
     if factor is None:
         raise NotApplicable("H is singular")
     if n > FINITE_RATE_COLUMNS:
-        raise NotApplicable(f"{n} live columns, for more than {FINITE_RATE_COLUMNS} the prediction is slow")
+        raise NotApplicable(f"{n} active columns, for more than {FINITE_RATE_COLUMNS} the prediction is slow")
     W = case.generator("trellis").standard_normal((budget(n), n))
     layer, faults, unlike, points = Layer.of(W, case.matrix, name=case.name), 0, 0, []
     for rate in RATES:
         weight = TrellisSIC(rate_bits=rate, states=STATES, damping=0.0).quantize(layer, seed=case.seed).weight
-        written, read = weight.codes, decode(encode(weight).data).codes
-        assert isinstance(written, CosetCodes)
-        assert isinstance(read, CosetCodes)
+        written, read = weight.symbols, decode(encode(weight).data).symbols
+        assert isinstance(written, CosetSymbols)
+        assert isinstance(read, CosetSymbols)
         unlike += int(np.count_nonzero(written.integers != read.integers))
         faults += _parity_faults(read)
         errors = (W - 0.5 * read.column_steps * read.integers) @ factor
@@ -89,26 +89,26 @@ def _mean_of_runs(rows: Float64Array) -> Estimate:
     return Estimate.of(np.array([run.mean() for run in np.array_split(rows, _RUNS)]))
 
 
-def _parity_faults(codes: CosetCodes) -> int:
+def _parity_faults(symbols: CosetSymbols) -> int:
     """Integers whose parity is not that of the state their walk is in, followed row by row."""
-    transitions, faults = coset_transitions(codes.states), 0
-    state = np.zeros(codes.integers.shape[1], dtype=np.int64)
-    for r, row in enumerate(codes.integers):
-        if r % codes.segment == 0:
+    transitions, faults = coset_transitions(symbols.states), 0
+    state = np.zeros(symbols.integers.shape[1], dtype=np.int64)
+    for r, row in enumerate(symbols.integers):
+        if r % symbols.segment == 0:
             state[:] = 0
         faults += int(np.count_nonzero((row - state) % 2))
         state = transitions[state, row % 4 // 2].astype(np.int64)
     return faults
 
 
-def _rate(codes: CosetCodes) -> Estimate:
-    """Bits per weight, from the lengths of runs of rows under the laws of all."""
-    exponents = codes.model.row_exponents
+def _rate(symbols: CosetSymbols) -> Estimate:
+    """Bits per weight, from the lengths of runs of rows under the distributions of all."""
+    exponents = symbols.model.row_exponents
     lengths = []
-    for rows in np.array_split(np.arange(len(codes.integers)), _RUNS):
-        model = codes.model if exponents is None else replace(codes.model, row_exponents=exponents[rows])
+    for rows in np.array_split(np.arange(len(symbols.integers)), _RUNS):
+        model = symbols.model if exponents is None else replace(symbols.model, row_exponents=exponents[rows])
         lengths.append(
-            coset_code_length(replace(codes, integers=codes.integers[rows], model=model)) / (len(rows) * codes.integers.shape[1])
+            coset_code_length(replace(symbols, integers=symbols.integers[rows], model=model)) / (len(rows) * symbols.integers.shape[1])
         )
     return Estimate.of(np.array(lengths))
 

@@ -33,7 +33,7 @@ class UnitRounding:
     stochastic_half : loss of stochastic rounding without feedback at half-integers
     nearest_attained : loss of rounding to nearest at weights ½ s with the signs s found by ascent
     identity_error : largest difference of ``E H Eᵀ`` and ``Σ η_i² D_ii`` over rows, any rounding, in units of tr D
-    diagonal_mismatches : codes in which LDLQ and rounding differ under diag(λ)
+    diagonal_mismatches : integers in which LDLQ and rounding differ under diag(λ)
     """
 
     feedback: Mapping[Rounding, Estimate]
@@ -117,9 +117,9 @@ def gather_unit_rounding(case: MomentCase) -> UnitRounding:
 def _corner_loss(U: Float64Array, H: Float64Array, generator: np.random.Generator) -> float:
     """Mean loss of LDLQ on weights for which every rounding is given a number just inside half a step from what it gives."""
     n = len(U)
-    codes = generator.integers(-4, 5, (8, n)).astype(np.float64)
+    integers = generator.integers(-4, 5, (8, n)).astype(np.float64)
     # what is given is W + (W − Ŵ) U, so W = Ŵ + η (I+U)⁻¹ gives η
     eta = _INSIDE * generator.choice([-1.0, 1.0], (8, n))
-    W = codes + np.linalg.solve((np.eye(n) + U).T, eta.T).T
+    W = integers + np.linalg.solve((np.eye(n) + U).T, eta.T).T
     rounded, _ = round_with_feedback(W, U, "nearest", generator)
     return float(_row_losses(W - rounded, H).mean())

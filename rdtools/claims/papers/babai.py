@@ -28,7 +28,7 @@ def _source(equation: str) -> Source:
 
 #: Rounding moves what is rounded by about the resolution; with so few decisions as near to a tie as that, none is expected to flip.
 _NO_TIES = Assumption(
-    "no code is expected within rounding of a tie: codes × r ε λ_max/λ_min < 0.01",
+    "no code is expected within rounding of a tie: integers × r ε λ_max/λ_min < 0.01",
     lambda e: e[NearestPlane].decisions * e[Moment].resolution < 0.01,
 )
 
@@ -44,16 +44,16 @@ def _order_traces(e: Evidence) -> list[float]:
 CLAIMS = (
     Statement(
         "babai.textbook",
-        "the sweep and the textbook recursion of GPTQ on H⁻¹ give the same integers (codes that differ)",
+        "the sweep and the textbook recursion of GPTQ on H⁻¹ give the same integers (integers that differ)",
         _source("Theorem 4"),
     ).equal(lambda e: e[NearestPlane].textbook_mismatches, 0.0, "codes", POSITIVE_DEFINITE, _NO_TIES),
     Statement(
         "babai.nearest-plane",
-        "the sweep and Babai's nearest plane on any square root of H give the same integers (codes that differ)",
+        "the sweep and Babai's nearest plane on any square root of H give the same integers (integers that differ)",
         _source("Theorem 4"),
     ).equal(lambda e: e[NearestPlane].plane_mismatches, 0.0, "codes", POSITIVE_DEFINITE, _NO_TIES),
     Statement(
-        "babai.idempotent", "a further pass over its own answer changes nothing (codes that differ)", _source("discussion of Theorem 4")
+        "babai.idempotent", "a further pass over its own answer changes nothing (integers that differ)", _source("discussion of Theorem 4")
     ).equal(lambda e: e[NearestPlane].repeated_mismatches, 0.0, "codes", *REGULAR),
     Statement(
         "babai.box", "|y_i| ≤ ½ α_i ℓ_ii for every residual (largest ratio)", Source("WaterSIC 2603.04956", "v1", "Lemma 3.2")

@@ -37,14 +37,14 @@ from rdtools.theory.waterfilling import distortion_rate, joint_components
 _FINITE_RATE_ACCURACY = 0.01
 _FINITE_RATE_ACCURACY_BITS = 0.01
 _LOWEST_FINITE_RATE = 1.5
-_MOST_FEEDBACK_BITS = 1.0
+_MAX_FEEDBACK_BITS = 1.0
 #: Rate at which the limits for equal and for measured row variances are compared.
 _JOINT_RATE = 2.0
 
 _PREDICTED: WeakKeyDictionary[SchemePoint, FiniteRatePoint] = WeakKeyDictionary()
 
 _FINITE = Assumption(
-    f"a point of at least {_LOWEST_FINITE_RATE} bits with less than {_MOST_FEEDBACK_BITS:g} bit of feedback, on at most "
+    f"a point of at least {_LOWEST_FINITE_RATE} bits with less than {_MAX_FEEDBACK_BITS:g} bit of feedback, on at most "
     f"{FINITE_RATE_COLUMNS} columns, with 16 rows for each value of a code",
     lambda e: bool(_points(e)),
 )
@@ -54,7 +54,7 @@ def _points(e: Evidence) -> list[SchemePoint]:
     return [
         point
         for point in e[NormalWeights].finite_rate
-        if point.rate_bits.value >= _LOWEST_FINITE_RATE and _predict(e, point).feedback_bits < _MOST_FEEDBACK_BITS
+        if point.rate_bits.value >= _LOWEST_FINITE_RATE and _predict(e, point).feedback_bits < _MAX_FEEDBACK_BITS
     ]
 
 
@@ -86,7 +86,7 @@ def _ratio(e: Evidence) -> float:
     return e[Moment].columns / e[Mismatch].tokens
 
 
-def _limit_distance(e: Evidence) -> float:
+def _bound_distance(e: Evidence) -> float:
     """The penalty is a limit in n: its arithmetic mean is N/(N−n−1) and not 1/(1−y), its geometric mean has a bias of its own."""
     y = _ratio(e)
     n, N = e[Moment].columns, e[Mismatch].tokens
@@ -96,7 +96,7 @@ def _limit_distance(e: Evidence) -> float:
 
 
 _CALIBRATED = Assumption(
-    "16 to 1024 live columns, for which calibrations are drawn", lambda e: e[Moment].columns >= 16 and e[Mismatch].penalties_bits.size > 0
+    "16 to 1024 active columns, for which calibrations are drawn", lambda e: e[Moment].columns >= 16 and e[Mismatch].penalties_bits.size > 0
 )
 
 
@@ -117,8 +117,8 @@ def _shannon(e: Evidence, point: CodedPoint) -> Estimate:
     if point.distortion.value == 0:
         return Estimate(-math.inf, 0.0)
     entropy = _entropy(e)
-    live = replace(e[Moment].spectrum, columns=e[Moment].columns)
-    bound = shannon_lower_bound_bits(live, point.distortion.value, entropy.value) - 0.5 * log2_am_over_gm(e[Weights].row_variances)
+    active = replace(e[Moment].spectrum, columns=e[Moment].columns)
+    bound = shannon_lower_bound_bits(active, point.distortion.value, entropy.value) - 0.5 * log2_am_over_gm(e[Weights].row_variances)
     slope = 1 / (2 * math.log(2) * point.distortion.value)
     return Estimate(bound, entropy.stderr + point.distortion.stderr * slope, point.distortion.degrees)
 
@@ -139,7 +139,7 @@ CLAIMS = (
         ours("negentropy of a shared histogram; WaterSIC 2603.04956 v1 Table 6 shows the loss"),
     ).at_most(
         lambda e: mixture_loss_bits(np.sqrt(e[Moment].pivots)),
-        lambda e: gptq_gap_bits(e[Moment].spectrum) * e[Moment].spectrum.columns / e[Moment].spectrum.live,
+        lambda e: gptq_gap_bits(e[Moment].spectrum) * e[Moment].spectrum.columns / e[Moment].spectrum.active,
         "bit",
         *REGULAR,
         # the quadrature of the mixture's entropy
@@ -186,12 +186,12 @@ CLAIMS = (
         "bit",
         *REGULAR,
         _CALIBRATED,
-        tolerance=_limit_distance,
+        tolerance=_bound_distance,
     ),
     Statement(
         "mismatch.determinant-bias",
         "E (1/n) log2 |Σ̃|/|Σ| = (Σ ψ((N−i+1)/2)/n − ln(N/2))/ln 2 (mean of those drawn)",
-        Source("Wishart law", "", "Anderson, 3rd ed., section 7.5"),
+        Source("Wishart distribution", "", "Anderson, 3rd ed., section 7.5"),
     ).equal(
         _mean_of(lambda m: m.log_determinants),
         lambda e: 2 * logdet_bias_bits(e[Moment].columns, e[Mismatch].tokens),
@@ -202,7 +202,7 @@ CLAIMS = (
     Statement(
         "mismatch.holdout",
         "E tr(Σ̃⁻¹Σ')/n = N/(N−n−1), Σ' from other tokens (mean of those drawn)",
-        Source("inverse Wishart law", "", "Anderson, 3rd ed., Lemma 7.7.1"),
+        Source("inverse Wishart distribution", "", "Anderson, 3rd ed., Lemma 7.7.1"),
     ).equal(
         _mean_of(lambda m: m.holdout_means),
         lambda e: e[Mismatch].tokens / (e[Mismatch].tokens - e[Moment].columns - 1),
@@ -218,7 +218,7 @@ CLAIMS = (
         lambda e: e[NormalWeights].absmax.distortion.scaled(1 / _absmax(e)),
         1.0,
         "relative",
-        Assumption("at least eight live columns, so that the largest of a row is far out", lambda e: e[Moment].columns >= 8),
+        Assumption("at least eight active columns, so that the largest of a row is far out", lambda e: e[Moment].columns >= 8),
         tolerance=0.01,
     ),
     Statement("weights.entropy", "h(W) ≤ ½ log2(2πe σ²)", Source("Cover and Thomas, 2nd ed.", "", "Theorem 8.6.5")).at_most(

@@ -55,7 +55,7 @@ def _limit_mean(e: Evidence) -> float:
 
 
 _NO_LEADERS = Assumption(
-    "at least 16 live columns, and no few eigenvalues dominate: 2 tr H/n² is at most a fifth of the mean of ℓ²(t)",
+    "at least 16 active columns, and no few eigenvalues dominate: 2 tr H/n² is at most a fifth of the mean of ℓ²(t)",
     lambda e: e[Moment].columns >= 16 and _leading_trace(e) <= 0.2 * _limit_mean(e),
 )
 

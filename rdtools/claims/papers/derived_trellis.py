@@ -13,11 +13,11 @@ from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.trellis_channel import COLUMNS, granular_gain_db, simulated, trellis_channel
 
 _SOURCE = ours("trellis-coded successive cancellation")
-#: What the prediction of a gap is good to from 2 bits on, while feedback is below `_MOST_FEEDBACK_BITS`. The file's laws have one noise
-#: variance for all columns; where feedback differs among them, integers take more than their entropy: 0.003 bit at 0.05 bit of feedback,
-#: 0.03 at 0.2, 0.09 at 0.5.
+#: What the prediction of a gap is good to from 2 bits on, while feedback is below `_MAX_FEEDBACK_BITS`. The file's distributions have one
+#: noise variance for all columns; where feedback differs among them, integers take more than their entropy: 0.003 bit at 0.05 bit of
+#: feedback, 0.03 at 0.2, 0.09 at 0.5.
 _ACCURACY_BITS = 0.01
-_MOST_FEEDBACK_BITS = 0.1
+_MAX_FEEDBACK_BITS = 0.1
 
 
 @cache
@@ -26,11 +26,11 @@ def _predict(e: Evidence, point: WalkPoint, *, trellis: bool) -> FiniteRatePoint
 
 
 def _points(e: Evidence) -> list[WalkPoint]:
-    return [point for point in e[TrellisWalks].points if _predict(e, point, trellis=True).feedback_bits < _MOST_FEEDBACK_BITS]
+    return [point for point in e[TrellisWalks].points if _predict(e, point, trellis=True).feedback_bits < _MAX_FEEDBACK_BITS]
 
 
 def _gap(e: Evidence, point: WalkPoint) -> Estimate:
-    """Rate of the file's laws above R(D). Errors of rate and distortion are added, as if the worst of both fell together."""
+    """Rate of the file's distributions above R(D). Errors of rate and distortion are added, as if the worst of both fell together."""
     limit = rate_limit(point.distortion, e)
     return Estimate(point.rate_bits.value - limit.value, point.rate_bits.stderr + limit.stderr, point.rate_bits.degrees)
 
@@ -74,7 +74,7 @@ def _first_rows(e: Evidence) -> float:
     return float(begin + 5 * 12 * finest["distortion_stderr"] / 4 ** finest["log2_step"])
 
 
-_PREDICTED = Assumption(f"a point with less than {_MOST_FEEDBACK_BITS:g} bit of feedback", lambda e: bool(_points(e)))
+_PREDICTED = Assumption(f"a point with less than {_MAX_FEEDBACK_BITS:g} bit of feedback", lambda e: bool(_points(e)))
 
 CLAIMS = (
     Statement(

@@ -172,7 +172,7 @@ CLAIMS = (
     ),
     Statement(
         "quip.theorem-4-witness",
-        "LDLQ's codes are those of rounding to nearest where H is diagonal (codes that differ)",
+        "LDLQ's integers are those of rounding to nearest where H is diagonal (integers that differ)",
         _source("Theorem 4"),
     ).equal(lambda e: e[UnitRounding].diagonal_mismatches, 0.0, "codes"),
     Statement("quip.theorem-6", "D_kk = 1/T_kk², H⁻¹ = Tᵀ T (largest relative difference): OPTQ is LDLQ", _source("Theorem 6")).equal(

@@ -62,7 +62,7 @@ def _block_bound(e: Evidence) -> float:
 
 
 def _divides(name: str, dimension: int) -> Assumption:
-    return Assumption(f"{dimension} divides the number of live columns", lambda e: name in e[Lattices].points)
+    return Assumption(f"{dimension} divides the number of active columns", lambda e: name in e[Lattices].points)
 
 
 def _loss(name: str) -> Callable[[Evidence], Estimate]:

@@ -10,7 +10,7 @@ import numpy as np
 from rdtools.claims.evidence.base import Estimate, Evidence
 from rdtools.claims.evidence.coded import CodedPoint
 from rdtools.claims.evidence.moment import Moment
-from rdtools.claims.evidence.normal_weights import BIN_DEVIATIONS, HIGH_RATE_SHARE, NormalWeights
+from rdtools.claims.evidence.normal_weights import BIN_STDS, HIGH_RATE_SHARE, NormalWeights
 from rdtools.claims.evidence.rotations import Rotations
 from rdtools.claims.papers.terms import (
     REGULAR,
@@ -50,7 +50,7 @@ def _gap(scheme: str) -> Callable[[Evidence], Estimate]:
 
 def _rate_bits(e: Evidence) -> float:
     """Bits that undecided columns, whose e_i and η_i have at most the share of a weight's variance each, and the bins may add."""
-    return 0.5 * math.log2(1 + 4 * HIGH_RATE_SHARE) + BIN_DEVIATIONS**2 / (24 * math.log(2)) + factor_rounding(e, 1.0)
+    return 0.5 * math.log2(1 + 4 * HIGH_RATE_SHARE) + BIN_STDS**2 / (24 * math.log(2)) + factor_rounding(e, 1.0)
 
 
 def _tightest(e: Evidence) -> CodedPoint:
@@ -63,7 +63,7 @@ def _tightest(e: Evidence) -> CodedPoint:
     return min(e[NormalWeights].coded, key=slack)
 
 
-def _average_limit(e: Evidence) -> Estimate:
+def _average_bound(e: Evidence) -> Estimate:
     return rate_limit(_tightest(e).distortion, e)
 
 
@@ -81,7 +81,7 @@ CLAIMS = (
         "watersic.converse",
         "coded rate ≥ R_WF(D) for iid normal weights (the tightest of the methods run)",
         _source("Proposition 3.1"),
-    ).at_least(lambda e: _tightest(e).total_bpw, _average_limit, "bit"),
+    ).at_least(lambda e: _tightest(e).total_bpw, _average_bound, "bit"),
     Statement("watersic.high-rate-exact", "R_WF(D) = ½ log2(|H|^{1/n}/D) at D = λ_min", _source("section 3")).equal(
         lambda e: float(rate_distortion(float(e[Moment].spectrum.eigenvalues[-1]), e[Moment].spectrum.eigenvalues).rate_bits),
         lambda e: 0.5 * (mean_log2(e[Moment].spectrum) - math.log2(float(e[Moment].spectrum.eigenvalues[-1]))),
@@ -145,7 +145,7 @@ CLAIMS = (
         "distortion",
         *REGULAR,
         _has("watersic"),
-        # errors of a normal law on cells of step r are uniform to e^(−2π²/r²): nothing at these steps
+        # errors of a normal distribution on cells of step r are uniform to e^(−2π²/r²): nothing at these steps
         tolerance=factoring(lambda e: float(np.mean(e[NormalWeights].high_rate["watersic"].steps ** 2 * e[Moment].pivots))),
     ),
     Statement(

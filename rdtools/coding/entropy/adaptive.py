@@ -12,14 +12,14 @@ from typing import TypeVar
 import numpy as np
 
 from rdtools.arrays import Float64Array
-from rdtools.coding.entropy.laws import Laws, law_stds
+from rdtools.coding.entropy.gaussians import Gaussians, gaussian_stds
 from rdtools.coding.entropy.models import varint_bytes
 from rdtools.normal import normal_cdf
 from rdtools.ops import LearntModels, adaptive_length, coset_transitions
 from rdtools.ops.adaptive_coder import NO_TRELLIS
-from rdtools.records import AdaptiveModel, CosetCodes, Gains, GaussianModel, ScalarCodes, UniformGrid
+from rdtools.records import AdaptiveModel, CosetSymbols, Gains, GaussianModel, ScalarSymbols, UniformGrid
 
-Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
+Codes = TypeVar("Codes", ScalarSymbols, CosetSymbols)
 
 #: Standard deviation up to which the variance of an integer is a sum over its values, and how many; above it is σ² + 1/12.
 _COARSE, _VALUES = 1.0, 8
@@ -56,29 +56,29 @@ def root_mean_squares(stds: Float64Array) -> Float64Array:
     return np.asarray(np.sqrt(np.where(stds < _COARSE, total, squares)))
 
 
-def learnt_models(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> Callable[[int, int], LearntModels]:
+def learnt_models(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> Callable[[int, int], LearntModels]:
     """What both sides know of each group of columns, given its first and past-the-last ones; the integers are not looked at."""
-    laws = Laws.of(codes.integers.shape, codes.grid, model.row_exponents)
-    lowest = int(laws.distinct[0]) if laws.distinct.size else 0
-    law = np.zeros(int(laws.distinct[-1]) - lowest + 1 if laws.distinct.size else 0, dtype=np.int64)
-    law[laws.distinct - lowest] = np.arange(len(laws.distinct))
-    stds = np.clip(law_stds(model, laws.steps), _SMALLEST, _LARGEST)
+    gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, model.row_exponents)
+    lowest = int(gaussians.distinct[0]) if gaussians.distinct.size else 0
+    gaussian = np.zeros(int(gaussians.distinct[-1]) - lowest + 1 if gaussians.distinct.size else 0, dtype=np.int64)
+    gaussian[gaussians.distinct - lowest] = np.arange(len(gaussians.distinct))
+    stds = np.clip(gaussian_stds(model, gaussians.steps), _SMALLEST, _LARGEST)
     roots = np.maximum(root_mean_squares(stds), _SMALLEST)
-    walks = (coset_transitions(codes.states), codes.segment) if isinstance(codes, CosetCodes) else (NO_TRELLIS, 1)
-    rows = laws.rows - lowest
+    walks = (coset_transitions(symbols.states), symbols.segment) if isinstance(symbols, CosetSymbols) else (NO_TRELLIS, 1)
+    rows = gaussians.rows - lowest
 
     def of_group(first: int, stop: int) -> LearntModels:
         prior = (stop - first) * (1, 1.4142135623730951)[model.strength % 2] * 2.0 ** (model.strength // 2 - 4)
-        return LearntModels(rows, laws.columns[first:stop], law, stds, roots, prior, *walks)
+        return LearntModels(rows, gaussians.columns[first:stop], gaussian, stds, roots, prior, *walks)
 
     return of_group
 
 
-def adaptive_code_length(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> float:
+def adaptive_code_length(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> float:
     """Ideal length of the integers under models learnt with a strength above 0, bits in all, escaped integers included."""
-    of_group, bits = learnt_models(codes, model), 0.0
-    for first, stop in groups(codes.integers.shape[1], model):
-        part, escaped = adaptive_length(codes.integers[:, first:stop], of_group(first, stop))
+    of_group, bits = learnt_models(symbols, model), 0.0
+    for first, stop in groups(symbols.integers.shape[1], model):
+        part, escaped = adaptive_length(symbols.integers[:, first:stop], of_group(first, stop))
         bits += part + 8.0 * float(varint_bytes(escaped.astype(np.int64)).sum())
     return bits
 
@@ -97,7 +97,7 @@ def _best(lengths: Callable[[int], float]) -> tuple[int, float]:
         best = least
 
 
-def fit_adaptive(codes: Codes, columns: int, plain_bits: float) -> tuple[Codes, float]:
+def fit_adaptive(symbols: Codes, columns: int, plain_bits: float) -> tuple[Codes, float]:
     """The same integers under models that learn as strongly as is shortest, or not at all, and their length, bits in all.
 
     The strength is chosen on the first group of columns and serves all. Learning is off where it would not save what the groups store, and
@@ -105,26 +105,26 @@ def fit_adaptive(codes: Codes, columns: int, plain_bits: float) -> tuple[Codes, 
 
     Parameters
     ----------
-    codes : integers with a fitted `GaussianModel`
+    symbols : integers with a fitted `GaussianModel`
     columns : in a group, up to twice as many where there are no more, and fewer in a matrix of few rows
     plain_bits : length of the integers under that model
     """
-    plain = codes.model
+    plain = symbols.model
     assert isinstance(plain, GaussianModel)
-    m, r = codes.integers.shape
+    m, r = symbols.integers.shape
     width = min(r if r <= 2 * columns else columns, most_columns(m))
     off = AdaptiveModel(plain.weight_std, plain.noise_variance, plain.row_exponents)
     if m * r == 0 or plain_bits == 0.0:
-        return replace(codes, model=off), plain_bits
+        return replace(symbols, model=off), plain_bits
     first = min(width, r)
-    grid = UniformGrid(codes.grid.step, None if codes.grid.exponents is None else codes.grid.exponents[:first])
-    bare: ScalarCodes | CosetCodes = codes
-    if isinstance(bare, ScalarCodes):
+    grid = UniformGrid(symbols.grid.step, None if symbols.grid.exponents is None else symbols.grid.exponents[:first])
+    bare: ScalarSymbols | CosetSymbols = symbols
+    if isinstance(bare, ScalarSymbols):
         bare = replace(bare, gains=Gains())
-    head = replace(bare, integers=codes.integers[:, :first], grid=grid)
+    head = replace(bare, integers=symbols.integers[:, :first], grid=grid)
     strength, bits = _best(lambda strength: adaptive_code_length(head, replace(off, columns=width, strength=strength)))
     model = replace(off, columns=width, strength=strength)
     if r > first:
-        bits = adaptive_code_length(codes, model)
+        bits = adaptive_code_length(symbols, model)
     pays = 8 * m * r <= MOST_INTEGERS_PER_BYTE * bits and bits + _GROUP_BITS * -(-r // width) + _HEAD_BITS < plain_bits
-    return (replace(codes, model=model), bits) if pays else (replace(codes, model=off), plain_bits)
+    return (replace(symbols, model=model), bits) if pays else (replace(symbols, model=off), plain_bits)

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.coder import Model, decode_runs
-from rdtools.coding.entropy.laws import Gaussian, Laws, law_stds
+from rdtools.coding.entropy.gaussians import Gaussian, Gaussians, gaussian_stds
 from rdtools.coding.entropy.models import FrequencyTable, uniform_table
-from rdtools.records import GaussianModel, ScalarCodes
+from rdtools.records import GaussianModel, ScalarSymbols
 
 
 @dataclass(frozen=True)
@@ -72,32 +72,32 @@ def spans(rows: int, columns: int) -> list[tuple[int, int]]:
     return [(first, min(first + width, columns)) for first in range(0, columns, width)] if rows else []
 
 
-def _by_law(codes: ScalarCodes, model: GaussianModel, spans: list[tuple[int, int]]) -> list[Sequence]:
+def _by_gaussian(symbols: ScalarSymbols, model: GaussianModel, spans: list[tuple[int, int]]) -> list[Sequence]:
     """Integers of one Gaussian model together: whole columns where rows are equal, else wherever they are."""
-    laws = Laws.of(codes.integers.shape, codes.grid, model.row_exponents)
-    models = [Gaussian(std) for std in law_stds(model, laws.steps).tolist()]
-    m = len(codes.integers)
+    gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, model.row_exponents)
+    models = [Gaussian(std) for std in gaussian_stds(model, gaussians.steps).tolist()]
+    m = len(symbols.integers)
     sequences = []
     for first, stop in spans:
         if model.row_exponents is None:
-            law = np.searchsorted(laws.distinct, -laws.columns[first:stop])
-            columns, order, counts = np.argsort(law, kind="stable"), None, m * np.bincount(law)
+            gaussian = np.searchsorted(gaussians.distinct, -gaussians.columns[first:stop])
+            columns, order, counts = np.argsort(gaussian, kind="stable"), None, m * np.bincount(gaussian)
         else:
-            index = laws.index(first, stop).ravel()
+            index = gaussians.index(first, stop).ravel()
             columns, order, counts = np.arange(stop - first), np.argsort(index, kind="stable"), np.bincount(index)
         sequences.append(Sequence(columns, order, [(int(counts[k]), models[k]) for k in np.flatnonzero(counts)]))
     return sequences
 
 
-def _by_column(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
+def _by_column(symbols: ScalarSymbols, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
     """Column after column, neighbours that share a table in one run."""
-    m, r = codes.integers.shape
-    if codes.grid.levels:
-        levels = codes.grid.column_levels(r).tolist()
+    m, r = symbols.integers.shape
+    if symbols.grid.levels:
+        levels = symbols.grid.column_levels(r).tolist()
         uniform = {k: uniform_table(k) for k in set(levels)}
         tables = [uniform[k] for k in levels]
     else:
-        tables = histograms * r if codes.model.kind == "shared" else histograms
+        tables = histograms * r if symbols.model.kind == "shared" else histograms
     sequences = []
     for first, stop in spans:
         starts = [i for i in range(first, stop) if i == first or tables[i] is not tables[i - 1]]
@@ -106,17 +106,17 @@ def _by_column(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list
     return sequences
 
 
-def sequences(codes: ScalarCodes, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
+def sequences(symbols: ScalarSymbols, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
     """The sequence of each block.
 
     Parameters
     ----------
-    codes : grid and entropy model; the integers themselves are not looked at
+    symbols : grid and entropy model; the integers themselves are not looked at
     histograms : of the model: none, one, or one for each column
     spans : first and past-the-last columns of the blocks
     """
-    model = codes.model
-    return _by_law(codes, model, spans) if isinstance(model, GaussianModel) else _by_column(codes, histograms, spans)
+    model = symbols.model
+    return _by_gaussian(symbols, model, spans) if isinstance(model, GaussianModel) else _by_column(symbols, histograms, spans)
 
 
 def decode_block(block: Block) -> NDArray[np.int32]:

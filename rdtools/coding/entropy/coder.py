@@ -9,7 +9,7 @@ import constriction
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding.entropy.laws import Gaussian
+from rdtools.coding.entropy.gaussians import Gaussian
 from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.errors import CodingError, CorruptFile, RdtoolsError
 

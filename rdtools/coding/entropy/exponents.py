@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.coder import decode_runs, encode_runs
-from rdtools.coding.entropy.laws import column_table
+from rdtools.coding.entropy.gaussians import column_table
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.scales import round_to_float32
 
@@ -27,7 +27,7 @@ def exponent_bytes(exponents: Exponents) -> bytes:
         return plain
     mean = int(np.rint(exponents.mean()))
     offsets = exponents.astype(np.int64) - mean
-    std = round_to_float32(max(float(np.sqrt(np.mean(offsets**2))), fmt.LEAST_EXPONENT_STD))
+    std = round_to_float32(max(float(np.sqrt(np.mean(offsets**2))), fmt.MIN_EXPONENT_STD))
     words, escaped = encode_runs([(offsets, column_table(std))])
     coded = fmt.EXPONENTS_HEAD.pack(fmt.CODED_EXPONENTS, mean, std) + b"".join(map(varint, (len(words), len(escaped), *escaped)))
     coded += words.astype(fmt.WORDS_DTYPE).tobytes()
@@ -46,8 +46,8 @@ def read_exponents(reader: Reader, count: int) -> Exponents:
     form, mean, std = fmt.EXPONENTS_HEAD.unpack(reader.take(fmt.EXPONENTS_HEAD.size))
     if form != fmt.CODED_EXPONENTS:
         raise reader.refusal(f"form of exponents {form}, expected {fmt.PLAIN_EXPONENTS} (plain) or {fmt.CODED_EXPONENTS} (coded)")
-    if not fmt.LEAST_EXPONENT_STD <= std + 1e-6 <= 256.0:
-        raise reader.refusal(f"standard deviation of exponents {std:g}, expected {fmt.LEAST_EXPONENT_STD:g} to 256")
+    if not fmt.MIN_EXPONENT_STD <= std + 1e-6 <= 256.0:
+        raise reader.refusal(f"standard deviation of exponents {std:g}, expected {fmt.MIN_EXPONENT_STD:g} to 256")
     size = reader.count("words of exponents", reader.remaining)
     escaped = reader.escaped(count)
     (offsets,) = decode_runs(reader.words(size), escaped, [(count, column_table(std))], name=reader.name)

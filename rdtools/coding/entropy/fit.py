@@ -11,63 +11,66 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.coding.entropy.exponents import exponent_bytes
-from rdtools.coding.entropy.laws import Laws, count_by_law, law_code_length, law_stds
-from rdtools.coding.entropy.models import CodeCounts
+from rdtools.coding.entropy.gaussians import Gaussians, count_by_gaussian, gaussian_code_length, gaussian_stds
+from rdtools.coding.entropy.models import IntegerCounts
 from rdtools.coding.scales import octave_exponents, round_to_float32
-from rdtools.records import GaussianModel, ScalarCodes
+from rdtools.records import GaussianModel, ScalarSymbols
 
 
-def paying_row_exponents(weight: Float64Array) -> NDArray[np.uint8] | None:
+def row_exponents_if_shorter(weight: Float64Array) -> NDArray[np.uint8] | None:
     """Deviations of the rows (m, r) in eighths of an octave; None where they would take more bits than they save.
 
-    Laws that know the variances σ_k² of the rows save ½ log2(AM/GM of σ_k²) bits a weight where most integers are not zero. The rule looks
-    at the weights and not at their integers, so that the rate is a continuous function of the step.
+    Gaussians that know the variances σ_k² of the rows save ½ log2(AM/GM of σ_k²) bits per weight where most integers are not zero. The rule
+    looks at the weights and not at their integers, so that the rate is a continuous function of the step.
     """
     variances = np.einsum("ij,ij->i", weight, weight) / max(weight.shape[1], 1)
     exponents = octave_exponents(np.sqrt(variances))
-    live = variances[variances > 0]
-    if live.size == 0:
+    active = variances[variances > 0]
+    if active.size == 0:
         return None
-    saved = weight.shape[1] * len(live) * 0.5 * (np.log2(live.mean()) - np.log2(live).mean())
+    saved = weight.shape[1] * len(active) * 0.5 * (np.log2(active.mean()) - np.log2(active).mean())
     return exponents if saved > 8 * len(exponent_bytes(exponents)) else None
 
 
-def fit_column_laws(codes: ScalarCodes, *, row_exponents: NDArray[np.uint8] | None = None, counts: CodeCounts | None = None) -> ScalarCodes:
-    """The same integers with the normal laws under which they are shortest.
+def fit_column_gaussians(
+    symbols: ScalarSymbols, *, row_exponents: NDArray[np.uint8] | None = None, counts: IntegerCounts | None = None
+) -> ScalarSymbols:
+    """The same integers with the Gaussian models under which they are shortest.
 
     Parameters
     ----------
-    codes : integers and steps
+    symbols : integers and steps
     row_exponents : (m,) deviations of the rows in eighths of an octave, or None for equal rows
-    counts : `count_codes` of the integers, if known
+    counts : `count_integers` of the integers, if known
     """
-    laws = Laws.of(codes.integers.shape, codes.grid, row_exponents)
-    model = fit_laws(count_by_law(codes.integers, laws, counts), laws.steps)
-    return replace(codes, model=replace(model, row_exponents=row_exponents))
+    gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, row_exponents)
+    model = fit_gaussians(count_by_gaussian(symbols.integers, gaussians, counts), gaussians.steps)
+    return replace(symbols, model=replace(model, row_exponents=row_exponents))
 
 
-def fit_laws(counts: CodeCounts, steps: Float64Array) -> GaussianModel:
-    """The normal laws under which the codes are shortest: `weight_std` and `noise_variance` by descent of the code length, as float32.
+def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
+    """The Gaussian models under which the integers are shortest: `weight_std` and `noise_variance` by descent of the code length, as
+    float32.
 
     Errors that successive cancellation feeds back enlarge the variance of columns whose own share is small, and a ridge takes from it; with
     WaterSIC's steps by about the same number of squared steps in each, so that one number serves all. It is kept only where it pays.
 
     Parameters
     ----------
-    counts : from `count_by_law`
-    steps : `Laws.steps`
+    counts : from `count_by_gaussian`
+    steps : `Gaussians.steps`
     """
     if counts.values.size == 0:
         return GaussianModel()
     plain = GaussianModel(weight_std=fit_weight_std(counts, steps))
     if len(steps) == 1:
-        return plain  # equal laws: a second number would say the same
+        return plain  # equal Gaussians: a second number would say the same
 
     def model(x: Float64Array) -> GaussianModel:
         return GaussianModel(weight_std=round_to_float32(plain.weight_std * math.exp(x[0])), noise_variance=round_to_float32(x[1]))
 
     def length(model: GaussianModel) -> float:
-        return law_code_length(counts, law_stds(model, steps))
+        return gaussian_code_length(counts, gaussian_stds(model, steps))
 
     start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])
     found = scipy.optimize.minimize(
@@ -80,10 +83,10 @@ def fit_laws(counts: CodeCounts, steps: Float64Array) -> GaussianModel:
     return noisy if length(noisy) < length(plain) else plain
 
 
-def fit_weight_std(counts: CodeCounts, steps: Float64Array) -> float:
-    """The float32 `weight_std` for which codes of deviation ``weight_std / steps`` are shortest.
+def fit_weight_std(counts: IntegerCounts, steps: Float64Array) -> float:
+    """The float32 `weight_std` for which integers of standard deviation ``weight_std / steps`` are shortest.
 
-    Maximum likelihood of one scale, to 0.1 %, where the length is flat. The search starts at the root mean square of what the codes
+    Maximum likelihood of one scale, to 0.1 %, where the length is flat. The search starts at the root mean square of what the integers
     stand for, which outliers can only make too large, and walks whole octaves down and up first, past one that is no better, because
     escapes make small steps in the length.
     """
@@ -93,7 +96,7 @@ def fit_weight_std(counts: CodeCounts, steps: Float64Array) -> float:
     start = float(np.sqrt((counts.counts * squares).sum() / counts.counts.sum())) or float(steps.min()) / 4
 
     def length(octaves: float) -> float:
-        return law_code_length(counts, start * 2.0**octaves / steps)
+        return gaussian_code_length(counts, start * 2.0**octaves / steps)
 
     nearest, least = 0, length(0)
     for direction in (-1, 1):

@@ -22,11 +22,11 @@ from rdtools.ops import column_histogram
 
 @dataclass(frozen=True)
 class FrequencyTable:
-    """Frequencies of codes.
+    """Frequencies of integers.
 
     Attributes
     ----------
-    values : (K,) int64, ascending, the codes of the alphabet
+    values : (K,) int64, ascending, the integers of the alphabet
     frequencies : (K,) int64, ≥ 0, or (K + 1,) with that of the escape symbol last
     """
 
@@ -47,8 +47,8 @@ class FrequencyTable:
 
 
 @dataclass(frozen=True)
-class CodeCounts:
-    """Sparse histogram of codes by column: `counts[j]` codes in column `columns[j]` have value `values[j]`.
+class IntegerCounts:
+    """Sparse histogram of integers by column: `counts[j]` integers in column `columns[j]` have value `values[j]`.
 
     `steps_per_integer` is 1, or ½ where the parity of each integer is known: neighbours of a parity are a step apart. Above `fine_std`, the
     standard deviation of a Gaussian model in steps, low bits are coded as equally likely, so that no table has a limit.
@@ -62,38 +62,38 @@ class CodeCounts:
     fine_std: float = math.inf
 
 
-def count_codes(codes: NDArray[np.int32]) -> CodeCounts:
-    """Histogram of each column of codes, shape (m, r)."""
-    m, r = codes.shape
-    if codes.size == 0:
+def count_integers(integers: NDArray[np.int32]) -> IntegerCounts:
+    """Histogram of each column of integers, shape (m, r)."""
+    m, r = integers.shape
+    if integers.size == 0:
         empty = np.zeros(0, dtype=np.int64)
-        return CodeCounts(empty, empty, empty, (m, r))
-    lowest = int(codes.min())
-    width = int(codes.max()) - lowest + 1
-    if r * width <= max(4 * codes.size, 2**20):
-        dense = column_histogram(codes, low=lowest, width=width).ravel()
+        return IntegerCounts(empty, empty, empty, (m, r))
+    lowest = int(integers.min())
+    width = int(integers.max()) - lowest + 1
+    if r * width <= max(4 * integers.size, 2**20):
+        dense = column_histogram(integers, low=lowest, width=width).ravel()
         found = np.flatnonzero(dense)
         counts = dense[found]
     else:  # outliers make the dense table huge
-        keys = codes.astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
+        keys = integers.astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
         found, counts = np.unique(keys, return_counts=True)
-    return CodeCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
+    return IntegerCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
 
 
-def shared_table(counts: CodeCounts) -> FrequencyTable:
-    """The histogram of all codes, on the codes that occur."""
+def shared_table(counts: IntegerCounts) -> FrequencyTable:
+    """The histogram of all integers, on the integers that occur."""
     values, index = np.unique(counts.values, return_inverse=True)
     return FrequencyTable(values, np.bincount(index, weights=counts.counts).astype(np.int64))
 
 
-def column_tables(counts: CodeCounts) -> list[FrequencyTable]:
-    """The histogram of each column, on the codes that occur in it."""
+def column_tables(counts: IntegerCounts) -> list[FrequencyTable]:
+    """The histogram of each column, on the integers that occur in it."""
     starts = np.searchsorted(counts.columns, np.arange(counts.shape[1] + 1))
     return [FrequencyTable(counts.values[i:j], counts.counts[i:j]) for i, j in itertools.pairwise(starts)]
 
 
 def uniform_table(levels: int) -> FrequencyTable:
-    """Equal frequencies for the K codes −⌊K/2⌋ … K−1−⌊K/2⌋."""
+    """Equal frequencies for the K integers −⌊K/2⌋ … K−1−⌊K/2⌋."""
     return FrequencyTable(np.arange(levels) - levels // 2, np.ones(levels, dtype=np.int64))
 
 
@@ -110,25 +110,25 @@ def entropy_bits(table: FrequencyTable) -> float:
 
 
 def _corrected(plug_in: float, distinct: int, groups: int, samples: int) -> float:
-    """Miller–Madow: plus (K − 1)/(2 m ln 2) a group of m samples with K different codes; nan where K is on average above m/4."""
+    """Miller–Madow: plus (K − 1)/(2 m ln 2) a group of m samples with K different integers; nan where K is on average above m/4."""
     if distinct > max(groups, samples / 4):
         return float("nan")
     return plug_in + (distinct - groups) / (2 * samples * math.log(2))
 
 
-def pooled_entropy(counts: CodeCounts) -> float:
-    """Entropy of all codes in one histogram, bits per code, corrected as `mean_column_entropy`."""
+def pooled_entropy(counts: IntegerCounts) -> float:
+    """Entropy of all integers in one histogram, bits per code, corrected as `mean_column_entropy`."""
     if counts.values.size == 0:
         return 0.0
     table = shared_table(counts)
     return _corrected(entropy_bits(table), len(table.values), 1, counts.shape[0] * counts.shape[1])
 
 
-def mean_column_entropy(counts: CodeCounts) -> float:
+def mean_column_entropy(counts: IntegerCounts) -> float:
     """Mean over columns of the plug-in entropy with the Miller–Madow correction (K − 1)/(2 m ln 2), bits per code.
 
-    nan where columns have on average more than m/4 different codes: there the correction is no longer small and the entropy is
-    that of the sample and not of its law.
+    nan where columns have on average more than m/4 different integers: there the correction is no longer small and the entropy is
+    that of the sample and not of its Gaussian.
 
     References
     ----------

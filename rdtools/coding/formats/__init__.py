@@ -12,7 +12,7 @@ from rdtools.records import QuantizedWeight
 CODECS: tuple[Codec, ...] = (scalar.CODEC, lattice.CODEC, trellis.CODEC, coset_trellis.CODEC, additive.CODEC)
 
 
-def codec_of(codes: Any) -> Codec:
+def codec_of(symbols: Any) -> Codec:
     """The codec of a record of symbols.
 
     Raises
@@ -20,10 +20,10 @@ def codec_of(codes: Any) -> Codec:
     TypeError
     """
     for codec in CODECS:
-        if type(codes) is codec.type:
+        if type(symbols) is codec.type:
             return codec
     known = ", ".join(codec.type.__name__ for codec in CODECS)
-    raise TypeError(f"symbols of type {type(codes).__name__} have no codec, expected {known}; add one to rdtools.coding.formats.CODECS")
+    raise TypeError(f"symbols of type {type(symbols).__name__} have no codec, expected {known}; add one to rdtools.coding.formats.CODECS")
 
 
 def read_tag(reader: Reader, tag: int) -> Codec:
@@ -44,4 +44,4 @@ def code_length(weight: QuantizedWeight) -> float:
     """Ideal length of the symbols of a weight, bits in all: of integers as `scalar_code_length` says, histograms included, of lattice words
     and trellis paths as stored.
     """
-    return codec_of(weight.codes).length_bits(weight.codes)
+    return codec_of(weight.symbols).length_bits(weight.symbols)

@@ -28,11 +28,11 @@ from rdtools.records.additive_codes import MAX_SET_COLUMNS
 from rdtools.records.stored import bfloat16_patterns, bfloat16_values
 
 
-def _order_bits(codes: AdditiveCodes) -> Bits:
-    n = len(codes.order)
-    if codes.stored == "permutation":
-        return to_bits(codes.order, index_width(n))
-    return subset_to_bits(codes.order[: GROUP * codes.critical], n) if codes.stored == "set" else np.zeros(0, dtype=np.uint8)
+def _order_bits(symbols: AdditiveCodes) -> Bits:
+    n = len(symbols.order)
+    if symbols.stored == "permutation":
+        return to_bits(symbols.order, index_width(n))
+    return subset_to_bits(symbols.order[: GROUP * symbols.critical], n) if symbols.stored == "set" else np.zeros(0, dtype=np.uint8)
 
 
 def _order_width(stored: StoredOrder, columns: int, critical: int) -> int:
@@ -41,23 +41,23 @@ def _order_width(stored: StoredOrder, columns: int, critical: int) -> int:
     return subset_width(columns, GROUP * critical) if stored == "set" else 0
 
 
-def payload_bits(codes: AdditiveCodes) -> int:
+def payload_bits(symbols: AdditiveCodes) -> int:
     """Bits of the payload before it is filled up to whole bytes."""
-    order = _order_width(codes.stored, len(codes.order), codes.critical)
-    return order + 16 * (len(codes.scales) + sum(book.size for book in codes.codebooks)) + int(length_bits(codes))
+    order = _order_width(symbols.stored, len(symbols.order), symbols.critical)
+    return order + 16 * (len(symbols.scales) + sum(book.size for book in symbols.codebooks)) + int(length_bits(symbols))
 
 
-def encode(codes: AdditiveCodes) -> tuple[bytes, bytes]:
+def encode(symbols: AdditiveCodes) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    parts = [_order_bits(codes), to_bits(bfloat16_patterns(codes.scales), 16)]
-    for book in codes.codebooks:
+    parts = [_order_bits(symbols), to_bits(bfloat16_patterns(symbols.scales), 16)]
+    for book in symbols.codebooks:
         parts.append(to_bits(book.astype(v3.CODEWORDS_DTYPE).view("<u2"), 16))
-    slots, bits = codes.slots, codes.book_bits
-    parts += [to_bits(codes.codes[:, slots[:, 1] == b], width) for b, width in enumerate(bits)]
+    slots, bits = symbols.slots, symbols.book_bits
+    parts += [to_bits(symbols.codes[:, slots[:, 1] == b], width) for b, width in enumerate(bits)]
     payload = np.packbits(np.concatenate(parts)).tobytes()
-    extended = len(bits) - codes.basic
+    extended = len(bits) - symbols.basic
     head = v3.ADDITIVE_HEAD.pack(
-        v3.ADDITIVE_ORDERS.index(codes.stored), codes.basic, bits[0], extended, bits[-1] if extended else 0, codes.critical,
+        v3.ADDITIVE_ORDERS.index(symbols.stored), symbols.basic, bits[0], extended, bits[-1] if extended else 0, symbols.critical,
         zlib.crc32(payload),
     )  # fmt: skip
     return head, payload
@@ -115,10 +115,10 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ad
     if not all(np.isfinite(book).all() for book in books):
         raise side.refusal("a codeword that is not finite")
     counts = [groups] * basic + [critical] * extended
-    codes = [from_bits(reader.take(rows * count * e), e).reshape(rows, count) for count, e in zip(counts, widths, strict=True)]
+    integers = [from_bits(reader.take(rows * count * e), e).reshape(rows, count) for count, e in zip(counts, widths, strict=True)]
     return side.build(
         AdditiveCodes,
-        np.concatenate(codes, axis=1).astype(np.uint16),
+        np.concatenate(integers, axis=1).astype(np.uint16),
         tuple(book.astype(np.float64) for book in books),
         bfloat16_values(patterns),
         order,
@@ -128,22 +128,22 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ad
     )
 
 
-def values(codes: AdditiveCodes, _: int) -> Float64Array:
+def values(symbols: AdditiveCodes, _: int) -> Float64Array:
     """(m, 8 ⌈r/8⌉) the numbers that codes stand for; codewords of a group are added in the order of the codebooks."""
-    slots, (m, n) = codes.slots, (len(codes.scales), len(codes.order))
+    slots, (m, n) = symbols.slots, (len(symbols.scales), len(symbols.order))
     matrix = np.empty((m, n))
     for rows in panels(m, n):
         placed = np.zeros((rows.stop - rows.start, n))
-        for b, book in enumerate(codes.codebooks):
-            part = codes.codes[rows, slots[:, 1] == b]
+        for b, book in enumerate(symbols.codebooks):
+            part = symbols.codes[rows, slots[:, 1] == b]
             placed[:, : GROUP * part.shape[1]] += book[part].reshape(len(part), -1)
-        matrix[rows, codes.order] = codes.scales[rows, None] * placed
+        matrix[rows, symbols.order] = symbols.scales[rows, None] * placed
     return matrix
 
 
-def length_bits(codes: AdditiveCodes) -> float:
+def length_bits(symbols: AdditiveCodes) -> float:
     """Bits of all codes."""
-    return float(len(codes.scales) * sum(codes.book_bits[b] for b in codes.slots[:, 1]))
+    return float(len(symbols.scales) * sum(symbols.book_bits[b] for b in symbols.slots[:, 1]))
 
 
 CODEC = Codec(
@@ -154,5 +154,5 @@ CODEC = Codec(
     values=values,
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
-    diagnostics=lambda codes: Diagnostics(length_bits(codes)),
+    diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),
 )

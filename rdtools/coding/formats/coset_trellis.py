@@ -11,8 +11,8 @@ Layout::
     of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
                                                           varints, u32
 
-The state of a column, which starts at 0, says the parity of its next integer, and the law of a column and row has a table for each parity:
-see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kernels.coset_coder_reference`.
+The state of a column, which starts at 0, says the parity of its next integer, and the Gaussian of a column and row has a table for each
+parity: see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kernels.coset_coder_reference`.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ from rdtools.coding.formats import learnt
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import coset_decode, coset_encode, coset_transitions
 from rdtools.ops.coset_coder import Tables
-from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, UniformGrid
+from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, UniformGrid
 
 
-def encode(codes: CosetCodes) -> tuple[bytes, bytes]:
+def encode(symbols: CosetSymbols) -> tuple[bytes, bytes]:
     """Side information and payload.
 
     Raises
@@ -46,25 +46,25 @@ def encode(codes: CosetCodes) -> tuple[bytes, bytes]:
     CodingError
         For integers that are no walks of the trellis.
     """
-    grid, model = codes.grid, codes.model
+    grid, model = symbols.grid, symbols.model
     flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
     flags |= v3.COSET_ADAPTIVE * isinstance(model, AdaptiveModel)
     side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
     side += b"".join(exponent_bytes(e) for e in (grid.exponents, model.row_exponents) if e is not None)
-    side += v3.COSET_STATE.pack(codes.states.bit_length() - 1) + varint(codes.segment)
+    side += v3.COSET_STATE.pack(symbols.states.bit_length() - 1) + varint(symbols.segment)
     side += v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
     if isinstance(model, AdaptiveModel):
         side += learnt.head_bytes(model)
         if model.strength:
-            blocks, coded = learnt.encode_groups(codes, model)
+            blocks, coded = learnt.encode_groups(symbols, model)
             return bytes(side) + blocks, coded
-    transitions, payload = coset_transitions(codes.states), bytearray()
-    rows, columns, law, tables = coset_tables(codes)
-    for first, stop in spans(*codes.integers.shape):
-        block = codes.integers[:, first:stop]
-        words, escaped, fault = coset_encode(block, rows, columns[first:stop], law, tables, transitions, codes.segment)
+    transitions, payload = coset_transitions(symbols.states), bytearray()
+    rows, columns, gaussian, tables = coset_tables(symbols)
+    for first, stop in spans(*symbols.integers.shape):
+        block = symbols.integers[:, first:stop]
+        words, escaped, fault = coset_encode(block, rows, columns[first:stop], gaussian, tables, transitions, symbols.segment)
         if fault:
-            raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of a trellis of {codes.states} states")
+            raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of a trellis of {symbols.states} states")
         data = words.astype(v2.WORDS_DTYPE).tobytes()
         side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped.tolist())))
         side += v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
@@ -80,7 +80,7 @@ class _Block:
     escaped: NDArray[np.int64]
     rows: Int64Array
     columns: Int64Array
-    law: Int64Array
+    gaussian: Int64Array
     tables: Tables
     states: int
     segment: int
@@ -90,14 +90,14 @@ class _Block:
 def _decode_block(block: _Block) -> NDArray[np.int32]:
     transitions = coset_transitions(block.states)
     integers, fault = coset_decode(
-        block.words, block.escaped, block.rows, block.columns, block.law, block.tables, transitions, block.segment
+        block.words, block.escaped, block.rows, block.columns, block.gaussian, block.tables, transitions, block.segment
     )
     if fault:
         raise CorruptFile(f"{block.name}: {fault}; the file is damaged: write it again")
     return integers
 
 
-def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> CosetCodes:
+def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> CosetSymbols:
     """Read what `encode` writes, for m rows and r columns.
 
     Raises
@@ -115,11 +115,11 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     if flags & v3.COSET_ADAPTIVE:
         model = learnt.read_head(side, model, rows)
     grid = side.build(UniformGrid, step, exponents)
-    codes = side.build(CosetCodes, np.empty((rows, columns), dtype=np.int32), grid, model, 1 << state_bits, segment)
+    symbols = side.build(CosetSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, 1 << state_bits, segment)
     if isinstance(model, AdaptiveModel) and model.strength:
-        learnt.decode_groups(side, payload, codes, model, apply)
-        return codes
-    row_laws, column_laws, law, tables = coset_tables(codes)
+        learnt.decode_groups(side, payload, symbols, model, apply)
+        return symbols
+    row_gaussians, column_gaussians, gaussian, tables = coset_tables(symbols)
     blocks, places = [], spans(rows, columns)
     for number, (first, stop) in enumerate(places):
         count = side.count("words of a block", payload.remaining // 4)
@@ -127,25 +127,25 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
         (checksum,) = v2.BLOCK_CHECKSUM.unpack(side.take(v2.BLOCK_CHECKSUM.size))
         if zlib.crc32(payload.ahead(4 * count)) != checksum:
             raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
-        words, own = payload.words(count), column_laws[first:stop]
-        blocks.append(_Block(words, escaped, row_laws, own, law, tables, codes.states, segment, payload.name))
+        words, own = payload.words(count), column_gaussians[first:stop]
+        blocks.append(_Block(words, escaped, row_gaussians, own, gaussian, tables, symbols.states, segment, payload.name))
     for (first, stop), integers in zip(places, apply(_decode_block, blocks), strict=True):
-        codes.integers[:, first:stop] = integers
-    return codes
+        symbols.integers[:, first:stop] = integers
+    return symbols
 
 
-def values(codes: CosetCodes, _: int) -> Float64Array:
+def values(symbols: CosetSymbols, _: int) -> Float64Array:
     """(m, r) the numbers that integers stand for: half a step each."""
-    return np.asarray(codes.integers * (0.5 * codes.column_steps))
+    return np.asarray(symbols.integers * (0.5 * symbols.column_steps))
 
 
 CODEC = Codec(
     tag=v3.COSET_TAG,
-    type=CosetCodes,
+    type=CosetSymbols,
     encode=encode,
     decode=decode,
     values=values,
     length_bits=coset_code_length,
-    rate_kind=lambda codes: "entropy_adaptive" if isinstance(codes.model, AdaptiveModel) else "entropy_trellis",
-    diagnostics=lambda codes: Diagnostics(coset_code_length(codes), symbols=codes.integers.size),
+    rate_kind=lambda symbols: "entropy_adaptive" if isinstance(symbols.model, AdaptiveModel) else "entropy_trellis",
+    diagnostics=lambda symbols: Diagnostics(coset_code_length(symbols), symbols=symbols.integers.size),
 )

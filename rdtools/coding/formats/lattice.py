@@ -18,17 +18,17 @@ from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
 from rdtools.linalg import panels
 from rdtools.ops import rvq_decode
-from rdtools.records import LatticeCodes
+from rdtools.records import LatticeWords
 
 
-def encode(codes: LatticeCodes) -> tuple[bytes, bytes]:
+def encode(symbols: LatticeWords) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    sizes = fmt.STAGE_BYTES[codes.bits]
-    payload = b"".join(words.astype(f"<u{size}").tobytes() for words, size in zip(codes.words, sizes, strict=True))
-    return fmt.LATTICE_HEAD.pack(codes.bits, codes.scale, codes.residual_scale, zlib.crc32(payload)), payload
+    sizes = fmt.STAGE_BYTES[symbols.bits]
+    payload = b"".join(words.astype(f"<u{size}").tobytes() for words, size in zip(symbols.words, sizes, strict=True))
+    return fmt.LATTICE_HEAD.pack(symbols.bits, symbols.scale, symbols.residual_scale, zlib.crc32(payload)), payload
 
 
-def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> LatticeCodes:
+def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> LatticeWords:
     """Read what `encode` writes, for m rows and r columns.
 
     Raises
@@ -43,32 +43,32 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> La
     words = tuple(
         np.frombuffer(data.take(shape[0] * shape[1] * size), f"<u{size}").astype(np.uint16).reshape(shape) for size in fmt.STAGE_BYTES[bits]
     )
-    return side.build(LatticeCodes, words, bits, scale, residual_scale)
+    return side.build(LatticeWords, words, bits, scale, residual_scale)
 
 
-def values(codes: LatticeCodes, _: int) -> NDArray[np.float64]:
+def values(symbols: LatticeWords, _: int) -> NDArray[np.float64]:
     """(m, 8 ⌈r/8⌉) the numbers that words stand for."""
-    rows, groups = codes.words[0].shape
+    rows, groups = symbols.words[0].shape
     matrix = np.empty((rows, 8 * groups))
     for part in panels(rows, 8 * groups):
-        vectors = rvq_decode(tuple(words[part].ravel() for words in codes.words), codes.bits, codes.residual_scale or None)
+        vectors = rvq_decode(tuple(words[part].ravel() for words in symbols.words), symbols.bits, symbols.residual_scale or None)
         matrix[part] = vectors.reshape(-1, 8 * groups)
-    matrix *= codes.scale
+    matrix *= symbols.scale
     return matrix
 
 
-def length_bits(codes: LatticeCodes) -> float:
+def length_bits(symbols: LatticeWords) -> float:
     """Bits of all words as stored."""
-    return 8.0 * sum(words.size * size for words, size in zip(codes.words, fmt.STAGE_BYTES[codes.bits], strict=True))
+    return 8.0 * sum(words.size * size for words, size in zip(symbols.words, fmt.STAGE_BYTES[symbols.bits], strict=True))
 
 
 CODEC = Codec(
     tag=fmt.LATTICE_TAG,
-    type=LatticeCodes,
+    type=LatticeWords,
     encode=encode,
     decode=decode,
     values=values,
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
-    diagnostics=lambda codes: Diagnostics(length_bits(codes)),
+    diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),
 )

@@ -25,7 +25,7 @@ from rdtools.coding.entropy.adaptive import MOST_INTEGERS_PER_BYTE, groups, lear
 from rdtools.coding.fields import Reader, varint
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode
-from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes
+from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
 
 
 def head_bytes(model: AdaptiveModel) -> bytes:
@@ -42,7 +42,7 @@ def read_head(side: Reader, plain: GaussianModel, rows: int) -> AdaptiveModel:
     return side.build(AdaptiveModel, plain.weight_std, plain.noise_variance, plain.row_exponents, columns, strength)
 
 
-def encode_groups(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> tuple[bytes, bytes]:
+def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> tuple[bytes, bytes]:
     """Side information and payload of the groups.
 
     Raises
@@ -51,9 +51,9 @@ def encode_groups(codes: ScalarCodes | CosetCodes, model: AdaptiveModel) -> tupl
         For integers that are no walks of their trellis.
     """
     side, payload = bytearray(), bytearray()
-    of_group = learnt_models(codes, model)
-    for first, stop in groups(codes.integers.shape[1], model):
-        words, escaped, fault = adaptive_encode(codes.integers[:, first:stop], of_group(first, stop))
+    of_group = learnt_models(symbols, model)
+    for first, stop in groups(symbols.integers.shape[1], model):
+        words, escaped, fault = adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of their trellis")
         data = words.astype(v2.WORDS_DTYPE).tobytes()
@@ -79,19 +79,19 @@ def _decode_group(group: _Group) -> NDArray[np.int32]:
     return integers
 
 
-def decode_groups(side: Reader, payload: Reader, codes: ScalarCodes | CosetCodes, model: AdaptiveModel, apply: Map) -> None:
-    """Read what `encode_groups` writes into the integers of `codes`.
+def decode_groups(side: Reader, payload: Reader, symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, apply: Map) -> None:
+    """Read what `encode_groups` writes into the integers of `symbols`.
 
     Raises
     ------
     CorruptFile
     """
-    rows, columns = codes.integers.shape
+    rows, columns = symbols.integers.shape
     if rows * columns > MOST_INTEGERS_PER_BYTE * payload.remaining:
         raise side.refusal(
             f"{rows * columns} integers under learnt models in {payload.remaining} bytes, expected at most {MOST_INTEGERS_PER_BYTE} each"
         )
-    of_group, found, places = learnt_models(codes, model), [], list(groups(columns, model))
+    of_group, found, places = learnt_models(symbols, model), [], list(groups(columns, model))
     for number, (first, stop) in enumerate(places):
         count = side.count("words of a group", payload.remaining // 4)
         escaped = side.escaped(rows * (stop - first))
@@ -100,4 +100,4 @@ def decode_groups(side: Reader, payload: Reader, codes: ScalarCodes | CosetCodes
             raise CorruptFile(f"{payload.name}: checksum mismatch in group {number} of {len(places)}; the file is damaged: write it again")
         found.append(_Group(payload.words(count), escaped, of_group(first, stop), payload.name))
     for (first, stop), integers in zip(places, apply(_decode_group, found), strict=True):
-        codes.integers[:, first:stop] = integers
+        symbols.integers[:, first:stop] = integers

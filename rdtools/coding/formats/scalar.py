@@ -14,7 +14,7 @@ Layout::
     code model, its numbers                               u8; fixed: levels u32; column: weight std, noise variance 2×f32;
                                                           adaptive: these and what `rdtools.coding.formats.learnt` has;
                                                           shared: a histogram; histogram: one for each column
-    of each block of columns: words of payload, escaped codes (their number, then each), CRC-32 of the payload
+    of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
                                                           varints, u32
 
 The payload of a block is u32 words of a range coder: column by column, or with Gaussian models those of one model after those of another.
@@ -41,7 +41,7 @@ from rdtools.coding.entropy.length import scalar_code_length
 from rdtools.coding.entropy.models import (
     FrequencyTable,
     column_tables,
-    count_codes,
+    count_integers,
     histogram_bytes,
     mean_column_entropy,
     pooled_entropy,
@@ -61,7 +61,7 @@ from rdtools.records import (
     Gains,
     GaussianModel,
     RowScales,
-    ScalarCodes,
+    ScalarSymbols,
     UniformGrid,
 )
 
@@ -78,9 +78,9 @@ RATE_KINDS: dict[CodeModelKind, str] = {
 }
 
 
-def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
+def encode(symbols: ScalarSymbols) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    integers, model, grid, gains = codes.integers, codes.model, codes.grid, codes.gains
+    integers, model, grid, gains = symbols.integers, symbols.model, symbols.grid, symbols.gains
     m, r = integers.shape
     row_exponents = model.row_exponents if isinstance(model, GaussianModel) else None
     flags = (
@@ -116,15 +116,15 @@ def encode(codes: ScalarCodes) -> tuple[bytes, bytes]:
         if isinstance(model, AdaptiveModel):
             side += learnt.head_bytes(model)
             if model.strength:
-                blocks, coded = learnt.encode_groups(codes, model)
+                blocks, coded = learnt.encode_groups(symbols, model)
                 return bytes(side) + blocks, coded
     elif integers.size:
-        counts = count_codes(integers)
+        counts = count_integers(integers)
         histograms = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
         side += b"".join(map(histogram_bytes, histograms))
 
     columns, payload = spans(m, r), bytearray()
-    for (first, stop), sequence in zip(columns, sequences(codes, histograms, columns), strict=True):
+    for (first, stop), sequence in zip(columns, sequences(symbols, histograms, columns), strict=True):
         words, escaped = encode_runs(sequence.read(integers[:, first:stop]))
         data = words.astype(fmt.WORDS_DTYPE).tobytes()
         side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped))) + fmt.BLOCK_CHECKSUM.pack(zlib.crc32(data))
@@ -137,7 +137,7 @@ def _models() -> tuple[CodeModelKind, ...]:
     return (*fmt.MODELS, *format_v3.NEW_MODELS)
 
 
-def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, list[FrequencyTable]]:
+def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarSymbols, list[FrequencyTable]]:
     """The symbols without their integers, and the histograms of their model."""
     flags, step = fmt.SCALAR_HEAD.unpack(side.take(fmt.SCALAR_HEAD.size))
     if flags & fmt.ZERO_POINTS and not flags & fmt.ROW_SCALES:
@@ -168,27 +168,27 @@ def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarCodes, l
         shared = kind == "shared"
         histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
     grid = side.build(UniformGrid, step, exponents, 0.5 if flags & fmt.MID_RISE else 0.0, levels, row_scales)
-    return side.build(ScalarCodes, np.empty((rows, columns), dtype=np.int32), grid, model, gains), histograms
+    return side.build(ScalarSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, gains), histograms
 
 
-def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> ScalarCodes:
+def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> ScalarSymbols:
     """Read what `encode` writes, for m rows and r columns.
 
     Raises
     ------
     CorruptFile
     """
-    codes, histograms = _read_symbols(side, rows, columns)
-    if isinstance(codes.model, AdaptiveModel) and codes.model.strength:
-        learnt.decode_groups(side, payload, codes, codes.model, apply)
-        return codes
+    symbols, histograms = _read_symbols(side, rows, columns)
+    if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
+        learnt.decode_groups(side, payload, symbols, symbols.model, apply)
+        return symbols
     places = spans(rows, columns)
     heads = []
     for first, stop in places:
         words = side.count("words of a block", payload.remaining // 4)
         escaped = side.escaped(rows * (stop - first))
         heads.append((words, escaped, fmt.BLOCK_CHECKSUM.unpack(side.take(fmt.BLOCK_CHECKSUM.size))[0]))
-    orders = sequences(codes, histograms, places)
+    orders = sequences(symbols, histograms, places)
     size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * payload.remaining)
     if size > most:
         raise side.refusal(f"Gaussian models of {size} frequencies for {payload.remaining} bytes, expected at most {most}")
@@ -198,8 +198,8 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
             raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
         blocks.append(Block(rows, sequence, payload.words(words), escaped, payload.name))
     for (first, stop), integers in zip(places, apply(decode_block, blocks), strict=True):
-        codes.integers[:, first:stop] = integers
-    return codes
+        symbols.integers[:, first:stop] = integers
+    return symbols
 
 
 #: Integers count as no larger than this in a mean square, which then sums exactly; their gain is 1 by far.
@@ -212,18 +212,18 @@ def integer_gains(integers: NDArray[np.int32]) -> Float64Array:
     return gain_of_mean_square(np.einsum("ij,ij->j", bounded, bounded) / max(len(integers), 1))
 
 
-def reconstruction_gains(codes: ScalarCodes) -> Float64Array:
+def reconstruction_gains(symbols: ScalarSymbols) -> Float64Array:
     """(r,) gain of each column, stored ones apart: of its integers, of its step, or 1."""
-    if codes.gains.of_integers:
-        return integer_gains(codes.integers)
-    steps, std = codes.column_steps, codes.gains.lmmse_std
+    if symbols.gains.of_integers:
+        return integer_gains(symbols.integers)
+    steps, std = symbols.column_steps, symbols.gains.lmmse_std
     return lmmse_gain(steps / std) if std > 0 else np.ones_like(steps)
 
 
-def column_scales(codes: ScalarCodes) -> Float64Array:
+def column_scales(symbols: ScalarSymbols) -> Float64Array:
     """(r,) distance between neighbouring points of each column, row scales apart: step times gains."""
-    scales = reconstruction_gains(codes) * codes.column_steps
-    return scales if codes.gains.columns is None else scales * codes.gains.columns
+    scales = reconstruction_gains(symbols) * symbols.column_steps
+    return scales if symbols.gains.columns is None else scales * symbols.gains.columns
 
 
 def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float64Array:
@@ -238,11 +238,11 @@ def _groups(rows: RowScales, columns: int) -> Iterator[tuple[int, slice]]:
     return ((group, slice(first, first + size)) for group, first in enumerate(range(0, columns, size)))
 
 
-def values(codes: ScalarCodes, columns: int) -> Float64Array:
-    """(m, r) the numbers that integers stand for; the formula is that of `ScalarCodes`."""
-    grid, rows = codes.grid, codes.grid.rows
-    scales = column_scales(codes)
-    levels: Float64Array = codes.integers + np.float64(grid.offset)
+def values(symbols: ScalarSymbols, columns: int) -> Float64Array:
+    """(m, r) the numbers that integers stand for; the formula is that of `ScalarSymbols`."""
+    grid, rows = symbols.grid, symbols.grid.rows
+    scales = column_scales(symbols)
+    levels: Float64Array = symbols.integers + np.float64(grid.offset)
     if grid.levels:
         scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
     if rows is not None and rows.zero_points is not None:
@@ -255,33 +255,33 @@ def values(codes: ScalarCodes, columns: int) -> Float64Array:
     return levels
 
 
-def edge_share(codes: ScalarCodes) -> float:
+def clipped_fraction(symbols: ScalarSymbols) -> float:
     """Share of the integers of a fixed-rate grid that are the minimum or the maximum of its levels; nan for other integers."""
-    if not codes.grid.levels or codes.integers.size == 0:
+    if not symbols.grid.levels or symbols.integers.size == 0:
         return float("nan")
-    levels = codes.grid.column_levels(codes.integers.shape[1])
+    levels = symbols.grid.column_levels(symbols.integers.shape[1])
     lowest = -(levels // 2)
-    return float(np.mean((levels > 1) & ((codes.integers == lowest) | (codes.integers == lowest + levels - 1))))
+    return float(np.mean((levels > 1) & ((symbols.integers == lowest) | (symbols.integers == lowest + levels - 1))))
 
 
-def _diagnostics(codes: ScalarCodes) -> Diagnostics:
-    counts = count_codes(codes.integers)
+def _diagnostics(symbols: ScalarSymbols) -> Diagnostics:
+    counts = count_integers(symbols.integers)
     return Diagnostics(
-        length_bits=math.fsum(scalar_code_length(codes, counts)),
-        symbols=codes.integers.size,
+        length_bits=math.fsum(scalar_code_length(symbols, counts)),
+        symbols=symbols.integers.size,
         entropy_shared_bits=pooled_entropy(counts),
         entropy_column_bits=mean_column_entropy(counts),
-        edge_share=edge_share(codes),
+        clipped_fraction=clipped_fraction(symbols),
     )
 
 
 CODEC = Codec(
     tag=fmt.SCALAR_TAG,
-    type=ScalarCodes,
+    type=ScalarSymbols,
     encode=encode,
     decode=decode,
     values=values,
-    length_bits=lambda codes: math.fsum(scalar_code_length(codes)),
-    rate_kind=lambda codes: RATE_KINDS[codes.model.kind],
+    length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
+    rate_kind=lambda symbols: RATE_KINDS[symbols.model.kind],
     diagnostics=_diagnostics,
 )

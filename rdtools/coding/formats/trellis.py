@@ -18,20 +18,20 @@ from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
 from rdtools.ops import trellis_decode, trellis_values
-from rdtools.records import TrellisCodes
+from rdtools.records import TrellisPaths
 
 #: Rows and columns of the tile that a trellis path runs through.
 TILE = fmt.TILE
 
 
-def encode(codes: TrellisCodes) -> tuple[bytes, bytes]:
+def encode(symbols: TrellisPaths) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    payload = codes.paths.tobytes()
-    place = fmt.TRELLIS_CODES.index(codes.code)
-    return fmt.TRELLIS_HEAD.pack(place, codes.state_bits, codes.bits, codes.scale, len(codes.paths), zlib.crc32(payload)), payload
+    payload = symbols.paths.tobytes()
+    place = fmt.TRELLIS_CODES.index(symbols.code)
+    return fmt.TRELLIS_HEAD.pack(place, symbols.state_bits, symbols.bits, symbols.scale, len(symbols.paths), zlib.crc32(payload)), payload
 
 
-def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> TrellisCodes:
+def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> TrellisPaths:
     """Read what `encode` writes, for m rows and r columns.
 
     Raises
@@ -45,7 +45,7 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Tr
         raise side.refusal(f"{tiles} tiles, expected {expected} of {fmt.TILE} x {fmt.TILE} for {rows} rows and {columns} columns")
     width = fmt.TILE * fmt.TILE * bits // 8
     paths = payload.checked(tiles * width, checksum).bytes_array(tiles, width)
-    return side.build(TrellisCodes, paths, code, state_bits, bits, scale)
+    return side.build(TrellisPaths, paths, code, state_bits, bits, scale)
 
 
 def tiles_to_matrix(tiles: Float64Array, tile_columns: int) -> Float64Array:
@@ -54,30 +54,30 @@ def tiles_to_matrix(tiles: Float64Array, tile_columns: int) -> Float64Array:
     return grid.transpose(0, 2, 1, 3).reshape(len(grid) * fmt.TILE, tile_columns * fmt.TILE)
 
 
-def values(codes: TrellisCodes, columns: int) -> Float64Array:
+def values(symbols: TrellisPaths, columns: int) -> Float64Array:
     """(16 p, 16 q) the numbers that paths stand for, from the number of columns r, q = ⌈r/16⌉."""
-    table, across, size = trellis_values(codes.code, codes.state_bits), -(-columns // fmt.TILE), fmt.TILE * fmt.TILE
-    down = len(codes.paths) // max(across, 1)
+    table, across, size = trellis_values(symbols.code, symbols.state_bits), -(-columns // fmt.TILE), fmt.TILE * fmt.TILE
+    down = len(symbols.paths) // max(across, 1)
     matrix = np.empty((fmt.TILE * down, fmt.TILE * across))
     for row in range(down):
-        tiles = trellis_decode(codes.paths[row * across : (row + 1) * across], table, codes.bits, size)
+        tiles = trellis_decode(symbols.paths[row * across : (row + 1) * across], table, symbols.bits, size)
         matrix[fmt.TILE * row : fmt.TILE * (row + 1)] = tiles_to_matrix(tiles, across)
-    matrix *= codes.scale
+    matrix *= symbols.scale
     return matrix
 
 
-def length_bits(codes: TrellisCodes) -> float:
+def length_bits(symbols: TrellisPaths) -> float:
     """Bits of all paths as stored."""
-    return 8.0 * codes.paths.size
+    return 8.0 * symbols.paths.size
 
 
 CODEC = Codec(
     tag=fmt.TRELLIS_TAG,
-    type=TrellisCodes,
+    type=TrellisPaths,
     encode=encode,
     decode=decode,
     values=values,
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
-    diagnostics=lambda codes: Diagnostics(length_bits(codes)),
+    diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),
 )

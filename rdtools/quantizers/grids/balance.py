@@ -8,12 +8,12 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 
 #: Column energies below this share of the largest count as that, so that a column of zeros does not get a scale without end.
-LEAST_ENERGY = 1e-8
+MIN_ENERGY = 1e-8
 
 
 def _log_energies(energies: Float64Array) -> Float64Array:
     largest = energies.max(initial=0.0)
-    return np.log(np.maximum(energies, LEAST_ENERGY * largest)) if largest > 0 else np.zeros_like(energies)
+    return np.log(np.maximum(energies, MIN_ENERGY * largest)) if largest > 0 else np.zeros_like(energies)
 
 
 def column_scales(
@@ -29,7 +29,7 @@ def column_scales(
     Parameters
     ----------
     weight : (m, n), W
-    moment : (n, n), H; only its diagonal is read. Energies below LEAST_ENERGY of the largest are taken as that
+    moment : (n, n), H; only its diagonal is read. Energies below MIN_ENERGY of the largest are taken as that
 
     Returns
     -------

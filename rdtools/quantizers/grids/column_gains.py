@@ -8,40 +8,40 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import codec_of, column_scales, round_to_bfloat16, spread_groups
-from rdtools.records import Gains, GaussianModel, ScalarCodes
+from rdtools.records import Gains, GaussianModel, ScalarSymbols
 
 
-def code_values(codes: ScalarCodes) -> Float64Array:
-    """(m, r) what the codes stand for, in the basis that was quantized."""
-    return codec_of(codes).values(codes, codes.integers.shape[1])
+def point_values(symbols: ScalarSymbols) -> Float64Array:
+    """(m, r) what the integers stand for, in the basis that was quantized."""
+    return codec_of(symbols).values(symbols, symbols.integers.shape[1])
 
 
-def widest_steps(codes: ScalarCodes) -> Float64Array:
+def widest_steps(symbols: ScalarSymbols) -> Float64Array:
     """(r,) largest distance over the rows between neighbouring points of each column: steps times fitted gains and row scales."""
-    steps, rows = codes.column_steps, codes.grid.rows
-    steps = steps if codes.gains.columns is None else steps * codes.gains.columns
+    steps, rows = symbols.column_steps, symbols.grid.rows
+    steps = steps if symbols.gains.columns is None else steps * symbols.gains.columns
     if rows is None:
         return steps
     return np.asarray(steps * spread_groups(rows.scales.max(axis=0, keepdims=True), rows.group_size, len(steps))[0])
 
 
-def without_column_gains(codes: ScalarCodes) -> ScalarCodes:
-    """The codes that `with_column_gains` begins with: no gains, and no steps but one unless the code model needs them."""
-    if isinstance(codes.model, GaussianModel):
-        return replace(codes, gains=replace(codes.gains, columns=None))
-    return replace(codes, grid=replace(codes.grid, exponents=None), gains=Gains())
+def without_column_gains(symbols: ScalarSymbols) -> ScalarSymbols:
+    """The integers that `with_column_gains` begins with: no gains, and no steps but one unless the code model needs them."""
+    if isinstance(symbols.model, GaussianModel):
+        return replace(symbols, gains=replace(symbols.gains, columns=None))
+    return replace(symbols, grid=replace(symbols.grid, exponents=None), gains=Gains())
 
 
-def with_column_gains(codes: ScalarCodes, gains: Float64Array) -> ScalarCodes:
-    """Codes with the gain of each column multiplied by a number, and stored in bfloat16.
+def with_column_gains(symbols: ScalarSymbols, gains: Float64Array) -> ScalarSymbols:
+    """Integers with the gain of each column multiplied by a number, and stored in bfloat16.
 
-    Only the normal laws of columns need to know steps: under any other model a step, the gain that follows from it and the stored gain
+    Only the Gaussian models of columns need to know steps: under any other model a step, the gain that follows from it and the stored gain
     become one number of 16 bits, as in the paper; coded steps alone take some 3 bits each.
 
     Parameters
     ----------
-    codes : as `rdtools.records.ScalarCodes`
+    symbols : as `rdtools.records.ScalarSymbols`
     gains : (r,) ≥ 0, what the present scales are multiplied by
     """
-    bare = without_column_gains(codes)
-    return replace(bare, gains=replace(bare.gains, columns=round_to_bfloat16(gains * column_scales(codes) / column_scales(bare))))
+    bare = without_column_gains(symbols)
+    return replace(bare, gains=replace(bare.gains, columns=round_to_bfloat16(gains * column_scales(symbols) / column_scales(bare))))

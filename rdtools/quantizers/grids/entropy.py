@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.coding import (
     column_scales,
-    count_codes,
-    fit_column_laws,
+    count_integers,
+    fit_column_gaussians,
     octave_exponents,
-    paying_row_exponents,
+    row_exponents_if_shorter,
     scalar_code_length,
 )
-from rdtools.ops import CODE_MAX
+from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.grids.column_gains import with_column_gains
 from rdtools.quantizers.grids.levels import Rounding, grid_of_step
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
-from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarCodes
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarSymbols
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,11 +31,11 @@ class EntropyGrid:
     Attributes
     ----------
     target : (m, r) what is quantized
-    rounding : decides codes at given steps and gains
-    coding : how codes are coded
+    rounding : decides integers at given steps and gains
+    coding : how integers are coded
     exponents : (r,) steps in eighths of an octave above the finest, or None
-    row_exponents : (m,) deviations of the rows of the target in eighths of an octave, for normal laws; None where they do not pay
-    gain_fit : fits gains to codes, or None
+    row_exponents : (m,) deviations of the rows of the target in eighths of an octave, for Gaussian models; None where they do not pay
+    gain_fit : fits gains to integers, or None
     gains_stored : the fitted gains are stored in bfloat16; else they are those of the integers, which the decoder knows
     name : of the layer and method, for messages
     """
@@ -49,11 +49,11 @@ class EntropyGrid:
     gains_stored: bool
     name: str
 
-    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[ScalarCodes]:
-        """Codes of some rows, or of all, where the finest step is so wide, and their rate, a histogram being charged to all rows.
+    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[ScalarSymbols]:
+        """Integers of some rows, or of all, where the finest step is so wide, and their rate, a histogram being charged to all rows.
 
-        Fitted gains are stored in bfloat16. On all rows codes are then decided anew with the gains as stored; on some it is the rate that
-        is wanted, which hardly changes.
+        Fitted gains are stored in bfloat16. On all rows integers are then decided anew with the gains as stored; on some it is the rate
+        that is wanted, which hardly changes.
 
         Raises
         ------
@@ -65,22 +65,22 @@ class EntropyGrid:
         steps = grid.column_steps(part.shape[1])
         model = ENTROPY_MODELS[self.coding]()
         if self.gain_fit is None:
-            codes = ScalarCodes(self.rounding(part, steps, np.ones_like(steps), 0.0, -CODE_MAX, CODE_MAX), grid, model)
+            symbols = ScalarSymbols(self.rounding(part, steps, np.ones_like(steps), 0.0, -INTEGER_MAX, INTEGER_MAX), grid, model)
         else:
             integers, gains = self.gain_fit(part, steps)
-            codes = ScalarCodes(integers, grid, model, Gains(of_integers=not self.gains_stored))
+            symbols = ScalarSymbols(integers, grid, model, Gains(of_integers=not self.gains_stored))
             if self.gains_stored:
-                codes = with_column_gains(codes, gains)
+                symbols = with_column_gains(symbols, gains)
             if self.gains_stored and rows is None:
                 # on the grid that the stored scales make of the fitted gains: at high rate, the points of the decoder
-                integers = self.rounding(part, column_scales(codes) / gains, gains, 0.0, -CODE_MAX, CODE_MAX)
-                codes = replace(codes, integers=integers)
-        counts = count_codes(codes.integers)
+                integers = self.rounding(part, column_scales(symbols) / gains, gains, 0.0, -INTEGER_MAX, INTEGER_MAX)
+                symbols = replace(symbols, integers=integers)
+        counts = count_integers(symbols.integers)
         if self.coding == "column":
             known = self.row_exponents
-            codes = fit_column_laws(codes, row_exponents=known if known is None or rows is None else known[rows], counts=counts)
-        symbols, histograms = scalar_code_length(codes, counts)
-        return Candidate(symbols / max(part.size, 1) + histograms / max(self.target.size, 1), codes)
+            symbols = fit_column_gaussians(symbols, row_exponents=known if known is None or rows is None else known[rows], counts=counts)
+        bits, histograms = scalar_code_length(symbols, counts)
+        return Candidate(bits / max(part.size, 1) + histograms / max(self.target.size, 1), symbols)
 
 
 def entropy_grid(
@@ -106,5 +106,5 @@ def entropy_grid(
     gains_stored : store them; else the decoder computes them from the integers
     """
     exponents = None if relative_steps is None else octave_exponents(relative_steps)
-    row_exponents = paying_row_exponents(target) if coding == "column" else None
+    row_exponents = row_exponents_if_shorter(target) if coding == "column" else None
     return EntropyGrid(target, rounding, coding, exponents, row_exponents, gain_fit, gains_stored, name)

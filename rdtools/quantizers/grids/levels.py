@@ -14,7 +14,7 @@ from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
 from rdtools.records import UniformGrid
 
-#: Decides codes: (weight (m, r), steps (r,), gains (r,), offset, code_min, code_max) → codes (m, r).
+#: Decides integers: (weight (m, r), steps (r,), gains (r,), offset, integer_min, integer_max) → integers (m, r).
 Rounding = Callable[[Float64Array, Float64Array, Float64Array, float, int, int], NDArray[np.int32]]
 
 #: Smallest normal float32 and largest finite one: what a stored step may be.

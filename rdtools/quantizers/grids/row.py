@@ -31,7 +31,7 @@ _SEARCH_CHUNK = 2**15
 
 @dataclass(frozen=True, eq=False)
 class RowGrid:
-    """K levels to a row at ``s_k (z + offset − p_k)``, z = −⌊K/2⌋ … K − 1 − ⌊K/2⌋, as `rdtools.records.ScalarCodes` has them.
+    """K levels to a row at ``s_k (z + offset − p_k)``, z = −⌊K/2⌋ … K − 1 − ⌊K/2⌋, as `rdtools.records.ScalarSymbols` has them.
 
     Attributes
     ----------
@@ -47,14 +47,14 @@ class RowGrid:
     offset: float = 0.0
 
     @property
-    def code_min(self) -> int:
+    def integer_min(self) -> int:
         """The lowest z."""
         return -(self.levels // 2)
 
     @property
-    def code_max(self) -> int:
+    def integer_max(self) -> int:
         """The highest z."""
-        return self.code_min + self.levels - 1
+        return self.integer_min + self.levels - 1
 
     def in_steps(self, values: FloatArray) -> FloatArray:
         """``x/s + p``, whose nearest ``z + offset`` is the code; (m, g), in the dtype of `values`. A row of scale 0 stays as it is."""
@@ -66,11 +66,11 @@ class RowGrid:
 
     def nearest(self, values: FloatArray) -> NDArray[np.int32]:
         """Code of the level nearest to each of (m, g) numbers."""
-        return np.clip(np.rint(self.in_steps(values) - self.offset), self.code_min, self.code_max).astype(np.int32)
+        return np.clip(np.rint(self.in_steps(values) - self.offset), self.integer_min, self.integer_max).astype(np.int32)
 
-    def values(self, codes: NDArray[np.int32]) -> Float64Array:
-        """The values of codes, (m, g), as `rdtools.coding.reconstruct` computes it."""
-        levels = codes + self.offset
+    def values(self, integers: NDArray[np.int32]) -> Float64Array:
+        """The values of integers, (m, g), as `rdtools.coding.reconstruct` computes it."""
+        levels = integers + self.offset
         if self.zero_points is not None:
             levels -= self.zero_points[:, None]
         return np.asarray(levels * self.scales[:, None])
@@ -97,9 +97,9 @@ def _grid(steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) ->
 def _search_errors(values: Float64Array, grid: RowGrid) -> Float64Array:
     """``Σ |q − x|^2.4`` of each row."""
     error = grid.in_steps(values)
-    codes = np.clip(np.rint(error - grid.offset), grid.code_min, grid.code_max)
-    codes += grid.offset
-    error -= codes
+    integers = np.clip(np.rint(error - grid.offset), grid.integer_min, grid.integer_max)
+    integers += grid.offset
+    error -= integers
     np.abs(error, out=error)
     # in the row's own steps, whose power comes last, so that no scale of the weights overflows
     return np.asarray((error**_ERROR_POWER).sum(axis=1) * grid.scales**_ERROR_POWER)

@@ -64,7 +64,7 @@ class CRVQ(SettledQuantizer):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = CRVQ(rate_bits=1.25, bits=4, extended_bits=4).quantize(layer)
-    >>> q.weight.codes.critical, q.code_rate_bits
+    >>> q.weight.symbols.critical, q.symbol_rate_bits
     (2, 1.25)
     """
 
@@ -150,7 +150,7 @@ class CRVQ(SettledQuantizer):
             if 0 < count * rows < 2**bits:
                 raise RateUnreachable(
                     f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a codebook of {2**bits} words for {count * rows} "
-                    f"vectors, {rows} rows times {count} groups of {GROUP} columns; take fewer bits a code, or a larger layer"
+                    f"vectors, {rows} rows times {count} groups of {GROUP} columns; take fewer bits per code, or a larger layer"
                 )
         return critical
 
@@ -184,7 +184,7 @@ class CRVQ(SettledQuantizer):
         trained = train_codebooks(
             weight[:, order], moment[np.ix_(order, order)], book_bits, critical, self.basic, training, draws, backend=self.backend
         )
-        codes = AdditiveCodes(
+        symbols = AdditiveCodes(
             codes=trained.codes,
             codebooks=tuple(round_to_stored(book, "float16", name=f"{name}: codebook") for book in trained.codebooks),
             scales=round_to_bfloat16(trained.scales),
@@ -193,8 +193,8 @@ class CRVQ(SettledQuantizer):
             basic=self.basic,
             critical=critical,
         )
-        rate = codec_of(codes).length_bits(codes) / max(problem.target.size, 1)
-        return Solution(codes, rate, self._error_model(order, critical, r))
+        rate = codec_of(symbols).length_bits(symbols) / max(problem.target.size, 1)
+        return Solution(symbols, rate, self._error_model(order, critical, r))
 
     def _error_model(self, order: NDArray[np.int64], critical: int, columns: int) -> ErrorModel:
         if self.epochs > 0:

@@ -9,7 +9,7 @@ from rdtools.errors import UsageError
 from rdtools.quantizers.methods.row_grids import RowGridQuantizer
 from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rounding.groups import Fit, GroupedCodes, sweep_groups
+from rdtools.quantizers.rounding.groups import Fit, GroupedIntegers, sweep_groups
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import CodeModelKind
 
@@ -41,9 +41,9 @@ class GPTQ(Feedback, RowGridQuantizer):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = GPTQ(rate_bits=2).quantize(layer)
-    >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits
+    >>> int(q.weight.symbols.integers.min()), int(q.weight.symbols.integers.max()), q.symbol_rate_bits
     (-2, 1, 2.0)
-    >>> GPTQ(rate_bits=2, group_size=16, grid="asymmetric").quantize(layer).weight.codes.grid.rows.scales.shape
+    >>> GPTQ(rate_bits=2, group_size=16, grid="asymmetric").quantize(layer).weight.symbols.grid.rows.scales.shape
     (64, 2)
     """
 
@@ -65,7 +65,7 @@ class GPTQ(Feedback, RowGridQuantizer):
         """False where groups meet an order that does not decide their columns together."""
         return self.group_size is None or self.order in _GROUPED_ORDERS
 
-    def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
+    def _group_integers(self, problem: Problem, group_size: int, fit: Fit) -> GroupedIntegers:
         shared = problem.prepared_input
         return sweep_groups(
             problem.target.astype(self.precision, copy=False),
@@ -93,7 +93,7 @@ class HPTQ(Feedback, EntropyCoded):
     >>> import numpy as np
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
-    >>> abs(HPTQ(rate_bits=2.5).quantize(layer).code_rate_bits - 2.5) < 0.01
+    >>> abs(HPTQ(rate_bits=2.5).quantize(layer).symbol_rate_bits - 2.5) < 0.01
     True
     """
 

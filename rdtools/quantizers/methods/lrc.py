@@ -89,7 +89,7 @@ class LRC(WeightActivation):
 
     def _solve(self, problem: Problem, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"
-        rows, columns = problem.basis.rows, len(problem.basis.live)
+        rows, columns = problem.basis.rows, len(problem.basis.active)
         k = rank_of(self.rank, rows, columns, self.rank_measure, name)
         rank, W = min(k, *problem.target.shape), problem.target
         if rank == 0 or not W.any():
@@ -134,5 +134,5 @@ class LRC(WeightActivation):
 
 
 def _values(solution: Solution, columns: int) -> Float64Array:
-    """(m, r) the numbers that the codes of a solution stand for, in the coordinates of the target."""
-    return np.asarray(codec_of(solution.codes).values(solution.codes, columns))
+    """(m, r) the numbers that the integers of a solution stand for, in the coordinates of the target."""
+    return np.asarray(codec_of(solution.symbols).values(solution.symbols, columns))

@@ -140,10 +140,10 @@ class QLLM(ActivationQuantizer):
         if sample is None:
             raise UsageError(f"{first.key.name}: no sample of activations, which channels are reassembled by; expected (tokens, n)")
         before = basis_map(first, self.preparation, seed=seed)
-        live, H = first.live, first.hessian.matrix
-        weight = np.concatenate([active_columns(layer.weight, live) for layer in layers])
-        found = self.reassembler.reassemble(sample[:, live], weight, moment=H[np.ix_(live, live)], name=first.hessian.name)
-        return InputMap([*before.links, *found.input_map.links], columns=len(live))
+        active, H = first.active, first.hessian.matrix
+        weight = np.concatenate([active_columns(layer.weight, active) for layer in layers])
+        found = self.reassembler.reassemble(sample[:, active], weight, moment=H[np.ix_(active, active)], name=first.hessian.name)
+        return InputMap([*before.links, *found.input_map.links], columns=len(active))
 
     def input_map_of(self, problem: Problem) -> InputMap:
         """The beginning of the map, before channels are reassembled."""
@@ -178,13 +178,13 @@ class QLLM(ActivationQuantizer):
             beside = mapped if self.fit == "unrounded" else reconstruct(answer.weight)
             correction = error_correction(before.pull_back(problem.weight), beside, moments, self.correction_rank)
             answer = self._rounded(problem, mapped + correction.matrix, moments.actual)
-        live = problem.basis.live
+        active = problem.basis.active
         return Solution(
-            answer.weight.codes,
-            answer.code_rate_bits * chain.outputs / max(before.outputs, 1),
+            answer.weight.symbols,
+            answer.symbol_rate_bits * chain.outputs / max(before.outputs, 1),
             _NO_FORMULA,
             LayerParts(self.activation, links=links),
-            map_note(chain, activations.reference[np.ix_(live, live)]),
+            map_note(chain, activations.reference[np.ix_(active, active)]),
         )
 
     def _rounded(self, problem: Problem, weight: Float64Array, moment: Float64Array) -> QuantizedLayer:

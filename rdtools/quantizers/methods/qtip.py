@@ -14,7 +14,7 @@ from rdtools.errors import UsageError
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
 from rdtools.quantizers.methods.vector import Rounded, VectorQuantizer
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
-from rdtools.records import TrellisCode, TrellisCodes
+from rdtools.records import TrellisCode, TrellisPaths
 
 #: (code, L, k) → the input rms of least error, in units of the table, and the relative error there, of tail-biting sequences of 256
 #: standard normal numbers: `rdtools.analysis.trellis_rms` finds the rms on 1024 sequences for L = 12 and 256 for L = 16, the errors on
@@ -73,7 +73,7 @@ class QTIP(VectorQuantizer):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((32, 32)), np.eye(32) + 0.5)
     >>> q = QTIP(rate_bits=2).quantize(layer)
-    >>> q.weight.codes.paths.shape, q.code_rate_bits
+    >>> q.weight.symbols.paths.shape, q.symbol_rate_bits
     ((4, 64), 2.0)
     """
 
@@ -124,5 +124,5 @@ class QTIP(VectorQuantizer):
             return np.asarray(values.reshape(targets.shape))
 
         values = block_ldlq(weight / (scale or 1.0), factor, TILE, round_block)
-        codes = TrellisCodes(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self.state_bits, self.bits, scale)
-        return codes, scale * values
+        symbols = TrellisPaths(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self.state_bits, self.bits, scale)
+        return symbols, scale * values

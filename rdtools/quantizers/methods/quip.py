@@ -19,9 +19,9 @@ from rdtools.quantizers.prepared_input import PreparedInput
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.clamp_safe import clamp_safe_feedback
 from rdtools.quantizers.rounding.quip import GridRounding
-from rdtools.quantizers.search.scale import search_scale, spread_rows
+from rdtools.quantizers.search.scale import search_scale, strided_rows
 from rdtools.quantizers.settings import check_choice, is_number
-from rdtools.records import ScalarCodes, Uniform, UniformGrid
+from rdtools.records import ScalarSymbols, Uniform, UniformGrid
 from rdtools.records.error_models import ErrorModel, NoErrorModel, UnbiasedRounding
 from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
@@ -49,11 +49,11 @@ class QuIP(SettledQuantizer):
     adaptive : "ldlq"; "ldlq-rg", columns in activation order and then greedy
         passes; "greedy", passes alone from rounding to nearest; "nearest"; or "clamp-safe", feedback that keeps errors short, with
         stochastic rounding, see `clamp_safe`. The guarantee of the last is empty at 2 and 3 bits for matrices of
-        thousands of columns: `usable_steps` there says what it leaves.
+        thousands of columns
     stochastic : round up or down at random, without bias
     passes : greedy ones, at most
     slack : c of "clamp-safe"
-    rescale : balance the energies of columns of W and H first, at 16 bits a column. On the layers of the embedded model it lost 0.004 bit
+    rescale : balance the energies of columns of W and H first, at 16 bits per column. On the layers of the embedded model it lost 0.004 bit
         on average under rotations and 0.03 to 0.08 without, its own bits apart
     half_range : ρ, or "searched" for that of least loss on a sample of rows
     clips_first : clip weights to the grid before they are rounded, so that what is cut off is not fed back; else it is, like any error
@@ -70,7 +70,7 @@ class QuIP(SettledQuantizer):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = QuIP(rate_bits=3).quantize(layer)
-    >>> int(q.weight.codes.integers.min()), int(q.weight.codes.integers.max()), q.code_rate_bits
+    >>> int(q.weight.symbols.integers.min()), int(q.weight.symbols.integers.max()), q.symbol_rate_bits
     (-4, 3, 3.0)
     """
 
@@ -127,7 +127,7 @@ class QuIP(SettledQuantizer):
         weight = problem.target[:, shared.order]
         half_range = 1.0 if self.half_range == "searched" else self.half_range
         if self.half_range == "searched" and std > 0:
-            sample = spread_rows(weight, SAMPLE_ROWS)
+            sample = strided_rows(weight, SAMPLE_ROWS)
 
             def loss(trial: float) -> float:
                 step = 2 * trial * std / (levels - 1)
@@ -139,8 +139,8 @@ class QuIP(SettledQuantizer):
             check_step(step, name)
         integers = np.empty(weight.shape, dtype=np.int32)
         integers[:, shared.order] = rounding(weight, step)
-        codes = ScalarCodes(integers, UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
-        return Solution(codes, math.log2(levels), self._error_model(codes, float(np.abs(problem.target).max(initial=0.0))))
+        symbols = ScalarSymbols(integers, UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
+        return Solution(symbols, math.log2(levels), self._error_model(symbols, float(np.abs(problem.target).max(initial=0.0))))
 
     def _rounding(self, shared: PreparedInput, levels: int, seed: int | None) -> GridRounding:
         feedback, moment = shared.factor, None
@@ -160,13 +160,13 @@ class QuIP(SettledQuantizer):
             backend=self.backend,
         )
 
-    def _error_model(self, codes: ScalarCodes, absmax: float) -> ErrorModel:
-        grid = stored_grid(codes)
+    def _error_model(self, symbols: ScalarSymbols, absmax: float) -> ErrorModel:
+        grid = stored_grid(symbols)
         if self.adaptive != "ldlq":
             return NoErrorModel(widest_steps=grid.widest_steps, reason="feedback other than LDLQ's, or greedy passes")
-        reach = 0.5 * (codes.grid.levels - 1) * codes.grid.step
+        reach = 0.5 * (symbols.grid.levels - 1) * symbols.grid.step
         if not self.stochastic:
             return replace(grid, reach=reach) if self.clips_first else grid
         if absmax > reach:
             return NoErrorModel(widest_steps=grid.widest_steps, reason="stochastic rounding that is clipped")
-        return UnbiasedRounding(widest_steps=grid.widest_steps, step=codes.grid.step)
+        return UnbiasedRounding(widest_steps=grid.widest_steps, step=symbols.grid.step)

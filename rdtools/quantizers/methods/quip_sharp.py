@@ -15,7 +15,7 @@ from rdtools.ops import rvq_nearest
 from rdtools.ops.e8p_residual import RESIDUAL_SCALES
 from rdtools.quantizers.methods.vector import Rounded, VectorQuantizer
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq, refine_blocks
-from rdtools.records import LatticeCodes
+from rdtools.records import LatticeWords
 
 #: By bits, the root mean square to which normal weights are brought for the least squared error, and that error relative to their
 #: variance, found by search. It is flat there: 1 % costs less than 0.3 %.
@@ -49,7 +49,7 @@ class QuIPSharp(VectorQuantizer):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32) + 0.5)
     >>> q = QuIPSharp(rate_bits=2).quantize(layer)
-    >>> q.weight.codes.words[0].shape, q.code_rate_bits
+    >>> q.weight.symbols.words[0].shape, q.symbol_rate_bits
     ((64, 4), 2.0)
     """
 
@@ -94,8 +94,8 @@ class QuIPSharp(VectorQuantizer):
         words = [np.zeros((m, n // 8), dtype=np.uint16) for _ in range(1 if self.bits == 2 else 2)]
 
         def round_block(targets: NDArray[Any], first_column: int) -> NDArray[Any]:
-            codes, values = rvq_nearest(targets.astype(np.float32), self.bits, residual_scale, backend=self.backend)
-            for stage, code in zip(words, codes, strict=True):
+            integers, values = rvq_nearest(targets.astype(np.float32), self.bits, residual_scale, backend=self.backend)
+            for stage, code in zip(words, integers, strict=True):
                 stage[:, first_column // 8] = code
             return values
 
@@ -110,4 +110,4 @@ class QuIPSharp(VectorQuantizer):
             # with small errors the nearest word is far from the one of least loss, and passes do harm
             if not self.undo or np.linalg.norm((x - refined) @ factor) < np.linalg.norm((x - values) @ factor):
                 chosen, values = tuple(words), refined
-        return LatticeCodes(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values
+        return LatticeWords(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values

@@ -17,9 +17,9 @@ from rdtools.quantizers.grids.levels import levels_for
 from rdtools.quantizers.grids.row import MAX_SHIFTED_LEVELS, Grid, RangeRule, row_grid
 from rdtools.quantizers.methods.scalar import ScalarQuantizer, stored_grid
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rounding.groups import Fit, GroupedCodes
+from rdtools.quantizers.rounding.groups import Fit, GroupedIntegers
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import RowScales, ScalarCodes, Uniform, UniformGrid
+from rdtools.records import RowScales, ScalarSymbols, Uniform, UniformGrid
 from rdtools.records.error_models import AbsmaxRows, ErrorModel
 
 
@@ -47,8 +47,8 @@ class RowGridQuantizer(ScalarQuantizer):
             raise UsageError(f"group_size {self.group_size}: expected None or at least one column")
 
     @abstractmethod
-    def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
-        """Codes on grids of groups."""
+    def _group_integers(self, problem: Problem, group_size: int, fit: Fit) -> GroupedIntegers:
+        """Integers on grids of groups."""
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; see `Quantizer.check_reachable`."""
@@ -74,18 +74,18 @@ class RowGridQuantizer(ScalarQuantizer):
             grids = [fit(problem.target)]
             ones = np.ones(problem.target.shape[1])
             scaled = grids[0].in_steps(problem.target)
-            integers = self._rounding(problem)(scaled, ones, ones, grids[0].offset, grids[0].code_min, grids[0].code_max)
+            integers = self._rounding(problem)(scaled, ones, ones, grids[0].offset, grids[0].integer_min, grids[0].integer_max)
         else:
-            found = self._group_codes(problem, group_size, fit)
+            found = self._group_integers(problem, group_size, fit)
             integers, grids = found.integers, found.grids
         zero_points = [grid.zero_points for grid in grids if grid.zero_points is not None]
         rows = RowScales(
             np.stack([grid.scales for grid in grids], axis=1), np.stack(zero_points, axis=1) if zero_points else None, group_size
         )
-        codes = ScalarCodes(integers, UniformGrid(1.0, offset=grids[0].offset, levels=levels, rows=rows), Uniform())
-        return Solution(codes, math.log2(levels), self._error_model(codes))
+        symbols = ScalarSymbols(integers, UniformGrid(1.0, offset=grids[0].offset, levels=levels, rows=rows), Uniform())
+        return Solution(symbols, math.log2(levels), self._error_model(symbols))
 
-    def _error_model(self, codes: ScalarCodes) -> ErrorModel:
+    def _error_model(self, symbols: ScalarSymbols) -> ErrorModel:
         if (self.grid, self.range_rule, self.group_size) == ("midrise", "absmax", None):
-            return AbsmaxRows(widest_steps=widest_steps(codes), levels=codes.grid.levels)
-        return stored_grid(codes)
+            return AbsmaxRows(widest_steps=widest_steps(symbols), levels=symbols.grid.levels)
+        return stored_grid(symbols)

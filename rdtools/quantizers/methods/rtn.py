@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rdtools.quantizers.methods.row_grids import RowGridQuantizer
 from rdtools.quantizers.methods.scalar import EntropyCoded
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rounding.groups import Fit, GroupedCodes, round_groups
+from rdtools.quantizers.rounding.groups import Fit, GroupedIntegers, round_groups
 from rdtools.records import CodeModelKind
 
 
@@ -20,11 +20,11 @@ class RTN(RowGridQuantizer):
     >>> import numpy as np
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32))
-    >>> RTN(rate_bits=3).quantize(layer).code_rate_bits
+    >>> RTN(rate_bits=3).quantize(layer).symbol_rate_bits
     3.0
     """
 
-    def _group_codes(self, problem: Problem, group_size: int, fit: Fit) -> GroupedCodes:
+    def _group_integers(self, problem: Problem, group_size: int, fit: Fit) -> GroupedIntegers:
         return round_groups(problem.target, group_size, fit)
 
 
@@ -43,7 +43,7 @@ class HRTN(EntropyCoded):
     >>> import numpy as np
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.eye(32))
-    >>> abs(HRTN(rate_bits=3).quantize(layer).code_rate_bits - 3) < 0.01
+    >>> abs(HRTN(rate_bits=3).quantize(layer).symbol_rate_bits - 3) < 0.01
     True
     """
 

@@ -16,7 +16,7 @@ from rdtools.quantizers.rounding.nearest import nearest
 from rdtools.quantizers.rounding.sic import Precision, sic_rounding
 from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdaptiveModel, CodeModelKind, GaussianModel, ScalarCodes
+from rdtools.records import AdaptiveModel, CodeModelKind, GaussianModel, ScalarSymbols
 from rdtools.records.error_models import ColumnSteps, StoredGrid
 from rdtools.transforms import RotationChoice
 
@@ -24,23 +24,23 @@ from rdtools.transforms import RotationChoice
 _HISTOGRAMS: dict[CodeModelKind, Literal["shared", "column"]] = {"shared": "shared", "histogram": "column"}
 
 
-def stored_grid(codes: ScalarCodes, *, reach: float | None = None) -> StoredGrid:
+def stored_grid(symbols: ScalarSymbols, *, reach: float | None = None) -> StoredGrid:
     """The error model of fixed-rate integers on their own grids."""
-    return StoredGrid(widest_steps=widest_steps(codes), grid=codes.grid, reach=reach)
+    return StoredGrid(widest_steps=widest_steps(symbols), grid=symbols.grid, reach=reach)
 
 
-def column_steps(codes: ScalarCodes, relative_steps: Float64Array | None, *, waterfilled: bool = False) -> ColumnSteps:
+def column_steps(symbols: ScalarSymbols, relative_steps: Float64Array | None, *, waterfilled: bool = False) -> ColumnSteps:
     """The error model of entropy-coded integers."""
     return ColumnSteps(
-        widest_steps=widest_steps(codes),
-        steps=codes.column_steps,
+        widest_steps=widest_steps(symbols),
+        steps=symbols.column_steps,
         relative_steps=relative_steps,
-        histogram=_HISTOGRAMS.get(codes.model.kind),
+        histogram=_HISTOGRAMS.get(symbols.model.kind),
         waterfilled=waterfilled,
-        lmmse=codes.gains.of_integers,
-        fitted=codes.gains.columns is not None or codes.grid.rows is not None,
-        row_exponents=codes.model.row_exponents if isinstance(codes.model, GaussianModel) else None,
-        learnt=isinstance(codes.model, AdaptiveModel) and codes.model.strength > 0,
+        lmmse=symbols.gains.of_integers,
+        fitted=symbols.gains.columns is not None or symbols.grid.rows is not None,
+        row_exponents=symbols.model.row_exponents if isinstance(symbols.model, GaussianModel) else None,
+        learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
     )
 
 
@@ -50,7 +50,7 @@ class ScalarQuantizer(SettledQuantizer):
 
     Attributes
     ----------
-    rate_bits : target rate of the integers in bits per live weight; scales and entropy models come on top and are counted apart
+    rate_bits : target rate of the integers in bits per active weight; scales and entropy models come on top and are counted apart
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"

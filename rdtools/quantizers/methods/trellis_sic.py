@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import fit_coset_laws, octave_exponents, paying_row_exponents
+from rdtools.coding import fit_coset_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -19,7 +19,7 @@ from rdtools.quantizers.rounding.sic import Precision
 from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel
+from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel
 from rdtools.records.error_models import TrellisSteps
 from rdtools.transforms import RotationChoice
 
@@ -63,7 +63,7 @@ class TrellisGrid:
         """(m, r) what is quantized."""
         return self.problem.target
 
-    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[CosetCodes]:
+    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[CosetSymbols]:
         """Integers of some rows, or of all, where the finest step is so wide, and their rate.
 
         Raises
@@ -85,9 +85,9 @@ class TrellisGrid:
         )
         integers = np.empty_like(found)
         integers[:, order] = found
-        codes = CosetCodes(integers, grid, GaussianModel(), method.states, int(method.segment))
-        codes, bits = fit_coset_laws(codes, known if known is None or rows is None else known[rows])
-        return Candidate(bits / max(part.size, 1), codes)
+        symbols = CosetSymbols(integers, grid, GaussianModel(), method.states, int(method.segment))
+        symbols, bits = fit_coset_gaussians(symbols, known if known is None or rows is None else known[rows])
+        return Candidate(bits / max(part.size, 1), symbols)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +99,11 @@ class TrellisSIC(SettledQuantizer):
     many bits as a scalar quantizer of step α_i, at a distortion that is lower by the granular gain of the trellis, 1.1 dB of 1.53 with 8
     states and 1.33 dB with 256. No side information beyond WaterSIC's steps and the number of states; no feedback is lost in blocks.
 
-    High-rate distortion: ``c²/12`` over the granular gain, at ½ log2(2πe/12) bits above the limit less half the log of the gain.
+    High-rate distortion: ``c²/12`` over the granular gain, at ½ log2(2πe/12) bits above R(D) less half the log of the gain.
 
     Attributes
     ----------
-    rate_bits : target rate of the integers in bits per live weight
+    rate_bits : target rate of the integers in bits per active weight
     states : of the trellis, 4 to 1024; time grows with them
     segment : rows after which a walk begins anew
     ridge : penalty of the reconstruction's energy, relative to the mean diagonal; see `rdtools.theory.mmse_sic`
@@ -124,7 +124,7 @@ class TrellisSIC(SettledQuantizer):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
     >>> q = TrellisSIC(rate_bits=2.5, states=8).quantize(layer)
-    >>> abs(q.code_rate_bits - 2.5) < 0.01
+    >>> abs(q.symbol_rate_bits - 2.5) < 0.01
     True
     """
 
@@ -150,17 +150,17 @@ class TrellisSIC(SettledQuantizer):
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
         steps = np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
-        rows = paying_row_exponents(problem.target)
+        rows = row_exponents_if_shorter(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
         grid = TrellisGrid(problem, self, octave_exponents(steps), rows, name)
         found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, int(self.adaptive_columns))
-        codes = found.result
+        symbols = found.result
         model = TrellisSteps(
-            widest_steps=codes.column_steps,
-            steps=codes.column_steps,
+            widest_steps=symbols.column_steps,
+            steps=symbols.column_steps,
             relative_steps=steps,
             states=self.states,
             row_exponents=rows,
-            learnt=isinstance(codes.model, AdaptiveModel) and codes.model.strength > 0,
+            learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
         )
-        return Solution(codes, found.rate_bits, model)
+        return Solution(symbols, found.rate_bits, model)

@@ -16,15 +16,15 @@ from rdtools.quantizers.grids.levels import check_step
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.block_ldlq import pad_problem
-from rdtools.quantizers.search.scale import search_scale, spread_rows
+from rdtools.quantizers.search.scale import search_scale, strided_rows
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import LatticeCodes, TrellisCodes
+from rdtools.records import LatticeWords, TrellisPaths
 from rdtools.records.error_models import BlockCode
 from rdtools.transforms import RotationChoice
 
-Codes = LatticeCodes | TrellisCodes
+Symbols = LatticeWords | TrellisPaths
 #: Codes, and the values that they stand for.
-Rounded = tuple[Codes, Float64Array]
+Rounded = tuple[Symbols, Float64Array]
 Scale = Literal["searched", "published"]
 
 
@@ -84,18 +84,18 @@ class VectorQuantizer(SettledQuantizer):
         """The method as it is tried in the search for a scale."""
         return self
 
-    def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Codes:
+    def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Symbols:
         input_rms = self._input_rms
         if self.scale == "searched" and std > 0:
-            sample = spread_rows(weight, self.sample_rows, together=self.row_block)
+            sample = strided_rows(weight, self.sample_rows, together=self.row_block)
 
             def loss(rms: float) -> float:
                 _, values = self._trial._round(sample, factor, moment, round_to_float32(std / rms))
                 return float(np.linalg.norm((sample - values) @ factor))
 
             input_rms = search_scale(loss, input_rms)
-        codes, _ = self._round(weight, factor, moment, round_to_float32(std / input_rms))
-        return codes
+        symbols, _ = self._round(weight, factor, moment, round_to_float32(std / input_rms))
+        return symbols
 
     @property
     def preparation(self) -> Preparation:
@@ -120,6 +120,6 @@ class VectorQuantizer(SettledQuantizer):
         if self._refines:  # L Lᵀ of the padded factor
             moment, r = np.diag(np.diagonal(factor) ** 2), len(shared.factor)
             moment[:r, :r] = shared.damped_moment
-        codes = self._solve(weight, factor, moment, std)
+        symbols = self._solve(weight, factor, moment, std)
         rate = self.rate_bits * weight.size / max(problem.target.size, 1)
-        return Solution(codes, rate, BlockCode(block=self.block, error=self.error))
+        return Solution(symbols, rate, BlockCode(block=self.block, error=self.error))

@@ -20,8 +20,8 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.columns import sweep_columns
 from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.quantizers.search.learnt import search_learnt_rate
-from rdtools.quantizers.search.scale import search_scale, spread_rows
-from rdtools.records import CodeModelKind, RowScales, ScalarCodes, Uniform, UniformGrid
+from rdtools.quantizers.search.scale import search_scale, strided_rows
+from rdtools.records import CodeModelKind, RowScales, ScalarSymbols, Uniform, UniformGrid
 
 #: Step of a column under the water, in that of a column at its level: 8 √12 = 28 standard deviations, so that only an outlier has a code
 #: other than zero, and is not lost.
@@ -48,7 +48,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
     searched on some of them and goes into the stored scales. Exponents of the steps are stored, and the levels follow from them.
 
     With coding "column" steps are ``c/ℓ_ii`` and entropy-coded, as WaterSIC's, but columns under the water at the rate asked for get a step
-    so coarse that all their codes are zero. Where all columns are above the water this is WaterSIC.
+    so coarse that all their integers are zero. Where all columns are above the water this is WaterSIC.
 
     High-rate distortion, coding "fixed": ``(σ²/n) Σ ℓ_ii² mse(b_i)``.
 
@@ -62,7 +62,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 3)), np.diag([16.0, 1.0, 1e-6]))
     >>> q = WaterfilledGPTQ(rate_bits=2).quantize(layer)
-    >>> q.weight.codes.grid.column_levels(3).tolist(), q.code_rate_bits
+    >>> q.weight.symbols.grid.column_levels(3).tolist(), q.symbol_rate_bits
     ([16, 4, 1], 2.0)
     """
 
@@ -123,7 +123,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
                 rows=RowScales(round_to_bfloat16(scale * spread)[:, None]),
             )
 
-        sample = spread_rows(W, SAMPLE_ROWS)
+        sample = strided_rows(W, SAMPLE_ROWS)
 
         def loss(scale: float) -> float:
             _, values = sweep_columns(sample, factor, order, grid(sample, scale))
@@ -131,6 +131,6 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
 
         scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
         final = grid(W, scale)
-        codes = ScalarCodes(sweep_columns(W, factor, order, final)[0], final, Uniform())
-        symbols, _ = scalar_code_length(codes)
-        return Solution(codes, symbols / max(W.size, 1), stored_grid(codes))
+        symbols = ScalarSymbols(sweep_columns(W, factor, order, final)[0], final, Uniform())
+        bits, _ = scalar_code_length(symbols)
+        return Solution(symbols, bits / max(W.size, 1), stored_grid(symbols))

@@ -28,21 +28,21 @@ class WaterSIC(Feedback, EntropyCoded):
     """Successive cancellation with ``α_i = c/ℓ_ii``, so that every column contributes the same distortion.
 
     The column steps are stored, on a grid of eighths of an octave and coded, in some three bits each. With coding "column" the decoder
-    derives each column's entropy model from its step, a normal law of deviation σ/α_i, so that unequal column entropies cost nothing; with
-    "shared" all codes go into one histogram, as in the published implementations.
+    derives each column's entropy model from its step, a Gaussian model of standard deviation σ/α_i, so that unequal column entropies cost
+    nothing; with "shared" all integers go into one histogram, as in the published implementations.
 
-    High-rate distortion: ``c²/12`` at ½ log2(2πe/12) = 0.2546 bit above the limit, in any basis; see `rdtools.theory.sic`.
+    High-rate distortion: ``c²/12`` at ½ log2(2πe/12) = 0.2546 bit above R(D), in any basis; see `rdtools.theory.sic`.
 
     Attributes
     ----------
     lmmse : reconstruct column i as ``γ_i α_i z_i`` and feed the error of that back, γ_i being the gain of linear estimation. True: that
         of a normal variable whose integers have the mean square of z_i, which the decoder computes without side information. It is for
         what the column is given, fed-back errors included; the gain for the weights' σ alone shrinks columns that such errors fill by far
-        too much. "sample": the mean over rows of the published method, ``⟨z_i, Y_:i⟩/(α_i ℓ_ii ‖z_i‖²)``, stored in bfloat16. Codes are
+        too much. "sample": the mean over rows of the published method, ``⟨z_i, Y_:i⟩/(α_i ℓ_ii ‖z_i‖²)``, stored in bfloat16. Integers are
         then decided once more with the gains as stored, so that their rounding is fed back like any other error: put right in the
         reconstruction alone it costs 0.001 bit up to 4 bits where H is well conditioned, but 0.02 to 0.1 bit between 4 and 8 bits at a
         condition of 1e5
-    rescale : once the codes are decided, fit scales of rows and columns to them, and store those that pay for themselves; see
+    rescale : once the integers are decided, fit scales of rows and columns to them, and store those that pay for themselves; see
         `rdtools.quantizers.search.rescalers`
     dead_threshold : drop columns whose input has less than this share of the median energy; None for none but those that are always zero
     ridge : penalty of the reconstruction's energy, relative to the mean diagonal; see `rdtools.theory.mmse_sic`
@@ -56,7 +56,7 @@ class WaterSIC(Feedback, EntropyCoded):
     >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
     >>> q = WaterSIC(rate_bits=2.5).quantize(layer)
-    >>> abs(q.code_rate_bits - 2.5) < 0.01
+    >>> abs(q.symbol_rate_bits - 2.5) < 0.01
     True
     """
 
@@ -105,5 +105,5 @@ class WaterSIC(Feedback, EntropyCoded):
             gains_stored=self.lmmse == "sample",
         )
         found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
-        codes = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result
-        return Solution(codes, found.rate_bits, column_steps(codes, steps))
+        symbols = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result
+        return Solution(symbols, found.rate_bits, column_steps(symbols, steps))

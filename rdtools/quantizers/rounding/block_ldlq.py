@@ -19,7 +19,7 @@ from rdtools.arrays import Float64Array, FloatArray
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import cholesky
 
-#: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Codes are the rounding's own affair.
+#: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Integers are the rounding's own affair.
 BlockRounding = Callable[[FloatArray, int], FloatArray]
 
 #: Columns, in whole blocks, whose feedback from later columns is one matrix product.
@@ -42,7 +42,7 @@ def _check(name: str, weight: FloatArray, square: FloatArray, block: int) -> Non
 def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, column_multiple: int) -> tuple[Float64Array, Float64Array]:
     """Weight and factor with rows and columns added up to whole blocks: zero weights on inputs of their own and mean energy.
 
-    The added columns neither give nor take feedback; their codes are part of the file.
+    The added columns neither give nor take feedback; their integers are part of the file.
     """
     m, n = weight.shape
     rows, columns = -(-m // row_multiple) * row_multiple, -(-n // column_multiple) * column_multiple

@@ -27,7 +27,7 @@ def sweep_columns(
 
     Returns
     -------
-    (m, r) int32 codes, and (m, r) what they stand for
+    (m, r) int32 integers, and (m, r) what they stand for
     """
     levels, steps = grid.column_levels(weight.shape[1]), grid.column_steps(weight.shape[1])
     assert grid.rows is not None
@@ -41,9 +41,9 @@ def sweep_columns(
             return np.zeros_like(targets)
         half = int(levels[column]) // 2
         scaled = targets[:, 0] / divisors / steps[column].astype(weight.dtype)
-        codes = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
-        integers[:, column] = codes
-        return np.asarray((codes + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
+        nearest = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
+        integers[:, column] = nearest
+        return np.asarray((nearest + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
 
     rounded = block_ldlq(weight[:, order], factor, 1, round_column)
     values = np.empty_like(rounded)

@@ -18,8 +18,8 @@ Fit = Callable[[FloatArray], RowGrid]
 
 
 @dataclass(frozen=True, eq=False)
-class GroupedCodes:
-    """Codes of all columns, and the grids of each group.
+class GroupedIntegers:
+    """Integers of all columns, and the grids of each group.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ def _groups(columns: int, group_size: int) -> list[slice]:
     return [slice(first, min(first + group_size, columns)) for first in range(0, max(columns, 1), group_size)]
 
 
-def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedCodes:
+def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedIntegers:
     """Round each group of columns to nearest on a grid of its own.
 
     Parameters
@@ -50,8 +50,8 @@ def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedCode
     parts = _groups(weight.shape[1], group_size)
     grids = [fit(weight[:, part]) for part in parts]
     integers = [grid.nearest(weight[:, part]) for grid, part in zip(grids, parts, strict=True)]
-    values = [grid.values(codes) for grid, codes in zip(grids, integers, strict=True)]
-    return GroupedCodes(np.concatenate(integers, axis=1), np.concatenate(values, axis=1), grids)
+    values = [grid.values(part) for grid, part in zip(grids, integers, strict=True)]
+    return GroupedIntegers(np.concatenate(integers, axis=1), np.concatenate(values, axis=1), grids)
 
 
 def sweep_groups(
@@ -63,8 +63,8 @@ def sweep_groups(
     *,
     dynamic: bool = False,
     backend: str | None = None,
-) -> GroupedCodes:
-    """Successive cancellation on grids of groups: clamped codes, whose whole error is fed back.
+) -> GroupedIntegers:
+    """Successive cancellation on grids of groups: clamped integers, whose whole error is fed back.
 
     Where columns are decided from one end to the other a group is a block of `block_ldlq`, inside of which the scales of a row are equal
     and one sweep decides. In other orders each column is a block of its own, which takes up to twice as long.
@@ -106,30 +106,30 @@ def sweep_groups(
         if dynamic:
             grids[group] = fit(own)
         grid = grids[group]
-        codes, _ = sic_sweep(
+        block, _ = sic_sweep(
             grid.in_steps(own),
             np.ascontiguousarray(factor[inner, inner]),
             np.ones(width),
             offset=grid.offset,
-            code_min=grid.code_min,
-            code_max=grid.code_max,
+            integer_min=grid.integer_min,
+            integer_max=grid.integer_max,
             residual=False,
             backend=backend,
         )
-        integers[:, columns] = codes
+        integers[:, columns] = block
         rounded = np.zeros_like(targets)
-        rounded[:, :width] = grid.values(codes)
+        rounded[:, :width] = grid.values(block)
         return rounded
 
     def round_column(targets: FloatArray, first_column: int) -> FloatArray:
         column = order[first_column]
         grid = grids[column // group_size]
-        codes = grid.nearest(targets)
-        integers[:, column] = codes[:, 0]
-        return grid.values(codes).astype(targets.dtype, copy=False)
+        nearest = grid.nearest(targets)
+        integers[:, column] = nearest[:, 0]
+        return grid.values(nearest).astype(targets.dtype, copy=False)
 
     block, rule = (group_size, round_group) if whole else (1, round_column)
     rounded = block_ldlq(ordered, L, block, rule)[:, :r]
     values = np.empty_like(rounded)
     values[:, order] = rounded
-    return GroupedCodes(integers, values, [grids[group] for group in range(len(parts))])
+    return GroupedIntegers(integers, values, [grids[group] for group in range(len(parts))])

@@ -48,11 +48,11 @@ class GridRounding:
         if self.clips_first:
             scaled = np.clip(scaled, lowest + offset, highest + offset)
         ones = np.ones(weight.shape[1])
-        grid: dict[str, Any] = {"offset": offset, "code_min": lowest, "code_max": highest, "backend": self.backend}
+        grid: dict[str, Any] = {"offset": offset, "integer_min": lowest, "integer_max": highest, "backend": self.backend}
         if self.feedback is None:
-            codes = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
+            integers = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
         else:
-            codes, _ = sic_sweep(scaled, self.feedback, ones, seed=self.seed, residual=False, **grid)
+            integers, _ = sic_sweep(scaled, self.feedback, ones, seed=self.seed, residual=False, **grid)
         if self.moment is not None:
-            codes, _ = coordinate_descent(scaled, self.moment, codes, ones, passes=self.passes, **grid)
-        return codes
+            integers, _ = coordinate_descent(scaled, self.moment, integers, ones, passes=self.passes, **grid)
+        return integers

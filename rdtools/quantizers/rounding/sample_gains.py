@@ -1,4 +1,4 @@
-"""The SIC sweep that fits the gain of each column to its codes."""
+"""The SIC sweep that fits the gain of each column to its integers."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.ops import CODE_MAX, sic_sweep_sample_gains
+from rdtools.ops import INTEGER_MAX, sic_sweep_sample_gains
 from rdtools.quantizers.rounding.sic import Precision
 
-#: Fits gains: (target (m, r), steps (r,)) → (codes (m, r), gains (r,)).
+#: Fits gains: (target (m, r), steps (r,)) → (integers (m, r), gains (r,)).
 GainFit = Callable[[Float64Array, Float64Array], tuple[NDArray[np.int32], Float64Array]]
 
 
 def sample_gain_fit(
     factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64", *, normal: bool = False
 ) -> GainFit:
-    """Codes by successive cancellation under ``H = L Lᵀ`` on an unbounded grid, each column fed back with the gain of least squares for its
-    codes, or, if `normal`, with that of a normal variable whose codes have their mean square; see
+    """Integers by successive cancellation under ``H = L Lᵀ`` on an unbounded grid, each column fed back with the gain of least squares for
+    its integers, or, if `normal`, with that of a normal variable whose integers have their mean square; see
     `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`.
 
     A code is zero where its target is less than half a step, so that no gain is below one half.
@@ -28,10 +28,10 @@ def sample_gain_fit(
     def fit(target: Float64Array, steps: Float64Array) -> tuple[NDArray[np.int32], Float64Array]:
         ordered = target[:, order].astype(precision, copy=False)
         found, fitted, _ = sic_sweep_sample_gains(
-            ordered, factor, steps[order], code_min=-CODE_MAX, code_max=CODE_MAX, residual=False, normal=normal, backend=backend
+            ordered, factor, steps[order], integer_min=-INTEGER_MAX, integer_max=INTEGER_MAX, residual=False, normal=normal, backend=backend
         )
-        codes, gains = np.empty_like(found), np.empty_like(fitted)
-        codes[:, order], gains[order] = found, fitted
-        return codes, gains
+        integers, gains = np.empty_like(found), np.empty_like(fitted)
+        integers[:, order], gains[order] = found, fitted
+        return integers, gains
 
     return fit

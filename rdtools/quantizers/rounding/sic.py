@@ -15,27 +15,27 @@ Precision = Literal["float64", "float32"]
 
 
 def sic_rounding(factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
-    """Codes by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L."""
+    """Integers by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L."""
     natural = bool((order == np.arange(len(order))).all())
 
     def rounding(
-        target: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, code_min: int, code_max: int
+        target: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int
     ) -> NDArray[np.int32]:
         ordered = (target, steps, gains) if natural else (target[:, order], steps[order], gains[order])
-        codes, _ = sic_sweep(
+        integers, _ = sic_sweep(
             ordered[0].astype(precision, copy=False),
             factor,
             *ordered[1:],
             offset=offset,
-            code_min=code_min,
-            code_max=code_max,
+            integer_min=integer_min,
+            integer_max=integer_max,
             residual=False,
             backend=backend,
         )
         if natural:
-            return codes
-        placed = np.empty_like(codes)
-        placed[:, order] = codes
+            return integers
+        placed = np.empty_like(integers)
+        placed[:, order] = integers
         return placed
 
     return rounding

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TypeVar
 
-from rdtools.coding import exponent_bytes, fit_adaptive, fit_column_laws, paying_row_exponents, scalar_code_length
+from rdtools.coding import exponent_bytes, fit_adaptive, fit_column_gaussians, row_exponents_if_shorter, scalar_code_length
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS, Candidate
 from rdtools.quantizers.search.step import ScaledGrid, search_rate
 from rdtools.quantizers.settings import is_number
-from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes
+from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
 
-Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
+Codes = TypeVar("Codes", ScalarSymbols, CosetSymbols)
 
 #: Searches under plain models before the rate counts as out of reach; what learning saves hardly changes with the step.
 _TRIALS = 6
@@ -32,19 +32,19 @@ def check_adaptive_columns(name: str, columns: object) -> None:
 
 def learnt(found: Candidate[Codes], grid: ScaledGrid[Codes], columns: int) -> Candidate[Codes]:
     """The same integers under learnt models where these are shorter, in groups of so many columns; new row exponents are charged."""
-    codes, size = found.result, max(grid.target.size, 1)
-    if isinstance(codes.model, GaussianModel):
-        codes, bits = fit_adaptive(codes, columns, found.rate_bits * size)
-        return Candidate(bits / size, codes)
-    exponents = paying_row_exponents(grid.target)
-    modelled = fit_column_laws(codes, row_exponents=exponents)
+    symbols, size = found.result, max(grid.target.size, 1)
+    if isinstance(symbols.model, GaussianModel):
+        symbols, bits = fit_adaptive(symbols, columns, found.rate_bits * size)
+        return Candidate(bits / size, symbols)
+    exponents = row_exponents_if_shorter(grid.target)
+    modelled = fit_column_gaussians(symbols, row_exponents=exponents)
     modelled, bits = fit_adaptive(modelled, columns, scalar_code_length(modelled)[0])
     charged = bits + (0 if exponents is None else 8 * len(exponent_bytes(exponents)))
     return Candidate(bits / size, modelled) if charged < found.rate_bits * size else found
 
 
 def search_learnt_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: float, columns: int) -> Candidate[Codes]:
-    """The codes that have the rate, under models learnt in groups of so many columns; under plain ones for 0 columns.
+    """The integers that have the rate, under models learnt in groups of so many columns; under plain ones for 0 columns.
 
     Rates are searched under plain models; what learning saves at the step found is added to the rate of the next search.
 

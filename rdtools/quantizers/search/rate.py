@@ -1,4 +1,4 @@
-"""Find the step whose codes have the rate that was asked for."""
+"""Find the step whose integers have the rate that was asked for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rdtools.errors import InvalidRate, RateUnreachable, WrongType
 from rdtools.normal import cell_probability
 from rdtools.quantizers.settings import is_number
 
-#: The largest rate whose codes fit the alphabets of the coder, columns of very different step included.
+#: The largest rate whose integers fit the alphabets of the coder, columns of very different step included.
 MAX_RATE_BITS = 12.0
 #: How near the target the search stops, and how near is good enough where the rate jumps.
 SEARCH_TOLERANCE_BITS = 0.002
@@ -42,7 +42,7 @@ def check_rate(rate_bits: float, most: float = MAX_RATE_BITS) -> None:
 
 @dataclass(frozen=True)
 class Candidate(Generic[Result]):
-    """A trial: its rate in bits per live weight, and what was quantized."""
+    """A trial: its rate in bits per active weight, and what was quantized."""
 
     rate_bits: float
     result: Result
@@ -63,7 +63,7 @@ def _rounded_normal() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 def octaves_of_rate(rate_bits: float) -> float:
     """log2 of the deviation, in steps, of a normal variable whose rounding has this entropy: a coordinate in which rate against log2(step)
-    is nearly a line of slope −1, even where most codes are zero.
+    is nearly a line of slope −1, even where most integers are zero.
     """
     entropies, octaves = _rounded_normal()
     return float(np.interp(rate_bits, entropies, octaves))
@@ -82,7 +82,7 @@ def search_step(
     Parameters
     ----------
     evaluate : quantizes with log2(step)
-    rate_bits : target, bits per live weight
+    rate_bits : target, bits per active weight
     start : log2(step) to begin with
     name : of the layer and method, for the message
     tolerance : how near the target the search stops
@@ -130,9 +130,9 @@ def search_step(
     if abs(best.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS:
         return best
     if above is None:
-        reach = f"its codes reach at most {max(seen):.4f}; a matrix of few weights has few code sequences"
+        reach = f"its integers reach at most {max(seen):.4f}; a matrix of few weights has few code sequences"
     elif below is None:
-        reach = f"its codes take at least {min(seen):.4f}"
+        reach = f"its integers take at least {min(seen):.4f}"
     else:
         reach = (
             f"the rate jumps from {below[1]:.4f} to {above[1]:.4f} between neighbouring steps, likely because few weights have few code "

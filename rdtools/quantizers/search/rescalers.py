@@ -1,4 +1,4 @@
-"""Row and column scales fitted to codes that are already decided."""
+"""Row and column scales fitted to integers that are already decided."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import column_scales, exponent_bytes, round_to_bfloat16
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
-from rdtools.quantizers.grids.column_gains import code_values, without_column_gains
+from rdtools.quantizers.grids.column_gains import point_values, without_column_gains
 from rdtools.quantizers.grids.entropy import EntropyGrid
 from rdtools.quantizers.search.step import sample_rows
-from rdtools.records import RowScales, ScalarCodes
+from rdtools.records import RowScales, ScalarSymbols
 
 #: Relative change of the error at which the alternation ends, worth 0.00007 bit, and rounds after which it ends in any case.
 CHANGE, ROUNDS = 1e-4, 100
@@ -168,9 +168,9 @@ def round_columns(gram: Float64Array, columns: Float64Array) -> Float64Array:
     return stored
 
 
-def _scale_bits(codes: ScalarCodes) -> int:
+def _scale_bits(symbols: ScalarSymbols) -> int:
     """Bits of all steps, gains and scales of columns and rows in a file."""
-    grid, gains = codes.grid, codes.gains
+    grid, gains = symbols.grid, symbols.gains
     steps = 0 if grid.exponents is None else 8 * len(exponent_bytes(grid.exponents))
     stored = (0 if gains.columns is None else 16 * gains.columns.size) + (0 if grid.rows is None else 16 * grid.rows.scales.size)
     return steps + stored + 32 * (gains.lmmse_std > 0)
@@ -192,35 +192,35 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
 
     def trial(log2_step: float) -> tuple[float, float]:
         found = grid.at(log2_step, rows)
-        return found.rate_bits, float(quadratic_form(aim - code_values(found.result), gram).sum())
+        return found.rate_bits, float(quadratic_form(aim - point_values(found.result), gram).sum())
 
     (fine_rate, fine_error), (rate, error) = trial(math.log2(step) - 0.25), trial(math.log2(step))
     return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0
 
 
-def rescaled(codes: ScalarCodes, ideal: Float64Array, gram: Float64Array, grid: EntropyGrid) -> ScalarCodes:
-    """Codes with the column gains, row scales, both or none that pay for themselves.
+def rescaled(symbols: ScalarSymbols, ideal: Float64Array, gram: Float64Array, grid: EntropyGrid) -> ScalarSymbols:
+    """Integers with the column gains, row scales, both or none that pay for themselves.
 
-    A choice that brings the error from E₀ to E, all numbers as stored, is worth ``κ log2(E₀/E)`` bits a weight, κ being what finer steps
-    would cost for it: `bits_per_octave`. From that its 16 bits a column or row are taken, and what a column's step needs no longer is given
-    back; the choice of most remains.
+    A choice that brings the error from E₀ to E, all numbers as stored, is worth ``κ log2(E₀/E)`` bits per weight, κ being what finer steps
+    would cost for it: `bits_per_octave`. From that its 16 bits per column or row are taken, and what a column's step needs no longer is
+    given back; the choice of most remains.
 
     Parameters
     ----------
-    codes : of an unbounded grid, without row scales
+    symbols : of an unbounded grid, without row scales
     ideal : (m, r), which the error is against
     gram : (r, r), under which; the moment with the damping and without the ridge
-    grid : that the codes are of
+    grid : that the integers are of
     """
-    if not codes.integers.any():
-        return codes
-    m, r = codes.integers.shape
-    bare = without_column_gains(codes)
-    values, gains = code_values(bare), column_scales(codes) / column_scales(bare)
+    if not symbols.integers.any():
+        return symbols
+    m, r = symbols.integers.shape
+    bare = without_column_gains(symbols)
+    values, gains = point_values(bare), column_scales(symbols) / column_scales(bare)
     cross = ideal @ gram
     total = float(np.vdot(cross, ideal))
 
-    def stored(choice: ScalarCodes, rows: Float64Array | None, *, fit: bool) -> tuple[ScalarCodes, float]:
+    def stored(choice: ScalarSymbols, rows: Float64Array | None, *, fit: bool) -> tuple[ScalarSymbols, float]:
         """The choice with row scales, and column gains fitted to them, and its error."""
         t = None if rows is None else round_to_bfloat16(rows)
         form = _column_form(values, gram, cross, total, np.ones(m) if t is None else t)
@@ -231,14 +231,14 @@ def rescaled(codes: ScalarCodes, ideal: Float64Array, gram: Float64Array, grid: 
     alone, _ = _row_step(values, gram, cross, gains, np.ones(m))
     both = fit_rescalers(values, gram, ideal, gains).rows
     choices = [
-        stored(codes, None, fit=False),
-        stored(codes, None, fit=True),
-        stored(codes, alone, fit=False),
-        stored(codes, both, fit=True),
+        stored(symbols, None, fit=False),
+        stored(symbols, None, fit=True),
+        stored(symbols, alone, fit=False),
+        stored(symbols, both, fit=True),
     ]
-    kappa = bits_per_octave(grid, codes.grid.step, ideal, gram)
+    kappa = bits_per_octave(grid, symbols.grid.step, ideal, gram)
 
-    def bits(choice: tuple[ScalarCodes, float]) -> float:
+    def bits(choice: tuple[ScalarSymbols, float]) -> float:
         return float(kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0]))
 
     return min(choices, key=bits)[0]

@@ -43,7 +43,7 @@ def search_scale(loss: Callable[[float], float], start: float) -> float:
     return math.exp(logs[best])
 
 
-def spread_rows(weight: NDArray[np.float64], count: int, *, together: int = 1) -> NDArray[np.float64]:
+def strided_rows(weight: NDArray[np.float64], count: int, *, together: int = 1) -> NDArray[np.float64]:
     """About so many evenly spread rows, in whole groups of neighbouring ones; all if there are no more."""
     groups = len(weight) // together
     wanted = max(1, count // together)

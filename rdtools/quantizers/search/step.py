@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
-from rdtools.ops import CODE_MAX
+from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.search.rate import (
     RATE_TOLERANCE_BITS,
     SEARCH_TOLERANCE_BITS,
@@ -19,12 +19,12 @@ from rdtools.quantizers.search.rate import (
     octaves_of_rate,
     search_step,
 )
-from rdtools.records import CosetCodes, ScalarCodes
+from rdtools.records import CosetSymbols, ScalarSymbols
 
-Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
+Symbols = TypeVar("Symbols", ScalarSymbols, CosetSymbols)
 
 
-class ScaledGrid(Protocol[Codes]):
+class ScaledGrid(Protocol[Symbols]):
     """Grids of columns but for their common scale: target (m, r), step exponents or None, a name for messages, and integers at a scale."""
 
     @property
@@ -34,7 +34,7 @@ class ScaledGrid(Protocol[Codes]):
     @property
     def name(self) -> str: ...  # noqa: D102
 
-    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[Codes]:
+    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[Symbols]:
         """Integers of some rows, or of all, where the finest step is so wide, and their rate."""
 
 
@@ -58,14 +58,14 @@ def sample_rows(weight: Float64Array) -> NDArray[np.intp] | None:
 
 
 def _secants(
-    evaluate: Callable[[float], Candidate[Codes]],
+    evaluate: Callable[[float], Candidate[Symbols]],
     *,
     rate_bits: float,
     start: float,
     slope: float,
     trials: int,
     tolerance: float,
-) -> tuple[Candidate[Codes] | None, float, float]:
+) -> tuple[Candidate[Symbols] | None, float, float]:
     """So many secants at most on log2(step), in the coordinate of `octaves_of_rate`.
 
     Returns
@@ -87,7 +87,7 @@ def _secants(
     return None, x, slope
 
 
-def _search_by_sample(grid: ScaledGrid[Codes], rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[Codes]:
+def _search_by_sample(grid: ScaledGrid[Symbols], rows: NDArray[np.intp], rate_bits: float, start: float) -> Candidate[Symbols]:
     """All rows at the step where the sample has the rate; from there on, all rows until they have it."""
     _, x, slope = _secants(
         lambda x: grid.at(x, rows),
@@ -101,8 +101,8 @@ def _search_by_sample(grid: ScaledGrid[Codes], rows: NDArray[np.intp], rate_bits
     return found or search_step(grid.at, rate_bits=rate_bits, start=x, name=grid.name, tolerance=RATE_TOLERANCE_BITS)
 
 
-def search_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: float) -> Candidate[Codes]:
-    """The codes that have the rate.
+def search_rate(grid: ScaledGrid[Symbols], weight_std: float, rate_bits: float) -> Candidate[Symbols]:
+    """The integers that have the rate.
 
     Large matrices are searched on a sample of rows, and then quantized once: again only where that misses the rate by more than
     RATE_TOLERANCE_BITS.
@@ -111,7 +111,7 @@ def search_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: float) ->
     ----------
     grid : what is scaled
     weight_std : root mean square of the weights, where the search starts
-    rate_bits : bits per live weight
+    rate_bits : bits per active weight
 
     Raises
     ------
@@ -132,8 +132,8 @@ def search_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: float) ->
         found = search_step(grid.at, rate_bits=rate_bits, start=start, name=grid.name)
     else:
         found = _search_by_sample(grid, rows, rate_bits, start)
-    # on a trellis the largest integers are up to ten below the limit, by coset
-    if np.abs(found.result.integers).max(initial=0) >= CODE_MAX - 10:
+    # on a trellis the largest integers are up to ten below R(D), by coset
+    if np.abs(found.result.integers).max(initial=0) >= INTEGER_MAX - 10:
         raise RateUnreachable(
             f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {weight_std:.3g}) "
             "would need a code of more than 32 bits; remove the outlier or ask for less"

@@ -16,20 +16,11 @@ from rdtools.report.style import RC
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MODULES = (rate_distortion, gap_to_rd, gptq_watersic_gap, predicted_measured, heldout)
 #: File name → drawing of the table and the theory curves.
-FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Figure]] = {
-    "rate_distortion": rate_distortion.draw,
-    "gap_to_rd": gap_to_rd.draw,
-    "gptq_watersic_gap": gptq_watersic_gap.draw,
-    "predicted_measured": predicted_measured.draw,
-    "heldout": heldout.draw,
-}
-
-
+FIGURES: dict[str, Callable[[pd.DataFrame, pd.DataFrame], Figure]] = {part.__name__.rpartition(".")[2]: part.draw for part in _MODULES}
 #: Columns of the results that figures read.
-READS = tuple(
-    dict.fromkeys(name for part in (rate_distortion, gap_to_rd, gptq_watersic_gap, predicted_measured, heldout) for name in part.READS)
-)
+READS = tuple(dict.fromkeys(name for part in _MODULES for name in part.READS))
 
 
 def write_figures(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> dict[str, Path]:

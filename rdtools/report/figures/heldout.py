@@ -9,7 +9,7 @@ import pandas as pd
 
 from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
 from rdtools.report.rows import ok_rows
-from rdtools.report.style import LIMIT, method_looks
+from rdtools.report.style import BOUND, method_looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -49,7 +49,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         known = share[share < 1]
         if len(known):
             y = np.geomspace(known.min() / 2, min(2 * known.max(), 0.95), 100)
-            axis.plot(y, 1 / (1 - y), label="WaterSIC, predicted: 1 / (1 − n/N)", zorder=1, **LIMIT)
+            axis.plot(y, 1 / (1 - y), label="WaterSIC, predicted: 1 / (1 − n/N)", zorder=1, **BOUND)
             axis.set_xscale("log", subs=[2, 5])
             axis.xaxis.set_major_formatter("{x:g}")
             axis.xaxis.set_minor_formatter("{x:g}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ROWVAR
+from rdtools.compare.bounds import BOUNDS, RD_BOUND
 from rdtools.compare.curves import FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.report import style
 from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 #: Lines that no method is predicted to lie on: curve → label and look.
 _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
-    RD_BOUND.name: (RD_BOUND.label, style.LIMIT),
-    RD_BOUND_ROWVAR.name: (RD_BOUND_ROWVAR.label, style.JOINT_LIMIT),
+    **{name: (bound.label, style.BOUNDS.get(name, style.OTHER_BOUND)) for name, bound in BOUNDS.items()},
     UNIVERSAL: ("R(D) + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
     SHANNON: ("Shannon lower bound, distribution of all weights", style.SHANNON),
 }

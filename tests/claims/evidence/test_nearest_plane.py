@@ -27,11 +27,11 @@ def _exhaustive(factor, targets, reach):
 
 
 def test_golden_three_by_three():
-    """H = [[4,2,1],[2,3,1],[1,1,2]], w = (0.4, 1.3, −0.6), first column first: 1/T_kk² = (2.6, 2.5, 2), codes (0, 2, −1)."""
-    codes, variances = textbook_gptq(GOLDEN_ROW, GOLDEN, np.ones(3))
+    """H = [[4,2,1],[2,3,1],[1,1,2]], w = (0.4, 1.3, −0.6), first column first: 1/T_kk² = (2.6, 2.5, 2), integers (0, 2, −1)."""
+    integers, variances = textbook_gptq(GOLDEN_ROW, GOLDEN, np.ones(3))
     np.testing.assert_allclose(variances, [2.6, 2.5, 2.0], rtol=rounding(60))
-    assert codes.tolist() == [[0, 2, -1]]
-    error = GOLDEN_ROW - codes
+    assert integers.tolist() == [[0, 2, -1]]
+    error = GOLDEN_ROW - integers
     loss = float((error @ GOLDEN @ error.T)[0, 0])
     assert loss == pytest.approx(1.07, rel=rounding(60))
     # the closest point, and so the sweep on reversed columns, which is the same order
@@ -46,12 +46,12 @@ def test_golden_three_by_three():
 
 @given(second_moments(max_size=12, max_condition=1e4), generators())
 def test_textbook_gptq_nearest_plane_and_the_sweep_agree(H, generator):
-    """Three factorizations (of H⁻¹, of any root of H, of H), one set of codes, but for what is within rounding of a tie."""
+    """Three factorizations (of H⁻¹, of any root of H, of H), one set of integers, but for what is within rounding of a tie."""
     n = len(H)
     steps = np.exp(0.3 * generator.standard_normal(n))
     W = 4 * generator.standard_normal((6, n))
     L = np.linalg.cholesky(H)
-    codes, residual = sic_sweep(W, L, steps)
+    integers, residual = sic_sweep(W, L, steps)
     textbook, variances = textbook_gptq(W[:, ::-1], H[::-1, ::-1], steps[::-1])
     values, vectors = np.linalg.eigh(H)
     root = (vectors * np.sqrt(values)).T
@@ -60,8 +60,8 @@ def test_textbook_gptq_nearest_plane_and_the_sweep_agree(H, generator):
     np.testing.assert_allclose(variances[::-1], np.diagonal(L) ** 2, rtol=budget)
     tie = np.abs(0.5 - np.abs(residual / (np.diagonal(L) * steps)))
     sure = tie.min(axis=1) > 40 * budget  # numbers of about 40 steps are compared
-    assert (codes[sure] == textbook[sure][:, ::-1]).all()
-    assert (codes[sure] == planes[sure]).all()
+    assert (integers[sure] == textbook[sure][:, ::-1]).all()
+    assert (integers[sure] == planes[sure]).all()
 
 
 def test_inputs_are_left_alone(rng):
@@ -91,7 +91,7 @@ def test_one_column_and_axes(rng):
 
 @given(st.integers(1, 3), generators())
 def test_closest_points_against_every_point_of_a_box(k, generator):
-    """Targets within half a step of codes up to 2; the entries of a random factor keep the closest point within 9 of the origin."""
+    """Targets within half a step of integers up to 2; the entries of a random factor keep the closest point within 9 of the origin."""
     factor = np.tril(0.5 * generator.standard_normal((k, k)), -1) + np.diag(0.7 + generator.random(k))
     y = (generator.uniform(-2.5, 2.5, (4, k))) @ factor
     inside = closest_points(factor, y)

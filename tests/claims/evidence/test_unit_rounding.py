@@ -24,7 +24,7 @@ def _losses(error, H):
 
 
 def test_golden_three_by_three(rng):
-    """w = (0.4, 1.3, −0.6) from its first column on: given 0.4, 1.54, −0.75, codes (0, 2, −1), loss 1.07."""
+    """w = (0.4, 1.3, −0.6) from its first column on: given 0.4, 1.54, −0.75, integers (0, 2, −1), loss 1.07."""
     H = np.array([[4.0, 2, 1], [2, 3, 1], [1, 1, 2]])[::-1, ::-1]
     w = np.array([[0.4, 1.3, -0.6]])[:, ::-1]
     U = feedback_matrix(np.linalg.cholesky(H))
@@ -56,13 +56,13 @@ def test_loss_is_the_sum_of_the_squared_errors_times_d(H, generator, kind):
 
 @given(second_moments(max_size=12, max_condition=1e4), generators())
 def test_nearest_is_the_sweep(H, generator):
-    """Unit steps, LDLQ's feedback: the codes of successive interference cancellation, but at ties."""
+    """Unit steps, LDLQ's feedback: the integers of successive interference cancellation, but at ties."""
     L = np.linalg.cholesky(H)
     W = 3 * generator.standard_normal((5, len(H)))
     rounded, error = round_with_feedback(W, feedback_matrix(L), "nearest", generator)
-    codes, _ = sic_sweep(W, L, np.ones(len(H)))
+    integers, _ = sic_sweep(W, L, np.ones(len(H)))
     sure = (0.5 - np.abs(error)).min(axis=1) > rounding(40 * len(H), condition=1e2) * (1 + np.abs(rounded).max())
-    assert (rounded[sure] == codes[sure]).all()
+    assert (rounded[sure] == integers[sure]).all()
 
 
 def test_without_feedback_it_is_rounding_and_on_the_grid_it_does_nothing(rng):

@@ -11,16 +11,16 @@ from golden_weights import natural
 from rdtools.kernels.adaptive_coder_reference import PRIOR_ROWS
 from scipy.stats import norm
 
-from rdtools.coding import decode, encode, fit_adaptive, fit_column_laws, fit_coset_laws, scalar_code_length
+from rdtools.coding import decode, encode, fit_adaptive, fit_column_gaussians, fit_coset_gaussians, scalar_code_length
 from rdtools.coding.entropy.adaptive import MOST_INTEGERS_PER_BYTE, adaptive_code_length, most_columns, root_mean_squares
 from rdtools.measure.point import same_weight
 from rdtools.ops import coset_transitions
-from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes, UniformGrid
+from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols, UniformGrid
 
 
 def scalar(values, step=0.5):
-    codes = fit_column_laws(ScalarCodes(np.rint(values / step).astype(np.int32), UniformGrid(step), GaussianModel()))
-    return codes, scalar_code_length(codes)[0]
+    symbols = fit_column_gaussians(ScalarSymbols(np.rint(values / step).astype(np.int32), UniformGrid(step), GaussianModel()))
+    return symbols, scalar_code_length(symbols)[0]
 
 
 def walks(values, step=0.5, states=8):
@@ -30,7 +30,7 @@ def walks(values, step=0.5, states=8):
         parity = state & 1
         q[k] = 2 * np.rint((2 * row / step - parity) / 2).astype(np.int32) + parity
         state = transitions[state, (q[k] >> 1) & 1]
-    return fit_coset_laws(CosetCodes(q, UniformGrid(step), GaussianModel(), states, len(values)), None)
+    return fit_coset_gaussians(CosetSymbols(q, UniformGrid(step), GaussianModel(), states, len(values)), None)
 
 
 def ar1(rng, m, n, rho):
@@ -45,14 +45,14 @@ def ar1(rng, m, n, rho):
 def test_what_is_saved_is_the_mutual_information_of_the_columns(make, rng):
     """At high rate h(w_i) − h(w_i | w_<i) = −½ log2(1 − ρ²) bits for each column but the first.
 
-    Of that a model which knows the law but for shrinking it, as after k rows, loses
+    Of that a model which knows the Gaussian but for shrinking it, as after k rows, loses
     ``½ log2((1 − ρ_k²)/(1 − ρ²)) + ½ log2(e) (v/(1 − ρ_k²) − 1)`` with ``ρ_k = ρ k/(k + ν)`` and ``v = 1 − 2 ρ ρ_k + ρ_k²``; and learning
     costs ½ log2 m bits for each of n(n + 1)/2 numbers, twice granted. The mean of what is saved has a standard error of at most
     log2(e)/√(2 m n) bits for each integer, four of which are granted.
     """
     m, n, rho = 1500, 8, 0.8
-    codes, plain = make(ar1(rng, m, n, rho), 0.125)
-    found, bits = fit_adaptive(codes, 512, plain)
+    integers, plain = make(ar1(rng, m, n, rho), 0.125)
+    found, bits = fit_adaptive(integers, 512, plain)
     promised = -0.5 * math.log2(1 - rho**2) * m * (n - 1)
     k = np.arange(m)
     shrunk = rho * k / (k + PRIOR_ROWS + n * 2.0 ** (found.model.strength / 2 - 4))
@@ -79,25 +79,25 @@ def test_learning_never_costs_more_than_a_byte(make, case, rng):
         "equal columns": np.repeat(values[:, :1], 24, axis=1),
         "few": 0.08 * values,
     }[case]
-    codes, plain = make(values)
-    found, bits = fit_adaptive(codes, 512, plain)
-    before, after = (natural(c, *values.shape) for c in (codes, found))
+    symbols, plain = make(values)
+    found, bits = fit_adaptive(symbols, 512, plain)
+    before, after = (natural(c, *values.shape) for c in (symbols, found))
     assert bits <= plain
     assert len(encode(after).data) <= len(encode(before).data) + 1
     assert same_weight(decode(encode(after).data), after)
-    np.testing.assert_array_equal(found.integers, codes.integers)
+    np.testing.assert_array_equal(found.integers, symbols.integers)
     if case == "equal columns":  # which are known from the first one
         assert bits < 0.8 * plain
 
 
 def test_groups_of_columns_decode_apart_and_lose_what_lies_between_them(rng):
-    codes, plain = scalar(ar1(rng, 600, 12, 0.9), 0.125)
-    model = codes.model
-    sizes = [adaptive_code_length(codes, AdaptiveModel(model.weight_std, model.noise_variance, None, width, 5)) for width in (12, 4, 1)]
+    symbols, plain = scalar(ar1(rng, 600, 12, 0.9), 0.125)
+    model = symbols.model
+    sizes = [adaptive_code_length(symbols, AdaptiveModel(model.weight_std, model.noise_variance, None, width, 5)) for width in (12, 4, 1)]
     assert sizes[0] < sizes[1] < sizes[2]
     # two of eleven neighbours are in other groups
     assert sizes[1] - sizes[0] == pytest.approx(2 * 600 * -0.5 * math.log2(1 - 0.81), rel=0.2)
-    found, _ = fit_adaptive(codes, 4, plain)
+    found, _ = fit_adaptive(symbols, 4, plain)
     assert found.model.columns == 4
     assert same_weight(decode(encode(natural(found, 600, 12)).data), natural(found, 600, 12))
 
@@ -106,16 +106,16 @@ def test_few_rows_have_small_groups_and_few_bits_are_not_learnt_from(rng):
     assert (most_columns(1), most_columns(300), most_columns(10**6)) == (512, 1200, 4096)
     sparse = np.zeros((64, 64), dtype=np.int32)
     sparse[::8, :2] = 1
-    codes = fit_column_laws(ScalarCodes(sparse, UniformGrid(1.0), GaussianModel()))
-    bits = scalar_code_length(codes)[0]
-    found, _ = fit_adaptive(codes, 512, bits)
+    symbols = fit_column_gaussians(ScalarSymbols(sparse, UniformGrid(1.0), GaussianModel()))
+    bits = scalar_code_length(symbols)[0]
+    found, _ = fit_adaptive(symbols, 512, bits)
     assert 8 * sparse.size > MOST_INTEGERS_PER_BYTE * bits * 0.5
     assert same_weight(decode(encode(natural(found, 64, 64)).data), natural(found, 64, 64))
 
 
 @pytest.mark.parametrize("std", [0.05, 0.3, 0.999, 1.0, 7.0])
 def test_root_mean_squares_are_those_of_rounded_gaussian_variables(std):
-    """E[z²] by the law itself; the portable distribution function errs by 1.5e-7, times the sum of odd numbers up to 15, twice."""
+    """E[z²] by the Gaussian itself; the portable distribution function errs by 1.5e-7, times the sum of odd numbers up to 15, twice."""
     z = np.arange(-80, 81)
     exact = float((z**2 * (norm.cdf((z + 0.5) / std) - norm.cdf((z - 0.5) / std))).sum())
     assert root_mean_squares(np.array([std]))[0] ** 2 == pytest.approx(exact, abs=1.5e-7 * 128)

@@ -20,6 +20,6 @@ def test_exponents_come_back_in_the_shorter_form(exponents):
 
 
 def test_exponents_near_each_other_take_about_their_entropy():
-    """4096 of a rounded normal law of deviation 3: log2(3 √(2πe)) = 3.63 bits each."""
+    """4096 of a rounded Gaussian model of standard deviation 3: log2(3 √(2πe)) = 3.63 bits each."""
     exponents = np.rint(100 + 3 * np.random.default_rng(0).standard_normal(4096)).astype(np.uint8)
     assert 8 * len(exponent_bytes(exponents)) == pytest.approx(3.63 * 4096, rel=0.01)

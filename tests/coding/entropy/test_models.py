@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from rdtools.coding.entropy.models import (
-    count_codes,
+    count_integers,
     entropy_bits,
     mean_column_entropy,
     pooled_entropy,
@@ -19,42 +19,42 @@ from rdtools.coding.entropy.models import (
 )
 from rdtools.coding.fields import varint
 
-codes_arrays = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 8)), elements=st.integers(-50, 50))
+integer_arrays = arrays(np.int32, st.tuples(st.integers(1, 12), st.integers(1, 8)), elements=st.integers(-50, 50))
 
 
-@given(codes_arrays)
-def test_counts_are_the_histogram_of_each_column(codes):
-    counts = count_codes(codes)
+@given(integer_arrays)
+def test_counts_are_the_histogram_of_each_column(integers):
+    counts = count_integers(integers)
     rebuilt = {(int(c), int(v)): int(k) for c, v, k in zip(counts.columns, counts.values, counts.counts, strict=True)}
     expected = {}
-    for i in range(codes.shape[1]):
-        for v in codes[:, i]:
+    for i in range(integers.shape[1]):
+        for v in integers[:, i]:
             expected[i, int(v)] = expected.get((i, int(v)), 0) + 1
     assert rebuilt == expected
 
 
 def test_counts_survive_outliers():
-    codes = np.zeros((3, 2), dtype=np.int32)
-    codes[1, 1] = 2**31 - 1
-    table = shared_table(count_codes(codes))
+    integers = np.zeros((3, 2), dtype=np.int32)
+    integers[1, 1] = 2**31 - 1
+    table = shared_table(count_integers(integers))
     assert table.values.tolist() == [0, 2**31 - 1]
     assert table.frequencies.tolist() == [5, 1]
 
 
 def test_entropies_of_known_histograms():
-    codes = np.array([[0, 7], [1, 7], [0, 7], [1, 7]], dtype=np.int32)
-    counts = count_codes(codes)
+    integers = np.array([[0, 7], [1, 7], [0, 7], [1, 7]], dtype=np.int32)
+    counts = count_integers(integers)
     assert entropy_bits(shared_table(counts)) == pytest.approx(1.5)
     # one bit and zero bits, and one degree of freedom in the first column: (2 − 1)/(2·4·ln 2), over two columns
-    assert math.isnan(mean_column_entropy(counts))  # three different codes in two columns of four
-    many = count_codes(np.tile(codes, (4, 1)))
+    assert math.isnan(mean_column_entropy(counts))  # three different integers in two columns of four
+    many = count_integers(np.tile(integers, (4, 1)))
     assert pooled_entropy(many) == pytest.approx(1.5 + 2 / (2 * 32 * math.log(2)))
     assert mean_column_entropy(many) == pytest.approx(0.5 + 1 / (32 * math.log(2)) / 2)
 
 
 def test_entropy_of_columns_is_not_claimed_from_too_few_rows():
-    codes = np.arange(64, dtype=np.int32).reshape(64, 1)
-    assert math.isnan(mean_column_entropy(count_codes(codes)))
+    integers = np.arange(64, dtype=np.int32).reshape(64, 1)
+    assert math.isnan(mean_column_entropy(count_integers(integers)))
 
 
 @given(st.integers(-(2**31), 2**31 - 1))

@@ -15,7 +15,7 @@ from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import QuIP
-from rdtools.quantizers.grids.balance import LEAST_ENERGY, column_scales
+from rdtools.quantizers.grids.balance import MIN_ENERGY, column_scales
 from rdtools.quantizers.grids.half_range import normal_half_range
 from rdtools.testing import layers
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
@@ -38,19 +38,19 @@ def _families():
 
 
 def _losses(W, L, bits, half_range, *, clamped_before=False):
-    """Loss of each row under LDLQ whose codes are clamped, weights before or not."""
+    """Loss of each row under LDLQ whose integers are clamped, weights before or not."""
     K, spread = 2**bits, math.sqrt(np.mean(W**2))
     step = 2 * half_range * spread / (K - 1)
     targets = np.clip(W, -half_range * spread, half_range * spread) if clamped_before else W
-    codes, _ = ops.sic_sweep(targets, L, np.full(len(L), step), offset=0.5, code_min=-K // 2, code_max=K // 2 - 1)
-    return (((W - step * (codes + 0.5)) @ L) ** 2).sum(axis=1)
+    integers, _ = ops.sic_sweep(targets, L, np.full(len(L), step), offset=0.5, integer_min=-K // 2, integer_max=K // 2 - 1)
+    return (((W - step * (integers + 0.5)) @ L) ** 2).sum(axis=1)
 
 
 @given(layers(max_condition=1e4, min_columns=2), st.integers(0, 2**32 - 1))
 def test_no_other_scales_have_a_lower_product_of_energies(layer, seed):
     """``tr(H̃) ‖W̃‖² ≥ (Σ √(H_ii (WᵀW)_ii))²``, reached: both energies have equal shares, and any perturbation loses."""
     H, W = layer.hessian.matrix, layer.weight
-    W = np.where(np.abs(W) < 1e-3 * np.abs(W).max(), 1e-3 * np.abs(W).max(), W)  # no column near LEAST_ENERGY
+    W = np.where(np.abs(W) < 1e-3 * np.abs(W).max(), 1e-3 * np.abs(W).max(), W)  # no column near MIN_ENERGY
     h, w = np.diagonal(H), (W**2).sum(axis=0)
     d = column_scales(W, H)
 
@@ -70,8 +70,8 @@ def test_scales_of_columns_without_energy_are_finite():
     H = np.diag([4.0, 1e-30, 1.0])
     W = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
     d = column_scales(W, H)
-    assert d[1] / d[0] == pytest.approx(LEAST_ENERGY**0.25, rel=rounding(20))
-    assert d[2] / d[0] == pytest.approx((1 / 4) ** 0.25 / LEAST_ENERGY**0.25, rel=rounding(20))
+    assert d[1] / d[0] == pytest.approx(MIN_ENERGY**0.25, rel=rounding(20))
+    assert d[2] / d[0] == pytest.approx((1 / 4) ** 0.25 / MIN_ENERGY**0.25, rel=rounding(20))
     np.testing.assert_allclose(column_scales(1e60 * W, 1e-60 * H), d, rtol=rounding(1000))  # logarithms near 300
     assert (column_scales(0 * W, H) > 0).all()
     assert column_scales(np.zeros((2, 0)), np.zeros((0, 0))).shape == (0,)
@@ -85,7 +85,7 @@ def test_it_is_the_best_grid_for_a_normal_variable(levels):
     assert uniform_grid(levels, found).distortion == pytest.approx(best.distortion, rel=1e-9)
 
 
-#: Relative losses by another implementation on another draw: H, bits, ρ, weights clamped before, only codes clamped.
+#: Relative losses by another implementation on another draw: H, bits, ρ, weights clamped before, only integers clamped.
 SCALE_STUDY = [
     ("wishart", 2, 2.4, 0.1886, 0.1884),
     ("wishart", 2, 1.5, 0.1118, 0.1068),
@@ -120,7 +120,7 @@ def test_the_search_sees_weights_that_are_not_normal():
     assert min(scan) < min(scan, key=scan.get) < max(scan)
     assert _losses(W, L, 4, normal_half_range(16)).sum() > 1.1 * best
     q = QuIP(rate_bits=4, adaptive="ldlq", rotation=None).quantize(Layer.of(W, H))
-    found = 7.5 * q.weight.codes.grid.step / np.sqrt(np.mean(W**2))
+    found = 7.5 * q.weight.symbols.grid.step / np.sqrt(np.mean(W**2))
     assert _losses(W, L, 4, found).sum() <= 1.03 * best
 
 

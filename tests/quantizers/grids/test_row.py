@@ -10,7 +10,7 @@ from tolerances import STANDARD_ERRORS, rounding
 from rdtools.coding import reconstruct, round_to_bfloat16
 from rdtools.errors import ScaleOutOfRange
 from rdtools.quantizers.grids.row import RowGrid, row_grid
-from rdtools.records import Basis, QuantizedWeight, RowScales, ScalarCodes, Uniform, UniformGrid
+from rdtools.records import Basis, QuantizedWeight, RowScales, ScalarSymbols, Uniform, UniformGrid
 
 #: Half the distance of neighbouring bfloat16 numbers, relative.
 BFLOAT16 = 2.0**-8
@@ -37,8 +37,8 @@ def _one_row(x, lowest, step, levels, kind):
         return scale, [0.0] * len(x)
     if kind != "asymmetric":
         half = 0.5 if kind == "midrise" and levels % 2 == 0 else 0.0
-        codes = [min(max(round(v / scale - half), -(levels // 2)), (levels - 1) // 2) for v in x]
-        return scale, [scale * (code + half) for code in codes]
+        integers = [min(max(round(v / scale - half), -(levels // 2)), (levels - 1) // 2) for v in x]
+        return scale, [scale * (code + half) for code in integers]
     zero = min(max(round(-lowest / scale), 0), levels - 1)
     return scale, [scale * (min(max(round(v / scale + zero), 0), levels - 1) - zero) for v in x]
 
@@ -56,13 +56,13 @@ def test_the_full_range_is_that_of_the_formula(x, levels, kind):
 
 @given(rows, st.sampled_from((2, 3, 4, 16, 256)), kinds, rules)
 def test_codes_are_those_of_the_record(x, levels, kind, rule):
-    """Codes within the range of a fixed model, and values as a decoder computes them, to the bit."""
+    """Integers within the range of a fixed model, and values as a decoder computes them, to the bit."""
     grid = row_grid(x, levels, grid=kind, range_rule=rule)
-    codes = grid.nearest(x)
-    assert codes.min() >= grid.code_min == -(levels // 2)
-    assert codes.max() <= grid.code_max == grid.code_min + levels - 1
-    record = ScalarCodes(
-        codes,
+    integers = grid.nearest(x)
+    assert integers.min() >= grid.integer_min == -(levels // 2)
+    assert integers.max() <= grid.integer_max == grid.integer_min + levels - 1
+    record = ScalarSymbols(
+        integers,
         UniformGrid(
             1.0,
             offset=grid.offset,
@@ -72,9 +72,9 @@ def test_codes_are_those_of_the_record(x, levels, kind, rule):
         Uniform(),
     )
     basis = Basis(len(x), np.ones(x.shape[1], dtype=bool))
-    np.testing.assert_array_equal(reconstruct(QuantizedWeight(basis, record)), grid.values(codes))
+    np.testing.assert_array_equal(reconstruct(QuantizedWeight(basis, record)), grid.values(integers))
     # a code is the nearest of all, so that every level is its own
-    np.testing.assert_array_equal(grid.nearest(grid.values(codes))[grid.scales > 0], codes[grid.scales > 0])
+    np.testing.assert_array_equal(grid.nearest(grid.values(integers))[grid.scales > 0], integers[grid.scales > 0])
 
 
 @given(rows, st.sampled_from((2, 4, 15, 256)), kinds)
@@ -130,7 +130,7 @@ def test_the_search_reads_a_large_matrix_in_parts():
 
 
 def test_the_search_clips_normal_weights():
-    """Of 1000 normal weights a row the step of four levels that is best for the law itself, by quadrature."""
+    """Of 1000 normal weights a row the step of four levels that is best for the distribution itself, by quadrature."""
     normal = np.random.default_rng(1).standard_normal((20, 1000))
     x = np.linspace(-8, 8, 4001)
     steps = np.linspace(0.8, 1.5, 701)

@@ -130,31 +130,31 @@ def test_the_rate_is_that_of_the_widths_and_of_the_file(rate):
     q = WaterfilledGPTQ(rate_bits=rate).quantize(layer)
     bits = allocate_widths(WaterfilledGPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, rate)
     assert len(set(bits.tolist())) > 1
-    np.testing.assert_array_equal(q.weight.codes.grid.column_levels(len(bits)), 2**bits)
-    assert q.code_rate_bits == bits.sum() / 48 == rate
+    np.testing.assert_array_equal(q.weight.symbols.grid.column_levels(len(bits)), 2**bits)
+    assert q.symbol_rate_bits == bits.sum() / 48 == rate
     assert code_length(q.weight) == 128 * bits.sum()
     point = measure(layer, q)
     assert (point.rate_kind, point.symbol_bpw) == ("fixed", rate)
-    # a range coder needs less than 0.001 bit a symbol and one last word
+    # a range coder needs less than 0.001 bit per symbol and one last word
     assert rate - 0.001 <= point.payload_bpw <= rate + 0.001 + 64 / layer.weight.size
-    # two bytes a row, up to one a column, and some 50 of header
+    # two bytes per row, up to one a column, and some 50 of header
     assert 2 * 128 < (point.total_bpw - point.payload_bpw) * layer.weight.size / 8 <= 2 * 128 + 48 + 50
 
 
 @pytest.mark.parametrize("order", list(ORDERS))
 def test_what_is_decoded_is_what_was_fed_back(order):
-    """To the bit, from the bytes of the file; and the sweep of its grid gives its codes again."""
+    """To the bit, from the bytes of the file; and the sweep of its grid gives its integers again."""
     layer = _layer()
     quantizer = WaterfilledGPTQ(rate_bits=2, order=order)
     problem = quantizer.prepare(layer)
-    codes = quantizer.quantize(layer, problem=problem).weight.codes
-    integers, values = sweep_columns(problem.target, problem.factor, problem.order, codes.grid)
-    np.testing.assert_array_equal(integers, codes.integers)
+    symbols = quantizer.quantize(layer, problem=problem).weight.symbols
+    integers, values = sweep_columns(problem.target, problem.factor, problem.order, symbols.grid)
+    np.testing.assert_array_equal(integers, symbols.integers)
     decoded = decode(encode(quantizer.quantize(layer, problem=problem).weight).data)
     np.testing.assert_array_equal(reconstruct(decoded), values)
-    levels = codes.grid.column_levels(30)
-    assert (codes.integers >= -(levels // 2)).all()
-    assert (codes.integers <= np.maximum(levels // 2 - 1, 0)).all()
+    levels = symbols.grid.column_levels(30)
+    assert (symbols.integers >= -(levels // 2)).all()
+    assert (symbols.integers <= np.maximum(levels // 2 - 1, 0)).all()
     assert (values[:, levels == 1] == 0).all()
 
 
@@ -162,19 +162,19 @@ def test_columns_of_one_width_are_one_sweep():
     """Equal gains: the clamped sweep at one step, and no byte for columns."""
     layer = Layer.of(np.random.default_rng(0).standard_normal((64, 30)), np.eye(30))
     q = WaterfilledGPTQ(rate_bits=3).quantize(layer)
-    codes = q.weight.codes
-    assert codes.grid.exponents is None
+    symbols = q.weight.symbols
+    assert symbols.grid.exponents is None
     expected, _ = sic_sweep(
-        layer.weight / codes.grid.rows.scales, np.eye(30), np.full(30, codes.grid.step), offset=0.5, code_min=-4, code_max=3
+        layer.weight / symbols.grid.rows.scales, np.eye(30), np.full(30, symbols.grid.step), offset=0.5, integer_min=-4, integer_max=3
     )
-    np.testing.assert_array_equal(codes.integers, expected)
+    np.testing.assert_array_equal(symbols.integers, expected)
 
 
-def _predicted_errors(codes, deviations):
-    """mse of each column at the mean row, for normal targets of these deviations in units of the row's weights."""
-    scale = float(np.mean(codes.grid.rows.scales))
+def _predicted_errors(symbols, stds):
+    """mse of each column at the mean row, for normal targets of these standard deviations in units of the row's weights."""
+    scale = float(np.mean(symbols.grid.rows.scales))
     errors = []
-    for levels, step, s in zip(codes.grid.column_levels(30), codes.column_steps, deviations, strict=True):
+    for levels, step, s in zip(symbols.grid.column_levels(30), symbols.column_steps, stds, strict=True):
         errors.append(s**2 * uniform_grid(int(levels), 0.5 * (levels - 1) * scale * step / s).distortion if levels > 1 else s**2)
     return np.array(errors)
 
@@ -193,9 +193,9 @@ def test_distortion_is_the_sum_over_columns(rate):
     gains, L = problem.prepared_input.noise_gains, problem.factor
     feedback = (np.diagonal(L)[:, None] * np.linalg.inv(L)) ** 2
     np.fill_diagonal(feedback, 0)
-    plain = widened = _predicted_errors(q.weight.codes, np.ones(n))
+    plain = widened = _predicted_errors(q.weight.symbols, np.ones(n))
     for _ in range(4):
-        widened = _predicted_errors(q.weight.codes, np.sqrt(1 + widened @ feedback))
+        widened = _predicted_errors(q.weight.symbols, np.sqrt(1 + widened @ feedback))
     # the square of an error has a kurtosis below 6, overload included: the mean of a column is known to √(5/m)
     terms = gains * plain / np.sum(gains * plain)
     band = STANDARD_ERRORS * math.sqrt(5 / m * float(terms @ terms))
@@ -222,14 +222,14 @@ def test_unequal_widths_beat_equal_ones_by_what_the_allocation_says(rate):
     stderr = 0.5 * math.log2(math.e) * math.hypot(*(p.distortion_stderr / p.distortion for p in (even, uneven)))
     assert 0.5 * math.log2(even.distortion / uneven.distortion) >= bits - STANDARD_ERRORS * stderr
     assert bits > STANDARD_ERRORS * stderr
-    # up to a byte a column, and what says how they are stored
+    # up to a byte per column, and what says how they are stored
     assert 0 < uneven.overhead_bpw - even.overhead_bpw <= 8 * (96 + 8) / layer.weight.size
 
 
 def test_above_the_water_entropy_coded_steps_are_those_of_watersic():
     layer = _layer(exponent=0.5)
     a, b = WaterfilledGPTQ(rate_bits=3, coding="column").quantize(layer), WaterSIC(rate_bits=3).quantize(layer)
-    np.testing.assert_array_equal(a.weight.codes.integers, b.weight.codes.integers)
+    np.testing.assert_array_equal(a.weight.symbols.integers, b.weight.symbols.integers)
     assert encode(a.weight).data == encode(b.weight).data
 
 
@@ -240,9 +240,9 @@ def test_columns_under_the_water_have_no_codes():
     # the water is at 4 · 4^{−1.5 · R}: it covers the small ones for R < 8/3
     for rate, covered in ((2.0, True), (3.0, False)):
         q = WaterfilledGPTQ(rate_bits=rate, coding="column").quantize(layer)
-        assert abs(q.code_rate_bits - rate) <= 0.01
-        assert (q.weight.codes.integers[:, :32] != 0).any(axis=0).all()
-        assert (q.weight.codes.integers[:, 32:] == 0).all() == covered
+        assert abs(q.symbol_rate_bits - rate) <= 0.01
+        assert (q.weight.symbols.integers[:, :32] != 0).any(axis=0).all()
+        assert (q.weight.symbols.integers[:, 32:] == 0).all() == covered
 
 
 @pytest.mark.parametrize("coding", ["fixed", "column"])
@@ -250,7 +250,7 @@ def test_it_scales_with_the_weights_and_the_moment(coding):
     layer = _layer()
     scaled = Layer.of(8.0 * layer.weight, 0.25 * layer.hessian.matrix, name="layer")
     a, b = (WaterfilledGPTQ(rate_bits=2, coding=coding).quantize(x) for x in (layer, scaled))
-    np.testing.assert_array_equal(a.weight.codes.integers, b.weight.codes.integers)
+    np.testing.assert_array_equal(a.weight.symbols.integers, b.weight.symbols.integers)
     np.testing.assert_array_equal(reconstruct(b.weight), 8.0 * reconstruct(a.weight))
 
 
@@ -260,7 +260,7 @@ def test_zero_weights_and_dead_columns(coding):
     assert (reconstruct(WaterfilledGPTQ(rate_bits=2, coding=coding).quantize(zeros).weight) == 0).all()
     dead = Layer.of(np.ones((8, 6)), np.zeros((6, 6)))
     q = WaterfilledGPTQ(rate_bits=2, coding=coding).quantize(dead)
-    assert (measure(dead, q).distortion, q.code_rate_bits) == (0, 0)
+    assert (measure(dead, q).distortion, q.symbol_rate_bits) == (0, 0)
 
 
 def test_a_row_of_zeros_stays_zero():
@@ -272,8 +272,8 @@ def test_a_row_of_zeros_stays_zero():
 
 
 def test_single_precision_is_as_good():
-    """Codes that fall the other way are another draw: at worst two losses differ by ``√(2 · 5/(m n))``, the kurtosis being below 6, times
-    the share that few columns have in the loss, at most 4."""
+    """Integers that fall the other way are another draw: at worst two losses differ by ``√(2 · 5/(m n))``, the kurtosis being below 6,
+    times the share that few columns have in the loss, at most 4."""
     layer = _layer(m=512)
     a, b = (measure(layer, WaterfilledGPTQ(rate_bits=3, precision=p).quantize(layer)).distortion for p in ("float64", "float32"))
     assert b == pytest.approx(a, rel=STANDARD_ERRORS * math.sqrt(10 * 4 / layer.weight.size))

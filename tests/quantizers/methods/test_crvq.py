@@ -66,7 +66,7 @@ def test_the_distortion_is_that_of_the_published_algorithm(update):
         rate_bits=rate_of(1, 256), channel_order="sorted", update=update, steps={"solve": 10, "adam": 100}[update], epochs=3, iterations=30
     ).quantize(layer)
     W, H = (torch.tensor(x, dtype=torch.float32) for x in (layer.weight / np.sqrt(256), layer.hessian.matrix))
-    order = torch.tensor(quantized.weight.codes.order)
+    order = torch.tensor(quantized.weight.symbols.order)
     theirs = published.quantize(W, H, order=order, critical=1, books=4, epochs=3, iterations=30)
     error = (W - theirs).double().numpy() * np.sqrt(256)
     expected = np.vdot(error @ layer.hessian.matrix, error) / error.size
@@ -201,8 +201,8 @@ def test_the_payload_is_the_sum_of_its_parts_to_the_bit(settings, groups):
     low, more = base["basic"] * base["bits"] / 8, base["extended"] * base["extended_bits"] / 8
     quantizer = CRVQ(**(settings | {"rate_bits": low + more * 8 * groups / n}), epochs=1, iterations=2)
     layer = Layer.of(np.random.default_rng(0).standard_normal((rows, n)), np.eye(n) + 1.0)
-    codes = quantizer.quantize(layer).weight.codes
-    permuted = codes.stored == "permutation"
+    symbols = quantizer.quantize(layer).weight.symbols
+    permuted = symbols.stored == "permutation"
     bits = [base["bits"]] * base["basic"] + [base["extended_bits"]] * base["extended"]
     terms = vector_code_rate(rows, n, 8 * groups / n, codebook_bits=bits, full_order=permuted)
     basic = 0.0
@@ -211,17 +211,17 @@ def test_the_payload_is_the_sum_of_its_parts_to_the_bit(settings, groups):
         basic = (base["basic"] - 1) * (terms.codes + terms.codebooks)
     weights = rows * n
     whole = round(weights * (terms.codes + terms.codebooks + terms.scales + terms.permutation + basic))
-    assert payload_bits(codes) == whole + math.ceil(round(weights * terms.channel_set, 6))
-    container = encode(natural(codes, rows, n))
-    assert 8 * container.payload_bytes - payload_bits(codes) in range(8)
-    assert critical_groups(n, 8 * groups / n) == codes.critical == groups
+    assert payload_bits(symbols) == whole + math.ceil(round(weights * terms.channel_set, 6))
+    container = encode(natural(symbols, rows, n))
+    assert 8 * container.payload_bytes - payload_bits(symbols) in range(8)
+    assert critical_groups(n, 8 * groups / n) == symbols.critical == groups
 
 
 def test_a_layer_whose_columns_eight_does_not_divide_is_filled_up():
     """The columns that fill up cost codes and have no say: its distortion is about that of the layer one column larger."""
     layer = correlated_layer(256, 63)
     quantized = CRVQ(**BASE, **QUICK).quantize(layer)
-    assert quantized.code_rate_bits == pytest.approx(64 / 63)
+    assert quantized.symbol_rate_bits == pytest.approx(64 / 63)
     assert reconstruct(decode(encode(quantized.weight).data)).shape == (256, 63)
     padded = Layer.of(np.pad(layer.weight, ((0, 0), (0, 1))), np.pad(layer.hessian.matrix, (0, 1)) + np.diag([0.0] * 63 + [1.0]))
     assert measure(layer, quantized).distortion <= measure(padded, CRVQ(**BASE, **QUICK).quantize(padded)).distortion * 64 / 63
@@ -270,7 +270,7 @@ def test_two_codebooks_of_all_groups_halve_the_distortion_again():
     ({"rate_bits": 1.0}, r"codes have above 1 bits, with no critical channel, up to 4"),
     ({"rate_bits": 4.5}, r"up to 4"),
     (BASE | {"rate_bits": 2.0}, r"its codes have 1; ask for that"),
-    ({"rate_bits": 1.375}, r"a codebook of 256 words for 64 vectors, 64 rows times 1 groups of 8 columns; take fewer bits a code"),
+    ({"rate_bits": 1.375}, r"a codebook of 256 words for 64 vectors, 64 rows times 1 groups of 8 columns; take fewer bits per code"),
     (BASE | {"bits": 16, "rate_bits": 2.0}, r"a codebook of 65536 words for 192 vectors"),
 ])  # fmt: skip
 def test_rates_and_layers_that_do_not_go_together_are_refused(settings, message):
@@ -299,5 +299,5 @@ def test_a_row_of_zeros_is_coded_as_zeros():
     W = layer.weight.copy()
     W[5] = 0
     quantized = CRVQ(**BASE, **QUICK).quantize(Layer.of(W, layer.hessian.matrix))
-    assert isinstance(quantized.weight.codes, AdditiveCodes)
+    assert isinstance(quantized.weight.symbols, AdditiveCodes)
     assert (reconstruct(quantized.weight)[5] == 0).all()

@@ -35,15 +35,15 @@ def _textbook(W, H, columns, group_size, fit, dynamic):
     T = np.linalg.cholesky(np.linalg.inv(H[np.ix_(columns, columns)])).T
     groups = columns // group_size
     grids = {} if dynamic else {group: fit(W[:, groups == group]) for group in set(groups.tolist())}
-    codes, values = np.empty(W.shape, dtype=np.int32), np.empty_like(W)
+    integers, values = np.empty(W.shape, dtype=np.int32), np.empty_like(W)
     for i, (column, group) in enumerate(zip(columns, groups.tolist(), strict=True)):
         if group not in grids:
             grids[group] = fit(W[:, groups == group])
         w = W[:, i : i + 1]
         z = grids[group].nearest(w)
-        codes[:, column], values[:, column] = z[:, 0], grids[group].values(z)[:, 0]
+        integers[:, column], values[:, column] = z[:, 0], grids[group].values(z)[:, 0]
         W[:, i:] -= (w[:, 0] - values[:, column])[:, None] / T[i, i] * T[i, i:]
-    return codes, values
+    return integers, values
 
 
 CASES = [
@@ -67,7 +67,7 @@ CASES = [
 
 @pytest.mark.parametrize("settings", CASES, ids=lambda s: ",".join(map(str, s.values())))
 def test_it_is_the_textbook_on_the_same_grids(settings):
-    """The same codes in every order; 70 columns, so that the last group of 16 has 6."""
+    """The same integers in every order; 70 columns, so that the last group of 16 has 6."""
     layer = _layer()
     quantizer = GPTQ(rate_bits=3, damping=0.01, **settings)
     q = quantizer.quantize(layer)
@@ -76,9 +76,9 @@ def test_it_is_the_textbook_on_the_same_grids(settings):
     fit = functools.partial(row_grid, levels=8, grid=quantizer.grid, range_rule=quantizer.range_rule)
     # orders list columns from the last decided to the first
     columns = ORDERS[quantizer.order](layer.hessian.matrix)[::-1]
-    codes, values = _textbook(layer.weight, H, columns, quantizer.group_size or n, fit, quantizer.groups == "dynamic")
+    integers, values = _textbook(layer.weight, H, columns, quantizer.group_size or n, fit, quantizer.groups == "dynamic")
     # 6720 targets that two computations put 1e-12 apart at most: none of them is so near a boundary
-    np.testing.assert_array_equal(q.weight.codes.integers, codes)
+    np.testing.assert_array_equal(q.weight.symbols.integers, integers)
     np.testing.assert_array_equal(reconstruct(q.weight), values)
 
 
@@ -101,12 +101,12 @@ def test_without_groups_it_is_one_sweep():
     q = GPTQ(rate_bits=3, grid="midrise").quantize(layer)
     scales = round_to_bfloat16(2 * np.abs(layer.weight).max(axis=1) / 8)
     L = GPTQ(rate_bits=3).prepare(layer).factor
-    codes, _ = sic_sweep(layer.weight / scales[:, None], L, np.ones(70), offset=0.5, code_min=-4, code_max=3)
-    np.testing.assert_array_equal(q.weight.codes.integers, codes)
-    np.testing.assert_array_equal(q.weight.codes.grid.rows.scales, scales[:, None])
+    integers, _ = sic_sweep(layer.weight / scales[:, None], L, np.ones(70), offset=0.5, integer_min=-4, integer_max=3)
+    np.testing.assert_array_equal(q.weight.symbols.integers, integers)
+    np.testing.assert_array_equal(q.weight.symbols.grid.rows.scales, scales[:, None])
     for size in (70, 10**9):
         grouped = GPTQ(rate_bits=3, group_size=size, grid="midrise").quantize(layer)
-        np.testing.assert_array_equal(grouped.weight.codes.integers, codes)
+        np.testing.assert_array_equal(grouped.weight.symbols.integers, integers)
         np.testing.assert_array_equal(reconstruct(grouped.weight), reconstruct(q.weight))
 
 
@@ -116,8 +116,8 @@ def test_reversed_is_natural_on_reversed_columns(groups):
     layer = _layer(n=64)
     mirrored = Layer.of(layer.weight[:, ::-1].copy(), layer.hessian.matrix[::-1, ::-1].copy(), name="layer")
     settings = {"rate_bits": 3, "group_size": 16, "groups": groups, "grid": "asymmetric"}
-    natural = GPTQ(**settings).quantize(layer).weight.codes
-    other = GPTQ(**settings, order="reversed").quantize(mirrored).weight.codes
+    natural = GPTQ(**settings).quantize(layer).weight.symbols
+    other = GPTQ(**settings, order="reversed").quantize(mirrored).weight.symbols
     np.testing.assert_array_equal(other.integers[:, ::-1], natural.integers)
     np.testing.assert_array_equal(other.grid.rows.zero_points[:, ::-1], natural.grid.rows.zero_points)
 
@@ -149,7 +149,7 @@ def test_side_information_is_what_scales_and_zero_points_take(method):
         points = measure(layer, plain), measure(layer, q)
         extra = (points[1].overhead_bpw - points[0].overhead_bpw) * layer.weight.size / 8
         assert extra == pytest.approx(2 * (scales - 96) + zeros, abs=1e-6)
-        assert points[1].symbol_bpw == q.code_rate_bits == 3.0
+        assert points[1].symbol_bpw == q.symbol_rate_bits == 3.0
         assert points[1].rate_kind == "fixed"
 
 
@@ -163,8 +163,8 @@ def test_groups_of_live_columns():
     for settings in ({"group_size": 16, "groups": "dynamic"}, {"group_size": 16, "grid": "asymmetric", "order": "act-order"}):
         quantizer = GPTQ(rate_bits=3, **settings)
         a, b = quantizer.quantize(layer), quantizer.quantize(Layer.of(W, H, name="layer"))
-        np.testing.assert_array_equal(a.weight.codes.integers, b.weight.codes.integers)
-        np.testing.assert_array_equal(a.weight.codes.grid.rows.scales, b.weight.codes.grid.rows.scales)
+        np.testing.assert_array_equal(a.weight.symbols.integers, b.weight.symbols.integers)
+        np.testing.assert_array_equal(a.weight.symbols.grid.rows.scales, b.weight.symbols.grid.rows.scales)
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_layer_without_live_columns_has_an_empty_answer(settings):
         if method is RTN:
             settings = {k: v for k, v in settings.items() if k != "groups"}
         q = method(rate_bits=3, **settings).quantize(layer)
-        assert q.code_rate_bits == 0
+        assert q.symbol_rate_bits == 0
         assert measure(layer, q).distortion == 0
 
 
@@ -184,8 +184,8 @@ def test_a_layer_without_live_columns_has_an_empty_answer(settings):
     "settings", [{"group_size": 16, "groups": "dynamic"}, {"group_size": 16, "order": "act-order"}, {"grid": "asymmetric"}]
 )
 def test_single_precision_is_as_good(settings):
-    """Codes that fall the other way feed back another error of the same law: for m n independent errors that are uniform, whose squares
-    have a variance of 4/5 of their squared mean, two losses differ by ``√(2 · 4/5 / (m n))`` of themselves."""
+    """Integers that fall the other way feed back another error of the same distribution: for m n independent errors that are uniform, whose
+    squares have a variance of 4/5 of their squared mean, two losses differ by ``√(2 · 4/5 / (m n))`` of themselves."""
     layer = _layer()
     distortions = []
     for precision in ("float64", "float32"):
@@ -243,7 +243,7 @@ def test_distortion_is_the_sum_of_squared_steps_over_twelve(published, bits, rel
     quantizer = GPTQ(rate_bits=bits, grid="asymmetric", order="reversed", damping=0.01)
     problem = quantizer.prepare(published)
     q = quantizer.quantize(published, problem=problem)
-    squares = float(np.sum(q.weight.codes.grid.rows.scales**2))
+    squares = float(np.sum(q.weight.symbols.grid.rows.scales**2))
     residual = (published.weight - reconstruct(q.weight))[:, problem.order] @ problem.factor
     assert np.sum(residual**2) == pytest.approx(squares / 12 * np.sum(np.diagonal(problem.factor) ** 2), rel=0.01)
     gains = damped_noise_gains(problem.factor, 0.01 * float(np.mean(np.diagonal(published.hessian.matrix))))
@@ -261,17 +261,17 @@ def test_groups_lower_the_loss_as_published(published):
         assert measure(published, q).relative_distortion == pytest.approx(0.0088797, rel=STANDARD_ERRORS * math.sqrt(1.6) / 1024)
 
 
-def _grid_error(codes, targets):
-    """Mean square of each column of targets less their nearest levels on the grids of some codes."""
-    steps = spread_groups(codes.grid.rows.scales, codes.grid.rows.group_size, targets.shape[1])
+def _grid_error(symbols, targets):
+    """Mean square of each column of targets less their nearest levels on the grids of some integers."""
+    steps = spread_groups(symbols.grid.rows.scales, symbols.grid.rows.group_size, targets.shape[1])
     zeros = (
         0
-        if codes.grid.rows.zero_points is None
-        else spread_groups(codes.grid.rows.zero_points, codes.grid.rows.group_size, targets.shape[1])
+        if symbols.grid.rows.zero_points is None
+        else spread_groups(symbols.grid.rows.zero_points, symbols.grid.rows.group_size, targets.shape[1])
     )
-    half = codes.grid.levels // 2
-    z = np.clip(np.rint(targets / steps - codes.grid.offset + zeros), -half, half - 1)
-    return np.mean((targets - (z + codes.grid.offset - zeros) * steps) ** 2, axis=0)
+    half = symbols.grid.levels // 2
+    z = np.clip(np.rint(targets / steps - symbols.grid.offset + zeros), -half, half - 1)
+    return np.mean((targets - (z + symbols.grid.offset - zeros) * steps) ** 2, axis=0)
 
 
 @pytest.mark.parametrize("bits", [2, 3, 4])
@@ -288,14 +288,14 @@ def test_the_error_of_the_grids_predicts_the_distortion(settings, bits):
     quantizer = GPTQ(rate_bits=bits, **settings)
     problem = quantizer.prepare(layer)
     q = quantizer.quantize(layer, problem=problem)
-    gains, codes, L = problem.prepared_input.noise_gains, q.weight.codes, problem.factor
-    plain = _grid_error(codes, layer.weight)
+    gains, integers, L = problem.prepared_input.noise_gains, q.weight.symbols, problem.factor
+    plain = _grid_error(integers, layer.weight)
     feedback = (np.diagonal(L)[:, None] * np.linalg.inv(L)) ** 2
     np.fill_diagonal(feedback, 0)
     noise = np.random.default_rng(5).standard_normal(layer.weight.shape)
     widened = plain
     for _ in range(4):  # each round is nearer to the fixed point, by a factor of mse over the weights' variance
-        widened = _grid_error(codes, layer.weight + np.sqrt(widened @ feedback) * noise)
+        widened = _grid_error(integers, layer.weight + np.sqrt(widened @ feedback) * noise)
     band = STANDARD_ERRORS * math.sqrt(1.6 / layer.weight.size)
     measured = measure(layer, q).distortion
     assert np.mean(gains * plain) * (1 - band) <= measured <= np.mean(gains * widened) * (1 + band)

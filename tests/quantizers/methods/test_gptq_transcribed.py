@@ -78,7 +78,7 @@ def test_all_integers_are_those_of_gptq(grid, range_rule, groups, order, bits, s
     """1024 of 1024, with the same scales; gptq.py decides columns from the first on, which is "reversed" here."""
     layer = _layer(seed)
     settings = {} if groups is None else {"group_size": 16, "groups": groups}
-    q = GPTQ(rate_bits=bits, grid=grid, range_rule=range_rule, order=order, damping=0.01, **settings).quantize(layer).weight.codes
+    q = GPTQ(rate_bits=bits, grid=grid, range_rule=range_rule, order=order, damping=0.01, **settings).quantize(layer).weight.symbols
     expected, scales, zeros = fasterquant(
         layer.weight,
         layer.hessian.matrix,
@@ -101,7 +101,7 @@ def test_all_integers_are_those_of_gptq(grid, range_rule, groups, order, bits, s
 def test_rounding_to_nearest_is_the_same_without_feedback(grid, range_rule):
     layer = _layer(3)
     for group_size in (None, 16):
-        q = RTN(rate_bits=3, grid=grid, range_rule=range_rule, group_size=group_size).quantize(layer).weight.codes
+        q = RTN(rate_bits=3, grid=grid, range_rule=range_rule, group_size=group_size).quantize(layer).weight.symbols
         size = group_size or 64
         for g in range(0, 64, size):
             part = layer.weight[:, g : g + size]

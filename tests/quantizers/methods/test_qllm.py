@@ -64,7 +64,7 @@ def test_the_file_decodes_to_the_layer_that_was_measured(settings):
     integers = method.weight_bits * m * effective.input_map.outputs
     assert container_bits(container)[0].total >= integers + effective.input_map.bits - (n - 1)
     assert point.symbol_bpw * m * n == pytest.approx(integers)
-    assert quantized.code_rate_bits == pytest.approx(integers / (m * n))
+    assert quantized.symbol_rate_bits == pytest.approx(integers / (m * n))
     assert effective.input_map.copies is not None
     assert effective.activation == method.activation
 

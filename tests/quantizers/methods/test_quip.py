@@ -37,13 +37,13 @@ def test_where_nothing_is_clamped_the_loss_is_that_of_ldlq(stochastic, error):
     layer = _bounded()
     quantizer = QuIP(rate_bits=8, adaptive="ldlq", stochastic=stochastic, **_NOTHING_CLAMPED)
     q = quantizer.quantize(layer)
-    codes = q.weight.codes
-    assert not np.isin(codes.integers, [-128, 127]).any()
+    symbols = q.weight.symbols
+    assert not np.isin(symbols.integers, [-128, 127]).any()
     row = result_row(layer, quantizer, q).to_row()
     D = np.diagonal(quantizer.prepare(layer).factor) ** 2
     # to nearest the prediction takes the errors of these very weights, of which each column has 4096
     uniform = STANDARD_ERRORS * math.sqrt(0.8 / 4096)
-    assert row["pred_high_rate_distortion"] == pytest.approx(error * codes.grid.step**2 * D.mean(), rel=1e-12 if stochastic else uniform)
+    assert row["pred_high_rate_distortion"] == pytest.approx(error * symbols.grid.step**2 * D.mean(), rel=1e-12 if stochastic else uniform)
     band = 0.01 + STANDARD_ERRORS * row["distortion_stderr"] / row["distortion"]
     assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=band)
 
@@ -66,12 +66,12 @@ def test_published_is_as_published():
     layer = _layer()
     quantizer = QuIP.published(3)
     q = quantizer.quantize(layer)
-    basis, codes = q.weight.basis, q.weight.codes
+    basis, symbols = q.weight.basis, q.weight.symbols
     assert (basis.rotation.kind, basis.row_rotation.kind, q.damping) == ("kronecker", "kronecker", 0.01)
     assert basis.column_scales is not None
     rms = quantizer.prepare(layer).weight_std
-    assert codes.grid.step * 3.5 == pytest.approx(2.4 * rms, rel=2**-23)
-    assert (codes.integers.min(), codes.integers.max()) == (-4, 3)
+    assert symbols.grid.step * 3.5 == pytest.approx(2.4 * rms, rel=2**-23)
+    assert (symbols.integers.min(), symbols.integers.max()) == (-4, 3)
 
 
 def test_best_rotates_by_hadamard_matrices_and_stores_no_column_scales():
@@ -98,7 +98,7 @@ def test_clamp_safe_feedback_keeps_codes_inside_and_its_loss():
     factor = quantizer.prepare(layer).factor
     trace = clamp_safe_feedback(factor @ factor.T, 0.2).objective
     point = measure(layer, q)
-    predicted = q.weight.codes.grid.step**2 / 6 * trace / layer.weight.shape[1]
+    predicted = q.weight.symbols.grid.step**2 / 6 * trace / layer.weight.shape[1]
     assert point.distortion == pytest.approx(predicted, rel=0.01 + STANDARD_ERRORS * point.distortion_stderr / point.distortion)
     assert math.isnan(result_row(layer, quantizer, q).pred_high_rate_distortion)
 
@@ -106,9 +106,9 @@ def test_clamp_safe_feedback_keeps_codes_inside_and_its_loss():
 def test_seeds_draw_rotations_and_random_roundings():
     layer = _layer()
     quantizer = QuIP(rate_bits=3, stochastic=True, adaptive="ldlq", rotation=None)
-    a, b = (quantizer.quantize(layer, seed=seed).weight.codes.integers for seed in (1, 2))
+    a, b = (quantizer.quantize(layer, seed=seed).weight.symbols.integers for seed in (1, 2))
     assert (a != b).any()
-    assert (a == quantizer.quantize(layer, seed=1).weight.codes.integers).all()
+    assert (a == quantizer.quantize(layer, seed=1).weight.symbols.integers).all()
 
 
 def test_nonsense_is_refused():
@@ -128,8 +128,8 @@ def test_nonsense_is_refused():
 def test_any_number_of_levels_will_do():
     """Three levels have a zero."""
     q = QuIP(rate_bits=math.log2(3)).quantize(_layer())
-    assert q.weight.codes.grid.offset == 0
-    assert set(np.unique(q.weight.codes.integers).tolist()) == {-1, 0, 1}
+    assert q.weight.symbols.grid.offset == 0
+    assert set(np.unique(q.weight.symbols.integers).tolist()) == {-1, 0, 1}
 
 
 @pytest.mark.parametrize("kind", [QuIP, QuIPSharp, QTIP, MmseWaterSIC])

@@ -24,7 +24,7 @@ def gaussian_layer(m=256, n=24, seed=0):
 def test_every_rate_is_met_and_decoded_from_the_bytes_alone(rate, settings):
     layer = gaussian_layer()
     q = TrellisSIC(rate_bits=rate, **settings).quantize(layer)
-    assert abs(q.code_rate_bits - rate) <= 0.01
+    assert abs(q.symbol_rate_bits - rate) <= 0.01
     assert same_weight(decode(encode(q.weight).data), q.weight)
 
 
@@ -41,8 +41,8 @@ def test_its_distortion_is_watersics_less_the_granular_gain():
 def test_segments_that_do_not_divide_the_rows_and_a_precision_of_32_bits():
     layer = gaussian_layer(130, 5)
     q = TrellisSIC(rate_bits=3, states=8, segment=64, precision="float32").quantize(layer)
-    assert abs(q.code_rate_bits - 3) <= 0.01
-    assert q.weight.codes.segment == 64
+    assert abs(q.symbol_rate_bits - 3) <= 0.01
+    assert q.weight.symbols.segment == 64
     assert same_weight(decode(encode(q.weight).data), q.weight)
 
 
@@ -55,7 +55,7 @@ def test_one_row_fewer_rows_than_states_and_one_column(shape):
     except RateUnreachable as error:
         assert "ask for one of these" in str(error)  # noqa: PT017
         return
-    assert abs(q.code_rate_bits - 3) <= 0.01
+    assert abs(q.symbol_rate_bits - 3) <= 0.01
     assert same_weight(decode(encode(q.weight).data), q.weight)
 
 
@@ -67,18 +67,18 @@ def test_equal_columns_and_outliers():
     far = Layer.of(W, np.eye(16) + 0.5)
     for layer in (same, far):
         q = TrellisSIC(rate_bits=3, states=8).quantize(layer)
-        assert abs(q.code_rate_bits - 3) <= 0.01
+        assert abs(q.symbol_rate_bits - 3) <= 0.01
         assert same_weight(decode(encode(q.weight).data), q.weight)
     # the outlier is coded, not cut: off by a few steps, not by a millionth of itself
     q = TrellisSIC(rate_bits=6, states=8).quantize(far)
-    values = q.weight.codes.integers[5, 3] * 0.5 * q.weight.codes.column_steps[3]
-    assert abs(values - 1e6) <= 4 * q.weight.codes.column_steps[3] * 16
+    values = q.weight.symbols.integers[5, 3] * 0.5 * q.weight.symbols.column_steps[3]
+    assert abs(values - 1e6) <= 4 * q.weight.symbols.column_steps[3] * 16
 
 
 def test_nothing_to_code():
     for layer in (Layer.of(np.zeros((8, 3)), np.eye(3)), Layer.of(np.ones((8, 3)), np.zeros((3, 3)))):
         q = TrellisSIC(rate_bits=2, states=8).quantize(layer)
-        assert q.code_rate_bits == pytest.approx(0, abs=1e-4)
+        assert q.symbol_rate_bits == pytest.approx(0, abs=1e-4)
         assert measure(layer, q).distortion == 0
         assert same_weight(decode(encode(q.weight).data), q.weight)
 
@@ -89,7 +89,7 @@ def test_a_large_matrix_is_searched_on_a_sample(monkeypatch):
     monkeypatch.setattr(step, "SAMPLED_FROM", 2**12)
     monkeypatch.setattr(step, "SAMPLE", 2**11)
     layer = gaussian_layer(512, 16)
-    assert abs(TrellisSIC(rate_bits=2, states=8).quantize(layer).code_rate_bits - 2) <= 0.01
+    assert abs(TrellisSIC(rate_bits=2, states=8).quantize(layer).symbol_rate_bits - 2) <= 0.01
 
 
 def test_settings_that_cannot_be_meant_are_refused():

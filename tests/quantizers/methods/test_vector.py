@@ -13,7 +13,7 @@ from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.ops import rvq_decode
 from rdtools.quantizers import GPTQ, QTIP, RTN, QuIP, QuIPSharp
 from rdtools.quantizers.rounding.block_ldlq import pad_problem
-from rdtools.quantizers.search.scale import search_scale, spread_rows
+from rdtools.quantizers.search.scale import search_scale, strided_rows
 
 
 def _layer(m=256, n=128, exponent=0.5, seed=0) -> Layer:
@@ -74,9 +74,9 @@ def test_sizes_that_blocks_do_not_divide_are_filled_up_and_paid_for(quantizer):
     layer = _layer(m=37, n=43)
     q = quantizer.quantize(layer)
     rows, columns = -(-37 // quantizer.row_block) * quantizer.row_block, -(-43 // quantizer.block) * quantizer.block
-    assert q.code_rate_bits == pytest.approx(quantizer.rate_bits * rows * columns / layer.weight.size, rel=rounding(4))
+    assert q.symbol_rate_bits == pytest.approx(quantizer.rate_bits * rows * columns / layer.weight.size, rel=rounding(4))
     container = encode(q.weight)
-    assert 8 * container.payload_bytes == pytest.approx(q.code_rate_bits * layer.weight.size, rel=rounding(4))
+    assert 8 * container.payload_bytes == pytest.approx(q.symbol_rate_bits * layer.weight.size, rel=rounding(4))
     assert reconstruct(decode(container.data)).shape == (37, 43)
     assert measure(layer, q).relative_distortion < 0.2
 
@@ -100,20 +100,20 @@ def test_published_scales_are_used_as_they_are():
     for bits, rms, residual in ((2, 0.9, 0.0), (3, 0.98, 2.04), (4, 1.03, 3.45)):
         quantizer = QuIPSharp.published(bits)
         q = quantizer.quantize(layer)
-        codes = q.weight.codes
-        assert codes.scale == pytest.approx(quantizer.prepare(layer).weight_std / rms, rel=2**-23)
-        assert codes.residual_scale == pytest.approx(residual, rel=2**-23)
+        symbols = q.weight.symbols
+        assert symbols.scale == pytest.approx(quantizer.prepare(layer).weight_std / rms, rel=2**-23)
+        assert symbols.residual_scale == pytest.approx(residual, rel=2**-23)
         assert q.damping == 0.01
     trellis = QTIP.published(1)
-    assert trellis.quantize(_layer(m=16, n=16)).weight.codes.state_bits == 16
+    assert trellis.quantize(_layer(m=16, n=16)).weight.symbols.state_bits == 16
 
 
 def test_the_codes_stand_for_the_values_that_were_fed_back():
     """Ŵ = scale · word in the rotated basis, by the codebook's own decoder."""
     layer = _layer(m=16, n=24)
     q = QuIPSharp(rate_bits=4, rotation=None).quantize(layer)
-    codes = q.weight.codes
-    by_hand = codes.scale * rvq_decode(tuple(w.ravel() for w in codes.words), 4, codes.residual_scale).reshape(16, 24)
+    symbols = q.weight.symbols
+    by_hand = symbols.scale * rvq_decode(tuple(w.ravel() for w in symbols.words), 4, symbols.residual_scale).reshape(16, 24)
     assert (reconstruct(q.weight) == by_hand).all()
 
 
@@ -135,7 +135,7 @@ def test_all_equal_rows_and_duplicate_columns_are_quantized_or_said_to_be_singul
     H = haar_moment(power_law(32, 1.0), rng)
     equal = Layer.of(np.tile(rng.standard_normal(32), (64, 1)), H, name="equal rows")
     twice = Layer.of(rng.standard_normal((64, 33)), _duplicate(H), name="duplicates")
-    # an outer product stays one under rotations, with tails beyond the normal law's: mean and deviation over 24, 8 and 8 seeds
+    # an outer product stays one under rotations, with tails beyond the normal distribution's: mean and deviation over 24, 8 and 8 seeds
     spread = {QuIP(rate_bits=3): (0.067, 0.019), QuIPSharp(rate_bits=3): (0.056, 0.014), QTIP(rate_bits=3): (0.036, 0.008)}
     for quantizer, (mean, deviation) in spread.items():
         found = np.mean([measure(equal, quantizer.quantize(equal, seed=seed)).relative_distortion for seed in range(4)])
@@ -153,7 +153,7 @@ def _duplicate(H: np.ndarray) -> np.ndarray:
 
 def test_the_scale_search_finds_a_minimum_that_is_far_off():
     assert search_scale(lambda x: np.log(x / 3) ** 2, 1.0) == pytest.approx(3, rel=0.01)
-    rows = spread_rows(np.arange(40.0).reshape(20, 2), 6, together=2)
+    rows = strided_rows(np.arange(40.0).reshape(20, 2), 6, together=2)
     assert rows.shape == (6, 2)
     assert rows[1, 0] == rows[0, 0] + 2
 

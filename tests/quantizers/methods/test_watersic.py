@@ -20,7 +20,7 @@ from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, channel_scaled, haar_moment, power_law
 from rdtools.quantizers import HPTQ, HRTN, WaterSIC
-from rdtools.quantizers.grids.column_gains import code_values
+from rdtools.quantizers.grids.column_gains import point_values
 from rdtools.quantizers.rounding.sample_gains import sample_gain_fit
 from rdtools.records import EffectiveLayer, InputMap, InputMoments
 from rdtools.theory.waterfilling import components, rate_distortion
@@ -113,9 +113,9 @@ def test_the_residual_stays_in_its_box(settings, drifted):
     layer = gaussian_layer()
     quantizer = WaterSIC(rate_bits=2.0, **settings)
     problem = quantizer.prepare(layer, drift=drift_of(layer) if drifted else None)
-    codes = quantizer.quantize(layer, problem=problem).weight.codes
-    widths = codes.column_steps[problem.order] * np.diagonal(problem.factor)
-    residual = (problem.target - code_values(codes))[:, problem.order] @ problem.factor
+    symbols = quantizer.quantize(layer, problem=problem).weight.symbols
+    widths = symbols.column_steps[problem.order] * np.diagonal(problem.factor)
+    residual = (problem.target - point_values(symbols))[:, problem.order] @ problem.factor
     scale = np.abs(problem.target[:, problem.order] @ problem.factor).max()
     assert (np.abs(residual) <= widths / 2 + rounding(N**2) * scale).all()
     # half an eighth of an octave to each side
@@ -123,16 +123,16 @@ def test_the_residual_stays_in_its_box(settings, drifted):
 
 
 def test_an_update_by_the_common_width_in_place_of_the_step_is_another_algorithm():
-    """What is fed back is α_i z_i L_i: with c = α_i ℓ_ii for α_i the residual leaves its box, and the codes here are not those."""
+    """What is fed back is α_i z_i L_i: with c = α_i ℓ_ii for α_i the residual leaves its box, and the integers here are not those."""
     layer = gaussian_layer()
     quantizer = WaterSIC(rate_bits=3.0)
     problem = quantizer.prepare(layer)
-    codes = quantizer.quantize(layer).weight.codes
-    steps = codes.column_steps
+    symbols = quantizer.quantize(layer).weight.symbols
+    steps = symbols.column_steps
     right = swept(problem.target, problem.factor, steps, lambda step, pivot: step)
     wrong = swept(problem.target, problem.factor, steps, lambda step, pivot: step * pivot)
     # a tie that falls the other way in the last bit changes a code by one
-    assert (code_values(codes) != right).mean() < 1e-3
+    assert (point_values(symbols) != right).mean() < 1e-3
     H = layer.hessian.matrix
     assert weighted_error(layer.weight, right, H).mean < 0.1 * weighted_error(layer.weight, wrong, H).mean
     assert (np.abs((layer.weight - wrong) @ problem.factor) > steps * np.diagonal(problem.factor)).any()
@@ -152,58 +152,58 @@ def test_sample_gains_bring_low_rates_nearer_to_the_limit(coding, rate):
 
 
 def test_sample_gains_are_those_of_their_columns():
-    """γ_i = ⟨z_i, Y_:i⟩/(c_i ‖z_i‖²), Y_:i what column i was given: with codes decided by γ itself, up to 2⁻⁸ of rounding and the few
-    codes that the second sweep decides otherwise.
+    """γ_i = ⟨z_i, Y_:i⟩/(c_i ‖z_i‖²), Y_:i what column i was given: with integers decided by γ itself, up to 2⁻⁸ of rounding and the few
+    integers that the second sweep decides otherwise.
     """
     layer = gaussian_layer(m=2048)
     quantizer = WaterSIC(rate_bits=2.0, lmmse="sample")
     problem = quantizer.prepare(layer)
-    codes = quantizer.quantize(layer).weight.codes
-    L, z = problem.factor, codes.integers.astype(np.float64)
-    widths = codes.column_steps * np.diagonal(L)
-    residual = (problem.target - code_values(codes)) @ L
-    given = residual + z * codes.gains.columns * widths
+    symbols = quantizer.quantize(layer).weight.symbols
+    L, z = problem.factor, symbols.integers.astype(np.float64)
+    widths = symbols.column_steps * np.diagonal(L)
+    residual = (problem.target - point_values(symbols)) @ L
+    given = residual + z * symbols.gains.columns * widths
     fitted = (z * given).sum(axis=0) / (widths * (z**2).sum(axis=0))
-    np.testing.assert_allclose(codes.gains.columns, fitted, rtol=0.01)
-    assert codes.gains.columns.min() >= 0.5
-    assert codes.gains.lmmse_std == 0
+    np.testing.assert_allclose(symbols.gains.columns, fitted, rtol=0.01)
+    assert symbols.gains.columns.min() >= 0.5
+    assert symbols.gains.lmmse_std == 0
 
 
 def test_codes_are_decided_on_the_grid_of_the_scales_that_are_stored():
-    """A sweep whose points are the stored scales' and whose thresholds have the fitted gains finds the very same codes: what rounding did
-    to the scales was fed back.
+    """A sweep whose points are the stored scales' and whose thresholds have the fitted gains finds the very same integers: what rounding
+    did to the scales was fed back.
     """
     layer = gaussian_layer()
     for coding in ("column", "shared"):
         quantizer = WaterSIC(rate_bits=3.0, lmmse="sample", coding=coding)
         problem = quantizer.prepare(layer)
-        codes = quantizer.quantize(layer).weight.codes
-        scales = codes.column_steps * codes.gains.columns
+        symbols = quantizer.quantize(layer).weight.symbols
+        scales = symbols.column_steps * symbols.gains.columns
         plain = 1 / np.sqrt(problem.prepared_input.noise_gains)
         exponents = np.rint(8 * np.log2(plain / plain.min()))
-        steps = codes.grid.step * 2.0 ** (exponents / 8)
+        steps = symbols.grid.step * 2.0 ** (exponents / 8)
         rounding_rule = sweep.sic_rounding(problem.factor, problem.order, None)
         _, gains = sample_gain_fit(problem.factor, problem.order, None)(problem.target, steps)
         again = rounding_rule(problem.target, scales / gains, gains, 0.0, -(2**30), 2**30)
-        assert (again == codes.integers).all()
+        assert (again == symbols.integers).all()
 
 
 def test_one_number_a_column_holds_step_and_gain_where_no_law_needs_the_step():
-    """Beside histogram, header and checksums the published method has 16 bits a column and row, 16/m + 16/n bits a weight, at most."""
+    """Beside histogram, header and checksums the published method has 16 bits per column and row, 16/m + 16/n bits per weight, at most."""
     layer = gaussian_layer(m=1024)
     q = WaterSIC.published(2.0).quantize(layer)
-    codes = q.weight.codes
-    assert codes.grid.exponents is None
-    assert codes.gains.lmmse_std == 0
-    assert codes.gains.columns.shape == (N,)
-    scales = 16 * N + (0 if codes.grid.rows is None else 16 * 1024)
-    _, histogram = scalar_code_length(codes)
+    symbols = q.weight.symbols
+    assert symbols.grid.exponents is None
+    assert symbols.gains.lmmse_std == 0
+    assert symbols.gains.columns.shape == (N,)
+    scales = 16 * N + (0 if symbols.grid.rows is None else 16 * 1024)
+    _, histogram = scalar_code_length(symbols)
     point = measure(layer, q)
     side = (point.total_bpw - point.payload_bpw) * layer.weight.size
     # 24 bytes of header and checksum, and below 24 of flags, step, counts and the checksum of one block
     assert 0 < side - scales - histogram < 8 * 48
-    with_law = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(layer).weight.codes
-    assert with_law.grid.exponents is not None
+    with_gaussian = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(layer).weight.symbols
+    assert with_gaussian.grid.exponents is not None
 
 
 # Dropped features
@@ -222,13 +222,13 @@ def test_features_below_the_threshold_are_dropped_and_cost_nothing():
     layer = layer_with_weak_features(correlated=False)
     quantizer = WaterSIC(rate_bits=2.0, dead_threshold=1e-3)
     q = quantizer.quantize(layer)
-    live = q.weight.basis.live
-    assert np.flatnonzero(~live).tolist() == [3, 17]
-    assert (reconstruct(q.weight)[:, ~live] == 0).all()
-    assert abs(q.code_rate_bits * N / (N - 2) - 2.0) <= 0.01
+    active = q.weight.basis.active
+    assert np.flatnonzero(~active).tolist() == [3, 17]
+    assert (reconstruct(q.weight)[:, ~active] == 0).all()
+    assert abs(q.symbol_rate_bits * N / (N - 2) - 2.0) <= 0.01
     assert same_weight(decode(encode(q.weight).data), q.weight)
     # at a tenth of the energy and below nothing is dropped: the threshold is relative to the median
-    assert WaterSIC(rate_bits=2.0, dead_threshold=1e-5).prepare(layer).basis.live.all()
+    assert WaterSIC(rate_bits=2.0, dead_threshold=1e-5).prepare(layer).basis.active.all()
 
 
 def test_the_threshold_is_relative_to_the_median_and_not_the_mean():
@@ -236,7 +236,7 @@ def test_the_threshold_is_relative_to_the_median_and_not_the_mean():
     moment = np.eye(N)
     moment[5, 5] = 1e6
     layer = Layer.of(np.ones((4, N)), moment)
-    assert WaterSIC(rate_bits=2.0, dead_threshold=1e-3).prepare(layer).basis.live.all()
+    assert WaterSIC(rate_bits=2.0, dead_threshold=1e-3).prepare(layer).basis.active.all()
 
 
 def test_without_weak_features_a_threshold_changes_nothing():
@@ -249,21 +249,21 @@ def test_what_dropped_features_share_with_the_others_is_not_lost():
     """The ideal reconstruction is the regression W H_:l H_ll⁻¹; against the reduced problem it saves tr(C H_ll⁻¹ Cᵀ), C = W_d H_dl."""
     layer = layer_with_weak_features(correlated=True)
     problem = WaterSIC(rate_bits=2.0, dead_threshold=1e-3).prepare(layer)
-    live, H, W = problem.basis.live, layer.hessian.matrix, layer.weight
-    Hll, C = H[np.ix_(live, live)], W[:, ~live] @ H[np.ix_(~live, live)]
-    expected = np.linalg.solve(Hll, H[live] @ W.T).T
+    active, H, W = problem.basis.active, layer.hessian.matrix, layer.weight
+    Hll, C = H[np.ix_(active, active)], W[:, ~active] @ H[np.ix_(~active, active)]
+    expected = np.linalg.solve(Hll, H[active] @ W.T).T
     # Cholesky of a sample covariance of condition below 10
     np.testing.assert_allclose(problem.ideal, expected, rtol=0, atol=rounding(N**2, condition=10) * np.abs(W).max())
 
     def distortion(values):
         V = np.zeros_like(W)
-        V[:, live] = values
+        V[:, active] = values
         return weighted_error(W, V, H).mean
 
     saved = float(np.vdot(C, np.linalg.solve(Hll, C.T).T)) / W.size
-    left = distortion(W[:, live]) - distortion(problem.ideal)
+    left = distortion(W[:, active]) - distortion(problem.ideal)
     assert left == pytest.approx(saved, rel=1e-6)
-    assert saved > 0.3 * distortion(W[:, live])
+    assert saved > 0.3 * distortion(W[:, active])
 
 
 # Drift
@@ -353,7 +353,7 @@ def test_what_heeds_the_drift_beats_what_does_not_by_the_distance_of_their_targe
 
 
 def test_quantization_on_top_of_drift_is_that_of_a_layer_of_its_own():
-    """The codes are those of weights T with the Hessian Σ_x̂, and so is the error above the floor."""
+    """The integers are those of weights T with the Hessian Σ_x̂, and so is the error above the floor."""
     layer = gaussian_layer()
     drift = drift_of(layer)
     T = solved(drift.actual, layer.weight @ drift.cross + drift.residual)
@@ -361,7 +361,7 @@ def test_quantization_on_top_of_drift_is_that_of_a_layer_of_its_own():
     quantizer = WaterSIC(rate_bits=3.0, lmmse="sample")
     a, b = quantizer.quantize(layer, drift=drift), quantizer.quantize(own)
     # T is solved twice, so that a tie may fall the other way; the search may stop at another of its trials
-    assert abs(a.code_rate_bits - b.code_rate_bits) <= 0.004
+    assert abs(a.symbol_rate_bits - b.symbol_rate_bits) <= 0.004
     W = layer.weight
     excess = drifted_error(layer, reconstruct(a.weight), drift).mean - drifted_error(layer, T, drift).mean
     # 0.004 bit, and the draw of rounding errors, of which there are m n
@@ -376,7 +376,7 @@ def test_an_input_that_the_drift_silences_is_dropped():
     drift = InputMoments.drifted(H, H * np.outer(keep, keep), H * keep, name="gaussian")
     quantizer = WaterSIC(rate_bits=3.0)
     problem = quantizer.prepare(layer, drift=drift)
-    assert (problem.basis.live == keep).all()
+    assert (problem.basis.active == keep).all()
     expected = solved(H[np.ix_(keep, keep)], layer.weight @ H[:, keep])
     tolerance = rounding(N**2, condition=layer.spectrum.eigenvalues[0] / layer.spectrum.eigenvalues[-1]) * np.abs(expected).max()
     np.testing.assert_allclose(problem.target, expected, rtol=0, atol=tolerance)
@@ -403,7 +403,7 @@ def test_drift_that_cannot_be_used_is_refused():
 @pytest.mark.parametrize("coding", ["column", "shared", "histogram"])
 @pytest.mark.parametrize("settings", [{"lmmse": "sample"}, {"rescale": True}, {"lmmse": "sample", "rescale": True, "rotation": "haar"}])
 def test_what_is_coded_is_decoded(coding, settings):
-    """`measure` decodes the file and refuses any difference; here with drift as well, whose codes are files like any other."""
+    """`measure` decodes the file and refuses any difference; here with drift as well, whose integers are files like any other."""
     layer = gaussian_layer(m=1024)
     quantizer = WaterSIC(rate_bits=1.0, coding=coding, **settings)
     for q in (quantizer.quantize(layer), quantizer.quantize(layer, drift=drift_of(layer))):
@@ -418,8 +418,8 @@ def test_what_is_coded_is_decoded(coding, settings):
 def sweeps(monkeypatch):
     """Rows of every sweep, in order, with matrices of 2¹⁹ weights searched on half of them.
 
-    The information of a code deviates by less than 1.02 bit, see `entropy_band`, so that the rate of half of 2¹⁹ codes is that of all with
-    a standard error below 1.02 √½/2⁹ = 0.0014 bit: four of them and the tolerance on the sample, 0.002, are within 0.01.
+    The information of a code deviates by less than 1.02 bit, see `entropy_band`, so that the rate of half of 2¹⁹ integers is that of all
+    with a standard error below 1.02 √½/2⁹ = 0.0014 bit: four of them and the tolerance on the sample, 0.002, are within 0.01.
     """
     monkeypatch.setattr(entropy_search, "SAMPLED_FROM", 2**18)
     monkeypatch.setattr(entropy_search, "SAMPLE", 2**18)
@@ -453,14 +453,14 @@ def large_layer(m=8192, n=64) -> Layer:
 def test_a_large_matrix_takes_six_trials_on_a_sample_and_one_sweep(sweeps, quantizer, rate):
     """Within 0.01 bit of the rate. A search that charged the sample for the side information of all rows would be off by more."""
     q = quantizer(rate_bits=rate).quantize(large_layer())
-    assert abs(q.code_rate_bits - rate) <= 0.01
+    assert abs(q.symbol_rate_bits - rate) <= 0.01
     assert sweeps.count(8192) == 1
     assert sweeps.count(4096) == len(sweeps) - 1 <= 6
 
 
 @pytest.mark.parametrize("coding", ["shared", "histogram"])
 def test_the_histogram_of_a_sample_is_charged_to_all_rows(coding):
-    """Side information of m rows on the codes of a quarter of them would make every rate seem larger than it will be."""
+    """Side information of m rows on the integers of a quarter of them would make every rate seem larger than it will be."""
     problem = WaterSIC(rate_bits=2.0).prepare(gaussian_layer())
     rounding_rule = sweep.sic_rounding(problem.factor, problem.order, None)
     grid = entropy_grid.entropy_grid(problem.target, rounding_rule, coding=coding, relative_steps=None, name="layer")
@@ -473,7 +473,7 @@ def test_the_histogram_of_a_sample_is_charged_to_all_rows(coding):
 def test_sample_gains_take_one_sweep_more(sweeps):
     """One that fits gains, one with the gains as stored."""
     q = WaterSIC(rate_bits=2.0, lmmse="sample").quantize(large_layer())
-    assert abs(q.code_rate_bits - 2.0) <= 0.01
+    assert abs(q.symbol_rate_bits - 2.0) <= 0.01
     assert sweeps.count(8192) == 2
     assert sweeps.count(4096) == len(sweeps) - 2 <= 6
 
@@ -482,10 +482,10 @@ def test_the_published_method_on_a_large_matrix(sweeps):
     """Two trials on the sample tell what finer steps would cost. Gains, scales and the histogram move no rate."""
     layer = large_layer()
     q = WaterSIC.published(2.0).quantize(layer)
-    assert abs(q.code_rate_bits - 2.0) <= 0.01
+    assert abs(q.symbol_rate_bits - 2.0) <= 0.01
     assert sweeps.count(8192) == 2
     assert sweeps.count(4096) == len(sweeps) - 2 <= 8
-    assert measure(layer, q).symbol_bpw == pytest.approx(q.code_rate_bits, rel=rounding(1000))
+    assert measure(layer, q).symbol_bpw == pytest.approx(q.symbol_rate_bits, rel=rounding(1000))
 
 
 def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):
@@ -502,7 +502,7 @@ def test_a_sample_has_large_and_small_rows_as_the_matrix_has_them(monkeypatch):
 
 def test_small_matrices_are_searched_on_all_rows():
     assert entropy_search.sample_rows(np.ones((4, 4))) is None
-    assert abs(HRTN(rate_bits=2.0).quantize(gaussian_layer()).code_rate_bits - 2.0) <= 0.01
+    assert abs(HRTN(rate_bits=2.0).quantize(gaussian_layer()).symbol_rate_bits - 2.0) <= 0.01
 
 
 def test_the_settings_of_a_quantizer_survive_another_rate():
@@ -511,7 +511,7 @@ def test_the_settings_of_a_quantizer_survive_another_rate():
 
 
 def test_stored_gains_cost_nothing_at_high_rate():
-    """Codes are decided on the grid that bfloat16 scales make: at 8 and 10 bits sample gains are as good as none, within 0.02 bit."""
+    """Integers are decided on the grid that bfloat16 scales make: at 8 and 10 bits sample gains are as good as none, within 0.02 bit."""
     rng = np.random.default_rng(0)
     layer = Layer.of(rng.standard_normal((512, 48)), np.diag(np.linspace(1, 2, 48)))
     for rate in (8.0, 10.0):
@@ -526,4 +526,4 @@ def test_zero_weights_with_a_residual_are_quantized_at_the_rate_asked_for():
     layer = Layer.of(np.zeros((256, 24)), H)
     for scale in (1.0, 1e4):
         drift = InputMoments.drifted(H, H, H, scale * rng.standard_normal((256, 24)))
-        assert abs(WaterSIC(rate_bits=3).quantize(layer, drift=drift).code_rate_bits - 3) <= 0.01
+        assert abs(WaterSIC(rate_bits=3).quantize(layer, drift=drift).symbol_rate_bits - 3) <= 0.01

@@ -78,15 +78,15 @@ def test_the_loss_is_that_of_the_roundings_own_errors(layer, block, kind):
 
 @given(layers(max_condition=1e4), st.floats(0.05, 2.0))
 def test_single_columns_on_a_grid_are_the_scalar_sweep(layer, step):
-    """The same codes, or a tie to rounding in the first column where they differ."""
+    """The same integers, or a tie to rounding in the first column where they differ."""
     W = layer.weight
     n = W.shape[1]
     L = cholesky(layer.hessian.matrix).lower
     step *= np.abs(W).max()
-    codes, residual = ops.sic_sweep(W, L, np.full(n, step))
+    integers, residual = ops.sic_sweep(W, L, np.full(n, step))
     mine = np.rint(block_ldlq(W, L, 1, _rint(step)) / step)
-    for row in np.flatnonzero((codes != mine).any(axis=1)):
-        i = np.flatnonzero(codes[row] != mine[row])[-1]
+    for row in np.flatnonzero((integers != mine).any(axis=1)):
+        i = np.flatnonzero(integers[row] != mine[row])[-1]
         width = step * L[i, i]
         slack = rounding(10 * n, condition=100) * (np.abs(W).max() + step) * np.abs(L).max() * n
         assert abs(residual[row, i]) == pytest.approx(width / 2, abs=slack)

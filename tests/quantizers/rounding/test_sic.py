@@ -23,7 +23,7 @@ def test_in_any_order_and_with_any_damping_it_is_the_textbook_ldlq_and_nearest_p
     steps = np.exp(0.3 * generator.standard_normal(n))
     problem = HPTQ(rate_bits=3, order=order, damping=damping).prepare(layer)
     L, p, W = problem.factor, problem.order, layer.weight
-    codes = sic_rounding(problem.factor, problem.order, None)(problem.target, steps, np.ones(n), 0.0, -(2**30), 2**30)
+    integers = sic_rounding(problem.factor, problem.order, None)(problem.target, steps, np.ones(n), 0.0, -(2**30), 2**30)
     _, residual = sic_sweep(W[:, p], L, steps[p])
     # numbers of about 40 steps are compared, by factors of matrices of condition 1e4 at most
     budget = rounding(n**2 + 20, condition=1e4)
@@ -33,14 +33,14 @@ def test_in_any_order_and_with_any_damping_it_is_the_textbook_ldlq_and_nearest_p
     damped = layer.hessian.matrix + damping * np.mean(np.diagonal(H)) * np.eye(n)
     first = p[::-1]
     textbook, _ = textbook_gptq(W[:, first], damped[np.ix_(first, first)], steps[first])
-    assert (codes[:, first][sure] == textbook[sure]).all()
+    assert (integers[:, first][sure] == textbook[sure]).all()
 
     values, vectors = np.linalg.eigh(damped[np.ix_(p, p)])
     root = (vectors * np.sqrt(np.maximum(values, 0))).T
-    assert (codes[:, p][sure] == nearest_plane(root * steps[p], W[:, p] @ root.T)[sure]).all()
+    assert (integers[:, p][sure] == nearest_plane(root * steps[p], W[:, p] @ root.T)[sure]).all()
 
     U, rounded = feedback_matrix(L), W[:, p].copy()
     for k in range(n - 1, -1, -1):
         target = W[:, p[k]] + (W[:, p] - rounded)[:, k + 1 :] @ U[k + 1 :, k]
         rounded[:, k] = steps[p[k]] * np.rint(target / steps[p[k]])
-    assert (codes[:, p][sure] == np.rint(rounded / steps[p])[sure]).all()
+    assert (integers[:, p][sure] == np.rint(rounded / steps[p])[sure]).all()

@@ -16,4 +16,4 @@ def test_a_rate_that_jumps_is_said_with_a_remedy_that_works():
     layer = Layer.of(rng.standard_normal((16, 64)), (Q * 10 ** np.linspace(-11, 0, 64)) @ Q.T)
     with pytest.raises(RateUnreachable, match=r"4 bits .*the rate jumps from 3\.\d+ to 4\.\d+ between .*damping=1e-4"):
         WaterSIC(rate_bits=4).quantize(layer)
-    assert WaterSIC(rate_bits=4, damping=1e-4).quantize(layer).code_rate_bits == pytest.approx(4, abs=0.01)
+    assert WaterSIC(rate_bits=4, damping=1e-4).quantize(layer).symbol_rate_bits == pytest.approx(4, abs=0.01)

@@ -11,9 +11,9 @@ from rdtools.coding import column_scales, encode, round_to_bfloat16
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import WaterSIC
-from rdtools.quantizers.grids.column_gains import code_values, with_column_gains, without_column_gains
+from rdtools.quantizers.grids.column_gains import point_values, with_column_gains, without_column_gains
 from rdtools.quantizers.search.rescalers import fit_rescalers, rescaled, round_columns
-from rdtools.records import ENTROPY_MODELS, Gains, GaussianModel, ScalarCodes, UniformGrid
+from rdtools.records import ENTROPY_MODELS, Gains, GaussianModel, ScalarSymbols, UniformGrid
 
 
 def problem(m=12, n=7, seed=0, exponent=1.0):
@@ -169,8 +169,8 @@ def test_stored_factors_are_better_than_each_rounded_alone():
     assert together < 0.2 * alone
 
 
-def codes_of(kind, rng, gains=None):
-    return ScalarCodes(
+def integers_of(kind, rng, gains=None):
+    return ScalarSymbols(
         rng.integers(-3, 4, (6, 5)).astype(np.int32),
         UniformGrid(0.25, np.array([0, 3, 8, 11, 30], dtype=np.uint8)),
         GaussianModel(1.0) if kind == "column" else ENTROPY_MODELS[kind](),
@@ -180,12 +180,12 @@ def codes_of(kind, rng, gains=None):
 
 @pytest.mark.parametrize("kind", ["shared", "column", "histogram"])
 def test_gains_multiply_what_codes_stand_for_and_take_the_place_of_steps_where_no_law_needs_them(kind, rng):
-    codes = codes_of(kind, rng, round_to_bfloat16(rng.uniform(0.5, 1, 5)))
+    integers = integers_of(kind, rng, round_to_bfloat16(rng.uniform(0.5, 1, 5)))
     gains = rng.uniform(0.5, 1.5, 5)
-    changed = with_column_gains(codes, gains)
+    changed = with_column_gains(integers, gains)
     # bfloat16 keeps 8 significant bits
-    np.testing.assert_allclose(code_values(changed), code_values(codes) * gains, rtol=2.0**-8)
-    np.testing.assert_allclose(column_scales(changed), column_scales(codes) * gains, rtol=2.0**-8)
+    np.testing.assert_allclose(point_values(changed), point_values(integers) * gains, rtol=2.0**-8)
+    np.testing.assert_allclose(column_scales(changed), column_scales(integers) * gains, rtol=2.0**-8)
     assert (changed.grid.exponents is None) == (kind != "column")
 
 
@@ -205,17 +205,17 @@ def side_bits(weight):
 @pytest.mark.parametrize(
     ("shape", "rate", "columns", "rows"),
     [
-        pytest.param((1024, 24), 1.0, True, False, id="many rows, low rate: 16 bits a column are nothing"),
-        pytest.param((24, 1024), 1.0, False, True, id="many columns: 16 bits a row are nothing"),
+        pytest.param((1024, 24), 1.0, True, False, id="many rows, low rate: 16 bits per column are nothing"),
+        pytest.param((24, 1024), 1.0, False, True, id="many columns: 16 bits per row are nothing"),
         pytest.param((48, 48), 4.0, False, False, id="small, high rate: nothing pays"),
     ],
 )
 def test_what_is_stored_is_what_pays(shape, rate, columns, rows):
     layer = uneven_layer(*shape)
     quantizer = WaterSIC(rate_bits=rate, rescale=True)
-    codes = quantizer.quantize(layer).weight.codes
-    assert (codes.gains.columns is not None) == columns
-    assert (codes.grid.rows is not None) == rows
+    symbols = quantizer.quantize(layer).weight.symbols
+    assert (symbols.gains.columns is not None) == columns
+    assert (symbols.grid.rows is not None) == rows
 
 
 @pytest.mark.parametrize("settings", [{}, {"lmmse": True}, {"lmmse": "sample"}, {"coding": "shared", "order": "act-order", "ridge": 0.05}])
@@ -224,11 +224,11 @@ def test_rescaling_never_raises_the_error_and_keeps_the_codes(settings):
     layer = uneven_layer(4096, 24)
     plain, fitted = WaterSIC(rate_bits=1.0, **settings), WaterSIC(rate_bits=1.0, rescale=True, **settings)
     a, b = plain.quantize(layer), fitted.quantize(layer)
-    assert (a.weight.codes.integers == b.weight.codes.integers).all()
-    assert a.code_rate_bits == b.code_rate_bits
+    assert (a.weight.symbols.integers == b.weight.symbols.integers).all()
+    assert a.symbol_rate_bits == b.symbol_rate_bits
     H = layer.hessian.matrix
     ones = np.ones(4096), np.ones(24)
-    before, after = (error(code_values(q.weight.codes), H, layer.weight, *ones) for q in (a, b))
+    before, after = (error(point_values(q.weight.symbols), H, layer.weight, *ones) for q in (a, b))
     assert after < before
     # and it pays: half a bit for each factor of 2 is the most that it can be worth
     bits = side_bits(b.weight) - side_bits(a.weight)
@@ -238,11 +238,11 @@ def test_rescaling_never_raises_the_error_and_keeps_the_codes(settings):
 def test_a_ridge_is_no_part_of_what_scales_are_fitted_to():
     """It stands for the rate, which scales do not change: fitted under H to W, up to the rounding of γ, 2⁻⁹ squared of the signal."""
     layer = uneven_layer(4096, 24)
-    codes = WaterSIC(rate_bits=1.0, ridge=1.0, coding="shared", rescale=True).quantize(layer).weight.codes
-    assert codes.grid.rows is None
+    symbols = WaterSIC(rate_bits=1.0, ridge=1.0, coding="shared", rescale=True).quantize(layer).weight.symbols
+    assert symbols.grid.rows is None
     H, W = layer.hessian.matrix, layer.weight
-    values = code_values(without_column_gains(codes))
-    best = fit_rescalers(values, H, W, codes.gains.columns, rows=False)
+    values = point_values(without_column_gains(symbols))
+    best = fit_rescalers(values, H, W, symbols.gains.columns, rows=False)
     assert best.errors[0] - best.errors[-1] <= 2.0**-18 * float(np.vdot(W @ H, W))
 
 
@@ -250,6 +250,6 @@ def test_all_zero_codes_are_left_alone():
     layer = Layer.of(np.zeros((8, 4)), np.eye(4))
     q = WaterSIC(rate_bits=2.0, rescale=True)
     prepared = q.prepare(layer)
-    codes = q.solve(prepared).codes
-    assert codes.gains.columns is None
-    assert rescaled(codes, None, None, None) is codes
+    symbols = q.solve(prepared).symbols
+    assert symbols.gains.columns is None
+    assert rescaled(symbols, None, None, None) is symbols

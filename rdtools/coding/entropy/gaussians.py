@@ -10,20 +10,20 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array, Int64Array
 from rdtools.coding import format_v2 as fmt
-from rdtools.coding.entropy.models import CodeCounts, FrequencyTable, count_codes, varint_bytes
+from rdtools.coding.entropy.models import FrequencyTable, IntegerCounts, count_integers, varint_bytes
 from rdtools.normal import cell_probability, normal_cdf
 from rdtools.records import GaussianModel, UniformGrid, power_of_eighths
 
 
-def column_table(code_std: float) -> FrequencyTable:
-    """Frequencies of a rounded normal variable of standard deviation `code_std`, escape symbol of frequency 1 last.
+def column_table(integer_std: float) -> FrequencyTable:
+    """Frequencies of a rounded normal variable of standard deviation `integer_std`, escape symbol of frequency 1 last.
 
     ``f_z ∝ max(1, ⌊2²⁴ (Φ((z+½)/s) − Φ((z−½)/s)) + ½⌋)`` on |z| ≤ 6 s + 1.
     """
-    half = int(_window(np.array(code_std)))
+    half = int(_window(np.array(integer_std)))
     boundaries = np.arange(-half, half + 2, dtype=np.float64) - 0.5
     # a column that is never left at zero has a vanishing deviation: keep the quotient finite
-    boundaries /= max(code_std, fmt.LEAST_STD)
+    boundaries /= max(integer_std, fmt.MIN_STD)
     for first in range(0, len(boundaries), 2**14):  # in place and in the cache: wide tables take a third of the time
         boundaries[first : first + 2**14] = normal_cdf(boundaries[first : first + 2**14])
     cdf = boundaries
@@ -47,21 +47,22 @@ class Gaussian:
         return column_table(self.std)
 
 
-def _window(code_stds: Float64Array) -> Float64Array:
+def _window(integer_stds: Float64Array) -> Float64Array:
     """Largest |z| that the table of a column of this deviation holds."""
-    return np.asarray(np.minimum(np.floor(fmt.WINDOW_STDS * code_stds) + 1, fmt.WINDOW_LIMIT))
+    return np.asarray(np.minimum(np.floor(fmt.WINDOW_STDS * integer_stds) + 1, fmt.WINDOW_LIMIT))
 
 
-def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
-    """Ideal length of all codes when those of law i are coded as a rounded normal variable of deviation `code_stds[i]`, bits in all.
+def gaussian_code_length(counts: IntegerCounts, integer_stds: Float64Array) -> float:
+    """Ideal length of all integers when those of Gaussian i are coded as a rounded normal variable of standard deviation `integer_stds[i]`,
+    bits in all.
 
     No frequency is below one, and the coder adds one to each, so that no probability is below 2·2⁻²⁴; a code outside the window of
     `column_table` costs an escape symbol and a variable-length integer.
     """
-    s = np.maximum(code_stds, fmt.LEAST_STD)[counts.columns]
+    s = np.maximum(integer_stds, fmt.MIN_STD)[counts.columns]
     z = np.abs(counts.values) * counts.steps_per_integer
     p = cell_probability(z, s)
-    stds = code_stds[counts.columns]
+    stds = integer_stds[counts.columns]
     outside = z > (_window(stds) if math.isinf(counts.fine_std) else np.floor(fmt.WINDOW_STDS * stds) + 1)
     unit = 2.0**-fmt.PRECISION_BITS / np.maximum(1.0, s / counts.fine_std)
     length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
@@ -70,24 +71,24 @@ def law_code_length(counts: CodeCounts, code_stds: Float64Array) -> float:
     return float((counts.counts * length).sum())
 
 
-def law_stds(model: GaussianModel, steps: Float64Array) -> Float64Array:
-    """Deviation of normal laws, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
+def gaussian_stds(model: GaussianModel, steps: Float64Array) -> Float64Array:
+    """Deviation of Gaussian models, ``√((weight_std / step)² + noise_variance)``, the same on every machine.
 
     With a negative noise variance it is at least 1/64.
     """
     variances = (model.weight_std / steps) ** 2 + model.noise_variance
-    return np.sqrt(np.maximum(variances, fmt.LEAST_VARIANCE) if model.noise_variance < 0 else variances)
+    return np.sqrt(np.maximum(variances, fmt.MIN_VARIANCE) if model.noise_variance < 0 else variances)
 
 
 @dataclass(frozen=True)
-class Laws:
+class Gaussians:
     """Groups of integers that share a Gaussian model: those whose row exponent less column exponent is the same.
 
     Attributes
     ----------
     rows, columns : (m,) and (r,) exponents
     distinct : (K,) int64 ascending, the differences that occur
-    steps : (K,) the step, in units of the row's deviation
+    steps : (K,) the step, in units of the row's standard deviation
     """
 
     rows: Int64Array
@@ -96,7 +97,7 @@ class Laws:
     steps: Float64Array
 
     @classmethod
-    def of(cls, shape: tuple[int, int], grid: UniformGrid, row_exponents: NDArray[np.uint8] | None) -> Laws:
+    def of(cls, shape: tuple[int, int], grid: UniformGrid, row_exponents: NDArray[np.uint8] | None) -> Gaussians:
         """Groups of (m, r) integers on a grid, with rows of unequal standard deviations or equal ones."""
         m, r = shape
         rows = np.zeros(m, dtype=np.int64) if row_exponents is None else row_exponents.astype(np.int64)
@@ -105,44 +106,44 @@ class Laws:
         return cls(rows, columns, distinct, grid.step * power_of_eighths(-distinct))
 
     def index(self, first: int, stop: int) -> NDArray[np.int16]:
-        """(stop − first, m) which of the distinct laws, for a span of columns."""
+        """(stop − first, m) which of the distinct Gaussians, for a span of columns."""
         place = np.zeros(self.distinct[-1] - self.distinct[0] + 1, dtype=np.int16)
         place[self.distinct - self.distinct[0]] = np.arange(len(self.distinct))
         return np.asarray(place[self.rows[None, :] - self.columns[first:stop, None] - self.distinct[0]])
 
 
-#: Integers whose laws are looked up at a time.
-_AT_A_TIME = 2**20
+#: Integers whose Gaussians are looked up at a time.
+_BLOCK = 2**20
 
 
-def count_by_law(integers: NDArray[np.int32], laws: Laws, counts: CodeCounts | None = None) -> CodeCounts:
-    """Histogram of the integers of each law; `columns` are places among the distinct ones.
+def count_by_gaussian(integers: NDArray[np.int32], gaussians: Gaussians, counts: IntegerCounts | None = None) -> IntegerCounts:
+    """Histogram of the integers of each Gaussian; `columns` are places among the distinct ones.
 
     Parameters
     ----------
     integers : (m, r)
-    laws : of them
-    counts : `count_codes` of them, if known
+    gaussians : of them
+    counts : `count_integers` of them, if known
     """
     m, r = integers.shape
-    if m * r == 0 or not laws.rows.any():
-        counts = count_codes(integers) if counts is None else counts
+    if m * r == 0 or not gaussians.rows.any():
+        counts = count_integers(integers) if counts is None else counts
         if counts.values.size == 0:
             return counts
-        place = np.searchsorted(laws.distinct, -laws.columns)
+        place = np.searchsorted(gaussians.distinct, -gaussians.columns)
         lowest = int(counts.values.min())
         width = int(counts.values.max()) - lowest + 1
         keys, index = np.unique(place[counts.columns] * width + (counts.values - lowest), return_inverse=True)
         pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
-        return CodeCounts(keys // width, keys % width + lowest, pooled, (m, r))
+        return IntegerCounts(keys // width, keys % width + lowest, pooled, (m, r))
     lowest = int(integers.min())
     width = int(integers.max()) - lowest + 1
-    size = len(laws.distinct) * width
+    size = len(gaussians.distinct) * width
     dense, sparse = np.zeros(size if size <= 2**22 else 0, dtype=np.int64), []
-    stride = max(1, _AT_A_TIME // m)
+    stride = max(1, _BLOCK // m)
     for first in range(0, r, stride):
         part = integers[:, first : first + stride]
-        keys = laws.index(first, first + part.shape[1]).astype(np.int64) * width + (part.T - np.int64(lowest))
+        keys = gaussians.index(first, first + part.shape[1]).astype(np.int64) * width + (part.T - np.int64(lowest))
         if dense.size:
             dense += np.bincount(keys.ravel(), minlength=size)
         else:  # outliers make the dense table huge
@@ -153,4 +154,4 @@ def count_by_law(integers: NDArray[np.int32], laws: Laws, counts: CodeCounts | N
     else:
         found, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
         found_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
-    return CodeCounts(found // width, found % width + lowest, found_counts, (m, r))
+    return IntegerCounts(found // width, found % width + lowest, found_counts, (m, r))

@@ -5,8 +5,8 @@ import pytest
 import scipy.stats
 from tolerances import entropy_band
 
-from rdtools.coding.entropy.laws import column_table, law_code_length
-from rdtools.coding.entropy.models import count_codes
+from rdtools.coding.entropy.gaussians import column_table, gaussian_code_length
+from rdtools.coding.entropy.models import count_integers
 from rdtools.coding.format_v2 import PRECISION_BITS
 
 
@@ -23,12 +23,12 @@ def test_column_table_is_the_rounded_normal_law(std):
 
 @pytest.mark.parametrize("ratio", [0.3, 1.0, 2.0])
 def test_code_length_is_the_cross_entropy(ratio):
-    """For codes of a normal law, the length under their own model is the entropy within its statistical band."""
+    """For integers of a Gaussian model, the length under their own model is the entropy within its statistical band."""
     rng = np.random.default_rng(3)
     m, r = 4000, 8
-    codes = np.rint(rng.standard_normal((m, r)) / ratio).astype(np.int32)
+    integers = np.rint(rng.standard_normal((m, r)) / ratio).astype(np.int32)
     table = column_table(1 / ratio)
     p = table.frequencies / table.frequencies.sum()
     entropy = -(p * np.log2(p)).sum()
-    length = law_code_length(count_codes(codes), np.full(r, 1 / ratio)) / codes.size
+    length = gaussian_code_length(count_integers(integers), np.full(r, 1 / ratio)) / integers.size
     assert length == pytest.approx(entropy, abs=entropy_band(m * r))
