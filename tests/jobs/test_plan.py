@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from activations import quantize
 
 import rdtools as rd
 from rdtools.errors import RateUnreachable
 from rdtools.methods import METHODS, infeasible_pairs, make_quantizers
-from rdtools.moments.activations import ActivationAccumulator
-from rdtools.quantizers import ActivationQuantizer
 
 RATES = (1.0, 2.0, 2.5, 3.0, 4.0, 8.5, 9.0)
 
@@ -21,14 +20,6 @@ TOKENS = np.random.default_rng(1).standard_normal((256, 32)) + 0.7
 def layer():
     """Large enough for every entropy coder to have every rate up to four bits."""
     return rd.Layer.from_activations(np.random.default_rng(0).standard_normal((64, 32)), TOKENS, name="q_proj")
-
-
-def quantized(quantizer, layer):
-    if not isinstance(quantizer, ActivationQuantizer) or quantizer.activation is None:
-        return quantizer.quantize(layer)
-    sums = ActivationAccumulator(quantizer.choose_map([layer], TOKENS, seed=0), quantizer.activation)
-    sums.add(TOKENS)
-    return quantizer.quantize(layer, activations=sums.finish(layer.hessian.matrix, name="x"))
 
 
 #: Codebooks take memory and columns that depend on the layer; `tests/quantizers/methods/test_crvq.py` has their refusals.
@@ -43,9 +34,9 @@ def test_a_pair_is_infeasible_exactly_where_it_is_refused_on_a_good_layer(method
         if reasons:
             assert reasons[0].startswith(f"{method}: {rate:g} bits per weight cannot be reached")
             with pytest.raises(RateUnreachable, match="cannot be reached"):
-                quantized(quantizer, layer)
+                quantize(quantizer, layer, TOKENS)
         elif rate <= 4:
-            assert abs(quantized(quantizer, layer).target_rate_bits - rate) == 0
+            assert abs(quantize(quantizer, layer, TOKENS).target_rate_bits - rate) == 0
 
 
 def test_the_families_that_have_few_rates():
