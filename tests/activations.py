@@ -1,0 +1,19 @@
+"""Layers quantized beside the activations that methods need, where tests run every method."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rdtools.moments.activations import ActivationAccumulator
+from rdtools.moments.layer import Layer
+from rdtools.quantizers import ActivationQuantizer, Quantizer
+from rdtools.records import QuantizedLayer
+
+
+def quantize(quantizer: Quantizer, layer: Layer, inputs: np.ndarray) -> QuantizedLayer:
+    """A layer and the (tokens, n) inputs behind its Hessian."""
+    if not isinstance(quantizer, ActivationQuantizer) or quantizer.activation is None:
+        return quantizer.quantize(layer)
+    sums = ActivationAccumulator(quantizer.choose_map([layer], inputs, seed=0), quantizer.activation)
+    sums.add(inputs)
+    return quantizer.quantize(layer, activations=sums.finish(layer.hessian.matrix, name="x"))
