@@ -28,12 +28,12 @@ PRECISION, WORD, LENGTH = 24, 32, 64
 #: Outcomes of coding, as of `rdtools.kernels.coset_coder_reference`.
 RIGHT, PARITY, WORDS, ESCAPES = range(4)
 
-#: A unit of u is so many steps; u is clipped to CLIP, innovations to CLIP standard conditional_stds, means to MOST_MEAN. A row whose mean
+#: A unit of u is so many steps; u is clipped to CLIP, innovations to CLIP standard deviations, means to MOST_MEAN. A row whose mean
 #: square is above HEAVY is scaled down to it in C, so that no row dominates.
 UNITS, CLIP, MOST_MEAN, HEAVY = 64, 4, 8.0, 2.0
 #: Rows that C begins with, of the plain models; a block has an INVERSE_SHARE-th of the columns or a GROWTH-th of the rows before it.
 PRIOR_ROWS, INVERSE_SHARE, GROWTH = 32, 128, 20
-#: Window of a model in standard conditional_stds; standard deviation above which low bits are equally likely, how many at most; least one.
+#: Window of a model in standard deviations; standard deviation above which low bits are equally likely, how many at most; least one.
 WINDOW, FINE_STD, MAX_SHIFT, MIN_STD = 6.0, 512.0, 20, 1e-30
 
 
