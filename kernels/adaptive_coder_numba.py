@@ -185,7 +185,7 @@ def _rows(  # type: ignore[no-untyped-def]
         waiting += 1
         if waiting == STRIDE:
             add_products(sums, pending)
-            waiting = 0
+            waiting = np.int64(0)
     for spare in range(waiting, STRIDE):
         pending[spare] = 0.0
     coder[0], coder[1], coder[2] = low, length, np.uint64(carry)

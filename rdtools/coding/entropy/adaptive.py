@@ -17,7 +17,7 @@ from rdtools.coding.entropy.models import varint_bytes
 from rdtools.normal import normal_cdf
 from rdtools.ops import LearntModels, adaptive_length, coset_transitions
 from rdtools.ops.adaptive_coder import NO_TRELLIS
-from rdtools.records import AdaptiveModel, CosetCodes, Gains, GaussianModel, ScalarCodes, UniformGrid
+from rdtools.records import AdaptiveModel, CosetCodes, GaussianModel, ScalarCodes, UniformGrid
 
 Codes = TypeVar("Codes", ScalarCodes, CosetCodes)
 
@@ -118,8 +118,11 @@ def fit_adaptive(codes: Codes, columns: int, plain_bits: float) -> tuple[Codes, 
         return replace(codes, model=off), plain_bits
     first = min(width, r)
     grid = UniformGrid(codes.grid.step, None if codes.grid.exponents is None else codes.grid.exponents[:first])
-    bare = replace(codes, gains=Gains()) if isinstance(codes, ScalarCodes) else codes
-    head = replace(bare, integers=codes.integers[:, :first], grid=grid)
+    head: ScalarCodes | CosetCodes
+    if isinstance(codes, CosetCodes):
+        head = replace(codes, integers=codes.integers[:, :first], grid=grid)
+    else:
+        head = ScalarCodes(codes.integers[:, :first], grid, plain)
     strength, bits = _best(lambda strength: adaptive_code_length(head, replace(off, columns=width, strength=strength)))
     model = replace(off, columns=width, strength=strength)
     if r > first:
