@@ -35,8 +35,13 @@ _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8"
 _FILLS = ("full", "hollow", "left", "bottom")
 BOUND = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 #: Name → look of its curve; that of a bound without one.
-BOUNDS = {"rd_bound": BOUND, "rd_bound_rowvar": {"color": "black", "linestyle": ":", "linewidth": 1.4}}
-OTHER_BOUND = {"color": "black", "linestyle": "-.", "linewidth": 1.2}
+BOUNDS = {
+    "rd_bound": BOUND,
+    "rd_bound_rowvar": {"color": "black", "linestyle": ":", "linewidth": 1.4},
+    "rd_bound_aligned": {"color": "black", "linestyle": "-.", "linewidth": 1.2},
+    "rd_bound_covariance": {"color": "0.45", "linestyle": (0, (6, 2)), "linewidth": 1.4},
+}
+OTHER_BOUND = {"color": "black", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "linewidth": 1.2}
 UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
 SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 

@@ -61,12 +61,13 @@ def test_reasons_of_rows_name_options_and_one_row_is_one(capsys, monkeypatch):
 
 
 def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):
-    from rdtools.model import pretrained
+    from rdtools.model import versions
 
+    installed = versions.version
     argv = ["hessians", "collect", str(tmp_path / "run"), "--model", str(tiny_llama), "--tokens", str(tiny_tokens)]
     assert main(argv) == 0
     assert "used again" not in capsys.readouterr().out
-    monkeypatch.setattr(pretrained.torch, "__version__", "99.0")
+    monkeypatch.setattr(versions, "version", lambda name: "99.0" if name == "torch" else installed(name))
     assert main(argv) == 0
     note, result, coverage = capsys.readouterr().out.splitlines()
     assert note.endswith("are used again; a capture now would use torch 99.0")
