@@ -55,7 +55,9 @@ def _trained(name: str, *, rotation: str = "") -> Subject:
 
 _VECTOR = [entry.name for entry in METHODS.values() if entry.family in ("quip-sharp", "qtip")]
 _SCALAR = [
-    entry.name for entry in METHODS.values() if entry.family not in ("quip-sharp", "qtip", "aqlm", "crvq", "weight-activation", "lrc")
+    entry.name
+    for entry in METHODS.values()
+    if entry.family not in ("quip-sharp", "qtip", "aqlm", "crvq", "weight-activation", "lrc", "qllm")
 ]
 _TRAINED = ("aqlm-1x8", "crvq", "crvq-natural-rest", "crvq-published")
 

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from rdtools.errors import RdtoolsError
-from rdtools.runs.finished import FINISHED, _entries
+from rdtools.runs.finished import FINISHED, checked_entries
 from rdtools.runs.journal import ROWS, read_journals
 from rdtools.runs.results import read_results
 from rdtools.runs.run_manifest import HessianEntry, is_run
@@ -105,7 +105,7 @@ def _whole(run: Path) -> set[str]:
         opened.check()
         return names | {entry.file for entry in opened.hessians}
     place = run / FINISHED
-    for entry in _entries(place.read_bytes())[1:] if place.is_file() else []:
+    for entry in checked_entries(place.read_bytes())[1:] if place.is_file() else []:
         listed = HessianEntry.model_validate(entry)
         assert (run / listed.file).stat().st_size == listed.bytes
         names.add(listed.file)

@@ -6,6 +6,7 @@ from rdtools.kernels import adaptive_coder_numba as fast
 from rdtools.kernels import adaptive_coder_reference as reference
 from rdtools.kernels.coset_trellis_reference import coset_transitions
 
+CODERS = {"reference": reference, "numba": fast}
 NO_TRELLIS = np.zeros((0, 2), dtype=np.int32)
 
 
@@ -50,7 +51,7 @@ def test_every_word_is_that_of_the_reference_and_decodes(m, p, std, states, rng)
     if std == 0:
         rest = (rest[0], rest[1], (rest[2][0], 0 * rest[2][1], np.full(5, 2.0**-20)), *rest[3:])
     words, escaped, outcome = reference.adaptive_encode(integers, *rest)
-    for kernel in (reference, fast):
+    for kernel in CODERS.values():
         got = kernel.adaptive_encode(integers, *rest)
         assert got[2] == outcome == 0
         np.testing.assert_array_equal(got[0], words)
