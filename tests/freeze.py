@@ -32,7 +32,7 @@ from rdtools.coding import decode, encode
 from rdtools.errors import RdtoolsError
 from rdtools.measure import measure
 from rdtools.methods import METHODS, RENAMED, format_method, make_quantizers
-from rdtools.quantizers import Quantizer
+from rdtools.quantizers import ActivationQuantizer, Quantizer
 from rdtools.runs.store import Run, open_run
 
 RATES = (2.0, 3.0, 4.0)
@@ -45,10 +45,12 @@ _MEANT = {"gptq": "hptq", "rtn": "hrtn"}
 
 
 def method_forms() -> list[str]:
-    """Every method name, one rotated form of each, and one ordered form where columns are decided one after another."""
+    """Every name of a method for weights alone, a rotated form of each, and an ordered one where columns are decided one after another."""
     forms = []
     for name in METHODS:
         (quantizer,) = make_quantizers([name], [3.0])
+        if isinstance(quantizer, ActivationQuantizer):  # which needs more than a layer
+            continue
         forms += [name, name + ("+rotation" if quantizer.rotation is None else "+hadamard")]
         if hasattr(quantizer, "order") and getattr(quantizer, "groups", "static") == "static":
             forms.append(name + "+act-order")

@@ -44,8 +44,8 @@ class ActivationGrid:
 
     Examples
     --------
-    >>> ActivationGrid(3).quantize(np.array([3.0, 1.2, -0.4])).tolist()
-    [3.0, 1.0, 0.0]
+    >>> ActivationGrid(3).quantize(np.array([3.0, 1.2, -0.6])).tolist()
+    [3.0, 1.0, -1.0]
     >>> ActivationGrid(2, symmetric=False).quantize(np.array([3.0, 1.2, 0.0])).tolist()
     [3.0, 1.0, 0.0]
     """

@@ -143,7 +143,7 @@ def settings_of(quantizer: Quantizer) -> str:
     --------
     >>> from rdtools.quantizers import HRTN
     >>> settings_of(HRTN(rate_bits=3)) == settings_of(HRTN(rate_bits=2)), settings_of(HRTN(rate_bits=3, coding="column"))
-    (True, "HRTN(damping=None, backend=None, rotation=None, coding='column')")
+    (True, "HRTN(damping=None, backend=None, rotation=None, coding='column', adaptive_columns=0)")
     """
     record = cast(Any, quantizer)  # every quantizer is a dataclass, which a protocol cannot say
     settings = (f"{field.name}={getattr(record, field.name)!r}" for field in fields(record) if field.name != "rate_bits")

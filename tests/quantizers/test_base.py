@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from activations import quantize
 from threadpoolctl import threadpool_info, threadpool_limits
 from tolerances import rounding
 
@@ -98,11 +99,14 @@ def test_the_backend_of_an_answer_is_what_ran(quantizer, backend, layer, monkeyp
 
 #: Codebooks have other rates and need other layers: `tests/quantizers/methods/test_crvq.py`.
 @pytest.mark.parametrize("name", [name for name, entry in METHODS.items() if entry.family not in ("aqlm", "crvq")])
-def test_every_answer_names_an_error_model_that_has_a_formula(name, layer):
-    (quantizer,) = make_quantizers([name], [3.0])
-    model = quantizer.quantize(layer).error_model
+def test_every_answer_names_an_error_model_that_has_a_formula(name, rng):
+    inputs = rng.standard_normal((256, 32)) + 0.7
+    given = rd.Layer.from_activations(rng.standard_normal((64, 32)), inputs, name="q_proj")
+    rates = METHODS[name].rates
+    (quantizer,) = make_quantizers([name], [rates["values"][0] if "values" in rates and 3 not in rates["values"] else 3.0])
+    model = quantize(quantizer, given, inputs).error_model
     assert type(model) in FORMULAS
-    none = name in ("quip", "quip-greedy", "quip-nearest", "quip-clamp-safe")
+    none = name in ("quip", "quip-greedy", "quip-nearest", "quip-clamp-safe") or METHODS[name].family in ("lrc", "qllm")
     assert isinstance(model, NoErrorModel) == none
 
 

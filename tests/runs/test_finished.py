@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -217,7 +218,7 @@ def test_the_beginning_of_another_capture_is_refused_and_kept(tiny_llama, reques
     with pytest.raises(UsageError, match=r"unfinished capture with other device;"):
         collect(str(tiny_llama), request_, out=out, device="meta")
     with monkeypatch.context() as patch:
-        patch.setattr("torch.__version__", "0.1")
+        patch.setattr("rdtools.model.versions.version", lambda name: "0.1" if name == "torch" else version(name))
         with pytest.raises(UsageError, match=r"unfinished capture with other version of torch;"):
             collect(str(tiny_llama), request_, out=out)
     config = tiny_llama / "config.json"
