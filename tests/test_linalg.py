@@ -17,8 +17,6 @@ from rdtools.linalg import (
     cholesky,
     clip_eigenvalues,
     log2_am_over_gm,
-    triangular_gram,
-    triangular_inverse,
 )
 from rdtools.quantizers.problem import cross_target
 from rdtools.testing import layers, second_moments, spectra
@@ -193,15 +191,3 @@ def test_cross_target_minimises_the_error_of_the_other_input(layer):
     C = W @ (H + np.random.default_rng(m * n).standard_normal((n, n)) * np.abs(H).max())
     T = cross_target(C, L)
     np.testing.assert_allclose(T @ (L @ L.T), C, rtol=0, atol=rounding(n, condition=1e4) * (scale + np.abs(C).max() * n))
-
-
-@pytest.mark.parametrize("n", [1, 2, 33])
-def test_triangles_are_inverted_and_multiplied_as_matrices(rng, n):
-    L = np.tril(rng.standard_normal((n, n))) + 2 * n * np.eye(n)
-    inverse, gram = triangular_inverse(L), triangular_gram(L)
-    budget = rounding(n, condition=float(np.linalg.cond(L)))
-    np.testing.assert_allclose(L @ inverse, np.eye(n), atol=budget)
-    assert (np.triu(inverse, 1) == 0).all()
-    np.testing.assert_allclose(gram, np.tril(L @ L.T), rtol=0, atol=rounding(n) * np.abs(L @ L.T).max())
-    nothing = np.zeros((0, 0))
-    assert triangular_inverse(nothing).shape == triangular_gram(nothing).shape == (0, 0)

@@ -11,11 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.linalg import Cholesky, cholesky, moment_shares
+from rdtools.linalg import Cholesky, cholesky
 from rdtools.quantizers.preparation import Preparation
 from rdtools.records import Hessian, Rotation
 from rdtools.transforms import rotate_moment
 from rdtools.transforms.orders import ORDERS
+from rdtools.triangular import moment_shares
 
 #: The last one that was made, by its Hessian: one factor at most is kept, and no longer than its Hessian.
 _LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], PreparedInput]] = WeakKeyDictionary()

@@ -38,13 +38,13 @@ from rdtools.records.input_moments import InputMoments as InputMoments
 from rdtools.records.keys import LayerKey as LayerKey
 from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
+from rdtools.records.points import ActivationPoint as ActivationPoint
+from rdtools.records.points import RDPoint as RDPoint
 from rdtools.records.quantized import LayerParts as LayerParts
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
 from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
-from rdtools.records.rows import ActivationPoint as ActivationPoint
 from rdtools.records.rows import LayerRow as LayerRow
-from rdtools.records.rows import RDPoint as RDPoint
 from rdtools.records.rows import ResultRow as ResultRow
 from rdtools.records.symbols import CosetSymbols as CosetSymbols
 from rdtools.records.symbols import Gains as Gains

@@ -296,6 +296,4 @@ def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint
     """
     if not isinstance(path, str | Path):
         raise WrongType(f"open_run: got {path!r}, expected the path of a run directory, such as 'rdtools-report'")
-    path = Path(path)
-    manifest = read_manifest(path)
-    return Run(path, manifest, verified=verified, checkpoint=checkpoint)
+    return Run(Path(path), read_manifest(Path(path)), verified=verified, checkpoint=checkpoint)

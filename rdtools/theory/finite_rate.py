@@ -14,9 +14,9 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.linalg import triangular_gram, triangular_inverse
 from rdtools.ops import cancellation_moments
 from rdtools.rounded import FINE, column_error
+from rdtools.triangular import triangular_gram, triangular_inverse
 
 #: Columns up to which tables, claims and plans ask for predictions as a matter of course: some 2 seconds each at this number on one core,
 #: and n³ beyond, where a layer is quantized sooner. There is no limit to the functions themselves.

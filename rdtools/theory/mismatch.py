@@ -8,9 +8,10 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.linalg import log2_am_over_gm, moment_shares
+from rdtools.linalg import log2_am_over_gm
 from rdtools.records import Spectrum
 from rdtools.theory.high_rate import mean_log2
+from rdtools.triangular import moment_shares
 
 
 def damped_noise_gains(factor: Float64Array, damping: float) -> Float64Array:

@@ -24,7 +24,8 @@ import scipy.linalg
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import NotConverged, UsageError
-from rdtools.linalg import cholesky, triangular_inverse
+from rdtools.linalg import cholesky
+from rdtools.triangular import triangular_inverse
 
 #: Over-relaxation of ADMM; 1.5 to 1.8 is the usual advice, and here it saves about a third of the iterations.
 _RELAXATION = 1.6
