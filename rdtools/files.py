@@ -164,7 +164,10 @@ def check_file(path: Path, *, size: int, sha256: str | None) -> None:
     CorruptFile
         Naming the file, and whether it is missing, truncated or altered.
     """
-    if not path.is_file():
+    there = False
+    with contextlib.suppress(OSError):  # a name that is too long is no file either
+        there = path.is_file()
+    if not there:
         raise CorruptFile(f"{path}: missing, though the manifest lists it; copy the run again or collect it anew")
     actual = path.stat().st_size
     if actual != size:

@@ -169,7 +169,11 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
     CorruptFile
         If a file is truncated or not what its name says.
     """
-    if not directory.is_dir():
+    try:
+        there = directory.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise ModelUnreadable(f"{str(directory)[:200]}: not a path ({str(error)[:60]}); give a model directory") from error
+    if not there:
         raise ModelUnreadable(f"{directory}: {_not_a_directory(directory)}")
     try:
         str(directory.resolve()).encode()

@@ -53,7 +53,7 @@ def headline(table: pd.DataFrame) -> list[str]:
             best, last = means.iloc[0], means.iloc[-1]
             sentences.append(
                 f"At {target:g} bpw, each method with its own coder, {means.index[0]} has the least rate over R(D), one variance: the "
-                f"rate of its files less R(D) is {best[tables.ALL]:.3f} bpw as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as a mean "
+                f"rate of its files less R(D) is {best[tables.ALL]:.3f} bpw as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as one "
                 f"over weights; the most has {means.index[-1]} with {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )
     return sentences

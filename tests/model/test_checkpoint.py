@@ -186,3 +186,8 @@ def test_a_header_of_tokens_that_is_not_the_one_written_is_refused(old, new, wor
     path.write_bytes(path.read_bytes().replace(old, new))
     with pytest.raises(CorruptFile, match=words):
         load_tokens(path)
+
+
+def test_a_directory_that_no_file_system_can_have_is_said(tmp_path):
+    with pytest.raises(ModelUnreadable, match="not a path"):
+        open_checkpoint(tmp_path / ("x" * 300))
