@@ -191,7 +191,7 @@ def run_step(step: Step, rows: Rows, log: TextIO, *, environment: dict[str, str]
 
 
 def _environment(options: argparse.Namespace, site: Path) -> dict[str, str]:
-    """Of the steps: this checkout and the wheels first, and no network."""
+    """The environment of the steps: this checkout and the wheels first, and no network."""
     places = [*([str(ROOT)] if ROOT else []), *filter(None, [os.environ.get("PYTHONPATH", "")]), *([str(site)] if options.wheels else [])]
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(places),

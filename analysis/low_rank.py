@@ -1,4 +1,4 @@
-"""What a low-rank term on unquantized activations takes of the error of four-bit weights and activations, by its rank and its bits.
+"""The error of four-bit weights and activations beside a low-rank term on unquantized activations, by its rank and its bits.
 
 A layer of 256 × 256 whose inputs have a covariance of eigenvalues i^−0.7 in a random basis and three massive channels, rotated by a
 Hadamard matrix; weights with singular values i^−β in random bases, independent normal ones for β = 0. Distortion is drawn over held-out

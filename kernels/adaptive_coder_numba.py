@@ -7,19 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
+from rdtools.kernels._range_coder import ESCAPES, PARITY, PRECISION, RIGHT, WORDS
 from rdtools.kernels.adaptive_coder_reference import (
     CLIP,
-    ESCAPES,
     FINE_STD,
     MAX_SHIFT,
     MIN_STD,
     MOST_MEAN,
-    PARITY,
-    PRECISION,
-    RIGHT,
     UNITS,
     WINDOW,
-    WORDS,
     Gaussians,
     row_blocks,
 )
@@ -50,7 +46,7 @@ def _cdf(x):  # type: ignore[no-untyped-def]
 
 @jit(nogil=True, error_model="numpy")
 def _start(symbol, half, first, width, mean, std):  # type: ignore[no-untyped-def]
-    """Where a symbol begins; `first` is that of the lowest, `width` the numbers of each."""
+    """The lower end of a symbol in 2⁻²⁴; `first` is that of the lowest, `width` the numbers of each."""
     if symbol == 0:
         return 0
     if symbol > 2 * half:
@@ -83,7 +79,7 @@ def _rows(  # type: ignore[no-untyped-def]
     stop,
     rows,
     columns,
-    law,
+    gaussian,
     stds,
     roots,
     upper,
@@ -110,7 +106,7 @@ def _rows(  # type: ignore[no-untyped-def]
             state[:] = 0
         means[:] = 0.0
         for i in range(p):
-            s, place = state[i], law[rows[r] - columns[i]]
+            s, place = state[i], gaussian[rows[r] - columns[i]]
             offset = 0.5 * (s & 1) if walks else 0.0
             root = roots[place]
             mean = min(max(means[i], -MOST_MEAN), MOST_MEAN) * root - offset
@@ -193,12 +189,12 @@ def _rows(  # type: ignore[no-untyped-def]
     return RIGHT, bits
 
 
-def _walk(mode, integers, coder, words, escaped, rows, columns, laws: Gaussians, prior, transitions, segment):  # type: ignore[no-untyped-def]
+def _walk(mode, integers, coder, words, escaped, rows, columns, gaussians: Gaussians, prior, transitions, segment):  # type: ignore[no-untyped-def]
     """All rows, block by block; outcome and bits."""
     m, p = integers.shape
     sums, upper, d = np.zeros((p, p)), np.zeros((p, p)), np.ones(p)
     state, pending, bits = np.zeros(p, dtype=np.int64), np.zeros((STRIDE, p)), 0.0
-    model = (rows, columns, *laws, upper, d, transitions, segment, state)
+    model = (rows, columns, *gaussians, upper, d, transitions, segment, state)
     for first, stop in row_blocks(m, p):
         if int(coder[5]):
             add_products(sums, pending)
@@ -216,7 +212,7 @@ def adaptive_length(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -224,7 +220,7 @@ def adaptive_length(
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_length`, faster."""
     block, escaped = np.require(integers, requirements=["C", "W", "A"]), np.empty(integers.size, dtype=np.int32)
     coder, words = np.array([0, _WHOLE, 0, 0, 0, 0], dtype=np.uint64), np.zeros(0, dtype=np.uint32)
-    outcome, bits = _walk(_MEASURE, block, coder, words, escaped, rows, columns, laws, prior, transitions, segment)
+    outcome, bits = _walk(_MEASURE, block, coder, words, escaped, rows, columns, gaussians, prior, transitions, segment)
     return float(bits), escaped[: int(coder[4])].copy(), int(outcome)
 
 
@@ -232,7 +228,7 @@ def adaptive_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -240,7 +236,7 @@ def adaptive_encode(
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_encode`, faster."""
     block, escaped = np.require(integers, requirements=["C", "W", "A"]), np.empty(integers.size, dtype=np.int32)
     coder, words = np.array([0, _WHOLE, 0, 0, 0, 0], dtype=np.uint64), np.empty(2 * block.size + 1, dtype=np.uint32)
-    outcome, _ = _walk(_ENCODE, block, coder, words, escaped, rows, columns, laws, prior, transitions, segment)
+    outcome, _ = _walk(_ENCODE, block, coder, words, escaped, rows, columns, gaussians, prior, transitions, segment)
     if outcome != RIGHT:
         return words[:0].copy(), escaped[:0].copy(), int(outcome)
     low, point = coder[0], np.uint64((int(coder[0]) + int(_FULL)) % 2**64)
@@ -253,7 +249,7 @@ def adaptive_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -262,7 +258,7 @@ def adaptive_decode(
     integers = np.zeros((len(rows), len(columns)), dtype=np.int32)
     first = [int(word) for word in words[:2]] + [0, 0]
     coder = np.array([first[0] << 32 | first[1], _WHOLE, 0, 2, 0, 0], dtype=np.uint64)
-    outcome, _ = _walk(_DECODE, integers, coder, words, escaped.astype(np.int32), rows, columns, laws, prior, transitions, segment)
+    outcome, _ = _walk(_DECODE, integers, coder, words, escaped.astype(np.int32), rows, columns, gaussians, prior, transitions, segment)
     if outcome == RIGHT and int(coder[4]) != len(escaped):
         outcome = ESCAPES
     if outcome == RIGHT and int(coder[3]) != len(words) + 1:

@@ -16,17 +16,13 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
+from rdtools.kernels._range_coder import ESCAPES, PARITY, PRECISION, RIGHT, WORDS, RangeDecoder, RangeEncoder
 
 from rdtools.arrays import Float64Array
 from rdtools.normal import normal_cdf
 
-#: Places of distributions by exponents of rows less those of columns, σ and ρ of each distribution.
+#: Places of the plain models by exponents of rows less those of columns, σ and ρ of each.
 Gaussians = tuple[NDArray[np.int64], Float64Array, Float64Array]
-
-#: Parts that an interval is divided into, and bits that its length is brought back to when it has fewer than WORD.
-PRECISION, WORD, LENGTH = 24, 32, 64
-#: Outcomes of coding, as of `rdtools.kernels.coset_coder_reference`.
-RIGHT, PARITY, WORDS, ESCAPES = range(4)
 
 #: A unit of u is so many steps; u is clipped to CLIP, innovations to CLIP standard deviations, means to MOST_MEAN. A row whose mean
 #: square is above HEAVY is scaled down to it in C, so that no row dominates.
@@ -100,7 +96,7 @@ class Model:
         self.center = int(np.floor((self.mean + 0.5) / 2.0**self.shift))
 
     def start(self, symbol: int) -> int:
-        """Where a symbol begins: ``⌊(2²⁴ − K) Φ⌋ + place`` at its lower boundary; the outermost have the tails."""
+        """The lower end of a symbol in 2⁻²⁴: ``⌊(2²⁴ − K) Φ⌋ + place`` at its lower boundary; the outermost have the tails."""
         if symbol == 0:
             return 0
         if symbol > 2 * self.half:
@@ -111,11 +107,13 @@ class Model:
 
 
 class _Learner:
-    """What both sides know before the next integer of a row."""
+    """The state that encoder and decoder share before the next integer of a row."""
 
-    def __init__(self, shape: tuple[int, int], rows: NDArray[np.int64], columns: NDArray[np.int64], laws: Gaussians, prior: float) -> None:
-        law, stds, roots = laws
-        place = law[rows[:, None] - columns]
+    def __init__(
+        self, shape: tuple[int, int], rows: NDArray[np.int64], columns: NDArray[np.int64], gaussians: Gaussians, prior: float
+    ) -> None:
+        gaussian, stds, roots = gaussians
+        place = gaussian[rows[:, None] - columns]
         self.shape, self.prior, self.stds, self.roots = shape, prior, stds[place], roots[place]
         self.sums = np.zeros((shape[1], shape[1]))
         self.starts = {first for first, _ in row_blocks(*shape)}
@@ -153,14 +151,14 @@ def _parts(
     integers: NDArray[np.int32],
     rows: NDArray[np.int64],
     columns: NDArray[np.int64],
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],
     segment: int,
 ) -> tuple[list[tuple[int, int]], list[int], int]:
     """Beginnings and lengths of the parts that the coder's interval is narrowed to, of 2²⁴; escaped integers; the outcome."""
     m, p = integers.shape
-    learner, walks, state = _Learner((m, p), rows, columns, laws, prior), len(transitions) > 0, [0] * p
+    learner, walks, state = _Learner((m, p), rows, columns, gaussians, prior), len(transitions) > 0, [0] * p
     parts: list[tuple[int, int]] = []
     escaped: list[int] = []
     for r in range(m):
@@ -190,13 +188,13 @@ def adaptive_length(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
 ) -> tuple[float, NDArray[np.int32], int]:
     """Ideal length of a block in bits, escaped integers apart; these in order; RIGHT or PARITY. Arguments as of `adaptive_encode`."""
-    parts, escaped, outcome = _parts(integers, rows, columns, laws, prior, transitions, segment)
+    parts, escaped, outcome = _parts(integers, rows, columns, gaussians, prior, transitions, segment)
     bits = sum(PRECISION - float(np.log2(part)) for _, part in parts)
     return bits, np.array(escaped, dtype=np.int32), outcome
 
@@ -205,7 +203,7 @@ def adaptive_encode(
     integers: NDArray[np.int32],  # (m, p)
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -215,24 +213,19 @@ def adaptive_encode(
     Parameters
     ----------
     integers : (m, p) int32
-    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``distribution[rows[r] − columns[i]]``
-    distributions : distribution, and σ and ρ of the plain models, in steps
+    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``gaussian[rows[r] − columns[i]]``
+    gaussians : places, and σ and ρ of the plain models, in steps
     prior : ν
     transitions : of a trellis of cosets, whose states give parities, a step being two integers; none, (0, 2), for integers a step apart
     segment : rows of a walk of the trellis
     """
-    low, length, words = 0, 2**LENGTH - 1, 0
-    parts, escaped, outcome = _parts(integers, rows, columns, laws, prior, transitions, segment)
-    for left, part in parts:
-        scale = length >> PRECISION
-        low, length = low + scale * left, scale * part
-        if length < 1 << (LENGTH - WORD):
-            low, length, words = low << WORD, length << WORD, words + 1
+    parts, escaped, outcome = _parts(integers, rows, columns, gaussians, prior, transitions, segment)
     if outcome != RIGHT:
         return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int32), outcome
-    point = (low + (1 << WORD) - 1) >> WORD
-    data = [(point >> (WORD * k)) & (2**WORD - 1) for k in range(words, -1, -1)]
-    return np.array(data, dtype=np.uint32), np.array(escaped, dtype=np.int32), RIGHT
+    coder = RangeEncoder()
+    for left, part in parts:
+        coder.narrow(left, part)
+    return coder.words(), np.array(escaped, dtype=np.int32), RIGHT
 
 
 def adaptive_decode(
@@ -240,7 +233,7 @@ def adaptive_decode(
     escaped: NDArray[np.int64],
     rows: NDArray[np.int64],  # (m,)
     columns: NDArray[np.int64],  # (p,)
-    laws: Gaussians,
+    gaussians: Gaussians,
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
@@ -248,31 +241,18 @@ def adaptive_decode(
     """The integers (m, p) that `adaptive_encode` made words of, and RIGHT, or what is wrong with the words."""
     m, p = len(rows), len(columns)
     integers = np.zeros((m, p), dtype=np.int32)
-    data: list[int] = [*words.tolist(), 0]
-    value, length, used, escapes = (data[0] << WORD) | data[min(1, len(words))], (1 << LENGTH) - 1, 2, 0
-
-    def quantile() -> int:
-        return value // (length >> PRECISION)
-
-    def narrow(left: int, part: int) -> None:
-        nonlocal value, length, used
-        scale = length >> PRECISION
-        value, length = value - scale * left, scale * part
-        if length < 1 << (LENGTH - WORD):
-            value, length = (value << WORD) | (data[used] if used < len(data) else 0), length << WORD
-            used += 1
-
-    learner, walks, state = _Learner((m, p), rows, columns, laws, prior), len(transitions) > 0, [0] * p
+    coder, escapes = RangeDecoder(words), 0
+    learner, walks, state = _Learner((m, p), rows, columns, gaussians, prior), len(transitions) > 0, [0] * p
     for r in range(m):
         learner.begin(r)
         for i in range(p):
             s = 0 if r % segment == 0 else state[i]
             model = learner.model(i, 0.5 * (s % 2) if walks else 0.0)
-            if quantile() >= 1 << PRECISION:
+            if coder.quantile >= 1 << PRECISION:
                 return integers, WORDS
-            symbol = bisect_right(range(2 * model.half + 2), quantile(), key=model.start) - 1
+            symbol = bisect_right(range(2 * model.half + 2), coder.quantile, key=model.start) - 1
             left = model.start(symbol)
-            narrow(left, model.start(symbol + 1) - left)
+            coder.narrow(left, model.start(symbol + 1) - left)
             if symbol > 2 * model.half:
                 if escapes == len(escaped):
                     return integers, ESCAPES
@@ -283,10 +263,10 @@ def adaptive_decode(
             else:
                 k = (symbol - model.half + model.center) << model.shift
                 if model.shift:
-                    if quantile() >= 1 << PRECISION:
+                    if coder.quantile >= 1 << PRECISION:
                         return integers, WORDS
-                    low = quantile() >> (PRECISION - model.shift)
-                    narrow(low << (PRECISION - model.shift), 1 << (PRECISION - model.shift))
+                    low = coder.quantile >> (PRECISION - model.shift)
+                    coder.narrow(low << (PRECISION - model.shift), 1 << (PRECISION - model.shift))
                     k |= low
                 q = 2 * k + s % 2 if walks else k
                 if not -(2**31) <= q < 2**31:
@@ -297,4 +277,4 @@ def adaptive_decode(
         learner.end()
     if escapes != len(escaped):
         return integers, ESCAPES
-    return integers, RIGHT if used == len(data) else WORDS
+    return integers, coder.outcome

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
-from rdtools.kernels.coset_coder_reference import ESCAPES, PARITY, PRECISION, RIGHT, WORDS, Tables
+from rdtools.kernels._range_coder import ESCAPES, PARITY, PRECISION, RIGHT, WORDS
+from rdtools.kernels.coset_coder_reference import Tables
 
 _BITS, _WORD, _FULL = np.uint64(PRECISION), np.uint64(32), np.uint64(0xFFFFFFFF)
 _MIN_LENGTH, _WHOLE = np.uint64(1) << np.uint64(32), np.uint64(0xFFFFFFFFFFFFFFFF)

@@ -1,22 +1,17 @@
-"""Range coder of integers whose parity the trellis of cosets knows, written with integers of any length.
+"""Range coder of integers whose parity the trellis of cosets knows.
 
 A block of columns is coded row by row, each integer under the table of its Gaussian and of the parity that the state of its column says.
 With ``q = 2 k + parity`` and b the shift of the Gaussian, the table has the numbers ``k >> b`` from −h to h − 1 and then an escape symbol;
-after a number come the b low bits of k, all equally likely. The coder divides an interval of [0, 1) by multiples of 2⁻²⁴ of it.
+after a number come the b low bits of k, all equally likely.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from rdtools.kernels._range_coder import ESCAPES, PARITY, PRECISION, RIGHT, WORDS, RangeDecoder, RangeEncoder
 
 Tables = tuple[NDArray[np.uint32], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]
-
-#: Parts that an interval is divided into, and bits that its length is brought back to when it has fewer than WORD.
-PRECISION, WORD, LENGTH = 24, 32, 64
-
-#: Outcomes of coding: right; an integer of the wrong parity; words that no encoder writes; escaped integers too few or too many.
-RIGHT, PARITY, WORDS, ESCAPES = range(4)
 
 
 def coset_encode(
@@ -42,16 +37,7 @@ def coset_encode(
     segment : rows of a walk
     """
     cumulative, starts, halves, shifts = tables
-    low, length, words = 0, 2**LENGTH - 1, 0
-    escaped: list[int] = []
-
-    def narrow(left: int, part: int) -> None:
-        nonlocal low, length, words
-        scale = length >> PRECISION
-        low, length = low + scale * left, scale * part
-        if length < 1 << (LENGTH - WORD):
-            low, length, words = low << WORD, length << WORD, words + 1
-
+    coder, escaped = RangeEncoder(), list[int]()
     state = [0] * integers.shape[1]
     for r, row in enumerate(integers.tolist()):
         for i, q in enumerate(row):
@@ -64,15 +50,13 @@ def coset_encode(
             inside = 0 <= symbol < 2 * half
             symbol = symbol if inside else 2 * half
             left = int(cumulative[start + symbol])
-            narrow(left, int(cumulative[start + symbol + 1]) - left)
+            coder.narrow(left, int(cumulative[start + symbol + 1]) - left)
             if inside and shift:
-                narrow((k & ((1 << shift) - 1)) << (PRECISION - shift), 1 << (PRECISION - shift))
+                coder.narrow((k & ((1 << shift) - 1)) << (PRECISION - shift), 1 << (PRECISION - shift))
             elif not inside:
                 escaped.append(q)
             state[i] = int(transitions[s, (q >> 1) & 1])
-    point = (low + (1 << WORD) - 1) >> WORD
-    data = [(point >> (WORD * k)) & (2**WORD - 1) for k in range(words, -1, -1)]
-    return np.array(data, dtype=np.uint32), np.array(escaped, dtype=np.int32), RIGHT
+    return coder.words(), np.array(escaped, dtype=np.int32), RIGHT
 
 
 def coset_decode(
@@ -88,31 +72,18 @@ def coset_decode(
     """The integers (m, p) that `coset_encode` made words of, and RIGHT, or what is wrong with the words."""
     cumulative, starts, halves, shifts = tables
     integers = np.zeros((len(rows), len(columns)), dtype=np.int32)
-    data: list[int] = [*words.tolist(), 0]
-    value, length, used, escapes = (data[0] << WORD) | data[min(1, len(words))], (1 << LENGTH) - 1, 2, 0
-
-    def quantile() -> int:
-        return value // (length >> PRECISION)
-
-    def narrow(left: int, part: int) -> None:
-        nonlocal value, length, used
-        scale = length >> PRECISION
-        value, length = value - scale * left, scale * part
-        if length < 1 << (LENGTH - WORD):
-            value, length = (value << WORD) | (data[used] if used < len(data) else 0), length << WORD
-            used += 1
-
+    coder, escapes = RangeDecoder(words), 0
     state = [0] * len(columns)
     for r in range(len(rows)):
         for i in range(len(columns)):
             s = 0 if r % segment == 0 else state[i]
             place = int(gaussian[rows[r] - columns[i]])
             half, shift, start = int(halves[place]), int(shifts[place]), int(starts[2 * place + s % 2])
-            if quantile() >= 1 << PRECISION:
+            if coder.quantile >= 1 << PRECISION:
                 return integers, WORDS
-            symbol = int(np.searchsorted(cumulative[start : start + 2 * half + 1], quantile(), side="right")) - 1
+            symbol = int(np.searchsorted(cumulative[start : start + 2 * half + 1], coder.quantile, side="right")) - 1
             left = int(cumulative[start + symbol])
-            narrow(left, int(cumulative[start + symbol + 1]) - left)
+            coder.narrow(left, int(cumulative[start + symbol + 1]) - left)
             if symbol == 2 * half:
                 if escapes == len(escaped):
                     return integers, ESCAPES
@@ -123,14 +94,14 @@ def coset_decode(
             else:
                 k = (symbol - half) << shift
                 if shift:
-                    if quantile() >= 1 << PRECISION:
+                    if coder.quantile >= 1 << PRECISION:
                         return integers, WORDS
-                    low = quantile() >> (PRECISION - shift)
-                    narrow(low << (PRECISION - shift), 1 << (PRECISION - shift))
+                    low = coder.quantile >> (PRECISION - shift)
+                    coder.narrow(low << (PRECISION - shift), 1 << (PRECISION - shift))
                     k |= low
                 q = 2 * k + s % 2
             integers[r, i] = q
             state[i] = int(transitions[s, (q >> 1) & 1])
     if escapes != len(escaped):
         return integers, ESCAPES
-    return integers, RIGHT if used == len(data) else WORDS
+    return integers, coder.outcome

@@ -6,13 +6,13 @@ import numpy as np
 
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import ActivationQuantizer, Quantizer
+from rdtools.quantizers import Quantizer, quantizes_activations
 from rdtools.records import QuantizedLayer
 
 
 def quantize(quantizer: Quantizer, layer: Layer, inputs: np.ndarray) -> QuantizedLayer:
     """A layer and the (tokens, n) inputs behind its Hessian."""
-    if not isinstance(quantizer, ActivationQuantizer) or quantizer.activation is None:
+    if not quantizes_activations(quantizer):
         return quantizer.quantize(layer)
     sums = ActivationAccumulator(quantizer.choose_map([layer], inputs, seed=0), quantizer.activation)
     sums.add(inputs)

@@ -37,7 +37,7 @@ def in_keys(message: str) -> str:
 
 
 def words_of(arguments: Sequence[str]) -> Words:
-    """How messages to a command name its settings."""
+    """The names of settings in messages to a command."""
     return in_keys if arguments[:1] == ["sweep"] else in_options
 
 

@@ -1,4 +1,4 @@
-"""What runs beside the weights of a layer, written and read: the grid of its activations, its low-rank term, and links of its input map.
+"""The parts beside the weights of a layer, written and read: grid of its activations, low-rank term, and links of its input map.
 
 Layout::
 

@@ -12,7 +12,7 @@ from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, read
 from rdtools.machine import check_disk, free_memory
 from rdtools.model.tokens import Tokens
 from rdtools.moments.activations import ActivationAccumulator
-from rdtools.quantizers import ActivationQuantizer, Quantizer
+from rdtools.quantizers import ActivationQuantizer, Quantizer, quantizes_activations
 from rdtools.records import InputMap
 from rdtools.runs.activations import ActivationKey, TokenSet, missing_keys, read_activations, reference_moment, write_activations
 from rdtools.runs.store import Run
@@ -63,7 +63,7 @@ def collect_activations(
     inputs = sorted({entry.hessian for entry in run.layers if layers is None or entry.name in layers})
     wanted: dict[ActivationKey, tuple[ActivationQuantizer, int]] = {}
     for quantizer in quantizers:
-        if isinstance(quantizer, ActivationQuantizer) and quantizer.activation is not None:
+        if quantizes_activations(quantizer):
             for seed in seeds:
                 for hessian in inputs:
                     wanted.setdefault(activation_key(quantizer, hessian, seed=seed), (quantizer, seed))

@@ -131,7 +131,7 @@ class _Capture:
 
     @cached_property
     def versions(self) -> dict[str, str]:
-        """Of the libraries that run the model."""
+        """Versions of the libraries that run the model."""
         from rdtools.model.versions import versions
 
         return versions()
@@ -143,7 +143,7 @@ class _Capture:
 
     @cached_property
     def identity(self) -> Fingerprint:
-        """What a run must agree in to be this one."""
+        """Everything that a run must agree in to be this one."""
         return fingerprint(self.model, self.calibration, capture=CAPTURE_VERSION)
 
     @property

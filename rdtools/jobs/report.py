@@ -18,7 +18,7 @@ from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
-from rdtools.quantizers import ActivationQuantizer
+from rdtools.quantizers import quantizes_activations
 from rdtools.runs.journal import encoded
 from rdtools.runs.result_files import unchanged_files, write_manifest
 from rdtools.runs.results import refuse_other_schema, write_results
@@ -115,7 +115,7 @@ def run_report(
                 say=say,
                 progress=progress,
             )
-        if any(isinstance(quantizer, ActivationQuantizer) for quantizer in quantizers):
+        if any(map(quantizes_activations, quantizers)):
             with stage("Quantized activations", "tokens") as progress:
                 collect_activations(
                     run,

@@ -19,12 +19,12 @@ NO_TRELLIS: NDArray[np.int32] = np.zeros((0, 2), dtype=np.int32)
 
 @dataclass(frozen=True, eq=False)
 class LearntModels:
-    """What both sides know of a block of columns before its first integer.
+    """The facts of a block of columns that both sides have before its first integer.
 
     Attributes
     ----------
-    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``distribution[rows[r] − columns[i]]``
-    distribution : places among the plain models
+    rows, columns : (m,) and (p,) int64; an integer in row r and column i has the plain model ``gaussian[rows[r] − columns[i]]``
+    gaussian : places among the plain models
     stds, roots : (K,) standard deviation σ of each plain Gaussian model, and root mean square ρ of its integers, in steps; above 0
     prior : ν, rows that the diagonal of the second moment counts for when it is shrunk
     transitions : from `rdtools.ops.coset_transitions` where integers walk a trellis, half a step apart; else NO_TRELLIS
@@ -33,7 +33,7 @@ class LearntModels:
 
     rows: NDArray[np.int64]
     columns: NDArray[np.int64]
-    law: NDArray[np.int64]
+    gaussian: NDArray[np.int64]
     stds: Float64Array
     roots: Float64Array
     prior: float
@@ -42,7 +42,7 @@ class LearntModels:
 
     def arguments(self) -> tuple[Any, ...]:
         """As kernels take them."""
-        return self.rows, self.columns, (self.law, self.stds, self.roots), self.prior, self.transitions, self.segment
+        return self.rows, self.columns, (self.gaussian, self.stds, self.roots), self.prior, self.transitions, self.segment
 
 
 def adaptive_encode(

@@ -1,6 +1,7 @@
 """Quantizers: one method a file, each a frozen record of settings with one verb."""
 
 from rdtools.quantizers.activations import ActivationQuantizer as ActivationQuantizer
+from rdtools.quantizers.activations import quantizes_activations as quantizes_activations
 from rdtools.quantizers.base import Quantizer as Quantizer
 from rdtools.quantizers.base import SettledQuantizer as SettledQuantizer
 from rdtools.quantizers.methods.crvq import CRVQ as CRVQ

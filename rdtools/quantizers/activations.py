@@ -9,12 +9,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeGuard
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
 from rdtools.moments.layer import Layer
-from rdtools.quantizers.base import SettledQuantizer, Solution
+from rdtools.quantizers.base import Quantizer, SettledQuantizer, Solution
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, draw_basis
 from rdtools.records import ActivationGrid, ActivationMoments, InputMap
@@ -44,7 +44,7 @@ class ActivationQuantizer(SettledQuantizer):
     activation_clip: float = 0.9
     activation_group: int = 0
 
-    #: Whether `choose_map` looks at a sample of activations.
+    #: True if `choose_map` looks at a sample of activations.
     needs_sample: ClassVar[bool] = False
 
     @property
@@ -92,6 +92,16 @@ class ActivationQuantizer(SettledQuantizer):
                 "likely of another seed, rotation or input"
             )
 
+    def answer(self, problem: Problem, activations: ActivationMoments | None) -> Solution:
+        """Quantize a prepared layer, beside the moments of its activations where these are quantized; raises UsageError."""
+        self.check_activations(problem, activations)
+        return self.solve(problem) if activations is None else self.solve_beside(problem, activations)
+
     @abstractmethod
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Quantize a prepared layer whose activations are quantized."""
+
+
+def quantizes_activations(quantizer: Quantizer) -> TypeGuard[ActivationQuantizer]:
+    """True for a method with a grid for activations, which needs the moments of their errors."""
+    return isinstance(quantizer, ActivationQuantizer) and quantizer.activation is not None

@@ -156,8 +156,7 @@ class Quantizer(ABC):
         with one_blas_thread():
             settled = self.for_layer(layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
-            settled.check_activations(problem, activations)
-            solution = settled.solve(problem) if activations is None else settled.solve_beside(problem, activations)
+            solution = settled.answer(problem, activations)
         return QuantizedLayer(
             key=layer.key,
             weight_checksum=layer.weight_checksum,
@@ -212,10 +211,17 @@ class SettledQuantizer(Quantizer):
                 "these settings does not quantize activations"
             )
 
+    def answer(self, problem: Problem, activations: ActivationMoments | None) -> Solution:
+        """Quantize a prepared layer, beside the moments of its activations where the method quantizes these.
+
+        Raises
+        ------
+        UsageError
+            As `check_activations`.
+        """
+        self.check_activations(problem, activations)
+        return self.solve(problem)
+
     @abstractmethod
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
-
-    def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
-        """Quantize a prepared layer whose activations are quantized; for the methods that have a grid for them."""
-        raise NotImplementedError

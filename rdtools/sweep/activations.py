@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rdtools.compare import ActivationInputs
-from rdtools.quantizers import ActivationQuantizer, Quantizer
+from rdtools.quantizers import ActivationQuantizer, Quantizer, quantizes_activations
 from rdtools.runs.activations import ActivationKey, TokenSet, read_activations
 from rdtools.runs.store import Run
 
@@ -31,7 +31,7 @@ class ActivationMemory:
             If the run lacks them; the message says which command makes them.
         CorruptFile
         """
-        if not isinstance(quantizer, ActivationQuantizer) or quantizer.activation is None:
+        if not quantizes_activations(quantizer):
             return None
         key = activation_key(quantizer, self._hessian, seed=seed)
         if self._last is None or self._last[0] != key:

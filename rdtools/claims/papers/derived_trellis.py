@@ -51,7 +51,7 @@ def _least_gap(e: Evidence) -> Estimate:
 
 
 def _least_gain(e: Evidence) -> Estimate:
-    """What the trellis saves over scalar integers of the same steps, by the prediction of the latter; the least of the points."""
+    """The least saving over scalar integers of the same steps, whose gap is predicted."""
     gains = [(_gap(e, p), _predicted_gap(e, p, trellis=False)) for p in _points(e)]
     return min((Estimate(scalar - gap.value, gap.stderr, gap.degrees) for gap, scalar in gains), key=lambda gain: gain.value)
 

@@ -57,7 +57,7 @@ def root_mean_squares(stds: Float64Array) -> Float64Array:
 
 
 def learnt_models(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> Callable[[int, int], LearntModels]:
-    """What both sides know of each group of columns, given its first and past-the-last ones; the integers are not looked at."""
+    """A function of first and past-the-last columns that gives what both sides know of their group; the integers are not looked at."""
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, model.row_exponents)
     lowest = int(gaussians.distinct[0]) if gaussians.distinct.size else 0
     gaussian = np.zeros(int(gaussians.distinct[-1]) - lowest + 1 if gaussians.distinct.size else 0, dtype=np.int64)

@@ -8,8 +8,7 @@ Layout::
     bits of a state, rows of a walk                       u8, varint
     weight std, noise variance                            2×f32
     strength, columns of a group                          u8 u16      with the flag COSET_ADAPTIVE: see `rdtools.coding.formats.learnt`
-    of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
-                                                          varints, u32
+    of each block of columns                              see `rdtools.coding.formats.word_blocks`
 
 The state of a column, which starts at 0, says the parity of its next integer, and the Gaussian of a column and row has a table for each
 parity: see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kernels.coset_coder_reference`.
@@ -17,7 +16,6 @@ parity: see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kern
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +30,7 @@ from rdtools.coding.entropy.coset import coset_code_length, coset_tables
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.formats import learnt
+from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import coset_decode, coset_encode, coset_transitions
 from rdtools.ops.coset_coder import Tables
@@ -65,9 +64,8 @@ def encode(symbols: CosetSymbols) -> tuple[bytes, bytes]:
         words, escaped, fault = coset_encode(block, rows, columns[first:stop], gaussian, tables, transitions, symbols.segment)
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of a trellis of {symbols.states} states")
-        data = words.astype(v2.WORDS_DTYPE).tobytes()
-        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped.tolist())))
-        side += v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        numbers, data = block_bytes(words, escaped)
+        side += numbers
         payload += data
     return bytes(side), bytes(payload)
 
@@ -122,13 +120,10 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     row_gaussians, column_gaussians, gaussian, tables = coset_tables(symbols)
     blocks, places = [], spans(rows, columns)
     for number, (first, stop) in enumerate(places):
-        count = side.count("words of a block", payload.remaining // 4)
-        escaped = side.escaped(rows * (stop - first))
-        (checksum,) = v2.BLOCK_CHECKSUM.unpack(side.take(v2.BLOCK_CHECKSUM.size))
-        if zlib.crc32(payload.ahead(4 * count)) != checksum:
-            raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
-        words, own = payload.words(count), column_gaussians[first:stop]
-        blocks.append(_Block(words, escaped, row_gaussians, own, gaussian, tables, symbols.states, segment, payload.name))
+        words, escaped = read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(places)}")
+        blocks.append(
+            _Block(words, escaped, row_gaussians, column_gaussians[first:stop], gaussian, tables, symbols.states, segment, payload.name)
+        )
     for (first, stop), integers in zip(places, apply(_decode_block, blocks), strict=True):
         symbols.integers[:, first:stop] = integers
     return symbols

@@ -4,32 +4,30 @@ Layout, after the numbers of the plain Gaussian models::
 
     strength                                              u8          then, with a strength above 0, in place of blocks of columns,
     columns of a group                                    u16
-    of each group: words of payload, escaped integers (their number, then each), CRC-32 of the payload
-                                                          varints, u32
+    of each group: see `rdtools.coding.formats.word_blocks`
 
 With strength 0 the integers are stored as under a Gaussian model. See `rdtools.kernels.adaptive_coder_reference`.
 """
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Map
 from rdtools.coding.entropy.adaptive import MOST_INTEGERS_PER_BYTE, groups, learnt_models, most_columns
-from rdtools.coding.fields import Reader, varint
+from rdtools.coding.fields import Reader
+from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode
 from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
 
 
 def head_bytes(model: AdaptiveModel) -> bytes:
-    """How the models are learnt."""
+    """The strength of learning and, above 0, the columns of a group, as they are stored."""
     return v3.STRENGTH.pack(model.strength) + (v3.GROUP_COLUMNS.pack(model.columns) if model.strength else b"")
 
 
@@ -56,8 +54,8 @@ def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -
         words, escaped, fault = adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of their trellis")
-        data = words.astype(v2.WORDS_DTYPE).tobytes()
-        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped.tolist()))) + v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        numbers, data = block_bytes(words, escaped)
+        side += numbers
         payload += data
     return bytes(side), bytes(payload)
 
@@ -93,11 +91,7 @@ def decode_groups(side: Reader, payload: Reader, symbols: ScalarSymbols | CosetS
         )
     of_group, found, places = learnt_models(symbols, model), [], list(groups(columns, model))
     for number, (first, stop) in enumerate(places):
-        count = side.count("words of a group", payload.remaining // 4)
-        escaped = side.escaped(rows * (stop - first))
-        (checksum,) = v2.BLOCK_CHECKSUM.unpack(side.take(v2.BLOCK_CHECKSUM.size))
-        if zlib.crc32(payload.ahead(4 * count)) != checksum:
-            raise CorruptFile(f"{payload.name}: checksum mismatch in group {number} of {len(places)}; the file is damaged: write it again")
-        found.append(_Group(payload.words(count), escaped, of_group(first, stop), payload.name))
+        words, escaped = read_block(side, payload, rows * (stop - first), name=f"group {number} of {len(places)}")
+        found.append(_Group(words, escaped, of_group(first, stop), payload.name))
     for (first, stop), integers in zip(places, apply(_decode_group, found), strict=True):
         symbols.integers[:, first:stop] = integers
