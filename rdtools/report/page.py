@@ -54,7 +54,7 @@ def headline(table: pd.DataFrame) -> list[str]:
             sentences.append(
                 f"At {target:g} bpw, each method with its own coder, {means.index[0]} has the least rate over R(D), one variance: the "
                 f"rate of its files less R(D) is {best[tables.ALL]:.3f} bpw as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as one "
-                f"over weights; the most has {means.index[-1]} with {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
+                f"over weights; {means.index[-1]} has the most, {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )
     return sentences
 
