@@ -72,12 +72,12 @@ def count_integers(integers: NDArray[np.int32]) -> IntegerCounts:
     width = int(integers.max()) - lowest + 1
     if r * width <= max(4 * integers.size, 2**20):
         dense = column_histogram(integers, low=lowest, width=width).ravel()
-        found = np.flatnonzero(dense)
-        counts = dense[found]
+        occurring = np.flatnonzero(dense)
+        counts = dense[occurring]
     else:  # outliers make the dense table huge
         keys = integers.astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
-        found, counts = np.unique(keys, return_counts=True)
-    return IntegerCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
+        occurring, counts = np.unique(keys, return_counts=True)
+    return IntegerCounts(occurring // width, occurring % width + lowest, counts.astype(np.int64), (m, r))
 
 
 def shared_table(counts: IntegerCounts) -> FrequencyTable:
