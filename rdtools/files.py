@@ -40,6 +40,7 @@ RUN_NAMES = frozenset(
         "verification.parquet",
         "figures",
         "index.html",
+        "model",
     }
 )
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

@@ -17,7 +17,8 @@ from rdtools.files import sole_writer
 from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
-from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import ReportSettings, Stage
 from rdtools.quantizers import quantizes_activations
 from rdtools.runs.journal import encoded
 from rdtools.runs.result_files import unchanged_files, write_manifest
@@ -61,8 +62,8 @@ def all_measured(table: pd.DataFrame) -> bool:
 def run_report(
     settings: ReportSettings | None = None,
     *,
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
     command: str = "rdtools.run_report",
     **changes: Any,
 ) -> Report:
