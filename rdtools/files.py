@@ -38,6 +38,9 @@ RUN_NAMES = frozenset(
         "paired.csv",
         "curves.parquet",
         "verification.parquet",
+        "foreign.json",
+        "foreign.parquet",
+        "foreign.csv",
         "figures",
         "index.html",
     }
