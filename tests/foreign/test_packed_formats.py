@@ -140,7 +140,7 @@ def test_quantized_tensors_without_a_configuration_are_refused(weight, tmp_path)
 def test_words_that_no_width_of_the_configuration_fits_are_refused(weight, tmp_path):
     q, z, s = integers(weight, 4, np.zeros(64, dtype=int))
     folder = write_folder(tmp_path / "x", {NAME: packed_tensors(q, z, s, 4)}, ct_config(3))
-    with pytest.raises(RdtoolsError, match="8 words for 64 integers of 3 bits; config.json is of another file"):
+    with pytest.raises(RdtoolsError, match=r"8 words for 64 integers of 3 bits; config.json is of another file"):
         open_foreign(folder)
 
 

@@ -23,7 +23,6 @@ def end_to_end(values: np.ndarray, bits: int) -> np.ndarray:
 
 def integers(weight: np.ndarray, bits: int, group: np.ndarray):
     """Min-max integers, zero points and float16 scales of groups of columns: q (m, n), z and s (m, groups)."""
-    m, n = weight.shape
     groups = int(group.max()) + 1
     low = np.stack([np.minimum(weight[:, group == g].min(axis=1), 0) for g in range(groups)], axis=1)
     high = np.stack([np.maximum(weight[:, group == g].max(axis=1), 0) for g in range(groups)], axis=1)
