@@ -17,7 +17,7 @@ _FLOOR = (
 #: Order of the parts: each imports only those before it.
 ORDER = (
     *_FLOOR,
-    *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "runs"),
+    *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "foreign", "runs"),
     *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
     *("sweep", "report", "plot", "jobs", "cli", "testing"),
 )
