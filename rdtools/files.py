@@ -38,6 +38,9 @@ RUN_NAMES = frozenset(
         "paired.csv",
         "curves.parquet",
         "verification.parquet",
+        "evaluation",
+        "evaluation.parquet",
+        "evaluation.csv",
         "figures",
         "index.html",
     }

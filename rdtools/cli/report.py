@@ -37,18 +37,20 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is to be don
 Item = TypeVar("Item")
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names(text: str) -> tuple[str, ...]:
+    """Parts of a list with commas, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-def _numbers(option: str, text: str, kind: Callable[[str], Item], expected: str) -> tuple[Item, ...]:
-    numbers = []
-    for part in _names(text):
+def numbers(option: str, text: str, kind: Callable[[str], Item], expected: str) -> tuple[Item, ...]:
+    """Numbers of a list with commas; raises UsageError that names the option."""
+    found = []
+    for part in names(text):
         try:
-            numbers.append(kind(part))
+            found.append(kind(part))
         except ValueError:
             raise UsageError(f"{option} {text!r}: {part!r} is not {expected}") from None
-    return tuple(numbers)
+    return tuple(found)
 
 
 def report(
@@ -105,12 +107,12 @@ def report(
         trust_remote_code=trust_remote_code,
         head=head,
         device=device,
-        methods=None if methods is None else _names(methods),
-        rates=_numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
+        methods=None if methods is None else names(methods),
+        rates=numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
-        seeds=_numbers("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
-        layers=None if layers is None else _names(layers),
-        types=None if types is None else _names(types),
+        seeds=numbers("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
+        layers=None if layers is None else names(layers),
+        types=None if types is None else names(types),
         workers=workers,
         out=out,
         fresh=fresh,

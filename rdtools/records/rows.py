@@ -107,7 +107,7 @@ class LayerRow:
 
     def to_row(self) -> dict[str, Any]:
         """Columns by name; those that are None are left out."""
-        return dict(_cells(self))
+        return dict(cells(self))
 
 
 @dataclass(frozen=True)
@@ -224,14 +224,15 @@ class ResultRow:
 
     def to_row(self) -> dict[str, Any]:
         """Columns by name; those that are None are left out, as are those of a point that is not there."""
-        return dict(_cells(self))
+        return dict(cells(self))
 
 
-def _cells(record: Any) -> Iterator[tuple[str, Any]]:
+def cells(record: Any) -> Iterator[tuple[str, Any]]:
+    """Name and value of every column of a row that is not None."""
     for part in fields(record):
         value = getattr(record, part.name)
         if is_dataclass(value):
-            yield from _cells(value)
+            yield from cells(value)
         elif value is not None:
             yield part.name, value
 
@@ -244,10 +245,15 @@ def _columns(record: type) -> Iterator[Column]:
             yield from _columns(next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)))
 
 
+def columns_of(record: type) -> tuple[Column, ...]:
+    """Columns of a row and of the records in it, in order."""
+    return tuple(_columns(record))
+
+
 #: Every column of the result table, in order; those of the layer come first.
-COLUMNS = tuple(_columns(ResultRow))
+COLUMNS = columns_of(ResultRow)
 #: Those of the layer alone.
-LAYER_COLUMNS = tuple(_columns(LayerRow))
+LAYER_COLUMNS = columns_of(LayerRow)
 
 
 def headings(columns: tuple[Column, ...]) -> dict[str, str]:
