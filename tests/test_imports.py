@@ -19,7 +19,7 @@ ORDER = (
     *_FLOOR,
     *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "foreign", "runs"),
     *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
-    *("sweep", "report", "plot", "jobs", "cli", "testing"),
+    *("sweep", "evaluation", "report", "plot", "jobs", "cli", "testing"),
 )
 #: What else a part may not see: `theory` and `quantizers` first meet above both, and `measure` cannot borrow a formula.
 GROUND = set(_FLOOR)
