@@ -23,11 +23,14 @@ from rdtools.jobs.settings import Stage
 from rdtools.model.checkpoint import EMBEDDED
 from rdtools.moments.layer import Layer
 from rdtools.runs.journal import ROWS, Record, read_journals
+from rdtools.runs.numbers import NUMBERS_VERSION, VERDICTS_VERSION
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep import choose_workers, claim_bytes, do_tasks, plan_claims
 
 #: File of the verdicts in a run directory.
 VERDICTS = "verification.parquet"
+#: Attributes of that file's table: verdicts of other versions are out of date.
+VERDICT_VERSIONS = {"numbers": NUMBERS_VERSION, "verdicts": VERDICTS_VERSION}
 Row = dict[str, Any]
 
 
@@ -145,6 +148,7 @@ def verify(
             for verdict in registry.verify_counterexample(chosen) if subject is None else ():
                 add(verdict.to_row())
             table = pd.DataFrame(rows)
+    table.attrs = dict(VERDICT_VERSIONS)
     if out is not None:
         with atomic_path(out) as scratch:
             if out.suffix == ".csv":
