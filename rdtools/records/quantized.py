@@ -63,7 +63,9 @@ class QuantizedLayer:
     symbol_rate_bits : what the symbols take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
-    backend : which kernels ran; "numpy" if none did
+    backend : which kernels decided the integers; "numpy", or "torch" on a device, if none did
+    device : where; "cpu" for main memory
+    dtype : in which
     error_model : kind of error that the settings used have, for which theory may have a formula
     note : what a reader of the result should know; empty for nothing
     """
@@ -78,3 +80,5 @@ class QuantizedLayer:
     backend: str
     error_model: ErrorModel = field(default=UNSTATED, repr=False)
     note: str = field(default="", repr=False)
+    device: str = "cpu"
+    dtype: str = "float64"
