@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
@@ -187,11 +187,15 @@ def clip_eigenvalues(eigenvalues: Float64Array, *, name: str = "Hessian") -> Flo
     return np.maximum(values, 0.0)
 
 
-def symmetric_eigenvalues(matrix: Float64Array) -> Float64Array:
-    """Eigenvalues of a symmetric matrix, ascending, (n,).
+def symmetric_eigenvalues(matrix: Matrix) -> Float64Array:
+    """Eigenvalues of a symmetric matrix, ascending, (n,), in main memory.
 
     By ``syevr``, whose workspace does not overflow the 32-bit integers of LAPACK from n = 32767 on, as that of ``syevd`` does.
     """
+    if is_tensor(matrix):
+        import torch
+
+        return on_host(torch.linalg.eigvalsh(matrix))
     return np.asarray(scipy.linalg.eigh(matrix, eigvals_only=True, driver="evr", check_finite=False))
 
 
