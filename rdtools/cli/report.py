@@ -29,7 +29,7 @@ EvaluationTokens = Annotated[
 ]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Head = Annotated[bool, typer.Option("--head", help="Analyse the output head, too.")]
-Device = Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")]
+Device = Annotated[str, typer.Option(help="Torch device for the capture and for the methods that work on one, see rdtools methods.")]
 Out = Annotated[
     Path, typer.Option(help="Run directory; Hessians and finished rows in it are used again, other methods and rates add to its table.")
 ]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from rdtools.devices import methods_device
 from rdtools.errors import WrongType
 from rdtools.files import sha256_of_file, sole_writer
 from rdtools.jobs.activations import collect_activations
@@ -101,6 +102,7 @@ def run_report(
     calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
+    device = methods_device(settings.device, say)
     for pair in infeasible:
         say(f"infeasible: {pair}")
     if not settings.fresh:
@@ -139,7 +141,8 @@ def run_report(
                 run,
                 quantizers,
                 seeds=settings.seeds,
-                workers=choose_workers(run, settings.workers, each=worker_bytes(run), say=say),
+                workers=choose_workers(run, settings.workers, each=worker_bytes(run), device=device, say=say),
+                device=device,
                 layers=chosen,
                 fresh=settings.fresh,
                 say=say,

@@ -53,7 +53,7 @@ class ReportSettings:
     evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.calibration.EvaluationRequest`
     trust_remote_code : run code that comes with the model
     head : analyse the output head, too
-    device : torch device for the forward passes of the capture
+    device : torch device for the forward passes of the capture and for methods that work on one
     methods : names; None for the default ones
     rates : targets in bits per weight
     damping : of the quantizers, relative to the mean diagonal; None for none unless H is singular

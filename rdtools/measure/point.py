@@ -134,7 +134,7 @@ def _measure(
         raise CorruptFile(
             f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
         )
-    effective, reconstruction = None, reconstruct(decoded)
+    effective, reconstruction = None, reconstruct(decoded, layer.weight)
     if decoded.parts.activation is not None or moments is not None:
         effective = effective_layer(decoded)
     del decoded  # half as large as the weights
@@ -142,7 +142,7 @@ def _measure(
         distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
     else:
         distortion = error(layer, effective, moments)
-    size, low = layer.weight.size, weight.parts.low_rank
+    size, low = math.prod(layer.weight.shape), weight.parts.low_rank
     codec = codec_of(weight.symbols)
     symbols = codec.diagnostics(weight.symbols)
     coded_share = symbols.symbols / size

@@ -60,7 +60,7 @@ def infeasible_pairs(quantizers: Sequence[Quantizer]) -> list[str]:
 
 
 def methods() -> pd.DataFrame:
-    """The registry as a table: name, family, rates, paper, description."""
+    """The registry as a table: name, family, rates, device, paper, description."""
     import pandas as pd
 
     return pd.DataFrame([entry.record() for entry in METHODS.values()])

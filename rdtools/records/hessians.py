@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, check_count
+from rdtools.arrays import Float64Array, Matrix, check_count
 from rdtools.errors import NotFiniteInput
 from rdtools.reprs import html_table, short_repr
 
@@ -17,7 +17,7 @@ class Hessian:
 
     Attributes
     ----------
-    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
+    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped; an array, or a tensor where the layer is on a device
     n_tokens : tokens in the mean; 0 for an exact one
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
@@ -31,7 +31,7 @@ class Hessian:
         For an output variance that is not from 0 to ¼.
     """
 
-    matrix: Float64Array
+    matrix: Matrix
     n_tokens: int
     dropped_tokens: int = 0
     name: str = "Hessian"

@@ -87,10 +87,12 @@ class QuantizedLayer:
     symbol_rate_bits : what the symbols take under their model, bits per weight, histograms included and other side information apart
     damping : relative damping that was used
     seed : run seed that the rotation was derived from
-    backend : which kernels ran; "numpy" if none did
+    backend : which kernels decided the integers; "numpy", or "torch" on a device, if none did
     error_model : kind of error that the settings used have, for which theory may have a formula
     note : what a reader of the result should know; empty for nothing
     layer : what was quantized, for `measure`; None where it was not kept
+    device : where the integers were decided; "cpu" for main memory
+    dtype : floating-point type in which
     """
 
     key: LayerKey
@@ -104,6 +106,8 @@ class QuantizedLayer:
     error_model: ErrorModel = UNSTATED
     note: str = ""
     layer: Any = None
+    device: str = "cpu"
+    dtype: str = "float64"
 
     def dequantize(self, dtype: Any = None) -> Any:
         """Ŵ, (m, n), as `rdtools.coding.dequantize`: float64, or of a floating-point dtype of NumPy or torch."""
