@@ -11,12 +11,14 @@ from typing import Any
 
 import pandas as pd
 
+from rdtools.devices import methods_device
 from rdtools.errors import WrongType
 from rdtools.files import sha256_of_file, sole_writer
 from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
-from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import ReportSettings, Stage
 from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
 from rdtools.quantizers import quantizes_activations
 from rdtools.runs.journal import encoded
@@ -64,8 +66,8 @@ def all_measured(table: pd.DataFrame) -> bool:
 def run_report(
     settings: ReportSettings | None = None,
     *,
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
     command: str = "rdtools.run_report",
     **changes: Any,
 ) -> Report:
@@ -100,6 +102,7 @@ def run_report(
     calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
+    device = methods_device(settings.device, say)
     for pair in infeasible:
         say(f"infeasible: {pair}")
     if not settings.fresh:
@@ -138,7 +141,8 @@ def run_report(
                 run,
                 quantizers,
                 seeds=settings.seeds,
-                workers=choose_workers(run, settings.workers, each=worker_bytes(run), say=say),
+                workers=choose_workers(run, settings.workers, each=worker_bytes(run), device=device, say=say),
+                device=device,
                 layers=chosen,
                 fresh=settings.fresh,
                 say=say,
