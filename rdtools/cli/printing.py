@@ -25,7 +25,7 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait', 'window'])})`")
+    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait', 'window', 'save', 'hessians'])})`")
 
 
 Words = Callable[[str], str]
