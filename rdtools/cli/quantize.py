@@ -39,9 +39,9 @@ def quantize(
 ) -> int:
     """Quantize a whole model block by block, and save a bfloat16 checkpoint that plain transformers loads.
 
-    The coded files, whose bytes are the reported rate, stand beside it and decode to it to the bit; embedding, output head and norms are the
-    original's. layers.csv has the distortion of every layer before and after its rounding to bfloat16. Everything is made in DIR.unfinished and
-    renamed at the end; the same command goes on after an interrupt. `rdtools eval DIR` compares it with the original.
+    The coded files, whose bytes are the reported rate, stand beside it and decode to it to the bit; embedding, output head and norms are
+    the original's. layers.csv has the distortion of every layer before and after its rounding to bfloat16. Everything is made in
+    DIR.unfinished and renamed at the end; the same command goes on after an interrupt. `rdtools eval DIR` compares it with the original.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.jobs.calibration import CalibrationRequest
