@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import columns, evaluate, hessians, methods, quantize, report, show, theory, verify, worker
+from rdtools.cli import columns, evaluate, hessians, measure, methods, quantize, report, show, theory, verify, worker
 from rdtools.cli.printing import words_of
 from rdtools.errors import RdtoolsError, UsageError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("report")(report.report)
 app.command("sweep")(report.sweep)
 app.command("show")(show.show)
+app.command("measure")(measure.measure)
 app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)
 app.command("eval")(evaluate.evaluate)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from rdtools.records.about import About
-from rdtools.records.rows import Provenance, cells, columns_of
+from rdtools.records.rows import Provenance, cells_of, columns_of
 
 _ENDS = "ends of the 95 % bootstrap interval over clusters, nan for fewer than three"
 _LOW, _HIGH = f"lower {_ENDS}", f"upper {_ENDS}"
@@ -93,8 +93,8 @@ class EvaluationRow:
 
     def to_row(self) -> dict[str, Any]:
         """Columns by name; those that are None are left out, as are scores that are not there."""
-        return dict(cells(self))
+        return dict(cells_of(self))
 
 
 #: Every column of the table of whole models, in order.
-EVALUATION_COLUMNS = columns_of(EvaluationRow)
+EVALUATION_COLUMNS = tuple(columns_of(EvaluationRow))
