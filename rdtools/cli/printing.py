@@ -25,7 +25,7 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    names = [*signature(report).parameters, "claims", "claims_from", "recheck", "wait", "window"]
+    names = [*signature(report).parameters, "claims", "claims_from", "recheck", "wait", "window", "save", "hessians"]
     return re.compile(f"`({'|'.join(names)})`")
 
 
