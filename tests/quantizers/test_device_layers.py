@@ -18,7 +18,7 @@ from rdtools.quantizers import HPTQ, RTN, TrellisSIC
 #: One of each way through the house: grids of rows and groups, one step, column steps, gains, rescalers, planned ridge and order, widths.
 NAMES = (
     "rtn", "rtn-mse", "hrtn+rotation", "gptq+haar", "gptq(group_size=5)+act-order", "gptq-g128-dynamic", "gptq-waterfilled",
-    "hptq(precision=float32)", "hptq-column+min-pivot", "watersic+adaptive", "watersic-mmse+kronecker", "watersic-published",
+    "hptq(precision=float32)", "hptq-column+min-pivot", "watersic+adaptive", "watersic-mmse+kronecker", "watersic-published", "quip",
 )  # fmt: skip
 
 
