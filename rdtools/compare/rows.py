@@ -32,7 +32,7 @@ def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str
 _OUTLIER_SHARE, _OUTLIER_STDS = 0.1, 20.0
 
 
-def _outlier_message(facts: LayerFacts) -> str:
+def outlier_message(facts: LayerFacts) -> str:
     """The reason why R(D) says nothing about a matrix; empty where no single weight makes up its variance."""
     stds, weights = facts.row.weight_incoherence, facts.row.rows * (facts.row.active_columns or 0)
     if not (stds >= _OUTLIER_STDS and stds**2 >= _OUTLIER_SHARE * weights):
@@ -98,7 +98,7 @@ def result_row(
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
     aligned, covariance = (known.rate(facts, point.distortion) for known in (RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE))
     turn = quantized.weight.basis.rotation
-    outlier = _outlier_message(facts)
+    outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
     return ResultRow(

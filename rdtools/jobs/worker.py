@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rdtools.devices import HOST, methods_device
 from rdtools.errors import UsageError, counted
+from rdtools.jobs.progress import log_sentence
 from rdtools.runs.journal import ROWS, Record, read_journals
 from rdtools.runs.leases import PATIENCE_S, Leases
 from rdtools.runs.plan import read_plan
@@ -50,7 +51,7 @@ def work(
     device: str = HOST,
     wait_s: float = 0.0,
     patience_s: float = PATIENCE_S,
-    say: Callable[[str], None] = lambda sentence: None,
+    say: Callable[[str], None] = log_sentence,
     heard: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Do the tasks of a run that no other process works on, until none is left; returns how many it did.

@@ -49,6 +49,12 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+def write_model(model: Any, folder: Path) -> None:
+    """Write weights, configuration and code of a loaded model of transformers into a folder, as safetensors."""
+    with _quiet():
+        model.save_pretrained(folder)
+
+
 #: What to do about an error of transformers that holds these words.
 _REMEDIES = {
     "trust_remote_code": "it comes with code of its own; if you trust it, allow that with `trust_remote_code`",

@@ -18,7 +18,7 @@ from rdtools.linalg import as_float64, check_moment, check_weight
 from rdtools.moments.spectrum import active_channels, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
-from rdtools.reprs import short_repr
+from rdtools.reprs import by_size, html_table
 
 
 def _unchangeable(array: object) -> bool:
@@ -89,9 +89,8 @@ class Layer:
     key: LayerKey
     weight: Matrix
     hessian: Hessian
-    host: Layer | None = field(default=None, repr=False)
-    active: NDArray[np.bool_] = field(init=False, repr=False)
-    __repr__ = short_repr
+    host: Layer | None = None
+    active: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "active", active_channels(self.hessian.matrix) if self.host is None else self.host.active)
@@ -124,6 +123,20 @@ class Layer:
         host = self.in_memory
         weight = import_module("torch").from_numpy(np.array(host.weight)).to(device)
         return Layer(host.key, weight, _hessian_on(host.hessian, str(device)), host)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What a reader wants to see of it, at no cost."""
+        tokens = self.hessian.n_tokens
+        dead = int((~self.active).sum())
+        facts = [("weights", by_size(*self.weight.shape)), ("Hessian", f"{tokens} tokens" if tokens else "exact")]
+        return facts + ([("inputs that are always zero", str(dead))] if dead else [])
+
+    def __repr__(self) -> str:
+        (_, shape), (_, tokens), *more = self._facts()
+        return f"Layer({self.key.name}: {', '.join([shape, tokens, *(f'{count} {name}' for name, count in more)])})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Layer {self.key.name}", self._facts())
 
     @classmethod
     def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:

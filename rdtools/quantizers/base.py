@@ -19,6 +19,7 @@ from rdtools.quantizers.settings import check_damping
 from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.records.quantized import NO_PARTS
+from rdtools.seeds import check_seed
 from rdtools.threads import one_blas_thread
 
 
@@ -164,10 +165,11 @@ class Quantizer(ABC):
             If no setting has the rate; the message says which rates exist.
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, NotConverged, ScaleOutOfRange, ShapeMismatch, BackendUnavailable
         UsageError
-            If both a problem and a drift are given: a problem has its drift already. If moments of quantized activations are missing, or
-            given to a method that does not quantize them.
+            For a seed outside 0 … 2^63 − 1. If both a problem and a drift are given: a problem has its drift already. If moments of
+            quantized activations are missing, or given to a method that does not quantize them.
         """
         check_layer(layer)
+        seed = check_seed(seed)
         if problem is not None and drift is not None:
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         self.check_place(layer)
@@ -189,6 +191,7 @@ class Quantizer(ABC):
             dtype=settled.computes_in,
             error_model=solution.error_model,
             note=solution.note,
+            layer=layer,
         )
 
 
