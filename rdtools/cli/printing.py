@@ -25,7 +25,7 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait'])})`")
+    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait', 'format', 'samples', 'sample_tokens'])})`")
 
 
 Words = Callable[[str], str]
