@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding import format_v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
@@ -198,10 +198,11 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
 _LARGEST = 2**15
 
 
-def integer_gains(integers: NDArray[np.int32]) -> Float64Array:
+def integer_gains(integers: Matrix) -> Float64Array:
     """(r,) LMMSE gain of each column, from the mean square of its integers (m, r) alone."""
-    bounded = np.clip(integers, -_LARGEST, _LARGEST).astype(np.int64)
-    return gain_of_mean_square(np.einsum("ij,ij->j", bounded, bounded) / max(len(integers), 1))
+    bounded = as_dtype(integers.clip(-_LARGEST, _LARGEST), "int64")
+    squares = on_host((bounded * bounded).sum(0)) if is_tensor(bounded) else np.einsum("ij,ij->j", bounded, bounded)
+    return gain_of_mean_square(squares / max(len(integers), 1))
 
 
 def reconstruction_gains(symbols: ScalarSymbols) -> Float64Array:
@@ -230,20 +231,20 @@ def _groups(rows: RowScales, columns: int) -> Iterator[tuple[int, slice]]:
     return ((group, slice(first, first + size)) for group, first in enumerate(range(0, columns, size)))
 
 
-def values(symbols: ScalarSymbols, columns: int) -> Float64Array:
-    """(m, r) the numbers that integers stand for; the formula is that of `ScalarSymbols`."""
+def values(symbols: ScalarSymbols, columns: int) -> Matrix:
+    """(m, r) the numbers that integers stand for, where they are; the formula is that of `ScalarSymbols`."""
     grid, rows = symbols.grid, symbols.grid.rows
     scales = column_scales(symbols)
-    levels: Float64Array = symbols.integers + np.float64(grid.offset)
+    levels: Matrix = as_dtype(symbols.integers, "float64") + grid.offset
     if grid.levels:
         scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
     if rows is not None and rows.zero_points is not None:
         for group, part in _groups(rows, columns):
-            levels[:, part] -= rows.zero_points[:, group, None]
-    levels *= scales
+            levels[:, part] -= beside(rows.zero_points[:, group, None], levels)
+    levels *= beside(scales, levels)
     if rows is not None:
         for group, part in _groups(rows, columns):
-            levels[:, part] *= rows.scales[:, group, None]
+            levels[:, part] *= beside(rows.scales[:, group, None], levels)
     return levels
 
 
@@ -275,4 +276,5 @@ CODEC = Codec(
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
     rate_kind=lambda symbols: RATE_KINDS[symbols.model.kind],
     diagnostics=_diagnostics,
+    values_on_device=True,
 )
