@@ -1,0 +1,68 @@
+"""What quantized layers do to the whole model against what they do layer by layer: KL to the original over the summed relative distortion.
+
+The embedded model, all 42 matrices by one method at one rate, Hessians of the original model, no damping and no correction; windows of 256
+held-out tokens. Bars are 95 % bootstrap intervals over sequences. The line is the least-squares fit of ln KL on ln Σ D/D₀ over all rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from rdtools.evaluation.noise import NOISE
+from rdtools.jobs.evaluate import evaluate
+from rdtools.report.figures import legend_entries
+from rdtools.report.style import BOUND, UNIVERSAL, method_looks
+
+#: By coder: a pooled table, then a Gaussian model per column, then one per column and state of a trellis.
+METHODS = ("hrtn-column", "hptq", "hptq-column", "hptq+hadamard", "watersic", "watersic-mmse", "watersic-trellis")
+RATES = (2.0, 3.0, 4.0)
+COLUMNS = (
+    *("model", "method", "target_bpw", "protocol", "scored_tokens", "clusters", "total_bpw"),
+    *("summed_distortion", "summed_relative_distortion", "summed_heldout_distortion"),
+    *("perplexity_original", "perplexity", "perplexity_stderr", "nll_increase_nats", "nll_increase_low", "nll_increase_high"),
+    *("kl_nats", "kl_low", "kl_high", "kl_p99_nats", "kl_cvar1_nats", "acceptance", "top1_agreement"),
+)
+
+
+def run(runs: Sequence[Path], methods: Sequence[str] = METHODS, rates: Sequence[float] = RATES) -> pd.DataFrame:
+    """A row for each method and rate, and one of the noise floor, on the first run, which keeps them; its Hessians are all that is read."""
+    rows = evaluate(runs[0], methods=methods, rates=rates)
+    return rows.loc[rows["status"] == "ok", list(COLUMNS)].reset_index(drop=True)
+
+
+def slope(rows: pd.DataFrame) -> tuple[float, float]:
+    """Slope b and factor a of ``KL = a (Σ D/D₀)^b``, by least squares of the logarithms."""
+    measured = rows[rows["method"] != NOISE]
+    power, level = np.polyfit(np.log(measured["summed_relative_distortion"]), np.log(measured["kl_nats"]), 1)
+    return float(power), float(np.exp(level))
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """KL over Σ D/D₀ with the fit, and over the total rate; a line at the noise floor."""
+    figure = Figure(figsize=(8.6, 3.6))
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(1, 2, sharey=True)
+    measured, floor = rows[rows["method"] != NOISE], rows[rows["method"] == NOISE]
+    for axis, column in zip(axes, ("summed_relative_distortion", "total_bpw"), strict=True):
+        for method, look in method_looks(measured["method"]).items():
+            own = measured[measured["method"] == method]
+            bars = [own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]]
+            axis.errorbar(own[column], own["kl_nats"], yerr=bars, linestyle="none", capsize=2, label=method, **look)
+        for value in floor["kl_nats"]:
+            axis.axhline(value, label="noise of bfloat16's rounding size", **UNIVERSAL)
+        axis.set_yscale("log")
+    power, factor = slope(rows)
+    x = np.geomspace(measured["summed_relative_distortion"].min(), measured["summed_relative_distortion"].max(), 2)
+    axes[0].plot(x, factor * x**power, label=f"fit: {factor:.3f} (Σ D/D₀)^{power:.2f}", zorder=1, **BOUND)
+    axes[0].set_xscale("log")
+    axes[0].set_xlabel("Σ D/D₀ over the 42 matrices")
+    axes[1].set_xlabel("total rate of the quantized matrices (bpw)")
+    axes[0].set_ylabel("KL to the original (nats per token)")
+    figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=4, fontsize=7)
+    return figure
