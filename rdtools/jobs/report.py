@@ -27,7 +27,6 @@ from rdtools.runs.results import refuse_other_schema, write_results
 from rdtools.runs.store import Run
 from rdtools.sweep import SweepResult, choose_workers, run_sweep, worker_bytes
 
-
 #: Files of the package that decide what a report says.
 _CODE = (".py", ".html", ".css", ".js")
 
@@ -75,9 +74,10 @@ def run_report(
     """Capture Hessians, compute the bounds, quantize, code, measure, and write a page about it.
 
     Writes into the run directory: index.html, results.parquet and results.csv, paired.parquet and paired.csv, curves.parquet,
-    figures/*.png, *.pdf and *.svg, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same
-    call goes on after an interrupt and tries failed rows again; another method, rate or seed adds to the table. Where nothing is left to do
-    and nothing has changed, the files stay as they are.
+    figures/*.png, *.pdf and *.svg, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The
+    page shows the verdicts of `rdtools.verify` on this run, if there are any. The same call goes on after an interrupt and tries failed
+    rows again; another method, rate or seed adds to the table. Where nothing is left to do and nothing has changed, the files stay as they
+    are.
 
     Parameters
     ----------

@@ -13,8 +13,8 @@ class Caption:
     ----------
     title : heading of its section
     alt : what is seen, for who does not see it
-    text : HTML and Jinja; it says what is compared, with which bound, under which coder, over how many layers, and what the bars are. It knows
-        `run`, the manifest; `layers`, their number; and `scalar_loss`, the bits of an ideal scalar quantizer above R(D).
+    text : HTML and Jinja; it says what is compared, with which bound, under which coder, over how many layers, and what the bars are. It
+        knows `run`, the manifest; `layers`, their number; and `scalar_loss`, the bits of an ideal scalar quantizer above R(D).
     """
 
     title: str

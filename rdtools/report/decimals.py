@@ -18,7 +18,8 @@ _SPAN, _BIAS, _MANTISSA_DIGITS = 10_000, 400, 3
 #: Decimals by unit; numbers without a unit have four.
 _DIGITS = {"dB": 2, "tokens": 0}
 _FIXED_DIGITS = 4
-#: A column without a unit is printed in scientific notation if it has a number, but for 0, below the first; any if it has one from the second on.
+#: A column without a unit is printed in scientific notation if it has a number, but for 0, below the first; any column if it has one from
+#: the second on.
 _SMALL, _LARGE = 0.01, 1e5
 
 

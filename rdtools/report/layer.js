@@ -35,6 +35,7 @@ function chart(id, series, options) {
     axes: [axis(options.x), { ...axis(options.y), size: 54, values: options.values }],
     series: [{ label: options.x }, ...series.map((s) => ({ spanGaps: true, value: (_, v) => v === null ? "–" : (options.legend ?? ((w) => w.toFixed(2)))(v), ...s.look, label: s.label }))],
   }, data, place) });
+  place.querySelector(".u-legend").setAttribute("role", "presentation");  // a list of names, which is laid out as a table
 }
 
 function curves(layer) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -39,15 +40,17 @@ def _curves(table: pd.DataFrame, curves: pd.DataFrame) -> Iterator[Series]:
     """(layer, curve, rate, SQNR in dB); layers without a measured row have no D₀ to compare with, and no curve."""
     layers = list(dict.fromkeys(table["layer"]))
     measured = table[(table["distortion"] > 0) & (table["relative_distortion"] > 0)].drop_duplicates("layer").set_index("layer")
-    energy = measured["distortion"] / measured["relative_distortion"]
-    place = {layer: index for index, layer in enumerate(layers) if layer in energy.index}
+    energy = (measured["distortion"] / measured["relative_distortion"]).to_dict()
+    place = {layer: index for index, layer in enumerate(layers) if layer in energy}
     most = _POINTS if len(layers) <= _MANY_LAYERS else _FEW_POINTS
-    drawn = curves[np.isfinite(curves["rate_bpw"]) & (curves["distortion"] > 0)]
-    for (layer, curve), part in drawn.groupby(["layer", "curve"], sort=False):
-        if layer in place:
-            kept = _thinned(len(part), most)
-            rates, distortions = part["rate_bpw"].to_numpy()[kept], part["distortion"].to_numpy()[kept]
-            yield place[layer], str(curve), rates, -10 * np.log10(distortions / energy[layer])
+    numbers = curves[["rate_bpw", "distortion"]].astype(np.float64)  # also of a table without rows
+    drawn = curves[np.isfinite(numbers["rate_bpw"]) & (numbers["distortion"] > 0) & curves["layer"].isin(place)]
+    layer, curve = drawn["layer"].to_numpy(object), drawn["curve"].to_numpy(object)
+    rates, distortions = drawn["rate_bpw"].to_numpy(), drawn["distortion"].to_numpy()
+    starts = np.flatnonzero(np.concatenate([[True], (layer[1:] != layer[:-1]) | (curve[1:] != curve[:-1])])) if len(drawn) else []
+    for start, end in itertools.pairwise([*starts, len(drawn)]):  # points of a curve are neighbours
+        kept = start + _thinned(end - start, most)
+        yield place[layer[start]], str(curve[start]), rates[kept], -10 * np.log10(distortions[kept] / energy[layer[start]])
 
 
 def _spectra(spectra: Sequence[Spectrum | None]) -> Iterator[Series]:

@@ -21,6 +21,7 @@ from rdtools.report.inline_svg import inline_figure
 from rdtools.report.layer_data import layer_drawings
 from rdtools.report.packed import PackedColumn, pack
 from rdtools.report.paired import paired_table
+from rdtools.report.provenance import code_commit
 from rdtools.report.row_data import layer_columns, printed_means, row_columns, short_names
 from rdtools.report.rows import format_number, ok_rows
 from rdtools.report.style import method_looks
@@ -48,7 +49,7 @@ def _by_type(table: pd.DataFrame, *, target: float, value: str, digits: str) -> 
 
 
 def _gaps(table: pd.DataFrame, target: float) -> dict[str, Any]:
-    """Mean gaps by method and layer type as cells, each with its text, its share of the largest, and whether it is the least of its column."""
+    """Mean gaps by method and layer type: each cell's text, its share of the largest, and whether it is the least of its column."""
     means = tables.by_type(table, target=target, value="rate_gap_total_bpw")
     largest = means.max(axis=None)
     rows = []
@@ -98,12 +99,12 @@ def _sections(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 def _asset(name: str) -> Markup:
     """A file of the package as part of the page; it is this project's own, or vendored beside its licence."""
-    return Markup(files("rdtools.report").joinpath(name).read_text())  # noqa: S704
+    return Markup(files("rdtools.report").joinpath(name).read_text())
 
 
 def _script_json(value: Any) -> Markup:
     """JSON that may stand in a script: no text in it can end that."""
-    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))  # noqa: S704
+    return Markup(json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c"))
 
 
 def _distinct(table: pd.DataFrame, name: str) -> list[str]:
@@ -115,8 +116,8 @@ def _figures(environment: Environment, figures: dict[str, Path], facts: dict[str
     for name, path in figures.items():
         caption = CAPTIONS[name]
         drawing, width = inline_figure(path, caption.alt)
-        text = Markup(environment.from_string(caption.text).render(facts))  # noqa: S704 (escaped where it is filled in)
-        shown.append({"name": name, "title": caption.title, "drawing": Markup(drawing), "width": width, "text": text})  # noqa: S704
+        text = Markup(environment.from_string(caption.text).render(facts))
+        shown.append({"name": name, "title": caption.title, "drawing": Markup(drawing), "width": width, "text": text})
     return shown
 
 
@@ -155,6 +156,9 @@ def write_page(
         packed["claims"] = verdict_columns(checked, layers)
     facts = {"run": run.manifest, "layers": len(layers), "scalar_loss": f"{SCALAR_LOSS_BITS:.4f}"}
     start, _ = short_names(layers)
+    looks = {
+        method: {"color": look["color"], "hollow": look["markerfacecolor"] == "white"} for method, look in method_looks(methods).items()
+    }
     results = run.path / PARQUET
     page = environment.get_template("page.html").render(
         facts,
@@ -182,9 +186,11 @@ def write_page(
         bounds=glossary.bounds(),
         terms=glossary.TERMS,
         rate_kinds=glossary.RATE_KINDS,
-        versions={**run.manifest.versions, "rdtools": __version__},
+        versions=run.manifest.versions,
+        version=__version__,
         row_versions={name.removesuffix("_version"): _distinct(table, name) for name in table.columns if name.endswith("_version")},
         devices={name: _distinct(table, name) for name in ("backend", "device")},
+        commit=code_commit(),
         results_hash=sha256_of_file(results) if results.is_file() else "",
         result_files=(PARQUET, CSV),
         seconds=f"{table['wall_s'].sum():.0f}",
@@ -196,10 +202,7 @@ def write_page(
             {
                 "start": start,
                 "printed": PRINTED_ROWS,
-                "looks": {
-                    method: {"color": look["color"], "hollow": look["markerfacecolor"] == "white"}
-                    for method, look in method_looks(methods).items()
-                },
+                "looks": looks,
                 "curves": glossary.curve_labels(),
                 "files": [PARQUET, CSV],
             }

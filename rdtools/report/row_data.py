@@ -43,7 +43,7 @@ def _order(name: str, values: pd.Series) -> list[str] | None:
     if name == "layer_type":
         return ordered_types(values)
     if name in _CHOSEN:
-        return list(dict.fromkeys(format_number(value) for value in sorted(values.dropna().unique()))) + ["–"]
+        return [*dict.fromkeys(format_number(value) for value in sorted(values.dropna().unique())), "–"]
     return list(dict.fromkeys(values)) if name in ("layer", "method") else None
 
 
