@@ -17,11 +17,13 @@ from matplotlib.figure import Figure
 from rdtools.evaluation.noise import NOISE
 from rdtools.jobs.evaluate import evaluate
 from rdtools.report.figures import legend_entries
-from rdtools.report.style import BOUND, UNIVERSAL, method_looks
+from rdtools.report.style import BOUND, method_looks
 
 #: By coder: a pooled table, then a Gaussian model per column, then one per column and state of a trellis.
 METHODS = ("hrtn-column", "hptq", "hptq-column", "hptq+hadamard", "watersic", "watersic-mmse", "watersic-trellis")
 RATES = (2.0, 3.0, 4.0)
+#: Method over whose divergence those of the others are drawn.
+REFERENCE = "hptq"
 COLUMNS = (
     *("model", "method", "target_bpw", "protocol", "scored_tokens", "clusters", "total_bpw"),
     *("summed_distortion", "summed_relative_distortion", "summed_heldout_distortion"),
@@ -44,25 +46,24 @@ def slope(rows: pd.DataFrame) -> tuple[float, float]:
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """KL over Σ D/D₀ with the fit, and over the total rate; a line at the noise floor."""
+    """KL over Σ D/D₀ with the fit, and over that of GPTQ with a pooled table at the same target, by total rate."""
     figure = Figure(figsize=(8.6, 3.6))
     FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2, sharey=True)
-    measured, floor = rows[rows["method"] != NOISE], rows[rows["method"] == NOISE]
-    for axis, column in zip(axes, ("summed_relative_distortion", "total_bpw"), strict=True):
-        for method, look in method_looks(measured["method"]).items():
-            own = measured[measured["method"] == method]
-            bars = [own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]]
-            axis.errorbar(own[column], own["kl_nats"], yerr=bars, linestyle="none", capsize=2, label=method, **look)
-        for value in floor["kl_nats"]:
-            axis.axhline(value, label="noise of bfloat16's rounding size", **UNIVERSAL)
-        axis.set_yscale("log")
+    sums, rates = figure.subplots(1, 2)
+    measured, floor = rows[rows["method"] != NOISE], rows.loc[rows["method"] == NOISE, "kl_nats"]
+    base = measured[measured["method"] == REFERENCE].set_index("target_bpw")["kl_nats"]
+    for method, look in method_looks(measured["method"]).items():
+        own = measured[measured["method"] == method]
+        bars = np.array([own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]])
+        by = own["target_bpw"].map(base).to_numpy()
+        sums.errorbar(own["summed_relative_distortion"], own["kl_nats"], yerr=bars, linestyle="none", capsize=2, label=method, **look)
+        rates.errorbar(own["total_bpw"], own["kl_nats"] / by, yerr=bars / by, linestyle="none", capsize=2, label=method, **look)
     power, factor = slope(rows)
     x = np.geomspace(measured["summed_relative_distortion"].min(), measured["summed_relative_distortion"].max(), 2)
-    axes[0].plot(x, factor * x**power, label=f"fit: {factor:.3f} (Σ D/D₀)^{power:.2f}", zorder=1, **BOUND)
-    axes[0].set_xscale("log")
-    axes[0].set_xlabel("Σ D/D₀ over the 42 matrices")
-    axes[1].set_xlabel("total rate of the quantized matrices (bpw)")
-    axes[0].set_ylabel("KL to the original (nats per token)")
-    figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=4, fontsize=7)
+    sums.plot(x, factor * x**power, label=f"fit: {factor:.3f} (Σ D/D₀)^{power:.2f}", zorder=1, **BOUND)
+    sums.set(xscale="log", yscale="log", xlabel="Σ D/D₀ over the 42 matrices", ylabel="KL to the original (nats per token)")
+    for value in floor:
+        sums.set_title(f"KL of noise of bfloat16's rounding size: {value:.1e}", fontsize=8)
+    rates.set(xlabel="total rate of the quantized matrices (bpw)", ylabel=f"KL / that of {REFERENCE} at the same target")
+    figure.legend(*legend_entries([sums, rates]), loc="outside upper center", ncols=4, fontsize=7)
     return figure
