@@ -11,7 +11,7 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from rdtools.analysis import coders, default_model_loss, low_rank, low_rate, orders, reassembly
+from rdtools.analysis import coders, default_model_loss, equal_footing, low_rank, low_rate, orders, reassembly
 
 from rdtools.report import write_figures
 from rdtools.report.figures import READS, save_figure
@@ -24,6 +24,7 @@ FIGURES = {
     "orders": (orders.run, orders.draw, 4),
     "low_rate": (low_rate.run, low_rate.draw, 5),
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
+    "equal_footing": (equal_footing.run, equal_footing.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
 }
 
