@@ -41,8 +41,12 @@ RUN_NAMES = frozenset(
         "foreign.json",
         "foreign.parquet",
         "foreign.csv",
+        "evaluation",
+        "evaluation.parquet",
+        "evaluation.csv",
         "figures",
         "index.html",
+        "model",
     }
 )
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

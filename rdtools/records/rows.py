@@ -218,7 +218,9 @@ class ResultRow:
     ] = math.nan
     rotation: Annotated[str | None, About("", "setting", "of the input: none, hadamard, haar or kronecker", "rotation")] = None
     damping: Annotated[float, About("", "setting", "of the quantizer, relative to the mean diagonal of H", "damping")] = math.nan
-    backend: Annotated[str | None, About("", "setting", "what decided the integers: numpy, numba, triton or reference")] = None
+    backend: Annotated[str | None, About("", "setting", "what decided the integers: numpy, numba, triton, torch or reference")] = None
+    device: Annotated[str | None, About("", "setting", "where the method ran: cpu, or a device of torch such as cuda:0")] = None
+    dtype: Annotated[str | None, About("", "setting", "in which the integers were decided: float64 or float32")] = None
     wall_s: Annotated[float, About("s", "measured", "wall time of quantizing, coding and measuring")] = math.nan
     provenance: Provenance = field(default_factory=Provenance)
 
