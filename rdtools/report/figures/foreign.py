@@ -38,7 +38,7 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
     ok = ok[ok["method"].isin(whole.index[whole == len(common)])]
     if not common:
         return empty_figure("no matrix with status ok in every file: nothing to draw")
-    figure = new_figure(6.4, 4.2)
+    figure = new_figure(6.4, 5.6)
     axis = figure.subplots()
     looks = method_looks(ok["method"])
     for method, rows in ok.groupby("method", sort=False):
@@ -54,7 +54,7 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
     axis.axhline(SCALAR_LOSS_BITS, color="0.5", linestyle=":", linewidth=1.0, label="scalar integers, ideal coder, high rate")
     axis.axhline(0.0, color="black", linewidth=1.0)
     axis.set_xlabel("total rate (bpw)")
-    axis.set_ylabel("total rate above R(D), one variance (bpw)")
+    axis.set_ylabel("total rate − R(D), one variance (bpw)")
     axis.set_title(f"mean over {len(common)} matrices, each method and file with its own coder")
     figure.legend(loc="outside lower center", ncols=2, fontsize=7)
     return figure
