@@ -20,6 +20,7 @@ from rdtools.analysis import (
     orders,
     reassembly,
     trellis_frontier,
+    trellis_stacked,
     trellis_states,
 )
 
@@ -37,6 +38,7 @@ FIGURES = {
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
     "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),
+    "trellis_stacked": (trellis_stacked.run, trellis_stacked.draw, 5),
     "bounds": (bounds.run, bounds.draw, 5),
 }
 
