@@ -27,24 +27,24 @@ def run(folders: Sequence[Path]) -> pd.DataFrame:
         facts = layer_facts(opened[name])
         for rate in RATES:
             distortion = float(BOUNDS[REFERENCE].distortion(facts, rate))
-            known = {f"{bound.name}_rate_bpw": bound.rate(facts, distortion) for bound in BOUNDS.values()}
+            bound_rates = {f"{bound.name}_rate_bpw": bound.rate(facts, distortion) for bound in BOUNDS.values()}
             stderr = facts.row.row_covariance_saving_stderr_bpw
             named = {"layer": name, "layer_type": facts.row.layer_type, "block": facts.row.block, "weights": opened[name].weight.size}
-            rows.append({**named, "rows": facts.row.rows, **known, "rd_bound_covariance_stderr_bpw": stderr})
+            rows.append({**named, "rows": facts.row.rows, **bound_rates, "rd_bound_covariance_stderr_bpw": stderr})
     return pd.DataFrame(rows)
 
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Bounds less R(D), one variance, at its distortion at 3 bits, by layer type: mean over blocks, bars from min to max."""
-    own = rows[rows["rd_bound_rate_bpw"].round(6) == DRAWN]
-    types = ordered_types(own["layer_type"])
+    at_rate = rows[rows["rd_bound_rate_bpw"].round(6) == DRAWN]
+    types = ordered_types(at_rate["layer_type"])
     others = [bound for bound in BOUNDS.values() if bound.name != REFERENCE]
     figure = Figure(figsize=(7.2, 3.4))
     FigureCanvasAgg(figure)
     axis = figure.subplots()
     for place, (bound, hatch) in enumerate(zip(others, ("", "//", "xx"), strict=True)):
-        below = own[f"{bound.name}_rate_bpw"] - own["rd_bound_rate_bpw"]
-        by_type = below.groupby(own["layer_type"])
+        below = at_rate[f"{bound.name}_rate_bpw"] - at_rate["rd_bound_rate_bpw"]
+        by_type = below.groupby(at_rate["layer_type"])
         mean, low, high = (part.reindex(types) for part in (by_type.mean(), by_type.min(), by_type.max()))
         x = [i + 0.27 * (place - 1) for i in range(len(types))]
         color = LOOKS[bound.name]["color"]

@@ -107,9 +107,9 @@ def weighted_mean(rows: pd.DataFrame, column: str) -> pd.Series:
     return rows.groupby("target_bpw")[column].mean()
 
 
-def _draw_bound(axis: Axes, own: pd.DataFrame, name: str, column: str, label: str) -> None:
+def _draw_bound(axis: Axes, panel_rows: pd.DataFrame, name: str, column: str, label: str) -> None:
     """Where another bound lies, at the distortions of the trellis of 256 states."""
-    part = own[own["method"] == "watersic-trellis"]
+    part = panel_rows[panel_rows["method"] == "watersic-trellis"]
     below = weighted_mean(part, "rate_gap_total_bpw") - weighted_mean(part, column)
     axis.plot(below, label=label, **{**BOUNDS[name], "linewidth": 1.0})
 
@@ -127,17 +127,17 @@ def draw(rows: pd.DataFrame) -> Figure:
         ("trained", "rate_gap_total_bpw", "trained weights, total rate"),
     )
     for axis, (kind, column, title) in zip(axes, panels, strict=True):
-        own = ok[ok["weights"] == kind]
-        for method, points in own[~own["method"].isin(left_out)].groupby("method", sort=False):
+        panel_rows = ok[ok["weights"] == kind]
+        for method, points in panel_rows[~panel_rows["method"].isin(left_out)].groupby("method", sort=False):
             style = {**looks[str(method)], "linestyle": "none"}
             axis.plot(weighted_mean(points, column), label=str(method), **style)
             if kind == "normal":
                 axis.plot(weighted_mean(points, "pred_rate_gap_bpw").dropna(), color=style["color"], linestyle="--", linewidth=0.8)
         axis.axhline(0, label="R(D), one variance", **BOUNDS["rd_bound"])
         axis.axhline(SCALAR_LOSS_BITS, color="black", linewidth=0.6, label="½ log₂(2πe/12)")
-        axis.set_title(f"{title} ({own['layer'].nunique()} {'Hessian' if kind == 'normal' else 'matrices'})")
+        axis.set_title(f"{title} ({panel_rows['layer'].nunique()} {'Hessian' if kind == 'normal' else 'matrices'})")
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
-        axis.set_xticks(sorted(own["target_bpw"].unique()))
+        axis.set_xticks(sorted(panel_rows["target_bpw"].unique()))
     trained = ok[ok["weights"] == "trained"]
     _draw_bound(axes[1], trained, "rd_bound_rowvar", "rate_gap_total_rowvar_bpw", "R(D), row variances")
     _draw_bound(axes[1], trained, "rd_bound_aligned", "rate_gap_total_aligned_bpw", "R(D), aligned with H")

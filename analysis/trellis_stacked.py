@@ -1,7 +1,7 @@
 """Rate above R(D) of the matrices of one input in a file each, and in one file: q, k and v, gate and up, as one matrix of all their rows.
 
 A stack has one step, one table of column exponents and one set of models, which learn from all rows. All its matrices have about the same
-distortion per weight, where single files have the same rate; R(D) is that of each matrix at its own D, so that a gap depends little on that.
+distortion per weight, where single files have the same rate; R(D) is that of each matrix at its panel_rows D, so that a gap depends little on that.
 """
 
 from __future__ import annotations
@@ -99,8 +99,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     for axis, group in zip(axes, groups, strict=True):
-        own = rows[rows["group"] == group]
-        for (method, one_file), part in own.groupby(["method", own["container_layers"] > 1], sort=False):
+        panel_rows = rows[rows["group"] == group]
+        for (method, one_file), part in panel_rows.groupby(["method", panel_rows["container_layers"] > 1], sort=False):
             by_rate = part.groupby("target_bpw")["rate_gap_total_bpw"]
             mean, low, high = by_rate.mean(), by_rate.min(), by_rate.max()
             axis.errorbar(
@@ -115,7 +115,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         axis.axhline(0, color="black", linewidth=0.8)
         axis.set_title(group)
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
-        axis.set_xticks(sorted(own["target_bpw"].unique()))
+        axis.set_xticks(sorted(panel_rows["target_bpw"].unique()))
     axes[0].set_ylabel("total rate − R(D), one variance (bpw)")
     figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=2)
     return figure

@@ -51,9 +51,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2)
     coded = ok[ok["states"].notna()]
     adaptive = coded["method"].str.endswith("+adaptive")
-    for suffix, own in (("", coded[~adaptive]), ("+adaptive", coded[adaptive])):
+    for suffix, variant_rows in (("", coded[~adaptive]), ("+adaptive", coded[adaptive])):
         style, name = {**looks[f"watersic-trellis{suffix}"], "linestyle": "none"}, f"watersic-trellis{suffix}, 4 to 1024 states"
-        for rate, points in own.groupby("target_bpw"):
+        for rate, points in variant_rows.groupby("target_bpw"):
             by_states = points.groupby("states")[["rate_gap_total_bpw", "pred_rate_gap_bpw", "encode_cpu_us_per_weight"]].mean()
             axes[0].plot(by_states.index.astype(int), by_states["rate_gap_total_bpw"], label=name, **style)
             last = (1024, by_states["rate_gap_total_bpw"].iloc[-1])

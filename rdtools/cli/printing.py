@@ -25,7 +25,9 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait'])})`")
+    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "format", "samples", "sample_tokens")
+    names = [*signature(report).parameters, *others]
+    return re.compile(f"`({'|'.join(names)})`")
 
 
 Words = Callable[[str], str]

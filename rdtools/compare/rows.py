@@ -32,7 +32,7 @@ def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str
 _OUTLIER_SHARE, _OUTLIER_STDS = 0.1, 20.0
 
 
-def _outlier_message(facts: LayerFacts) -> str:
+def outlier_message(facts: LayerFacts) -> str:
     """The reason why R(D) says nothing about a matrix; empty where no single weight makes up its variance."""
     stds, weights = facts.row.weight_incoherence, facts.row.rows * (facts.row.active_columns or 0)
     if not (stds >= _OUTLIER_STDS and stds**2 >= _OUTLIER_SHARE * weights):
@@ -53,6 +53,14 @@ def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
         f"{spare} of {facts.row.columns} inputs have an energy below 1e-8 of the median; their weights are coded like others, "
         f"{spare / coded:.1%} of the symbols, and hardly change D"
     )
+
+
+def diagonal_message(layer: Layer, *, feedback: bool) -> str:
+    """A sentence on a Hessian of which only the diagonal is known; empty for a whole one."""
+    if not layer.hessian.diagonal:
+        return ""
+    unused = "; this method feeds errors back along correlations of inputs, of which it is given none" if feedback else ""
+    return f"H is a diagonal ({layer.hessian.origin}): D and R(D) leave correlations of inputs out{unused}"
 
 
 def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool:
@@ -82,7 +90,7 @@ def result_row(
     activations : moments that a method with quantized activations was given
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    facts = layer_facts(layer) if facts is None else facts
+    facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
     point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
@@ -98,16 +106,19 @@ def result_row(
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
     aligned, covariance = (known.rate(facts, point.distortion) for known in (RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE))
     turn = quantized.weight.basis.rotation
-    outlier = _outlier_message(facts)
+    outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
+    diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,
         method=format_method(quantizer),
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message="; ".join(filter(None, (outlier, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))),
+        message="; ".join(
+            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))
+        ),
         point=point,
         activation=beside,
         pred_high_rate_distortion=predicted,
@@ -130,4 +141,6 @@ def result_row(
         rotation="none" if turn is None else turn.kind,
         damping=quantized.damping,
         backend=quantized.backend,
+        device=quantized.device,
+        dtype=quantized.dtype,
     )

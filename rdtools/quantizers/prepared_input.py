@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, submatrix
 from rdtools.linalg import Cholesky, cholesky
 from rdtools.quantizers.preparation import Preparation
 from rdtools.records import Hessian, Rotation
@@ -26,7 +26,7 @@ _LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], Pre
 class PreparedInput:
     """An input made ready: everything that no weight takes part in.
 
-    Matrices have their columns in `order`.
+    Matrices have their columns in `order`, and are on the device of the Hessian; vectors are arrays in main memory.
 
     Attributes
     ----------
@@ -43,8 +43,8 @@ class PreparedInput:
     energies : (r,) H_ii of each column of the weights, without damping and ridge
     """
 
-    moment: Float64Array
-    factor: Float64Array
+    moment: Matrix
+    factor: Matrix
     order: NDArray[np.intp]
     damping: float
     penalty: float
@@ -56,18 +56,17 @@ class PreparedInput:
     energies: Float64Array
 
     @property
-    def damped_moment(self) -> Float64Array:
+    def damped_moment(self) -> Matrix:
         """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
-        damped = self.moment.copy()
-        damped[np.diag_indices(len(damped))] += self.added
+        damped = copied(self.moment)
+        add_to_diagonal(damped, self.added)
         return damped
 
     @property
-    def unpenalized_moment(self) -> Float64Array:
+    def unpenalized_moment(self) -> Matrix:
         """(r, r) the moment with damping and without ridge, its columns those of the weights."""
-        gram = np.empty_like(self.moment)
-        gram[np.ix_(self.order, self.order)] = self.moment
-        gram[np.diag_indices(len(gram))] += self.damping_added
+        gram = submatrix(self.moment, np.argsort(self.order))
+        add_to_diagonal(gram, self.damping_added)
         return gram
 
     @cached_property
@@ -78,7 +77,7 @@ class PreparedInput:
         return self.noise_gains * _by_column(moment_shares(self.factor, self.added), self.order)
 
     @cached_property
-    def unpenalized_factor(self) -> Float64Array:
+    def unpenalized_factor(self) -> Matrix:
         """(r, r) float64, the factor without the ridge, damped by the same rule."""
         if self.penalty == 0:
             return self.factor
@@ -92,19 +91,19 @@ def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
     return values
 
 
-def _damped(moment: Float64Array, preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
+def _damped(moment: Matrix, preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
     """Factor of moment plus ridge, the absolute ridge, and the absolute damping."""
-    penalty = preparation.ridge * float(np.mean(np.diagonal(moment))) if preparation.ridge > 0 else 0.0
+    penalty = preparation.ridge * float(np.mean(diagonal(moment))) if preparation.ridge > 0 else 0.0
     penalized = moment
     if penalty > 0:
-        penalized = moment.copy()
-        penalized[np.diag_indices(len(moment))] += penalty
+        penalized = copied(moment)
+        add_to_diagonal(penalized, penalty)
     found = cholesky(penalized, damping=preparation.damping, name=name)
-    mean_diagonal = math.fsum(np.diagonal(penalized)) / max(len(moment), 1)
+    mean_diagonal = math.fsum(diagonal(penalized)) / max(len(moment), 1)
     return found, penalty, found.damping * mean_diagonal
 
 
-def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
+def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
     """Rotate, put in order, factor.
 
     Parameters
@@ -123,7 +122,7 @@ def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rota
         moment = rotate_moment(moment, rotation)
     order = ORDERS[preparation.order](moment)
     if preparation.order != "natural":
-        moment = moment[np.ix_(order, order)]
+        moment = submatrix(moment, order)
     found, penalty, damping_added = _damped(moment, preparation, name)
     return PreparedInput(
         moment=moment,
@@ -135,14 +134,12 @@ def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rota
         added=damping_added + penalty,
         preparation=preparation,
         name=name,
-        noise_gains=_by_column(np.diagonal(found.lower) ** 2, order),
-        energies=_by_column(np.diagonal(moment), order),
+        noise_gains=_by_column(diagonal(found.lower) ** 2, order),
+        energies=_by_column(diagonal(moment), order),
     )
 
 
-def shared_input(
-    hessian: Hessian, moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str
-) -> PreparedInput:
+def shared_input(hessian: Hessian, moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
     """`prepare_input`, or its last result where the Hessian record, the preparation and the rotation are the same again.
 
     A preparation that looks at weights is made anew each time.

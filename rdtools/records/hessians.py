@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, check_count
+from rdtools.arrays import Float64Array, Matrix, check_count
 from rdtools.errors import NotFiniteInput
-from rdtools.reprs import short_repr
+from rdtools.reprs import html_table, short_repr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -17,13 +17,15 @@ class Hessian:
 
     Attributes
     ----------
-    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
+    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped; an array, or a tensor where the layer is on a device
     n_tokens : tokens in the mean; 0 for an exact one
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
     mean : (n,) float64, E[x] over the same tokens; None where it was not recorded
     distinct_tokens : tokens that tell something new, see `rdtools.model.repetition`; None where they were not counted
     output_variances : (m,) float64, for the input of an output head: E[p(1 − p)] of each output's probability p; else None
+    origin : where the matrix comes from, such as "QuIP#"; "" for a capture of rdtools
+    diagonal : only the diagonal is known, and the rest is zero
 
     Raises
     ------
@@ -31,13 +33,15 @@ class Hessian:
         For an output variance that is not from 0 to ¼.
     """
 
-    matrix: Float64Array
+    matrix: Matrix
     n_tokens: int
     dropped_tokens: int = 0
     name: str = "Hessian"
     mean: Float64Array | None = None
     distinct_tokens: int | None = None
     output_variances: Float64Array | None = None
+    origin: str = ""
+    diagonal: bool = False
     __repr__ = short_repr
 
     def __post_init__(self) -> None:
@@ -82,3 +86,29 @@ class Spectrum:
     def active(self) -> int:
         """Number of active columns r."""
         return len(self.eigenvalues)
+
+    @property
+    def condition_number(self) -> float:
+        """λ_max/λ_min over the active columns; infinite for a singular H, nan without an active column."""
+        if self.active == 0:
+            return float("nan")
+        return float(self.eigenvalues[0] / self.eigenvalues[-1]) if self.rank == self.active else float("inf")
+
+    @property
+    def effective_rank(self) -> float:
+        """(Σλ)²/Σλ², the number of equal eigenvalues with the same sum and sum of squares; 0 without an active column."""
+        if self.active == 0 or self.eigenvalues[0] == 0:
+            return 0.0
+        scaled = self.eigenvalues / self.eigenvalues[0]
+        return float(scaled.sum() ** 2 / (scaled**2).sum())
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("columns", self.columns),
+            ("active", self.active),
+            ("rank", self.rank),
+            ("condition number", self.condition_number),
+            ("effective rank", self.effective_rank),
+            ("largest eigenvalue", float(self.eigenvalues[0]) if self.active else 0.0),
+        ]
+        return html_table("Spectrum", facts)

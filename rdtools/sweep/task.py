@@ -14,10 +14,12 @@ import numpy as np
 from rdtools.compare import ActivationInputs, LayerFacts, layer_facts, result_row
 from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
-from rdtools.errors import RateUnreachable, RdtoolsError
+from rdtools.devices import HOST, naming_stage
+from rdtools.errors import NotEnoughMemory, RateUnreachable, RdtoolsError
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
+from rdtools.moments.spectrum import remembered_spectrum
 from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare
 from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
 from rdtools.records.rows import Status
@@ -78,6 +80,7 @@ def quantize_layers(
     seed: int,
     facts: Sequence[LayerFacts | None] | None = None,
     activations: Activations = lambda quantizer: None,
+    device: str = HOST,
 ) -> Iterator[tuple[int, int, Row]]:
     """Rows as they are finished: (number of the job, number of its quantizer, row).
 
@@ -89,10 +92,11 @@ def quantize_layers(
     seed : of the run
     facts : of the layers; worked out here where not given
     activations : moments for methods that quantize activations, which fail without
+    device : of torch, on which methods work that can; the others work in main memory, and each row says where it was
     """
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
     for group in _by_preparation(jobs, seed):
-        prepared: dict[int, Problem] = {}
+        prepared: dict[int, tuple[Layer, Problem]] = {}
         for job in group:
             number, settled = job.number, job.quantizer
             layer, quantizer = jobs[number][0], jobs[number][1][job.which]
@@ -102,14 +106,25 @@ def quantize_layers(
                 quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
                 if isinstance(settled, Exception):
                     raise settled
+                place = device if settled.on_device else HOST
+                stage = partial(naming_stage, place, name=layer.key.name, shape=layer.weight.shape)
                 if number not in prepared:
                     prepared.clear()
-                    prepared[number] = prepare(layer, settled.preparation, seed=seed)
+                    with stage("its weights and Hessian are copied"):
+                        there = layer if place == HOST else layer.on(place)
+                    with stage("its basis is changed and its Hessian factored"):
+                        prepared[number] = there, prepare(there, settled.preparation, seed=seed)
+                there, problem = prepared[number]
                 inputs = activations(settled)
                 moments = None if inputs is None else inputs.calibration
-                quantized = settled.quantize(layer, seed=seed, problem=prepared[number], activations=moments)
-                row = result_row(layer, quantizer, quantized, prepared[number], fact, inputs)
+                with stage("its integers are decided"):
+                    quantized = settled.quantize(there, seed=seed, problem=problem, activations=moments)
+                with stage("what was decoded is measured"):
+                    row = result_row(there, quantizer, quantized, problem, fact, inputs)
             except Exception as error:  # any one of them is this row's alone
+                if isinstance(error, NotEnoughMemory):
+                    prepared.clear()
+                    error.__cause__ = None  # whose frames hold what did not fit
                 known_of = key_row(layer.key, *layer.weight.shape) if fact is None else fact.row
                 row = failed_row(quantizer, known_of, error, seed=seed)
                 if row.status == "infeasible" and fact is not None and layer.hessian.distinct_tokens == 0:
@@ -146,9 +161,15 @@ def _curves(layer: Layer, work: LayerWork, facts: LayerFacts) -> Record:
 
 
 class LayerMemory:
-    """Layers of the input that was worked on last, with their facts: tasks of one input read and analyse each layer once per worker."""
+    """Layers of the input that was worked on last, with their facts: tasks of one input read and analyse each layer once per worker.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    device : of torch, on which eigenvectors are computed and methods work that can
+    """
+
+    def __init__(self, device: str = HOST) -> None:
+        self.device = device
         self._input: tuple[Path, int] | None = None
         self._run: Run | None = None
         self._heldout: HeldoutMoment | None = None
@@ -165,6 +186,9 @@ class LayerMemory:
             self._input = task.run, task.hessian
         if name not in self._layers:
             layer = self._run[name]
+            if self.device != HOST and remembered_spectrum(layer.hessian) is None:  # first, so that the facts find it
+                with naming_stage(self.device, "the eigenvectors of its Hessian are computed", name=name, shape=layer.weight.shape):
+                    self._run.keep_spectrum(task.hessian, layer.on(self.device).hessian)
             self._layers[name] = layer, layer_facts(layer, self._heldout)
             self._run.keep_spectrum(task.hessian)
         return self._layers[name]
@@ -196,7 +220,8 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
         facts.append(fact)
         works.append(work)
         jobs.append((layer, work.quantizers))
-    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=partial(memory.activations, seed=task.seed)):
+    moments = partial(memory.activations, seed=task.seed)
+    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=moments, device=memory.device):
         yield Record(works[number].row_keys[which], "row", row)
     for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
         if work.curve_rates:

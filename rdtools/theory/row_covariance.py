@@ -76,13 +76,13 @@ def stderr_by_runs(values: Float64Array) -> float:
     >>> round(stderr_by_runs(values) / stderr_by_runs(values[::8]), 1)
     1.0
     """
-    found = []
+    errors = []
     for rows in RUN_ROWS:
         count = len(values) // rows
         if rows == 1 or count >= FEWEST_RUNS:
             means = values[: count * rows].reshape(count, rows).mean(axis=1)
-            found.append(float(means.std(ddof=1)) / math.sqrt(count))
-    return max(found)
+            errors.append(float(means.std(ddof=1)) / math.sqrt(count))
+    return max(errors)
 
 
 def normalized_rows(weight: Float64Array) -> Float64Array:
@@ -118,8 +118,8 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
     >>> rng = np.random.default_rng(0)
     >>> common = rng.standard_normal((4000, 1))
     >>> rows = np.hstack([common + 0.5 * rng.standard_normal((4000, 1)) for _ in range(2)])
-    >>> found = estimate_row_covariance(np.hstack([rows, rng.standard_normal((4000, 6))]))
-    >>> 0.0 < found.saving_bits < 0.2
+    >>> covariance = estimate_row_covariance(np.hstack([rows, rng.standard_normal((4000, 6))]))
+    >>> 0.0 < covariance.saving_bits < 0.2
     True
     """
     rows = normalized_rows(weight)
@@ -130,13 +130,14 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
     lengths = {shrinkage: np.empty(m) for shrinkage in SHRINKAGES}
     for part in range(FOLDS):
         given, left_out = rows[parts != part], rows[parts == part]
-        for shrinkage, found in lengths.items():
-            found[parts == part] = _lengths(_shrunk(given, shrinkage), left_out)
+        for shrinkage, row_lengths in lengths.items():
+            row_lengths[parts == part] = _lengths(_shrunk(given, shrinkage), left_out)
     best = min(SHRINKAGES, key=lambda shrinkage: float(lengths[shrinkage].mean()))
     matrix, saved = _shrunk(rows, best), 0.5 * math.log2(math.e) - lengths[best]
-    own = float(np.linalg.slogdet(matrix)[1]) / (2.0 * n * math.log(2.0)) + 0.5 * math.log2(math.e)
+    in_sample = float(np.linalg.slogdet(matrix)[1]) / (2.0 * n * math.log(2.0)) + 0.5 * math.log2(math.e)
     matrix *= n / float(np.trace(matrix))
-    return RowCovariance(matrix, best, float(saved.mean()), stderr_by_runs(saved), float(lengths[best].mean()) - own)
+    excess = float(lengths[best].mean()) - in_sample
+    return RowCovariance(matrix, best, float(saved.mean()), stderr_by_runs(saved), excess)
 
 
 def aligned_variances(rows: Float64Array, vectors: Float64Array, eigenvalues: Float64Array) -> Float64Array:
