@@ -30,7 +30,7 @@ _SHOWN = {
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="Run directory with its Hessians.")],
+    run: Annotated[Path, typer.Argument(help="Run directory with its Hessians, or a model saved by rdtools quantize.")],
     method: Annotated[str | None, typer.Option(help="Comma-separated names; by default those of the run's reports.")] = None,
     rate: Annotated[str | None, typer.Option(help="Target rates in bpw, comma-separated; by default those of the reports.")] = None,
     damping: Annotated[float | None, typer.Option(help="Of methods named by --method, relative to the mean diagonal.")] = None,
@@ -46,7 +46,7 @@ def evaluate(
     fresh: Annotated[bool, typer.Option("--fresh", help="Make rows anew that are there.")] = False,
     as_json: Json = False,
 ) -> int:
-    """Put the quantized layers of a run into its model, and compare it with the original on held-out tokens.
+    """Put the quantized layers of a run into its model, or load a saved model, and compare it with the original on held-out tokens.
 
     Prints perplexity, KL(original‖quantized) per token and its tail, expected acceptance and top-1 agreement; all columns, with standard
     errors and intervals over sequences, are in evaluation.parquet and evaluation.csv of the run. Finished rows are kept, and the same

@@ -38,7 +38,6 @@ class Codec:
 
     Attributes
     ----------
-    tag : byte that stands for it in a container, never used again for another
     type : record of the symbols
     encode : side information and payload of the symbols
     decode : symbols from readers of side information and payload, rows, columns and a `Map`; everything that it reads is checked
@@ -49,7 +48,6 @@ class Codec:
     values_on_device : `values` takes symbols whose integers are a tensor, and leaves the values where these are
     """
 
-    tag: int
     type: type[Any]
     encode: Callable[[Any], tuple[bytes, bytes]]
     decode: Callable[[Reader, Reader, int, int, Map], Any]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.fields import Reader
-from rdtools.coding.formats import codec_of
+from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
 from rdtools.coding.parts import coded_columns, encode_parts
 from rdtools.coding.scales import bfloat16_bytes
@@ -143,7 +143,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
 
     sides, payloads, heads = [], [], []
     for weight in several:
-        codec, basis = codec_of(weight.symbols), weight.basis
+        (tag, codec), basis = tagged_codec(weight.symbols), weight.basis
         side = _seed(basis.row_rotation)
         if own_scales:
             side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
@@ -152,7 +152,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         sides.append(side + parts + content)
         payloads.append(payload)
         size = len(sides[-1]) + (len(shared) if len(several) == 1 else 0)
-        heads.append(v3.MATRIX_HEAD.pack(codec.tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
+        heads.append(v3.MATRIX_HEAD.pack(tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
     head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.active))

@@ -10,7 +10,7 @@ import pandas as pd
 from rdtools.arrays import Float64Array
 from rdtools.compare.bounds import BOUNDS
 from rdtools.compare.facts import LayerFacts
-from rdtools.compare.rows import outlier_message
+from rdtools.compare.rows import diagonal_message, outlier_message
 from rdtools.foreign.matching import check_related, correlation
 from rdtools.foreign.stored import ForeignModel, StoredMatrix
 from rdtools.measure import weighted_error
@@ -114,7 +114,7 @@ def foreign_row(
         fallback=stored.fallback,
         reading=reading,
         status=facts.status,
-        message="; ".join(filter(None, (outlier, equal, facts.message, stored.note))),
+        message="; ".join(filter(None, (outlier, diagonal_message(layer, feedback=False), equal, facts.message, stored.note))),
         code_bpw=stored.bits.codes * per_weight,
         scale_bpw=stored.bits.scales * per_weight,
         other_bpw=stored.bits.other * per_weight,

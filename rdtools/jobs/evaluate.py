@@ -14,15 +14,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from rdtools.errors import NotByBlocks
+from rdtools.errors import NotByBlocks, UsageError
 from rdtools.files import atomic_path, sole_writer
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.settings import Stage, silent_stage
-from rdtools.jobs.subjects import Asked, Subject, subject_of_run
+from rdtools.jobs.subjects import Asked, Subject, subject_of_run, subject_of_saved
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
 from rdtools.runs.journal import JournalWriter, Record, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.saved import is_saved
 
 if TYPE_CHECKING:
     from rdtools.evaluation.windows import Windows  # which load torch
@@ -127,15 +128,15 @@ def evaluate(
     say: Callable[[str], None] = lambda sentence: None,
     stage: Stage = silent_stage,
 ) -> pd.DataFrame:
-    """Compare quantized models with the original on held-out tokens: a row for each method and rate of a run.
+    """Compare quantized models with the original on held-out tokens: a row for each method and rate of a run, or for a saved model.
 
-    Layers of a run are quantized again as those of its rows were, which gives the same integers, and run in float32. Rows are kept as they
-    are finished, and the same call goes on after an interrupt; ``evaluation.parquet`` and ``evaluation.csv`` have all rows ever made there.
-    `rdtools columns` describes the columns.
+    A saved model, of `rdtools.jobs.quantize.quantize_model`, is loaded from its files. Layers of a run are quantized again as those of its
+    rows were, which gives the same integers, and run in float32. Rows are kept as they are finished, and the same call goes on after an
+    interrupt; ``evaluation.parquet`` and ``evaluation.csv`` have all rows ever made there. `rdtools columns` describes the columns.
 
     Parameters
     ----------
-    path : of a run with its Hessians
+    path : of a run with its Hessians, or of a saved model
     methods, rates : names and bits per weight; None for those that the run's reports were asked for
     damping : of methods that are named here, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
@@ -165,7 +166,7 @@ def evaluate(
         If the model does not run block by block.
     UnknownMethod, CorruptFile, ModelUnreadable, OutputError, Busy
     """
-    subject = subject_of_run(Path(path), methods=methods, rates=rates, damping=damping, seed=seed)
+    subject = _subject(Path(path), methods, rates, damping, seed)
     found = held_out_windows(
         subject.checkpoint,
         evaluation or EvaluationRequest(),
@@ -194,6 +195,14 @@ def evaluate(
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])
+
+
+def _subject(path: Path, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None, seed: int) -> Subject:
+    if not is_saved(path):
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed)
+    if methods is not None or rates is not None or damping is not None:
+        raise UsageError(f"{path}: a saved model, which has one method and rate; leave `methods`, `rates` and `damping` out")
+    return subject_of_saved(path)
 
 
 def _table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:

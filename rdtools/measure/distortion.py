@@ -22,7 +22,7 @@ def mean_square(weight: Matrix, reconstruction: Matrix) -> float:
         errors = weight[part] - reconstruction[part]
         errors *= errors
         total += float(errors.sum())
-    return total / (m * n)
+    return total / float(m * n)
 
 
 @dataclass(frozen=True)

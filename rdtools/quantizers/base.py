@@ -75,8 +75,6 @@ class Quantizer(ABC):
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
     #: True where it takes a layer on a device and does everything there; else it works in main memory alone.
     on_device: ClassVar[bool] = False
-    #: Operation of `rdtools.ops` that decides its integers on a device.
-    operation: ClassVar[str] = "sic_sweep"
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -218,6 +216,11 @@ class SettledQuantizer(Quantizer):
     def calls_kernels(self) -> bool:
         """False if NumPy alone decides the integers, whatever the backend."""
         return True
+
+    @property
+    def operation(self) -> str:
+        """Operation of `rdtools.ops` that decides the integers."""
+        return "sic_sweep"
 
     @property
     def computes_in(self) -> str:

@@ -79,7 +79,7 @@ class Cancellation:
 
     @cached_property
     def _inverse(self) -> Float64Array:
-        return triangular_inverse(self.factor)
+        return np.asarray(triangular_inverse(self.factor))
 
     @cached_property
     def _start(self) -> Float64Array:

@@ -73,13 +73,13 @@ def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
         return gaussian_code_length(counts, gaussian_stds(model, steps))
 
     start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])
-    found = scipy.optimize.minimize(
+    optimum = scipy.optimize.minimize(
         lambda x: length(model(x)),
         start[0],
         method="Nelder-Mead",
         options={"initial_simplex": start, "xatol": 3e-3, "fatol": 1e-5 * float(counts.counts.sum()), "maxfev": 120},
     )
-    noisy = model(found.x)
+    noisy = model(optimum.x)
     return noisy if length(noisy) < length(plain) else plain
 
 

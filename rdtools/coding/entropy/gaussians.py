@@ -151,12 +151,12 @@ def count_by_gaussian(integers: Matrix, gaussians: Gaussians, counts: IntegerCou
         else:  # outliers make the dense table huge
             sparse.append(np.unique(keys, return_counts=True))
     if dense.size:
-        found = np.flatnonzero(dense)
-        found_counts = dense[found]
+        occurring = np.flatnonzero(dense)
+        key_counts = dense[occurring]
     else:
-        found, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
-        found_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
-    return IntegerCounts(found // width, found % width + lowest, found_counts, (m, r))
+        occurring, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
+        key_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
+    return IntegerCounts(occurring // width, occurring % width + lowest, key_counts, (m, r))
 
 
 def _counted_on_device(integers: Matrix, gaussians: Gaussians) -> IntegerCounts:

@@ -71,12 +71,12 @@ def count_integers(integers: Matrix) -> IntegerCounts:
     width = int(integers.max()) - lowest + 1
     if r * width <= max(4 * m * r, 2**20):
         dense = on_host(column_histogram(integers, low=lowest, width=width)).ravel()
-        found = np.flatnonzero(dense)
-        counts = dense[found]
+        occurring = np.flatnonzero(dense)
+        counts = dense[occurring]
     else:  # outliers make the dense table huge
         keys = on_host(integers).astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
-        found, counts = np.unique(keys, return_counts=True)
-    return IntegerCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
+        occurring, counts = np.unique(keys, return_counts=True)
+    return IntegerCounts(occurring // width, occurring % width + lowest, counts.astype(np.int64), (m, r))
 
 
 def shared_table(counts: IntegerCounts) -> FrequencyTable:

@@ -14,8 +14,7 @@ Layout::
     code model, its numbers                               u8; fixed: levels u32; column: weight std, noise variance 2×f32;
                                                           adaptive: these and what `rdtools.coding.formats.learnt` has;
                                                           shared: a histogram; histogram: one for each column
-    of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
-                                                          varints, u32
+    of each block of columns                              see `rdtools.coding.formats.word_blocks`
 
 The payload of a block is u32 words of a range coder: column by column, or with Gaussian models those of one model after those of another.
 """
@@ -23,7 +22,6 @@ The payload of a block is u32 words of a range coder: column by column, or with 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,8 +48,8 @@ from rdtools.coding.entropy.models import (
 )
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.formats import learnt
+from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.coding.scales import bfloat16_bytes
-from rdtools.errors import CorruptFile
 from rdtools.normal import gain_of_mean_square, lmmse_gain
 from rdtools.records import (
     ENTROPY_MODELS,
@@ -125,9 +123,8 @@ def encode(symbols: ScalarSymbols) -> tuple[bytes, bytes]:
 
     columns, payload = spans(m, r), bytearray()
     for (first, stop), sequence in zip(columns, sequences(symbols, histograms, columns), strict=True):
-        words, escaped = encode_runs(sequence.read(integers[:, first:stop]))
-        data = words.astype(fmt.WORDS_DTYPE).tobytes()
-        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped))) + fmt.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        numbers, data = block_bytes(*encode_runs(sequence.read(integers[:, first:stop])))
+        side += numbers
         payload += data
     return bytes(side), bytes(payload)
 
@@ -182,21 +179,16 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
         learnt.decode_groups(side, payload, symbols, symbols.model, apply)
         return symbols
-    places = spans(rows, columns)
-    heads = []
-    for first, stop in places:
-        words = side.count("words of a block", payload.remaining // 4)
-        escaped = side.escaped(rows * (stop - first))
-        heads.append((words, escaped, fmt.BLOCK_CHECKSUM.unpack(side.take(fmt.BLOCK_CHECKSUM.size))[0]))
+    places, remaining = spans(rows, columns), payload.remaining
+    stored = [
+        read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(places)}")
+        for number, (first, stop) in enumerate(places)
+    ]
     orders = sequences(symbols, histograms, places)
-    size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * payload.remaining)
+    size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * remaining)
     if size > most:
-        raise side.refusal(f"Gaussian models of {size} frequencies for {payload.remaining} bytes, expected at most {most}")
-    blocks = []
-    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(orders, heads, strict=True)):
-        if zlib.crc32(payload.ahead(4 * words)) != checksum:
-            raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
-        blocks.append(Block(rows, sequence, payload.words(words), escaped, payload.name))
+        raise side.refusal(f"Gaussian models of {size} frequencies for {remaining} bytes, expected at most {most}")
+    blocks = [Block(rows, order, words, escaped, payload.name) for order, (words, escaped) in zip(orders, stored, strict=True)]
     for (first, stop), integers in zip(places, apply(decode_block, blocks), strict=True):
         symbols.integers[:, first:stop] = integers
     return symbols
@@ -277,7 +269,6 @@ def _diagnostics(symbols: ScalarSymbols) -> Diagnostics:
 
 
 CODEC = Codec(
-    tag=fmt.SCALAR_TAG,
     type=ScalarSymbols,
     encode=encode,
     decode=decode,
