@@ -105,15 +105,21 @@ class MmseWaterSIC(Quantizer):
         return plan.ridge / float(np.mean(np.diagonal(layer.hessian.matrix)[layer.active]))
 
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
-        """The WaterSIC that the plan asks for."""
-        own = WaterSIC(
+        """The method that the plan asks for."""
+        if not layer.active.any():
+            return self._settled(None, 0.0)
+        plan = self.plan(layer, seed=seed)
+        return self._settled(plan, self.relative_ridge(plan, layer))
+
+    def _settled(self, plan: MmseSicPlan | None, ridge: float) -> SettledQuantizer:
+        """WaterSIC with the order of a plan and a relative ridge; as it is without a plan."""
+        unplanned = WaterSIC(
             rate_bits=self.rate_bits,
             rotation=self.rotation,
             damping=self.damping,
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
         )
-        if not layer.active.any():
-            return own
-        plan = self.plan(layer, seed=seed)
-        return replace(own, order=plan.order_name, ridge=self.relative_ridge(plan, layer), lmmse=bool((plan.gains != 1).any()))
+        if plan is None:
+            return unplanned
+        return replace(unplanned, order=plan.order_name, ridge=ridge, lmmse=bool((plan.gains != 1).any()))
