@@ -16,7 +16,8 @@ from rdtools.coding import encode, reconstruct
 from rdtools.errors import NotByBlocks, RateUnreachable, RdtoolsError, UsageError
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
-from rdtools.jobs.settings import Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import Stage
 from rdtools.measure import measure, weighted_error
 from rdtools.methods import format_method, infeasible_reason, parse_method
 from rdtools.model.checkpoint import Checkpoint, find_model
@@ -61,8 +62,8 @@ def quantize_model(
     seed: int = 0,
     calibration: CalibrationRequest | None = None,
     device: str = "cpu",
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
 ) -> SavedModel:
     """Quantize the layers in the decoder blocks of a model, and save it as a checkpoint that plain transformers loads.
 

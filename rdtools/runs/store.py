@@ -176,7 +176,7 @@ class Run(Mapping[str, Layer]):
                 raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
-            hessian = Hessian(matrix, *facts, arrays.get("output_variances"))
+            hessian = Hessian(matrix, *facts, arrays.get("output_variances"), entry.origin, entry.diagonal)
             spectrum = read_spectrum(self.path, index, hessian=entry.sha256)
             if spectrum is not None:
                 remember_spectrum(hessian, spectrum)
