@@ -141,7 +141,13 @@ def _without_tokens(out: Path, checkpoint: Checkpoint, request: CalibrationReque
         raise UsageError(
             f"{out}: holds {runner} Hessians of another model, {run.model_name}; give that one as `model`, or another directory"
         )
-    return run
+    first = run.hessians[0]
+    note = f"Hessians {runner}: {run.manifest.calibration.source}"
+    if first.diagonal:
+        note += (
+            "; of each, the diagonal alone is known: D and R(D) leave correlations of inputs out, and feedback of errors has none to use"
+        )
+    return Run(out, run.manifest, checkpoint=checkpoint, notes=(note,))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

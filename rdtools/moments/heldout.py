@@ -91,9 +91,10 @@ class HeldoutMoment:
 
     def energy(self, layer: Layer) -> float:
         """``D₀′ = tr(W H′ Wᵀ)/(m n)`` of a layer's weights, computed once for as long as the layer lives."""
-        if layer.in_memory not in self._energies:
-            self._energies[layer.in_memory] = self._loss(layer.weight)
-        return self._energies[layer.in_memory]
+        host = layer.host or layer
+        if host not in self._energies:
+            self._energies[host] = self._loss(layer.weight)
+        return self._energies[host]
 
     def distortion(self, layer: Layer, reconstruction: Matrix) -> float:
         """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""
