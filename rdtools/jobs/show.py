@@ -24,8 +24,8 @@ class LayerList(list[LayerEntry]):
 
     Examples
     --------
-    >>> LayerList([LayerEntry(name="0.q_proj", tensor="q", shape=[4, 2], transposed=False, hessian=0)])().to_dict("records")
-    [{'layer': '0.q_proj', 'layer_type': 'q_proj', 'block': 0, 'rows': 4, 'columns': 2, 'hessian': 0}]
+    >>> LayerList([LayerEntry(name="h.0.q_proj", tensor="q", shape=[4, 2], transposed=False, hessian=0)])().to_dict("records")
+    [{'layer': 'h.0.q_proj', 'layer_type': 'q_proj', 'block': 0, 'rows': 4, 'columns': 2, 'hessian': 0}]
     """
 
     def __call__(self) -> pd.DataFrame:
