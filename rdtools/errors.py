@@ -138,6 +138,11 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
+def explained(error: BaseException) -> str:
+    """Message of an error; its type too where it was not raised on purpose."""
+    return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
+
+
 def counted(number: int, noun: str) -> str:
     """A number of things, such as ``1 row`` and ``2 rows``."""
     return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,7 +209,7 @@ class Cholesky:
     damping: float
 
 
-def _equilibrated_cholesky(H: Float64Array) -> Float64Array | None:
+def _equilibrated_cholesky(H: Float64Array, *, overwrite: bool = False) -> Float64Array | None:
     """L of ``H = L Lᵀ``, or None where H is singular to working precision.
 
     H is scaled to a unit diagonal first, so that columns of very different energy do not look like rank deficiency; a
@@ -218,7 +218,7 @@ def _equilibrated_cholesky(H: Float64Array) -> Float64Array | None:
     scale = np.sqrt(np.diagonal(H))
     if not (scale > 0).all():
         return None
-    R = H / scale[:, None]
+    R = np.divide(H, scale[:, None], out=H if overwrite else None)
     R /= scale
     try:
         # the upper factor of a column-major view is the lower one in row-major memory: no copy on the way in or out
@@ -232,12 +232,12 @@ def _equilibrated_cholesky(H: Float64Array) -> Float64Array | None:
     return np.asarray(L)
 
 
-def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
+def cholesky(moment: Float64Array | Callable[[], Float64Array], *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
     """Factor a checked second moment, adding damping only if asked to or if it is singular.
 
     Parameters
     ----------
-    moment : (n, n) float64, as from `check_moment`, with a positive diagonal
+    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; or makes a new array of it, which the factor overwrites
     damping : relative to the mean diagonal. None: zero if that factors, else the first of DAMPING_LADDER that does.
 
     Raises
@@ -245,16 +245,16 @@ def cholesky(moment: Float64Array, *, damping: float | None = None, name: str = 
     NotPositiveSemidefinite
         If it cannot be factored; the message names the smallest damping that would work.
     """
-    n = len(moment)
-    if n == 0:
-        return Cholesky(moment, 0.0)
-    mean_diagonal = math.fsum(np.diagonal(moment)) / n
+    new = callable(moment)
     for delta in (0.0, *DAMPING_LADDER) if damping is None else (damping,):
-        damped = moment
+        damped = moment() if callable(moment) else moment
+        n = len(damped)
+        if n == 0:
+            return Cholesky(damped, 0.0)
         if delta:
-            damped = moment.copy()
-            damped[np.diag_indices(n)] += delta * mean_diagonal
-        lower = _equilibrated_cholesky(damped)
+            damped = damped if new else damped.copy()
+            damped[np.diag_indices(n)] += delta * (math.fsum(np.diagonal(damped)) / n)
+        lower = _equilibrated_cholesky(damped, overwrite=new or delta > 0)
         if lower is not None:
             return Cholesky(lower, delta)
     if damping is None:

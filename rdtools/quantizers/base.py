@@ -14,7 +14,7 @@ from rdtools.ops import choose_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
-from rdtools.quantizers.settings import check_damping
+from rdtools.quantizers.settings import check_damping, check_types
 from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.records.quantized import NO_PARTS
@@ -79,6 +79,7 @@ class Quantizer(ABC):
                 object.__setattr__(self, setting.name, value.item())
         check_rate(self.rate_bits, self.max_rate_bits)
         check_damping(self.damping)
+        check_types(self, [setting.name for setting in fields(self)])
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; entropy-coded integers have every rate on some.

@@ -26,11 +26,12 @@ _LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], Pre
 class PreparedInput:
     """An input made ready: everything that no weight takes part in.
 
-    Matrices have their columns in `order`.
+    Matrices have their columns in `order`, all but `source`.
 
     Attributes
     ----------
-    moment : (r, r) float64, of the active input channels in the basis that is quantized; without damping and ridge
+    source : (r, r) float64, second moment of the active input channels in the basis that is quantized, columns as those of the weights,
+        without damping and ridge: the layer's own array where the basis is its own
     factor : (r, r) float64, L of that moment plus damping and ridge
     order : (r,) columns of the weights in the order of the factor's, the last decided first
     damping : relative damping that was used
@@ -43,7 +44,7 @@ class PreparedInput:
     energies : (r,) H_ii of each column of the weights, without damping and ridge
     """
 
-    moment: Float64Array
+    source: Float64Array
     factor: Float64Array
     order: NDArray[np.intp]
     damping: float
@@ -58,17 +59,12 @@ class PreparedInput:
     @property
     def damped_moment(self) -> Float64Array:
         """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
-        damped = self.moment.copy()
-        damped[np.diag_indices(len(damped))] += self.added
-        return damped
+        return _ordered(self.source, self.order, self.added)
 
     @property
     def unpenalized_moment(self) -> Float64Array:
         """(r, r) the moment with damping and without ridge, its columns those of the weights."""
-        gram = np.empty_like(self.moment)
-        gram[np.ix_(self.order, self.order)] = self.moment
-        gram[np.diag_indices(len(gram))] += self.damping_added
-        return gram
+        return _ordered(self.source, None, self.damping_added)
 
     @cached_property
     def noise_weights(self) -> Float64Array:
@@ -82,7 +78,7 @@ class PreparedInput:
         """(r, r) float64, the factor without the ridge, damped by the same rule."""
         if self.penalty == 0:
             return self.factor
-        return cholesky(self.moment, damping=self.preparation.damping, name=self.name).lower
+        return cholesky(lambda: _ordered(self.source, self.order, 0.0), damping=self.preparation.damping, name=self.name).lower
 
 
 def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
@@ -92,16 +88,21 @@ def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
     return values
 
 
-def _damped(moment: Float64Array, preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
+def _ordered(source: Float64Array, order: NDArray[np.intp] | None, added: float) -> Float64Array:
+    """A new array of a moment, its columns in this order, with so much added to the diagonal."""
+    moment = source.copy() if order is None else source[np.ix_(order, order)]
+    if added:
+        moment[np.diag_indices(len(moment))] += added
+    return moment
+
+
+def _damped(source: Float64Array, order: NDArray[np.intp], preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
     """Factor of moment plus ridge, the absolute ridge, and the absolute damping."""
-    penalty = preparation.ridge * float(np.mean(np.diagonal(moment))) if preparation.ridge > 0 else 0.0
-    penalized = moment
-    if penalty > 0:
-        penalized = moment.copy()
-        penalized[np.diag_indices(len(moment))] += penalty
-    found = cholesky(penalized, damping=preparation.damping, name=name)
-    mean_diagonal = math.fsum(np.diagonal(penalized)) / max(len(moment), 1)
-    return found, penalty, found.damping * mean_diagonal
+    diagonal = np.diagonal(source)[order]
+    penalty = preparation.ridge * float(np.mean(diagonal)) if preparation.ridge > 0 else 0.0
+    # a new array each time, which the factor takes the place of
+    found = cholesky(lambda: _ordered(source, order, penalty), damping=preparation.damping, name=name)
+    return found, penalty, found.damping * math.fsum(diagonal + penalty) / max(len(diagonal), 1)
 
 
 def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
@@ -122,11 +123,9 @@ def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rota
     if rotation is not None:
         moment = rotate_moment(moment, rotation)
     order = ORDERS[preparation.order](moment)
-    if preparation.order != "natural":
-        moment = moment[np.ix_(order, order)]
-    found, penalty, damping_added = _damped(moment, preparation, name)
+    found, penalty, damping_added = _damped(moment, order, preparation, name)
     return PreparedInput(
-        moment=moment,
+        source=moment,
         factor=found.lower,
         order=order,
         damping=found.damping,
@@ -136,7 +135,7 @@ def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rota
         preparation=preparation,
         name=name,
         noise_gains=_by_column(np.diagonal(found.lower) ** 2, order),
-        energies=_by_column(np.diagonal(moment), order),
+        energies=np.diagonal(moment).copy(),
     )
 
 

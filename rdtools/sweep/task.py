@@ -14,7 +14,7 @@ import numpy as np
 from rdtools.compare import ActivationInputs, LayerFacts, layer_facts, result_row
 from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
-from rdtools.errors import RateUnreachable, RdtoolsError
+from rdtools.errors import RateUnreachable, explained
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
@@ -31,15 +31,10 @@ Row = dict[str, Any]
 Job = tuple[Layer, Sequence[Quantizer]]
 
 
-def _explained(error: BaseException) -> str:
-    """Message of an error; its type too where it was not raised on purpose."""
-    return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
-
-
 def failed_row(quantizer: Quantizer, layer: LayerRow, error: BaseException, *, seed: int) -> ResultRow:
     """The row of a quantization that did not come about: status "infeasible" or "failed", and why."""
     status: Status = "infeasible" if isinstance(error, RateUnreachable) else "failed"
-    return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, _explained(error))
+    return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, explained(error))
 
 
 @dataclass(frozen=True)
@@ -124,7 +119,7 @@ def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, 
 
 
 def _failed_curves(work: LayerWork, error: BaseException) -> Record:
-    return Record(work.curves_key, "curves", {"layer": work.name, "status": "failed", "message": _explained(error)})
+    return Record(work.curves_key, "curves", {"layer": work.name, "status": "failed", "message": explained(error)})
 
 
 def failed_layer(run: Run, work: LayerWork, error: BaseException, *, seed: int) -> Iterator[Record]:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 
 from rdtools.arrays import Float64Array
+from rdtools.linalg import panels
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order
@@ -69,6 +70,11 @@ def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
 
 def rotate_moment(moment: Float64Array, rotation: Rotation) -> Float64Array:
     """``Qᵀ H Q``, exactly symmetric."""
-    half = rotate(moment, rotation)
-    full = rotate(np.ascontiguousarray(half.T), rotation)
-    return 0.5 * (full + full.T)
+    half = np.ascontiguousarray(rotate(moment, rotation).T)
+    full = rotate(half, rotation)
+    del half
+    n = len(full)
+    for rows in panels(n, n):  # in place
+        mean = 0.5 * (full[rows, rows.start :] + full[rows.start :, rows].T)
+        full[rows, rows.start :], full[rows.start :, rows] = mean, mean.T
+    return full

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -162,3 +163,26 @@ def test_numpy_scalars_are_settings_like_any_number(given, plain):
     assert [type(value) for value in vars(given).values()] == [type(value) for value in vars(plain).values()]
     assert format_method(given) == format_method(plain)
     assert parse_method(format_method(given), float(given.rate_bits)) == plain
+
+
+class _Thing:
+    pass
+
+
+#: What no setting is, with whole numbers that no computation holds.
+NO_SETTINGS = ("Nonsense", [], (1, 2), {}, 1j, _Thing(), np.array([1.0, 2.0]), 10**400, float("nan"))
+
+
+@pytest.mark.parametrize("kind", sorted({type(parse_method(name, 3.0)) for name in METHODS}, key=lambda kind: kind.__name__))
+def test_a_setting_of_another_type_is_refused_in_one_line_that_names_it(kind):
+    """Every setting of every method, and none is taken silently but by its own type."""
+    sample = next(q for name in METHODS if type(q := parse_method(name, 3.0)) is kind)
+    for field in dataclasses.fields(sample):
+        for value in NO_SETTINGS[field.name == "backend" :]:  # whether there is a backend of a name is seen when it is to run
+            with pytest.raises(UsageError) as caught:
+                dataclasses.replace(sample, **{field.name: value})
+            message = str(caught.value)
+            assert field.name.split("_")[0] in message, message
+            assert "expected" in message, message
+            assert "\n" not in message
+            assert len(message) < 600

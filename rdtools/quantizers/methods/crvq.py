@@ -160,7 +160,7 @@ class CRVQ(SettledQuantizer):
         scores = np.full(-(-r // GROUP) * GROUP, -1.0)
         if critical or self.channel_order != "natural_rest":
             scores[:r] = channel_importance(
-                problem.target, np.diagonal(shared.damped_moment), shared.factor, self.importance,
+                problem.target, shared.energies + shared.added, shared.factor, self.importance,
                 words=2**self.bits, iterations=self.iterations, generator=draws, backend=self.backend,
             )  # fmt: skip
         return channel_order(scores, self.channel_order, critical)

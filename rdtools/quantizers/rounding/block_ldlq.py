@@ -62,6 +62,8 @@ def block_ldlq(
     factor: Float64Array,  # (n, n), lower triangular
     block: int,
     round_block: BlockRounding,
+    *,
+    keep: bool = True,
 ) -> FloatArray:
     """Round blocks of columns from the last to the first, each against the error that the later ones left.
 
@@ -74,10 +76,11 @@ def block_ldlq(
     factor : (n, n) float64, L, with a positive diagonal; only its lower triangle is read
     block : g
     round_block : Q, called once for each block
+    keep : False if what it returned is not wanted, which saves as much memory as the weights take
 
     Returns
     -------
-    (m, n), Ŵ: what `round_block` returned
+    (m, n), Ŵ: what `round_block` returned; (m, 0) if not wanted
 
     Raises
     ------
@@ -97,7 +100,8 @@ def block_ldlq(
     if not (np.diagonal(factor) > 0).all():
         raise UsageError(f"block_ldlq: a diagonal entry of {np.diagonal(factor).min()} in the factor, expected positive ones; damp H")
     n = weight.shape[1]
-    values, error = np.empty_like(weight, order="C"), np.empty_like(weight, order="C")
+    error = np.empty_like(weight, order="C")
+    values = np.empty_like(weight, order="C") if keep else error[:, :0]
     for panel in _spans(0, n, PANEL // block * block or block):
         fed_back = error[:, panel.stop :] @ factor[panel.stop :, panel].astype(weight.dtype, copy=False)
         for part in _spans(panel.start, panel.stop, block):
@@ -105,8 +109,10 @@ def block_ldlq(
             Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
             # Y L_kk⁻¹ = (L_kk⁻ᵀ Yᵀ)ᵀ; LAPACK by itself, since for blocks of 8 columns SciPy's checks take as long as the work
             correction = dtrtrs(factor[part, part].T, Y.T, lower=0)[0].T
-            values[:, part] = round_block(np.add(weight[:, part], correction.astype(weight.dtype, copy=False), order="C"), part.start)
-            error[:, part] = weight[:, part] - values[:, part]
+            rounded = round_block(np.add(weight[:, part], correction.astype(weight.dtype, copy=False), order="C"), part.start)
+            np.subtract(weight[:, part], rounded, out=error[:, part], casting="same_kind")
+            if keep:
+                values[:, part] = rounded
     return values
 
 

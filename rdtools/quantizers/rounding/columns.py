@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array, FloatArray
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
+from rdtools.quantizers.rounding.sic import is_natural
 from rdtools.records import UniformGrid
 
 
@@ -15,6 +16,8 @@ def sweep_columns(
     factor: Float64Array,  # (r, r), lower triangular
     order: NDArray[np.intp],  # (r,)
     grid: UniformGrid,
+    *,
+    keep: bool = True,
 ) -> tuple[NDArray[np.int32], FloatArray]:
     """Successive cancellation with levels and a step of its own for each column, one column after another.
 
@@ -24,10 +27,11 @@ def sweep_columns(
     factor : (r, r), L, columns in `order`
     order : (r,) columns of the weights in the order of the factor's, the last decided first
     grid : steps, levels and row scales of (m, 1)
+    keep : False if only the integers are wanted
 
     Returns
     -------
-    (m, r) int32 integers, and (m, r) what they stand for
+    (m, r) int32 integers, and (m, r) what they stand for, or (m, 0)
     """
     levels, steps = grid.column_levels(weight.shape[1]), grid.column_steps(weight.shape[1])
     assert grid.rows is not None
@@ -45,7 +49,10 @@ def sweep_columns(
         integers[:, column] = nearest
         return np.asarray((nearest + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
 
-    rounded = block_ldlq(weight[:, order], factor, 1, round_column)
+    ordered = weight if is_natural(order) else weight[:, order]
+    rounded = block_ldlq(ordered, factor, 1, round_column, keep=keep)
+    if not keep:
+        return integers, rounded
     values = np.empty_like(rounded)
     values[:, order] = rounded
     return integers, values

@@ -24,13 +24,13 @@ class GroupedIntegers:
     Attributes
     ----------
     integers : (m, r) int32
-    values : (m, r), what they stand for, and what was fed back
     grids : of the groups, in the order of their columns
+    values : (m, r), what was fed back; None where it was not kept
     """
 
     integers: NDArray[np.int32]
-    values: FloatArray
     grids: list[RowGrid]
+    values: FloatArray | None = None
 
 
 def _groups(columns: int, group_size: int) -> list[slice]:
@@ -50,8 +50,7 @@ def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedInte
     parts = _groups(weight.shape[1], group_size)
     grids = [fit(weight[:, part]) for part in parts]
     integers = [grid.nearest(weight[:, part]) for grid, part in zip(grids, parts, strict=True)]
-    values = [grid.values(part) for grid, part in zip(grids, integers, strict=True)]
-    return GroupedIntegers(np.concatenate(integers, axis=1), np.concatenate(values, axis=1), grids)
+    return GroupedIntegers(np.concatenate(integers, axis=1), grids)
 
 
 def sweep_groups(
@@ -62,6 +61,7 @@ def sweep_groups(
     fit: Fit,
     *,
     dynamic: bool = False,
+    keep: bool = False,
     backend: str | None = None,
 ) -> GroupedIntegers:
     """Successive cancellation on grids of groups: clamped integers, whose whole error is fed back.
@@ -78,6 +78,7 @@ def sweep_groups(
     fit : makes the grids
     dynamic : from the targets of a group when its first column is decided, instead of from the weights; the columns of each group must
         be decided together, first to last or last to first
+    keep : what was fed back too, in as much memory as the weights take
     backend : None, "numba" or "reference"
 
     References
@@ -93,7 +94,7 @@ def sweep_groups(
     # without any column the one group there is never starts
     grids = {} if dynamic and r else {group: fit(weight[:, part]) for group, part in enumerate(parts)}
     integers = np.empty(weight.shape, dtype=np.int32)
-    ordered, L = weight[:, order], factor
+    ordered, L = weight if ascending else weight[:, order], factor
     if ascending:  # blocks count from the last column, groups from the first
         ordered, L = pad_problem(ordered, factor, 1, group_size)
         ordered = ordered.astype(weight.dtype, copy=False)
@@ -129,7 +130,9 @@ def sweep_groups(
         return grid.values(nearest).astype(targets.dtype, copy=False)
 
     block, rule = (group_size, round_group) if whole else (1, round_column)
-    rounded = block_ldlq(ordered, L, block, rule)[:, :r]
-    values = np.empty_like(rounded)
-    values[:, order] = rounded
-    return GroupedIntegers(integers, values, [grids[group] for group in range(len(parts))])
+    rounded = block_ldlq(ordered, L, block, rule, keep=keep)
+    values = None
+    if keep:
+        values = np.empty_like(weight)
+        values[:, order] = rounded[:, :r]
+    return GroupedIntegers(integers, [grids[group] for group in range(len(parts))], values)

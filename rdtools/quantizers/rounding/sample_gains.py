@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.ops import INTEGER_MAX, sic_sweep_sample_gains
-from rdtools.quantizers.rounding.sic import Precision
+from rdtools.quantizers.rounding.sic import Precision, is_natural
 
 #: Fits gains: (target (m, r), steps (r,)) → (integers (m, r), gains (r,)).
 GainFit = Callable[[Float64Array, Float64Array], tuple[NDArray[np.int32], Float64Array]]
@@ -24,12 +24,15 @@ def sample_gain_fit(
 
     A code is zero where its target is less than half a step, so that no gain is below one half.
     """
+    natural = is_natural(order)
 
     def fit(target: Float64Array, steps: Float64Array) -> tuple[NDArray[np.int32], Float64Array]:
-        ordered = target[:, order].astype(precision, copy=False)
+        ordered = (target if natural else target[:, order]).astype(precision, copy=False)
         found, fitted, _ = sic_sweep_sample_gains(
             ordered, factor, steps[order], integer_min=-INTEGER_MAX, integer_max=INTEGER_MAX, residual=False, normal=normal, backend=backend
         )
+        if natural:
+            return found, fitted
         integers, gains = np.empty_like(found), np.empty_like(fitted)
         integers[:, order], gains[order] = found, fitted
         return integers, gains

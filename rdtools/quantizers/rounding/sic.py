@@ -14,9 +14,14 @@ from rdtools.quantizers.grids.levels import Rounding
 Precision = Literal["float64", "float32"]
 
 
+def is_natural(order: NDArray[np.intp]) -> bool:
+    """True for an order that leaves columns where they are, in which no copy of a matrix is needed."""
+    return bool((order == np.arange(len(order))).all())
+
+
 def sic_rounding(factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
     """Integers by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L."""
-    natural = bool((order == np.arange(len(order))).all())
+    natural = is_natural(order)
 
     def rounding(
         target: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int
