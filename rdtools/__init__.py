@@ -15,10 +15,14 @@ if (_ROOT / "pyproject.toml").is_file() and (_ROOT / "kernels").is_dir():
 
 
 if TYPE_CHECKING:
-    from rdtools import compare as compare
+    from rdtools import plot as plot
+    from rdtools import testing as testing
     from rdtools import theory as theory
+    from rdtools.claims import tightness as tightness
+    from rdtools.coding import load as load
+    from rdtools.compare import Compare as _Compare
     from rdtools.jobs.calibration import CalibrationRequest as CalibrationRequest
-    from rdtools.jobs.collect import collect as collect
+    from rdtools.jobs.notebook import collect as collect
     from rdtools.jobs.report import run_report as run_report
     from rdtools.jobs.show import open_run as open_run
     from rdtools.jobs.verify import verify as verify
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from rdtools.quantizers import WaterSIC as WaterSIC
     from rdtools.records import InputMoments as InputMoments
 
+    compare: _Compare
     measure: _Measure
     methods: _Methods
 
@@ -49,7 +54,11 @@ _HOME = {
     "InputMoments": "rdtools.records",
     "Layer": "rdtools.moments.layer",
     "CalibrationRequest": "rdtools.jobs.calibration",
-    "collect": "rdtools.jobs.collect",
+    "collect": "rdtools.jobs.notebook",
+    "load": "rdtools.coding",
+    "plot": "rdtools.plot",
+    "testing": "rdtools.testing",
+    "tightness": "rdtools.claims",
     "open_run": "rdtools.jobs.show",
     "run_report": "rdtools.jobs.report",
     "verify": "rdtools.jobs.verify",

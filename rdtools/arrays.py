@@ -1,7 +1,13 @@
-"""Types of the arrays that the library passes around, and the check of a number of things."""
+"""Types of the arrays that the library passes around, what NumPy arrays and torch tensors spell differently, and the check of a count.
+
+Matrices are where the work is: NumPy arrays in main memory, or torch tensors on a device. Vectors that decide settings (steps, scales,
+orders of columns) are NumPy arrays always; `beside` brings one to a matrix. For an array in main memory every function here is the NumPy
+expression that it stands for, to the bit.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +18,170 @@ from rdtools.errors import WrongType
 Float64Array = NDArray[np.float64]
 FloatArray = NDArray[Any]  # float64 or float32
 Int64Array = NDArray[np.int64]
+#: A NumPy array in main memory, or a torch tensor on any device.
+Matrix = Any
+
+
+def is_tensor(x: object) -> bool:
+    """True for a torch tensor; torch is not imported to find out."""
+    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def place_of(x: Matrix) -> str:
+    """Name of the device that a matrix is on; "cpu" for main memory."""
+    return str(x.device) if is_tensor(x) else "cpu"
+
+
+def dtype_name(x: Matrix) -> str:
+    """The dtype of an array or tensor as NumPy calls it."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def on_host(x: Matrix) -> NDArray[Any]:
+    """The matrix in main memory: an array as it is, a tensor as an array."""
+    host: NDArray[Any] = x.detach().cpu().numpy() if is_tensor(x) else x
+    return host
+
+
+def beside(values: NDArray[Any], x: Matrix) -> Matrix:
+    """An array where the matrix x is: itself in main memory, or a tensor on x's device."""
+    if not is_tensor(x):
+        return values
+    torch: Any = sys.modules["torch"]
+    return torch.from_numpy(np.array(values)).to(x.device)
+
+
+def as_dtype(x: Matrix, name: str) -> Matrix:
+    """The matrix in a dtype; itself where it has it."""
+    return x.to(getattr(sys.modules["torch"], name)) if is_tensor(x) else x.astype(name, copy=False)
+
+
+def contiguous(x: Matrix) -> Matrix:
+    """The matrix with its rows one after another in memory; itself where they are."""
+    return x.contiguous() if is_tensor(x) else np.ascontiguousarray(x)
+
+
+def empty_like(x: Matrix, dtype: str) -> Matrix:
+    """A matrix of x's shape and place, rows one after another, not filled."""
+    if is_tensor(x):
+        torch: Any = sys.modules["torch"]
+        return torch.empty(x.shape, dtype=getattr(torch, dtype), device=x.device)
+    return np.empty(x.shape, dtype=dtype)
+
+
+def zeros(shape: tuple[int, ...], like: Matrix) -> Matrix:
+    """A float64 matrix of zeros where another is."""
+    return like.new_zeros(shape).double() if is_tensor(like) else np.zeros(shape)
+
+
+def take_columns(x: Matrix, columns: NDArray[Any]) -> Matrix:
+    """``x[:, columns]`` for indices or a mask; x itself, not a copy, for the indices of all columns as they are."""
+    return x if _all_in_order(columns, x) else x[:, _index(columns, x)]
+
+
+def take_rows(x: Matrix, rows: NDArray[Any]) -> Matrix:
+    """``x[rows]`` for indices or a mask."""
+    return x[_index(rows, x)]
+
+
+def put_columns(values: Matrix, columns: NDArray[Any], like: Matrix | None = None) -> Matrix:
+    """The matrix whose column ``columns[i]`` is column i of `values`, in memory as `like` is, or as they are; `values` themselves, not a
+    copy, where they stand in their places.
+    """
+    if like is None and _all_in_order(columns, values):
+        return values
+    placed = values.new_empty(values.shape) if is_tensor(values) else np.empty_like(values if like is None else like)
+    set_columns(placed, columns, values)
+    return placed
+
+
+def set_columns(x: Matrix, columns: NDArray[Any], values: Matrix) -> None:
+    """``x[:, columns] = values`` for indices or a mask."""
+    x[:, _index(columns, x)] = values
+
+
+def submatrix(x: Matrix, places: NDArray[Any]) -> Matrix:
+    """``x[np.ix_(places, places)]`` for indices or a mask."""
+    if not is_tensor(x):
+        return x[np.ix_(places, places)]
+    index = _index(places, x)
+    return x[index][:, index]
+
+
+def _all_in_order(columns: NDArray[Any], x: Matrix) -> bool:
+    return columns.dtype != np.bool_ and len(columns) == x.shape[1] and bool((columns == np.arange(len(columns))).all())
+
+
+def _index(places: NDArray[Any], x: Matrix) -> Any:
+    return beside(np.flatnonzero(places) if places.dtype == np.bool_ else places, x) if is_tensor(x) else places
+
+
+def diagonal(x: Matrix) -> NDArray[Any]:
+    """(n,) the diagonal in main memory."""
+    return on_host(x.diagonal()) if is_tensor(x) else np.diagonal(x)
+
+
+def add_to_diagonal(x: Matrix, value: float) -> None:
+    """``x ← x + value · I`` in place."""
+    if is_tensor(x):
+        x.diagonal().add_(value)
+    else:
+        x[np.diag_indices(len(x))] += value
+
+
+def copied(x: Matrix) -> Matrix:
+    """A copy in the same place."""
+    return x.clone() if is_tensor(x) else x.copy()
+
+
+def row_dots(x: Matrix, y: Matrix) -> NDArray[Any]:
+    """(m,) ``Σ_j x_ij y_ij`` in main memory."""
+    return on_host((x * y).sum(1)) if is_tensor(x) else np.einsum("ij,ij->i", x, y)
+
+
+def column_dots(x: Matrix, y: Matrix) -> NDArray[Any]:
+    """(n,) ``Σ_i x_ij y_ij`` in main memory."""
+    return on_host((x * y).sum(0)) if is_tensor(x) else np.einsum("ij,ij->j", x, y)
+
+
+def row_mean_squares(x: Matrix) -> NDArray[Any]:
+    """(m,) mean of the squares of each row, summed in float64, in main memory; of one column at least."""
+    return on_host((x.double() ** 2).mean(1)) if is_tensor(x) else np.mean(np.square(x, dtype=np.float64), axis=1)
+
+
+def row_absmax(x: Matrix) -> NDArray[Any]:
+    """(m,) float64 largest magnitude of each row, 0 of none, in main memory."""
+    if is_tensor(x):
+        return on_host(x.abs().amax(1).double()) if x.shape[1] else np.zeros(len(x))
+    return np.asarray(np.abs(x).max(axis=1, initial=0.0).astype(np.float64))
+
+
+def frobenius_norm(x: Matrix) -> float:
+    """Root of the sum of the squares of all entries."""
+    return float((x**2).sum().sqrt()) if is_tensor(x) else float(np.linalg.norm(x))
+
+
+def inner_product(x: Matrix, y: Matrix) -> float:
+    """``Σ x_ij y_ij``."""
+    return float((x * y).sum()) if is_tensor(x) else float(np.vdot(x, y))
+
+
+def times_vector(x: Matrix, vector: NDArray[Any]) -> NDArray[Any]:
+    """``x v`` of a vector in main memory, in main memory."""
+    return on_host(x @ beside(vector, x))
+
+
+def mean_square(x: Matrix) -> float:
+    """Mean of the squares of all entries, of which there is one at least."""
+    return float((x**2).mean()) if is_tensor(x) else float(np.mean(x**2))
+
+
+def largest(x: Matrix) -> float:
+    """Largest magnitude of all entries; 0 of none."""
+    if is_tensor(x):
+        return float(x.abs().max()) if x.numel() else 0.0
+    return float(np.abs(x).max(initial=0))
 
 
 def check_count(count: Any, *, name: str) -> int:

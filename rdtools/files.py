@@ -38,8 +38,15 @@ RUN_NAMES = frozenset(
         "paired.csv",
         "curves.parquet",
         "verification.parquet",
+        "foreign.json",
+        "foreign.parquet",
+        "foreign.csv",
+        "evaluation",
+        "evaluation.parquet",
+        "evaluation.csv",
         "figures",
         "index.html",
+        "model",
     }
 )
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)

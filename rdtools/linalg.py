@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
@@ -187,11 +187,15 @@ def clip_eigenvalues(eigenvalues: Float64Array, *, name: str = "Hessian") -> Flo
     return np.maximum(values, 0.0)
 
 
-def symmetric_eigenvalues(matrix: Float64Array) -> Float64Array:
-    """Eigenvalues of a symmetric matrix, ascending, (n,).
+def symmetric_eigenvalues(matrix: Matrix) -> Float64Array:
+    """Eigenvalues of a symmetric matrix, ascending, (n,), in main memory.
 
     By ``syevr``, whose workspace does not overflow the 32-bit integers of LAPACK from n = 32767 on, as that of ``syevd`` does.
     """
+    if is_tensor(matrix):
+        import torch
+
+        return on_host(torch.linalg.eigvalsh(matrix))
     return np.asarray(scipy.linalg.eigh(matrix, eigvals_only=True, driver="evr", check_finite=False))
 
 
@@ -201,23 +205,25 @@ class Cholesky:
 
     Attributes
     ----------
-    lower : (n, n) float64, L
+    lower : (n, n) float64, L, where H is
     damping : relative to the mean diagonal; 0 when H itself was factored
     """
 
-    lower: Float64Array
+    lower: Matrix
     damping: float
 
 
-def _equilibrated_cholesky(H: Float64Array, *, overwrite: bool = False) -> Float64Array | None:
+def _equilibrated_cholesky(H: Matrix, *, overwrite: bool = False) -> Matrix | None:
     """L of ``H = L Lᵀ``, or None where H is singular to working precision.
 
     H is scaled to a unit diagonal first, so that columns of very different energy do not look like rank deficiency; a
     pivot there is the unexplained share of a column's energy, and rounding leaves about n·eps of it.
     """
-    scale = np.sqrt(np.diagonal(H))
+    scale = np.sqrt(diagonal(H))
     if not (scale > 0).all():
         return None
+    if is_tensor(H):
+        return _equilibrated_on_device(H)
     R = np.divide(H, scale[:, None], out=H if overwrite else None)
     R /= scale
     try:
@@ -225,19 +231,38 @@ def _equilibrated_cholesky(H: Float64Array, *, overwrite: bool = False) -> Float
         L = scipy.linalg.cholesky(R.T, lower=False, overwrite_a=True, check_finite=False).T
     except np.linalg.LinAlgError:
         return None
-    pivots = np.diagonal(L)
-    if not np.isfinite(pivots).all() or (pivots**2).min() < 10 * len(H) * np.finfo(np.float64).eps:
+    if not _resolved(np.diagonal(L)):
         return None
     L *= scale[:, None]
     return np.asarray(L)
 
 
-def cholesky(moment: Float64Array | Callable[[], Float64Array], *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
+def _resolved(pivots: Float64Array) -> bool:
+    """True if every column of a factor keeps more of its energy than rounding leaves."""
+    return bool(np.isfinite(pivots).all() and (pivots**2).min() >= 10 * len(pivots) * np.finfo(np.float64).eps)
+
+
+def _equilibrated_on_device(H: Matrix) -> Matrix | None:
+    """`_equilibrated_cholesky` of a tensor with a positive diagonal."""
+    import torch
+
+    scale = H.diagonal().sqrt()
+    R = H / scale[:, None]
+    R /= scale
+    L, info = torch.linalg.cholesky_ex(R)
+    if int(info) or not _resolved(diagonal(L)):
+        return None
+    L *= scale[:, None]
+    return L
+
+
+def cholesky(moment: Matrix | Callable[[], Matrix], *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
     """Factor a checked second moment, adding damping only if asked to or if it is singular.
 
     Parameters
     ----------
-    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; or makes a new array of it, which the factor overwrites
+    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; an array, or a tensor, which is factored where it is; or a
+        function that makes a new one, which the factor overwrites
     damping : relative to the mean diagonal. None: zero if that factors, else the first of DAMPING_LADDER that does.
 
     Raises
@@ -252,8 +277,8 @@ def cholesky(moment: Float64Array | Callable[[], Float64Array], *, damping: floa
         if n == 0:
             return Cholesky(damped, 0.0)
         if delta:
-            damped = damped if new else damped.copy()
-            damped[np.diag_indices(n)] += delta * (math.fsum(np.diagonal(damped)) / n)
+            damped = damped if new else copied(damped)
+            add_to_diagonal(damped, delta * (math.fsum(diagonal(damped)) / n))
         lower = _equilibrated_cholesky(damped, overwrite=new or delta > 0)
         if lower is not None:
             return Cholesky(lower, delta)

@@ -16,11 +16,22 @@ from rdtools.errors import UsageError
 SEED_END = 2**63
 
 
-def _digest(seed: int, labels: tuple[str, ...]) -> bytes:
-    """SHA-256 of the seed in eight bytes and of every label in UTF-8 after its length in eight bytes, little-endian."""
+def check_seed(seed: object) -> int:
+    """A seed of a run as an int.
+
+    Raises
+    ------
+    UsageError
+        For anything but a whole number from 0 to 2^63 − 1.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < SEED_END:
         raise UsageError(f"seed {seed!r}; expected an integer from 0 to {SEED_END - 1}")
-    encoded = int(seed).to_bytes(8, "little")
+    return int(seed)
+
+
+def _digest(seed: int, labels: tuple[str, ...]) -> bytes:
+    """SHA-256 of the seed in eight bytes and of every label in UTF-8 after its length in eight bytes, little-endian."""
+    encoded = check_seed(seed).to_bytes(8, "little")
     for label in labels:
         if not isinstance(label, str):
             raise UsageError(f"label {label!r} of a random stream is of {type(label).__name__}; expected str, such as a layer's name")

@@ -1,7 +1,7 @@
 """Hypothesis strategies for spectra, second moments, weights and layers, to verify bounds of one's own.
 
-Needs hypothesis (``pip install 'rdtools[test]'``). The hypothesis of a theorem is built in, not filtered for: a strategy for moments of
-condition at most κ makes them from eigenvalues within a factor κ.
+Needs hypothesis (``pip install 'rdtools[hypothesis]'``). The hypothesis of a theorem is built in, not filtered for: a strategy for moments
+of condition at most κ makes them from eigenvalues within a factor κ.
 """
 
 from __future__ import annotations
@@ -9,11 +9,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import strategies as st
 
 from rdtools.arrays import Float64Array
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment
+
+try:
+    from hypothesis import strategies as st
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        f"rdtools.testing: {error}; its strategies need hypothesis: pip install 'rdtools[hypothesis]'", name=error.name
+    ) from error
 
 
 @st.composite

@@ -64,8 +64,8 @@ def quick_figures():
 
     def blank(figure, stem):
         stem.parent.mkdir(exist_ok=True)
-        for kind in ("pdf", "png"):
-            stem.with_name(f"{stem.name}.{kind}").write_bytes(b"blank")
+        for kind, content in (("pdf", b"blank"), ("png", b"blank"), ("svg", b"<svg></svg>")):
+            stem.with_name(f"{stem.name}.{kind}").write_bytes(content)
         return stem.with_name(f"{stem.name}.png")
 
     with pytest.MonkeyPatch.context() as patch:

@@ -12,14 +12,14 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The ground floor: no part of the data flow.
 _FLOOR = (
     *("_version", "errors", "arrays", "units", "reprs", "seeds", "threads", "linalg", "triangular", "normal", "rounded"),
-    *("files", "machine", "orphans"),
+    *("files", "machine", "devices", "orphans", "doors"),
 )
 #: Order of the parts: each imports only those before it.
 ORDER = (
     *_FLOOR,
-    *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "runs"),
+    *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "foreign", "runs"),
     *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
-    *("sweep", "report", "jobs", "cli", "testing"),
+    *("sweep", "evaluation", "report", "plot", "jobs", "cli", "testing"),
 )
 #: What else a part may not see: `theory` and `quantizers` first meet above both, and `measure` cannot borrow a formula.
 GROUND = set(_FLOOR)

@@ -31,7 +31,7 @@ def test_every_verb_is_described_and_exists():
     from rdtools.cli.main import app
 
     root = get_command(app)
-    described = set(re.findall(r"^\| `rdtools (\w+)(?: (collect|check))?", README, flags=re.MULTILINE))
+    described = set(re.findall(r"^\| `rdtools (\w+)(?: (collect|check|import|merge|inspect))?", README, flags=re.MULTILINE))
     there = {(name, "") for name in root.commands if name != "hessians"}  # type: ignore[attr-defined]
     there |= {("hessians", name) for name in root.commands["hessians"].commands}  # type: ignore[attr-defined]
     assert described == there

@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 from walk import walk
 
-#: A method of each way: with and without groups, steps of columns, a plan, rescalers, codebooks, and what each of them alone looks at.
-METHODS = ("rtn-g128", "gptq", "gptq-g128", "hptq", "hptq-waterfilled", "watersic-mmse", "watersic-published", "quip-published", "qtip")
+#: A method of each way: with and without groups, steps of columns, a plan, rescalers, a trellis, codebooks, and what each alone looks at.
+METHODS = (
+    *("rtn-g128", "gptq", "gptq-g128", "hptq", "hptq-waterfilled", "watersic-mmse", "watersic-published", "watersic-trellis-plain"),
+    *("quip-published", "qtip"),
+)
 
 
 @pytest.mark.parametrize("method", METHODS)

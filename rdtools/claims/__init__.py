@@ -6,6 +6,8 @@ gathered is one file of `evidence/`, a record beside the experiment that fills i
 
 from rdtools.claims.evidence.base import Estimate as Estimate
 from rdtools.claims.evidence.base import Evidence as Evidence
+from rdtools.claims.evidence.moment import Moment as Moment
+from rdtools.claims.evidence.weights import Weights as Weights
 from rdtools.claims.families import FAMILIES as FAMILIES
 from rdtools.claims.families import synthetic_layers as synthetic_layers
 from rdtools.claims.papers import CLAIMS as CLAIMS
@@ -19,3 +21,4 @@ from rdtools.claims.record import check as check
 from rdtools.claims.record import no_verdict as no_verdict
 from rdtools.claims.run import verify as verify
 from rdtools.claims.run import verify_counterexample as verify_counterexample
+from rdtools.claims.tightness import tightness as tightness

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from rdtools.cli.printing import Json, in_options, note_coverage, print_json
-from rdtools.cli.report import Device, EvaluationText, EvaluationTokens, Head, Length, Model, RemoteCode, Sequences, Text, TokenFile
+from rdtools.cli.report import EvaluationText, EvaluationTokens, Head, Length, Model, RemoteCode, Sequences, Text, TokenFile
 from rdtools.errors import counted
 
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
@@ -26,7 +26,7 @@ def collect(
     evaluation_tokens: EvaluationTokens = None,
     trust_remote_code: RemoteCode = False,
     head: Head = False,
-    device: Device = "cpu",
+    device: Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")] = "cpu",
     as_json: Json = False,
 ) -> int:
     """Run calibration data through a model and keep E[x xᵀ] of every linear layer's input."""

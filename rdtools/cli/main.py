@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import columns, hessians, methods, report, show, theory, verify, worker
+from rdtools.cli import columns, evaluate, hessians, measure, methods, quantize, report, show, theory, verify, worker
 from rdtools.cli.printing import words_of
 from rdtools.cli.usage import usage_message
 from rdtools.errors import RdtoolsError, UsageError
@@ -31,8 +31,11 @@ app = typer.Typer(
 app.command("report")(report.report)
 app.command("sweep")(report.sweep)
 app.command("show")(show.show)
+app.command("measure")(measure.measure)
 app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)
+app.command("eval")(evaluate.evaluate)
+app.command("quantize")(quantize.quantize)
 app.command("worker")(worker.worker)
 app.command("methods")(methods.methods)
 app.command("columns")(columns.columns)
@@ -88,7 +91,9 @@ def _kept(arguments: Sequence[str]) -> str:
     if arguments[:1] in (["report"], ["sweep"]):
         again = "the same command without --fresh" if "--fresh" in arguments else "the same command"
         return f"a finished capture and every finished row are kept, and {again} goes on from there"
-    if arguments[:1] == ["worker"] or (arguments[:1] == ["verify"] and Path(next(iter(arguments[1:]), "")).is_dir()):
+    if arguments[:1] == ["quantize"]:
+        return "every finished layer is kept, and the same command goes on from there"
+    if arguments[:1] in (["worker"], ["eval"]) or (arguments[:1] == ["verify"] and Path(next(iter(arguments[1:]), "")).is_dir()):
         return "every finished row and verdict is kept, and the same command goes on from there"
     return "only what was finished is kept, and the same command begins anew"
 

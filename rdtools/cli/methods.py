@@ -9,7 +9,7 @@ import typer
 
 
 def methods(as_json: Annotated[bool, typer.Option("--json", help="Records for other programs.")] = False) -> int:
-    """Print every method: its name, its rates in bits per weight, and what it is."""
+    """Print every method: its name, its rates in bits per weight, the devices that it works on, and what it is."""
     from rdtools.methods import METHODS, ORDERS, ROTATIONS
 
     if as_json:
@@ -19,10 +19,10 @@ def methods(as_json: Annotated[bool, typer.Option("--json", help="Records for ot
 
     from rdtools.cli.console import PlainConsole
 
-    table = Table("method", "bits", "description", box=None, pad_edge=False)
+    table = Table("method", "bits", "device", "description", box=None, pad_edge=False)
     for entry in METHODS.values():
         values = entry.rates.get("values") or [entry.rates["min"], entry.rates["max"]]
-        table.add_row(entry.name, f"{values[0]:g} to {values[-1]:g}", entry.description)
+        table.add_row(entry.name, f"{values[0]:g} to {values[-1]:g}", entry.device, entry.description)
     console = PlainConsole()
     console.print(table)
     suffixes = (", ".join(f"+{suffix}" for suffix in names) for names in (ROTATIONS, ORDERS))

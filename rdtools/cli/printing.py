@@ -25,7 +25,8 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    return re.compile(f"`({'|'.join([*signature(report).parameters, 'claims', 'recheck', 'wait'])})`")
+    names = [*signature(report).parameters, "claims", "claims_from", "recheck", "wait", "window", "save", "hessians"]
+    return re.compile(f"`({'|'.join(names)})`")
 
 
 Words = Callable[[str], str]

@@ -29,7 +29,7 @@ EvaluationTokens = Annotated[
 ]
 RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code that comes with the model.")]
 Head = Annotated[bool, typer.Option("--head", help="Analyse the output head, too.")]
-Device = Annotated[str, typer.Option(help="Torch device for the forward passes of the capture.")]
+Device = Annotated[str, typer.Option(help="Torch device for the capture and for the methods that work on one, see rdtools methods.")]
 Out = Annotated[
     Path, typer.Option(help="Run directory; Hessians and finished rows in it are used again, other methods and rates add to its table.")
 ]
@@ -37,13 +37,15 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is to be don
 Item = TypeVar("Item")
 
 
-def _names(text: str) -> tuple[str, ...]:
+def names_of(text: str) -> tuple[str, ...]:
+    """Names of a comma-separated list, each once."""
     return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
 
 
-def _numbers(option: str, text: str, kind: Callable[[str], Item], expected: str) -> tuple[Item, ...]:
+def numbers_of(option: str, text: str, kind: Callable[[str], Item], expected: str) -> tuple[Item, ...]:
+    """Numbers of a comma-separated list; raises UsageError that names the option."""
     numbers = []
-    for part in _names(text):
+    for part in names_of(text):
         try:
             numbers.append(kind(part))
         except ValueError:
@@ -105,12 +107,12 @@ def report(
         trust_remote_code=trust_remote_code,
         head=head,
         device=device,
-        methods=None if methods is None else _names(methods),
-        rates=_numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
+        methods=None if methods is None else names_of(methods),
+        rates=numbers_of("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
-        seeds=_numbers("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
-        layers=None if layers is None else _names(layers),
-        types=None if types is None else _names(types),
+        seeds=numbers_of("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
+        layers=None if layers is None else names_of(layers),
+        types=None if types is None else names_of(types),
         workers=workers,
         out=out,
         fresh=fresh,

@@ -26,7 +26,12 @@ Row = dict[str, Any]
 
 def verify(
     run: Annotated[str | None, typer.Argument(help="Run directory, or 'embedded'; by default synthetic families.")] = None,
-    claims: Annotated[str, typer.Option(help="Comma-separated names or patterns, such as 'quip.*'.")] = "*",
+    claims: Annotated[
+        str | None, typer.Option("--claims", "-c", help="Comma-separated names or patterns, such as 'quip.*'; by default all.")
+    ] = None,
+    claims_from: Annotated[
+        str | None, typer.Option(help="Python file and a name in it, mine.py:CLAIMS: check these claims, too, or alone without --claims.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0, max=SEED_END - 1)] = 0,
     workers: Annotated[
         int | None, typer.Option(help="Processes on a run; by default one a core, with 0 `rdtools worker` does the work.", min=0)
@@ -46,10 +51,14 @@ def verify(
     violated or could not be checked.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.jobs.own_claims import load_claims
     from rdtools.jobs.verify import choose_claims
     from rdtools.jobs.verify import verify as verify_claims
 
-    chosen = choose_claims([part.strip() for part in claims.split(",") if part.strip()])
+    own = [] if claims_from is None else load_claims(claims_from)
+    patterns = ("" if own else "*") if claims is None else claims
+    chosen = [] if patterns == "" and own else choose_claims([part.strip() for part in patterns.split(",") if part.strip()])
+    chosen = [*own, *chosen]
     if list_claims:
         _print_claims(chosen, as_json=as_json)
         return 0
@@ -101,10 +110,16 @@ def _print_line(rows: list[Row], echo: Callable[[str], None], *, verbose: bool) 
 
 
 def _print_summary(table: pd.DataFrame) -> None:
+    from rdtools.claims.tightness import tightness
+
+    tight = tightness(table).set_index("claim")
+    typer.echo("Tightness: the side that is claimed to be smaller over the other one, median and maximum over layers; 1 is tight\n")
     for claim, rows in table.groupby("claim", sort=False):
         counts = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
-        first = rows.iloc[0]
-        typer.echo(f"{claim:<{_NAME}} {counts}: {first['statement']} ({first['source']})")
+        first, sides = rows.iloc[0], ""
+        if claim in tight.index and tight.loc[claim, "tightest"] == tight.loc[claim, "tightest"]:
+            sides = f"; tightness {tight.loc[claim, 'median']:.3g}, at most {tight.loc[claim, 'tightest']:.3g}"
+        typer.echo(f"{claim:<{_NAME}} {counts}{sides}: {first['statement']} ({first['source']})")
 
 
 def _print_result(rows: list[Row]) -> None:

@@ -15,6 +15,7 @@ from rdtools.seeds import SEED_END
 def worker(
     run: Annotated[Path, typer.Argument(help="Run directory that rdtools report or rdtools verify works on, or has begun.")],
     workers: Annotated[int, typer.Option(help="Processes of this worker.", min=1)] = 1,
+    device: Annotated[str, typer.Option(help="Torch device on which methods work that can; cuda gives each process one GPU.")] = "cpu",
     wait: Annotated[float, typer.Option(help="Seconds to wait for a list of tasks that are not done yet.", min=0)] = 0.0,
     patience: Annotated[
         float, typer.Option(help="Seconds without a sign of life after which a worker on another machine is taken for dead.", min=1)
@@ -42,6 +43,7 @@ def worker(
     done = work(
         run,
         workers=workers,
+        device=device,
         wait_s=wait,
         patience_s=patience,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),

@@ -25,6 +25,9 @@ from rdtools.coding.formats.scalar import spread_groups as spread_groups
 from rdtools.coding.formats.trellis import TILE as TILE
 from rdtools.coding.reconstruct import effective_layer as effective_layer
 from rdtools.coding.reconstruct import reconstruct as reconstruct
+from rdtools.coding.saved import dequantize as dequantize
+from rdtools.coding.saved import load as load
+from rdtools.coding.saved import save as save
 from rdtools.coding.scales import octave_exponents as octave_exponents
 from rdtools.coding.scales import round_to_bfloat16 as round_to_bfloat16
 from rdtools.coding.scales import round_to_float32 as round_to_float32

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from rdtools.arrays import Matrix
 from rdtools.coding.fields import Reader
 
 #: ``map`` of whoever decodes blocks: the built-in one, or that of an executor.
@@ -40,7 +38,6 @@ class Codec:
 
     Attributes
     ----------
-    tag : byte that stands for it in a container, never used again for another
     type : record of the symbols
     encode : side information and payload of the symbols
     decode : symbols from readers of side information and payload, rows, columns and a `Map`; everything that it reads is checked
@@ -48,13 +45,14 @@ class Codec:
     length_bits : ideal length of the symbols under their model, histograms included
     rate_kind : rate kind that `length_bits` is, see `rdtools.units`
     diagnostics : statistics of the symbols
+    values_on_device : `values` takes symbols whose integers are a tensor, and leaves the values where these are
     """
 
-    tag: int
     type: type[Any]
     encode: Callable[[Any], tuple[bytes, bytes]]
     decode: Callable[[Reader, Reader, int, int, Map], Any]
-    values: Callable[[Any, int], NDArray[np.float64]]
+    values: Callable[[Any, int], Matrix]
     length_bits: Callable[[Any], float]
     rate_kind: Callable[[Any], str]
     diagnostics: Callable[[Any], Diagnostics]
+    values_on_device: bool = False

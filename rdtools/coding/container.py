@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.fields import Reader
-from rdtools.coding.formats import codec_of
+from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
 from rdtools.coding.parts import coded_columns, encode_parts
 from rdtools.coding.scales import bfloat16_bytes
-from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
+from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, check_type
 from rdtools.records import QuantizedWeight, Rotation
 
 #: Weights that a file may hold by default: twice those of the largest known matrix, and unless it is small no more for each of its bytes
@@ -121,8 +121,12 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         For weights of different inputs.
     UsageError
         For no weight, or too many.
+    WrongType
+        For anything but quantized weights.
     """
-    several = (weights,) if isinstance(weights, QuantizedWeight) else tuple(weights)
+    several = tuple(weights) if isinstance(weights, list | tuple) else (weights,)
+    for weight in several:
+        check_type("encode", weight, QuantizedWeight, "such as `weight` of what a quantizer answered")
     if not 1 <= len(several) <= 255:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
     first = several[0].basis
@@ -143,7 +147,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
 
     sides, payloads, heads = [], [], []
     for weight in several:
-        codec, basis = codec_of(weight.symbols), weight.basis
+        (tag, codec), basis = tagged_codec(weight.symbols), weight.basis
         side = _seed(basis.row_rotation)
         if own_scales:
             side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
@@ -152,7 +156,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         sides.append(side + parts + content)
         payloads.append(payload)
         size = len(sides[-1]) + (len(shared) if len(several) == 1 else 0)
-        heads.append(v3.MATRIX_HEAD.pack(codec.tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
+        heads.append(v3.MATRIX_HEAD.pack(tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
     head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.active))
@@ -191,7 +195,10 @@ def decode_all(
     CorruptFile
         For another kind of file, a truncated one, a flipped bit, an unknown version, codec, kind or option, and numbers out of their range;
         the message starts with `name` and says which.
+    WrongType
+        For anything but bytes.
     """
+    check_type("decode", data, bytes, "the content of a file that `encode` wrote; of a path: pathlib.Path(path).read_bytes()")
     reader = Reader(data, name)
     if len(data) < len(v2.MAGIC) + 1 or data[: len(v2.MAGIC)] != v2.MAGIC:
         raise CorruptFile(f"{name}: not a container of rdtools: {len(data)} bytes starting {data[:4]!r}, expected {v2.MAGIC!r}")

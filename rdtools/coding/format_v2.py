@@ -33,9 +33,6 @@ ROTATIONS: tuple[RotationKind | None, ...] = (None, "haar", "hadamard", "kroneck
 #: Flags of the frame.
 INACTIVE_COLUMNS, COLUMN_SCALES = 1, 2
 
-#: Tags of the codecs.
-SCALAR_TAG, LATTICE_TAG, TRELLIS_TAG = 0, 1, 2
-
 #: Variable-length integers: zigzag sign, then so many bits per byte, low first, the highest bit saying that more follow.
 VARINT_BITS = 7
 #: No integer has more bits.

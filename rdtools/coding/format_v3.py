@@ -41,9 +41,8 @@ MATRIX_HEAD = struct.Struct("<BBII")
 SEED = struct.Struct("<Q")
 #: Kinds by number. 1 and 3 were the Haar and Kronecker rotations of version 2, which cannot be rebuilt.
 ROTATIONS: dict[int, RotationKind | None] = {0: None, 2: "hadamard", 4: "haar", 5: "kronecker"}
-#: Integers on a trellis of cosets: tag of the codec; bits of a state, and those that there are codes for; standard deviation in steps above
+#: Integers on a trellis of cosets: bits of a state, and those that there are codes for; standard deviation in steps above
 #: which low bits are equally likely, and how many at most. The codes, `rdtools.kernels.coset_trellis_reference.CODES`, belong to it too.
-COSET_TAG = 3
 COSET_STATE = struct.Struct("<B")
 COSET_STATE_BITS = range(2, 11)
 FINE_STD = 512.0
@@ -60,8 +59,6 @@ NEW_MODELS: tuple[CodeModelKind, ...] = ("adaptive",)
 COSET_ADAPTIVE = 128
 STRENGTH, GROUP_COLUMNS = struct.Struct("<B"), struct.Struct("<H")
 
-#: Codec that version 2 does not have.
-ADDITIVE_TAG = 4
 #: Additive codebooks: how the order of the columns is stored, by place; basic codebooks, their bits, extended ones, their bits, critical
 #: groups, checksum; then the dtype of codewords.
 ADDITIVE_HEAD = struct.Struct("<BBBBBII")

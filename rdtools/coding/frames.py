@@ -138,9 +138,9 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
         codec = read_tag(side, tag & ~v3.PARTS)
         own_kind = side.choice("row rotation", v3.ROTATIONS, row_kind)
         row_rotation = _rotation(side, own_kind, rows, _seed(side, own_kind, v3.SEED), max_weights)
-        own = scales
+        column_scales = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
-            own = _column_scales(side, count)
-        basis = Basis(rows, active, rotation, row_rotation, own)
+            column_scales = _column_scales(side, count)
+        basis = Basis(rows, active, rotation, row_rotation, column_scales)
         matrices.append(Matrix(codec, basis, side, decode_parts(side, basis, max_weights) if tag & v3.PARTS else NO_PARTS))
     return matrices

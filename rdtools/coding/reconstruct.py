@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, set_columns, zeros
 from rdtools.coding.formats import codec_of
 from rdtools.coding.parts import coded_columns
 from rdtools.linalg import panels
 from rdtools.records import EffectiveLayer, InputMap, QuantizedWeight
+from rdtools.records.quantized import NO_PARTS
 from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
@@ -41,11 +44,43 @@ def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
     return EffectiveLayer(finished(_values(weight)), _input_map(weight), parts.activation, parts.low_rank)
 
 
-def reconstruct(weight: QuantizedWeight) -> Float64Array:
+def _reconstruct_beside(weight: QuantizedWeight, like: Matrix) -> Matrix:
+    """Ŵ of the basis alone, on the device of a tensor."""
+    basis, symbols = weight.basis, weight.symbols
+    columns, codec = coded_columns(basis, weight.parts), codec_of(symbols)
+    if columns == 0:
+        return zeros(weight.shape, like)
+    if codec.values_on_device:
+        values = codec.values(replace(symbols, integers=beside(symbols.integers, like)), columns)  # type: ignore[call-arg]
+    else:
+        values = beside(codec.values(symbols, columns), like)
+    values = values[: basis.rows, :columns]
+    if basis.row_rotation is not None:
+        values = rotate_back(contiguous(values.T), basis.row_rotation).T
+    if basis.rotation is not None:
+        values = rotate_back(values, basis.rotation)
+    if basis.column_scales is not None:
+        values = values * beside(basis.column_scales, values)
+    if columns == len(basis.active):
+        return values
+    pulled = zeros(weight.shape, like)
+    set_columns(pulled, basis.active, values)
+    return pulled
+
+
+def reconstruct(weight: QuantizedWeight, like: Matrix | None = None) -> Matrix:
     """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations.
 
     Takes memory for a block of rows beside it, and for the coded columns once more where they are not as many as the inputs.
+
+    Parameters
+    ----------
+    weight : decoded, in main memory
+    like : a tensor on the device where Ŵ is wanted and put together, with the sums of its kernels; None for main memory, where Ŵ has the
+        same bits on every machine. What runs beside the weights is put together in main memory
     """
+    if is_tensor(like):
+        return _reconstruct_beside(weight, like) if weight.parts == NO_PARTS else beside(reconstruct(weight), like)
     values, input_map = _values(weight), _input_map(weight)
     (m, coded), n = values.shape, input_map.inputs
     pulled = values if coded == n else np.zeros((m, n))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, on_host, row_absmax
 from rdtools.coding import spread_groups
 from rdtools.compare.heldout import predicted_heldout_ratio
 from rdtools.compare.stored_grid import stored_grid_distortion
@@ -103,16 +103,17 @@ def _trellis_steps(model: TrellisSteps, context: Context) -> float:
 
 def _absmax_rows(model: AbsmaxRows, context: Context) -> float:
     """By the ranges of the rows alone."""
-    row_absmax = np.abs(context.problem.weight).max(axis=1, initial=0.0)
     feedback = context.problem.shared is not None
-    return sic.absmax_distortion(context.gains, row_absmax, model.levels, feedback=feedback, active_fraction=context.share)
+    return sic.absmax_distortion(
+        context.gains, row_absmax(context.problem.weight), model.levels, feedback=feedback, active_fraction=context.share
+    )
 
 
 def _stored_grid(model: StoredGrid, context: Context) -> float:
     """By rounding the weights themselves to the grids that were stored; error made by clipping before rounding is not fed back, and
     costs H_ii per unit.
     """
-    target, grid, rows = context.problem.target, model.grid, model.grid.rows
+    target, grid, rows = on_host(context.problem.target), model.grid, model.grid.rows
     r = target.shape[1]
     scales, shifts = np.broadcast_to(grid.column_steps(r), target.shape), np.full(target.shape, grid.offset)
     if rows is not None:
@@ -134,7 +135,7 @@ def _block_code(model: BlockCode, context: Context) -> float:
     shared = context.problem.shared
     assert shared is not None  # a block code is decided with feedback
     error = model.error * context.problem.weight_std**2
-    return context.share * ldlq.block_distortion(shared.factor, model.block, error, damping=shared.added)
+    return context.share * ldlq.block_distortion(on_host(shared.factor), model.block, error, damping=shared.added)
 
 
 def _critical_groups(model: CriticalGroups, context: Context) -> float:
@@ -185,7 +186,7 @@ def _with_feedback(context: Context, steps: Float64Array, *, lmmse: bool = False
     if len(steps) > FINITE_RATE_COLUMNS:
         return math.nan
     point = sic_at_finite_rate(
-        shared.factor,
+        on_host(shared.factor),
         steps[shared.order],
         context.problem.weight_std**2,
         lmmse=lmmse,
@@ -253,5 +254,5 @@ def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, *, rate_bit
     if tokens and shared is None:
         heldout = 1.0
     elif tokens and shared is not None and not (shared.added or retargeted):
-        heldout = predicted_heldout_ratio(model, shared.factor, shared.order, tokens)
+        heldout = predicted_heldout_ratio(model, on_host(shared.factor), shared.order, tokens)
     return Predictions(high_rate, finite_rate, heldout, math.nan if shared is None else sic.noise_gap_bits(spectrum, gains))

@@ -32,7 +32,7 @@ def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str
 _OUTLIER_SHARE, _OUTLIER_STDS = 0.1, 20.0
 
 
-def _outlier_message(facts: LayerFacts) -> str:
+def outlier_message(facts: LayerFacts) -> str:
     """The reason why R(D) says nothing about a matrix; empty where no single weight makes up its variance."""
     stds, weights = facts.row.weight_incoherence, facts.row.rows * (facts.row.active_columns or 0)
     if not (stds >= _OUTLIER_STDS and stds**2 >= _OUTLIER_SHARE * weights):
@@ -82,7 +82,7 @@ def result_row(
     activations : moments that a method with quantized activations was given
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    facts = layer_facts(layer) if facts is None else facts
+    facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
     point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
@@ -98,7 +98,7 @@ def result_row(
     bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
     aligned, covariance = (known.rate(facts, point.distortion) for known in (RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE))
     turn = quantized.weight.basis.rotation
-    outlier = _outlier_message(facts)
+    outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
     return ResultRow(
@@ -130,4 +130,6 @@ def result_row(
         rotation="none" if turn is None else turn.kind,
         damping=quantized.damping,
         backend=quantized.backend,
+        device=quantized.device,
+        dtype=quantized.dtype,
     )

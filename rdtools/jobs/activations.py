@@ -27,6 +27,7 @@ from rdtools.runs.activations import (
 )
 from rdtools.runs.store import Run
 from rdtools.sweep.activations import activation_key
+from rdtools.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from rdtools.model.activations import Consumer, Sample  # which load torch
@@ -153,7 +154,8 @@ class _Passes:
             try:
                 layers = [run[entry.name] for entry in run.layers if entry.hessian == hessian]
                 sample = _checked(run.hessians[hessian].name, samples.get((hessian, seed)))
-                maps[hessian, map_key] = method.choose_map(layers, sample, seed=seed)
+                with one_blas_thread():  # else their number decides about last bits, and those about a map
+                    maps[hessian, map_key] = method.choose_map(layers, sample, seed=seed)
             except Exception as error:  # of these rows alone, in which it stands
                 self._give_up([key for keys in passes.values() for key in keys if (key.hessian, key.map_key) == (hessian, map_key)], error)
         return maps

@@ -6,13 +6,26 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rdtools.errors import UsageError
+from rdtools.errors import UsageError, WrongType
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
+from rdtools.model.in_memory import tokens_of
 from rdtools.model.repetition import repeated_sequences
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
 
 #: Windows of a text, or sequences of the embedded tokens, that held-out moments are taken over: enough for a mean that has seen no fit.
 EVALUATION_SEQUENCES = 32
+
+
+def _check_files(request: CalibrationRequest | EvaluationRequest) -> None:
+    """Paths given as strings become paths; ids become `Tokens`."""
+    if isinstance(request.text, str):
+        object.__setattr__(request, "text", Path(request.text))
+    elif request.text is not None and not isinstance(request.text, Path):
+        raise WrongType(f"`text` {type(request.text).__name__}, expected the path of a UTF-8 file, such as 'calibration.txt'")
+    if isinstance(request.tokens, str):
+        object.__setattr__(request, "tokens", Path(request.tokens))
+    elif request.tokens is not None and not isinstance(request.tokens, Path | Tokens):
+        object.__setattr__(request, "tokens", tokens_of(request.tokens))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,16 +35,17 @@ class CalibrationRequest:
     Attributes
     ----------
     text : a UTF-8 file, tokenized with the model's tokenizer
-    tokens : a .npy or .safetensors file of ids, used whole
+    tokens : a .npy or .safetensors file of ids, used whole; or ids in memory
     sequences, length : windows taken of a text; None for 128, and for the model's longest, at most 2048
     """
 
     text: Path | None = None
-    tokens: Path | None = None
+    tokens: Path | Tokens | None = None
     sequences: int | None = None
     length: int | None = None
 
     def __post_init__(self) -> None:
+        _check_files(self)
         if self.text is not None and self.tokens is not None:
             raise UsageError("`text` and `tokens`: got both, expected one source of calibration data")
         if self.text is None and (self.sequences is not None or self.length is not None):
@@ -47,13 +61,14 @@ class EvaluationRequest:
     Attributes
     ----------
     text : a UTF-8 file, of which EVALUATION_SEQUENCES windows as long as those of the calibration are taken
-    tokens : a .npy or .safetensors file of ids, used whole
+    tokens : a .npy or .safetensors file of ids, used whole; or ids in memory
     """
 
     text: Path | None = None
-    tokens: Path | None = None
+    tokens: Path | Tokens | None = None
 
     def __post_init__(self) -> None:
+        _check_files(self)
         if self.text is not None and self.tokens is not None:
             raise UsageError("`evaluation_text` and `evaluation_tokens`: got both, expected one source of held-out data")
 
@@ -63,14 +78,14 @@ def read_tokens(
 ) -> tuple[Tokens, Tokens | None]:
     """Calibration tokens, and held-out ones if they are asked for and there are any."""
 
-    def read(text: Path | None, ids: Path | None, sequences: int, prefix: str = "") -> Tokens | None:
+    def read(text: Path | None, ids: Path | Tokens | None, sequences: int, prefix: str = "") -> Tokens | None:
         if ids is None and text is None:
             return None
         from rdtools.model.pretrained import load_tokenizer, model_limits  # loads transformers
 
         limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
         if ids is not None:
-            tokens = load_tokens(ids, prefix=prefix)
+            tokens = load_tokens(ids, prefix=prefix) if isinstance(ids, Path) else ids
         elif text is not None:
             length = request.length or min(limits.longest or 2048, 2048)
             tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code, prefix=prefix)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from rdtools.errors import UsageError
 from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, check_held_out, padding_notes, read_tokens
+from rdtools.jobs.progress import log_sentence
 from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.repetition import sampling_notes
@@ -64,7 +65,7 @@ def collect(
     device: str = "cpu",
     head: bool = False,
     fresh: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
+    say: Callable[[str], None] = log_sentence,
     progress: Progress = lambda done, total: None,
 ) -> Run:
     """Capture every Hessian of a model into a run directory, or open the run that is there if it is the same.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -12,18 +11,24 @@ from typing import Any
 
 import pandas as pd
 
+from rdtools.devices import methods_device
 from rdtools.errors import WrongType
-from rdtools.files import sole_writer
+from rdtools.files import sha256_of_file, sole_writer
 from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
 from rdtools.jobs.plan import check_report, refuse_infeasible
-from rdtools.jobs.settings import ReportSettings, Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import ReportSettings, Stage
+from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
 from rdtools.quantizers import quantizes_activations
 from rdtools.runs.journal import encoded
 from rdtools.runs.result_files import unchanged_files, write_manifest
 from rdtools.runs.results import refuse_other_schema, write_results
 from rdtools.runs.store import Run
 from rdtools.sweep import SweepResult, choose_workers, run_sweep, worker_bytes
+
+#: Files of the package that decide what a report says.
+_CODE = (".py", ".html", ".css", ".js")
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,17 +66,18 @@ def all_measured(table: pd.DataFrame) -> bool:
 def run_report(
     settings: ReportSettings | None = None,
     *,
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
     command: str = "rdtools.run_report",
     **changes: Any,
 ) -> Report:
     """Capture Hessians, compute the bounds, quantize, code, measure, and write a page about it.
 
     Writes into the run directory: index.html, results.parquet and results.csv, paired.parquet and paired.csv, curves.parquet,
-    figures/*.png and *.pdf, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The same
-    call goes on after an interrupt and tries failed rows again; another method, rate or seed adds to the table. Where nothing is left to do
-    and nothing has changed, the files stay as they are.
+    figures/*.png, *.pdf and *.svg, results.json with the hashes of these, finished rows under rows/, and the Hessians with a manifest. The
+    page shows the verdicts of `rdtools.verify` on this run, if there are any. The same call goes on after an interrupt and tries failed
+    rows again; another method, rate or seed adds to the table. Where nothing is left to do and nothing has changed, the files stay as they
+    are.
 
     Parameters
     ----------
@@ -87,7 +93,6 @@ def run_report(
         If `settings` are none.
     UsageError, CorruptFile, ModelUnreadable, BadTokens, BadActivations, OutputError, Busy, ServiceUnavailable
     """
-    started = time.perf_counter()
     if not isinstance(settings, ReportSettings | None):
         raise WrongType(
             f"run_report: got {settings!r}, expected ReportSettings, or each setting by its name: "
@@ -97,6 +102,7 @@ def run_report(
     calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
+    device = methods_device(settings.device, say)
     for pair in infeasible:
         say(f"infeasible: {pair}")
     if not settings.fresh:
@@ -135,7 +141,8 @@ def run_report(
                 run,
                 quantizers,
                 seeds=settings.seeds,
-                workers=choose_workers(run, settings.workers, each=worker_bytes(run), say=say),
+                workers=choose_workers(run, settings.workers, each=worker_bytes(run), device=device, say=say),
+                device=device,
                 layers=chosen,
                 fresh=settings.fresh,
                 say=say,
@@ -144,22 +151,24 @@ def run_report(
         made_of = _made_of(run, swept, command)
         page = next((path for name, path in (unchanged_files(out, made_of) or {}).items() if name.endswith(".html")), None)
         if page is None:
-            page = _write(run, swept, command, started, made_of, stage)
+            page = _write(run, swept, command, made_of, stage)
     return Report(run, swept.table, swept.curves, page, (*run.notes, *swept.notes), swept.failed_curves)
 
 
 def _made_of(run: Run, swept: SweepResult, command: str) -> str:
-    """Hash of all that the files of a report depend on: run, rows, command, and the code and the libraries that write them."""
+    """Hash of all that the files of a report depend on: run, rows, verdicts, command, and the code and the libraries that write them."""
     package = Path(__file__).resolve().parents[1]
-    code = [path.read_bytes() for path in sorted(package.rglob("*")) if path.suffix in (".py", ".html")]
+    code = [path.read_bytes() for path in sorted(package.rglob("*")) if path.suffix in _CODE]
     libraries = [version(name) for name in ("matplotlib", "pandas", "pyarrow")]
-    rows = swept.keys, list(swept.table["wall_s"]), run.model_name
+    verdicts = run.path / VERDICTS
+    checked = sha256_of_file(verdicts) if verdicts.is_file() else ""
+    rows = swept.keys, list(swept.table["wall_s"]), run.model_name, checked
     return hashlib.sha256(encoded([run.manifest.model_dump_json(), command, libraries, rows]) + b"".join(code)).hexdigest()
 
 
-def _write(run: Run, swept: SweepResult, command: str, started: float, made_of: str, stage: Stage) -> Path:
+def _write(run: Run, swept: SweepResult, command: str, made_of: str, stage: Stage) -> Path:
     """Write tables, figures and page of a run; returns the page."""
-    from rdtools.report import PAGE, paired_differences, write_figures, write_page, write_paired  # loads matplotlib
+    from rdtools.report import PAGE, paired_differences, read_verdicts, write_figures, write_page, write_paired  # loads matplotlib
     from rdtools.report.style import SAVE_METADATA
 
     out = run.path
@@ -169,7 +178,8 @@ def _write(run: Run, swept: SweepResult, command: str, started: float, made_of: 
     (out / PAGE).unlink(missing_ok=True)  # an old page must not stand beside new results
     with stage("Figures and page", ""):
         figures = write_figures(swept.table, swept.curves, out / "figures")
-        page = write_page(run, swept.table, paired, figures, command=command, seconds=time.perf_counter() - started)
+        verdicts = read_verdicts(out / VERDICTS, VERDICT_VERSIONS)
+        page = write_page(run, swept.table, swept.curves, paired, figures, verdicts=verdicts, command=command)
     files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
     write_manifest(out, files, versions=run.manifest.versions, command=command, made_of=made_of)
     return page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
@@ -21,11 +21,6 @@ from rdtools.seeds import SEED_END
 
 #: Called with a title and with what is counted, at the beginning of each stage; the block gets a function of (done, total).
 Stage = Callable[[str, str], AbstractContextManager[Callable[[float, float], None]]]
-
-
-def silent_stage(title: str, counted: str = "") -> AbstractContextManager[Callable[[float, float], None]]:
-    """A stage that shows no progress."""
-    return nullcontext(lambda done, total: None)
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1)]
@@ -58,7 +53,7 @@ class ReportSettings:
     evaluation_text, evaluation_tokens : held-out data, see `rdtools.jobs.calibration.EvaluationRequest`
     trust_remote_code : run code that comes with the model
     head : analyse the output head, too
-    device : torch device for the forward passes of the capture
+    device : torch device for the forward passes of the capture and for methods that work on one
     methods : names; None for the default ones
     rates : targets in bits per weight
     damping : of the quantizers, relative to the mean diagonal; None for none unless H is singular

@@ -7,10 +7,30 @@ from pathlib import Path
 
 import pandas as pd
 
+from rdtools.errors import RdtoolsError
+from rdtools.model.layer_names import block_index, layer_type
+from rdtools.reprs import html_table
 from rdtools.runs.result_files import check_results, outdated_numbers
-from rdtools.runs.results import read_curves, read_results
+from rdtools.runs.results import PARQUET, read_curves, read_results
+from rdtools.runs.run_manifest import LayerEntry
 from rdtools.runs.store import Run
 from rdtools.runs.store import open_run as open_layers
+
+
+class LayerList(list[LayerEntry]):
+    """Layers that a manifest lists; called, a table of them.
+
+    Examples
+    --------
+    >>> LayerList([LayerEntry(name="0.q_proj", tensor="q", shape=[4, 2], transposed=False, hessian=0)])().to_dict("records")
+    [{'layer': '0.q_proj', 'layer_type': 'q_proj', 'block': 0, 'rows': 4, 'columns': 2, 'hessian': 0}]
+    """
+
+    def __call__(self) -> pd.DataFrame:
+        """One row for each layer: name, type, block, shape and number of its Hessian."""
+        names = ("layer", "layer_type", "block", "rows", "columns", "hessian")
+        rows = [(e.name, layer_type(e.name), block_index(e.name), *e.shape, e.hessian) for e in self]
+        return pd.DataFrame(rows, columns=list(names))
 
 
 class ReportedRun(Run):
@@ -18,9 +38,15 @@ class ReportedRun(Run):
 
     Attributes
     ----------
+    layers : those that the manifest lists, and ``layers()`` a table of them
     results : one row for each layer, method, rate and seed
     curves : the theory curves of every layer
     """
+
+    @property
+    def layers(self) -> LayerList:
+        """Layers that the manifest lists; called, a table of them."""
+        return LayerList(self.manifest.layers)
 
     @property
     def results(self) -> pd.DataFrame:
@@ -31,6 +57,31 @@ class ReportedRun(Run):
     def curves(self) -> pd.DataFrame:
         """The curves, read anew; raises UsageError where nothing was quantized yet."""
         return read_curves(self.path)
+
+    def _facts(self) -> list[tuple[str, object]]:
+        facts = [
+            ("model", self.model_name),
+            ("layers", len(self)),
+            ("Hessians", len(self.hessians)),
+            ("tokens", self.hessians[0].n_tokens),
+        ]
+        return [*facts, ("results", self._results())]
+
+    def _results(self) -> str:
+        if not (self.path / PARQUET).exists():
+            return "none yet"
+        try:
+            table = self.results
+        except RdtoolsError:
+            return "not to be read, see .results"
+        return f"{table['method'].nunique()} methods × {table['target_bpw'].nunique()} rates"
+
+    def __repr__(self) -> str:
+        model, *counts, (_, results) = self._facts()
+        return f"Run({str(self.path)!r}: {model[1]}, {', '.join(f'{count} {name}' for name, count in counts)}; results: {results})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Run {self.path}", self._facts())
 
 
 def open_run(path: str | Path) -> ReportedRun:

@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,23 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from rdtools import claims as registry
-from rdtools.errors import OutputError, UsageError
+from rdtools.errors import OutputError, UsageError, WrongType
 from rdtools.files import atomic_path, sole_writer
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
-from rdtools.jobs.settings import Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import Stage
 from rdtools.model.checkpoint import EMBEDDED
 from rdtools.moments.layer import Layer
 from rdtools.runs.journal import ROWS, Record, read_journals
+from rdtools.runs.numbers import NUMBERS_VERSION, VERDICTS_VERSION
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep import choose_workers, claim_bytes, do_tasks, plan_claims
 
 #: File of the verdicts in a run directory.
 VERDICTS = "verification.parquet"
+#: Attributes of that file's table: verdicts of other versions are out of date.
+VERDICT_VERSIONS = {"numbers": NUMBERS_VERSION, "verdicts": VERDICTS_VERSION}
 Row = dict[str, Any]
 
 
@@ -48,8 +52,10 @@ def choose_claims(patterns: Sequence[str] = ("*",)) -> list[registry.Claim]:
 
 
 @contextlib.contextmanager
-def _layers(subject: str | Path | Sequence[Layer] | Run | None, seed: int, stage: Stage) -> Iterator[Sequence[Layer] | Run]:
-    if subject is None:
+def _layers(subject: str | Path | Layer | Sequence[Layer] | Run | None, seed: int, stage: Stage) -> Iterator[Sequence[Layer] | Run]:
+    if isinstance(subject, Layer):
+        yield [subject]
+    elif subject is None:
         yield registry.synthetic_layers(seed=seed)
     elif subject == EMBEDDED:
         with tempfile.TemporaryDirectory(prefix="rdtools-") as scratch:
@@ -58,6 +64,15 @@ def _layers(subject: str | Path | Sequence[Layer] | Run | None, seed: int, stage
             yield run
     else:
         yield open_run(subject) if isinstance(subject, str | Path) else subject
+
+
+def _check_subject(subject: object) -> None:
+    if subject is None or isinstance(subject, str | Path | Layer | Run):
+        return
+    if not isinstance(subject, Sequence) or not all(isinstance(layer, Layer) for layer in subject):
+        raise WrongType(
+            f"verify: got {type(subject).__name__}, expected a Layer, a list of them, a run or its directory, 'embedded' or None"
+        )
 
 
 def _check_writable(out: Path) -> None:
@@ -70,16 +85,16 @@ def _check_writable(out: Path) -> None:
 
 
 def verify(
-    subject: str | Path | Sequence[Layer] | Run | None = None,
+    subject: str | Path | Layer | Sequence[Layer] | Run | None = None,
+    claims: str | registry.Claim | Sequence[str | registry.Claim] = ("*",),
     *,
-    claims: Sequence[str | registry.Claim] = ("*",),
     seed: int = 0,
     out: Path | None = None,
     workers: int | None = None,
     fresh: bool = False,
     each: Callable[[Row], None] = lambda row: None,
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
 ) -> pd.DataFrame:
     """Check claims on layers; one row for each claim and layer: holds, violated, not applicable and why, or failed.
 
@@ -88,8 +103,8 @@ def verify(
 
     Parameters
     ----------
-    subject : layers, a run or its directory, "embedded", or None for synthetic families
-    claims : names, patterns such as ``quip.*``, or claims
+    subject : a layer or several, a run or its directory, "embedded", or None for synthetic families
+    claims : names, patterns such as ``quip.*``, or claims of your own
     seed : of everything that is drawn
     out : file to write, .parquet or .csv; for a run directory by default ``verification.parquet`` in it
     workers : processes that work on a run; None for one per core, 0 to leave the work to `rdtools worker`
@@ -100,10 +115,15 @@ def verify(
 
     Raises
     ------
-    UsageError, CorruptFile, ModelUnreadable, OutputError, Busy
+    WrongType, UsageError, CorruptFile, ModelUnreadable, OutputError, Busy
     """
-    patterns = [claim for claim in claims if isinstance(claim, str)]
-    chosen = [claim for claim in claims if not isinstance(claim, str)]
+    _check_subject(subject)
+    asked = [claims] if isinstance(claims, str | registry.Claim) else list(claims) if isinstance(claims, Iterable) else [claims]
+    patterns = [claim for claim in asked if isinstance(claim, str)]
+    chosen = [claim for claim in asked if isinstance(claim, registry.Claim)]
+    wrong = [claim for claim in asked if not isinstance(claim, str | registry.Claim)]
+    if wrong:
+        raise WrongType(f"verify: got {type(wrong[0]).__name__} among the claims, expected names such as 'quip.*' or Claims")
     chosen += choose_claims(patterns) if patterns or not chosen else []
     if out is not None:
         _check_writable(out)
@@ -128,6 +148,7 @@ def verify(
             for verdict in registry.verify_counterexample(chosen) if subject is None else ():
                 add(verdict.to_row())
             table = pd.DataFrame(rows)
+    table.attrs = dict(VERDICT_VERSIONS)
     if out is not None:
         with atomic_path(out) as scratch:
             if out.suffix == ".csv":

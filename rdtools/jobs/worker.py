@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from rdtools.devices import HOST, methods_device
 from rdtools.errors import UsageError, counted
+from rdtools.jobs.progress import log_sentence
 from rdtools.runs.journal import ROWS, Record, read_journals
 from rdtools.runs.leases import PATIENCE_S, Leases
 from rdtools.runs.plan import read_plan
@@ -46,9 +48,10 @@ def work(
     run: str | Path,
     *,
     workers: int | None = 1,
+    device: str = HOST,
     wait_s: float = 0.0,
     patience_s: float = PATIENCE_S,
-    say: Callable[[str], None] = lambda sentence: None,
+    say: Callable[[str], None] = log_sentence,
     heard: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Do the tasks of a run that no other process works on, until none is left; returns how many it did.
@@ -59,7 +62,8 @@ def work(
     Parameters
     ----------
     run : directory
-    workers : processes; None for one per core
+    workers : processes; None for one per core, or two per GPU
+    device : of torch, on which methods work that can
     wait_s : seconds to wait for a list of tasks that are not done yet
     patience_s : seconds without a sign of life after which a worker on another machine is taken for dead
     say : called with sentences about what goes on
@@ -72,6 +76,7 @@ def work(
     CorruptFile, ModelUnreadable, OutputError
     """
     path, seen, done = Path(run), set[str](), 0
+    device = methods_device(device, say)
     until = time.monotonic() + wait_s
     while (listed := _next_list(path, seen, until)) is not None:
         seen.add(listed.command)
@@ -80,9 +85,9 @@ def work(
         opened = _opened(path, listed)
         size = max(_BYTES[kind](opened) for kind in {task.kind for task in listed.tasks})
         say(f"{counted(len(listed.tasks), 'task')} listed in {path}")
-        processes = choose_workers(opened, workers, each=size, say=say)
+        processes = choose_workers(opened, workers, each=size, device=device, say=say)
         leases = Leases(path, listed.command, patience_s=patience_s)
-        made = run_tasks(tasks_of(opened, listed.tasks), leases, workers=processes, heard=heard)
+        made = run_tasks(tasks_of(opened, listed.tasks), leases, workers=processes, device=device, heard=heard)
         done, until = done + made, time.monotonic() if made else until
     if not seen:
         raise UsageError(f"{path}: no {TASKS}: start rdtools report or rdtools verify on it first, or wait for it with `wait`")

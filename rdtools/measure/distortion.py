@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import panels
 from rdtools.ops import quadratic_form
@@ -15,13 +15,14 @@ from rdtools.ops import quadratic_form
 BLOCK_ENTRIES = 2**25
 
 
-def mean_square(weight: Float64Array, reconstruction: Float64Array) -> float:
+def mean_square(weight: Matrix, reconstruction: Matrix) -> float:
     """``‖W − Ŵ‖²/(m n)``, with memory for one block of rows."""
     total, (m, n) = 0.0, weight.shape
     for part in panels(m, n, BLOCK_ENTRIES):
         errors = weight[part] - reconstruction[part]
-        total += float(np.square(errors, out=errors).sum())
-    return total / weight.size
+        errors *= errors
+        total += float(errors.sum())
+    return total / (m * n)
 
 
 @dataclass(frozen=True)
@@ -33,16 +34,16 @@ class Distortion:
 
 
 def weighted_error(
-    weight: Float64Array,  # (m, n)
-    reconstruction: Float64Array,  # (m, n)
-    moment: Float64Array,  # (n, n)
+    weight: Matrix,  # (m, n)
+    reconstruction: Matrix,  # (m, n)
+    moment: Matrix,  # (n, n)
 ) -> Distortion:
     """``tr(E H Eᵀ)/(m n)`` with E = W − Ŵ and the undamped H.
 
     Parameters
     ----------
-    weight, reconstruction : (m, n) float64
-    moment : (n, n) float64
+    weight, reconstruction : (m, n) float64, arrays, or tensors on one device
+    moment : (n, n) float64, where they are
 
     Returns
     -------
@@ -58,7 +59,7 @@ def weighted_error(
     >>> weighted_error(np.array([[1.0, 0.0]]), np.zeros((1, 2)), np.diag([3.0, 5.0])).mean
     1.5
     """
-    if weight.shape != reconstruction.shape or moment.shape != (weight.shape[1],) * 2:
+    if weight.shape != reconstruction.shape or tuple(moment.shape) != (weight.shape[1],) * 2:
         raise ShapeMismatch(
             f"distortion: weight {weight.shape}, reconstruction {reconstruction.shape}, Hessian {moment.shape}; "
             "expected (m, n), (m, n), (n, n)"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from rdtools.errors import RateUnreachable
+from rdtools.errors import RateUnreachable, WrongType
 from rdtools.methods.names import ORDERS as ORDERS
 from rdtools.methods.names import ROTATIONS as ROTATIONS
 from rdtools.methods.names import entry_of as entry_of
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
 
 
 def quantizer(name: str, bits: float, **settings: Any) -> Quantizer:
-    """The quantizer of a name at a rate, as `parse_method`: ``quantizer("gptq", 3, group_size=64)``."""
+    """The quantizer of a name at a rate, as `parse_method`: ``quantizer("gptq", 3, group_size=64)``.
+
+    Raises
+    ------
+    WrongType, UnknownMethod, UsageError, InvalidRate
+    """
+    if not isinstance(name, str):
+        raise WrongType(f"quantizer: got {name!r} as name, expected one of rdtools.methods(): quantizer('gptq', bits=3)")
     return parse_method(name, bits, **settings)
 
 
@@ -53,7 +60,7 @@ def infeasible_pairs(quantizers: Sequence[Quantizer]) -> list[str]:
 
 
 def methods() -> pd.DataFrame:
-    """The registry as a table: name, family, rates, paper, description."""
+    """The registry as a table: name, family, rates, device, paper, description."""
     import pandas as pd
 
     return pd.DataFrame([entry.record() for entry in METHODS.values()])

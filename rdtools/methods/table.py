@@ -63,6 +63,11 @@ class Method:
         """True if symbols of a fixed rate come with a scale for every row."""
         return self._fixed[1]
 
+    @property
+    def device(self) -> str:
+        """The string "any" for a method that works on the torch device of a job, "cpu" for one that works in main memory whatever it is."""
+        return "any" if _constructor(self.home.removesuffix(".published")).on_device else "cpu"
+
     def make(self, rate_bits: float, **settings: Any) -> Quantizer:
         """The quantizer at a rate, with further settings in place of the entry's."""
         made: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
@@ -70,7 +75,7 @@ class Method:
 
     def record(self) -> dict[str, Any]:
         """The entry as other programs read it."""
-        return {key: getattr(self, key) for key in ("name", "family", "rates", "paper", "description")}
+        return {key: getattr(self, key) for key in ("name", "family", "rates", "device", "paper", "description")}
 
 
 #: Okabe and Ito's palette, distinguishable without colour vision, and a grey; yellow, which is faint on white, last.

@@ -115,9 +115,7 @@ class Checkpoint:
         ------
         ModelUnreadable, UnsupportedDtype, NotFiniteInput
         """
-        values = self.read(layer.tensor, rows=layer.rows)
-        values = values.T if layer.transposed else values
-        return values if layer.outputs is None else values[slice(*layer.outputs)]
+        return layer.outputs_of(self.read(layer.tensor, rows=layer.rows))
 
 
 def _rows_of(part: Any, shape: Sequence[int], first: int, stop: int) -> Any:

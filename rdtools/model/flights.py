@@ -8,10 +8,9 @@ caches, states of other blocks) is thus what the model passes at that place, wha
 from __future__ import annotations
 
 import functools
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from rdtools.errors import NotByBlocks, OutputError
+from rdtools.errors import NotByBlocks
 from rdtools.machine import free_memory
-from rdtools.model.products import Products, See
+from rdtools.model.products import Block, Products, See
+from rdtools.model.shelf import Shelf
 from rdtools.model.stages import Stages
 
 _local = threading.local()  # flight: the one whose thread this is
@@ -98,48 +98,6 @@ class Flight:
         self.args, self.kwargs, self.result = (), {}, None
 
 
-class _Shelf:
-    """Hidden states of one batch in an unnamed file; the tensors keep their place in the model's code and lose their memory meanwhile."""
-
-    def __init__(self, folder: Path) -> None:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - as long as the shelf; it has no name to be left behind
-        except OSError as error:
-            raise OutputError(f"{folder}: hidden states cannot be written there ({error.strerror}); choose another place") from error
-        self._tensors: list[torch.Tensor] = []
-
-    def take(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Write tensors and free them."""
-        self._tensors = list(tensors)
-        self._file.seek(0)
-        try:
-            for tensor in tensors:
-                flat = torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
-                # of a copy: torch does not resize what NumPy has seen
-                self._file.write(flat.to("cpu", copy=True).numpy().data)
-        except OSError as error:
-            raise OutputError(f"hidden states cannot be written to disk ({error}); free some space, or keep them in memory") from error
-        for tensor in tensors:
-            tensor.untyped_storage().resize_(0)
-
-    def close(self) -> None:
-        """Let go of what is on disk."""
-        self._file.close()
-
-    def give_back(self) -> None:
-        """Put the values back in memory."""
-        self._file.seek(0)
-        for tensor in self._tensors:
-            storage, size = tensor.untyped_storage(), tensor.numel() * tensor.element_size()
-            storage.resize_(size)
-            values = np.frombuffer(bytearray(self._file.read(size)), np.uint8)
-            if values.nbytes != size:
-                raise OutputError("hidden states on disk are shorter than they were written; the disk is full or gone: keep them in memory")
-            torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage).copy_(torch.from_numpy(values))
-        self._tensors = []
-
-
 def hidden_bytes(stages: Stages, tokens: int) -> int:
     """Bytes of the hidden states of all tokens between two blocks."""
     return 4 * tokens * int(stages.model.config.get_text_config().hidden_size)
@@ -172,7 +130,7 @@ class Passes:
             self._order.append(("the output head", stages.head))
         self._forward = {block: block.forward for _, block in self._order}
         self._flights = [Flight(functools.partial(self._call, ids)) for ids in batches]
-        self._shelves = [None if folder is None else _Shelf(folder) for _ in batches]
+        self._shelves = [None if folder is None else Shelf(folder) for _ in batches]
         self._sizes = [ids.size for ids in batches]
         self._done = ExitStack()
 
@@ -211,7 +169,7 @@ class Passes:
         """End every pass."""
         self._done.close()
 
-    def _store(self, flight: Flight, shelf: _Shelf | None) -> None:
+    def _store(self, flight: Flight, shelf: Shelf | None) -> None:
         if shelf is None or flight.module is None:
             return
         own = {tensor.untyped_storage().data_ptr() for tensor in [*self._stages.model.parameters(), *self._stages.model.buffers()]}
@@ -248,6 +206,37 @@ class Passes:
                 done += size
                 progress(done)
 
+    def look(self, number: int, see: See, *, last: Block | None = None) -> None:
+        """Run the block that comes next for every batch for the sake of its products; no pass goes on.
+
+        Parameters
+        ----------
+        number : of the block
+        see : receives the products in it
+        last : a matrix behind whose product nothing is looked for, so that nothing more of a batch is run; None to run the whole block
+
+        Raises
+        ------
+        NotByBlocks
+            If a pass does not come to this block next.
+        """
+
+        def until(block: Block, x: torch.Tensor) -> None:
+            see(block, x)
+            if block == last:
+                raise _Enough
+
+        path, module = self._order[number]
+        with self._stages.block(number):
+            for flight, shelf in zip(self._flights, self._shelves, strict=True):
+                self._arrive(flight, shelf, path, module)
+                # the block may change its inputs in place
+                args = tuple(map(_copied, flight.args))
+                kwargs = {name: _copied(value) for name, value in flight.kwargs.items()}
+                with suppress(_Enough), torch.no_grad(), Products(self._stages.places, until):
+                    self._forward[module](*args, **kwargs)
+                self._store(flight, shelf)
+
     def outputs(self, see: See) -> Iterator[Any]:
         """What each pass returns, one at a time, after all blocks; the output head is run for it if the passes have one.
 
@@ -266,14 +255,25 @@ class Passes:
                 yield result
                 del result
 
-    def _run(self, flight: Flight, shelf: _Shelf | None, path: str, module: nn.Module, see: See) -> None:
+    def _arrive(self, flight: Flight, shelf: Shelf | None, path: str, module: nn.Module) -> None:
         if flight.module is not module:
             raise NotByBlocks(f"a forward pass does not come to {path} where it is expected to, once and after the block before it")
         if shelf is not None:
             shelf.give_back()
+
+    def _run(self, flight: Flight, shelf: Shelf | None, path: str, module: nn.Module, see: See) -> None:
+        self._arrive(flight, shelf, path, module)
         with torch.no_grad(), Products(self._stages.places, see):
             answer = self._forward[module](*flight.args, **flight.kwargs)
         flight.go(answer)
+
+
+class _Enough(Exception):
+    """Ends the forward pass of a block of which nothing more is looked for."""
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
 
 
 def _restore(module: nn.Module, forward: Any) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import NDArray
 
 #: Order in tables and figures.
 LAYER_TYPES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -35,6 +38,15 @@ class CapturedLayer:
     transposed: bool = False
     rows: tuple[int, int] | None = None
     outputs: tuple[int, int, int] | None = None
+
+    def part_of(self, tensor: NDArray[Any]) -> NDArray[Any]:
+        """The weight, from the whole tensor."""
+        return self.outputs_of(tensor.reshape(-1, tensor.shape[-1])[slice(*self.rows) if self.rows else slice(None)])
+
+    def outputs_of(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The weight, from the rows of its tensor."""
+        values = values.T if self.transposed else values
+        return values if self.outputs is None else values[slice(*self.outputs)]
 
 
 def expert_of(path: str) -> str:

@@ -24,7 +24,8 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from rdtools.errors import ModelUnreadable, NotEnoughMemory, UsageError
+from rdtools.devices import check_device
+from rdtools.errors import ModelUnreadable, NotEnoughMemory
 from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.unsupported import refuse_unused
@@ -46,6 +47,12 @@ def _quiet() -> Iterator[None]:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
+
+
+def write_model(model: Any, folder: Path) -> None:
+    """Write weights, configuration and code of a loaded model of transformers into a folder, as safetensors."""
+    with _quiet():
+        model.save_pretrained(folder)
 
 
 #: What to do about an error of transformers that holds these words.
@@ -83,21 +90,6 @@ def _model_class(checkpoint: Checkpoint, config: Any) -> Any:
         f"{checkpoint.directory}: a model of type {config.model_type}, which transformers {transformers.__version__} has neither as a "
         "causal language model nor as one that reads images and text; such models are not analysed: save its text part alone"
     )
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that torch cannot use here.
-
-    Raises
-    ------
-    UsageError
-    """
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().splitlines()[0]
-        reason = "torch knows no such device" if reason.startswith("Expected one of") else reason
-        raise UsageError(f"`device` {device}: not usable here ({reason}); expected cpu, or cuda on a machine that has it") from error
 
 
 def load_model(

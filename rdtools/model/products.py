@@ -84,6 +84,72 @@ class ParameterPlaces:
         return None
 
 
+@dataclass(frozen=True, eq=False)
+class Product:
+    """A call that multiplies activations by matrices of a model.
+
+    Attributes
+    ----------
+    name : of the function
+    parts : each matrix with its inputs (k, n)
+    output : shape of the result without its last dimension; None where the result is not (…, m)
+    bias : what is added to the product, or None
+    """
+
+    name: str
+    parts: list[tuple[Block, torch.Tensor]]
+    output: tuple[int, ...] | None
+    bias: torch.Tensor | None
+
+
+#: Function → place and name of what it adds to the product, where it adds something.
+_BIASES = {"linear": (2, "bias"), "addmm": (0, "input"), "baddbmm": (0, "input")}
+
+
+def _argument(args: Any, kwargs: Any, place: tuple[int, str]) -> Any:
+    number, name = place
+    return args[number] if len(args) > number else kwargs.get(name)
+
+
+def product_of(places: ParameterPlaces, func: Any, args: Any, kwargs: Any) -> Product | None:
+    """The product of activations by parameters that a call is; None if it is none."""
+    name = getattr(func, "__name__", "")
+    kind = _PRODUCTS.get(name)
+    if kind is None:
+        return None
+    left_place, right_place, is_in_out = kind
+    left, right = _argument(args, kwargs, left_place), _argument(args, kwargs, right_place)
+    if not (isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)):
+        return None
+    bias = _argument(args, kwargs, _BIASES[name]) if name in _BIASES else None
+    parts = _blocks(places, left, right, is_in_out)
+    if parts:
+        return Product(name, parts, None if {"alpha", "beta"} & set(kwargs) else tuple(left.shape[:-1]), bias)
+    if is_in_out and left.ndim == 2 and right.ndim >= 2:  # W X, whose columns are the vectors
+        parts = _blocks(places, right.transpose(-1, -2), left, False)
+    return Product(name, parts, None, bias) if parts else None
+
+
+def _blocks(places: ParameterPlaces, x: torch.Tensor, weight: torch.Tensor, is_in_out: bool) -> list[tuple[Block, torch.Tensor]]:
+    """Matrix and inputs (k, n) of each product in a call: one, or one for each matrix of a stack; none if it is no parameter's."""
+    if weight.ndim == 2 and x.ndim >= 1:
+        pairs = [(x, weight)]
+    elif weight.ndim == 3 and x.ndim == 3 and len(x) == len(weight):
+        pairs = list(zip(x, weight, strict=True))
+    else:
+        return []
+    found = []
+    for inputs, matrix in pairs:
+        block = places.locate(matrix, is_in_out)
+        if block is None:
+            return []
+        vectors = inputs.reshape(-1, inputs.shape[-1])
+        # a stack of experts is given every token, zeros where it is not sent
+        routed = len(pairs) > 1 and "experts" in block.parameter.split(".")
+        found.append((block, vectors[vectors.any(dim=1)] if routed else vectors))
+    return found
+
+
 class Products(TorchFunctionMode):
     """Inside this context, `see` is called for every product of activations by a parameter or a part of it.
 
@@ -105,34 +171,7 @@ class Products(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the function, and look at it if it is a product."""
         kwargs = kwargs or {}
-        kind = _PRODUCTS.get(getattr(func, "__name__", ""))
-        if kind is not None:
-            (place, name), (other_place, other_name), is_in_out = kind
-            left = args[place] if len(args) > place else kwargs.get(name)
-            right = args[other_place] if len(args) > other_place else kwargs.get(other_name)
-            if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
-                found = self._blocks(left, right, is_in_out)
-                if not found and is_in_out and left.ndim == 2 and right.ndim >= 2:  # W X, whose columns are the vectors
-                    found = self._blocks(right.transpose(-1, -2), left, False)
-                for block, vectors in found:
-                    self._see(block, vectors)
+        product = product_of(self._places, func, args, kwargs)
+        for block, vectors in () if product is None else product.parts:
+            self._see(block, vectors)
         return func(*args, **kwargs)
-
-    def _blocks(self, x: torch.Tensor, weight: torch.Tensor, is_in_out: bool) -> list[tuple[Block, torch.Tensor]]:
-        """Matrix and inputs (k, n) of each product in a call: one, or one for each matrix of a stack; none if it is no parameter's."""
-        if weight.ndim == 2 and x.ndim >= 1:
-            pairs = [(x, weight)]
-        elif weight.ndim == 3 and x.ndim == 3 and len(x) == len(weight):
-            pairs = list(zip(x, weight, strict=True))
-        else:
-            return []
-        found = []
-        for inputs, matrix in pairs:
-            block = self._places.locate(matrix, is_in_out)
-            if block is None:
-                return []
-            vectors = inputs.reshape(-1, inputs.shape[-1])
-            # a stack of experts is given every token, zeros where it is not sent
-            routed = len(pairs) > 1 and "experts" in block.parameter.split(".")
-            found.append((block, vectors[vectors.any(dim=1)] if routed else vectors))
-        return found

@@ -9,11 +9,12 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
+from rdtools.devices import check_device
 from rdtools.errors import NotByBlocks, NotEnoughMemory
 from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import block_index
-from rdtools.model.pretrained import check_device, load_part
+from rdtools.model.pretrained import load_part
 from rdtools.model.products import ParameterPlaces
 
 #: A model of at most this size in float32 stays in memory as a whole: one block at a time would save nothing that matters.

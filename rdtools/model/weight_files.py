@@ -12,7 +12,7 @@ _SINGLE = "model.safetensors"
 _INDEX = "model.safetensors.index.json"
 
 
-def _tensor_names(path: Path) -> list[str]:
+def tensor_names(path: Path) -> list[str]:
     """Names in a safetensors file, whose header is checked against its size.
 
     Raises
@@ -51,7 +51,7 @@ def _indexed(index: Path) -> dict[str, str]:
         raise ModelUnreadable(f"{directory}: missing {', '.join(missing)}, listed in {index.name}; download the rest")
     holder: dict[str, str] = {}
     for shard in shards:
-        for tensor in _tensor_names(directory / shard):
+        for tensor in tensor_names(directory / shard):
             if tensor in holder:
                 raise CorruptFile(
                     f"{directory}: {holder[tensor]} and {shard} both hold {tensor}; expected it once; download the files again"
@@ -76,7 +76,7 @@ def weight_files(directory: Path, named: str | None) -> tuple[dict[str, str], st
     for name in [_SINGLE, _INDEX] if named is None else [named]:
         path = directory / name
         if path.is_file() and path.parent == directory:
-            return (_indexed(path) if name.endswith(".index.json") else dict.fromkeys(_tensor_names(path), name)), name
+            return (_indexed(path) if name.endswith(".index.json") else dict.fromkeys(tensor_names(path), name)), name
     if named is not None:
         raise ModelUnreadable(
             f"{directory}: config.json names {named[:200]!r} as transformers_weights, and no such file is there; download it"

@@ -11,13 +11,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.lapack import dpotri
 
-from rdtools.arrays import Float64Array, check_count
+from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, row_dots
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import check_moment, cholesky, panels
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian
 from rdtools.reprs import short_repr
+
+#: Entries of the moment that go to a device at a time.
+_DEVICE_ENTRIES = 2**24
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -54,9 +57,9 @@ class HeldoutMoment:
         packed = np.concatenate([np.zeros(0), *(row[: i + 1] for i, row in enumerate(matrix))])
         return cls(len(matrix), n_tokens, lambda first, last: packed[first:last], name)
 
-    def _panels(self) -> Iterator[tuple[slice, Float64Array]]:
-        """Rows, and their entries up to the last one's diagonal, zeros above the diagonal."""
-        for rows in panels(self.columns, self.columns):
+    def _panels(self, **entries: int) -> Iterator[tuple[slice, Float64Array]]:
+        """Rows, and their entries up to the last one's diagonal, zeros above the diagonal; so many `entries` at a time."""
+        for rows in panels(self.columns, self.columns, **entries):
             start = rows.start * (rows.start + 1) // 2
             packed = self.read(start, rows.stop * (rows.stop + 1) // 2)
             part = np.zeros((rows.stop - rows.start, rows.stop))
@@ -65,8 +68,8 @@ class HeldoutMoment:
                 part[row - rows.start, : row + 1] = packed[first : first + row + 1]
             yield rows, part
 
-    def quadratic_form(self, errors: Float64Array) -> Float64Array:
-        """``e H′ eᵀ`` of each row e of an array (m, n), shape (m,); needs little memory beside it.
+    def quadratic_form(self, errors: Matrix) -> Float64Array:
+        """``e H′ eᵀ`` of each row e of an array or tensor (m, n), shape (m,) in main memory; needs little memory beside it.
 
         Raises
         ------
@@ -75,7 +78,11 @@ class HeldoutMoment:
         if errors.ndim != 2 or errors.shape[1] != self.columns:
             raise ShapeMismatch(f"{self.name}: a held-out moment of {self.columns} inputs beside weights {errors.shape}, expected (m, n)")
         values = np.zeros(len(errors))
-        for columns, part in self._panels():
+        for columns, part in self._panels(entries=_DEVICE_ENTRIES) if is_tensor(errors) else ():
+            diagonal, moment = beside(np.diagonal(part[:, columns]), errors), beside(part, errors)
+            e = errors[:, columns]
+            values += 2 * row_dots(e @ moment, errors[:, : columns.stop]) - row_dots(e * diagonal, e)
+        for columns, part in () if is_tensor(errors) else self._panels():
             diagonal = np.diagonal(part[:, columns])
             for rows in panels(len(errors), columns.stop):
                 e = errors[rows, columns]
@@ -84,15 +91,15 @@ class HeldoutMoment:
 
     def energy(self, layer: Layer) -> float:
         """``D₀′ = tr(W H′ Wᵀ)/(m n)`` of a layer's weights, computed once for as long as the layer lives."""
-        if layer not in self._energies:
-            self._energies[layer] = self._loss(layer.weight)
-        return self._energies[layer]
+        if layer.in_memory not in self._energies:
+            self._energies[layer.in_memory] = self._loss(layer.weight)
+        return self._energies[layer.in_memory]
 
-    def distortion(self, layer: Layer, reconstruction: Float64Array) -> float:
+    def distortion(self, layer: Layer, reconstruction: Matrix) -> float:
         """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""
         return self._loss(layer.weight - reconstruction)
 
-    def _loss(self, errors: Float64Array) -> float:
+    def _loss(self, errors: Matrix) -> float:
         return float(self.quadratic_form(errors).mean()) / self.columns
 
     def inner(self, matrix: Float64Array, active: NDArray[np.bool_]) -> float:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib import import_module
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, place_of, take_columns
 from rdtools.errors import ShapeMismatch, WrongType
 from rdtools.linalg import as_float64, check_moment, check_weight
 from rdtools.moments.spectrum import active_channels, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
-from rdtools.reprs import short_repr
+from rdtools.reprs import by_size, html_table
 
 
 def _unchangeable(array: object) -> bool:
@@ -35,9 +38,23 @@ def _private(checked: Float64Array, given: object) -> Float64Array:
     return np.array(checked)
 
 
-def active_columns(weight: Float64Array, active: NDArray[np.bool_]) -> Float64Array:
+def active_columns(weight: Matrix, active: NDArray[np.bool_]) -> Matrix:
     """The columns of W whose input is not always zero, (m, r); W itself where all are."""
-    return weight if active.all() else weight[:, active]
+    return weight if active.all() else take_columns(weight, active)
+
+
+#: The last copy of a Hessian on a device, by the Hessian: layers of one input share it, and one at most is kept.
+_ON_DEVICE: WeakKeyDictionary[Hessian, tuple[str, Hessian]] = WeakKeyDictionary()
+
+
+def _hessian_on(hessian: Hessian, device: str) -> Hessian:
+    known = _ON_DEVICE.get(hessian)
+    if known is None or known[0] != device:
+        del known
+        _ON_DEVICE.clear()  # before the next one takes its memory
+        matrix = import_module("torch").from_numpy(np.array(hessian.matrix)).to(device)
+        _ON_DEVICE[hessian] = known = device, replace(hessian, matrix=matrix)
+    return known[1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,17 +82,61 @@ class Layer:
     key : which matrix
     weight : (m, n) float64
     hessian : of the layer's input, matrix (n, n) float64
+    host : the layer in main memory that this one is a copy of, on a device; None for one that is in main memory itself
     active : (n,) bool, columns whose input is not always zero; weights in the others do not matter
     """
 
     key: LayerKey
-    weight: Float64Array
+    weight: Matrix
     hessian: Hessian
-    active: NDArray[np.bool_] = field(init=False, repr=False)
-    __repr__ = short_repr
+    host: Layer | None = None
+    active: NDArray[np.bool_] = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "active", active_channels(self.hessian.matrix))
+        object.__setattr__(self, "active", active_channels(self.hessian.matrix) if self.host is None else self.host.active)
+
+    @property
+    def in_memory(self) -> Layer:
+        """The layer in main memory: itself, or the one that it is a copy of."""
+        return self if self.host is None else self.host
+
+    @property
+    def device(self) -> str:
+        """Name of the device that weight and Hessian are on; "cpu" for main memory."""
+        return place_of(self.weight)
+
+    def on(self, device: Any) -> Layer:
+        """A copy whose weight and Hessian are torch tensors on a device: what is done with it is done there.
+
+        Layers of one Hessian record share its copy, and so its factor. `in_memory` goes back.
+
+        Parameters
+        ----------
+        device : of torch, such as "cuda"; "cpu" gives tensors in main memory
+
+        Examples
+        --------
+        >>> layer = Layer.of(np.ones((3, 2)), np.eye(2))
+        >>> layer.on("cpu").weight.shape, layer.on("cpu").in_memory is layer
+        (torch.Size([3, 2]), True)
+        """
+        host = self.in_memory
+        weight = import_module("torch").from_numpy(np.array(host.weight)).to(device)
+        return Layer(host.key, weight, _hessian_on(host.hessian, str(device)), host)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What a reader wants to see of it, at no cost."""
+        tokens = self.hessian.n_tokens
+        dead = int((~self.active).sum())
+        facts = [("weights", by_size(*self.weight.shape)), ("Hessian", f"{tokens} tokens" if tokens else "exact")]
+        return facts + ([("inputs that are always zero", str(dead))] if dead else [])
+
+    def __repr__(self) -> str:
+        (_, shape), (_, tokens), *more = self._facts()
+        return f"Layer({self.key.name}: {', '.join([shape, tokens, *(f'{count} {name}' for name, count in more)])})"
+
+    def _repr_html_(self) -> str:
+        return html_table(f"Layer {self.key.name}", self._facts())
 
     @classmethod
     def of(cls, weight: ArrayLike, hessian: ArrayLike | Hessian, *, name: str = "layer", n_tokens: int = 0) -> Layer:
@@ -135,6 +196,8 @@ class Layer:
     @cached_property
     def statistics(self) -> LayerStatistics:
         """Variances of the weights and D₀, computed once."""
+        if self.host is not None:
+            return self.host.statistics
         weight = active_columns(self.weight, self.active)
         variances = np.mean(weight**2, axis=1) if weight.size else np.zeros(len(weight))
         rows = np.maximum(quadratic_form(self.weight, self.hessian.matrix), 0.0) / self.weight.shape[1]
@@ -143,9 +206,9 @@ class Layer:
     @cached_property
     def weight_checksum(self) -> int:
         """CRC-32 of the weights, by which a quantized layer is recognized as this one's."""
-        return zlib.crc32(np.ascontiguousarray(self.weight).data)
+        return zlib.crc32(np.ascontiguousarray(self.weight).data) if self.host is None else self.host.weight_checksum
 
     @property
     def spectrum(self) -> Spectrum:
         """Spectrum of the Hessian, computed once for all layers that share it."""
-        return spectrum_of(self.hessian)
+        return spectrum_of(self.in_memory.hessian)

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
+from rdtools.arrays import Matrix, diagonal, is_tensor, largest, on_host, submatrix
 from rdtools.linalg import cholesky, clip_eigenvalues, symmetric_eigenvalues
 from rdtools.moments.per_hessian import per_hessian
 from rdtools.records import Hessian, Spectrum
@@ -46,6 +47,8 @@ def spectrum_with_vectors(hessian: Hessian) -> Spectrum:
     known = _REMEMBERED.get(hessian)
     if known is not None:
         return known
+    if is_tensor(hessian.matrix):
+        return compute_spectrum(hessian.matrix, eigen=eigendecomposition(hessian.matrix, name=hessian.name), name=hessian.name)
     spectrum = spectrum_of(hessian)
     if spectrum.active == 0:
         return spectrum
@@ -61,11 +64,11 @@ class Eigen:
     Attributes
     ----------
     values : (r,) descending, ≥ 0
-    vectors : (r, r) Q, column i belongs to value i
+    vectors : (r, r) Q, column i belongs to value i; where the moment is
     """
 
     values: NDArray[np.float64]
-    vectors: NDArray[np.float64]
+    vectors: Matrix
     __repr__ = short_repr
 
     def root(self) -> NDArray[np.float64]:
@@ -73,12 +76,12 @@ class Eigen:
         return np.asarray((self.vectors * np.sqrt(self.values)) @ self.vectors.T)
 
 
-def active_channels(moment: NDArray[np.float64]) -> NDArray[np.bool_]:
+def active_channels(moment: Matrix) -> NDArray[np.bool_]:
     """(n,) bool: columns whose input is not always zero."""
-    return np.asarray(np.diagonal(moment) > 0)
+    return np.asarray(diagonal(moment) > 0)
 
 
-def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") -> Eigen:
+def eigendecomposition(moment: Matrix, *, name: str = "Hessian") -> Eigen:
     """Eigenvalues and eigenvectors of a checked second moment on its active columns; for who needs more of them than a `Spectrum`.
 
     Raises
@@ -89,16 +92,21 @@ def eigendecomposition(moment: NDArray[np.float64], *, name: str = "Hessian") ->
     active = active_channels(moment)
     if not active.any():
         return Eigen(np.zeros(0), np.zeros((0, 0)))
+    if is_tensor(moment):
+        import torch
+
+        values, Q = torch.linalg.eigh(submatrix(moment, active))
+        return Eigen(clip_eigenvalues(on_host(values), name=name), Q.flip(1))
     # syevr: its workspace does not overflow 32-bit integers from n = 32767 on, as that of syevd does
     raw, Q = scipy.linalg.eigh(moment[np.ix_(active, active)], driver="evr", check_finite=False)
     return Eigen(clip_eigenvalues(raw, name=name), np.ascontiguousarray(Q[:, ::-1]))
 
 
-def _eigenvalues(matrix: NDArray[np.float64], *, name: str) -> NDArray[np.float64]:
+def _eigenvalues(matrix: Matrix, *, name: str) -> NDArray[np.float64]:
     return clip_eigenvalues(symmetric_eigenvalues(matrix), name=name)
 
 
-def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
+def compute_spectrum(moment: Matrix, *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
     """Eigenvalues, Cholesky diagonal and rank of a checked second moment; its largest eigenvector entry where eigenvectors are given.
 
     Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
@@ -108,7 +116,7 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None,
 
     Parameters
     ----------
-    moment : (n, n) float64, as from `rdtools.linalg.check_moment`
+    moment : (n, n) float64, as from `rdtools.linalg.check_moment`; an array, or a tensor, which is worked on where it is
     eigen : its `eigendecomposition`; without it no eigenvectors are computed and `Spectrum.eigenvector_max` is nan
 
     Raises
@@ -116,23 +124,23 @@ def compute_spectrum(moment: NDArray[np.float64], *, eigen: Eigen | None = None,
     NotPositiveSemidefinite
         For an eigenvalue below zero by more than rounding.
     """
-    diagonal = np.diagonal(moment)
+    energies = diagonal(moment)
     active = active_channels(moment)
     r = int(active.sum())
     if r == 0:
         nothing = np.zeros(0)
         return Spectrum(nothing, nothing, nothing, columns=len(moment), rank=0)
-    matrix = moment[np.ix_(active, active)]
+    matrix = submatrix(moment, active)
     eigenvalues = _eigenvalues(matrix, name=name) if eigen is None else eigen.values
     factor = cholesky(matrix, name=name)
     resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     return Spectrum(
         eigenvalues=eigenvalues,
-        cholesky_diagonal=np.diagonal(factor.lower).copy(),
-        diagonal=diagonal[active].copy(),
+        cholesky_diagonal=diagonal(factor.lower).copy(),
+        diagonal=energies[active].copy(),
         columns=len(moment),
         rank=r if factor.damping == 0 else min(resolved, r - 1),
         damping=factor.damping,
-        eigenvector_max=math.nan if eigen is None else float(np.abs(eigen.vectors).max()),
+        eigenvector_max=math.nan if eigen is None else largest(eigen.vectors),
         simple=bool((-np.diff(eigenvalues) > 1e-8 * eigenvalues[0]).all()),
     )

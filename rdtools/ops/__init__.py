@@ -1,8 +1,8 @@
 """The only door to the kernels: one function an operation, dispatched to a backend.
 
 The place of the data decides: NumPy arrays and CPU tensors go to the fastest of "numba" and "reference" that this machine has, CUDA
-tensors to "triton", and results are of the kind that came in. A backend asked for by name and missing raises. Results carry the name of
-the backend that ran.
+tensors to "triton" where there is such a kernel and else to "torch", those on other devices to "torch", and results are of the kind that
+came in. A backend asked for by name and missing raises. Results carry the name of the backend that ran.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rdtools.ops.coset_trellis import COSET_STATES as COSET_STATES
 from rdtools.ops.coset_trellis import coset_transitions as coset_transitions
 from rdtools.ops.coset_trellis import coset_trellis_sweep as coset_trellis_sweep
 from rdtools.ops.dispatch import BACKENDS as BACKENDS
+from rdtools.ops.dispatch import ON_DEVICE as ON_DEVICE
 from rdtools.ops.dispatch import available_backends as available_backends
 from rdtools.ops.dispatch import choose_backend as choose_backend
 from rdtools.ops.dispatch import missing_triton_reason as missing_triton_reason
@@ -35,6 +36,7 @@ from rdtools.ops.moments import quadratic_form as quadratic_form
 from rdtools.ops.moments import rank_update as rank_update
 from rdtools.ops.registry import OPERATIONS as OPERATIONS
 from rdtools.ops.registry import backends as backends
+from rdtools.ops.registry import device_backend as device_backend
 from rdtools.ops.registry import warm_up as warm_up
 from rdtools.ops.sic import INTEGER_MAX as INTEGER_MAX
 from rdtools.ops.sic import INTEGER_MIN as INTEGER_MIN

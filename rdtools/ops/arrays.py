@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import NDArray
 
+from rdtools.arrays import dtype_name
 from rdtools.errors import ShapeMismatch, UnsupportedDtype
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ Array = TypeVar("Array", NDArray[Any], "Tensor")
 
 #: What most operations compute in.
 FLOATS = ("float64", "float32")
-
-
-def dtype_name(x: Any) -> str:
-    """The dtype of an array or tensor as NumPy calls it."""
-    return str(x.dtype).removeprefix("torch.")
 
 
 @cache

@@ -5,19 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Matrix, beside, diagonal
 from rdtools.errors import UsageError
 from rdtools.ops.arrays import FLOATS, check_arrays
-from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.dispatch import dispatch
 from rdtools.ops.registry import kernel
 from rdtools.ops.sic import INTEGER_MAX, INTEGER_MIN
 
 
 def coordinate_descent(
-    weight: FloatArray,  # (m, n)
-    moment: FloatArray,  # (n, n)
-    integers: NDArray[np.int32],  # (m, n)
-    steps: Float64Array,  # (n,)
+    weight: Matrix,  # (m, n)
+    moment: Matrix,  # (n, n)
+    integers: Matrix,  # (m, n)
+    steps: Matrix,  # (n,)
     *,
     passes: int,
     order: NDArray[np.int64] | None = None,  # (n,)
@@ -25,7 +25,7 @@ def coordinate_descent(
     integer_min: int = INTEGER_MIN,
     integer_max: int = INTEGER_MAX,
     backend: str | None = None,
-) -> tuple[NDArray[np.int32], int]:
+) -> tuple[Matrix, int]:
     """Lower ``tr(E H Eᵀ)``, ``E = W − steps (integers + offset)``, by one integer of a row at a time.
 
     Parameters
@@ -35,10 +35,10 @@ def coordinate_descent(
     integers : (m, n) int32, to start from, within their range; not changed
     steps : (n,) float64, positive
     passes : at most so many; it ends early where nothing moves
-    order : (n,) the columns in the order of a pass; None for the last to the first
+    order : (n,) the columns in the order of a pass, an array always; None for the last to the first
     offset : 0, or ½ for a mid-rise grid
     integer_min, integer_max : range of the integers
-    backend : None, "numba" or "reference"
+    backend : None, "numba", "reference" or "torch"
 
     Returns
     -------
@@ -56,7 +56,7 @@ def coordinate_descent(
     >>> integers.tolist(), used
     ([[0, 1]], 2)
     """
-    n = weight.shape[-1]
+    (m, n) = weight.shape if weight.ndim == 2 else (0, weight.shape[-1])
     order = np.arange(n - 1, -1, -1) if order is None else np.asarray(order)
     check_arrays(
         "coordinate_descent",
@@ -70,21 +70,15 @@ def coordinate_descent(
         raise UsageError("coordinate_descent: order is no permutation of the columns, expected each of 0 … n − 1 once")
     if passes < 0:
         raise UsageError(f"coordinate_descent: {passes} passes, expected at least 0")
-    if n and not (np.diagonal(moment).min() > 0 and steps.min() > 0):
+    if n and not (diagonal(moment).min() > 0 and steps.min() > 0):
         raise UsageError("coordinate_descent: a diagonal entry of the moment, or a step, is not positive; leave out columns without input")
-    if integers.size and not integer_min <= int(integers.min()) <= int(integers.max()) <= integer_max:
+    if m * n and not integer_min <= int(integers.min()) <= int(integers.max()) <= integer_max:
         raise UsageError(
             f"coordinate_descent: integers from {integers.min()} to {integers.max()} to start from, expected {integer_min} to {integer_max}"
         )
-    result: tuple[NDArray[np.int32], int] = kernel("coordinate_descent", choose_backend(backend))(
-        weight,
-        moment,
-        integers,
-        steps,
-        order.astype(np.int64),
-        offset=offset,
-        integer_min=integer_min,
-        integer_max=integer_max,
-        passes=passes,
+    columns = beside(order.astype(np.int64), weight)
+    chosen, data, give = dispatch("coordinate_descent", backend, weight, moment, integers, steps, columns)
+    better, used = kernel("coordinate_descent", chosen)(
+        *data, offset=offset, integer_min=integer_min, integer_max=integer_max, passes=passes
     )
-    return result
+    return give(better), used

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+from rdtools.arrays import is_tensor
 from rdtools.errors import BackendUnavailable, UsageError
+from rdtools.ops.registry import device_backend
 
-#: Backends of data in main memory, fastest first.
+#: Backends of data in main memory, fastest first, and those that take tensors where they are.
 BACKENDS = ("numba", "reference")
+ON_DEVICE = ("triton", "torch")
 
 
 def available_backends() -> tuple[str, ...]:
@@ -32,7 +34,7 @@ def choose_backend(backend: str | None) -> str:
     if backend is None:
         return available[0]
     if backend not in available:
-        hint = "; 'triton' is for tensors on a GPU: give it those" if backend == "triton" else ""
+        hint = f"; {backend!r} is for tensors on a GPU: give it those" if backend in ON_DEVICE else ""
         raise BackendUnavailable(f"backend {backend!r}: available here are {', '.join(available)}{hint}")
     return backend
 
@@ -45,12 +47,6 @@ def missing_triton_reason() -> str | None:
     if not interpreted and not import_module("torch").cuda.is_available():
         return "Triton is installed, but torch finds no GPU with its driver; set TRITON_INTERPRET=1 to test without one"
     return None
-
-
-def is_tensor(x: object) -> bool:
-    """True for a torch tensor; torch is not imported to find out."""
-    torch = sys.modules.get("torch")  # whoever has a tensor has imported it
-    return torch is not None and isinstance(x, torch.Tensor)
 
 
 def to_tensor(x: Any) -> Any:
@@ -73,12 +69,15 @@ def dispatch(op: str, backend: str | None, *arrays: Any) -> tuple[str, list[Any]
     places = sorted({str(x.device) if is_tensor(x) else "NumPy" for x in arrays})
     if len(places) > 1:
         raise UsageError(f"{op}: data in {' and '.join(places)}; expected all in one place")
-    on_gpu = tensors[0].device.type == "cuda"
-    if backend == "triton" or (on_gpu and backend is None):
+    device = tensors[0].device.type
+    if backend is None and device != "cpu":
+        backend = device_backend(op, device)
+    if backend == "triton":
         reason = missing_triton_reason()
         if reason is not None:
             raise BackendUnavailable(f"{op}: backend 'triton' for tensors on {places[0]}: {reason}")
-        return "triton", [x.detach() for x in arrays], lambda x: x
-    if tensors[0].device.type != "cpu":
+    if backend in ON_DEVICE:
+        return backend, [x.detach() for x in arrays], lambda x: x
+    if device != "cpu":
         raise BackendUnavailable(f"{op}: backend {backend!r} for tensors on {places[0]}: it works in main memory; move them with .cpu()")
     return choose_backend(backend), [x.detach().numpy() for x in arrays], to_tensor

@@ -6,7 +6,7 @@ import numpy as np
 
 from rdtools.errors import ShapeMismatch
 from rdtools.ops.arrays import FLOATS, Array, check_arrays
-from rdtools.ops.dispatch import dispatch
+from rdtools.ops.dispatch import ON_DEVICE, dispatch
 from rdtools.ops.registry import kernel
 
 
@@ -22,7 +22,7 @@ def hadamard_inplace(
     ----------
     x : (..., n) float64 or float32, overwritten; copied there and back if it is not contiguous
     core : (c, c), a Hadamard matrix, in any dtype
-    backend : None, "numba", "reference" or "triton"
+    backend : None, "numba", "reference", "triton" or "torch"
 
     Raises
     ------
@@ -40,7 +40,7 @@ def hadamard_inplace(
     if c == 0 or n % c or (n // c).bit_count() != 1:
         raise ShapeMismatch(f"hadamard_inplace: {n} columns with a core of order {c}, expected a power of two times c")
     chosen, (y, dense), _ = dispatch("hadamard_inplace", backend, x, core)
-    rows = y.contiguous() if chosen == "triton" else np.require(y, requirements=["C", "A"])
+    rows = y.contiguous() if chosen in ON_DEVICE else np.require(y, requirements=["C", "A"])
     kernel("hadamard_inplace", chosen)(rows.reshape(-1, n), dense)
     if rows is not y:
-        y[...] = rows
+        y[...] = rows.reshape(y.shape)

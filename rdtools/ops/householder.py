@@ -36,7 +36,7 @@ def householder_product(
     vectors : (K, n) float64, u_k in row k
     scales : (K,) float64, τ_k, which is 2/‖u_k‖² for a reflection
     starts : (K,) int64 from 0 to n; u_k acts on columns ``starts[k]`` to n − 1, and what stands before them in `vectors` is not read
-    backend : None, "numba" or "reference"
+    backend : None, "numba", "reference" or "torch", whose sums are those of the device's products
 
     Raises
     ------

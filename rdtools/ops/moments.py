@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Float64Array, FloatArray, Matrix, dtype_name, row_dots
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.ops.arrays import FLOATS, check_arrays
-from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.dispatch import choose_backend, dispatch
 from rdtools.ops.registry import kernel
 
 #: Columns of a panel of `quadratic_form`: wide enough for full speed, narrow beside the layer.
@@ -16,8 +15,8 @@ _FORM_PANEL = 256
 
 
 def quadratic_form(
-    error: FloatArray,  # (m, n)
-    moment: FloatArray,  # (n, n)
+    error: Matrix,  # (m, n)
+    moment: Matrix,  # (n, n)
 ) -> Float64Array:
     """``e H eᵀ`` of each row e; their sum is ``tr(E H Eᵀ)``.
 
@@ -27,12 +26,12 @@ def quadratic_form(
 
     Parameters
     ----------
-    error : (m, n) float64 or float32, E
-    moment : (n, n), in E's dtype, symmetric, H
+    error : (m, n) float64 or float32, E, an array or a tensor
+    moment : (n, n), in E's dtype and place, symmetric, H
 
     Returns
     -------
-    (m,) float64; products in E's dtype, sums over panels in float64
+    (m,) float64 in main memory; products in E's dtype, sums over panels in float64
 
     Raises
     ------
@@ -43,7 +42,7 @@ def quadratic_form(
     >>> quadratic_form(np.array([[1.0, 1.0], [2.0, 0.0]]), np.array([[3.0, 1.0], [1.0, 5.0]])).tolist()
     [10.0, 12.0]
     """
-    dtypes = (error.dtype.name,) if error.dtype.name in FLOATS else FLOATS
+    dtypes = (dtype_name(error),) if dtype_name(error) in FLOATS else FLOATS
     check_arrays("quadratic_form", error=(error, "(m, n)", FLOATS), moment=(moment, "(n, n)", dtypes))
     m, n = error.shape
     rows = np.zeros(m)
@@ -53,7 +52,7 @@ def quadratic_form(
         fed = panel @ moment[start:stop, start:stop]
         if stop < n:
             fed += 2 * (error[:, stop:] @ moment[stop:, start:stop])
-        rows += np.einsum("ij,ij->i", fed, panel)
+        rows += row_dots(fed, panel)
     return rows
 
 
@@ -89,19 +88,19 @@ def rank_update(
 
 
 def column_histogram(
-    integers: NDArray[np.int32],  # (m, n)
+    integers: Matrix,  # (m, n)
     *,
     low: int,
     width: int,
     backend: str | None = None,
-) -> NDArray[np.int64]:
+) -> Matrix:
     """``counts[j, k] = #{i : integers[i, j] = low + k}`` for 0 ≤ k < width; what lies outside the window is not counted.
 
     Parameters
     ----------
     integers : (m, n) int32
     low, width : the window
-    backend : None, "numba" or "reference"
+    backend : None, "numba", "reference" or "torch"
 
     Returns
     -------
@@ -119,5 +118,5 @@ def column_histogram(
     check_arrays("column_histogram", integers=(integers, "(m, n)", ("int32",)))
     if width < 0 or not -(2**62) < low < 2**62:
         raise UsageError(f"column_histogram: window of {width} integers from {low}, expected no negative width and 62 bits at most")
-    counts: NDArray[np.int64] = kernel("column_histogram", choose_backend(backend))(integers, low=low, width=width)
-    return counts
+    chosen, (data,), give = dispatch("column_histogram", backend, integers)
+    return give(kernel("column_histogram", chosen)(data, low=low, width=width))

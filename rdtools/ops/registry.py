@@ -149,16 +149,16 @@ def _family(family: str, *fast: str) -> dict[str, str]:
 OPERATIONS = {
     operation.name: operation
     for operation in (
-        Operation("sic_sweep", _family("sic_sweep", "numba", "triton"), lambda: _sic(gains=True)),
-        Operation("sic_sweep_sample_gains", _family("sic_sweep", "numba", "triton"), lambda: _sic(gains=False)),
+        Operation("sic_sweep", _family("sic_sweep", "numba", "triton", "torch"), lambda: _sic(gains=True)),
+        Operation("sic_sweep_sample_gains", _family("sic_sweep", "numba", "triton", "torch"), lambda: _sic(gains=False)),
         Operation("cancellation_moments", _family("cancellation_moments", "numba"), _cancellation_moments),
-        Operation("coordinate_descent", _family("coordinate_descent", "numba"), _coordinate_descent),
-        Operation("hadamard_inplace", _family("hadamard", "numba", "triton"), _hadamard),
+        Operation("coordinate_descent", _family("coordinate_descent", "numba", "torch"), _coordinate_descent),
+        Operation("hadamard_inplace", _family("hadamard", "numba", "triton", "torch"), _hadamard),
         Operation("e8p_nearest", _family("e8p", "numba"), _vectors),
         Operation("e8_short_nearest", _family("e8p_residual", "numba"), _vectors),
         Operation("e8p_codewords", _family("e8p")),
         Operation("e8_short_words", _family("e8p_residual")),
-        Operation("householder_product", _family("householder", "numba"), _householder),
+        Operation("householder_product", _family("householder", "numba", "torch"), _householder),
         Operation("portable_normal", _family("gaussian", "numba"), _portable_normal),
         Operation("nearest_centroid", _family("nearest_centroid", "numba"), _nearest_centroid),
         Operation("centroid_update", _family("nearest_centroid", "numba"), _centroid_update),
@@ -166,7 +166,7 @@ OPERATIONS = {
         Operation("codebook_gradient", _family("codebook", "numba"), lambda: _codebook(search=False)),
         Operation("codebook_search", _family("codebook", "numba"), lambda: _codebook(search=True)),
         Operation("rank_update", _family("rank_update", "numba"), _rank_update),
-        Operation("column_histogram", _family("column_histogram", "numba"), _column_histogram),
+        Operation("column_histogram", _family("column_histogram", "numba", "torch"), _column_histogram),
         Operation("trellis_quantize", _family("trellis", "numba", "triton"), _trellis),
         Operation("trellis_values", _family("trellis")),
         Operation("trellis_pack", _family("trellis")),
@@ -207,6 +207,27 @@ def backends(name: str) -> tuple[str, ...]:
     ('reference', 'numba')
     """
     return tuple(operation(name).modules)
+
+
+def device_backend(name: str, device: str) -> str:
+    """The backend of an operation for tensors on a kind of device: Triton's kernel on CUDA where there is one, else torch's own functions.
+
+    Raises
+    ------
+    UsageError
+    BackendUnavailable
+        If the operation has neither.
+
+    Examples
+    --------
+    >>> device_backend("sic_sweep", "cuda"), device_backend("column_histogram", "cuda")
+    ('triton', 'torch')
+    """
+    known = backends(name)
+    for backend in ("triton", "torch") if device == "cuda" else ("torch",):
+        if backend in known:
+            return backend
+    raise BackendUnavailable(f"{name}: it works in main memory, there is no kernel of it for tensors on {device}; move them with .cpu()")
 
 
 def kernel(name: str, backend: str = "reference") -> Any:

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from rdtools.arrays import beside
 from rdtools.errors import UsageError
 from rdtools.normal import gain_table
 from rdtools.ops.arrays import FLOATS, Array, check_arrays
-from rdtools.ops.dispatch import dispatch, to_tensor
+from rdtools.ops.dispatch import ON_DEVICE, dispatch
 from rdtools.ops.registry import kernel
 
 INTEGER_MIN, INTEGER_MAX = -(2**31) + 1, 2**31 - 1
@@ -50,7 +51,7 @@ def sic_sweep(
     integer_min, integer_max : range of the integers
     seed : None to round to nearest; else rounding is stochastic and unbiased, by a generator that counts in seed, row and column
     residual : False if the residual is not wanted, which saves its memory
-    backend : None, "numba", "reference" or "triton"
+    backend : None, "numba", "reference", "triton" or "torch"
 
     Returns
     -------
@@ -108,8 +109,8 @@ def sic_sweep_sample_gains(
     _check("sic_sweep_sample_gains", weight, factor, seed, steps=steps)
     chosen, data, give = dispatch("sic_sweep_sample_gains", backend, weight, factor, steps)
     gain_curve: Any = gain_table() if normal else None
-    if normal and chosen == "triton":
-        gain_curve = to_tensor(gain_curve).to(data[0].device)
+    if normal and chosen in ON_DEVICE:
+        gain_curve = beside(gain_curve, weight)
     integers, gains, final = kernel("sic_sweep_sample_gains", chosen)(
         *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual, gain_curve=gain_curve
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -72,6 +73,8 @@ class MmseWaterSIC(Quantizer):
 
     rotation: RotationChoice | None = None
     adaptive_columns: int = 0
+
+    on_device: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from rdtools.arrays import Float64Array
 from rdtools.moments.layer import Layer
@@ -38,6 +39,8 @@ class TrellisWaterSIC(MmseWaterSIC):
 
     states: int = TrellisSIC.states
     segment: int = TrellisSIC.segment
+
+    on_device: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

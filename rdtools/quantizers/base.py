@@ -8,9 +8,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from rdtools.errors import UsageError, WrongType
+from rdtools.arrays import Matrix, is_tensor, place_of
+from rdtools.errors import BackendUnavailable, UsageError, WrongType, check_type
 from rdtools.moments.layer import Layer
-from rdtools.ops import choose_backend
+from rdtools.ops import ON_DEVICE, choose_backend, device_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
@@ -18,6 +19,7 @@ from rdtools.quantizers.settings import check_damping, check_types
 from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.records.quantized import NO_PARTS
+from rdtools.seeds import check_seed
 from rdtools.threads import one_blas_thread
 
 
@@ -62,7 +64,7 @@ class Quantizer(ABC):
     ----------
     rate_bits : target rate
     damping : relative to the mean diagonal of H; None for none unless H is singular
-    backend : None, "numba" or "reference"
+    backend : None, "numba" or "reference"; for a layer on a device None, "triton" or "torch"
     """
 
     rate_bits: float
@@ -71,6 +73,10 @@ class Quantizer(ABC):
 
     #: Highest rate that the method may be asked for.
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
+    #: True where it takes a layer on a device and does everything there; else it works in main memory alone.
+    on_device: ClassVar[bool] = False
+    #: Operation of `rdtools.ops` that decides its integers on a device.
+    operation: ClassVar[str] = "sic_sweep"
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -98,6 +104,22 @@ class Quantizer(ABC):
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The method with the settings that it has on this layer, none left open."""
 
+    def check_place(self, layer: Layer) -> None:
+        """Refuse a layer on a device for a method that works in main memory alone, and a backend that does not work where the layer is.
+
+        Raises
+        ------
+        BackendUnavailable
+        """
+        if not is_tensor(layer.weight):
+            choose_backend(self.backend)
+        elif not self.on_device:
+            raise BackendUnavailable(
+                f"{layer.key.name}: {type(self).__name__} works in main memory, the layer is on {layer.device}; give it layer.in_memory"
+            )
+        elif self.backend not in ON_DEVICE and layer.weight.device.type == "cpu":
+            choose_backend(self.backend)
+
     def prepare(self, layer: Layer, *, seed: int = 0, drift: InputMoments | None = None) -> Problem:
         """Make a layer ready; methods whose `preparation` agrees may share the answer, at every rate.
 
@@ -112,7 +134,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer, seed=seed).preparation
+        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -132,7 +154,7 @@ class Quantizer(ABC):
 
         Parameters
         ----------
-        layer : weight and Hessian of the input that the weights were made for
+        layer : weight and Hessian of the input that the weights were made for; one that `Layer.on` gave is worked on on its device
         seed : of the run; rotations and stochastic rounding are drawn from it and the layer's name
         problem : what `prepare` gave for this layer, seed and drift, to be used again at another rate; made beforehand, it has as many
             threads of BLAS as the caller allows
@@ -146,29 +168,40 @@ class Quantizer(ABC):
             If no setting has the rate; the message says which rates exist.
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, NotConverged, ScaleOutOfRange, ShapeMismatch, BackendUnavailable
         UsageError
-            If both a problem and a drift are given: a problem has its drift already. If moments of quantized activations are missing, or
-            given to a method that does not quantize them.
+            For a seed outside 0 … 2^63 − 1. If both a problem and a drift are given: a problem has its drift already. If moments of
+            quantized activations are missing, or given to a method that does not quantize them.
         """
         check_layer(layer)
+        seed = check_seed(seed)
+        for given, kind, source in (
+            (problem, Problem, "as prepare(layer) gives"),
+            (drift, InputMoments, "such as InputMoments.drifted(reference, actual, cross)"),
+            (activations, ActivationMoments, "as rdtools.moments.activations sums them"),
+        ):
+            if given is not None:
+                check_type("quantize", given, kind, source)
         if problem is not None and drift is not None:
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
-        backend = choose_backend(self.backend)
+        self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread():
-            settled = self.for_layer(layer, seed=seed if problem is None else problem.seed)
+            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(
             key=layer.key,
             weight_checksum=layer.weight_checksum,
-            weight=QuantizedWeight(problem.basis, solution.symbols, solution.parts),
+            weight=QuantizedWeight(problem.basis, solution.symbols.in_memory, solution.parts),
             target_rate_bits=self.rate_bits,
             symbol_rate_bits=solution.rate_bits * problem.active_fraction,
             damping=problem.damping,
             seed=problem.seed,
-            backend=backend if settled.calls_kernels else "numpy",
+            backend=settled.backend_at(problem.target),
+            device=place_of(problem.target),
+            dtype=settled.computes_in,
             error_model=solution.error_model,
             note=solution.note,
+            layer=layer,
         )
 
 
@@ -193,6 +226,20 @@ class SettledQuantizer(Quantizer):
     def calls_kernels(self) -> bool:
         """False if NumPy alone decides the integers, whatever the backend."""
         return True
+
+    @property
+    def computes_in(self) -> str:
+        """The dtype in which the integers are decided; everything before and after is float64."""
+        return str(getattr(self, "precision", "float64"))
+
+    def backend_at(self, target: Matrix) -> str:
+        """The backend that decides the integers of a target, where it is."""
+        device = target.device.type if is_tensor(target) else "cpu"
+        if not self.calls_kernels:
+            return "torch" if is_tensor(target) else "numpy"
+        if device != "cpu":
+            return self.backend or device_backend(self.operation, device)
+        return self.backend if self.backend in ON_DEVICE else choose_backend(self.backend)
 
     @property
     def activation(self) -> ActivationGrid | None:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, submatrix
 from rdtools.linalg import Cholesky, cholesky
 from rdtools.quantizers.preparation import Preparation
 from rdtools.records import Hessian, Rotation
@@ -26,7 +26,7 @@ _LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], Pre
 class PreparedInput:
     """An input made ready: everything that no weight takes part in.
 
-    Matrices have their columns in `order`, all but `source`.
+    Matrices have their columns in `order`, all but `source`, and are on the device of the Hessian; vectors are arrays in main memory.
 
     Attributes
     ----------
@@ -44,8 +44,8 @@ class PreparedInput:
     energies : (r,) H_ii of each column of the weights, without damping and ridge
     """
 
-    source: Float64Array
-    factor: Float64Array
+    source: Matrix
+    factor: Matrix
     order: NDArray[np.intp]
     damping: float
     penalty: float
@@ -57,12 +57,12 @@ class PreparedInput:
     energies: Float64Array
 
     @property
-    def damped_moment(self) -> Float64Array:
+    def damped_moment(self) -> Matrix:
         """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
         return _ordered(self.source, self.order, self.added)
 
     @property
-    def unpenalized_moment(self) -> Float64Array:
+    def unpenalized_moment(self) -> Matrix:
         """(r, r) the moment with damping and without ridge, its columns those of the weights."""
         return _ordered(self.source, None, self.damping_added)
 
@@ -74,7 +74,7 @@ class PreparedInput:
         return self.noise_gains * _by_column(moment_shares(self.factor, self.added), self.order)
 
     @cached_property
-    def unpenalized_factor(self) -> Float64Array:
+    def unpenalized_factor(self) -> Matrix:
         """(r, r) float64, the factor without the ridge, damped by the same rule."""
         if self.penalty == 0:
             return self.factor
@@ -88,24 +88,24 @@ def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
     return values
 
 
-def _ordered(source: Float64Array, order: NDArray[np.intp] | None, added: float) -> Float64Array:
-    """A new array of a moment, its columns in this order, with so much added to the diagonal."""
-    moment = source.copy() if order is None else source[np.ix_(order, order)]
+def _ordered(source: Matrix, order: NDArray[np.intp] | None, added: float) -> Matrix:
+    """A new matrix of a moment, its columns in this order, with so much added to the diagonal."""
+    moment = copied(source) if order is None else submatrix(source, order)
     if added:
-        moment[np.diag_indices(len(moment))] += added
+        add_to_diagonal(moment, added)
     return moment
 
 
-def _damped(source: Float64Array, order: NDArray[np.intp], preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
+def _damped(source: Matrix, order: NDArray[np.intp], preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
     """Factor of moment plus ridge, the absolute ridge, and the absolute damping."""
-    diagonal = np.diagonal(source)[order]
-    penalty = preparation.ridge * float(np.mean(diagonal)) if preparation.ridge > 0 else 0.0
-    # a new array each time, which the factor takes the place of
+    energies = diagonal(source)[order]
+    penalty = preparation.ridge * float(np.mean(energies)) if preparation.ridge > 0 else 0.0
+    # a new matrix each time, which the factor takes the place of
     found = cholesky(lambda: _ordered(source, order, penalty), damping=preparation.damping, name=name)
-    return found, penalty, found.damping * math.fsum(diagonal + penalty) / max(len(diagonal), 1)
+    return found, penalty, found.damping * math.fsum(energies + penalty) / max(len(energies), 1)
 
 
-def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
+def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
     """Rotate, put in order, factor.
 
     Parameters
@@ -134,14 +134,12 @@ def prepare_input(moment: Float64Array, preparation: Preparation, rotation: Rota
         added=damping_added + penalty,
         preparation=preparation,
         name=name,
-        noise_gains=_by_column(np.diagonal(found.lower) ** 2, order),
-        energies=np.diagonal(moment).copy(),
+        noise_gains=_by_column(diagonal(found.lower) ** 2, order),
+        energies=diagonal(moment).copy(),
     )
 
 
-def shared_input(
-    hessian: Hessian, moment: Float64Array, preparation: Preparation, rotation: Rotation | None, *, name: str
-) -> PreparedInput:
+def shared_input(hessian: Hessian, moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
     """`prepare_input`, or its last result where the Hessian record, the preparation and the rotation are the same again.
 
     A preparation that looks at weights is made anew each time.

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, beside, contiguous, diagonal, mean_square, put_columns, submatrix, take_columns
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.moments.layer import Layer, active_columns
@@ -18,11 +17,12 @@ from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, InputMoments, LayerKey, Rotation
 from rdtools.seeds import rotation_seed
 from rdtools.transforms import RotationChoice, new_rotation, rotate
+from rdtools.triangular import solved
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """A layer made ready.
+    """A layer made ready, its matrices on the device of the layer.
 
     Attributes
     ----------
@@ -43,9 +43,9 @@ class Problem:
     key: LayerKey
     preparation: Preparation
     shared: PreparedInput | None
-    weight: Float64Array
-    target: Float64Array
-    ideal: Float64Array
+    weight: Matrix
+    target: Matrix
+    ideal: Matrix
     basis: Basis
     seed: int
     active_fraction: float
@@ -65,7 +65,7 @@ class Problem:
         return self.shared
 
     @property
-    def factor(self) -> Float64Array:
+    def factor(self) -> Matrix:
         """(r, r) float64, L of the damped and rotated moment plus ridge, columns in `order`; raises as `prepared_input`."""
         return self.prepared_input.factor
 
@@ -93,7 +93,7 @@ def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputM
     """
     active = layer.active
     if dead_threshold is not None:
-        energies = np.diagonal(layer.hessian.matrix)
+        energies = diagonal(layer.in_memory.hessian.matrix)
         # the median: gated inputs have outliers, next to whose mean most others would look dead
         active = active & (energies >= dead_threshold * np.median(energies))
     return active if drift is None else active & (np.diagonal(drift.actual) > 0)
@@ -124,18 +124,18 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     return Basis(m, active, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
 
-def _rotate_rows(values: Float64Array, turn: Rotation) -> Float64Array:
-    return np.ascontiguousarray(rotate(np.ascontiguousarray(values.T), turn).T)
+def _rotate_rows(values: Matrix, turn: Rotation) -> Matrix:
+    return contiguous(rotate(contiguous(values.T), turn).T)
 
 
-def _into_basis(values: Float64Array, basis: Basis) -> Float64Array:
+def _into_basis(values: Matrix, basis: Basis) -> Matrix:
     """Values of the active columns, already scaled, as those of the rotated ones."""
     if basis.rotation is not None:
         values = rotate(values, basis.rotation)
     return values if basis.row_rotation is None else _rotate_rows(values, basis.row_rotation)
 
 
-def _correction(layer: Layer, active: NDArray[np.bool_], moment: Float64Array, drift: InputMoments | None) -> Float64Array | None:
+def _correction(layer: Layer, active: NDArray[np.bool_], moment: Matrix, drift: InputMoments | None) -> Matrix | None:
     """``C = W Σ_Xx̂ + S − W_active Σ_x̂`` on the active columns of x̂, (m, r): what the error still has in common with the input when V = W.
 
     The ideal reconstruction is ``W_active + C Σ_x̂⁻¹``. Without drift it is what dropped columns share with the others; None where that is
@@ -143,32 +143,30 @@ def _correction(layer: Layer, active: NDArray[np.bool_], moment: Float64Array, d
     """
     if drift is None and active.sum() == layer.active.sum():
         return None
-    difference = (layer.hessian.matrix if drift is None else drift.cross)[:, active]
+    difference = take_columns(layer.hessian.matrix if drift is None else drift.cross, active)
     # before the product with W, so that it is exactly zero without drift
-    difference[active] -= moment
+    difference[beside(active, difference)] -= moment
     shared = layer.weight @ difference
     return shared if drift is None or drift.residual is None else shared + drift.residual[:, active]
 
 
-def _targets(weight: Float64Array, correction: Float64Array | None, shared: PreparedInput) -> tuple[Float64Array, Float64Array]:
+def _targets(weight: Matrix, correction: Matrix | None, shared: PreparedInput) -> tuple[Matrix, Matrix]:
     """The matrix that is rounded in place of the weights, and the reconstruction of least error."""
 
-    def solved(values: Float64Array, lower: Float64Array) -> Float64Array:
-        answer = np.empty_like(values)
-        answer[:, shared.order] = cross_target(values[:, shared.order], lower)
-        return answer
+    def by_column(values: Matrix, lower: Matrix) -> Matrix:
+        return put_columns(cross_target(take_columns(values, shared.order), lower), shared.order, like=values)
 
-    target = weight - shared.penalty * solved(weight, shared.factor) if shared.penalty > 0 else weight
+    target = weight - shared.penalty * by_column(weight, shared.factor) if shared.penalty > 0 else weight
     if correction is None:
         return target, weight
-    target = target + solved(correction, shared.factor)
-    return target, target if shared.penalty == 0 else weight + solved(correction, shared.unpenalized_factor)
+    target = target + by_column(correction, shared.factor)
+    return target, target if shared.penalty == 0 else weight + by_column(correction, shared.unpenalized_factor)
 
 
 def cross_target(
-    cross: Float64Array,  # (m, n)
-    factor: Float64Array,  # (n, n), lower triangular
-) -> Float64Array:
+    cross: Matrix,  # (m, n)
+    factor: Matrix,  # (n, n), lower triangular
+) -> Matrix:
     """The target ``T = C (L Lᵀ)⁻¹`` that is quantized in place of W when the layer's input is not the one that W was made for.
 
     With inputs x̂ in place of x, ``E‖W x − Ŵ x̂‖² = tr (T − Ŵ) Σ_x̂ (T − Ŵ)ᵀ + constant`` for ``C = W E[x x̂ᵀ]`` and ``L Lᵀ = Σ_x̂``; a
@@ -178,7 +176,7 @@ def cross_target(
     ----------
     WaterSIC, arXiv 2603.04956 v1, section 4.
     """
-    return np.asarray(scipy.linalg.cho_solve((factor, True), cross.T).T)
+    return solved(cross, factor)
 
 
 def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int = 0) -> Problem:
@@ -219,19 +217,19 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     active = basis.active
     weight = active_columns(layer.weight, active)
     moment = layer.hessian.matrix if drift is None else drift.actual
-    moment = moment if active.all() else moment[np.ix_(active, active)]
+    moment = moment if active.all() else submatrix(moment, active)
     correction = _correction(layer, active, moment, drift)
     if preparation.rescale:
         # as the decoder has them: rounded, and the other way up
         scales = round_to_bfloat16(1.0 / column_scales(weight, moment))
+        basis, scales = replace(basis, column_scales=scales), beside(scales, weight)
         weight, moment = weight / scales, moment * scales[:, None] * scales
         correction = None if correction is None else correction * scales
-        basis = replace(basis, column_scales=scales)
     weight = _into_basis(weight, basis)
     shared, damping, target, ideal = None, 0.0, weight, weight
     if preparation.factor:
         shared = shared_input(layer.hessian, moment, preparation, basis.rotation, name=layer.key.name)
         damping = shared.damping
         target, ideal = _targets(weight, None if correction is None else _into_basis(correction, basis), shared)
-    std = float(np.sqrt(np.mean(weight**2))) if weight.size else 0.0
+    std = float(np.sqrt(mean_square(weight))) if active.any() else 0.0
     return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed, float(np.mean(active)), std, damping)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, dtype_name
 
 #: 2^(j/8), rounded to float64; literals, because a library's power function may differ between machines in the last bit.
 _OCTAVE_EIGHTHS = np.array(
@@ -35,14 +34,14 @@ def power_of_eighths(exponents: NDArray[np.integer]) -> Float64Array:
     return np.asarray(np.ldexp(_OCTAVE_EIGHTHS[eighths], octaves), dtype=np.float64)
 
 
-def check_array(name: str, array: NDArray[Any] | None, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
-    """Refuse another dtype or shape; None stands for any length, and for no array."""
+def check_array(name: str, array: Matrix | None, dtype: type[np.generic], shape: tuple[int | None, ...]) -> None:
+    """Refuse another dtype or shape of an array or tensor; None stands for any length, and for no array."""
     if array is None:
         return
     fits = array.ndim == len(shape) and all(want is None or got == want for got, want in zip(array.shape, shape, strict=True))
-    if array.dtype != dtype or not fits:
+    if dtype_name(array) != np.dtype(dtype).name or not fits:
         expected = tuple("any" if length is None else length for length in shape)
-        raise ValueError(f"{name} of {array.dtype} and shape {array.shape}, expected {np.dtype(dtype)} and {expected}")
+        raise ValueError(f"{name} of {array.dtype} and shape {tuple(array.shape)}, expected {np.dtype(dtype)} and {expected}")
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, check_count
+from rdtools.arrays import Float64Array, Matrix, check_count
 from rdtools.errors import NotFiniteInput
-from rdtools.reprs import short_repr
+from rdtools.reprs import html_table, short_repr
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -17,7 +17,7 @@ class Hessian:
 
     Attributes
     ----------
-    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped
+    matrix : (n, n) float64, E[x xᵀ] over tokens, undamped; an array, or a tensor where the layer is on a device
     n_tokens : tokens in the mean; 0 for an exact one
     dropped_tokens : tokens left out because an activation was NaN or infinite
     name : which input, for messages and seeds
@@ -31,7 +31,7 @@ class Hessian:
         For an output variance that is not from 0 to ¼.
     """
 
-    matrix: Float64Array
+    matrix: Matrix
     n_tokens: int
     dropped_tokens: int = 0
     name: str = "Hessian"
@@ -82,3 +82,29 @@ class Spectrum:
     def active(self) -> int:
         """Number of active columns r."""
         return len(self.eigenvalues)
+
+    @property
+    def condition_number(self) -> float:
+        """λ_max/λ_min over the active columns; infinite for a singular H, nan without an active column."""
+        if self.active == 0:
+            return float("nan")
+        return float(self.eigenvalues[0] / self.eigenvalues[-1]) if self.rank == self.active else float("inf")
+
+    @property
+    def effective_rank(self) -> float:
+        """(Σλ)²/Σλ², the number of equal eigenvalues with the same sum and sum of squares; 0 without an active column."""
+        if self.active == 0 or self.eigenvalues[0] == 0:
+            return 0.0
+        scaled = self.eigenvalues / self.eigenvalues[0]
+        return float(scaled.sum() ** 2 / (scaled**2).sum())
+
+    def _repr_html_(self) -> str:
+        facts = [
+            ("columns", self.columns),
+            ("active", self.active),
+            ("rank", self.rank),
+            ("condition number", self.condition_number),
+            ("effective rank", self.effective_rank),
+            ("largest eigenvalue", float(self.eigenvalues[0]) if self.active else 0.0),
+        ]
+        return html_table("Spectrum", facts)

@@ -209,17 +209,6 @@ class InputMoments:
             object.__setattr__(mapped, "residual", finished(input_map.apply(self.residual)))
         return mapped
 
-    def mapped_reference(self, input_map: InputMap) -> InputMoments:
-        """Moments of ``T x`` beside x̂: x in the coordinates of an x̂ that is behind this map.
-
-        Raises
-        ------
-        ShapeMismatch
-            If the map takes another number of inputs than x has.
-        """
-        cross = input_map.apply(self.cross.T).T
-        return InputMoments(input_map.moment(self.reference), self.actual, cross, tokens=self.tokens, name=self.name)
-
     def __repr__(self) -> str:
         actual = "plain" if self.is_plain else f"x̂ of {self.actual_inputs}"
         if self.residual is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, fields
 from typing import Annotated
 
 from rdtools.records.about import About
+from rdtools.reprs import html_table
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RDPoint:
     """A measured point: nothing in it comes from a formula that it will be compared with."""
 
@@ -75,6 +77,14 @@ class RDPoint:
     low_rank_bpw: Annotated[
         float, About("bpw", "measured", "bits of U and V, in overhead_bpw; the bounds at a rate count them to symbol_bpw", "factors")
     ] = 0.0
+
+    def __repr__(self) -> str:
+        rates = f"{self.total_bpw:.3f} bpw ({self.symbol_bpw:.3f} of symbols)"
+        return f"RDPoint(total {rates}, D {self.distortion:.4g}, SQNR {self.sqnr_db:.2f} dB)"
+
+    def _repr_html_(self) -> str:
+        unknown = [f.name for f in fields(self) if isinstance(value := getattr(self, f.name), float) and math.isnan(value)]
+        return html_table("Measured point", [(f.name, getattr(self, f.name)) for f in fields(self) if f.name not in unknown])
 
 
 @dataclass(frozen=True)

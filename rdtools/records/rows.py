@@ -21,7 +21,7 @@ SCHEMA_VERSION = 3
 CURVE_COLUMNS = ("layer", "curve", "rate_bpw", "distortion")
 
 #: When there is no gap, see `rdtools.compare.rows`.
-_NO_GAP = "nan where one weight has 10 % or more of the squared norm and 20 times the root mean square, as the message says"
+NO_GAP = "nan where one weight has 10 % or more of the squared norm and 20 times the root mean square, as the message says"
 
 Status = Literal["ok", "undersampled", "degenerate", "infeasible", "failed"]
 
@@ -107,7 +107,7 @@ class LayerRow:
 
     def to_row(self) -> dict[str, Any]:
         """Columns by name; those that are None are left out."""
-        return dict(_cells(self))
+        return dict(cells_of(self))
 
 
 @dataclass(frozen=True)
@@ -196,58 +196,62 @@ class ResultRow:
         float,
         About("bpw", "bound", "R(D) for Gaussian rows whose mean squares and covariance both sides know, from above by held-out rows"),
     ] = math.nan
-    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw + low_rank_bpw − rd_bound_rate_bpw; {_NO_GAP}")] = math.nan
+    rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw + low_rank_bpw − rd_bound_rate_bpw; {NO_GAP}")] = math.nan
     rate_gap_total_bpw: Annotated[
         float,
         About(
             "bpw",
             "measured",
-            f"total_bpw − rd_bound_rate_bpw; {_NO_GAP}",
+            f"total_bpw − rd_bound_rate_bpw; {NO_GAP}",
             "total − R(D), one variance",
         ),
     ] = math.nan
     rate_gap_total_rowvar_bpw: Annotated[
-        float, About("bpw", "measured", f"total_bpw − rd_bound_rowvar_rate_bpw; {_NO_GAP}", "total − R(D), row variances")
+        float, About("bpw", "measured", f"total_bpw − rd_bound_rowvar_rate_bpw; {NO_GAP}", "total − R(D), row variances")
     ] = math.nan
-    rate_gap_total_aligned_bpw: Annotated[float, About("bpw", "measured", f"total_bpw − rd_bound_aligned_rate_bpw; {_NO_GAP}")] = math.nan
+    rate_gap_total_aligned_bpw: Annotated[float, About("bpw", "measured", f"total_bpw − rd_bound_aligned_rate_bpw; {NO_GAP}")] = math.nan
     rate_gap_total_covariance_bpw: Annotated[
-        float, About("bpw", "measured", f"total_bpw − rd_bound_covariance_rate_bpw; {_NO_GAP}", "total − R(D), covariance")
+        float, About("bpw", "measured", f"total_bpw − rd_bound_covariance_rate_bpw; {NO_GAP}", "total − R(D), covariance")
     ] = math.nan
     pred_gptq_gap_as_run_bpw: Annotated[
         float, About("bpw", "predicted", "G in the basis and order and with the damping of this row; nan without feedback")
     ] = math.nan
     rotation: Annotated[str | None, About("", "setting", "of the input: none, hadamard, haar or kronecker", "rotation")] = None
     damping: Annotated[float, About("", "setting", "of the quantizer, relative to the mean diagonal of H", "damping")] = math.nan
-    backend: Annotated[str | None, About("", "setting", "what decided the integers: numpy, numba, triton or reference")] = None
+    backend: Annotated[str | None, About("", "setting", "what decided the integers: numpy, numba, triton, torch or reference")] = None
+    device: Annotated[str | None, About("", "setting", "where the method ran: cpu, or a device of torch such as cuda:0")] = None
+    dtype: Annotated[str | None, About("", "setting", "in which the integers were decided: float64 or float32")] = None
     wall_s: Annotated[float, About("s", "measured", "wall time of quantizing, coding and measuring")] = math.nan
     provenance: Provenance = field(default_factory=Provenance)
 
     def to_row(self) -> dict[str, Any]:
         """Columns by name; those that are None are left out, as are those of a point that is not there."""
-        return dict(_cells(self))
+        return dict(cells_of(self))
 
 
-def _cells(record: Any) -> Iterator[tuple[str, Any]]:
+def cells_of(record: Any) -> Iterator[tuple[str, Any]]:
+    """Columns of a row by name, those of records in it too; what is None is left out."""
     for part in fields(record):
         value = getattr(record, part.name)
         if is_dataclass(value):
-            yield from _cells(value)
+            yield from cells_of(value)
         elif value is not None:
             yield part.name, value
 
 
-def _columns(record: type) -> Iterator[Column]:
+def columns_of(record: type) -> Iterator[Column]:
+    """Every column of a kind of row, described."""
     for name, hint in get_type_hints(record, include_extras=True).items():
         if get_origin(hint) is Annotated:
             yield Column(name, *hint.__metadata__[0])
         else:  # a record, or one that may be missing
-            yield from _columns(next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)))
+            yield from columns_of(next(part for part in (hint, *get_args(hint)) if isinstance(part, type) and is_dataclass(part)))
 
 
 #: Every column of the result table, in order; those of the layer come first.
-COLUMNS = tuple(_columns(ResultRow))
+COLUMNS = tuple(columns_of(ResultRow))
 #: Those of the layer alone.
-LAYER_COLUMNS = tuple(_columns(LayerRow))
+LAYER_COLUMNS = tuple(columns_of(LayerRow))
 
 
 def headings(columns: tuple[Column, ...]) -> dict[str, str]:

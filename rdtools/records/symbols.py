@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal, get_args
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, is_tensor, on_host
 from rdtools.records.entropy_models import EntropyModel, GaussianModel
 from rdtools.records.grids import UniformGrid, check_array
 
@@ -18,6 +18,13 @@ TrellisCode = Literal["1mad", "3inst", "hyb"]
 
 class Symbols:
     """Base of the records that a file stores, each by its codec: see `rdtools.coding.formats`."""
+
+    @property
+    def in_memory(self) -> Self:
+        """The symbols with everything in main memory, where they are coded: themselves, unless a quantizer has left some on a device."""
+        record: Any = self
+        moved = {part.name: on_host(value) for part in fields(record) if is_tensor(value := getattr(self, part.name))}
+        return replace(record, **moved) if moved else self
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,13 +56,13 @@ class ScalarSymbols(Symbols):
 
     Attributes
     ----------
-    integers : (m, r) int32, z
+    integers : (m, r) int32, z; a tensor while a quantizer searches on a device
     grid : their points; it has levels if, and only if, the model is uniform
     model : how the integers are coded
     gains : of the columns
     """
 
-    integers: NDArray[np.int32]
+    integers: Matrix
     grid: UniformGrid
     model: EntropyModel
     gains: Gains = Gains()

@@ -1,5 +1,7 @@
 """Tables, figures and the page of a run."""
 
+from rdtools.report.claims_table import Verdicts as Verdicts
+from rdtools.report.claims_table import read_verdicts as read_verdicts
 from rdtools.report.figures import write_figures as write_figures
 from rdtools.report.page import PAGE as PAGE
 from rdtools.report.page import write_page as write_page

@@ -26,6 +26,7 @@ RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
     "lines.markersize": 4.5,
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
+    "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "rdtools",
 }
 
@@ -88,4 +89,5 @@ def method_style(method: str) -> dict[str, Any]:
 SAVE_METADATA: dict[str, dict[str, Any]] = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": "rdtools", "Creator": "rdtools"},
     "png": {"Software": "rdtools"},
+    "svg": {"Date": None, "Creator": "rdtools"},
 }

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rdtools.methods import entry_of
-from rdtools.records.rows import COLUMNS, LAYER_COLUMNS, headings
+from rdtools.records.rows import LAYER_COLUMNS, headings
 from rdtools.report.rows import ok_rows, ordered_types
 
 #: Columns of `by_type` with means over all layers: each layer counts once, or as often as it has weights.
@@ -104,20 +104,30 @@ def knowing_rows(table: pd.DataFrame) -> pd.DataFrame:
     return table[fixed | table["rate_kind"].isin(["entropy_column", "entropy_trellis", "entropy_adaptive"])]
 
 
-def layer_table(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each layer, with the columns of a layer that have a heading."""
-    return table.drop_duplicates("layer")[list(headings(LAYER_COLUMNS))].rename(columns=headings(LAYER_COLUMNS))
-
-
-def result_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Every row, with its layer and the columns of a result that have a heading."""
-    shown = {"layer": "layer", **headings(COLUMNS[len(LAYER_COLUMNS) :])}
-    return table[list(shown)].rename(columns=shown)
+def layer_types(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each layer type: how many layers it has, and the means over them of the columns that have a heading."""
+    shown = headings(LAYER_COLUMNS)
+    layers = table.drop_duplicates("layer")
+    numbers = {name: heading for name, heading in shown.items() if name != "layer" and layers[name].dtype.kind in "iuf"}
+    kept = {name: heading for name, heading in numbers.items() if layers[name].notna().any()}
+    by_type = layers.groupby("layer_type")
+    means = by_type[list(kept)].mean().rename(columns=kept)
+    means.insert(0, "layers", by_type.size())
+    return means.reindex(ordered_types(layers["layer_type"])).rename_axis("type").reset_index()
 
 
 def status_counts(table: pd.DataFrame) -> dict[str, int]:
     """Number of rows with each status."""
     return {str(k): int(v) for k, v in table["status"].value_counts().items()}
+
+
+def problem_groups(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows that are not ok, counted by method, target and status, with the first of each and why."""
+    failed = table[table["status"] != "ok"]
+    groups = failed.groupby(["method", "target_bpw", "status"], sort=False)
+    first = groups[["layer", "message"]].first().rename(columns={"layer": "such as", "message": "whose message is"})
+    first.insert(0, "rows", groups.size())
+    return first.reset_index().rename(columns={"target_bpw": "target"})
 
 
 def problems(table: pd.DataFrame) -> pd.DataFrame:

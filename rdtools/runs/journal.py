@@ -40,13 +40,14 @@ class Record:
     Attributes
     ----------
     key : from `rdtools.runs.keys`
-    kind : "row", a row of results, "curves", the theory curves of a layer, or "verdict", that of a claim on a layer
+    kind : "row", a row of results, "curves", the theory curves of a layer, "verdict", that of a claim on a layer, or "evaluation", a row
+        about the whole model
     value : columns by name: numbers, strings and truth values, or lists and dictionaries of them
     numbers : version of the numbers in it
     """
 
     key: str
-    kind: Literal["row", "curves", "verdict"]
+    kind: Literal["row", "curves", "verdict", "evaluation"]
     value: dict[str, Any]
     numbers: int = NUMBERS_VERSION
 

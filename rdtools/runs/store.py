@@ -183,11 +183,17 @@ class Run(Mapping[str, Layer]):
             self._last = (index, hessian)
         return self._last[1]
 
-    def keep_spectrum(self, index: int) -> None:
-        """Write the spectrum of a Hessian beside it, unless it was read from there: whoever opens the run next has it."""
+    def keep_spectrum(self, index: int, copy: Hessian | None = None) -> None:
+        """Write the spectrum of a Hessian beside it, unless it was read from there: whoever opens the run next has it.
+
+        Parameters
+        ----------
+        index : number of the Hessian
+        copy : the same on a device, on which the spectrum is computed; None for main memory
+        """
         hessian = self.hessian(index)
         if remembered_spectrum(hessian) is None:
-            spectrum = spectrum_with_vectors(hessian)
+            spectrum = spectrum_with_vectors(hessian if copy is None else copy)
             remember_spectrum(hessian, spectrum)
             write_spectrum(self.path, index, spectrum, hessian=self.hessians[index].sha256)
 

@@ -13,4 +13,5 @@ from rdtools.sweep.plan import Task as Task
 from rdtools.sweep.plan import plan as plan
 from rdtools.sweep.plan import planned_methods as planned_methods
 from rdtools.sweep.plan import preparation_of as preparation_of
+from rdtools.sweep.task import quantize_layers as quantize_layers
 from rdtools.sweep.verification import plan_claims as plan_claims

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from rdtools.devices import HOST
 from rdtools.errors import UsageError
 from rdtools.quantizers import Quantizer
 from rdtools.records import CURVE_COLUMNS
@@ -114,6 +115,7 @@ def run_sweep(
     seeds: Sequence[int] = (0,),
     workers: int = 1,
     engine: str = "local",
+    device: str = HOST,
     layers: Sequence[str] | None = None,
     fresh: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
@@ -131,6 +133,7 @@ def run_sweep(
     seeds : rotations are drawn from them; every method has a row for each
     workers : processes; 1 does everything here, 0 leaves it to `rdtools.jobs.worker`
     engine : a name in `rdtools.sweep.engines.ENGINES`
+    device : of torch, on which methods work that can
     layers : names of the layers to work on; None for all
     fresh : forget finished rows and earlier commands
     say : called with sentences about what is there already
@@ -161,12 +164,18 @@ def run_sweep(
         count += record.kind == "row"
         progress(count, todo.rows)
 
-    do_tasks(run, todo.left, workers=workers, engine=engine, heard=heard)
+    do_tasks(run, todo.left, workers=workers, engine=engine, device=device, heard=heard)
     return collect_results(run, todo.plan)
 
 
 def do_tasks(
-    run: Run, tasks: Sequence[Work], *, workers: int, engine: str = "local", heard: Callable[[Record], None] = lambda record: None
+    run: Run,
+    tasks: Sequence[Work],
+    *,
+    workers: int,
+    engine: str = "local",
+    device: str = HOST,
+    heard: Callable[[Record], None] = lambda record: None,
 ) -> None:
     """List tasks in a run directory, for this process and whoever else works on it, and see to it that they are done.
 
@@ -174,7 +183,7 @@ def do_tasks(
     ----------
     run : whose lock this process holds
     tasks : of the run
-    workers, engine : as in `run_sweep`
+    workers, engine, device : as in `run_sweep`
     heard : called with every record that comes about
 
     Raises
@@ -183,7 +192,7 @@ def do_tasks(
     """
     delete_leases(run.path)
     listed = write_tasks([task.listed for task in tasks], run.path)
-    ENGINES[engine](tasks, Leases(run.path, listed.command), workers=workers, heard=heard)
+    ENGINES[engine](tasks, Leases(run.path, listed.command), workers=workers, device=device, heard=heard)
 
 
 def collect_results(run: Run, plan: RunPlan) -> SweepResult:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdtools import claims
+from rdtools.devices import HOST
 from rdtools.errors import UsageError
 from rdtools.methods import parse_method
 from rdtools.runs.journal import Record
@@ -24,13 +25,13 @@ class Kind:
 
     Attributes
     ----------
-    memory : makes what tasks leave for those that a process does after them
+    memory : makes what tasks leave for those that a process does after them, given the device of the process
     perform : records of a task, each as soon as it is finished, given a task and the memory
     failed : records of a layer of a task at which a process died, given the run, the layer's part, the error and the seed
     plan : every task that a run may list, given the run and a listed seed
     """
 
-    memory: Callable[[], Any]
+    memory: Callable[[str], Any]
     perform: Callable[[Any, Any], Iterator[Record]]
     failed: Callable[..., Iterator[Record]]
     plan: Callable[[Run, int], list[Any]]
@@ -65,21 +66,27 @@ def _all_claims(run: Run, seed: int) -> list[Any]:
 
 KINDS: dict[str, Kind] = {
     "quantize": Kind(LayerMemory, run_task, failed_layer, _quantizations),
-    "verify": Kind(ClaimMemory, run_claims, failed_claims, _all_claims),
+    "verify": Kind(lambda device: ClaimMemory(), run_claims, failed_claims, _all_claims),
 }
 
 
 class Memories:
-    """What tasks of each kind have left in this process."""
+    """What tasks of each kind have left in this process.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    device : of torch, on which the process works; claims are checked in main memory
+    """
+
+    def __init__(self, device: str = HOST) -> None:
+        self.device = device
         self._of: dict[str, Any] = {}
 
     def perform(self, task: Work) -> Iterator[Record]:
         """Records of a task, each as soon as it is finished."""
         kind = KINDS[task.kind]
         if task.kind not in self._of:
-            self._of = {task.kind: kind.memory()}  # that of another kind is let go
+            self._of = {task.kind: kind.memory(self.device)}  # that of another kind is let go
         return kind.perform(task, self._of[task.kind])
 
 

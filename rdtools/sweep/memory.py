@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
+from rdtools.devices import HOST, device_names
 from rdtools.machine import free_memory, in_gb
 from rdtools.runs.store import Run
 
@@ -34,7 +35,11 @@ def claim_bytes(run: Run) -> int:
     return PROCESS_BYTES + max(8 * n * (12 * n + 10 * 8192 + 8 * m) for m, n in (entry.shape for entry in run.layers))
 
 
-def choose_workers(run: Run, wanted: int | None, *, each: int, say: Callable[[str], None]) -> int:
+#: Processes for each GPU where none are asked for: one codes and decodes while the other has the device.
+GPU_WORKERS = 2
+
+
+def choose_workers(run: Run, wanted: int | None, *, each: int, device: str = HOST, say: Callable[[str], None]) -> int:
     """Processes: those asked for, else one per core that fits the memory; what does not fit is said.
 
     Parameters
@@ -42,12 +47,15 @@ def choose_workers(run: Run, wanted: int | None, *, each: int, say: Callable[[st
     run : to be worked on
     wanted : None for as many as there are cores; 0 leaves the work to others
     each : bytes that a process takes at most
+    device : of torch, on which they work: each GPU has GPU_WORKERS where None is wanted
     say : called with a sentence where something is amiss
     """
     if wanted == 0:
         say(f"nothing is done here: waiting for rdtools worker {run.path}")
         return 0
     free, cores = free_memory(), default_workers()
+    if device != HOST:
+        cores = min(cores, GPU_WORKERS * len(device_names(device)))
     fitting = max(1, free // each)
     if (wanted or cores) > fitting:
         kept = f"{wanted} may run out of it" if wanted else f"{fitting} of {cores} processes are started"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from rdtools.devices import HOST, check_device
+from rdtools.errors import UsageError
 from rdtools.runs.journal import Journal, encoded
 from rdtools.sweep.engines.local import one_thread
 from rdtools.sweep.kinds import Memories
@@ -29,9 +31,11 @@ def differing_columns(before: dict[str, Any], after: dict[str, Any]) -> list[str
 
 
 def recheck(
-    tasks: Iterable[Work], journal: Journal, *, share: float, seed: int, checked: Callable[[int], None] = lambda count: None
+    tasks: Sequence[Work], journal: Journal, *, share: float, seed: int, checked: Callable[[int], None] = lambda count: None
 ) -> Iterator[str]:
     """A sentence for each finished record, of a seeded share of them, that comes out otherwise now; nothing is written.
+
+    A row is computed where its column `device` says; those of a device that is not here have one sentence together.
 
     Parameters
     ----------
@@ -42,18 +46,23 @@ def recheck(
     checked : called with the number of records that were compared
     """
     finished = {key: record for key, record in journal.records.items() if not record.failed and is_chosen(key, share=share, seed=seed)}
-    memories, count = Memories(), 0
+    checked_here, places = 0, {key: record.value.get("device", HOST) for key, record in finished.items()}
     with one_thread():
-        for task in tasks:
-            others = {key for layer in task.layers for key in layer.keys if key not in finished}
-            part = task.without(others)
-            if not part.layers:
+        for device in sorted(set(places.values())):
+            try:
+                if device != HOST:
+                    check_device(device)
+            except UsageError as error:
+                yield f"{sum(place == device for place in places.values())} rows cannot be checked here: {error}"
                 continue
-            for record in memories.perform(part):
-                count += 1
-                checked(count)
-                if names := differing_columns(finished[record.key].value, record.value):
+            memories = Memories(device)
+            for task in tasks:
+                part = task.without({key for layer in task.layers for key in layer.keys if places.get(key) != device})
+                for record in memories.perform(part) if part.layers else ():
+                    checked_here += 1
+                    checked(checked_here)
                     before, after = finished[record.key].value, record.value
-                    shown = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in names[:3])
-                    what = next((before[name] for name in ("layer", "subject") if name in before), record.kind)
-                    yield f"{what}, {before.get('method', before.get('claim', record.kind))}: {len(names)} columns differ: {shown}"
+                    if names := differing_columns(before, after):
+                        shown = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in names[:3])
+                        what = next((before[name] for name in ("layer", "subject") if name in before), record.kind)
+                        yield f"{what}, {before.get('method', before.get('claim', record.kind))}: {len(names)} columns differ: {shown}"

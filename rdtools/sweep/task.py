@@ -14,7 +14,8 @@ import numpy as np
 from rdtools.compare import ActivationInputs, LayerFacts, layer_facts, result_row
 from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
-from rdtools.errors import RateUnreachable, explained
+from rdtools.devices import HOST, naming_stage
+from rdtools.errors import NotEnoughMemory, RateUnreachable, explained
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
@@ -63,6 +64,14 @@ def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[_Settled]]:
     return list(groups.values())
 
 
+def _prepared(layer: Layer, place: str, preparation: Preparation, stage: Callable[[str], Any], *, seed: int) -> tuple[Layer, Problem]:
+    """A layer where it is worked on, and its problem."""
+    with stage("its weights and Hessian are copied"):
+        there = layer if place == HOST else layer.on(place)
+    with stage("its basis is changed and its Hessian factored"):
+        return there, prepare(there, preparation, seed=seed)
+
+
 #: The moments of activations that a method needs, for layers of the input that is worked on; None for a method that needs none.
 Activations = Callable[[Quantizer], ActivationInputs | None]
 
@@ -73,6 +82,7 @@ def quantize_layers(
     seed: int,
     facts: Sequence[LayerFacts | None] | None = None,
     activations: Activations = lambda quantizer: None,
+    device: str = HOST,
 ) -> Iterator[tuple[int, int, Row]]:
     """Rows as they are finished: (number of the job, number of its quantizer, row).
 
@@ -84,10 +94,11 @@ def quantize_layers(
     seed : of the run
     facts : of the layers; worked out here where not given
     activations : moments for methods that quantize activations, which fail without
+    device : of torch, on which methods work that can; the others work in main memory, and each row says where it was
     """
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
     for group in _by_preparation(jobs, seed):
-        prepared: dict[int, Problem] = {}
+        prepared: dict[int, tuple[Layer, Problem]] = {}
         for job in group:
             number, settled = job.number, job.quantizer
             layer, quantizer = jobs[number][0], jobs[number][1][job.which]
@@ -97,14 +108,22 @@ def quantize_layers(
                 quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
                 if isinstance(settled, Exception):
                     raise settled
+                place = device if settled.on_device else HOST
+                stage = partial(naming_stage, place, name=layer.key.name, shape=layer.weight.shape)
                 if number not in prepared:
                     prepared.clear()
-                    prepared[number] = prepare(layer, settled.preparation, seed=seed)
+                    prepared[number] = _prepared(layer, place, settled.preparation, stage, seed=seed)
                 inputs = activations(settled)
                 moments = None if inputs is None else inputs.calibration
-                quantized = settled.quantize(layer, seed=seed, problem=prepared[number], activations=moments)
-                row = result_row(layer, quantizer, quantized, prepared[number], fact, inputs)
+                with stage("its integers are decided"):
+                    quantized = settled.quantize(prepared[number][0], seed=seed, problem=prepared[number][1], activations=moments)
+                with stage("what was decoded is measured"):
+                    row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
+                del quantized  # which holds its layer: none of another preparation stays beside the next one
             except Exception as error:  # any one of them is this row's alone
+                if isinstance(error, NotEnoughMemory):
+                    prepared.clear()
+                    error.__cause__ = None  # whose frames hold what did not fit
                 known_of = key_row(layer.key, *layer.weight.shape) if fact is None else fact.row
                 row = failed_row(quantizer, known_of, error, seed=seed)
                 if row.status == "infeasible" and fact is not None and layer.hessian.distinct_tokens == 0:
@@ -141,9 +160,15 @@ def _curves(layer: Layer, work: LayerWork, facts: LayerFacts) -> Record:
 
 
 class LayerMemory:
-    """Layers of the input that was worked on last, with their facts: tasks of one input read and analyse each layer once per worker."""
+    """Layers of the input that was worked on last, with their facts: tasks of one input read and analyse each layer once per worker.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    device : of torch, on which eigenvectors are computed and methods work that can
+    """
+
+    def __init__(self, device: str = HOST) -> None:
+        self.device = device
         self._input: tuple[Path, int] | None = None
         self._run: Run | None = None
         self._heldout: HeldoutMoment | None = None
@@ -160,6 +185,9 @@ class LayerMemory:
             self._input = task.run, task.hessian
         if name not in self._layers:
             layer = self._run[name]
+            if self.device != HOST:  # first, so that the facts find it
+                with naming_stage(self.device, "the eigenvectors of its Hessian are computed", name=name, shape=layer.weight.shape):
+                    self._run.keep_spectrum(task.hessian, layer.on(self.device).hessian)
             self._layers[name] = layer, layer_facts(layer, self._heldout)
             self._run.keep_spectrum(task.hessian)
         return self._layers[name]
@@ -191,7 +219,8 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
         facts.append(fact)
         works.append(work)
         jobs.append((layer, work.quantizers))
-    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=partial(memory.activations, seed=task.seed)):
+    moments = partial(memory.activations, seed=task.seed)
+    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=moments, device=memory.device):
         yield Record(works[number].row_keys[which], "row", row)
     for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
         if work.curve_rates:

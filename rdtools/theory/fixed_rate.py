@@ -200,9 +200,9 @@ def lloyd_max(levels: int) -> LloydMax:
         mean = density * -np.expm1(-0.5 * np.append((low[1:] - low[:-1]) * (low[1:] + low[:-1]), np.inf)) / mass
         by_low = 0.5 * density * (mean - low) / mass  # half the derivative of the mean of a cell by its boundaries
         by_high = np.append(0.5 * density[1:] * (low[1:] - mean[:-1]) / mass[:-1], 0.0)
-        own = by_low.copy()
-        own[0] *= odd
-        matrix = np.stack([np.append(0.0, -by_high[:-1]), 1 - own - by_high, np.append(-by_low[1:], 0.0)])
+        by_lower_edge = by_low.copy()
+        by_lower_edge[0] *= odd
+        matrix = np.stack([np.append(0.0, -by_high[:-1]), 1 - by_lower_edge - by_high, np.append(-by_low[1:], 0.0)])
         change = scipy.linalg.solve_banded((1, 1), matrix, mean - q)
         q = q + change
         if np.abs(change).max() < 1e-12:

@@ -103,8 +103,8 @@ def low_rank_correction(
     --------
     White inputs, not quantized: the singular values of the weight error are 2 and 1, and rank 1 removes the first.
 
-    >>> found = low_rank_correction(np.diag([2.0, 1.0]), np.zeros((2, 2)), InputMoments.plain(np.eye(2)), 1)
-    >>> np.abs(found.matrix).tolist(), found.floor, found.tail
+    >>> correction = low_rank_correction(np.diag([2.0, 1.0]), np.zeros((2, 2)), InputMoments.plain(np.eye(2)), 1)
+    >>> np.abs(correction.matrix).tolist(), correction.floor, correction.tail
     ([[2.0, 0.0], [0.0, 0.0]], 0.0, 0.25)
     """
     W, What = same_shape(weight, moments, quantized_weight=quantized_weight)

@@ -92,8 +92,8 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
     >>> rng = np.random.default_rng(0)
     >>> common = rng.standard_normal((4000, 1))
     >>> rows = np.hstack([common + 0.5 * rng.standard_normal((4000, 1)) for _ in range(2)])
-    >>> found = estimate_row_covariance(np.hstack([rows, rng.standard_normal((4000, 6))]))
-    >>> 0.0 < found.saving_bits < 0.2
+    >>> covariance = estimate_row_covariance(np.hstack([rows, rng.standard_normal((4000, 6))]))
+    >>> 0.0 < covariance.saving_bits < 0.2
     True
     """
     rows = normalized_rows(weight)
@@ -104,13 +104,14 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
     lengths = {shrinkage: np.empty(m) for shrinkage in SHRINKAGES}
     for part in range(FOLDS):
         given, left_out = rows[parts != part], rows[parts == part]
-        for shrinkage, found in lengths.items():
-            found[parts == part] = _lengths(_shrunk(given, shrinkage), left_out)
+        for shrinkage, row_lengths in lengths.items():
+            row_lengths[parts == part] = _lengths(_shrunk(given, shrinkage), left_out)
     best = min(SHRINKAGES, key=lambda shrinkage: float(lengths[shrinkage].mean()))
     matrix, saved = _shrunk(rows, best), 0.5 * math.log2(math.e) - lengths[best]
-    own = float(np.linalg.slogdet(matrix)[1]) / (2.0 * n * math.log(2.0)) + 0.5 * math.log2(math.e)
+    in_sample = float(np.linalg.slogdet(matrix)[1]) / (2.0 * n * math.log(2.0)) + 0.5 * math.log2(math.e)
     matrix *= n / float(np.trace(matrix))
-    return RowCovariance(matrix, best, float(saved.mean()), float(saved.std(ddof=1) / math.sqrt(m)), float(lengths[best].mean()) - own)
+    excess = float(lengths[best].mean()) - in_sample
+    return RowCovariance(matrix, best, float(saved.mean()), float(saved.std(ddof=1) / math.sqrt(m)), excess)
 
 
 def aligned_variances(rows: Float64Array, vectors: Float64Array, eigenvalues: Float64Array) -> Float64Array:

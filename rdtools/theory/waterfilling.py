@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import TheoryError
+from rdtools.errors import TheoryError, WrongType
+from rdtools.records import Spectrum
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,13 @@ def components(variances: ArrayLike, multiplicities: ArrayLike | None = None) ->
 
     Raises
     ------
+    WrongType
+        For a `Spectrum` in place of variances.
     TheoryError
         If variances are empty, negative or not finite, or multiplicities do not fit them.
     """
+    if isinstance(variances, Spectrum):
+        raise WrongType("waterfilling: got a Spectrum, expected variances of components: weight_variance * spectrum.eigenvalues")
     v = np.asarray(variances, dtype=np.float64).ravel()
     counts = np.ones_like(v) if multiplicities is None else np.asarray(multiplicities, dtype=np.float64).ravel()
     if v.size == 0 or not np.isfinite(v).all() or v.min() < 0:

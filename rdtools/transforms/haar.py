@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, beside, is_tensor
 from rdtools.ops import householder_product
 from rdtools.ops.gaussian import portable_normal
 
@@ -73,28 +73,29 @@ def _panels(order: int, seed: int, factor: int, leads: Float64Array, *, backward
         yield _Panel(panel.vectors[::-1], panel.scales[::-1], panel.starts[::-1]) if backward else panel
 
 
-def haar_multiply(x: Float64Array, seed: int, *, factor: int = 0, transpose: bool = False) -> Float64Array:
+def haar_multiply(x: Matrix, seed: int, *, factor: int = 0, transpose: bool = False) -> Matrix:
     """``x Q`` along the last axis, or ``x Qᵀ``, without forming Q: 2 m n² operations and memory for x and 64 vectors.
 
-    Same bits everywhere, whatever the machine, the threads, and the rows that x has beside each.
+    Same bits everywhere, whatever the machine, the threads, and the rows that x has beside each; of a tensor on a device with the sums of
+    its products.
 
     Parameters
     ----------
-    x : (..., n)
+    x : (..., n), an array or a tensor
     seed : 0 … 2^64 − 1
     factor : number of the matrix among the independent ones of a seed
     transpose : multiply by Qᵀ, the inverse
     """
-    y = np.array(x, dtype=np.float64, order="C")
+    y = x.double().contiguous().clone() if is_tensor(x) else np.array(x, dtype=np.float64, order="C")
     order = y.shape[-1]
     leads = _leads(order, seed, factor)
     rows = y.reshape(-1, order)
     if transpose:
-        rows *= _signs(leads)
+        rows *= beside(_signs(leads), rows)
     for panel in _panels(order, seed, factor, leads, backward=transpose):
-        householder_product(rows, *panel)
+        householder_product(rows, *(beside(part, rows) for part in panel))
     if not transpose:
-        rows *= _signs(leads)
+        rows *= beside(_signs(leads), rows)
     return y
 
 

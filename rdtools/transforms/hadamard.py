@@ -8,12 +8,13 @@ format of files.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from importlib import import_module
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import circulant
 
+from rdtools.arrays import Matrix, beside, dtype_name, is_tensor
 from rdtools.errors import UnsupportedOrder
 from rdtools.ops import hadamard_inplace
 from rdtools.transforms.galois import jacobsthal_matrix, prime_power
@@ -100,14 +101,14 @@ def nearest_hadamard_orders(order: int) -> tuple[int, int]:
     return below, above
 
 
-def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDArray[np.float64]:
+def hadamard_multiply(x: Matrix, *, transpose: bool = False) -> Matrix:
     """``x H / √n`` for the Hadamard matrix ``H = Sylvester(2^k) ⊗ core`` along the last axis; ``x Hᵀ / √n`` if `transpose`.
 
     The map is orthogonal for every order; nothing is padded or cut.
 
     Parameters
     ----------
-    x : (..., n) float64; float32 is computed and returned in float32
+    x : (..., n) float64, an array or a tensor; float32 is computed and returned in float32
 
     Raises
     ------
@@ -133,6 +134,7 @@ def hadamard_multiply(x: NDArray[np.float64], *, transpose: bool = False) -> NDA
             "use a Haar rotation instead (+haar, or +rotation to have it chosen where needed)"
             + (f", or turn blocks of {block} columns on their own: x.reshape(..., {n // block}, {block})" if block > 1 else "")
         )
-    y: NDArray[Any] = np.array(x, dtype=np.float32 if x.dtype == np.float32 else np.float64, order="C")
-    hadamard_inplace(y, _core(c).T if transpose else _core(c))
+    dtype = "float32" if dtype_name(x) == "float32" else "float64"
+    y: Matrix = x.to(getattr(import_module("torch"), dtype)).contiguous().clone() if is_tensor(x) else np.array(x, dtype=dtype, order="C")
+    hadamard_inplace(y, beside(_core(c).T if transpose else _core(c), y))
     return y

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix
 from rdtools.transforms.haar import haar_matrix, haar_multiply
 
 #: Numbers of the factors A and B among the matrices of a seed; 0 is the Haar rotation of that seed.
@@ -29,7 +29,7 @@ def kronecker_factors(order: int, seed: int) -> tuple[Float64Array, Float64Array
     return haar_matrix(p, seed, factor=_LEFT), haar_matrix(q, seed, factor=_RIGHT)
 
 
-def kronecker_multiply(x: Float64Array, seed: int, *, transpose: bool = False) -> Float64Array:
+def kronecker_multiply(x: Matrix, seed: int, *, transpose: bool = False) -> Matrix:
     """``x (A ⊗ B)`` along the last axis for the `kronecker_factors` of that seed, or ``x (A ⊗ B)ᵀ``.
 
     Same bits everywhere, like `rdtools.transforms.haar.haar_multiply`, which does it.

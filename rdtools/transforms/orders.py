@@ -11,37 +11,37 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, diagonal, is_tensor
 
 Order = NDArray[np.intp]
 
 
-def natural(moment: Float64Array) -> Order:
+def natural(moment: Matrix) -> Order:
     """Columns as they are: the last is decided first."""
     return np.arange(len(moment))
 
 
-def reversed_natural(moment: Float64Array) -> Order:
+def reversed_natural(moment: Matrix) -> Order:
     """The first column is decided first, as in the textbook form of GPTQ."""
     return np.arange(len(moment))[::-1]
 
 
-def act_order(moment: Float64Array) -> Order:
+def act_order(moment: Matrix) -> Order:
     """The largest diagonal entry is decided first.
 
     References
     ----------
     The activation-order option of GPTQ, arXiv 2210.17323 (reference implementation).
     """
-    return np.argsort(np.diagonal(moment), kind="stable")
+    return np.argsort(diagonal(moment), kind="stable")
 
 
-def reversed_act_order(moment: Float64Array) -> Order:
+def reversed_act_order(moment: Matrix) -> Order:
     """The largest diagonal entry is decided last: what all others left over is then mended where it costs most."""
     return act_order(moment)[::-1]
 
 
-def min_pivot(moment: Float64Array) -> Order:
+def min_pivot(moment: Matrix) -> Order:
     """Greedy, from the column decided last: place next the one whose variance, given those already placed, is smallest.
 
     Cholesky with the smallest pivot, n³/2 multiplications. A heuristic: the order of least ``Σ ℓ_ii²`` is NP-hard to find.
@@ -55,6 +55,8 @@ def min_pivot(moment: Float64Array) -> Order:
     >>> min_pivot(np.diag([3.0, 1.0, 2.0])).tolist()
     [1, 2, 0]
     """
+    if is_tensor(moment):
+        return _min_pivot_on_device(moment)
     n = len(moment)
     order = np.empty(n, dtype=np.intp)
     placed = np.zeros(n, dtype=bool)
@@ -71,8 +73,24 @@ def min_pivot(moment: Float64Array) -> Order:
     return order
 
 
+def _min_pivot_on_device(moment: Matrix) -> Order:
+    """`min_pivot` of a tensor; one number goes to the host for each column."""
+    n, left = len(moment), moment.diagonal().clone()
+    order = np.empty(n, dtype=np.intp)
+    resolved = n * np.finfo(np.float64).eps * left
+    L = moment.new_zeros((n, n))
+    for k in range(n):
+        i = int(left.argmin())
+        order[k] = i
+        if bool(left[i] > resolved[i]):
+            L[:, k] = (moment[:, i] - L[:, :k] @ L[i, :k]) / left[i].sqrt()
+            left -= L[:, k] ** 2
+        left[i] = np.inf
+    return order
+
+
 #: By name.
-ORDERS: dict[str, Callable[[Float64Array], Order]] = {
+ORDERS: dict[str, Callable[[Matrix], Order]] = {
     "natural": natural,
     "reversed": reversed_natural,
     "act-order": act_order,

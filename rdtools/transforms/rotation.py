@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous
 from rdtools.linalg import panels
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
@@ -50,27 +50,30 @@ def dense_numbers(rotation: Rotation) -> int:
     return (core_order(rotation.order) or 0) ** 2
 
 
-def rotate(x: Float64Array, rotation: Rotation) -> Float64Array:
-    """``x Q``, x of shape (..., n). For a Hadamard rotation ``Q = diag(signs) H/√n``."""
+def rotate(x: Matrix, rotation: Rotation) -> Matrix:
+    """``x Q``, x of shape (..., n), an array or a tensor. For a Hadamard rotation ``Q = diag(signs) H/√n``."""
     if rotation.kind == "haar":
         return haar_multiply(x, rotation.seed)
     if rotation.kind == "kronecker":
         return kronecker_multiply(x, rotation.seed)
-    return hadamard_multiply(x * _signs(rotation))
+    return hadamard_multiply(x * beside(_signs(rotation), x))
 
 
-def rotate_back(x: Float64Array, rotation: Rotation) -> Float64Array:
-    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so the same bits on every machine and any number of threads."""
+def rotate_back(x: Matrix, rotation: Rotation) -> Matrix:
+    """``x Qᵀ``, the inverse of `rotate`; a decoder's, and so of an array the same bits on every machine and any number of threads.
+
+    On a device sums are in the order of its kernels.
+    """
     if rotation.kind == "haar":
         return haar_multiply(x, rotation.seed, transpose=True)
     if rotation.kind == "kronecker":
         return kronecker_multiply(x, rotation.seed, transpose=True)
-    return hadamard_multiply(x, transpose=True) * _signs(rotation)
+    return hadamard_multiply(x, transpose=True) * beside(_signs(rotation), x)
 
 
-def rotate_moment(moment: Float64Array, rotation: Rotation) -> Float64Array:
+def rotate_moment(moment: Matrix, rotation: Rotation) -> Matrix:
     """``Qᵀ H Q``, exactly symmetric."""
-    half = np.ascontiguousarray(rotate(moment, rotation).T)
+    half = contiguous(rotate(moment, rotation).T)
     full = rotate(half, rotation)
     del half
     n = len(full)

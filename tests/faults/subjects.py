@@ -26,7 +26,7 @@ from golden_weights import FOLDER
 from safetensors.numpy import save
 
 from rdtools.coding import decode_all, fields, frames, reconstruct
-from rdtools.coding.formats import scalar, word_blocks
+from rdtools.coding.formats import word_blocks
 from rdtools.errors import CorruptFile, RdtoolsError
 from rdtools.jobs.report import run_report
 from rdtools.model.tokens import check_tokens, load_tokens
@@ -83,7 +83,7 @@ class _Agrees:
 
 
 #: Where containers are compared with their checksums.
-CHECKERS = (fields, frames, scalar, word_blocks)
+CHECKERS = (fields, frames, word_blocks)
 
 
 def _without_checksums() -> None:

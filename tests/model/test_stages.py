@@ -62,14 +62,14 @@ def test_hidden_states_on_disk_give_the_same(staged, checkpoint, tiny_tokens, tm
     monkeypatch.setattr(capture_module, "BATCH_TOKENS", 64)
     expected = _moments(staged, checkpoint, tokens)
     monkeypatch.setattr(flights, "free_memory", lambda: 0)
-    take = flights._Shelf.take
+    take = flights.Shelf.take
 
     def counted(shelf, tensors):
         taken.append(sum(tensor.nbytes for tensor in tensors))
         take(shelf, tensors)
         assert all(tensor.untyped_storage().nbytes() == 0 for tensor in tensors)
 
-    monkeypatch.setattr(flights._Shelf, "take", counted)
+    monkeypatch.setattr(flights.Shelf, "take", counted)
     found = _moments(staged, checkpoint, tokens, folder=tmp_path / "new")
     assert sum(taken) == len(staged.blocks) * flights.hidden_bytes(staged, tokens.ids.size)
     assert not list((tmp_path / "new").iterdir())

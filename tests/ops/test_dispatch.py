@@ -70,8 +70,9 @@ def test_data_is_all_in_one_place():
 
 
 def test_triton_for_arrays_is_refused():
-    with pytest.raises(BackendUnavailable, match="tensors on a GPU"):
-        ops.sic_sweep(W, L, STEPS, backend="triton")
+    for backend in ("triton", "torch"):
+        with pytest.raises(BackendUnavailable, match=f"'{backend}' is for tensors on a GPU"):
+            ops.sic_sweep(W, L, STEPS, backend=backend)
 
 
 def test_triton_that_is_not_installed(monkeypatch):
@@ -107,18 +108,21 @@ def test_the_device_decides(monkeypatch):
     on_gpu = SimpleNamespace(device=torch.device("cuda:1"), detach=lambda: "data")
     monkeypatch.setattr(ops.dispatch, "is_tensor", lambda x: x is on_gpu)
     monkeypatch.setattr(ops.dispatch, "missing_triton_reason", lambda: None)
-    assert ops.dispatch.dispatch("op", None, on_gpu)[:2] == ("triton", ["data"])
-    assert ops.dispatch.dispatch("op", "triton", on_gpu)[0] == "triton"
+    assert ops.dispatch.dispatch("sic_sweep", None, on_gpu)[:2] == ("triton", ["data"])
+    assert ops.dispatch.dispatch("sic_sweep", "torch", on_gpu)[0] == "torch"
+    assert ops.dispatch.dispatch("column_histogram", None, on_gpu)[0] == "torch"
+    with pytest.raises(BackendUnavailable, match=r"portable_normal: it works in main memory.* on cuda.*\.cpu\(\)"):
+        ops.dispatch.dispatch("portable_normal", None, on_gpu)
     with pytest.raises(BackendUnavailable, match=r"'numba' for tensors on cuda:1.*\.cpu\(\)"):
-        ops.dispatch.dispatch("op", "numba", on_gpu)
+        ops.dispatch.dispatch("sic_sweep", "numba", on_gpu)
     monkeypatch.setattr(ops.dispatch, "missing_triton_reason", lambda: "the reason")
     with pytest.raises(BackendUnavailable, match=r"'triton' for tensors on cuda:1: the reason"):
-        ops.dispatch.dispatch("op", None, on_gpu)
+        ops.dispatch.dispatch("sic_sweep", None, on_gpu)
 
 
-def test_tensors_elsewhere_are_refused():
-    with pytest.raises(BackendUnavailable, match="main memory"):
-        ops.sic_sweep(*(x.to("meta") for x in _tensors()))
+def test_tensors_of_an_operation_that_works_in_main_memory_are_refused_elsewhere():
+    with pytest.raises(BackendUnavailable, match="trellis_quantize: it works in main memory"):
+        ops.dispatch.dispatch("trellis_quantize", None, torch.zeros((1, 4), device="meta"))
 
 
 def test_an_op_without_a_triton_kernel_says_so():

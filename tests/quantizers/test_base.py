@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.coding import reconstruct
+from rdtools.coding import decode, encode, reconstruct
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, UsageError, WrongType
 from rdtools.methods import METHODS, format_method, infeasible_reason, make_quantizers, parse_method
@@ -186,3 +186,20 @@ def test_a_setting_of_another_type_is_refused_in_one_line_that_names_it(kind):
             assert "expected" in message, message
             assert "\n" not in message
             assert len(message) < 600
+
+
+@pytest.mark.parametrize("name", ["problem", "drift", "activations"])
+def test_what_stands_beside_a_layer_is_named_where_it_is_of_another_type(name, layer):
+    with pytest.raises(WrongType, match=r"quantize: got int, expected (Problem|InputMoments|ActivationMoments), "):
+        rd.HRTN(rate_bits=3).quantize(layer, **{name: 3})
+
+
+def test_a_file_and_its_weights_are_asked_for_by_their_types(layer):
+    answer = rd.HRTN(rate_bits=3).quantize(layer)
+    for wrong in (5, "path", answer, [answer.weight, 3]):
+        with pytest.raises(WrongType, match=r"encode: got .*, expected QuantizedWeight, such as `weight` of"):
+            encode(wrong)
+    with pytest.raises(WrongType, match=r"decode: got str, expected bytes, .* of a path: "):
+        decode("k_proj.rdtq")
+    with pytest.raises(WrongType, match=r"measure: got int, expected InputMoments, "):
+        rd.measure(layer, answer, moments=3)

@@ -62,7 +62,7 @@ def test_figures_are_the_same_bytes_again_and_leave_settings_alone(rows, tmp_pat
     second = write_figures(*rows, tmp_path / "b")
     assert dict(matplotlib.rcParams) == before
     for name in first:
-        for kind in (".png", ".pdf"):
+        for kind in (".png", ".pdf", ".svg"):
             assert first[name].with_suffix(kind).read_bytes() == second[name].with_suffix(kind).read_bytes()
 
 

@@ -271,7 +271,8 @@ def test_layers_are_found_by_parts_of_their_names(run):
 def test_representations_are_short_and_name_shapes(run):
     layer = run["0.down_proj"]
     assert repr(run) == f"Run({str(run.path)!r}, model='tiny', 14 layers, 8 Hessians)"
-    assert "weight=float64(16, 24), hessian=Hessian(matrix=float64(24, 24), n_tokens=192," in repr(layer)
+    assert repr(layer) == "Layer(model.layers.0.mlp.down_proj: 16×24, 192 tokens)"
+    assert "matrix=float64(24, 24), n_tokens=192," in repr(layer.hessian)
     assert "eigenvalues=float64(24,)" in repr(layer.spectrum)
     assert max(len(repr(item)) for item in (run, layer, layer.hessian, layer.spectrum)) < 400
 

@@ -122,7 +122,7 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
     stds = np.sqrt(np.diagonal(case.matrix))
     correlation = case.matrix / np.outer(stds, stds)
     np.fill_diagonal(correlation, 0.0)
-    own = stds * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
+    conditional_stds = stds * np.sqrt(np.maximum(1.0 - (correlation**2).max(axis=1), np.finfo(np.float64).tiny))
     step_power = minmax_step_power(copies, bits=_BITS)
     merged = merge.apply(x)
     parts = Split.within(np.abs(merged).max(axis=0), threshold)
@@ -136,7 +136,7 @@ def gather_channels(case: MomentCase, weight: Float64Array) -> Channels:
         merge_distortion=_per_weight(merged @ merge.weight(W).T - outputs, W),
         step_power=step_power,
         inner_step_powers=grid.inner_step_powers(),
-        coarseness=float((split.counts * np.sqrt(step_power) / own).max()),
+        coarseness=float((split.counts * np.sqrt(step_power) / conditional_stds).max()),
         equal_distortion=_per_weight(grid.rounded() @ wide.T - outputs, W),
         staggered_distortion=_per_weight(grid.rounded(split.shifts) @ wide.T - outputs, W),
         spread=float(np.abs(copies).max()) / threshold,

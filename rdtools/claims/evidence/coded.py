@@ -28,7 +28,7 @@ class CodedPoint:
 def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
     """Files of a layer's weights by each method, measured; vectors at their published scales, whose search no bound on rates needs."""
     points, problems = [], dict[tuple[int, Preparation], Problem]()
-    few = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
+    first_rows = Layer.of(layer.weight[:_VECTOR_ROWS], layer.hessian, name=layer.key.name)
     for rate in _CODED_RATES:
         scalar = (HRTN(rate_bits=rate), HPTQ(rate_bits=rate), WaterSIC(rate_bits=rate), WaterSIC(rate_bits=rate, lmmse=True))
         slower = (
@@ -36,7 +36,7 @@ def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
             QuIP(rate_bits=rate),
             *(kind(rate_bits=rate, scale="published") for kind in (QuIPSharp, QTIP)),
         )
-        for quantizer, given in [*((q, layer) for q in scalar), *((q, few) for q in slower)]:
+        for quantizer, given in [*((q, layer) for q in scalar), *((q, first_rows) for q in slower)]:
             settled = quantizer.for_layer(given)
             place = len(given.weight), settled.preparation
             if place not in problems:

@@ -85,7 +85,7 @@ def shared_evidence(hessian: Hessian, *, seed: int) -> SharedEvidence:
 
 
 def layer_evidence(layer: Layer, shared: SharedEvidence) -> Evidence:
-    """The evidence about a layer, what it shares with others included."""
+    """The evidence about a layer, what it shares with others and the `Layer` itself included."""
     case = shared.case
     weight = cache(lambda: active_columns(layer.weight, layer.active))
 
@@ -93,7 +93,7 @@ def layer_evidence(layer: Layer, shared: SharedEvidence) -> Evidence:
         return case if isinstance(case, Absent) else outcome(lambda: experiment.gather(case, weight()))
 
     absent = Absent("speaks of one constructed matrix")
-    sources = {**shared.sources, **_sources("layer", gather), **_sources("counterexample", lambda _: absent)}
+    sources = {**shared.sources, **_sources("layer", gather), **_sources("counterexample", lambda _: absent), Layer: lambda: layer}
     return Evidence(layer.key.name, sources, layer.key.model)
 
 

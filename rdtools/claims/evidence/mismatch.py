@@ -52,12 +52,12 @@ class Mismatch:
 def gather_mismatch(case: MomentCase) -> Mismatch:
     """Run WaterSIC under a damped H, and draw calibrations where H is positive definite and not too wide."""
     n = case.columns
-    found = cholesky(case.matrix, damping=_DAMPING, name=case.name)
-    diagonal = np.diagonal(found.lower)
+    damped = cholesky(case.matrix, damping=_DAMPING, name=case.name)
+    diagonal = np.diagonal(damped.lower)
     # steps small beside the weights in every column, so that errors are uniform on their cells
     steps = _FINE * diagonal.min() / diagonal
     W = case.generator("mismatch").standard_normal((budget(n), n))
-    integers, _ = sic_sweep(W, found.lower, steps)
+    integers, _ = sic_sweep(W, damped.lower, steps)
     error = weighted_error(W, integers * steps, case.matrix)
     tokens = _TOKENS_PER_COLUMN * n
     none = np.zeros(0)
@@ -66,7 +66,7 @@ def gather_mismatch(case: MomentCase) -> Mismatch:
         penalties, determinants, holdouts = _calibrations(case, case.factor, tokens)
     return Mismatch(
         damping=_DAMPING,
-        damped_factor=found.lower,
+        damped_factor=damped.lower,
         steps=steps,
         distortion=Estimate(error.mean, error.stderr, len(W) - 1),
         tokens=tokens,

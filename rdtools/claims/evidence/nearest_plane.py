@@ -195,14 +195,14 @@ def gather_nearest_plane(case: MomentCase, weight: Float64Array) -> NearestPlane
     corner = points + _solve(L, (0.5 - 1e-6) * lengths * generator.choice([-1.0, 1.0], points.shape))
     uniform = points + _solve(L, lengths * (generator.random(points.shape) - 0.5))
     k = min(n, _CLOSEST_COLUMNS)
-    few, few_steps = L[:k, :k], steps[:k]
-    targets = W[:_CLOSEST_ROWS, :k] @ few
-    _, few_residual = sic_sweep(W[:_CLOSEST_ROWS, :k].copy(), few.copy(), few_steps.copy())
-    closest = closest_points(few * few_steps[:, None], targets)
+    leading, leading_steps = L[:k, :k], steps[:k]
+    targets = W[:_CLOSEST_ROWS, :k] @ leading
+    _, leading_residual = sic_sweep(W[:_CLOSEST_ROWS, :k].copy(), leading.copy(), leading_steps.copy())
+    closest = closest_points(leading * leading_steps[:, None], targets)
     # a target that is itself a lattice point, such as a row of zeros, has no ratio: both distances are rounding, if anything
     rounding = 8 * k * np.finfo(np.float64).eps * np.sqrt((targets**2).sum(axis=1))
     off_lattice = closest > rounding**2
-    ratios = np.sqrt(np.divide((few_residual**2).sum(axis=1), closest, out=np.ones_like(closest), where=off_lattice))
+    ratios = np.sqrt(np.divide((leading_residual**2).sum(axis=1), closest, out=np.ones_like(closest), where=off_lattice))
     # distances are differences of longer vectors: each ratio less what that rounding can be
     ratios *= 1.0 - np.divide(rounding, np.sqrt(closest), out=np.zeros_like(closest), where=off_lattice)
     return NearestPlane(

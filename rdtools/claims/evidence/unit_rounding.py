@@ -60,12 +60,12 @@ def round_with_feedback(
     error : (m, n) η, what each rounding was given minus what it gave
     """
     m, n = weight.shape
-    rounded, error, left = np.empty_like(weight), np.empty_like(weight), np.zeros_like(weight)
+    rounded, error, change = np.empty_like(weight), np.empty_like(weight), np.zeros_like(weight)
     for i in range(n - 1, -1, -1):
-        given = weight[:, i] if feedback is None else weight[:, i] + left[:, i + 1 :] @ feedback[i + 1 :, i]
+        given = weight[:, i] if feedback is None else weight[:, i] + change[:, i + 1 :] @ feedback[i + 1 :, i]
         rounded[:, i] = np.rint(given) if rounding == "nearest" else np.floor(given + generator.random(m))
         error[:, i] = given - rounded[:, i]
-        left[:, i] = weight[:, i] - rounded[:, i]
+        change[:, i] = weight[:, i] - rounded[:, i]
     return rounded, error
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.optimize
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, row_dots
 from rdtools.coding.entropy.exponents import exponent_bytes
 from rdtools.coding.entropy.gaussians import Gaussians, count_by_gaussian, gaussian_code_length, gaussian_stds
 from rdtools.coding.entropy.models import IntegerCounts
@@ -17,13 +17,13 @@ from rdtools.coding.scales import octave_exponents, round_to_float32
 from rdtools.records import GaussianModel, ScalarSymbols
 
 
-def row_exponents_if_shorter(weight: Float64Array) -> NDArray[np.uint8] | None:
+def row_exponents_if_shorter(weight: Matrix) -> NDArray[np.uint8] | None:
     """Deviations of the rows (m, r) in eighths of an octave; None where they would take more bits than they save.
 
     Gaussians that know the variances σ_k² of the rows save ½ log2(AM/GM of σ_k²) bits per weight where most integers are not zero. The rule
     looks at the weights and not at their integers, so that the rate is a continuous function of the step.
     """
-    variances = np.einsum("ij,ij->i", weight, weight) / max(weight.shape[1], 1)
+    variances = row_dots(weight, weight) / max(weight.shape[1], 1)
     exponents = octave_exponents(np.sqrt(variances))
     active = variances[variances > 0]
     if active.size == 0:
@@ -73,13 +73,13 @@ def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
         return gaussian_code_length(counts, gaussian_stds(model, steps))
 
     start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])
-    found = scipy.optimize.minimize(
+    optimum = scipy.optimize.minimize(
         lambda x: length(model(x)),
         start[0],
         method="Nelder-Mead",
         options={"initial_simplex": start, "xatol": 3e-3, "fatol": 1e-5 * float(counts.counts.sum()), "maxfev": 120},
     )
-    noisy = model(found.x)
+    noisy = model(optimum.x)
     return noisy if length(noisy) < length(plain) else plain
 
 

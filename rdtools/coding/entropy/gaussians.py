@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Int64Array
+from rdtools.arrays import Float64Array, Int64Array, Matrix, is_tensor
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.models import FrequencyTable, IntegerCounts, count_integers, varint_bytes
 from rdtools.normal import cell_probability, normal_cdf
@@ -116,7 +116,7 @@ class Gaussians:
 _BLOCK = 2**20
 
 
-def count_by_gaussian(integers: NDArray[np.int32], gaussians: Gaussians, counts: IntegerCounts | None = None) -> IntegerCounts:
+def count_by_gaussian(integers: Matrix, gaussians: Gaussians, counts: IntegerCounts | None = None) -> IntegerCounts:
     """Histogram of the integers of each Gaussian; `columns` are places among the distinct ones.
 
     Parameters
@@ -136,6 +136,8 @@ def count_by_gaussian(integers: NDArray[np.int32], gaussians: Gaussians, counts:
         keys, index = np.unique(place[counts.columns] * width + (counts.values - lowest), return_inverse=True)
         pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
         return IntegerCounts(keys // width, keys % width + lowest, pooled, (m, r))
+    if is_tensor(integers):
+        return _counted_on_device(integers, gaussians)
     lowest = int(integers.min())
     width = int(integers.max()) - lowest + 1
     size = len(gaussians.distinct) * width
@@ -149,9 +151,33 @@ def count_by_gaussian(integers: NDArray[np.int32], gaussians: Gaussians, counts:
         else:  # outliers make the dense table huge
             sparse.append(np.unique(keys, return_counts=True))
     if dense.size:
-        found = np.flatnonzero(dense)
-        found_counts = dense[found]
+        occurring = np.flatnonzero(dense)
+        key_counts = dense[occurring]
     else:
-        found, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
-        found_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
-    return IntegerCounts(found // width, found % width + lowest, found_counts, (m, r))
+        occurring, index = np.unique(np.concatenate([keys for keys, _ in sparse]), return_inverse=True)
+        key_counts = np.bincount(index, weights=np.concatenate([c for _, c in sparse])).astype(np.int64)
+    return IntegerCounts(occurring // width, occurring % width + lowest, key_counts, (m, r))
+
+
+def _counted_on_device(integers: Matrix, gaussians: Gaussians) -> IntegerCounts:
+    """`count_by_gaussian` of a tensor, by its columns in blocks of one exponent: what crosses to the host are counts."""
+    import torch
+
+    (m, r), device = integers.shape, integers.device
+    lowest = int(integers.min())
+    width = int(integers.max()) - lowest + 1
+    rows = torch.from_numpy(gaussians.rows).to(device)
+    columns = torch.from_numpy(gaussians.columns).to(device)
+    first = int(gaussians.distinct[0])
+    found = torch.zeros(0, dtype=torch.int64, device=device)
+    counts = torch.zeros(0, dtype=torch.int64, device=device)
+    stride = max(1, 16 * _BLOCK // m)
+    for start in range(0, r, stride):
+        part = slice(start, start + stride)
+        keys = (rows[:, None] - columns[None, part] - first) * width + (integers[:, part].to(torch.int64) - lowest)
+        new, new_counts = torch.unique(keys, return_counts=True)
+        found, index = torch.unique(torch.cat([found, new]), return_inverse=True)
+        both = torch.cat([counts, new_counts])
+        counts = torch.zeros(len(found), dtype=torch.int64, device=device).scatter_add_(0, index, both)
+    place = np.searchsorted(gaussians.distinct - first, np.asarray(found.cpu().numpy()) // width)
+    return IntegerCounts(place, found.cpu().numpy() % width + lowest, counts.cpu().numpy(), (m, r))

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.arrays import Int64Array
+from rdtools.arrays import Int64Array, Matrix, on_host
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.fields import Reader, varint
 from rdtools.ops import column_histogram
@@ -62,22 +61,22 @@ class IntegerCounts:
     fine_std: float = math.inf
 
 
-def count_integers(integers: NDArray[np.int32]) -> IntegerCounts:
-    """Histogram of each column of integers, shape (m, r)."""
+def count_integers(integers: Matrix) -> IntegerCounts:
+    """Histogram of each column of integers, shape (m, r); those on a device are counted there."""
     m, r = integers.shape
-    if integers.size == 0:
+    if m * r == 0:
         empty = np.zeros(0, dtype=np.int64)
         return IntegerCounts(empty, empty, empty, (m, r))
     lowest = int(integers.min())
     width = int(integers.max()) - lowest + 1
-    if r * width <= max(4 * integers.size, 2**20):
-        dense = column_histogram(integers, low=lowest, width=width).ravel()
-        found = np.flatnonzero(dense)
-        counts = dense[found]
+    if r * width <= max(4 * m * r, 2**20):
+        dense = on_host(column_histogram(integers, low=lowest, width=width)).ravel()
+        occurring = np.flatnonzero(dense)
+        counts = dense[occurring]
     else:  # outliers make the dense table huge
-        keys = integers.astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
-        found, counts = np.unique(keys, return_counts=True)
-    return IntegerCounts(found // width, found % width + lowest, counts.astype(np.int64), (m, r))
+        keys = on_host(integers).astype(np.int64) - lowest + np.arange(r, dtype=np.int64) * width
+        occurring, counts = np.unique(keys, return_counts=True)
+    return IntegerCounts(occurring // width, occurring % width + lowest, counts.astype(np.int64), (m, r))
 
 
 def shared_table(counts: IntegerCounts) -> FrequencyTable:

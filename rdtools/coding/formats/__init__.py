@@ -9,21 +9,33 @@ from rdtools.coding.fields import Reader
 from rdtools.coding.formats import additive, coset_trellis, lattice, scalar, trellis
 from rdtools.records import QuantizedWeight
 
-CODECS: tuple[Codec, ...] = (scalar.CODEC, lattice.CODEC, trellis.CODEC, coset_trellis.CODEC, additive.CODEC)
+#: By the byte that stands for a codec in a container; a tag is never used again for another.
+CODECS: dict[int, Codec] = {
+    0: scalar.CODEC,
+    1: lattice.CODEC,
+    2: trellis.CODEC,
+    3: coset_trellis.CODEC,
+    4: additive.CODEC,
+}
 
 
-def codec_of(symbols: Any) -> Codec:
-    """The codec of a record of symbols.
+def tagged_codec(symbols: Any) -> tuple[int, Codec]:
+    """Tag and codec of a record of symbols.
 
     Raises
     ------
     TypeError
     """
-    for codec in CODECS:
+    for tag, codec in CODECS.items():
         if type(symbols) is codec.type:
-            return codec
-    known = ", ".join(codec.type.__name__ for codec in CODECS)
+            return tag, codec
+    known = ", ".join(codec.type.__name__ for codec in CODECS.values())
     raise TypeError(f"symbols of type {type(symbols).__name__} have no codec, expected {known}; add one to rdtools.coding.formats.CODECS")
+
+
+def codec_of(symbols: Any) -> Codec:
+    """The codec of a record of symbols; raises as `tagged_codec`."""
+    return tagged_codec(symbols)[1]
 
 
 def read_tag(reader: Reader, tag: int) -> Codec:
@@ -33,11 +45,10 @@ def read_tag(reader: Reader, tag: int) -> Codec:
     ------
     CorruptFile
     """
-    for codec in CODECS:
-        if codec.tag == tag:
-            return codec
-    known = ", ".join(f"{codec.tag} {codec.type.__name__}" for codec in CODECS)
-    raise reader.refusal(f"codec {tag}, expected one of {known}")
+    if tag not in CODECS:
+        known = ", ".join(f"{number} {codec.type.__name__}" for number, codec in CODECS.items())
+        raise reader.refusal(f"codec {tag}, expected one of {known}")
+    return CODECS[tag]
 
 
 def code_length(weight: QuantizedWeight) -> float:

@@ -147,7 +147,6 @@ def length_bits(symbols: AdditiveCodes) -> float:
 
 
 CODEC = Codec(
-    tag=v3.ADDITIVE_TAG,
     type=AdditiveCodes,
     encode=encode,
     decode=decode,

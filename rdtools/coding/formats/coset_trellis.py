@@ -64,7 +64,7 @@ def encode(symbols: CosetSymbols) -> tuple[bytes, bytes]:
         words, escaped, fault = coset_encode(block, rows, columns[first:stop], gaussian, tables, transitions, symbols.segment)
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of a trellis of {symbols.states} states")
-        numbers, data = block_bytes(words, escaped)
+        numbers, data = block_bytes(words, escaped.tolist())
         side += numbers
         payload += data
     return bytes(side), bytes(payload)
@@ -135,7 +135,6 @@ def values(symbols: CosetSymbols, _: int) -> Float64Array:
 
 
 CODEC = Codec(
-    tag=v3.COSET_TAG,
     type=CosetSymbols,
     encode=encode,
     decode=decode,

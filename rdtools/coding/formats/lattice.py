@@ -63,7 +63,6 @@ def length_bits(symbols: LatticeWords) -> float:
 
 
 CODEC = Codec(
-    tag=fmt.LATTICE_TAG,
     type=LatticeWords,
     encode=encode,
     decode=decode,

@@ -54,7 +54,7 @@ def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -
         words, escaped, fault = adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of their trellis")
-        numbers, data = block_bytes(words, escaped)
+        numbers, data = block_bytes(words, escaped.tolist())
         side += numbers
         payload += data
     return bytes(side), bytes(payload)
@@ -89,9 +89,9 @@ def decode_groups(side: Reader, payload: Reader, symbols: ScalarSymbols | CosetS
         raise side.refusal(
             f"{rows * columns} integers under learnt models in {payload.remaining} bytes, expected at most {MOST_INTEGERS_PER_BYTE} each"
         )
-    of_group, found, places = learnt_models(symbols, model), [], list(groups(columns, model))
+    of_group, coded, places = learnt_models(symbols, model), [], list(groups(columns, model))
     for number, (first, stop) in enumerate(places):
         words, escaped = read_block(side, payload, rows * (stop - first), name=f"group {number} of {len(places)}")
-        found.append(_Group(words, escaped, of_group(first, stop), payload.name))
-    for (first, stop), integers in zip(places, apply(_decode_group, found), strict=True):
+        coded.append(_Group(words, escaped, of_group(first, stop), payload.name))
+    for (first, stop), integers in zip(places, apply(_decode_group, coded), strict=True):
         symbols.integers[:, first:stop] = integers

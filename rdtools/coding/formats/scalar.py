@@ -14,8 +14,7 @@ Layout::
     code model, its numbers                               u8; fixed: levels u32; column: weight std, noise variance 2×f32;
                                                           adaptive: these and what `rdtools.coding.formats.learnt` has;
                                                           shared: a histogram; histogram: one for each column
-    of each block of columns: words of payload, escaped integers (their number, then each), CRC-32 of the payload
-                                                          varints, u32
+    of each block of columns                              see `rdtools.coding.formats.word_blocks`
 
 The payload of a block is u32 words of a range coder: column by column, or with Gaussian models those of one model after those of another.
 """
@@ -23,14 +22,13 @@ The payload of a block is u32 words of a range coder: column by column, or with 
 from __future__ import annotations
 
 import math
-import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding import format_v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
@@ -50,8 +48,8 @@ from rdtools.coding.entropy.models import (
 )
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.formats import learnt
+from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.coding.scales import bfloat16_bytes
-from rdtools.errors import CorruptFile
 from rdtools.normal import gain_of_mean_square, lmmse_gain
 from rdtools.records import (
     ENTROPY_MODELS,
@@ -125,9 +123,8 @@ def encode(symbols: ScalarSymbols) -> tuple[bytes, bytes]:
 
     columns, payload = spans(m, r), bytearray()
     for (first, stop), sequence in zip(columns, sequences(symbols, histograms, columns), strict=True):
-        words, escaped = encode_runs(sequence.read(integers[:, first:stop]))
-        data = words.astype(fmt.WORDS_DTYPE).tobytes()
-        side += varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped))) + fmt.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+        numbers, data = block_bytes(*encode_runs(sequence.read(integers[:, first:stop])))
+        side += numbers
         payload += data
     return bytes(side), bytes(payload)
 
@@ -182,21 +179,16 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
         learnt.decode_groups(side, payload, symbols, symbols.model, apply)
         return symbols
-    places = spans(rows, columns)
-    heads = []
-    for first, stop in places:
-        words = side.count("words of a block", payload.remaining // 4)
-        escaped = side.escaped(rows * (stop - first))
-        heads.append((words, escaped, fmt.BLOCK_CHECKSUM.unpack(side.take(fmt.BLOCK_CHECKSUM.size))[0]))
+    places, remaining = spans(rows, columns), payload.remaining
+    stored = [
+        read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(places)}")
+        for number, (first, stop) in enumerate(places)
+    ]
     orders = sequences(symbols, histograms, places)
-    size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * payload.remaining)
+    size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * remaining)
     if size > most:
-        raise side.refusal(f"Gaussian models of {size} frequencies for {payload.remaining} bytes, expected at most {most}")
-    blocks = []
-    for number, (sequence, (words, escaped, checksum)) in enumerate(zip(orders, heads, strict=True)):
-        if zlib.crc32(payload.ahead(4 * words)) != checksum:
-            raise CorruptFile(f"{payload.name}: checksum mismatch in block {number} of {len(places)}; the file is damaged: write it again")
-        blocks.append(Block(rows, sequence, payload.words(words), escaped, payload.name))
+        raise side.refusal(f"Gaussian models of {size} frequencies for {remaining} bytes, expected at most {most}")
+    blocks = [Block(rows, order, words, escaped, payload.name) for order, (words, escaped) in zip(orders, stored, strict=True)]
     for (first, stop), integers in zip(places, apply(decode_block, blocks), strict=True):
         symbols.integers[:, first:stop] = integers
     return symbols
@@ -206,10 +198,11 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
 _LARGEST = 2**15
 
 
-def integer_gains(integers: NDArray[np.int32]) -> Float64Array:
+def integer_gains(integers: Matrix) -> Float64Array:
     """(r,) LMMSE gain of each column, from the mean square of its integers (m, r) alone."""
-    bounded = np.clip(integers, -_LARGEST, _LARGEST).astype(np.int64)
-    return gain_of_mean_square(np.einsum("ij,ij->j", bounded, bounded) / max(len(integers), 1))
+    bounded = as_dtype(integers.clip(-_LARGEST, _LARGEST), "int64")
+    squares = on_host((bounded * bounded).sum(0)) if is_tensor(bounded) else np.einsum("ij,ij->j", bounded, bounded)
+    return gain_of_mean_square(squares / max(len(integers), 1))
 
 
 def reconstruction_gains(symbols: ScalarSymbols) -> Float64Array:
@@ -238,20 +231,20 @@ def _groups(rows: RowScales, columns: int) -> Iterator[tuple[int, slice]]:
     return ((group, slice(first, first + size)) for group, first in enumerate(range(0, columns, size)))
 
 
-def values(symbols: ScalarSymbols, columns: int) -> Float64Array:
-    """(m, r) the numbers that integers stand for; the formula is that of `ScalarSymbols`."""
+def values(symbols: ScalarSymbols, columns: int) -> Matrix:
+    """(m, r) the numbers that integers stand for, where they are; the formula is that of `ScalarSymbols`."""
     grid, rows = symbols.grid, symbols.grid.rows
     scales = column_scales(symbols)
-    levels: Float64Array = symbols.integers + np.float64(grid.offset)
+    levels: Matrix = as_dtype(symbols.integers, "float64") + grid.offset
     if grid.levels:
         scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
     if rows is not None and rows.zero_points is not None:
         for group, part in _groups(rows, columns):
-            levels[:, part] -= rows.zero_points[:, group, None]
-    levels *= scales
+            levels[:, part] -= beside(rows.zero_points[:, group, None], levels)
+    levels *= beside(scales, levels)
     if rows is not None:
         for group, part in _groups(rows, columns):
-            levels[:, part] *= rows.scales[:, group, None]
+            levels[:, part] *= beside(rows.scales[:, group, None], levels)
     return levels
 
 
@@ -276,7 +269,6 @@ def _diagnostics(symbols: ScalarSymbols) -> Diagnostics:
 
 
 CODEC = Codec(
-    tag=fmt.SCALAR_TAG,
     type=ScalarSymbols,
     encode=encode,
     decode=decode,
@@ -284,4 +276,5 @@ CODEC = Codec(
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
     rate_kind=lambda symbols: RATE_KINDS[symbols.model.kind],
     diagnostics=_diagnostics,
+    values_on_device=True,
 )

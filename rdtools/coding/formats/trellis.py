@@ -72,7 +72,6 @@ def length_bits(symbols: TrellisPaths) -> float:
 
 
 CODEC = Codec(
-    tag=fmt.TRELLIS_TAG,
     type=TrellisPaths,
     encode=encode,
     decode=decode,

@@ -8,6 +8,7 @@ Layout in the side information::
 from __future__ import annotations
 
 import zlib
+from collections.abc import Collection
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +18,10 @@ from rdtools.coding.fields import Reader, varint
 from rdtools.errors import CorruptFile
 
 
-def block_bytes(words: NDArray[np.uint32], escaped: NDArray[np.int32]) -> tuple[bytes, bytes]:
+def block_bytes(words: NDArray[np.uint32], escaped: Collection[int]) -> tuple[bytes, bytes]:
     """Side information and payload of a block."""
     data = words.astype(v2.WORDS_DTYPE).tobytes()
-    side = varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped.tolist()))) + v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
+    side = varint(len(words)) + b"".join(map(varint, (len(escaped), *escaped))) + v2.BLOCK_CHECKSUM.pack(zlib.crc32(data))
     return side, data
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, diagonal, on_host
 from rdtools.errors import ShapeMismatch
 
 #: Column energies below this share of the largest count as that, so that a column of zeros does not get a scale without end.
@@ -17,8 +17,8 @@ def _log_energies(energies: Float64Array) -> Float64Array:
 
 
 def column_scales(
-    weight: Float64Array,  # (m, n)
-    moment: Float64Array,  # (n, n)
+    weight: Matrix,  # (m, n)
+    moment: Matrix,  # (n, n)
 ) -> Float64Array:
     """``d_i = (H_ii / (Wᵀ W)_ii)^{1/4}``, up to a factor that makes their geometric mean 1.
 
@@ -53,5 +53,5 @@ def column_scales(
         raise ShapeMismatch(f"column_scales: weight {weight.shape} with a moment {moment.shape}, expected (m, n) and (n, n)")
     if n == 0:
         return np.ones(0)
-    exponents = 0.25 * (_log_energies(np.diagonal(moment)) - _log_energies(np.square(weight).sum(axis=0)))
+    exponents = 0.25 * (_log_energies(diagonal(moment)) - _log_energies(on_host((weight**2).sum(axis=0))))
     return np.asarray(np.exp(exponents - exponents.mean()))

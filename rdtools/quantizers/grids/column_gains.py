@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix
 from rdtools.coding import codec_of, column_scales, round_to_bfloat16, spread_groups
 from rdtools.records import Gains, GaussianModel, ScalarSymbols
 
 
-def point_values(symbols: ScalarSymbols) -> Float64Array:
+def point_values(symbols: ScalarSymbols) -> Matrix:
     """(m, r) what the integers stand for, in the basis that was quantized."""
     return codec_of(symbols).values(symbols, symbols.integers.shape[1])
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, take_rows
 from rdtools.coding import (
     column_scales,
     count_integers,
@@ -40,7 +41,7 @@ class EntropyGrid:
     name : of the layer and method, for messages
     """
 
-    target: Float64Array
+    target: Matrix
     rounding: Rounding
     coding: CodeModelKind
     exponents: NDArray[np.uint8] | None
@@ -60,7 +61,7 @@ class EntropyGrid:
         ScaleOutOfRange
             If the step is outside the normal range of float32.
         """
-        part = self.target if rows is None else self.target[rows]
+        part = self.target if rows is None else take_rows(self.target, rows)
         grid = grid_of_step(log2_step, self.exponents, self.name)
         steps = grid.column_steps(part.shape[1])
         model = ENTROPY_MODELS[self.coding]()
@@ -80,11 +81,11 @@ class EntropyGrid:
             known = self.row_exponents
             symbols = fit_column_gaussians(symbols, row_exponents=known if known is None or rows is None else known[rows], counts=counts)
         bits, histograms = scalar_code_length(symbols, counts)
-        return Candidate(bits / max(part.size, 1) + histograms / max(self.target.size, 1), symbols)
+        return Candidate(bits / max(math.prod(part.shape), 1) + histograms / max(math.prod(self.target.shape), 1), symbols)
 
 
 def entropy_grid(
-    target: Float64Array,  # (m, r)
+    target: Matrix,  # (m, r)
     rounding: Rounding,
     *,
     coding: CodeModelKind,

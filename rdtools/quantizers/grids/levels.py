@@ -8,14 +8,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix
 from rdtools.coding import round_to_float32
 from rdtools.errors import RateUnreachable, ScaleOutOfRange
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
 from rdtools.records import UniformGrid
 
 #: Decides integers: (weight (m, r), steps (r,), gains (r,), offset, integer_min, integer_max) → integers (m, r).
-Rounding = Callable[[Float64Array, Float64Array, Float64Array, float, int, int], NDArray[np.int32]]
+Rounding = Callable[[Matrix, Float64Array, Float64Array, float, int, int], Matrix]
 
 #: Smallest normal float32 and largest finite one: what a stored step may be.
 _STEP_RANGE = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))

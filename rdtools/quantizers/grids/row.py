@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, dtype_name, is_tensor, on_host, row_absmax
 from rdtools.coding import round_to_bfloat16
 from rdtools.quantizers.grids.levels import check_step
 
@@ -27,6 +27,8 @@ _SHRINKAGES = 1.0 - np.arange(80) / 100
 _ERROR_POWER = 2.4
 #: Numbers at a time in the search: what 80 passes over them read stays in the cache.
 _SEARCH_CHUNK = 2**15
+#: The same on a device, where more at a time are fewer launches.
+_DEVICE_CHUNK = 2**26
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,32 +58,42 @@ class RowGrid:
         """The highest z."""
         return self.integer_min + self.levels - 1
 
-    def in_steps(self, values: FloatArray) -> FloatArray:
+    def in_steps(self, values: Matrix) -> Matrix:
         """``x/s + p``, whose nearest ``z + offset`` is the code; (m, g), in the dtype of `values`. A row of scale 0 stays as it is."""
-        steps = np.where(self.scales > 0, self.scales, 1.0).astype(values.dtype)
-        scaled = values / steps[:, None]
+        steps = np.where(self.scales > 0, self.scales, 1.0).astype(dtype_name(values))
+        scaled = values / beside(steps[:, None], values)
         if self.zero_points is not None:
-            scaled += self.zero_points[:, None]
-        return np.asarray(scaled)
+            scaled += beside(self.zero_points[:, None], values)
+        return scaled
 
-    def nearest(self, values: FloatArray) -> NDArray[np.int32]:
-        """Code of the level nearest to each of (m, g) numbers."""
-        return np.clip(np.rint(self.in_steps(values) - self.offset), self.integer_min, self.integer_max).astype(np.int32)
+    def nearest(self, values: Matrix) -> Matrix:
+        """Code of the level nearest to each of (m, g) numbers, int32."""
+        return as_dtype((self.in_steps(values) - self.offset).round().clip(self.integer_min, self.integer_max), "int32")
 
-    def values(self, integers: NDArray[np.int32]) -> Float64Array:
-        """The values of integers, (m, g), as `rdtools.coding.reconstruct` computes it."""
-        levels = integers + self.offset
+    def values(self, integers: Matrix) -> Matrix:
+        """The values of integers, (m, g) float64, as `rdtools.coding.reconstruct` computes it."""
+        levels = as_dtype(integers, "float64") + self.offset
         if self.zero_points is not None:
-            levels -= self.zero_points[:, None]
-        return np.asarray(levels * self.scales[:, None])
+            levels -= beside(self.zero_points[:, None], levels)
+        return levels * beside(self.scales[:, None], levels)
 
 
-def _ranges(values: FloatArray, levels: int, grid: Grid) -> tuple[Float64Array, Float64Array]:
+def _ends(values: Matrix) -> tuple[Float64Array, Float64Array]:
+    """(m,) minimum and maximum of each row and zero."""
+    if is_tensor(values):
+        if values.shape[1] == 0:
+            return np.zeros(len(values)), np.zeros(len(values))
+        low, high = values.aminmax(dim=1)
+        return on_host(low.double().clip(max=0.0)), on_host(high.double().clip(min=0.0))
+    return np.min(values, axis=1, initial=0.0).astype(np.float64), np.max(values, axis=1, initial=0.0).astype(np.float64)
+
+
+def _ranges(values: Matrix, levels: int, grid: Grid) -> tuple[Float64Array, Float64Array]:
     """Step of the full range of each row, and where the range starts."""
     if grid != "asymmetric":
-        lowest = -np.abs(values).max(axis=1, initial=0.0).astype(np.float64)
+        lowest = -row_absmax(values)
         return -2.0 * lowest / (levels if grid == "midrise" else levels - 1), lowest
-    lowest, highest = (end(values, axis=1, initial=0.0).astype(np.float64) for end in (np.min, np.max))
+    lowest, highest = _ends(values)
     return (highest - lowest) / (levels - 1), lowest
 
 
@@ -94,27 +106,26 @@ def _grid(steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) ->
     return RowGrid(levels, scales, (zero - levels // 2).astype(np.int8))
 
 
-def _search_errors(values: Float64Array, grid: RowGrid) -> Float64Array:
+def _search_errors(values: Matrix, grid: RowGrid) -> Float64Array:
     """``Σ |q − x|^2.4`` of each row."""
     error = grid.in_steps(values)
-    integers = np.clip(np.rint(error - grid.offset), grid.integer_min, grid.integer_max)
+    integers = (error - grid.offset).round().clip(grid.integer_min, grid.integer_max)
     integers += grid.offset
     error -= integers
-    np.abs(error, out=error)
     # in the row's own steps, whose power comes last, so that no scale of the weights overflows
-    return np.asarray((error**_ERROR_POWER).sum(axis=1) * grid.scales**_ERROR_POWER)
+    return np.asarray(on_host((abs(error) ** _ERROR_POWER).sum(axis=1)) * grid.scales**_ERROR_POWER)
 
 
-def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) -> RowGrid:
+def _searched(values: Matrix, steps: Float64Array, lowest: Float64Array, levels: int, grid: Grid) -> RowGrid:
     """The range of least error among the shrunk ones of each row, the widest of equals."""
     unit = np.where(steps > 0, steps, 1.0)
     least = np.full(len(values), np.inf)
     chosen = np.ones(len(values))
-    rows = max(1, _SEARCH_CHUNK // max(values.shape[1], 1))
+    rows = max(1, (_DEVICE_CHUNK if is_tensor(values) else _SEARCH_CHUNK) // max(values.shape[1], 1))
     for top in range(0, len(values), rows):
         part = slice(top, top + rows)
         # a range of its own step 1: its errors compare as those of the row do
-        own = values[part] / unit[part, None]
+        own = values[part] / beside(unit[part, None], values)
         for shrinkage in _SHRINKAGES:
             stored = _grid(shrinkage * steps[part], shrinkage * lowest[part], levels, grid)
             error = _search_errors(own, replace(stored, scales=stored.scales / unit[part]))
@@ -125,7 +136,7 @@ def _searched(values: Float64Array, steps: Float64Array, lowest: Float64Array, l
 
 
 def row_grid(
-    values: FloatArray,  # (m, g)
+    values: Matrix,  # (m, g)
     levels: int,
     *,
     grid: Grid = "symmetric",
@@ -173,4 +184,4 @@ def row_grid(
             check_step(float(step), name)
     if range_rule == "absmax":
         return _grid(steps, lowest, levels, grid)
-    return _searched(values.astype(np.float64, copy=False), steps, lowest, levels, grid)
+    return _searched(as_dtype(values, "float64"), steps, lowest, levels, grid)

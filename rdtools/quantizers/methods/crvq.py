@@ -8,6 +8,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import codec_of, round_to_bfloat16
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -154,13 +155,15 @@ class CRVQ(SettledQuantizer):
                 )
         return critical
 
-    def _order(self, problem: Problem, critical: int, draws: np.random.Generator) -> tuple[NDArray[np.int64], StoredOrder]:
+    def _order(
+        self, target: Float64Array, moment: Float64Array, factor: Float64Array, critical: int, draws: np.random.Generator
+    ) -> tuple[NDArray[np.int64], StoredOrder]:
         """Order of the columns, those that fill the last group up being the least important."""
-        shared, r = problem.prepared_input, problem.target.shape[1]
+        r = target.shape[1]
         scores = np.full(-(-r // GROUP) * GROUP, -1.0)
         if critical or self.channel_order != "natural_rest":
             scores[:r] = channel_importance(
-                problem.target, shared.energies + shared.added, shared.factor, self.importance,
+                target, np.diagonal(moment), factor, self.importance,
                 words=2**self.bits, iterations=self.iterations, generator=draws, backend=self.backend,
             )  # fmt: skip
         return channel_order(scores, self.channel_order, critical)
@@ -174,9 +177,12 @@ class CRVQ(SettledQuantizer):
         critical = self._critical_groups(m, -(-r // GROUP), name)
         book_bits = [self.bits] * self.basic + [self.extended_bits] * (self.extended if critical else 0)
         draws = generator(problem.seed, "codebooks", problem.key.name)
-        order, stored = self._order(problem, critical, draws) if r else (np.zeros(0, dtype=np.int64), "natural")
+        shared = problem.prepared_input
+        moment = shared.damped_moment
+        columns = self._order(problem.target, moment, shared.factor, critical, draws) if r else None
+        order, stored = columns or (np.zeros(0, dtype=np.int64), "natural")
         padding = len(order) - r
-        weight, moment = np.pad(problem.target, ((0, 0), (0, padding))), np.pad(problem.prepared_input.damped_moment, (0, padding))
+        weight, moment = np.pad(problem.target, ((0, 0), (0, padding))), np.pad(moment, (0, padding))
         training = Training(
             update=self.update, epochs=self.epochs, steps=self.steps, tolerance=self.tolerance, iterations=self.iterations,
             beam=self.beam, rate=self.learning_rate,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from rdtools.arrays import as_dtype
 from rdtools.errors import UsageError
 from rdtools.quantizers.methods.row_grids import RowGridQuantizer
 from rdtools.quantizers.methods.scalar import EntropyCoded, Feedback
@@ -68,7 +69,7 @@ class GPTQ(Feedback, RowGridQuantizer):
     def _group_integers(self, problem: Problem, group_size: int, fit: Fit) -> GroupedIntegers:
         shared = problem.prepared_input
         return sweep_groups(
-            problem.target.astype(self.precision, copy=False),
+            as_dtype(problem.target, self.precision),
             shared.factor,
             shared.order,
             group_size,

@@ -58,6 +58,8 @@ class ScalarQuantizer(SettledQuantizer):
 
     rotation: RotationChoice | None = None
 
+    on_device: ClassVar[bool] = True
+
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""

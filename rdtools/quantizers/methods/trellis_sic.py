@@ -45,23 +45,22 @@ class TrellisGrid:
 
     Attributes
     ----------
-    problem : what is quantized
+    target : (m, r) float64, what is quantized
+    factor : (r, r) float64, of the moment, columns in `order`
+    order : (r,) columns of the target in the order of the factor's
     method : states, walks, precision and backend
     exponents : (r,) steps in eighths of an octave above the finest
     row_exponents : (m,) standard deviations of rows in eighths of an octave; None where they do not pay
     name : of the layer and method, for messages
     """
 
-    problem: Problem
+    target: Float64Array
+    factor: Float64Array
+    order: NDArray[np.intp]
     method: TrellisSIC
     exponents: NDArray[np.uint8]
     row_exponents: NDArray[np.uint8] | None
     name: str
-
-    @property
-    def target(self) -> Float64Array:
-        """(m, r) what is quantized."""
-        return self.problem.target
 
     def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[CosetSymbols]:
         """Integers of some rows, or of all, where the finest step is so wide, and their rate.
@@ -71,20 +70,20 @@ class TrellisGrid:
         ScaleOutOfRange
             If the step is outside the normal range of float32.
         """
-        method, order, known = self.method, self.problem.order, self.row_exponents
+        method, order, known = self.method, self.order, self.row_exponents
         part = self.target if rows is None else self.target[rows]
         grid = grid_of_step(log2_step, self.exponents, self.name)
-        found, _ = coset_trellis_sweep(
+        ordered, _ = coset_trellis_sweep(
             part[:, order].astype(method.precision, copy=False),
-            self.problem.factor,
+            self.factor,
             grid.column_steps(part.shape[1])[order],
             method.states,
             segment=int(method.segment),
             residual=False,
             backend=method.backend,
         )
-        integers = np.empty_like(found)
-        integers[:, order] = found
+        integers = np.empty_like(ordered)
+        integers[:, order] = ordered
         symbols = CosetSymbols(integers, grid, GaussianModel(), method.states, int(method.segment))
         symbols, bits = fit_coset_gaussians(symbols, known if known is None or rows is None else known[rows])
         return Candidate(bits / max(part.size, 1), symbols)
@@ -149,12 +148,13 @@ class TrellisSIC(SettledQuantizer):
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
-        steps = np.asarray(1.0 / np.sqrt(problem.prepared_input.noise_gains))
+        shared = problem.prepared_input
+        steps = np.asarray(1.0 / np.sqrt(shared.noise_gains))
         rows = row_exponents_if_shorter(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
-        grid = TrellisGrid(problem, self, octave_exponents(steps), rows, name)
-        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, int(self.adaptive_columns))
-        symbols = found.result
+        grid = TrellisGrid(problem.target, shared.factor, shared.order, self, octave_exponents(steps), rows, name)
+        nearest = search_learnt_rate(grid, problem.weight_std, self.rate_bits, int(self.adaptive_columns))
+        symbols = nearest.result
         model = TrellisSteps(
             widest_steps=symbols.column_steps,
             steps=symbols.column_steps,
@@ -163,4 +163,4 @@ class TrellisSIC(SettledQuantizer):
             row_exponents=rows,
             learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
         )
-        return Solution(symbols, found.rate_bits, model)
+        return Solution(symbols, nearest.rate_bits, model)

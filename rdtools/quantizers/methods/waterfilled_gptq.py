@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Float64Array, Matrix, as_dtype, frobenius_norm, is_tensor, row_mean_squares, take_columns
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.base import Solution
@@ -94,9 +95,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         """Quantize a prepared layer."""
         shared, name = problem.prepared_input, f"{problem.key.name}: {type(self).__name__}"
         if self.coding == "fixed":
-            return self._fixed_widths(
-                problem.target.astype(self.precision, copy=False), shared.factor, shared.order, shared.noise_gains, name
-            )
+            return self._fixed_widths(as_dtype(problem.target, self.precision), shared.factor, shared.order, shared.noise_gains, name)
         steps = relative_steps(shared.noise_gains, self.rate_bits)
         rounding = sic_rounding(shared.factor, shared.order, self.backend, self.precision)
         grid = entropy_grid(problem.target, rounding, coding=self.coding, relative_steps=steps, name=name)
@@ -105,13 +104,13 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         waterfilled = bool(energies.size and np.ptp(np.log2(energies)) > 1e-6)
         return Solution(found.result, found.rate_bits, column_steps(found.result, steps, waterfilled=waterfilled))
 
-    def _fixed_widths(self, W: FloatArray, factor: Float64Array, order: NDArray[np.intp], noise_gains: Float64Array, name: str) -> Solution:
+    def _fixed_widths(self, W: Matrix, factor: Matrix, order: NDArray[np.intp], noise_gains: Float64Array, name: str) -> Solution:
         widths = allocate_widths(noise_gains, self.rate_bits, name=name)
         widest = int(widths.max(initial=0))
         exponents = width_exponents(widths)
 
-        def grid(rows: FloatArray, scale: float) -> UniformGrid:
-            spread = np.sqrt(np.mean(np.square(rows, dtype=np.float64), axis=1)) if rows.size else np.zeros(len(rows))
+        def grid(rows: Matrix, scale: float) -> UniformGrid:
+            spread = np.sqrt(row_mean_squares(rows)) if rows.shape[1] else np.zeros(len(rows))
             for edge in (spread.min(where=spread > 0, initial=np.inf), spread.max(initial=0.0)):
                 if 0 < edge < np.inf:
                     check_step(float(edge), name)
@@ -127,10 +126,11 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
 
         def loss(scale: float) -> float:
             _, values = sweep_columns(sample, factor, order, grid(sample, scale))
-            return float(np.linalg.norm((sample - values)[:, order] @ factor))
+            left = take_columns(sample - values, order)
+            return frobenius_norm((left.double() if is_tensor(left) else left) @ factor)
 
         scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
         final = grid(W, scale)
         symbols = ScalarSymbols(sweep_columns(W, factor, order, final, keep=False)[0], final, Uniform())
         bits, _ = scalar_code_length(symbols)
-        return Solution(symbols, bits / max(W.size, 1), stored_grid(symbols))
+        return Solution(symbols, bits / max(math.prod(W.shape), 1), stored_grid(symbols))

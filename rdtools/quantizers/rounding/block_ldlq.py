@@ -10,17 +10,30 @@ Blocks are counted from the last column, where the work begins; if g does not di
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg.lapack import dpotrs, dtrtrs
+from scipy.linalg.lapack import dpotrs
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import (
+    FloatArray,
+    Matrix,
+    add_to_diagonal,
+    as_dtype,
+    contiguous,
+    diagonal,
+    dtype_name,
+    empty_like,
+    is_tensor,
+    zeros,
+)
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import cholesky
+from rdtools.triangular import right_divided
 
 #: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Integers are the rounding's own affair.
-BlockRounding = Callable[[FloatArray, int], FloatArray]
+BlockRounding = Callable[[Matrix, int], Matrix]
 
 #: Columns, in whole blocks, whose feedback from later columns is one matrix product.
 PANEL = 128
@@ -31,7 +44,7 @@ def _spans(first: int, stop: int, width: int) -> list[slice]:
     return [slice(max(first, end - width), end) for end in range(stop, first, -width)]
 
 
-def _check(name: str, weight: FloatArray, square: FloatArray, block: int) -> None:
+def _check(name: str, weight: Matrix, square: Matrix, block: int) -> None:
     n = weight.shape[-1]
     if weight.ndim != 2 or square.shape != (n, n):
         raise ShapeMismatch(f"{name}: weight {weight.shape} with a matrix {square.shape}, expected (m, n) and (n, n)")
@@ -39,7 +52,7 @@ def _check(name: str, weight: FloatArray, square: FloatArray, block: int) -> Non
         raise UsageError(f"{name}: blocks of {block} columns, expected at least 1")
 
 
-def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, column_multiple: int) -> tuple[Float64Array, Float64Array]:
+def pad_problem(weight: Matrix, factor: Matrix, row_multiple: int, column_multiple: int) -> tuple[Matrix, Matrix]:
     """Weight and factor with rows and columns added up to whole blocks: zero weights on inputs of their own and mean energy.
 
     The added columns neither give nor take feedback; their integers are part of the file.
@@ -48,23 +61,21 @@ def pad_problem(weight: Float64Array, factor: Float64Array, row_multiple: int, c
     rows, columns = -(-m // row_multiple) * row_multiple, -(-n // column_multiple) * column_multiple
     if (rows, columns) == (m, n):
         return weight, factor
-    padded = np.zeros((rows, columns))
+    padded, L = zeros((rows, columns), weight), zeros((columns, columns), factor)
     padded[:m, :n] = weight
-    L = np.zeros((columns, columns))
     L[:n, :n] = factor
-    extra = np.arange(n, columns)
-    L[extra, extra] = np.sqrt(np.sum(factor**2) / max(n, 1))
+    add_to_diagonal(L[n:, n:], math.sqrt(float((factor**2).sum()) / max(n, 1)))
     return padded, L
 
 
 def block_ldlq(
-    weight: FloatArray,  # (m, n)
-    factor: Float64Array,  # (n, n), lower triangular
+    weight: Matrix,  # (m, n)
+    factor: Matrix,  # (n, n), lower triangular
     block: int,
     round_block: BlockRounding,
     *,
     keep: bool = True,
-) -> FloatArray:
+) -> Matrix:
     """Round blocks of columns from the last to the first, each against the error that the later ones left.
 
     ``Ŵ_:k = Q(W_:k + Σ_{j>k} E_:j L_jk L_kk⁻¹)``; with a block of one column and a uniform grid it is `rdtools.ops.sic_sweep`. Only a
@@ -72,7 +83,7 @@ def block_ldlq(
 
     Parameters
     ----------
-    weight : (m, n) float64 or float32, which is what everything but the blocks of L is computed in
+    weight : (m, n) float64 or float32, which is what everything but the blocks of L is computed in; an array or a tensor
     factor : (n, n) float64, L, with a positive diagonal; only its lower triangle is read
     block : g
     round_block : Q, called once for each block
@@ -97,23 +108,27 @@ def block_ldlq(
     [[1.0, 1.0]]
     """
     _check("block_ldlq", weight, factor, block)
-    if not (np.diagonal(factor) > 0).all():
-        raise UsageError(f"block_ldlq: a diagonal entry of {np.diagonal(factor).min()} in the factor, expected positive ones; damp H")
+    if not (diagonal(factor) > 0).all():
+        raise UsageError(f"block_ldlq: a diagonal entry of {diagonal(factor).min()} in the factor, expected positive ones; damp H")
     n = weight.shape[1]
-    error = np.empty_like(weight, order="C")
-    values = np.empty_like(weight, order="C") if keep else error[:, :0]
+    dtype = dtype_name(weight)
+    error = empty_like(weight, dtype)
+    values = empty_like(weight, dtype) if keep else error[:, :0]
     for panel in _spans(0, n, PANEL // block * block or block):
-        fed_back = error[:, panel.stop :] @ factor[panel.stop :, panel].astype(weight.dtype, copy=False)
+        fed_back = error[:, panel.stop :] @ as_dtype(factor[panel.stop :, panel], dtype)
         for part in _spans(panel.start, panel.stop, block):
-            own = factor[part.stop : panel.stop, part].astype(weight.dtype, copy=False)
+            own = as_dtype(factor[part.stop : panel.stop, part], dtype)
             Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
-            # Y L_kk⁻¹ = (L_kk⁻ᵀ Yᵀ)ᵀ; LAPACK by itself, since for blocks of 8 columns SciPy's checks take as long as the work
-            correction = dtrtrs(factor[part, part].T, Y.T, lower=0)[0].T
-            rounded = round_block(np.add(weight[:, part], correction.astype(weight.dtype, copy=False), order="C"), part.start)
-            np.subtract(weight[:, part], rounded, out=error[:, part], casting="same_kind")
+            correction = as_dtype(right_divided(Y, factor[part, part]), dtype)
+            rounded = round_block(_sum(weight[:, part], correction), part.start)
+            error[:, part] = weight[:, part] - as_dtype(rounded, dtype)
             if keep:
                 values[:, part] = rounded
     return values
+
+
+def _sum(x: Matrix, y: Matrix) -> Matrix:
+    return contiguous(x + y) if is_tensor(x) else np.add(x, y, order="C")
 
 
 def refine_blocks(

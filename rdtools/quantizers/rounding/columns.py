@@ -5,20 +5,19 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Matrix, as_dtype, beside, dtype_name, put_columns, take_columns, zeros
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
-from rdtools.quantizers.rounding.sic import is_natural
 from rdtools.records import UniformGrid
 
 
 def sweep_columns(
-    weight: FloatArray,  # (m, r)
-    factor: Float64Array,  # (r, r), lower triangular
+    weight: Matrix,  # (m, r)
+    factor: Matrix,  # (r, r), lower triangular
     order: NDArray[np.intp],  # (r,)
     grid: UniformGrid,
     *,
     keep: bool = True,
-) -> tuple[NDArray[np.int32], FloatArray]:
+) -> tuple[Matrix, Matrix]:
     """Successive cancellation with levels and a step of its own for each column, one column after another.
 
     Parameters
@@ -36,23 +35,20 @@ def sweep_columns(
     levels, steps = grid.column_levels(weight.shape[1]), grid.column_steps(weight.shape[1])
     assert grid.rows is not None
     scales = grid.rows.scales[:, 0]
-    divisors = np.where(scales > 0, scales, 1.0).astype(weight.dtype)
-    integers = np.zeros(weight.shape, dtype=np.int32)
+    dtype = dtype_name(weight)
+    divisors = beside(np.where(scales > 0, scales, 1.0).astype(dtype), weight)
+    scales = beside(scales, weight)
+    integers = as_dtype(zeros(tuple(weight.shape), weight), "int32")
 
-    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
-        column = order[first_column]
+    def round_column(targets: Matrix, first_column: int) -> Matrix:
+        column = int(order[first_column])
         if levels[column] == 1:
-            return np.zeros_like(targets)
+            return targets * 0
         half = int(levels[column]) // 2
-        scaled = targets[:, 0] / divisors / steps[column].astype(weight.dtype)
-        nearest = np.clip(np.rint(scaled - grid.offset), -half, half - 1)
-        integers[:, column] = nearest
-        return np.asarray((nearest + grid.offset) * steps[column] * scales, dtype=weight.dtype)[:, None]
+        scaled = targets[:, 0] / divisors / steps[column].astype(dtype)
+        nearest = (scaled - grid.offset).round().clip(-half, half - 1)
+        integers[:, column] = as_dtype(nearest, "int32")
+        return as_dtype((as_dtype(nearest, "float64") + grid.offset) * steps[column] * scales, dtype)[:, None]
 
-    ordered = weight if is_natural(order) else weight[:, order]
-    rounded = block_ldlq(ordered, factor, 1, round_column, keep=keep)
-    if not keep:
-        return integers, rounded
-    values = np.empty_like(rounded)
-    values[:, order] = rounded
-    return integers, values
+    rounded = block_ldlq(take_columns(weight, order), factor, 1, round_column, keep=keep)
+    return integers, put_columns(rounded, order) if keep else rounded

@@ -8,13 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import (
+    Matrix,
+    as_dtype,
+    beside,
+    contiguous,
+    dtype_name,
+    empty_like,
+    is_tensor,
+    put_columns,
+    set_columns,
+    take_columns,
+    zeros,
+)
 from rdtools.ops import sic_sweep
 from rdtools.quantizers.grids.row import RowGrid
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq, pad_problem
 
 #: Makes the grids of the rows of some columns.
-Fit = Callable[[FloatArray], RowGrid]
+Fit = Callable[[Matrix], RowGrid]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,9 +40,9 @@ class GroupedIntegers:
     values : (m, r), what was fed back; None where it was not kept
     """
 
-    integers: NDArray[np.int32]
+    integers: Matrix
     grids: list[RowGrid]
-    values: FloatArray | None = None
+    values: Matrix | None = None
 
 
 def _groups(columns: int, group_size: int) -> list[slice]:
@@ -38,7 +50,7 @@ def _groups(columns: int, group_size: int) -> list[slice]:
     return [slice(first, min(first + group_size, columns)) for first in range(0, max(columns, 1), group_size)]
 
 
-def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedIntegers:
+def round_groups(weight: Matrix, group_size: int, fit: Fit) -> GroupedIntegers:
     """Round each group of columns to nearest on a grid of its own.
 
     Parameters
@@ -50,12 +62,20 @@ def round_groups(weight: Float64Array, group_size: int, fit: Fit) -> GroupedInte
     parts = _groups(weight.shape[1], group_size)
     grids = [fit(weight[:, part]) for part in parts]
     integers = [grid.nearest(weight[:, part]) for grid, part in zip(grids, parts, strict=True)]
-    return GroupedIntegers(np.concatenate(integers, axis=1), grids)
+    return GroupedIntegers(_joined(integers), grids)
+
+
+def _joined(parts: list[Matrix]) -> Matrix:
+    if not is_tensor(parts[0]):
+        return np.concatenate(parts, axis=1)
+    import torch
+
+    return torch.cat(parts, dim=1)
 
 
 def sweep_groups(
-    weight: FloatArray,  # (m, r)
-    factor: Float64Array,  # (r, r), lower triangular
+    weight: Matrix,  # (m, r)
+    factor: Matrix,  # (r, r), lower triangular
     order: NDArray[np.intp],  # (r,)
     group_size: int,
     fit: Fit,
@@ -93,13 +113,14 @@ def sweep_groups(
     assert whole or not dynamic  # `GPTQ` refuses that
     # without any column the one group there is never starts
     grids = {} if dynamic and r else {group: fit(weight[:, part]) for group, part in enumerate(parts)}
-    integers = np.empty(weight.shape, dtype=np.int32)
-    ordered, L = weight if ascending else weight[:, order], factor
+    dtype = dtype_name(weight)
+    integers = empty_like(weight, "int32")
+    ordered, L = take_columns(weight, order), factor
     if ascending:  # blocks count from the last column, groups from the first
         ordered, L = pad_problem(ordered, factor, 1, group_size)
-        ordered = ordered.astype(weight.dtype, copy=False)
+        ordered = as_dtype(ordered, dtype)
 
-    def round_group(targets: FloatArray, first_column: int) -> FloatArray:
+    def round_group(targets: Matrix, first_column: int) -> Matrix:
         columns = order[first_column : first_column + targets.shape[1]]
         width = len(columns)
         own, inner = targets[:, :width], slice(first_column, first_column + width)
@@ -109,30 +130,27 @@ def sweep_groups(
         grid = grids[group]
         block, _ = sic_sweep(
             grid.in_steps(own),
-            np.ascontiguousarray(factor[inner, inner]),
-            np.ones(width),
+            contiguous(factor[inner, inner]),
+            beside(np.ones(width), weight),
             offset=grid.offset,
             integer_min=grid.integer_min,
             integer_max=grid.integer_max,
             residual=False,
             backend=backend,
         )
-        integers[:, columns] = block
-        rounded = np.zeros_like(targets)
+        set_columns(integers, columns, block)
+        rounded = as_dtype(zeros(tuple(targets.shape), targets), dtype)
         rounded[:, :width] = grid.values(block)
         return rounded
 
-    def round_column(targets: FloatArray, first_column: int) -> FloatArray:
-        column = order[first_column]
+    def round_column(targets: Matrix, first_column: int) -> Matrix:
+        column = int(order[first_column])
         grid = grids[column // group_size]
         nearest = grid.nearest(targets)
         integers[:, column] = nearest[:, 0]
-        return grid.values(nearest).astype(targets.dtype, copy=False)
+        return as_dtype(grid.values(nearest), dtype)
 
     block, rule = (group_size, round_group) if whole else (1, round_column)
     rounded = block_ldlq(ordered, L, block, rule, keep=keep)
-    values = None
-    if keep:
-        values = np.empty_like(weight)
-        values[:, order] = rounded[:, :r]
+    values = put_columns(rounded[:, :r], order) if keep else None
     return GroupedIntegers(integers, [grids[group] for group in range(len(parts))], values)

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside
 
 
-def nearest(
-    weight: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int
-) -> NDArray[np.int32]:
+def nearest(weight: Matrix, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int) -> Matrix:
     """Integers nearest to ``w/Δ``, as a `rdtools.quantizers.grids.levels.Rounding`."""
-    return np.clip(np.rint(weight / steps - offset), integer_min, integer_max).astype(np.int32)
+    return as_dtype((weight / beside(steps, weight) - offset).round().clip(integer_min, integer_max), "int32")

@@ -7,40 +7,27 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, put_columns, take_columns
 from rdtools.ops import sic_sweep
 from rdtools.quantizers.grids.levels import Rounding
 
 Precision = Literal["float64", "float32"]
 
 
-def is_natural(order: NDArray[np.intp]) -> bool:
-    """True for an order that leaves columns where they are, in which no copy of a matrix is needed."""
-    return bool((order == np.arange(len(order))).all())
-
-
-def sic_rounding(factor: Float64Array, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
+def sic_rounding(factor: Matrix, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
     """Integers by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L."""
-    natural = is_natural(order)
 
-    def rounding(
-        target: Float64Array, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int
-    ) -> NDArray[np.int32]:
-        ordered = (target, steps, gains) if natural else (target[:, order], steps[order], gains[order])
+    def rounding(target: Matrix, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int) -> Matrix:
         integers, _ = sic_sweep(
-            ordered[0].astype(precision, copy=False),
+            as_dtype(take_columns(target, order), precision),
             factor,
-            *ordered[1:],
+            *(beside(vector[order], target) for vector in (steps, gains)),
             offset=offset,
             integer_min=integer_min,
             integer_max=integer_max,
             residual=False,
             backend=backend,
         )
-        if natural:
-            return integers
-        placed = np.empty_like(integers)
-        placed[:, order] = integers
-        return placed
+        return put_columns(integers, order)
 
     return rounding

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 from rdtools.coding import exponent_bytes, fit_adaptive, fit_column_gaussians, row_exponents_if_shorter, scalar_code_length
@@ -32,7 +33,7 @@ def check_adaptive_columns(name: str, columns: object) -> None:
 
 def learnt(found: Candidate[Codes], grid: ScaledGrid[Codes], columns: int) -> Candidate[Codes]:
     """The same integers under learnt models where these are shorter, in groups of so many columns; new row exponents are charged."""
-    symbols, size = found.result, max(grid.target.size, 1)
+    symbols, size = found.result.in_memory, max(math.prod(grid.target.shape), 1)
     if isinstance(symbols.model, GaussianModel):
         symbols, bits = fit_adaptive(symbols, columns, found.rate_bits * size)
         return Candidate(bits / size, symbols)

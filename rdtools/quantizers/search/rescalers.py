@@ -6,9 +6,20 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-import scipy.linalg
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import (
+    Float64Array,
+    Matrix,
+    beside,
+    column_dots,
+    diagonal,
+    inner_product,
+    on_host,
+    row_dots,
+    submatrix,
+    take_rows,
+    times_vector,
+)
 from rdtools.coding import column_scales, exponent_bytes, round_to_bfloat16
 from rdtools.linalg import cholesky
 from rdtools.ops import quadratic_form
@@ -16,6 +27,7 @@ from rdtools.quantizers.grids.column_gains import point_values, without_column_g
 from rdtools.quantizers.grids.entropy import EntropyGrid
 from rdtools.quantizers.search.step import sample_rows
 from rdtools.records import RowScales, ScalarSymbols
+from rdtools.triangular import vector_solved
 
 #: Relative change of the error at which the alternation ends, worth 0.00007 bit, and rounds after which it ends in any case.
 CHANGE, ROUNDS = 1e-4, 100
@@ -43,17 +55,17 @@ class Rescalers:
 class _ColumnForm:
     """The error as a form in γ, t being fixed: ``γᵀ F γ − 2 bᵀ γ + total``, F = G ∘ (V₀ᵀ T² V₀) and b the diagonal of V₀ᵀ T O G."""
 
-    F: Float64Array
+    F: Matrix
     b: Float64Array
     total: float
 
     def error(self, columns: Float64Array) -> float:
-        return float(columns @ (self.F @ columns) - 2 * (self.b @ columns)) + self.total
+        return float(columns @ times_vector(self.F, columns) - 2 * (self.b @ columns)) + self.total
 
 
-def _column_form(values: Float64Array, gram: Float64Array, cross: Float64Array, total: float, rows: Float64Array) -> _ColumnForm:
-    scaled = values * rows[:, None]
-    return _ColumnForm(gram * (scaled.T @ scaled), np.einsum("ij,ij->j", scaled, cross), total)
+def _column_form(values: Matrix, gram: Matrix, cross: Matrix, total: float, rows: Float64Array) -> _ColumnForm:
+    scaled = values * beside(rows[:, None], values)
+    return _ColumnForm(gram * (scaled.T @ scaled), column_dots(scaled, cross), total)
 
 
 def _column_step(form: _ColumnForm, columns: Float64Array) -> Float64Array:
@@ -62,12 +74,12 @@ def _column_step(form: _ColumnForm, columns: Float64Array) -> Float64Array:
     F may be singular and then damped, so that what is solved for is the change of γ: damped or not, that never raises the error. Holding
     columns may, wherefore the change is cut until it does not.
     """
-    free = np.diagonal(form.F) > 0
+    free = diagonal(form.F) > 0
     best = columns.copy()
     while free.any():
-        F = form.F if free.all() else form.F[np.ix_(free, free)]
+        F = form.F if free.all() else submatrix(form.F, free)
         lower = cholesky(F, name="rescalers").lower
-        best[free] += scipy.linalg.cho_solve((lower, True), (form.b - form.F @ best)[free])
+        best[free] += vector_solved((form.b - times_vector(form.F, best))[free], lower)
         negative = free & (best < 0)
         if not negative.any():
             break
@@ -81,20 +93,18 @@ def _column_step(form: _ColumnForm, columns: Float64Array) -> Float64Array:
     return columns
 
 
-def _row_step(
-    values: Float64Array, gram: Float64Array, cross: Float64Array, columns: Float64Array, rows: Float64Array
-) -> tuple[Float64Array, float]:
+def _row_step(values: Matrix, gram: Matrix, cross: Matrix, columns: Float64Array, rows: Float64Array) -> tuple[Float64Array, float]:
     """Row factors t of least error, each row by itself, and the change of the error from `rows`."""
-    scaled = values * columns
-    q, p = quadratic_form(scaled, gram), np.einsum("ij,ij->i", scaled, cross)
+    scaled = values * beside(columns, values)
+    q, p = quadratic_form(scaled, gram), row_dots(scaled, cross)
     best = np.where(q > 0, np.maximum(p / np.where(q > 0, q, 1.0), 0.0), rows)
     return best, float((best**2 - rows**2) @ q - 2 * ((best - rows) @ p))
 
 
 def fit_rescalers(
-    values: Float64Array,  # (m, r)
-    gram: Float64Array,  # (r, r)
-    ideal: Float64Array,  # (m, r)
+    values: Matrix,  # (m, r)
+    gram: Matrix,  # (r, r)
+    ideal: Matrix,  # (m, r)
     columns: Float64Array,  # (r,)
     *,
     rows: bool = True,
@@ -126,7 +136,7 @@ def fit_rescalers(
     [[1.0, 1.0], [1.0, 1.0]]
     """
     cross = ideal @ gram
-    total = float(np.vdot(cross, ideal))
+    total = inner_product(cross, ideal)
     t, gamma = np.ones(len(values)), columns
     form = _column_form(values, gram, cross, total, t)
     errors = [form.error(gamma)]
@@ -146,7 +156,7 @@ def fit_rescalers(
     return Rescalers(t, gamma, tuple(errors))
 
 
-def round_columns(gram: Float64Array, columns: Float64Array) -> Float64Array:
+def round_columns(gram: Matrix, columns: Float64Array) -> Float64Array:
     """Column factors as they are stored, in bfloat16, one after another against the error that those before it left.
 
     Rounding each by itself costs a share of the trace of F, ``F = G ∘ V₀ᵀ T² V₀`` being the form of the error; this costs the same share of
@@ -158,8 +168,8 @@ def round_columns(gram: Float64Array, columns: Float64Array) -> Float64Array:
     columns : (r,) γ ≥ 0, where the error is least
     """
     stored = round_to_bfloat16(columns)
-    used = np.flatnonzero(np.diagonal(gram) > 0)
-    lower = cholesky(gram[np.ix_(used, used)], name="rescalers").lower
+    used = np.flatnonzero(diagonal(gram) > 0)
+    lower = on_host(cholesky(submatrix(gram, used), name="rescalers").lower)
     pull = np.zeros(len(used))
     for k in range(len(used) - 1, -1, -1):
         i = used[k]
@@ -176,7 +186,7 @@ def _scale_bits(symbols: ScalarSymbols) -> int:
     return steps + stored + 32 * (gains.lmmse_std > 0)
 
 
-def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: Float64Array) -> float:
+def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Matrix) -> float:
     """Bits a weight that steps finer by a quarter of an octave cost, over the octaves by which they lower the error.
 
     On the rows of `sample_rows`. ½ at high rate, and less where columns stay undecided.
@@ -188,7 +198,7 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
     ideal, gram : error is ``tr((ideal − V) gram (ideal − V)ᵀ)``
     """
     rows = sample_rows(grid.target)
-    aim = ideal if rows is None else ideal[rows]
+    aim = ideal if rows is None else take_rows(ideal, rows)
 
     def trial(log2_step: float) -> tuple[float, float]:
         found = grid.at(log2_step, rows)
@@ -198,7 +208,7 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Float64Array, gram: F
     return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0
 
 
-def rescaled(symbols: ScalarSymbols, ideal: Float64Array, gram: Float64Array, grid: EntropyGrid) -> ScalarSymbols:
+def rescaled(symbols: ScalarSymbols, ideal: Matrix, gram: Matrix, grid: EntropyGrid) -> ScalarSymbols:
     """Integers with the column gains, row scales, both or none that pay for themselves.
 
     A choice that brings the error from E₀ to E, all numbers as stored, is worth ``κ log2(E₀/E)`` bits per weight, κ being what finer steps
@@ -218,7 +228,7 @@ def rescaled(symbols: ScalarSymbols, ideal: Float64Array, gram: Float64Array, gr
     bare = without_column_gains(symbols)
     values, gains = point_values(bare), column_scales(symbols) / column_scales(bare)
     cross = ideal @ gram
-    total = float(np.vdot(cross, ideal))
+    total = inner_product(cross, ideal)
 
     def stored(choice: ScalarSymbols, rows: Float64Array | None, *, fit: bool) -> tuple[ScalarSymbols, float]:
         """The choice with row scales, and column gains fitted to them, and its error."""

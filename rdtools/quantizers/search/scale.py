@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
+
+from rdtools.arrays import Matrix, contiguous, take_rows
 
 #: Ratio of neighbouring scales that are tried, and how many steps away from the start may be taken.
 _RATIO, _TRIALS = 1.12, 12
@@ -43,11 +44,11 @@ def search_scale(loss: Callable[[float], float], start: float) -> float:
     return math.exp(logs[best])
 
 
-def strided_rows(weight: NDArray[np.float64], count: int, *, together: int = 1) -> NDArray[np.float64]:
+def strided_rows(weight: Matrix, count: int, *, together: int = 1) -> Matrix:
     """About so many evenly spread rows, in whole groups of neighbouring ones; all if there are no more."""
     groups = len(weight) // together
     wanted = max(1, count // together)
     if wanted >= groups:
         return weight
     chosen = np.linspace(0, groups - 1, wanted).round().astype(np.intp)
-    return np.ascontiguousarray(weight.reshape(groups, together, -1)[chosen].reshape(wanted * together, -1))
+    return contiguous(take_rows(weight.reshape(groups, together, -1), chosen).reshape(wanted * together, -1))

@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, largest, mean_square, row_dots
 from rdtools.errors import RateUnreachable
 from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.search.rate import (
@@ -28,7 +28,7 @@ class ScaledGrid(Protocol[Symbols]):
     """Grids of columns but for their common scale: target (m, r), step exponents or None, a name for messages, and integers at a scale."""
 
     @property
-    def target(self) -> Float64Array: ...  # noqa: D102
+    def target(self) -> Matrix: ...  # noqa: D102
     @property
     def exponents(self) -> NDArray[np.uint8] | None: ...  # noqa: D102
     @property
@@ -44,16 +44,17 @@ SAMPLED_FROM, SAMPLE = 2**20, 2**19
 SAMPLE_TRIALS, WHOLE_TRIALS = 6, 3
 
 
-def sample_rows(weight: Float64Array) -> NDArray[np.intp] | None:
+def sample_rows(weight: Matrix) -> NDArray[np.intp] | None:
     """(k,) rows on which the rate of a large matrix is searched, in ascending order; None for all rows.
 
     Evenly spaced among the rows in order of energy, so that the sample has large and small rows as the matrix has them: evenly spaced in
     the matrix they would miss its rate by more than the search is allowed to.
     """
-    if weight.size <= SAMPLED_FROM:
+    size = math.prod(weight.shape)
+    if size <= SAMPLED_FROM:
         return None
-    every = max(1, weight.size // SAMPLE)
-    by_energy = np.argsort(np.einsum("ij,ij->i", weight, weight), kind="stable")
+    every = max(1, size // SAMPLE)
+    by_energy = np.argsort(row_dots(weight, weight), kind="stable")
     return np.sort(by_energy[every // 2 :: every])
 
 
@@ -123,7 +124,7 @@ def search_rate(grid: ScaledGrid[Symbols], weight_std: float, rate_bits: float) 
     W = grid.target
     if not W.any():  # nothing to code: zeros at rate 0, whatever was asked for
         return grid.at(0.0)
-    weight_std = weight_std or float(np.sqrt(np.mean(W**2)))
+    weight_std = weight_std or math.sqrt(mean_square(W))
     # entropy of a finely quantized normal: ½ log2(2πe σ²) − mean log2(step)
     spread = 0.0 if grid.exponents is None else float(np.mean(grid.exponents)) / 8
     start = math.log2(weight_std) - spread - octaves_of_rate(rate_bits)
@@ -133,9 +134,9 @@ def search_rate(grid: ScaledGrid[Symbols], weight_std: float, rate_bits: float) 
     else:
         found = _search_by_sample(grid, rows, rate_bits, start)
     # on a trellis the largest integers are up to ten below R(D), by coset
-    if np.abs(found.result.integers).max(initial=0) >= INTEGER_MAX - 10:
+    if largest(found.result.integers) >= INTEGER_MAX - 10:
         raise RateUnreachable(
-            f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {np.abs(W).max():.3g}, rms {weight_std:.3g}) "
+            f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {largest(W):.3g}, rms {weight_std:.3g}) "
             "would need a code of more than 32 bits; remove the outlier or ask for less"
         )
     return found

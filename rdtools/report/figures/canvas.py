@@ -41,7 +41,7 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
 
 
 def save_figure(figure: Figure, stem: Path) -> Path:
-    """Write ``stem.png`` and ``stem.pdf``, the same bytes for the same figure; returns the PNG's path.
+    """Write ``stem.png``, ``stem.pdf`` and ``stem.svg``, the same bytes for the same figure; returns the PNG's path.
 
     Raises
     ------

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import empty_figure, new_figure
 from rdtools.report.rows import ok_rows
 from rdtools.report.style import method_looks
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 #: Columns of the results that are drawn.
 READS = ("method", "target_bpw", "status", "rate_gap_total_bpw")
+
+#: Words around it on the page.
+CAPTION = Caption(
+    title="Gaps by method and rate",
+    alt="Total rate above R(D) by method and target rate: a marker for the mean over layers, a bar from min to max.",
+    text=(
+        "Total rate of the file, each method with its own coder, minus R(D), one variance, at the measured distortion. Markers: mean "
+        "over {{ layers }} layers, rows with status ok; bars: min and max. At high rate, WaterSIC with an ideal coder per column is "
+        "{{ scalar_loss }} bit above R(D), one variance; overhead comes on top, and GPTQ with the same coder is a further G bits "
+        "above it."
+    ),
+)
 
 
 def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:

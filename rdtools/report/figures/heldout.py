@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
 from rdtools.report.rows import ok_rows
 from rdtools.report.style import BOUND, method_looks
@@ -19,6 +20,23 @@ if TYPE_CHECKING:
 READS = (
     *("layer", "method", "target_bpw", "status", "active_columns", "distinct_tokens", "effective_tokens"),
     "heldout_over_calibration",
+)
+
+#: Words around it on the page.
+CAPTION = Caption(
+    title="Enough calibration?",
+    alt="Held-out over calibrated relative distortion against columns over tokens, one marker for each layer and method.",
+    text=(
+        "{% if run.heldout %}Relative distortion D′/D₀′ of the decoded weights under H′, the second moment over {{ "
+        "run.heldout.hessians[0].n_tokens }} tokens that calibration has not seen ({{ run.heldout.tokens.source }}), over D/D₀ under "
+        "the calibration Hessian, at the highest target rate, so that a text of more energy changes nothing; D₀ and D₀′ are those of "
+        "weights all zero. One marker per layer and method, each with its own coder; no bound enters. A panel's title counts the "
+        "layers that it cannot show. Line: WaterSIC at high rate for independent normal tokens, 1/(1 − n/N). Left: N counts "
+        "calibration tokens, copies once; those of one text are correlated, so that markers lie above the line. Right: N_eff is the "
+        "number of independent tokens whose sample moment errs as much as H does against H′, by tr(H⁻¹H′); a difference between the "
+        "two texts counts as error, too.{% else %}Nothing to draw: this run has no held-out text. The options "
+        "<code>--evaluation-text</code> and <code>--evaluation-tokens</code> give it one.{% endif %}"
+    ),
 )
 #: Columns with a number of tokens, and how the axis names them.
 _TOKENS = {

@@ -11,7 +11,9 @@ import pandas as pd
 from rdtools.compare.bounds import BOUNDS, RD_BOUND
 from rdtools.compare.curves import FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.report import style
+from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
+from rdtools.report.glossary import REFERENCE_LABELS
 from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.style import method_looks, method_style
 
@@ -21,14 +23,26 @@ if TYPE_CHECKING:
 #: Lines that no method is predicted to lie on: curve → label and look.
 _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: (bound.label, style.BOUNDS.get(name, style.OTHER_BOUND)) for name, bound in BOUNDS.items()},
-    UNIVERSAL: ("R(D) + 0.11 bit, H unknown to the decoder", style.UNIVERSAL),
-    SHANNON: ("Shannon lower bound, distribution of all weights", style.SHANNON),
+    UNIVERSAL: (REFERENCE_LABELS[UNIVERSAL], style.UNIVERSAL),
+    SHANNON: (REFERENCE_LABELS[SHANNON], style.SHANNON),
 }
 
 #: Columns of the results that are drawn.
 READS = (
     *("layer", "layer_type", "block", "method", "status", "total_bpw"),
     *("distortion", "distortion_stderr", "relative_distortion"),
+)
+
+#: Words around it on the page.
+CAPTION = Caption(
+    title="Rate–distortion curves",
+    alt="Relative distortion over total rate for one layer of each type: bounds and predictions as lines, measurements as markers.",
+    text=(
+        "One layer of each type, from the middle block. Markers: measured distortion of the decoded file over its total rate, each "
+        "method with its own coder; bars: two standard errors over rows. Lines in the colour of the text: R(D), one variance, and the "
+        "other bounds that the legend names. Dashed: high-rate theory, which is not valid at low rates; thin solid: the same schemes "
+        "predicted at finite rate, for Gaussian weights and without overhead. Hollow markers: rotated basis."
+    ),
 )
 #: Lines of a legend that fit beside the panels; longer ones go below them.
 _LEGEND_IN_PANEL = 14

@@ -14,6 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from rdtools.devices import HOST, device_names
 from rdtools.errors import WorkerDied
 from rdtools.ops import OPERATIONS, warm_up
 from rdtools.orphans import end_with_parent
@@ -54,11 +55,13 @@ _journal: JournalWriter | None = None
 _memories = Memories()
 
 
-def _work(task: Work) -> None:
-    """A task, in a worker."""
-    global _journal
+def _work(task: Work, device: str) -> None:
+    """A task, in a worker that works on a device."""
+    global _journal, _memories
     if _journal is None:
         _journal = JournalWriter(task.run / ROWS)
+    if _memories.device != device:
+        _memories = Memories(device)
     with one_thread():
         for record in _memories.perform(task):
             _journal.append(record)
@@ -69,6 +72,7 @@ def run_tasks(
     leases: Leases,
     *,
     workers: int,
+    device: str = HOST,
     heard: Callable[[Record], None] = lambda record: None,
 ) -> int:
     """Do all tasks of a run that no other process does, and wait for those; returns how many were done here.
@@ -81,6 +85,7 @@ def run_tasks(
     tasks : of one run, from `rdtools.sweep.plan.plan` or `rdtools.sweep.verification.plan_claims`
     leases : of the command that listed them
     workers : processes; with 1, or a single task, everything is done here; with 0 others have to do it
+    device : of torch, on which methods work that can; "cuda" gives each process one of the GPUs in turn
     heard : called with every record that comes about, wherever
 
     Raises
@@ -90,7 +95,7 @@ def run_tasks(
     """
     if not tasks:
         return 0
-    pool, queue = Pool(tasks[0].run / ROWS, heard), TaskQueue(tasks, leases)
+    pool, queue = Pool(tasks[0].run / ROWS, heard, device), TaskQueue(tasks, leases)
     with leases.kept_alive():
         if workers == 1 or (workers > 1 and len(tasks) == 1):
             pool.run_here(queue)
@@ -102,8 +107,9 @@ def run_tasks(
 class Pool:
     """Processes that work on the tasks of a run, and the keys of what is finished."""
 
-    def __init__(self, rows: Path, heard: Callable[[Record], None] = lambda record: None) -> None:
+    def __init__(self, rows: Path, heard: Callable[[Record], None] = lambda record: None, device: str = HOST) -> None:
         self._rows = rows
+        self._devices = device_names(device)
         self._tail = JournalTail(rows)
         self._heard = heard
         self._finished: set[str] = set()
@@ -119,7 +125,7 @@ class Pool:
 
     def run_here(self, queue: TaskQueue) -> None:
         """Do tasks in this process."""
-        journal, memories, last = JournalWriter(self._rows), Memories(), None
+        journal, memories, last = JournalWriter(self._rows), Memories(self._devices[0]), None
         try:
             with one_thread():
                 while not queue.empty:
@@ -165,7 +171,7 @@ class Pool:
                         try_at = time.monotonic() + _RETRY_S
                         break
                     del idle[slot]
-                    running[executors[slot].submit(_work, taken.task)] = slot, taken
+                    running[executors[slot].submit(_work, taken.task, self._devices[slot % len(self._devices)])] = slot, taken
                 if not running:
                     self._await(queue)
                     continue

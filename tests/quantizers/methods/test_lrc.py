@@ -18,7 +18,7 @@ from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import GPTQ, LRC, WeightActivation
 from rdtools.quantizers.rounding.low_rank import ErrorMoments, rank_of, weight_error_factors
-from rdtools.records import ActivationMoments
+from rdtools.records import ActivationMoments, InputMoments
 from rdtools.theory.correction_target import correction_target
 from rdtools.theory.low_rank import correction_bits, low_rank_correction, reduced_rank_bound, relaxed_correction, tail_energy
 
@@ -77,7 +77,8 @@ def test_the_steps_are_those_of_theory():
     layer, activations, _ = case(0.5)
     W, ridge, k = activations.input_map.weight(layer.weight), 1e-3, 9
     steps = ErrorMoments.of(activations, ridge)
-    in_basis = activations.moments.mapped_reference(activations.input_map)
+    T, moments = activations.input_map, activations.moments
+    in_basis = InputMoments(T.moment(moments.reference), moments.actual, T.apply(moments.cross.T).T, tokens=moments.tokens)
     U, V = steps.start(W, k)
     relaxed = relaxed_correction(W, in_basis, k, damping=ridge)
     budget = 1e-9 * np.linalg.norm(W)

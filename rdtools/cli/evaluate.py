@@ -1,0 +1,105 @@
+"""``rdtools eval``: perplexity and divergence of quantized models on held-out tokens."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rdtools.cli.printing import Json, in_options, print_json, records
+from rdtools.cli.report import EvaluationText, EvaluationTokens, names_of, numbers_of
+from rdtools.seeds import SEED_END
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Column → heading and format.
+_SHOWN = {
+    "method": ("method", "{}"),
+    "target_bpw": ("target", "{:g}"),
+    "total_bpw": ("bpw", "{:.3f}"),
+    "summed_relative_distortion": ("Σ D/D₀", "{:.4g}"),
+    "perplexity": ("perplexity", "{:.4f}"),
+    "kl_nats": ("KL (nats)", "{:.3g}"),
+    "kl_p99_nats": ("p99", "{:.3g}"),
+    "kl_cvar1_nats": ("worst 1 %", "{:.3g}"),
+    "acceptance": ("acceptance", "{:.4f}"),
+    "top1_agreement": ("top-1", "{:.4f}"),
+}
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="Run directory with its Hessians, or a model saved by rdtools quantize.")],
+    method: Annotated[str | None, typer.Option(help="Comma-separated names; by default those of the run's reports.")] = None,
+    rate: Annotated[str | None, typer.Option(help="Target rates in bpw, comma-separated; by default those of the reports.")] = None,
+    damping: Annotated[float | None, typer.Option(help="Of methods named by --method, relative to the mean diagonal.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
+    evaluation_text: EvaluationText = None,
+    evaluation_tokens: EvaluationTokens = None,
+    window: Annotated[
+        int | None, typer.Option(help="Tokens in a window; by default the longest of model and data, at most 2048.", min=2)
+    ] = None,
+    windows: Annotated[int | None, typer.Option(help="At most so many windows, evenly spaced; by default all.", min=1)] = None,
+    noise: Annotated[bool, typer.Option(help="A row with noise of bfloat16's rounding size in the same weights.")] = True,
+    device: Annotated[str, typer.Option(help="Torch device for the forward passes.")] = "cpu",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Make rows anew that are there.")] = False,
+    as_json: Json = False,
+) -> int:
+    """Put the quantized layers of a run into its model, or load a saved model, and compare it with the original on held-out tokens.
+
+    Prints perplexity, KL(original‖quantized) per token and its tail, expected acceptance and top-1 agreement; all columns, with standard
+    errors and intervals over sequences, are in evaluation.parquet and evaluation.csv of the run. Finished rows are kept, and the same
+    command goes on after an interrupt. Exits with 1 if a row failed.
+    """
+    from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.jobs.calibration import EvaluationRequest
+    from rdtools.jobs.evaluate import evaluate as run_evaluation
+
+    console = PlainConsole(stderr=True)
+
+    def stage(title: str, counted: str) -> Any:
+        return progress_bar(title, console, counted=counted)
+
+    table = run_evaluation(
+        run,
+        methods=None if method is None else names_of(method),
+        rates=None if rate is None else numbers_of("--rate", rate, float, "a number; expected bits per weight such as 2,3,4"),
+        damping=damping,
+        seed=seed,
+        evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
+        window=window,
+        windows=windows,
+        noise=noise,
+        device=device,
+        fresh=fresh,
+        say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
+        stage=stage,
+    )
+    if as_json:
+        print_json(records(table))
+    else:
+        _print(table)
+    return 1 if (table["status"] == "failed").any() else 0
+
+
+def _print(table: pd.DataFrame) -> None:
+    """The rows, what they are scored on, and why some failed."""
+    import pandas as pd
+
+    from rdtools.cli.console import PlainConsole
+
+    console, first, ok = PlainConsole(), table.iloc[0], table[table["status"] == "ok"]
+    original = f"; perplexity of the original {ok['perplexity_original'].iloc[0]:.4f}" if len(ok) else ""
+    console.print(
+        f"{first['model']}: {first['protocol']}, each token but the first of one scored, {first['scored_tokens']} tokens of "
+        f"{first['evaluation']}{original}",
+        soft_wrap=True,
+    )
+    if len(ok):
+        shown = {heading: ["" if value != value else form.format(value) for value in ok[name]] for name, (heading, form) in _SHOWN.items()}
+        console.print(pd.DataFrame(shown).to_string(index=False), soft_wrap=True)
+    for scope in ok["activation_scope"].dropna().unique():
+        console.print(f"Methods with quantized activations: {scope}", soft_wrap=True)
+    for row in table[table["status"] == "failed"].to_dict("records"):
+        console.print(in_options(f"{row['method']} at {row['target_bpw']:g}: failed: {row['message']}"), soft_wrap=True)

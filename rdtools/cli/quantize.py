@@ -1,0 +1,81 @@
+"""``rdtools quantize``: a whole model, saved as a checkpoint beside its coded files."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rdtools.cli.printing import Json, in_options, print_json
+from rdtools.cli.report import Device, Length, Model, Sequences, Text, TokenFile
+from rdtools.seeds import SEED_END
+
+
+class Hessians(StrEnum):
+    """Values of --hessians."""
+
+    sequential = "sequential"
+    original = "original"
+
+
+def quantize(
+    method: Annotated[str, typer.Option(help="A name of `rdtools methods`, of one that leaves activations alone.")],
+    bits: Annotated[float, typer.Option(help="Target rate in bits per weight.")],
+    save: Annotated[Path, typer.Option(help="Directory that is made: checkpoint, coded files, quantization.json.")],
+    model: Model = "embedded",
+    hessians: Annotated[
+        Hessians, typer.Option(help="Inputs that the quantizer sees: of the partly quantized model, or of the original one.")
+    ] = Hessians.sequential,
+    text: Text = None,
+    tokens: TokenFile = None,
+    sequences: Sequences = None,
+    length: Length = None,
+    damping: Annotated[float | None, typer.Option(help="Of the quantizer, relative to the mean diagonal.")] = None,
+    seed: Annotated[int, typer.Option(help="Rotations are drawn from it.", min=0, max=SEED_END - 1)] = 0,
+    device: Device = "cpu",
+    as_json: Json = False,
+) -> int:
+    """Quantize a whole model block by block, and save a bfloat16 checkpoint that plain transformers loads.
+
+    The coded files, whose bytes are the reported rate, stand beside it and decode to it to the bit; embedding, output head and norms are
+    the original's. layers.csv has the distortion of every layer before and after its rounding to bfloat16. Everything is made in
+    DIR.unfinished and renamed at the end; the same command goes on after an interrupt. `rdtools eval DIR` compares it with the original.
+    """
+    from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.jobs.calibration import CalibrationRequest
+    from rdtools.jobs.quantize import quantize_model
+
+    console = PlainConsole(stderr=True)
+
+    def stage(title: str, counted: str) -> Any:
+        return progress_bar(title, console, counted=counted)
+
+    saved = quantize_model(
+        model,
+        method,
+        bits,
+        save,
+        hessians=hessians.value,
+        damping=damping,
+        seed=seed,
+        calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length),
+        device=device,
+        say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
+        stage=stage,
+    )
+    relative, rounded = (
+        sum(getattr(entry, name) for entry in saved.layers) for name in ("relative_distortion", "rounded_relative_distortion")
+    )
+    if as_json:
+        shown = {"save": str(save), "total_bpw": saved.total_bpw, "weights": saved.weights, "summed_relative_distortion": relative}
+        print_json({**shown, "rounded_summed_relative_distortion": rounded, **saved.model_dump()})
+        return 0
+    typer.echo(
+        f"{saved.original.name}: {len(saved.layers)} layers of {saved.weights:,} weights by {saved.method}, Hessians: {saved.hessians}; "
+        f"coded files {saved.total_bpw:.4f} bpw\n"
+        f"Σ D/D₀ {relative:.6g}, after the rounding to bfloat16 {rounded:.6g}\n"
+        f"{save}"
+    )
+    return 0

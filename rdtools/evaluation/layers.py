@@ -1,0 +1,122 @@
+"""The layers of a finished run, quantized again as its rows were, coded, decoded and measured, block by block."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from rdtools.coding import effective_layer
+from rdtools.compare.activations import SCOPE
+from rdtools.errors import RdtoolsError
+from rdtools.evaluation.noise import rounding_noise
+from rdtools.measure import measure
+from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.layer_names import CapturedLayer, block_index
+from rdtools.quantizers import Quantizer
+from rdtools.records import EffectiveLayer, RDPoint
+from rdtools.records.evaluation_row import LayerSums
+from rdtools.runs.run_manifest import LayerEntry
+from rdtools.runs.store import Run
+from rdtools.sweep.activations import ActivationMemory
+
+
+class LayerFailed(RdtoolsError, RuntimeError):
+    """A layer that could not be quantized; the message names it."""
+
+
+def _is_in(name: str, number: int | None) -> bool:
+    """True for a layer of a block; with None for one outside the blocks."""
+    return block_index(name) == (-1 if number is None else number)
+
+
+class QuantizedLayers:
+    """Effective layers of a run by block, for `rdtools.evaluation.contest.Contender`; the same to the bit as those behind the run's rows.
+
+    Every layer is coded and its file decoded again before it is used. Only the layers of one block are in memory.
+
+    Parameters
+    ----------
+    run : with its Hessians, and moments of activations where the method quantizes these
+    quantizer : method and rate
+    seed : of the run
+    """
+
+    def __init__(self, run: Run, quantizer: Quantizer, *, seed: int) -> None:
+        self._run, self._quantizer, self._seed = run, quantizer, seed
+        self._points: dict[str, RDPoint] = {}
+        self._weights = {entry.name: math.prod(entry.shape) for entry in run.layers}
+        self._bits: Counter[float] = Counter()
+
+    def __call__(self, number: int | None) -> Mapping[str, EffectiveLayer]:
+        """Layers of a block, by name.
+
+        Raises
+        ------
+        LayerFailed
+            If one cannot be quantized.
+        """
+        return {entry.name: self._effective(entry) for entry in self._run.layers if _is_in(entry.name, number)}
+
+    def _effective(self, entry: LayerEntry) -> EffectiveLayer:
+        try:
+            layer = self._run[entry.name]
+            inputs = ActivationMemory(self._run, entry.hessian).read(self._quantizer, seed=self._seed)
+            moments = None if inputs is None else inputs.calibration
+            quantized = self._quantizer.quantize(layer, seed=self._seed, activations=moments)
+            held = None if inputs is None or inputs.heldout is None else inputs.heldout.moments
+            self._points[entry.name] = measure(
+                layer,
+                quantized,
+                self._run.heldout(entry.hessian),
+                moments=None if moments is None else moments.moments,
+                heldout_moments=held,
+            )
+        except Exception as error:  # of this row alone
+            reason = str(error) or type(error).__name__
+            raise LayerFailed(reason if reason.startswith(entry.name) else f"{entry.name}: {reason}") from error
+        grid = quantized.weight.parts.activation
+        self._bits[math.nan if grid is None else grid.bits] += 1
+        return effective_layer(quantized.weight)
+
+    @property
+    def sums(self) -> LayerSums:
+        """Columns about the layers quantized so far."""
+        weights = np.array([self._weights[name] for name in self._points], dtype=np.float64)
+        points, bits = list(self._points.values()), next(iter(self._bits), math.nan)
+        return LayerSums(
+            layers=len(points),
+            weights=int(weights.sum()),
+            total_bpw=float(np.average([point.total_bpw for point in points], weights=weights)) if points else math.nan,
+            summed_distortion=float(np.dot(weights, [point.distortion for point in points])),
+            summed_relative_distortion=float(sum(point.relative_distortion for point in points)),
+            summed_heldout_distortion=float(sum(point.heldout_distortion for point in points)),
+            activation_bits=bits,
+            activation_scope=None if math.isnan(bits) else SCOPE,
+        )
+
+
+class NoisyLayers:
+    """Layers of a model with noise of bfloat16's rounding size in their weights.
+
+    Parameters
+    ----------
+    checkpoint : the model's files
+    layers : as they stand in the files
+    seed : of the noise
+    """
+
+    def __init__(self, checkpoint: Checkpoint, layers: Sequence[CapturedLayer], *, seed: int) -> None:
+        self._checkpoint, self._layers, self._seed = checkpoint, layers, seed
+
+    def __call__(self, number: int | None) -> Mapping[str, EffectiveLayer]:
+        """Layers of a block, by name."""
+        own = [layer for layer in self._layers if _is_in(layer.name, number)]
+        return {layer.name: rounding_noise(self._checkpoint.weight(layer), layer.name, seed=self._seed) for layer in own}
+
+    @property
+    def sums(self) -> LayerSums:
+        """Their number and their weights."""
+        return LayerSums(len(self._layers), sum(math.prod(layer.shape) for layer in self._layers))

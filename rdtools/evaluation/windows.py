@@ -1,0 +1,94 @@
+"""Windows of held-out tokens, by a protocol with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rdtools.errors import BadTokens
+from rdtools.model.tokens import Tokens
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Windows of equal length that do not overlap; every token of a window but the first is scored, from what the window has before it.
+
+    Attributes
+    ----------
+    ids : (w, L) int64
+    clusters : (w,) int64, number of the sequence that a window is part of: what is drawn again for an interval
+    source, sha256 : of the tokens
+    left_out : tokens in ends of sequences that fill no window
+
+    Examples
+    --------
+    >>> tokens = Tokens(np.arange(10).reshape(2, 5), np.ones((2, 5), bool), "example")
+    >>> windows = cut(tokens, 2)
+    >>> windows.ids.tolist(), windows.clusters.tolist(), windows.left_out, windows.scored, windows.protocol
+    ([[0, 1], [2, 3], [5, 6], [7, 8]], [0, 0, 1, 1], 2, 4, 'windows of 2')
+    """
+
+    ids: NDArray[np.int64]
+    clusters: NDArray[np.int64]
+    source: str
+    sha256: str
+    left_out: int = 0
+
+    @property
+    def length(self) -> int:
+        """L, tokens in a window."""
+        return int(self.ids.shape[1])
+
+    @property
+    def scored(self) -> int:
+        """Tokens that are predicted and scored."""
+        return int(self.ids.shape[0] * (self.ids.shape[1] - 1))
+
+    @property
+    def protocol(self) -> str:
+        """Name of the protocol: results of different ones are not comparable."""
+        return f"windows of {self.length}"
+
+    def batches(self, tokens: int) -> Iterator[NDArray[np.int64]]:
+        """Windows in order, (b, L), at most so many tokens together or one window."""
+        step = max(1, tokens // self.length)
+        for first in range(0, len(self.ids), step):
+            yield self.ids[first : first + step]
+
+
+def cut(tokens: Tokens, length: int, *, most: int | None = None) -> Windows:
+    """Cut sequences into windows; each sequence is a cluster.
+
+    Parameters
+    ----------
+    tokens : padding is taken out first
+    length : L
+    most : windows at most, evenly spaced; None for all
+
+    Raises
+    ------
+    BadTokens
+        If no sequence has a window.
+    """
+    if length < 2:
+        raise BadTokens(f"{tokens.source}: windows of {length} tokens, expected at least 2: the first of a window is not scored")
+    rows, clusters, left_out = [], [], 0
+    for number, (ids, mask) in enumerate(zip(tokens.ids, tokens.mask, strict=True)):
+        kept = ids[mask]
+        whole = len(kept) // length
+        rows.append(kept[: whole * length].reshape(whole, length))
+        clusters.append(np.full(whole, number))
+        left_out += len(kept) - whole * length
+    ids, of = np.concatenate(rows), np.concatenate(clusters)
+    if len(ids) == 0:
+        raise BadTokens(
+            f"{tokens.source}: the longest sequence has {tokens.longest} tokens, a window {length}; expected at least one window: give "
+            "more text, or a shorter `window`"
+        )
+    if most is not None and most < len(ids):
+        chosen = np.unique(np.linspace(0, len(ids) - 1, most).round().astype(int))
+        ids, of = ids[chosen], of[chosen]
+    return Windows(ids, of, tokens.source, tokens.sha256, left_out)

@@ -1,0 +1,1 @@
+"""Quantized checkpoints that others made: what their files hold, as weights and in bits."""

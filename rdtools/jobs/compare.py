@@ -1,0 +1,87 @@
+"""Several methods at several rates on layers at hand, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from rdtools.errors import UsageError, WrongType
+from rdtools.methods import make_quantizers
+from rdtools.moments.layer import Layer
+from rdtools.runs.results import to_table
+from rdtools.seeds import check_seed
+from rdtools.sweep import quantize_layers
+from rdtools.threads import one_blas_thread
+
+
+def _layers(given: object) -> list[Layer]:
+    several = list(given.values()) if isinstance(given, Mapping) else [given] if isinstance(given, Layer) else given
+    if not isinstance(several, Iterable) or isinstance(several, str | bytes):
+        raise WrongType(f"compare: got {type(given).__name__}, expected a Layer, several of them, or a run: compare(layer, ['gptq'], [3])")
+    layers = list(several)
+    wrong = next((item for item in layers if not isinstance(item, Layer)), None)
+    if wrong is not None or not layers:
+        found = "nothing" if not layers else type(wrong).__name__
+        raise WrongType(f"compare: got {found} among the layers, expected Layers; make one with Layer.of(weight, hessian)")
+    return layers
+
+
+def _names(methods: object) -> list[str]:
+    names = [methods] if isinstance(methods, str) else list(methods) if isinstance(methods, Iterable) else []
+    if not names or not all(isinstance(name, str) for name in names):
+        raise WrongType(f"compare: methods {methods!r}, expected names such as ['gptq', 'watersic']; rdtools.methods() lists all of them")
+    return list(dict.fromkeys(names))
+
+
+def _rates(bits: object) -> list[float]:
+    values = bits.tolist() if hasattr(bits, "tolist") else bits
+    rates = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
+    if not rates or not all(isinstance(rate, int | float) and not isinstance(rate, bool) for rate in rates):
+        raise WrongType(f"compare: bits {bits!r}, expected a number or several, such as [2, 3, 4]")
+    return sorted({float(rate) for rate in rates})
+
+
+def compare(
+    layers: Layer | Iterable[Layer] | Mapping[str, Layer],
+    methods: str | Sequence[str],
+    bits: float | Sequence[float] = (2, 3, 4),
+    *,
+    damping: float | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Quantize, code, decode and measure: one row for each layer, method and rate, with bounds and predictions beside what was measured.
+
+    A rate that a method cannot have on a layer has a row with status "infeasible"; ``rdtools columns`` describes the columns.
+
+    Parameters
+    ----------
+    layers : one, several, or a mapping to them such as a run
+    methods : a name of ``rdtools.methods()``, or several
+    bits : a target rate in bits per active weight, or several
+    damping : of methods whose name gives none
+    seed : of everything drawn
+
+    Raises
+    ------
+    WrongType, UnknownMethod, InvalidRate, UsageError
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 16)), np.eye(16))
+    >>> table = compare(layer, ["rtn", "hptq"], bits=3)
+    >>> table[["method", "status"]].to_dict("list")
+    {'method': ['rtn', 'hptq'], 'status': ['ok', 'ok']}
+    """
+    chosen = _layers(layers)
+    quantizers = make_quantizers(_names(methods), _rates(bits), damping=damping)
+    seed = check_seed(seed)
+    if len({layer.key.name for layer in chosen}) < len(chosen):
+        raise UsageError("compare: two layers have one name, by which rows are told apart; name them: Layer.of(…, name='0.q_proj')")
+    with one_blas_thread():
+        rows: dict[tuple[int, int], Any] = {
+            (number, which): row for number, which, row in quantize_layers([(layer, quantizers) for layer in chosen], seed=seed)
+        }
+    return to_table([rows[place] for place in sorted(rows)])

@@ -1,0 +1,216 @@
+"""Perplexity of quantized models, and their divergence from the original, on held-out tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from rdtools.errors import NotByBlocks, UsageError
+from rdtools.files import atomic_path, sole_writer
+from rdtools.jobs.calibration import EvaluationRequest
+from rdtools.jobs.held_out import held_out_windows
+from rdtools.jobs.settings import Stage, silent_stage
+from rdtools.jobs.subjects import Asked, Subject, subject_of_run, subject_of_saved
+from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
+from rdtools.runs.journal import JournalWriter, Record, read_journals
+from rdtools.runs.numbers import NUMBERS_VERSION
+from rdtools.runs.saved import is_saved
+
+if TYPE_CHECKING:
+    from rdtools.evaluation.windows import Windows  # which load torch
+    from rdtools.model.opened import OpenModel
+
+#: Folder of the finished rows, and the tables that are made of them.
+FOLDER, PARQUET, CSV = "evaluation", "evaluation.parquet", "evaluation.csv"
+#: Rows that are made in one pass over the tokens, beside the original: each has hidden states of its own.
+ROUND = 6
+
+
+@dataclass(frozen=True, eq=False)
+class _Job:
+    """Rows that are asked for, with what they are scored on."""
+
+    subject: Subject
+    windows: Windows
+    seed: int
+    device: str
+    say: Callable[[str], None]
+
+    def key(self, asked: Asked) -> str:
+        """Hash of everything that decides the numbers of a row."""
+        scored = hashlib.sha256(self.windows.ids.tobytes() + self.windows.clusters.tobytes()).hexdigest()
+        parts = [NUMBERS_VERSION, self.subject.identity, asked.identity, scored, self.windows.ids.shape, self.seed]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+    def rows(self, todo: Sequence[Asked], progress: Callable[[float, float], None]) -> Iterator[tuple[Asked, EvaluationRow]]:
+        """Rows as they are finished, some in each pass."""
+        opened = self._opened()
+        rounds = [todo[first : first + ROUND] for first in range(0, len(todo), ROUND)]
+        steps, before = len(todo) + len(rounds), 0
+        for some in rounds:
+            began = before
+
+            def tell(done: int, total: int, began: int = began, models: int = len(some) + 1) -> None:
+                progress(began + done * models / total, steps)
+
+            yield from zip(some, self._round(opened, some, tell), strict=True)
+            before += len(some) + 1
+
+    def _round(self, opened: OpenModel, some: Sequence[Asked], tell: Callable[[int, int], None]) -> list[EvaluationRow]:
+        from rdtools.evaluation.contest import contest
+        from rdtools.evaluation.rows import model_scores
+
+        assert opened.stages is not None
+        started, windows = time.perf_counter(), self.windows
+        entered = [asked.enter(opened) for asked in some]
+        contenders = [contender for contender, _ in entered]
+        scores = contest(opened.stages, contenders, windows, folder=self.subject.folder, progress=tell)
+        return [
+            EvaluationRow(
+                model=self.subject.name,
+                method=asked.method,
+                target_bpw=asked.target_bpw,
+                status="ok" if found is not None else "failed",
+                seed=self.seed,
+                hessians=asked.hessians,
+                protocol=windows.protocol,
+                evaluation=windows.source,
+                windows=len(windows.ids),
+                scored_tokens=windows.scored,
+                clusters=len(np.unique(windows.clusters)),
+                sums=layers.sums if found is not None else self._unmeasured,
+                scores=None if found is None else model_scores(found, windows, seed=self.seed),
+                message="" if contender.failure is None else str(contender.failure) or type(contender.failure).__name__,
+                wall_s=time.perf_counter() - started,
+            )
+            for asked, (contender, layers), found in zip(some, entered, scores, strict=True)
+        ]
+
+    @property
+    def _unmeasured(self) -> LayerSums:
+        layers = self.subject.layers
+        return LayerSums(len(layers), sum(math.prod(layer.shape) for layer in layers))
+
+    def _opened(self) -> OpenModel:
+        from rdtools.model.opened import open_model
+
+        subject = self.subject
+        opened = open_model(
+            subject.checkpoint, trust_remote_code=subject.trust_remote_code, device=self.device, head=subject.head, say=self.say
+        )
+        if opened.stages is None:
+            raise NotByBlocks(f"{subject.checkpoint.directory}: {opened.runner}; only a model that runs block by block is evaluated")
+        return opened
+
+
+def evaluate(
+    path: str | Path,
+    *,
+    methods: Sequence[str] | None = None,
+    rates: Sequence[float] | None = None,
+    damping: float | None = None,
+    seed: int = 0,
+    evaluation: EvaluationRequest | None = None,
+    window: int | None = None,
+    windows: int | None = None,
+    noise: bool = True,
+    device: str = "cpu",
+    fresh: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
+    stage: Stage = silent_stage,
+) -> pd.DataFrame:
+    """Compare quantized models with the original on held-out tokens: a row for each method and rate of a run, or for a saved model.
+
+    A saved model, of `rdtools.jobs.quantize.quantize_model`, is loaded from its files. Layers of a run are quantized again as those of its
+    rows were, which gives the same integers, and run in float32. Rows are kept as they are finished, and the same call goes on after an
+    interrupt; ``evaluation.parquet`` and ``evaluation.csv`` have all rows ever made there. `rdtools columns` describes the columns.
+
+    Parameters
+    ----------
+    path : of a run with its Hessians, or of a saved model
+    methods, rates : names and bits per weight; None for those that the run's reports were asked for
+    damping : of methods that are named here, where their names have none
+    seed : of the run's rotations, of the noise and of the bootstrap
+    evaluation : held-out tokens; None for those of the embedded model
+    window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
+    windows : at most so many, evenly spaced; None for all
+    noise : add a row of the model with noise of bfloat16's rounding size in the weights of the same layers
+    device : torch device for the forward passes
+    fresh : make rows anew that are there
+    say : called with sentences about what goes on
+    stage : shows progress
+
+    Returns
+    -------
+    DataFrame
+        The rows that were asked for, in order; those that failed have a message.
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to evaluate, or the tokens are those of the calibration.
+    BadTokens
+        If the tokens do not fit the model, or have no window.
+    BadActivations
+        If the original's logits are not finite.
+    NotByBlocks
+        If the model does not run block by block.
+    UnknownMethod, CorruptFile, ModelUnreadable, OutputError, Busy
+    """
+    subject = _subject(Path(path), methods, rates, damping, seed)
+    found = held_out_windows(
+        subject.checkpoint,
+        evaluation or EvaluationRequest(),
+        calibration_sha256=subject.calibration_sha256,
+        trust_remote_code=subject.trust_remote_code,
+        window=window,
+        windows=windows,
+    )
+    if found.left_out:
+        say(f"{found.source}: {found.left_out} tokens at the ends of sequences fill no window of {found.length}")
+    job = _Job(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say)
+    with sole_writer(subject.folder):
+        subject.check()
+        folder = subject.folder / FOLDER
+        keys = [job.key(asked) for asked in job.subject.asked]
+        done = {key for key, record in read_journals(folder).records.items() if not (record.failed or fresh)}
+        todo = [asked for asked, key in zip(job.subject.asked, keys, strict=True) if key not in done]
+        if todo:
+            writer = JournalWriter(folder)
+            try:
+                with stage("Evaluate", "models") as progress:
+                    for asked, row in job.rows(todo, progress):
+                        writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+            finally:
+                writer.close()
+        records = read_journals(folder).records
+        _write(_table([record.value for record in records.values()]), subject.folder)
+    return _table([records[key].value for key in keys])
+
+
+def _subject(path: Path, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None, seed: int) -> Subject:
+    if not is_saved(path):
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed)
+    if methods is not None or rates is not None or damping is not None:
+        raise UsageError(f"{path}: a saved model, which has one method and rate; leave `methods`, `rates` and `damping` out")
+    return subject_of_saved(path)
+
+
+def _table(rows: Sequence[dict[str, object]]) -> pd.DataFrame:
+    names = [column.name for column in EVALUATION_COLUMNS]
+    return pd.DataFrame([{name: row.get(name, np.nan) for name in names} for row in rows], columns=names)
+
+
+def _write(table: pd.DataFrame, folder: Path) -> None:
+    with atomic_path(folder / PARQUET) as parquet, atomic_path(folder / CSV) as csv:
+        table.to_parquet(parquet, index=False, write_page_checksum=True)
+        table.to_csv(csv, index=False)

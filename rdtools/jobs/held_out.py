@@ -1,0 +1,63 @@
+"""Windows of held-out tokens for whole models."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rdtools.errors import UsageError
+from rdtools.jobs.calibration import EvaluationRequest
+from rdtools.model.checkpoint import EMBEDDED, Checkpoint
+from rdtools.model.tokens import check_tokens, embedded_tokens, load_tokens, tokenize_text
+
+if TYPE_CHECKING:
+    from rdtools.evaluation.windows import Windows  # which loads torch
+
+#: Windows have at most so many tokens where none are asked for: what most tables of perplexities have.
+_LONGEST = 2048
+
+
+def held_out_windows(
+    checkpoint: Checkpoint,
+    request: EvaluationRequest,
+    *,
+    calibration_sha256: str,
+    trust_remote_code: bool = False,
+    window: int | None = None,
+    windows: int | None = None,
+) -> Windows:
+    """Windows of the tokens that are asked for, or of those that come with the embedded model.
+
+    Parameters
+    ----------
+    checkpoint : the model that reads them
+    request : where they are; a text is tokenized whole, each of its windows a cluster of its own, each sequence of a token file a cluster
+    calibration_sha256 : of the tokens that the Hessians were made with
+    trust_remote_code : of the model
+    window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
+    windows : at most so many, evenly spaced; None for all
+
+    Raises
+    ------
+    UsageError
+        If there are no tokens, or they are those of the calibration.
+    BadTokens
+    """
+    from rdtools.evaluation.windows import cut
+    from rdtools.model.pretrained import load_tokenizer, model_limits  # loads transformers
+
+    limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
+    length = min(_LONGEST, limits.longest or _LONGEST) if window is None else window
+    if request.text is not None:
+        tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code, prefix="evaluation_")
+        tokens = tokenize_text(request.text, tokenizer, sequences=2**62, length=length, prefix="evaluation_")
+    else:
+        if request.tokens is None and checkpoint.name != EMBEDDED:
+            raise UsageError(f"{checkpoint.name}: no held-out data; give a file as `evaluation_text` or `evaluation_tokens`")
+        tokens = embedded_tokens("evaluation") if request.tokens is None else load_tokens(request.tokens, prefix="evaluation_")
+        length = min(length, max(tokens.longest, 2)) if window is None else window
+    if tokens.sha256 == calibration_sha256:
+        raise UsageError(f"{tokens.source}: the tokens that the Hessians were captured with, so that nothing is held out; give other ones")
+    if limits.longest is not None and length > limits.longest:
+        raise UsageError(f"`window` {length}: the model takes {limits.longest} tokens; choose at most as many")
+    check_tokens(tokens, vocabulary=limits.vocabulary, longest=None)
+    return cut(tokens, length, most=windows)

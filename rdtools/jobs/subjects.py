@@ -1,0 +1,220 @@
+"""Models that can be evaluated, with the rows that are asked for: the methods of a run, or a saved model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rdtools.errors import ModelUnreadable, UsageError
+from rdtools.files import check_file
+from rdtools.methods import format_method, infeasible_reason, make_quantizers, parse_method
+from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
+from rdtools.model.layer_names import CapturedLayer
+from rdtools.quantizers import Quantizer
+from rdtools.records.evaluation_row import LayerSums
+from rdtools.runs.plan import read_plan
+from rdtools.runs.saved import check_saved, read_saved
+from rdtools.runs.store import Run, open_run
+from rdtools.sweep.plan import settings_of
+
+if TYPE_CHECKING:
+    from rdtools.evaluation.contest import Contender  # which load torch
+    from rdtools.model.opened import OpenModel
+
+
+class Summed(Protocol):
+    """Layers that know the columns about them."""
+
+    @property
+    def sums(self) -> LayerSums:
+        """Once all of them were used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """A row that is asked for.
+
+    Attributes
+    ----------
+    method, target_bpw, hessians : columns of the row
+    identity : of everything that decides the row beside the subject and the tokens
+    enter : the contender on an opened original, and the layers that know their sums
+    """
+
+    method: str
+    target_bpw: float
+    hessians: str
+    identity: object
+    enter: Callable[[OpenModel], tuple[Contender, Summed]]
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """An original model and the quantized ones beside it.
+
+    Attributes
+    ----------
+    folder : where rows and tables are kept
+    name : of the original
+    checkpoint : its files
+    layers : that are quantized, as they stand in the files
+    head : True if the output head is one of them
+    trust_remote_code : of the original
+    calibration_sha256 : of the tokens that the quantizers saw
+    identity : hashes of all that decides the numbers of every row
+    asked : rows
+    check : compares files with their hashes
+    """
+
+    folder: Path
+    name: str
+    checkpoint: Checkpoint
+    layers: Sequence[CapturedLayer]
+    head: bool
+    trust_remote_code: bool
+    calibration_sha256: str
+    identity: object
+    asked: Sequence[Asked]
+    check: Callable[[], None]
+
+    def with_noise(self, *, seed: int) -> Subject:
+        """The same with a row of the noise floor before the others."""
+        from rdtools.evaluation.contest import Contender
+        from rdtools.evaluation.layers import NoisyLayers
+        from rdtools.evaluation.noise import NOISE
+
+        def enter(opened: OpenModel) -> tuple[Contender, Summed]:
+            layers = NoisyLayers(self.checkpoint, self.layers, seed=seed)
+            assert opened.stages is not None
+            return Contender(opened.stages, opened.layers.inputs, layers), layers
+
+        return replace(self, asked=[Asked(NOISE, float("nan"), "none", NOISE, enter), *self.asked])
+
+
+def subject_of_run(
+    path: Path, *, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None, seed: int
+) -> Subject:
+    """The model of a run, and a row for each method and rate.
+
+    Parameters
+    ----------
+    path : run directory
+    methods, rates : None for those that the run's reports were asked for, but for rates that no layer can have
+    damping : of methods that are named here, where their names have none
+    seed : of the run
+
+    Raises
+    ------
+    UsageError
+        If there is nothing to evaluate.
+    UnknownMethod, CorruptFile, ModelUnreadable
+    """
+    run = open_run(path)
+    manifest = run.manifest
+    held = () if manifest.heldout is None else manifest.heldout.hessians
+    return Subject(
+        folder=run.path,
+        name=run.model_name,
+        checkpoint=run.checkpoint(),
+        layers=[entry.captured for entry in run.layers],
+        head=manifest.model.head_analysed,
+        trust_remote_code=manifest.calibration.trust_remote_code,
+        calibration_sha256=manifest.calibration.token_sha256,
+        identity=[
+            {name: file.sha256 for name, file in manifest.model.files.items()},
+            [entry.sha256 for entry in (*run.hessians, *held)],
+            [entry.name for entry in run.layers],
+        ],
+        asked=[_asked(run, quantizer, seed) for quantizer in _quantizers(run, methods, rates, damping)],
+        check=run.check,
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """Columns that need no layer to be looked at."""
+
+    sums: LayerSums
+
+
+def subject_of_saved(path: Path) -> Subject:
+    """The original of a saved model, and a row for the checkpoint as it is loaded from its files.
+
+    Raises
+    ------
+    UsageError, CorruptFile, ModelUnreadable
+        If the original is not where it was, or has other files.
+    """
+    saved = read_saved(path)
+    original = saved.original
+    try:
+        checkpoint = find_model(EMBEDDED) if original.directory is None else open_checkpoint(Path(original.directory), name=original.name)
+    except ModelUnreadable as error:
+        raise ModelUnreadable(f"{error}; {path} is compared with the model that it was made of: put that back there") from error
+
+    def check() -> None:
+        check_saved(path, saved)
+        for name, file in original.files.items():
+            check_file(checkpoint.directory / name, size=file.bytes, sha256=file.sha256)
+
+    def enter(opened: OpenModel) -> tuple[Contender, Summed]:
+        from rdtools.evaluation.contest import Contender
+        from rdtools.model.stages import Stages
+
+        assert opened.stages is not None
+        sums = LayerSums(
+            layers=len(saved.layers),
+            weights=saved.weights,
+            total_bpw=saved.total_bpw,
+            summed_distortion=sum(entry.rounded_distortion * math.prod(entry.layer.shape) for entry in saved.layers),
+            summed_relative_distortion=sum(entry.rounded_relative_distortion for entry in saved.layers),
+        )
+        return Contender(Stages(open_checkpoint(path), device=str(opened.stages.device)), ()), _Known(sums)
+
+    return Subject(
+        folder=path,
+        name=original.name,
+        checkpoint=checkpoint,
+        layers=[entry.layer.captured for entry in saved.layers],
+        head=False,
+        trust_remote_code=False,
+        calibration_sha256=saved.calibration.token_sha256,
+        identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
+        asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter)],
+        check=check,
+    )
+
+
+def _asked(run: Run, quantizer: Quantizer, seed: int) -> Asked:
+    def enter(opened: OpenModel) -> tuple[Contender, Summed]:
+        from rdtools.evaluation.contest import Contender
+        from rdtools.evaluation.layers import QuantizedLayers
+
+        layers = QuantizedLayers(run, quantizer, seed=seed)
+        assert opened.stages is not None
+        return Contender(opened.stages, opened.layers.inputs, layers), layers
+
+    rate = float(quantizer.rate_bits)
+    return Asked(format_method(quantizer), rate, "original", [settings_of(quantizer), rate], enter)
+
+
+def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None) -> list[Quantizer]:
+    if methods is not None and rates is not None:
+        named = make_quantizers(methods, rates, damping=damping)
+        refused = [reason for reason in map(infeasible_reason, named) if reason is not None]
+        if refused:
+            raise UsageError(f"{refused[0]}; choose other `rates` or `methods`")
+        return named
+    planned = read_plan(run.path).methods
+    if not planned:
+        raise UsageError(f"{run.path}: no report has quantized anything in this run; give both `methods` and `rates`")
+    bits = sorted(dict.fromkeys(entry.rate_bits for entry in planned))
+    if methods is not None:
+        return [quantizer for quantizer in make_quantizers(methods, bits, damping=damping) if infeasible_reason(quantizer) is None]
+    pairs = dict.fromkeys((entry.method, entry.rate_bits) for entry in planned if rates is None or entry.rate_bits in rates)
+    if not pairs:
+        raise UsageError(f"`rates` {', '.join(f'{rate:g}' for rate in rates or ())}: the run has none of them; give `methods`, too")
+    return [quantizer for quantizer in (parse_method(*pair) for pair in pairs) if infeasible_reason(quantizer) is None]

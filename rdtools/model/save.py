@@ -1,0 +1,88 @@
+"""A checkpoint with other weights in some layers, as plain transformers loads it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from rdtools.arrays import Float64Array
+from rdtools.errors import OutputError
+from rdtools.files import write_atomically
+from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.layer_names import CapturedLayer
+
+_INDEX = "model.safetensors.index.json"
+#: Endings of files with weights, which are not copied.
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt", ".h5", ".msgpack", ".onnx")
+
+
+def save_checkpoint(
+    checkpoint: Checkpoint,
+    folder: Path,
+    layers: Sequence[CapturedLayer],
+    weight: Callable[[str], Float64Array],
+) -> list[Path]:
+    """Write the files of a checkpoint again, with other weights in some layers, in bfloat16; the rest as it is stored.
+
+    Tensors keep their names, shards and shapes, so that ties between the embedding and the output head are those of the original.
+    Configuration, tokenizer and code are copied.
+
+    Parameters
+    ----------
+    checkpoint : the original
+    folder : to write to
+    layers : with other weights, as they stand in the files
+    weight : (m, n) of a layer by its name, numbers of bfloat16
+
+    Returns
+    -------
+    Paths of the weight files and of config.json.
+
+    Raises
+    ------
+    OutputError
+        If a file cannot be written.
+    """
+    of: dict[str, list[CapturedLayer]] = {}
+    for layer in layers:
+        of.setdefault(layer.tensor, []).append(layer)
+    written, total = [], 0
+    try:
+        for shard in checkpoint.shards:
+            tensors: dict[str, torch.Tensor] = {}
+            with safe_open(shard, framework="pt") as stored:
+                for name in stored.keys():  # noqa: SIM118 - no mapping
+                    tensors[name] = _replaced(stored.get_tensor(name), of.get(name, ()), weight)
+            total += sum(tensor.nbytes for tensor in tensors.values())
+            save_file(tensors, folder / shard.name, {"format": "pt"})  # of several keys the order is not the same twice
+            written.append(folder / shard.name)
+        for path in sorted(checkpoint.directory.iterdir()):
+            if path.is_file() and path.suffix not in _WEIGHTS and path.name != _INDEX:
+                shutil.copyfile(path, folder / path.name)
+        if (checkpoint.directory / _INDEX).is_file():
+            index = json.loads((checkpoint.directory / _INDEX).read_text())
+            index["metadata"] = {**index.get("metadata", {}), "total_size": total}
+            write_atomically(folder / _INDEX, json.dumps(index, indent=1).encode())
+    except OSError as error:
+        raise OutputError(f"{folder}: a checkpoint cannot be written there: {error}; free some space or choose another place") from error
+    return [*written, folder / "config.json"]
+
+
+def _replaced(tensor: torch.Tensor, layers: Sequence[CapturedLayer], weight: Callable[[str], Float64Array]) -> torch.Tensor:
+    """A tensor with the weights of layers that are parts of it; in bfloat16 where there are any."""
+    if not layers:
+        return tensor
+    matrix = tensor.to(torch.bfloat16).reshape(-1, tensor.shape[-1]).clone()
+    for layer in layers:
+        part = matrix if layer.rows is None else matrix[slice(*layer.rows)]
+        part = part.T if layer.transposed else part
+        part = part if layer.outputs is None else part[slice(*layer.outputs)]
+        part.copy_(torch.from_numpy(np.array(weight(layer.name))))
+    return matrix.reshape(tensor.shape)

@@ -1,0 +1,171 @@
+"""Figures for notebooks: tables of `rdtools.compare`, runs, layers and verdicts drawn as matplotlib figures.
+
+Each returns a `matplotlib.figure.Figure`: a notebook shows it, and ``figure.savefig("figure.pdf")`` keeps it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from rdtools.claims.tightness import READS as VERDICT_COLUMNS
+from rdtools.claims.tightness import ratio
+from rdtools.compare.curves import theory_curves
+from rdtools.errors import UsageError, WrongType
+from rdtools.moments.layer import Layer
+from rdtools.records import CURVE_COLUMNS
+from rdtools.report.figures import FIGURES
+from rdtools.report.figures.canvas import empty_figure, new_figure
+from rdtools.report.style import RC
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _shown(figure: Figure) -> Figure:
+    """The figure as one that a notebook shows without matplotlib's own state."""
+    from io import BytesIO
+
+    from matplotlib.figure import Figure
+
+    class NotebookFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            image = BytesIO()
+            self.savefig(image, format="png")
+            return image.getvalue()
+
+    figure.__class__ = NotebookFigure
+    return figure
+
+
+def _draw(name: str, table: Any, curves: pd.DataFrame) -> Figure:
+    import matplotlib
+
+    with matplotlib.rc_context(RC):
+        return _shown(FIGURES[name](table, curves))
+
+
+def _tables(given: Any, layers: Layer | Iterable[Layer]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Results and theory curves of a run, or a table with the curves of these layers, else with the points of R(D) that it holds itself."""
+    if not isinstance(given, pd.DataFrame) and hasattr(given, "results"):
+        return given.results, given.curves
+    if not isinstance(given, pd.DataFrame):
+        raise WrongType(f"plot: got {type(given).__name__}, expected a table of rdtools.compare, or a run with results")
+    missing = [name for name in ("layer", "method", "target_bpw", "status", "rate_gap_total_bpw") if name not in given]
+    if missing:
+        raise UsageError(f"plot: no column {missing[0]!r}, expected a table of rdtools.compare, or run.results")
+    several = [layers] if isinstance(layers, Layer) else list(layers)
+    if several:
+        rates = np.linspace(0.0, float(given["target_bpw"].max()) + 1.5, 60)
+        return given, pd.DataFrame([row for layer in several for row in theory_curves(layer, rates)], columns=list(CURVE_COLUMNS))
+    points = given.loc[given["status"] == "ok", ["layer", "rd_bound_rate_bpw", "distortion"]].dropna().sort_values("rd_bound_rate_bpw")
+    points = points.rename(columns={"rd_bound_rate_bpw": "rate_bpw"}).assign(curve="rd_bound")
+    return given, points[list(CURVE_COLUMNS)]
+
+
+def rate_distortion(results: Any, layers: Layer | Iterable[Layer] = ()) -> Figure:
+    """Distortion over total rate, measured, beside R(D) and predictions; one panel for each layer type.
+
+    Parameters
+    ----------
+    results : a table of `rdtools.compare`, or a run with results
+    layers : of the table, for all their bounds and predictions; without them R(D) is drawn through the points that the table has of it
+
+    Raises
+    ------
+    WrongType, UsageError
+    """
+    return _draw("rate_distortion", *_tables(results, layers))
+
+
+def gap(results: Any) -> Figure:
+    """Total rate above R(D), one variance, by method and target rate: mean over layers, bars from min to max.
+
+    Parameters
+    ----------
+    results : a table of `rdtools.compare`, or a run with results
+
+    Raises
+    ------
+    WrongType, UsageError
+    """
+    return _draw("gap_to_rd", *_tables(results, ()))
+
+
+def predicted(results: Any) -> Figure:
+    """Measured over predicted distortion, by method and rate.
+
+    Parameters
+    ----------
+    results : a table of `rdtools.compare`, or a run with results
+
+    Raises
+    ------
+    WrongType, UsageError
+    """
+    return _draw("predicted_measured", *_tables(results, ()))
+
+
+def spectrum(layers: Layer | Iterable[Layer]) -> Figure:
+    """Eigenvalues of the Hessian and squares of its Cholesky diagonal, descending, each over their arithmetic mean.
+
+    Parameters
+    ----------
+    layers : one, or several, whose colours say which is which
+
+    Raises
+    ------
+    WrongType
+    """
+    import matplotlib
+
+    several = [layers] if isinstance(layers, Layer) else list(layers) if isinstance(layers, Iterable) else []
+    if not several or not all(isinstance(layer, Layer) for layer in several):
+        raise WrongType(f"spectrum: got {type(layers).__name__}, expected a Layer or several of them")
+    with matplotlib.rc_context(RC):
+        figure = new_figure(4.2, 3.0)
+        axis = figure.subplots()
+        for number, layer in enumerate(several):
+            of = layer.spectrum
+            if of.active == 0:
+                continue
+            places, scale = np.arange(1, of.active + 1), of.eigenvalues.mean()
+            axis.plot(places, of.eigenvalues / scale, color=f"C{number % 10}", label=f"{layer.key.name}: λ")
+            axis.plot(places, np.sort(of.cholesky_diagonal**2)[::-1] / scale, "--", color=f"C{number % 10}", label=f"{layer.key.name}: ℓ²")
+        axis.set(xscale="log", yscale="log", xlabel="index, descending", ylabel="λ and ℓ², over the mean of λ")
+        figure.legend(loc="outside lower center", ncols=2)
+        return _shown(figure)
+
+
+def tightness(verdicts: pd.DataFrame) -> Figure:
+    """Ratio of the two sides of every claim that is an inequality of positive sides, one mark for each layer; 1 is tight.
+
+    Parameters
+    ----------
+    verdicts : of `rdtools.verify`
+
+    Raises
+    ------
+    UsageError
+    """
+    import matplotlib
+
+    missing = [name for name in VERDICT_COLUMNS if name not in getattr(verdicts, "columns", ())]
+    if missing:
+        raise UsageError(f"tightness: no column {missing[0]!r}, expected the table that rdtools.verify returns")
+    shown = verdicts.assign(ratio=ratio(verdicts))[["claim", "ratio"]].dropna()
+    with matplotlib.rc_context(RC):
+        if shown.empty:
+            return _shown(empty_figure("no inequality of positive sides was compared: nothing to draw"))
+        names = list(dict.fromkeys(shown["claim"]))
+        figure = new_figure(6.75, 0.8 + 0.14 * len(names))
+        axis = figure.subplots()
+        axis.plot(shown["ratio"], shown["claim"].map(names.index), "|", color="#0072B2")
+        axis.axvline(1.0, color="black", linewidth=0.8)
+        axis.set_yticks(range(len(names)), names, fontsize=7)
+        axis.invert_yaxis()
+        axis.set(xscale="log", xlabel="smaller side over larger side, as claimed: 1 is tight, above 1 is violated")
+        return _shown(figure)

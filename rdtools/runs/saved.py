@@ -1,0 +1,181 @@
+"""A quantized model on disk: a checkpoint that transformers loads, and the coded files that it was decoded from.
+
+    config.json, tokenizer, *.safetensors    the checkpoint: quantized layers in bfloat16, everything else as the original has it
+    containers/0000.rdq                      the coded file of each quantized layer; their bytes are the reported rate
+    quantization.json                        original, data, method, every layer, and size and SHA-256 of every file; sealed
+    layers.csv                               the layers' columns as a table
+
+A directory without ``quantization.json`` is no quantized model. While it is made everything is elsewhere, see `rdtools.runs.unfinished`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, Field
+
+from rdtools.arrays import Float64Array
+from rdtools.coding import MAX_WEIGHTS, decode, reconstruct
+from rdtools.errors import CorruptFile, UsageError
+from rdtools.files import check_file, write_atomically
+from rdtools.records.stored import round_to_stored
+from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry
+from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed
+
+SAVED, CONTAINERS, LAYERS = "quantization.json", "containers", "layers.csv"
+#: Whose inputs the Hessians are of: the original's, or those of the model whose earlier layers are quantized.
+HessianKind = Literal["original", "sequential"]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class SavedLayer(FileEntry):
+    """A quantized layer: its coded file, and its distortion before and after its weights were rounded to bfloat16.
+
+    Distortions are tr(E H Eᵀ)/(m n) with the H that the quantizer saw, `relative` over that of all weights zero.
+    """
+
+    layer: LayerEntry
+    file: str
+    total_bpw: float
+    distortion: float
+    relative_distortion: float
+    rounded_distortion: float
+    rounded_relative_distortion: float
+    damping: float
+    n_tokens: int
+    seconds: float
+
+
+class SavedModel(_Entry, Sealed):
+    """Contents of ``quantization.json``."""
+
+    format: Literal["rdtools-quantized"] = "rdtools-quantized"
+    version: Literal[1] = 1
+    created: str
+    versions: dict[str, str]
+    numbers: int
+    original: ModelEntry
+    calibration: CalibrationEntry
+    method: str
+    settings: str
+    rate_bits: Annotated[float, Field(gt=0)]
+    seed: int
+    hessians: HessianKind
+    head: str
+    layers: Annotated[list[SavedLayer], Field(min_length=1)]
+    files: dict[str, FileEntry]
+    sha256: str = UNSEALED
+
+    @property
+    def weights(self) -> int:
+        """Weights in quantized layers."""
+        return sum(m * n for m, n in (entry.layer.shape for entry in self.layers))
+
+    @property
+    def total_bpw(self) -> float:
+        """Bits of all coded files over the weights in them."""
+        return 8 * sum(entry.bytes for entry in self.layers) / self.weights
+
+    @property
+    def identity(self) -> dict[str, object]:
+        """Everything that decides the result, by the names that a message gives it."""
+        return identity_of(
+            numbers=self.numbers,
+            original=self.original,
+            token_sha256=self.calibration.token_sha256,
+            settings=self.settings,
+            rate_bits=self.rate_bits,
+            hessians=self.hessians,
+            seed=self.seed,
+        )
+
+
+def identity_of(
+    *, numbers: int, original: ModelEntry, token_sha256: str, settings: str, rate_bits: float, hessians: HessianKind, seed: int
+) -> dict[str, object]:
+    """Everything that decides a quantized model, by the names that a message gives it."""
+    return {
+        "version of numbers": numbers,
+        "model files": {name: file.sha256 for name, file in original.files.items()},
+        "calibration tokens": token_sha256,
+        "method": settings,
+        "bits": rate_bits,
+        "`hessians`": hessians,
+        "seed": seed,
+    }
+
+
+def is_saved(folder: Path) -> bool:
+    """True for a directory with a quantized model."""
+    return (folder / SAVED).is_file()
+
+
+def read_saved(folder: Path) -> SavedModel:
+    """What a directory says of its quantized model.
+
+    Raises
+    ------
+    UsageError
+        If it holds none.
+    CorruptFile
+    """
+    if not is_saved(folder):
+        raise UsageError(f"{folder}: no {SAVED}, so no quantized model of rdtools; rdtools quantize --save makes one")
+    remedy = "quantize the model again into another directory"
+    return read_sealed(folder / SAVED, SavedModel, remedy=remedy, other_version=remedy)
+
+
+def write_saved(folder: Path, saved: SavedModel) -> None:
+    """Write ``quantization.json``, whole or not at all."""
+    write_atomically(folder / SAVED, sealed(saved.model_dump_json(indent=1).encode()))
+
+
+def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
+    """Ŵ (m, n) of a coded file, rounded to bfloat16: the weight that the checkpoint holds, to the bit.
+
+    Raises
+    ------
+    CorruptFile
+        If the file is missing, altered, or of another shape.
+    """
+    path = folder / entry.file
+    check_file(path, size=entry.bytes, sha256=entry.sha256)
+    weight = reconstruct(decode(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS))
+    if weight.shape != tuple(entry.layer.shape):
+        raise CorruptFile(f"{path}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}")
+    return round_to_stored(weight, "bfloat16", name=entry.layer.name)
+
+
+def check_saved(folder: Path, saved: SavedModel) -> None:
+    """Compare every file with its hash.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    for name, file in saved.files.items():
+        check_file(folder / name, size=file.bytes, sha256=file.sha256)
+    for entry in saved.layers:
+        check_file(folder / entry.file, size=entry.bytes, sha256=entry.sha256)
+
+
+def layer_table(saved: SavedModel) -> pd.DataFrame:
+    """A row for each quantized layer: its rate, and its distortion before and after the rounding to bfloat16."""
+    rows = [
+        {
+            "layer": entry.layer.name,
+            "rows": entry.layer.shape[0],
+            "columns": entry.layer.shape[1],
+            **entry.model_dump(exclude={"layer"}),
+        }
+        for entry in saved.layers
+    ]
+    table = pd.DataFrame(rows)
+    table["rounding_share"] = table["rounded_distortion"] / table["distortion"].replace(0.0, np.nan) - 1
+    return table
