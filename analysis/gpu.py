@@ -1,4 +1,4 @@
-"""First look at a GPU machine: versions, ceilings, tests, equality with the CPU, times of the Triton kernels at Llama-3-8B's shapes, peers.
+"""First look at a GPU machine: versions, ceilings, tests, equality with the CPU, a block of Llama-3-8B by kernels and whole, peers.
 
     python -m rdtools.analysis.gpu --out DIR            from an installed rdtools
     python analysis/gpu.py --out DIR [--wheels WHEELS]  from a bare checkout, offline
@@ -65,7 +65,9 @@ STEPS = (
     Step("equal_hadamard", 40, ("smoke_hadamard",)),
     Step("equal_sweep", 60, ("smoke_sweep",)),
     Step("equal_trellis", 60, ("smoke_trellis",)),
+    Step("job_equal", 60, ("smoke_sweep", "smoke_hadamard")),
     Step("block_sweep", 75, ("smoke_sweep",)),
+    Step("job_block", 90, ("smoke_sweep", "smoke_hadamard")),
     Step("block_hadamard", 40, ("smoke_hadamard",)),
     Step("block_trellis", 60, ("smoke_trellis",)),
     Step("tests", 150, ("smoke_sweep",)),

@@ -28,7 +28,8 @@ _SHRINK = 128
 _CODE_RANGE = {"integer_min": -128, "integer_max": 127}
 
 
-def _shape(m: int, n: int) -> tuple[int, int]:
+def shrunk(m: int, n: int) -> tuple[int, int]:
+    """The shape, or a tiny one under the interpreter."""
     return (max(m // _SHRINK // 8, 2), n // _SHRINK) if INTERPRET else (m, n)
 
 
@@ -72,7 +73,7 @@ def _floor_of_sweep(m: int, n: int, dtype: torch.dtype) -> float:
 
 
 def _timed_sweep(m: int, n: int, dtype: torch.dtype, **options: Any) -> dict[str, Any]:
-    m, n = _shape(m, n)
+    m, n = shrunk(m, n)
     drawn = Drawn.draw(m, n, dtype)
     sweep = partial(ops.sic_sweep, drawn.W, drawn.L, drawn.steps, **_CODE_RANGE, **options, backend="triton")
     times, floor = milliseconds(sweep), _floor_of_sweep(m, n, dtype)
@@ -107,7 +108,7 @@ def block_modes() -> None:
 
 def _precisions() -> dict[str, Any]:
     """Share of equal integers and ratio of losses of the two precisions on one layer."""
-    drawn = Drawn.draw(*_shape(*BLOCK["o"]), torch.float32)
+    drawn = Drawn.draw(*shrunk(*BLOCK["o"]), torch.float32)
     integers = [
         ops.sic_sweep(drawn.W.to(dtype), drawn.L, drawn.steps, **_CODE_RANGE, residual=False, backend="triton")[0]
         for dtype in (torch.float32, torch.float64)
@@ -119,7 +120,7 @@ def _precisions() -> dict[str, Any]:
 
 def _repeated() -> dict[str, Any]:
     """Twenty sweeps of one layer, which have the same bits if nothing races."""
-    drawn = Drawn.draw(*_shape(*BLOCK["o"]), torch.float32)
+    drawn = Drawn.draw(*shrunk(*BLOCK["o"]), torch.float32)
     times = 2 if INTERPRET else 20
     sweep = partial(ops.sic_sweep, drawn.W, drawn.L, drawn.steps, **_CODE_RANGE, residual=False, backend="triton")
     first, *others = (sweep()[0] for _ in range(times))
@@ -128,7 +129,7 @@ def _repeated() -> dict[str, Any]:
 
 
 def _fitted() -> dict[str, Any]:
-    m, n = _shape(1024, 4096)
+    m, n = shrunk(1024, 4096)
     drawn = Drawn.draw(m, n, torch.float32)
     sweep = partial(ops.sic_sweep_sample_gains, drawn.W, drawn.L, drawn.steps, **_CODE_RANGE, residual=False, backend="triton")
     times = milliseconds(sweep, budget_s=4.0, most=5)
@@ -142,7 +143,7 @@ def block_hadamard() -> None:
         for dtype in (torch.float32, torch.float64):
 
             def work(n: int = n, dtype: torch.dtype = dtype) -> dict[str, Any]:
-                m, width = _shape(4096, n)
+                m, width = shrunk(4096, n)
                 x = torch.randn(m, width, device=device(), dtype=dtype)
                 core, y = torch.from_numpy(_core(core_order(width) or 1).copy()).to(device()), torch.empty_like(x)
                 floor = milliseconds(lambda: y.copy_(x), most=10)["ms"]

@@ -58,7 +58,9 @@ def run(name: str) -> None:
 
 def home(step: str) -> str:
     """Module that holds a step."""
-    return {"smoke": "gpu_equal", "equal": "gpu_equal", "block": "gpu_block", "peers": "gpu_peers"}.get(step.split("_")[0], "gpu_steps")
+    return {"smoke": "gpu_equal", "equal": "gpu_equal", "block": "gpu_block", "job": "gpu_job", "peers": "gpu_peers"}.get(
+        step.split("_")[0], "gpu_steps"
+    )
 
 
 def device() -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
-from rdtools.compare import layer_facts
+from rdtools.compare import LayerFacts, layer_facts
 from rdtools.compare.bounds import RD_BOUND
 from rdtools.moments.layer import Layer
 from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
@@ -86,18 +87,22 @@ def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:
     return share * (rate - float(rate_distortion(point.distortion, components(spectrum.eigenvalues)).rate_bits))
 
 
+def gap_stderr_bits(facts: LayerFacts, row: Mapping[str, Any]) -> float:
+    """Bits of the gap to R(D), one variance, that a standard error of D is; nan for a row that is not ok."""
+    if row["status"] != "ok":
+        return np.nan
+    mean, error = row["distortion"], row["distortion_stderr"]
+    return 0.5 * (RD_BOUND.rate(facts, mean - error) - RD_BOUND.rate(facts, mean + error))
+
+
 def measure(layer: Layer, kind: str, predicted: Mapping[Method, float]) -> Iterator[dict[str, object]]:
     """A row for each method and rate, with the predicted gap and what a standard error of D is in bits of the gap."""
     facts = layer_facts(layer)
     values = layer.spectrum.eigenvalues
     condition = float(values[0] / values[-1]) if layer.spectrum.rank == len(values) else np.inf
     for quantizer, row in zip(predicted, quantize_layer(layer, tuple(predicted), seed=0, facts=facts), strict=True):
-        spread = np.nan
-        if row["status"] == "ok":
-            mean, error = row["distortion"], row["distortion_stderr"]
-            low, high = RD_BOUND.rate(facts, mean + error), RD_BOUND.rate(facts, mean - error)
-            spread = 0.5 * (high - low)
         kept = {name: row.get(name, np.nan) for name in KEPT}
+        spread = gap_stderr_bits(facts, row)
         yield {"weights": kind, **kept, "rate_gap_stderr_bpw": spread, "pred_rate_gap_bpw": predicted[quantizer], "condition": condition}
 
 

@@ -11,7 +11,19 @@ from pathlib import Path
 
 import matplotlib
 import pandas as pd
-from rdtools.analysis import coders, default_model_loss, low_rank, low_rate, orders, reassembly
+from rdtools.analysis import (
+    bounds,
+    coders,
+    default_model_loss,
+    equal_footing,
+    low_rank,
+    low_rate,
+    orders,
+    reassembly,
+    trellis_frontier,
+    trellis_stacked,
+    trellis_states,
+)
 
 from rdtools.report import write_figures
 from rdtools.report.figures import READS, save_figure
@@ -24,7 +36,12 @@ FIGURES = {
     "orders": (orders.run, orders.draw, 4),
     "low_rate": (low_rate.run, low_rate.draw, 5),
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
+    "equal_footing": (equal_footing.run, equal_footing.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
+    "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
+    "trellis_states": (trellis_states.run, trellis_states.draw, 5),
+    "trellis_stacked": (trellis_stacked.run, trellis_stacked.draw, 5),
+    "bounds": (bounds.run, bounds.draw, 5),
 }
 
 

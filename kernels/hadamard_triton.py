@@ -43,7 +43,7 @@ def hadamard_inplace(
     (m, n), c = x.shape, len(core)
     if x.numel() == 0:
         return
-    root = torch.tensor([math.sqrt(n)], dtype=x.dtype, device=x.device)
+    root = torch.full((1,), math.sqrt(n), dtype=x.dtype, device=x.device)
     with exact_products(x):
         if c > 1:
             x.copy_((x.view(-1, c) @ core.to(x.dtype)).view(m, n))

@@ -7,7 +7,7 @@ large matrix product, later strips of the panel by a small one, later columns of
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import numpy as np
 import torch
@@ -27,15 +27,28 @@ def exact_products(x: Tensor) -> Iterator[None]:
     if x.device.type != "cuda":
         yield
         return
-    before = torch.get_float32_matmul_precision()
-    with torch.cuda.device(x.device):
+    with torch.cuda.device(x.device), _products_in_float32() if x.dtype == torch.float32 else nullcontext():
+        yield
+
+
+@contextmanager
+def _products_in_float32() -> Iterator[None]:
+    """With the switch of products on CUDA, whichever of torch's two the process has used, at float32; both are the process's."""
+    switch = torch.backends.cuda.matmul
+    if hasattr(switch, "fp32_precision"):  # from 2.9 on the older one may not be read after this one was set
+        before = switch.fp32_precision
+        switch.fp32_precision = "ieee"
         try:
-            if before != "highest":
-                torch.set_float32_matmul_precision("highest")
             yield
         finally:
-            if before != "highest":
-                torch.set_float32_matmul_precision(before)
+            switch.fp32_precision = before
+        return
+    older = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(older)
 
 
 @triton.jit(do_not_specialize=["start", "p", "key_low", "key_high"])  # type: ignore[untyped-decorator, unused-ignore]
@@ -84,7 +97,9 @@ def _key(seed: int | None) -> tuple[int, int]:
 def _constants(offset: float, integer_min: int, integer_max: int, weight: Tensor) -> Tensor:
     """Offset and range in W's dtype; as arguments Triton would round them to float32."""
     dtype = np.dtype(str(weight.dtype).removeprefix("torch."))
-    return torch.tensor([offset, *map(float, integer_range(integer_min, integer_max, dtype))], dtype=weight.dtype, device=weight.device)
+    numbers = (offset, *map(float, integer_range(integer_min, integer_max, dtype)))
+    # filled on the device: copied from the host they would wait for everything before
+    return torch.cat([torch.full((1,), number, dtype=weight.dtype, device=weight.device) for number in numbers])
 
 
 def _strips(L: Tensor, error: Tensor, outer_space: Tensor, strip: int) -> Iterator[tuple[int, int, Tensor]]:

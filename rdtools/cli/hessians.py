@@ -1,4 +1,4 @@
-"""``rdtools hessians``: collect and check."""
+"""``rdtools hessians``: collect, import, merge, inspect and check."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def collect(
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
     from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
-    from rdtools.jobs.collect import check_run_directory
     from rdtools.jobs.collect import collect as collect_run
+    from rdtools.runs.finished import check_run_directory
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
     wanted = evaluation_text is not None or evaluation_tokens is not None
@@ -69,6 +69,99 @@ def collect(
         typer.echo(in_options(note))
     typer.echo(f"{out}: {counted(len(run.hessians), 'Hessian')} for {counted(len(run), 'layer')}, {counted(made_of, 'token')}")
     note_coverage(coverage)
+    return 0
+
+
+Format = Annotated[str | None, typer.Option(help="quip, gptq or imatrix; told by the names of the files where not given.")]
+Samples = Annotated[int | None, typer.Option(help="N of GPTQ's H = (2/N) Σ x xᵀ.")]
+SampleTokens = Annotated[int | None, typer.Option(help="Tokens of each sample of GPTQ's, or of each chunk of an old importance matrix.")]
+#: Columns of `rdtools hessians inspect` on a terminal.
+_INSPECTED = {
+    "name": "input",
+    "columns": "n",
+    "tokens": "tokens",
+    "rank": "rank",
+    "mean_square": "tr H/n",
+    "condition": "condition",
+    "top_eigenvalue_fraction": "top λ",
+    "mean_fraction": "mean",
+}
+_HESSIANS = "QuIP#'s directory, GPTQ's .pt or .safetensors, or an importance matrix of llama.cpp."
+
+
+@app.command("import")
+def import_(
+    path: Annotated[Path, typer.Argument(help=_HESSIANS)],
+    out: Annotated[Path, typer.Argument(help="Run directory to write.")],
+    model: Model = "embedded",
+    format: Format = None,
+    samples: Samples = None,
+    sample_tokens: SampleTokens = None,
+) -> int:
+    """Make a run of Hessians that others collected, as E[x xᵀ] over tokens; of an importance matrix, the diagonal alone."""
+    from rdtools.files import sole_writer
+    from rdtools.jobs.hessians import import_hessians
+    from rdtools.runs.finished import check_run_directory
+
+    def say(sentence: str) -> None:
+        typer.echo(in_options(sentence), err=True)
+
+    check_run_directory(out)
+    with sole_writer(out):
+        run = import_hessians(path, model, out=out, format=format, samples=samples, sample_tokens=sample_tokens, say=say)
+    first = run.hessians[0]
+    kind = "diagonal" if first.diagonal else "full"
+    typer.echo(f"{out}: {counted(len(run.hessians), 'Hessian')} ({kind}, {first.origin}), {counted(first.n_tokens, 'token')}")
+    return 0
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(help="Run directories of one model over different tokens.")],
+    out: Annotated[Path, typer.Option(help="Run directory to write.")],
+) -> int:
+    """Merge runs: the Hessians of the new run are those of all their tokens together."""
+    from rdtools.files import sole_writer
+    from rdtools.jobs.hessians import merge_runs
+    from rdtools.runs.finished import check_run_directory
+
+    check_run_directory(out)
+    with sole_writer(out):
+        run = merge_runs(runs, out=out)
+    typer.echo(f"{out}: {counted(len(run.hessians), 'Hessian')} of {counted(run.hessians[0].n_tokens, 'token')}")
+    return 0
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help=f"Run directory, or {_HESSIANS}")],
+    format: Format = None,
+    samples: Samples = None,
+    sample_tokens: SampleTokens = None,
+    as_json: Json = False,
+) -> int:
+    """Print origin, tokens, rank, condition and mean of every Hessian of a run or a file."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    from rdtools.cli.console import PlainConsole
+    from rdtools.cli.printing import records
+    from rdtools.jobs.hessians import inspect_hessians
+    from rdtools.report.rows import format_number
+
+    table = inspect_hessians(path, format=format, samples=samples, sample_tokens=sample_tokens)
+    if as_json:
+        print_json(records(table))
+        return 0
+    console, shown = PlainConsole(), Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    kinds = ", ".join(sorted(set(table["kind"] + ", " + table["origin"])))
+    console.print(f"{path}: {counted(len(table), 'Hessian')} ({kinds})", soft_wrap=True)
+    for name, heading in _INSPECTED.items():
+        shown.add_column(Text(heading), overflow="fold", justify="left" if name == "name" else "right", no_wrap=name != "name")
+    for values in table[list(_INSPECTED)].itertuples(index=False):
+        shown.add_row(*(Text(format_number(value)) for value in values))
+    console.print(shown)
     return 0
 
 

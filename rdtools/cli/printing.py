@@ -25,7 +25,8 @@ def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
 
-    names = [*signature(report).parameters, "claims", "claims_from", "recheck", "wait", "window", "save", "hessians"]
+    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "format", "samples", "sample_tokens")
+    names = [*signature(report).parameters, *others]
     return re.compile(f"`({'|'.join(names)})`")
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from rdtools.arrays import Float64Array
 from rdtools.compare.bounds import BOUNDS
 from rdtools.compare.facts import LayerFacts
-from rdtools.compare.rows import outlier_message
+from rdtools.compare.rows import diagonal_message, outlier_message
 from rdtools.foreign.matching import check_related, correlation
 from rdtools.foreign.stored import ForeignModel, StoredMatrix
 from rdtools.measure import weighted_error
@@ -96,13 +96,8 @@ def foreign_row(
     per_weight = 1 / math.prod(stored.shape)
     total = stored.bits.total * per_weight
     outlier = outlier_message(facts)
-    bounds = {f"{name}_rate_bpw": bound.rate(facts, error.mean) for name, bound in BOUNDS.items()}
-    gaps = {
-        name.replace("rd_bound", "rate_gap_total").replace("_rate_bpw", "_bpw"): math.nan
-        if outlier or not math.isfinite(rate)
-        else total - rate
-        for name, rate in bounds.items()
-    }
+    bounds = {name: bound.rate(facts, error.mean) for name, bound in BOUNDS.items()}
+    gaps = {name: math.nan if outlier or not math.isfinite(rate) else total - rate for name, rate in bounds.items()}
     equal = "" if error.mean > 0 else "the decoded weights have no error: R(D) is infinite, and no gap is given"
     return ForeignRow(
         facts=facts.row,
@@ -114,7 +109,7 @@ def foreign_row(
         fallback=stored.fallback,
         reading=reading,
         status=facts.status,
-        message="; ".join(filter(None, (outlier, equal, facts.message, stored.note))),
+        message="; ".join(filter(None, (outlier, diagonal_message(layer, feedback=False), equal, facts.message, stored.note))),
         code_bpw=stored.bits.codes * per_weight,
         scale_bpw=stored.bits.scales * per_weight,
         other_bpw=stored.bits.other * per_weight,
@@ -126,8 +121,14 @@ def foreign_row(
         sqnr_db=_db(relative),
         weight_sqnr_db=_db(mean_square(layer.weight, values) / square) if square > 0 else math.nan,
         weight_correlation=correlated,
-        **bounds,
-        **gaps,
+        rd_bound_rate_bpw=bounds["rd_bound"],
+        rd_bound_rowvar_rate_bpw=bounds["rd_bound_rowvar"],
+        rd_bound_aligned_rate_bpw=bounds["rd_bound_aligned"],
+        rd_bound_covariance_rate_bpw=bounds["rd_bound_covariance"],
+        rate_gap_total_bpw=gaps["rd_bound"],
+        rate_gap_total_rowvar_bpw=gaps["rd_bound_rowvar"],
+        rate_gap_total_aligned_bpw=gaps["rd_bound_aligned"],
+        rate_gap_total_covariance_bpw=gaps["rd_bound_covariance"],
         beside=None if results is None else best_beside(results, layer.key.name, total),
     )
 

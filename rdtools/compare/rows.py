@@ -55,6 +55,14 @@ def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
     )
 
 
+def diagonal_message(layer: Layer, *, feedback: bool) -> str:
+    """A sentence on a Hessian of which only the diagonal is known; empty for a whole one."""
+    if not layer.hessian.diagonal:
+        return ""
+    unused = "; this method feeds errors back along correlations of inputs, of which it is given none" if feedback else ""
+    return f"H is a diagonal ({layer.hessian.origin}): D and R(D) leave correlations of inputs out{unused}"
+
+
 def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool:
     """True where high-rate theory may be used; never without a uniform grid."""
     if model.widest_steps is None:
@@ -82,7 +90,7 @@ def result_row(
     activations : moments that a method with quantized activations was given
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    facts = layer_facts(layer.in_memory) if facts is None else facts
+    facts = layer_facts(layer.host or layer) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
     point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
@@ -101,13 +109,16 @@ def result_row(
     outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
+    diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,
         method=format_method(quantizer),
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message="; ".join(filter(None, (outlier, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))),
+        message="; ".join(
+            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))
+        ),
         point=point,
         activation=beside,
         pred_high_rate_distortion=predicted,

@@ -101,6 +101,14 @@ def _parts(path: Path) -> list[Path]:
     return parts
 
 
+def _stated_type(library: Any, file: GGUFFile) -> GGUFType | None:
+    """The type that the header states, for a file whose name does not."""
+    try:
+        return named_type(library.LlamaFileType(file.metadata.get("general.file_type")).name.removeprefix("MOSTLY_"))
+    except ValueError:
+        return None
+
+
 def open_gguf(path: Path) -> ForeignModel:
     """A GGUF file, or all parts of a split one.
 
@@ -108,11 +116,10 @@ def open_gguf(path: Path) -> ForeignModel:
     ------
     CorruptFile, DataError, BackendUnavailable
     """
-    _library()
-    named = named_type(path.name)
+    library, files = _library(), [read_gguf(part) for part in _parts(path)]
+    named = named_type(path.name) or _stated_type(library, files[0])
     matrices: dict[str, StoredMatrix] = {}
-    for part in _parts(path):
-        file = read_gguf(part)
+    for file in files:
         for tensor in file.tensors.values():
             name = from_gguf(tensor.name)
             if name is not None:

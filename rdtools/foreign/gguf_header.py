@@ -169,7 +169,7 @@ def _tensor(path: Path, cursor: _Cursor, number: int) -> GGUFTensor:
     shape = tuple(cursor.scalar("Q", f"the shape of {name[:60]!r}") for _ in range(count))[::-1]
     kind, offset = cursor.scalar("I", f"the type of {name[:60]!r}"), cursor.scalar("Q", f"the place of {name[:60]!r}")
     known = TYPES.get(kind)
-    if known is not None and (not shape or shape[-1] % known.block):
+    if known is not None and (not shape or 0 in shape or shape[-1] % known.block):
         raise CorruptFile(
             f"{path}: {name} of type {known.name} has shape {shape}, expected rows of a multiple of {known.block}; copy it again"
         )

@@ -62,7 +62,7 @@ _NAME = re.compile(
 
 
 def named_type(file_name: str) -> GGUFType | None:
-    """The type that the name of a file states, that of most tensors in a mixture; None where it states none.
+    """The type that the name of a file or of a mixture states, that of most tensors in a mixture; None where it states none.
 
     Examples
     --------

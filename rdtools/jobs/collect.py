@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
-from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, check_held_out, padding_notes, read_tokens
 from rdtools.jobs.progress import log_sentence
 from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
-from rdtools.runs.finished import FINISHED, LIST, Fingerprint, different
+from rdtools.runs.finished import FINISHED, LIST, Fingerprint, check_run_directory, different
 from rdtools.runs.run_manifest import (
     CAPTURE_VERSION,
     HELDOUT,
+    IMPORTED,
+    MERGED,
     CalibrationEntry,
     ModelEntry,
     describe_model,
@@ -36,23 +37,6 @@ if TYPE_CHECKING:
     from rdtools.model.opened import OpenModel  # which loads torch
 
 Progress = Callable[[int, int], None]
-
-
-def check_run_directory(out: Path) -> None:
-    """Refuse a place that holds something else than a run: finished, begun by `collect`, or with parts deleted.
-
-    Raises
-    ------
-    UsageError
-    """
-    if is_run(out) or not out.exists():
-        return
-    if out.is_dir():
-        names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
-        begun = LOCK in names or (out / FINISHED).is_file()
-        if not names or (begun and names <= RUN_NAMES):
-            return
-    raise UsageError(f"{out}: exists and is not a run of rdtools; choose another directory")
 
 
 def collect(
@@ -97,6 +81,8 @@ def collect(
     """
     check_run_directory(out)
     checkpoint = find_model(source, with_code=trust_remote_code)
+    if is_run(out) and (kept := _without_tokens(out, checkpoint, request, evaluation)) is not None:
+        return kept
     tokens, heldout = read_tokens(request, evaluation, checkpoint, trust_remote_code=trust_remote_code)
     if heldout is not None:
         check_held_out(heldout, tokens, say)
@@ -114,6 +100,36 @@ def collect(
     _say_all([*checkpoint.notes, *(note for of in (tokens, heldout) if of is not None for note in padding_notes(of))], say)
     run = job.reused(heldout) if is_run(out) else job.captured()
     return run if heldout is None or run.manifest.heldout is not None else job.with_heldout(run, heldout)
+
+
+def _without_tokens(out: Path, checkpoint: Checkpoint, request: CalibrationRequest, evaluation: EvaluationRequest | None) -> Run | None:
+    """The run that is there, if its Hessians were imported or merged, so that it has no tokens to compare; else None.
+
+    Raises
+    ------
+    UsageError
+        If calibration data are given for it, or it is of another model.
+    """
+    run = open_run(out, checkpoint=checkpoint)
+    runner = run.manifest.calibration.runner
+    if runner not in (IMPORTED, MERGED):
+        return None
+    if request != CalibrationRequest() or evaluation not in (None, EvaluationRequest()):
+        raise UsageError(
+            f"{out}: its Hessians are {runner}, not captured; give neither `text` nor `tokens` nor held-out data, or another directory"
+        )
+    files = {name: entry.sha256 for name, entry in describe_model(checkpoint, source=run.manifest.model.source).files.items()}
+    if files != {name: entry.sha256 for name, entry in run.manifest.model.files.items()}:
+        raise UsageError(
+            f"{out}: holds {runner} Hessians of another model, {run.model_name}; give that one as `model`, or another directory"
+        )
+    first = run.hessians[0]
+    note = f"Hessians {runner}: {run.manifest.calibration.source}"
+    if first.diagonal:
+        note += (
+            "; of each, the diagonal alone is known: D and R(D) leave correlations of inputs out, and feedback of errors has none to use"
+        )
+    return Run(out, run.manifest, checkpoint=checkpoint, notes=(note,))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -17,7 +17,9 @@ from rdtools.foreign.gguf_types import named_type
 from rdtools.foreign.matching import decoded
 from rdtools.foreign.stored import ForeignModel, StoredMatrix
 from rdtools.jobs.selection import select_layers
+from rdtools.report.figures.foreign import READS
 from rdtools.runs.foreign import has_foreign, read_foreign, write_foreign
+from rdtools.runs.result_files import outdated_numbers
 from rdtools.runs.results import read_results
 from rdtools.runs.run_manifest import LayerEntry
 from rdtools.runs.store import Run, open_run
@@ -49,7 +51,7 @@ def measure_file(
     """Measure a quantized checkpoint of somebody else against the model and the Hessians of a run.
 
     Its rows replace those of the same path and layers in the run's table of foreign files, which is written once all are measured: a file
-    that is refused leaves the table as it was.
+    that is refused leaves the table as it was. Where the run has a table of methods, figures/foreign.png and .pdf show both on one axis.
 
     Parameters
     ----------
@@ -81,8 +83,22 @@ def measure_file(
         if len(before):
             again = (before["file"] == str(foreign.path)) & before["layer"].isin(table["layer"])
             before = before[~again]
-        write_foreign(pd.concat([before, table], ignore_index=True) if len(before) else table, opened.path)
-    return Measured(table, tuple(filter(None, (_summary(foreign, table), note))))
+        every = pd.concat([before, table], ignore_index=True) if len(before) else table
+        write_foreign(every, opened.path)
+        figure = None if results is None else _draw(every, results, opened.path)
+    drawn = "" if figure is None else f"files of others and methods of the run on one axis: {figure}"
+    return Measured(table, tuple(filter(None, (_summary(foreign, table), note, drawn))))
+
+
+def _draw(table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> Path:
+    """Draw the figure of foreign files; returns the PNG."""
+    import matplotlib
+
+    from rdtools.report.figures import foreign, save_figure
+    from rdtools.report.style import RC
+
+    with matplotlib.rc_context(RC):
+        return save_figure(foreign.draw(table, results), folder / "figures" / "foreign")
 
 
 def _matrix(foreign: ForeignModel, entry: LayerEntry) -> StoredMatrix:
@@ -109,7 +125,8 @@ def _row(run: Run, foreign: ForeignModel, entry: LayerEntry, matrix: StoredMatri
 def _results_beside(folder: Path) -> tuple[pd.DataFrame | None, str]:
     """The table of a run, or why its methods are not put beside."""
     try:
-        return read_results(folder), ""
+        table, outdated = read_results(folder, READS), outdated_numbers(folder)
+        return (None, f"no method of the run is put beside: {outdated}") if outdated else (table, "")
     except UsageError:
         return None, f"{folder} has no table of methods yet; rdtools report writes it, and measuring again puts the best beside"
     except RdtoolsError as error:
@@ -122,7 +139,7 @@ def _summary(foreign: ForeignModel, table: pd.DataFrame) -> str:
     held = float((table["total_bpw"].to_numpy() * weights).sum() / weights.sum())
     kinds = ", ".join(f"{kind} × {number}" for kind, number in table["stored_type"].value_counts().items())
     sentence = f"{foreign.path.name}: {held:.4g} bpw stored in {counted(len(table), 'matrice' if len(table) > 1 else 'matrix')} ({kinds})"
-    named, fallen = named_type(foreign.path.name) if foreign.format == "gguf" else None, int(table["fallback"].sum())
+    named, fallen = named_type(foreign.named_type), int(table["fallback"].sum())
     if named is not None:
         sentence += f"; its name says {named.name}, {named.bpw:.4g} bpw"
     return sentence + (f"; {fallen} fell back to another type because of their shape" if fallen else "")

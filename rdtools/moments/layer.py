@@ -160,7 +160,7 @@ class Layer:
         """
         if not isinstance(name, str):
             raise WrongType(f"`name` {name!r}: expected a string, such as '0.q_proj'")
-        given = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")  # type: ignore[arg-type]
+        given = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")
         matrix = _private(check_moment(given.matrix, name=f"{name}: Hessian"), given.matrix)
         checked = _private(check_weight(weight, columns=len(matrix), name=name), weight)
         if checked.size == 0:

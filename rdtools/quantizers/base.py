@@ -75,8 +75,6 @@ class Quantizer(ABC):
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
     #: True where it takes a layer on a device and does everything there; else it works in main memory alone.
     on_device: ClassVar[bool] = False
-    #: Operation of `rdtools.ops` that decides its integers on a device.
-    operation: ClassVar[str] = "sic_sweep"
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -134,7 +132,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
+        preparation = self.for_layer(layer.host or layer, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -185,7 +183,7 @@ class Quantizer(ABC):
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread():
-            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
+            settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(
@@ -226,6 +224,11 @@ class SettledQuantizer(Quantizer):
     def calls_kernels(self) -> bool:
         """False if NumPy alone decides the integers, whatever the backend."""
         return True
+
+    @property
+    def operation(self) -> str:
+        """Operation of `rdtools.ops` that decides the integers."""
+        return "sic_sweep"
 
     @property
     def computes_in(self) -> str:

@@ -27,7 +27,9 @@ _KINDS: dict[object, tuple[str, Callable[[object], bool]]] = {
 
 def is_number(value: object) -> bool:
     """True for a real number, of NumPy or Python, that is no truth value and no whole number beyond 64 bits."""
-    return isinstance(value, Real) and not isinstance(value, bool) and not (isinstance(value, int) and abs(value) >= 2**63)
+    if isinstance(value, int):
+        return not isinstance(value, bool) and abs(value) < 2**63
+    return isinstance(value, Real)
 
 
 def shown(value: object) -> str:
@@ -63,7 +65,7 @@ def check_types(record: Any, names: Sequence[str]) -> None:
     WrongType
     """
     for name in names:
-        value, kinds = getattr(record, name), _hints(type(record)).get(name, ())
+        value, kinds = getattr(record, name), _hints(record.__class__).get(name, ())
         known = [_KINDS[kind] for kind in kinds if kind in _KINDS]
         if len(known) == len(kinds) > 0 and not any(fits(value) for _, fits in known):
             expected = " or ".join(word for word, _ in known)

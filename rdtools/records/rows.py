@@ -84,7 +84,13 @@ class LayerRow:
         ),
     ] = math.nan
     row_covariance_saving_stderr_bpw: Annotated[
-        float, About("bpw", "measured", "standard error of that over rows, taking them as independent", "±")
+        float,
+        About(
+            "bpw",
+            "measured",
+            "standard error of that, and of rd_bound_covariance_rate_bpw, over runs of 1, 8 or 32 neighbouring rows, the largest",
+            "±",
+        ),
     ] = math.nan
     weight_incoherence: Annotated[float, About("", "measured", "μ_W = √(mn) max|W| / ‖W‖ over active columns", "μ_W")] = math.nan
     hessian_incoherence: Annotated[float, About("", "measured", "μ_H = √n max|Q|, Q the eigenvectors of H", "μ_H")] = math.nan
@@ -194,7 +200,12 @@ class ResultRow:
     ] = math.nan
     rd_bound_covariance_rate_bpw: Annotated[
         float,
-        About("bpw", "bound", "R(D) for Gaussian rows whose mean squares and covariance both sides know, from above by held-out rows"),
+        About(
+            "bpw",
+            "bound",
+            "R(D) for Gaussian rows whose mean squares and covariance both sides know, from above by held-out rows; its standard error is "
+            "row_covariance_saving_stderr_bpw",
+        ),
     ] = math.nan
     rate_gap_symbols_bpw: Annotated[float, About("bpw", "measured", f"symbol_bpw + low_rank_bpw − rd_bound_rate_bpw; {NO_GAP}")] = math.nan
     rate_gap_total_bpw: Annotated[

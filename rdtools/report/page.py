@@ -21,6 +21,7 @@ from rdtools.report.inline_svg import inline_figure
 from rdtools.report.layer_data import layer_drawings
 from rdtools.report.packed import PackedColumn, pack
 from rdtools.report.paired import paired_table
+from rdtools.report.provenance import code_commit
 from rdtools.report.row_data import layer_columns, printed_means, row_columns, short_names
 from rdtools.report.rows import format_number, ok_rows
 from rdtools.report.style import method_looks
@@ -185,9 +186,11 @@ def write_page(
         bounds=glossary.bounds(),
         terms=glossary.TERMS,
         rate_kinds=glossary.RATE_KINDS,
-        versions={**run.manifest.versions, "rdtools": __version__},
+        versions=run.manifest.versions,
+        version=__version__,
         row_versions={name.removesuffix("_version"): _distinct(table, name) for name in table.columns if name.endswith("_version")},
         devices={name: _distinct(table, name) for name in ("backend", "device")},
+        commit=code_commit(),
         results_hash=sha256_of_file(results) if results.is_file() else "",
         result_files=(PARQUET, CSV),
         seconds=f"{table['wall_s'].sum():.0f}",

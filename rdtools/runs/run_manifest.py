@@ -17,6 +17,8 @@ from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 MANIFEST = "manifest.json"
 #: Folders of second moments in a run directory: over the calibration tokens, and over held-out ones.
 HESSIANS, HELDOUT = "hessians", "heldout"
+#: Runners of runs whose tokens are not at hand: Hessians of others, and those of several runs.
+IMPORTED, MERGED = "imported", "merged"
 #: Raised whenever the same model and tokens give other Hessians: another rule for padding, for the layers found or for experts.
 CAPTURE_VERSION = 1
 CONVENTIONS = {
@@ -83,7 +85,7 @@ class LayerEntry(_Entry):
 
 
 class HessianEntry(FileEntry):
-    """A Hessian in the manifest; runs before version 0.2 did not count distinct tokens."""
+    """A Hessian in the manifest; runs before version 0.2 did not count distinct tokens. `origin` and `diagonal` are as of the `Hessian`."""
 
     name: str
     file: Annotated[str, AfterValidator(_hessian_file)]
@@ -91,6 +93,8 @@ class HessianEntry(FileEntry):
     n_tokens: Annotated[int, Field(ge=0)]
     dropped_tokens: Annotated[int, Field(ge=0)]
     distinct_tokens: Annotated[int, Field(ge=0)] | None = None
+    origin: str = ""
+    diagonal: bool = False
 
 
 class ModelEntry(_Entry):
@@ -130,6 +134,8 @@ class CalibrationEntry(_Entry):
     """The tokens that Hessians were made with, and the torch device; None in runs of version 0.1, which did not note it.
 
     `runner` says if the model was run block by block or whole, and then why; None in runs that did not note it.
+
+    The runner of a run that was not captured here is `IMPORTED` or `MERGED`; its tokens are known by a hash alone.
 
     `padding` ids of the file were left out, because of what `padding_from` names.
     """

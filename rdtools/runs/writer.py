@@ -69,6 +69,8 @@ class RunWriter:
                 n_tokens=hessian.n_tokens,
                 dropped_tokens=hessian.dropped_tokens,
                 distinct_tokens=hessian.distinct_tokens,
+                origin=hessian.origin,
+                diagonal=hessian.diagonal,
                 bytes=len(data),
                 sha256=hashlib.sha256(data).hexdigest(),
             )

@@ -37,50 +37,14 @@ class LayerWork:
 
     def without(self, done: Collection[str]) -> LayerWork:
         """The work that is left."""
-        left = [(q, key) for q, key in zip(self.quantizers, self.row_keys, strict=True) if key not in done]
+        remaining = [(q, key) for q, key in zip(self.quantizers, self.row_keys, strict=True) if key not in done]
         rates = () if self.curves_key in done else self.curve_rates
-        return replace(self, quantizers=tuple(q for q, _ in left), row_keys=tuple(key for _, key in left), curve_rates=rates)
+        return replace(self, quantizers=tuple(q for q, _ in remaining), row_keys=tuple(key for _, key in remaining), curve_rates=rates)
 
     @property
     def keys(self) -> tuple[str, ...]:
         """Keys of everything that is to be done, in order."""
         return (*self.row_keys, *([self.curves_key] if self.curve_rates else []))
-
-
-@dataclass(frozen=True)
-class Task:
-    """All quantizations of one input's layers that share a preparation, so that its factor is made once.
-
-    Attributes
-    ----------
-    run : directory
-    hessian : number of the input's Hessian in the run
-    layers : work for each
-    seed : of the run
-    work : relative cost of the input, m n² summed over layers
-    """
-
-    kind: ClassVar[Literal["quantize", "verify"]] = "quantize"
-    run: Path
-    hessian: int
-    layers: tuple[LayerWork, ...]
-    seed: int
-    work: float
-
-    @property
-    def rows(self) -> int:
-        """Number of rows to be made."""
-        return sum(len(layer.row_keys) for layer in self.layers)
-
-    @property
-    def listed(self) -> ListedTask:
-        """The task in the list of the run."""
-        return list_task(self)
-
-    def without(self, done: Collection[str]) -> Task:
-        """The work that is left; a task without layers if nothing is."""
-        left = [layer.without(done) for layer in self.layers]
-        return replace(self, layers=tuple(layer for layer in left if layer.keys))
 
 
 class WorkOnLayer(Protocol):
@@ -98,42 +62,56 @@ class WorkOnLayer(Protocol):
         """The work that is left."""
 
 
-class Work(Protocol):
-    """A task of any kind in `rdtools.sweep.kinds.KINDS`, as engines see it."""
+@dataclass(frozen=True)
+class Work:
+    """A task of any kind in `rdtools.sweep.kinds.KINDS`: what is done about the layers of one input.
 
-    @property
-    def kind(self) -> Literal["quantize", "verify"]:
-        """A name in the table of kinds."""
+    Attributes
+    ----------
+    kind : a name in the table of kinds
+    run : directory
+    hessian : number of the input's Hessian in the run
+    layers : work for each
+    seed : of everything that is drawn
+    """
 
-    @property
-    def run(self) -> Path:
-        """Directory."""
-
-    @property
-    def hessian(self) -> int:
-        """Number of the input's Hessian in the run."""
-
-    @property
-    def seed(self) -> int:
-        """Of everything that is drawn."""
-
-    @property
-    def layers(self) -> tuple[WorkOnLayer, ...]:
-        """Work for each layer."""
+    kind: ClassVar[Literal["quantize", "verify"]]
+    run: Path
+    hessian: int
+    layers: tuple[WorkOnLayer, ...]
+    seed: int
 
     @property
     def listed(self) -> ListedTask:
         """The task in the list of the run."""
+        layers = [ListedLayer(name=layer.name, keys=list(layer.keys)) for layer in self.layers]
+        name = task_name([key for layer in layers for key in layer.keys])
+        return ListedTask(name=name, kind=self.kind, hessian=self.hessian, seed=self.seed, layers=layers)
 
     def without(self, done: Collection[str]) -> Self:
         """The work that is left; a task without layers if nothing is."""
+        remaining = (layer.without(done) for layer in self.layers)
+        return replace(self, layers=tuple(layer for layer in remaining if layer.keys))
 
 
-def list_task(task: Work) -> ListedTask:
-    """A task in the list of its run."""
-    layers = [ListedLayer(name=layer.name, keys=list(layer.keys)) for layer in task.layers]
-    name = task_name([key for layer in layers for key in layer.keys])
-    return ListedTask(name=name, kind=task.kind, hessian=task.hessian, seed=task.seed, layers=layers)
+@dataclass(frozen=True)
+class Task(Work):
+    """All quantizations of one input's layers that share a preparation, so that its factor is made once.
+
+    Attributes
+    ----------
+    run, hessian, layers, seed : see `Work`
+    work : relative cost of the input, m n² summed over layers
+    """
+
+    kind: ClassVar[Literal["quantize", "verify"]] = "quantize"
+    layers: tuple[LayerWork, ...]
+    work: float
+
+    @property
+    def rows(self) -> int:
+        """Number of rows to be made."""
+        return sum(len(layer.row_keys) for layer in self.layers)
 
 
 def settings_of(quantizer: Quantizer) -> str:

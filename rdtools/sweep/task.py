@@ -19,6 +19,7 @@ from rdtools.errors import NotEnoughMemory, RateUnreachable, explained
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
+from rdtools.moments.spectrum import remembered_spectrum
 from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare
 from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
 from rdtools.records.rows import Status
@@ -185,7 +186,7 @@ class LayerMemory:
             self._input = task.run, task.hessian
         if name not in self._layers:
             layer = self._run[name]
-            if self.device != HOST:  # first, so that the facts find it
+            if self.device != HOST and remembered_spectrum(layer.hessian) is None:  # first, so that the facts find it
                 with naming_stage(self.device, "the eigenvectors of its Hessian are computed", name=name, shape=layer.weight.shape):
                     self._run.keep_spectrum(task.hessian, layer.on(self.device).hessian)
             self._layers[name] = layer, layer_facts(layer, self._heldout)

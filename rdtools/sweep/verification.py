@@ -15,8 +15,7 @@ from rdtools.runs.journal import Record
 from rdtools.runs.keys import verdict_key
 from rdtools.runs.run_manifest import LayerEntry
 from rdtools.runs.store import Run, open_run
-from rdtools.runs.tasks import ListedTask
-from rdtools.sweep.plan import input_groups, key_of_layer, list_task
+from rdtools.sweep.plan import Work, input_groups, key_of_layer
 
 
 @dataclass(frozen=True)
@@ -29,37 +28,16 @@ class LayerClaims:
 
     def without(self, done: Collection[str]) -> LayerClaims:
         """The claims that are left."""
-        left = [(claim, key) for claim, key in zip(self.claims, self.keys, strict=True) if key not in done]
-        return replace(self, claims=tuple(claim for claim, _ in left), keys=tuple(key for _, key in left))
+        remaining = [(claim, key) for claim, key in zip(self.claims, self.keys, strict=True) if key not in done]
+        return replace(self, claims=tuple(claim for claim, _ in remaining), keys=tuple(key for _, key in remaining))
 
 
 @dataclass(frozen=True)
-class ClaimTask:
-    """Claims on all layers of one input.
-
-    Attributes
-    ----------
-    run : directory
-    hessian : number of the input's Hessian in the run
-    layers : with their claims
-    seed : of everything that is drawn
-    """
+class ClaimTask(Work):
+    """Claims on all layers of one input."""
 
     kind: ClassVar[Literal["quantize", "verify"]] = "verify"
-    run: Path
-    hessian: int
     layers: tuple[LayerClaims, ...]
-    seed: int
-
-    @property
-    def listed(self) -> ListedTask:
-        """The task in the list of the run."""
-        return list_task(self)
-
-    def without(self, done: Collection[str]) -> ClaimTask:
-        """The work that is left; a task without layers if nothing is."""
-        left = [layer.without(done) for layer in self.layers]
-        return replace(self, layers=tuple(layer for layer in left if layer.keys))
 
 
 def _on_layer(run: Run, entry: LayerEntry, claims: Sequence[registry.Claim], seed: int) -> LayerClaims:

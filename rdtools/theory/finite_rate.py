@@ -85,7 +85,7 @@ class Cancellation:
         n = len(self.factor)
         if self.ridge == 0:
             return np.zeros((n, n)), self.variance * n
-        inverse = triangular_inverse(self.factor)
+        inverse = np.asarray(triangular_inverse(self.factor))
         lost = self.ridge * float(np.einsum("ij,ij->", inverse, inverse))
         inverse *= self.ridge  # before the product, so that no scale of H overflows
         start = triangular_gram(inverse)

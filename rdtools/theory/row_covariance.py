@@ -18,6 +18,8 @@ from rdtools.arrays import Float64Array
 #: Weights of the diagonal that are tried, and parts that the rows are cut into, each judged by the estimate from the others.
 SHRINKAGES = (0.005, 0.05, 0.2, 0.5, 1.0)
 FOLDS = 4
+#: Rows of the runs whose means are looked at for a standard error, and runs that it takes: rows of one head resemble each other.
+RUN_ROWS, FEWEST_RUNS = (1, 8, 32), 8
 #: Columns up to which covariances are estimated: each takes n³/3 operations for each shrinkage and part.
 MOST_COLUMNS = 2048
 
@@ -31,7 +33,8 @@ class RowCovariance:
     matrix : (n, n) float64 of trace n
     shrinkage : weight of its diagonal
     saving_bits : by which held-out rows are shorter under it than under white ones, bits per weight at high rate
-    saving_stderr_bits : standard error of that over the rows, taking them as independent
+    saving_stderr_bits : standard error of that over the rows, the largest of those by runs of rows, which follow one another in a head;
+        it is also that of R(D) for the covariance, if not all of R(D) is 0
     excess_bits : their ideal length less the entropy that the matrix has of itself, bits per weight; added to the rate of the matrix it
         gives what held-out rows take at high rate
     """
@@ -60,6 +63,28 @@ def _lengths(matrix: Float64Array, rows: Float64Array) -> Float64Array:
     return np.asarray((logs + 0.5 * math.log2(math.e) * np.einsum("ij,ij->j", white, white)) / rows.shape[1])
 
 
+def stderr_by_runs(values: Float64Array) -> float:
+    """Standard error of a mean over rows of which neighbours may depend on each other: the largest of those by runs of RUN_ROWS rows.
+
+    Of independent rows it is ``s/√m``, and a little more because it is the largest of three.
+
+    Examples
+    --------
+    Sixteen pairs say no more than sixteen numbers, and runs of eight rows show that.
+
+    >>> values = np.repeat([0.0, 1.0], 64)
+    >>> round(stderr_by_runs(values) / stderr_by_runs(values[::8]), 1)
+    1.0
+    """
+    errors = []
+    for rows in RUN_ROWS:
+        count = len(values) // rows
+        if rows == 1 or count >= FEWEST_RUNS:
+            means = values[: count * rows].reshape(count, rows).mean(axis=1)
+            errors.append(float(means.std(ddof=1)) / math.sqrt(count))
+    return max(errors)
+
+
 def normalized_rows(weight: Float64Array) -> Float64Array:
     """Rows that are not all zero, each divided by its root mean square.
 
@@ -77,7 +102,8 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
 
     The saving is ``½ log2(e) − [½ log2 det C + ½ log2(e) wᵀ C⁻¹ w]/n`` on average over rows w that were left out when C was estimated, of
     white rows of the same mean squares: it is what a coder gains at high rate which learns C from three quarters of the rows. It tends to
-    ``−½ log2(det C)/n`` with many rows, to 0 for white rows, and is not below 0 by more than what the diagonal costs.
+    ``−½ log2(det C)/n`` with many rows, to 0 for white rows, and is not below 0 by more than what the diagonal costs. Every fourth row is
+    left out, so that rows of one head judge each other: it is not the saving on heads of which no row is known, which is smaller.
 
     Returns
     -------
@@ -111,7 +137,7 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
     in_sample = float(np.linalg.slogdet(matrix)[1]) / (2.0 * n * math.log(2.0)) + 0.5 * math.log2(math.e)
     matrix *= n / float(np.trace(matrix))
     excess = float(lengths[best].mean()) - in_sample
-    return RowCovariance(matrix, best, float(saved.mean()), float(saved.std(ddof=1) / math.sqrt(m)), excess)
+    return RowCovariance(matrix, best, float(saved.mean()), stderr_by_runs(saved), excess)
 
 
 def aligned_variances(rows: Float64Array, vectors: Float64Array, eigenvalues: Float64Array) -> Float64Array:

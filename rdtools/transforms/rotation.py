@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, beside, contiguous
-from rdtools.linalg import panels
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, panels
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order

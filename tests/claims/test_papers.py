@@ -15,6 +15,7 @@ from rdtools.claims.evidence.clamping import Clamping
 from rdtools.claims.evidence.critical_channels import CriticalChannels
 from rdtools.claims.evidence.gather import counterexample, layer_evidence, shared_evidence
 from rdtools.claims.evidence.lattices import LatticePoint, Lattices
+from rdtools.claims.evidence.learnt_models import LearntModels
 from rdtools.claims.evidence.low_rank import LowRank
 from rdtools.claims.evidence.mismatch import Mismatch
 from rdtools.claims.evidence.moment import Moment
@@ -48,7 +49,7 @@ def changed(kind: type) -> Callable[..., Plant]:
 
 moment, rotations, rounding, planes, normal = (changed(kind) for kind in (Moment, Rotations, UnitRounding, NearestPlane, NormalWeights))
 mismatch, channels, low_rank, critical = (changed(kind) for kind in (Mismatch, Channels, LowRank, CriticalChannels))
-walks = changed(TrellisWalks)
+walks, learnt = changed(TrellisWalks), changed(LearntModels)
 
 
 def spectrum(**fields) -> Plant:
@@ -231,6 +232,8 @@ PLANTS: dict[str, Plant] = {
     "trellis.predicted-gap": walk(0.025),
     "trellis.above-limit": walk(-0.12),
     "trellis.better-than-scalar": walk(0.2),
+    "trellis.learnt-models-decode": learnt(decoding_faults=lambda r: 1),
+    "trellis.learnt-models-cost": learnt(learnt_bits=lambda r: r.plain_bits + 9),
 }
 
 

@@ -120,7 +120,10 @@ def test_weights_are_decoded_in_blocks_of_rows_to_the_same_bits(name, rate, monk
 
 @pytest.mark.parametrize(
     ("name", "rate"),
-    [("hptq", 3), ("hptq+haar", 3), ("gptq", 3), ("gptq-asym", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2), ("aqlm-2x8", 2)],
+    [
+        *(("hptq", 3), ("hptq+haar", 3), ("gptq", 3), ("gptq-asym", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2)),
+        ("aqlm-2x8(epochs=0,iterations=1)", 2),
+    ],
 )
 def test_decoding_takes_the_weights_and_one_block_of_rows(name, rate, monkeypatch):
     """And three panels of 64 reflections for a Haar rotation: no second matrix of the weights' size."""

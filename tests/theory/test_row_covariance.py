@@ -18,6 +18,7 @@ from rdtools.theory.row_covariance import (
     covariance_variances,
     estimate_row_covariance,
     normalized_rows,
+    stderr_by_runs,
 )
 from rdtools.theory.waterfilling import rate_distortion
 
@@ -92,3 +93,16 @@ def test_the_bias_of_mean_squares_is_that_of_their_logarithms(rng):
     exact = 0.5 * math.log2(math.e) * float(scipy.special.digamma(m / 2) - math.log(m / 2))
     assert logs.mean() == pytest.approx(exact, abs=4 * logs.std() / math.sqrt(draws))
     assert -exact == pytest.approx(aligned_bias_bits(m), rel=1 / m)
+
+
+def test_standard_errors_know_that_neighbouring_rows_depend(rng):
+    """The mean of 64 heads of 32 rows that agree within a head has the error of 64 numbers; of independent rows, that of 2048. Each is
+    known to √(2/63) and √(2/2047) of itself, or for runs of 32 to the former; four of these are granted."""
+    heads, size = 64, 32
+    value = rng.standard_normal(heads)
+    assert stderr_by_runs(np.repeat(value, size)) == pytest.approx(1 / math.sqrt(heads), rel=4 * math.sqrt(0.5 / (heads - 1)))
+    m = heads * size
+    independent = rng.standard_normal(m)
+    plain = independent.std(ddof=1) / math.sqrt(m)
+    assert plain <= stderr_by_runs(independent) <= plain * (1 + 4 * math.sqrt(0.5 / (heads - 1)))
+    assert stderr_by_runs(independent[:8]) == independent[:8].std(ddof=1) / math.sqrt(8)

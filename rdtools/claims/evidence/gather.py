@@ -13,6 +13,7 @@ from rdtools.claims.evidence.channels import Channels, gather_channels
 from rdtools.claims.evidence.clamping import Clamping, gather_clamping
 from rdtools.claims.evidence.critical_channels import CriticalChannels, gather_critical_channels
 from rdtools.claims.evidence.lattices import Lattices, gather_lattices
+from rdtools.claims.evidence.learnt_models import LearntModels, gather_learnt_models
 from rdtools.claims.evidence.low_rank import LowRank, gather_low_rank
 from rdtools.claims.evidence.mismatch import Mismatch, gather_mismatch
 from rdtools.claims.evidence.moment import Moment, gather_moment
@@ -55,6 +56,7 @@ EXPERIMENTS: dict[type, Experiment] = {
     Weights: Experiment(gather_weights, "layer"),
     NearestPlane: Experiment(gather_nearest_plane, "layer"),
     Channels: Experiment(gather_channels, "layer"),
+    LearntModels: Experiment(gather_learnt_models, "layer"),
     LowRank: Experiment(gather_low_rank, "layer"),
     Clamping: Experiment(gather_clamping, "counterexample"),
 }

@@ -6,6 +6,7 @@ import math
 from functools import cache
 
 from rdtools.claims.evidence.base import Estimate, Evidence
+from rdtools.claims.evidence.learnt_models import LearntModels
 from rdtools.claims.evidence.trellis_walks import STATES, TrellisWalks, WalkPoint
 from rdtools.claims.papers.terms import REGULAR, factor, ours, rate_limit
 from rdtools.claims.record import FALSE_ALARM, Assumption, Statement
@@ -111,4 +112,14 @@ CLAIMS = (
         "rate − R(D) of the files' integers ≤ that of scalar integers of the same steps (the least difference)",
         _SOURCE,
     ).at_least(_least_gain, 0.0, "bit", *REGULAR, _PREDICTED, chance=_of_several),
+    Statement(
+        "trellis.learnt-models-decode",
+        "integers under models that the decoder learns decode to themselves (those that differ)",
+        _SOURCE,
+    ).equal(lambda e: e[LearntModels].decoding_faults, 0.0, "integers"),
+    Statement(
+        "trellis.learnt-models-cost",
+        "a file with models that the decoder learns is at most 8 bits larger than one of the same integers without",
+        _SOURCE,
+    ).at_most(lambda e: e[LearntModels].learnt_bits, lambda e: e[LearntModels].plain_bits + 8, "bits"),
 )

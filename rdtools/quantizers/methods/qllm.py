@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
@@ -64,14 +64,14 @@ class QLLM(ActivationQuantizer):
     QLLM, arXiv 2310.08041. There the correction is trained through four blocks at a time; here it is the exact optimum of each layer.
     """
 
-    weight_bits: int = 4
-    threshold: float | None = None
-    assembly: Assembly = "merge"
-    metric: Metric = "paper"
-    balance: bool = False
-    rescale: bool = True
-    staggered: bool = False
-    max_expansion: float = 0.2
+    weight_bits: int = Reassembler.weight_bits
+    threshold: float | None = Reassembler.threshold
+    assembly: Assembly = Reassembler.assembly
+    metric: Metric = Reassembler.metric
+    balance: bool = Reassembler.balance
+    rescale: bool = Reassembler.rescale
+    staggered: bool = Reassembler.staggered
+    max_expansion: float = Reassembler.max_expansion
     rounding: Rounding = "nearest"
     correction_rank: int = 4
     fit: Fit = "unrounded"
@@ -98,10 +98,8 @@ class QLLM(ActivationQuantizer):
         """The choice of the map."""
         grid = self.activation
         assert grid is not None  # as __post_init__ sees to
-        return Reassembler(
-            threshold=self.threshold, assembly=self.assembly, metric=self.metric, balance=self.balance, rescale=self.rescale,
-            staggered=self.staggered, weight_bits=self.weight_bits, grid=grid, max_expansion=self.max_expansion,
-        )  # fmt: skip
+        shared = {field.name for field in fields(Reassembler)} & {field.name for field in fields(self)}
+        return Reassembler(grid=grid, **{name: getattr(self, name) for name in shared})
 
     @property
     def weights(self) -> RowGridQuantizer:
@@ -142,8 +140,8 @@ class QLLM(ActivationQuantizer):
         before = basis_map(first, self.preparation, seed=seed)
         active, H = first.active, first.hessian.matrix
         weight = np.concatenate([active_columns(layer.weight, active) for layer in layers])
-        found = self.reassembler.reassemble(sample[:, active], weight, moment=H[np.ix_(active, active)], name=first.hessian.name)
-        return InputMap([*before.links, *found.input_map.links], columns=len(active))
+        reassembly = self.reassembler.reassemble(sample[:, active], weight, moment=H[np.ix_(active, active)], name=first.hessian.name)
+        return InputMap([*before.links, *reassembly.input_map.links], columns=len(active))
 
     def input_map_of(self, problem: Problem) -> InputMap:
         """The beginning of the map, before channels are reassembled."""

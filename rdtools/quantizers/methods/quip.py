@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
+from rdtools.arrays import as_dtype, beside, frobenius_norm, largest, on_host, put_columns, take_columns
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -49,7 +50,7 @@ class QuIP(SettledQuantizer):
     adaptive : "ldlq"; "ldlq-rg", columns in activation order and then greedy
         passes; "greedy", passes alone from rounding to nearest; "nearest"; or "clamp-safe", feedback that keeps errors short, with
         stochastic rounding, see `clamp_safe`. The guarantee of the last is empty at 2 and 3 bits for matrices of
-        thousands of columns
+        thousands of columns; its feedback is found in main memory, wherever the layer is
     stochastic : round up or down at random, without bias
     passes : greedy ones, at most
     slack : c of "clamp-safe"
@@ -83,6 +84,8 @@ class QuIP(SettledQuantizer):
     clips_first: bool = False
     rotation: RotationChoice | None = "auto"
 
+    on_device: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("QuIP: adaptive", self.adaptive, ADAPTIVE)
@@ -108,6 +111,11 @@ class QuIP(SettledQuantizer):
         )
 
     @property
+    def operation(self) -> str:
+        """Operation of `rdtools.ops` that decides the integers, the last one where several do."""
+        return "coordinate_descent" if self.adaptive in ("ldlq-rg", "greedy") else super().operation
+
+    @property
     def _order(self) -> str:
         return "act-order" if self.adaptive in ("ldlq-rg", "greedy") else "natural"
 
@@ -124,32 +132,32 @@ class QuIP(SettledQuantizer):
         if self.stochastic or self.adaptive == "clamp-safe":
             seed = int(generator(problem.seed, "rounding", problem.key.name).integers(2**63))
         rounding = self._rounding(shared, levels, seed)
-        weight = problem.target[:, shared.order]
+        weight = take_columns(problem.target, shared.order)
         half_range = 1.0 if self.half_range == "searched" else self.half_range
         if self.half_range == "searched" and std > 0:
             sample = strided_rows(weight, SAMPLE_ROWS)
 
             def loss(trial: float) -> float:
                 step = 2 * trial * std / (levels - 1)
-                return float(np.linalg.norm((sample - step * (rounding(sample, step) + rounding.offset)) @ shared.factor))
+                values = step * (as_dtype(rounding(sample, step), "float64") + rounding.offset)
+                return frobenius_norm((sample - values) @ shared.factor)
 
             half_range = search_scale(loss, normal_half_range(levels))
         step = round_to_float32(2 * half_range * std / (levels - 1))
         if std > 0:
             check_step(step, name)
-        integers = np.empty(weight.shape, dtype=np.int32)
-        integers[:, shared.order] = rounding(weight, step)
+        integers = put_columns(rounding(weight, step), shared.order)
         symbols = ScalarSymbols(integers, UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
-        return Solution(symbols, math.log2(levels), self._error_model(symbols, float(np.abs(problem.target).max(initial=0.0))))
+        return Solution(symbols, math.log2(levels), self._error_model(symbols, largest(problem.target)))
 
     def _rounding(self, shared: PreparedInput, levels: int, seed: int | None) -> GridRounding:
         feedback, moment = shared.factor, None
-        if self.adaptive == "clamp-safe" and feedback.size:
-            feedback = clamp_safe_feedback(shared.damped_moment, self.slack).factor
+        if self.adaptive == "clamp-safe" and len(feedback):
+            feedback = beside(clamp_safe_feedback(on_host(shared.damped_moment), self.slack).factor, feedback)
         elif self.adaptive in ("ldlq-rg", "greedy"):
             moment = shared.damped_moment
         elif self.adaptive == "nearest":
-            feedback = np.eye(len(feedback))
+            feedback = beside(np.eye(len(feedback)), feedback)
         return GridRounding(
             levels,
             feedback=None if self.adaptive == "greedy" else feedback,

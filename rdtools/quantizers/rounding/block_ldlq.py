@@ -14,14 +14,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg.lapack import dpotrs
 
 from rdtools.arrays import (
-    FloatArray,
     Matrix,
     add_to_diagonal,
     as_dtype,
     contiguous,
+    copied,
     diagonal,
     dtype_name,
     empty_like,
@@ -30,7 +29,7 @@ from rdtools.arrays import (
 )
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import cholesky
-from rdtools.triangular import right_divided
+from rdtools.triangular import right_divided, small_solved
 
 #: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Integers are the rounding's own affair.
 BlockRounding = Callable[[Matrix, int], Matrix]
@@ -132,13 +131,13 @@ def _sum(x: Matrix, y: Matrix) -> Matrix:
 
 
 def refine_blocks(
-    weight: FloatArray,  # (m, n)
-    moment: FloatArray,  # (n, n)
-    values: FloatArray,  # (m, n)
+    weight: Matrix,  # (m, n)
+    moment: Matrix,  # (n, n)
+    values: Matrix,  # (m, n)
     block: int,
     round_block: BlockRounding,
     passes: int,
-) -> FloatArray:
+) -> Matrix:
     """Round each block anew where the others put the optimum of its loss, from the last to the first, several times.
 
     ``Ŵ_:k ← Q(Ŵ_:k + E H_:k H_kk⁻¹)``: without Q, the least loss given the other blocks. Q looks at the distance from that point and not at
@@ -179,12 +178,13 @@ def refine_blocks(
     if values.shape != weight.shape:
         raise ShapeMismatch(f"refine_blocks: values {values.shape} for weight {weight.shape}")
     n = weight.shape[1]
-    H = moment.astype(weight.dtype, copy=False)
+    dtype = dtype_name(weight)
+    H = as_dtype(moment, dtype)
     inner = {
-        part.start: cholesky(moment[part, part].astype(np.float64), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
+        part.start: cholesky(as_dtype(moment[part, part], "float64"), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
         for part in _spans(0, n, block)
     }
-    values = values.astype(weight.dtype)
+    values = copied(as_dtype(values, dtype))
     error = weight - values
     for _ in range(passes):
         changed = False
@@ -192,8 +192,8 @@ def refine_blocks(
             G = error @ H[:, panel]
             for part in _spans(panel.start, panel.stop, block):
                 local = slice(part.start - panel.start, part.stop - panel.start)
-                move = dpotrs(inner[part.start], G[:, local].T, lower=1)[0].T
-                new = round_block(np.add(values[:, part], move.astype(weight.dtype, copy=False), order="C"), part.start)
+                move = as_dtype(small_solved(G[:, local], inner[part.start]), dtype)
+                new = round_block(_sum(values[:, part], move), part.start)
                 # what a value moves by, its error moves by the other way
                 step = values[:, part] - new
                 if step.any():

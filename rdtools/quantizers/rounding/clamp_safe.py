@@ -61,7 +61,7 @@ class ClampSafeFeedback:
 
         Of its factor a sweep uses only ``L_ji/L_ii``, which here is U_ji.
         """
-        return triangular_inverse(self.error_map)
+        return np.asarray(triangular_inverse(self.error_map))
 
 
 def clamp_safe_feedback(

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, as_dtype, beside
 from rdtools.ops import coordinate_descent, sic_sweep
 
 
@@ -28,8 +27,8 @@ class GridRounding:
     """
 
     levels: int
-    feedback: Float64Array | None
-    moment: Float64Array | None
+    feedback: Matrix | None
+    moment: Matrix | None
     passes: int
     clips_first: bool
     seed: int | None
@@ -40,17 +39,17 @@ class GridRounding:
         """½ for an even number of levels, which has none at zero; else 0."""
         return 0.5 if self.levels % 2 == 0 else 0.0
 
-    def __call__(self, weight: Float64Array, step: float) -> NDArray[np.int32]:
+    def __call__(self, weight: Matrix, step: float) -> Matrix:
         """(m, r) integers."""
         offset, lowest = self.offset, -(self.levels // 2)
         highest = lowest + self.levels - 1
         scaled = weight / (step or 1.0)
         if self.clips_first:
-            scaled = np.clip(scaled, lowest + offset, highest + offset)
-        ones = np.ones(weight.shape[1])
+            scaled = scaled.clip(lowest + offset, highest + offset)
+        ones = beside(np.ones(weight.shape[1]), weight)
         grid: dict[str, Any] = {"offset": offset, "integer_min": lowest, "integer_max": highest, "backend": self.backend}
         if self.feedback is None:
-            integers = np.clip(np.rint(scaled - offset), lowest, highest).astype(np.int32)
+            integers = as_dtype((scaled - offset).round().clip(lowest, highest), "int32")
         else:
             integers, _ = sic_sweep(scaled, self.feedback, ones, seed=self.seed, residual=False, **grid)
         if self.moment is not None:

@@ -70,13 +70,13 @@ class Rotate(Link):
         return 64.0
 
     def _apply(self, x: Float64Array) -> Float64Array:
-        return rotate(x, self.rotation)
+        return np.asarray(rotate(x, self.rotation))
 
     def _weight(self, weight: Float64Array) -> Float64Array:
-        return rotate(weight, self.rotation)
+        return np.asarray(rotate(weight, self.rotation))
 
     def _moment(self, moment: Float64Array) -> Float64Array:
-        return rotate_moment(moment, self.rotation)
+        return np.asarray(rotate_moment(moment, self.rotation))
 
     def _pull_back(self, weight: Float64Array) -> Float64Array:
         return np.asarray(rotate_back(weight, self.rotation))

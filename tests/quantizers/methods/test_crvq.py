@@ -165,17 +165,17 @@ def test_relaxation_where_codes_are_chosen_without_the_hessian():
     settings = {"epochs": 0, "iterations": 20, "channel_order": "sorted"}
     base = CRVQ(**(BASE | settings)).quantize(layer)
     start = measure(layer, base).distortion
-    for groups in (1, 3):
+    for groups in (3, 1):
         quantizer = CRVQ(rate_bits=rate_of(groups, n), **settings)
-        row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
+        quantized = quantizer.quantize(layer)
+        row = result_row(layer, quantizer, quantized).to_row()
         errors = {"basic": RESIDUAL_ERRORS[1], "extended": RESIDUAL_ERRORS[4], "variance": layer.statistics.weight_variance}
         expected = relaxed_distortion(h, 8 * groups / n, **errors)
         assert row["pred_high_rate_distortion"] == pytest.approx(expected, rel=0.01)  # importance is H_jj but for the draw
         assert row["distortion"] / start == pytest.approx(expected / relaxed_distortion(h, 0.0, **errors), abs=0.03)
-    model = CRVQ(rate_bits=rate_of(1, n), **settings).quantize(layer).error_model
-    assert isinstance(model, CriticalGroups)
-    assert model.critical.sum() == 8
-    assert isinstance(CRVQ(rate_bits=rate_of(1, n), **QUICK).quantize(layer).error_model, NoErrorModel)
+    assert isinstance(quantized.error_model, CriticalGroups)
+    assert quantized.error_model.critical.sum() == 8
+    assert isinstance(CRVQ(rate_bits=rate_of(1, n), **(settings | {"epochs": 1})).quantize(layer).error_model, NoErrorModel)
 
 
 def test_constants_of_vector_codes():

@@ -1,0 +1,60 @@
+"""Total rate above R(D) over total rate: files of others beside the methods of a run, fixed rates and entropy-coded ones on one axis."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rdtools.report.figures.canvas import empty_figure, new_figure
+from rdtools.report.rows import ok_rows
+from rdtools.report.style import method_looks
+from rdtools.units import SCALAR_LOSS_BITS
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Columns of the table of foreign files, and of the results, that are drawn.
+READS_FOREIGN = ("file", "layer", "status", "total_bpw", "rate_gap_total_bpw", "stored_type")
+READS = ("layer", "method", "status", "target_bpw", "rate_kind", "total_bpw", "rate_gap_total_bpw")
+_MARKERS = ("*", "P", "X", "D", "s", "^", "v", "o")
+
+
+def _label(file: str, rows: pd.DataFrame) -> str:
+    kinds = rows["stored_type"].value_counts().index
+    return f"{file.rstrip('/').rpartition('/')[2]} ({', '.join(kinds[:2])}{', …' if len(kinds) > 2 else ''})"
+
+
+def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
+    """Means over the matrices that every file and every method has, of rows that are ok.
+
+    The rate of fixed-rate methods is log₂ of the number of levels, and scales; dashed lines join these, solid ones entropy-coded methods.
+    """
+    files, ok = (ok_rows(table).dropna(subset=["rate_gap_total_bpw"]) for table in (foreign, results))
+    sets = [set(rows["layer"]) for _, rows in files.groupby("file")]
+    common = set.intersection(*sets) if sets else set()
+    ok = ok[ok["layer"].isin(common)]
+    whole = ok.groupby("method")["layer"].nunique()
+    ok = ok[ok["method"].isin(whole.index[whole == len(common)])]
+    if not common:
+        return empty_figure("no matrix with status ok in every file: nothing to draw")
+    figure = new_figure(6.4, 5.6)
+    axis = figure.subplots()
+    looks = method_looks(ok["method"])
+    for method, rows in ok.groupby("method", sort=False):
+        means = rows.groupby("target_bpw")[["total_bpw", "rate_gap_total_bpw"]].mean()
+        fixed = bool(rows["rate_kind"].eq("fixed").all())
+        kind = "fixed rate" if fixed else "entropy-coded"
+        line: dict[str, Any] = {"linestyle": "--" if fixed else "-", "linewidth": 0.8}
+        axis.plot(means["total_bpw"], means["rate_gap_total_bpw"], label=f"{method}, {kind}", **line, **looks[str(method)])
+    for place, (file, rows) in enumerate(files.groupby("file", sort=False)):
+        shown = rows[rows["layer"].isin(common)]
+        look: dict[str, Any] = {"color": "black", "marker": _MARKERS[place % len(_MARKERS)], "markersize": 9, "linestyle": "none"}
+        axis.plot([shown["total_bpw"].mean()], [shown["rate_gap_total_bpw"].mean()], label=_label(str(file), rows), **look)
+    axis.axhline(SCALAR_LOSS_BITS, color="0.5", linestyle=":", linewidth=1.0, label="scalar integers, ideal coder, high rate")
+    axis.axhline(0.0, color="black", linewidth=1.0)
+    axis.set_xlabel("total rate (bpw)")
+    axis.set_ylabel("total rate − R(D), one variance (bpw)")
+    axis.set_title(f"mean over {len(common)} matrices, each method and file with its own coder")
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7)
+    return figure
