@@ -80,8 +80,8 @@ def zeros(shape: tuple[int, ...], like: Matrix) -> Matrix:
 
 
 def take_columns(x: Matrix, columns: NDArray[Any]) -> Matrix:
-    """``x[:, columns]`` for indices or a mask."""
-    return x[:, _index(columns, x)]
+    """``x[:, columns]`` for indices or a mask; x itself, not a copy, for the indices of all columns as they are."""
+    return x if _all_in_order(columns, x) else x[:, _index(columns, x)]
 
 
 def take_rows(x: Matrix, rows: NDArray[Any]) -> Matrix:
@@ -90,7 +90,11 @@ def take_rows(x: Matrix, rows: NDArray[Any]) -> Matrix:
 
 
 def put_columns(values: Matrix, columns: NDArray[Any], like: Matrix | None = None) -> Matrix:
-    """The matrix whose column ``columns[i]`` is column i of `values`, in memory as `like` is, or as they are."""
+    """The matrix whose column ``columns[i]`` is column i of `values`, in memory as `like` is, or as they are; `values` themselves, not a
+    copy, where they stand in their places.
+    """
+    if like is None and _all_in_order(columns, values):
+        return values
     placed = values.new_empty(values.shape) if is_tensor(values) else np.empty_like(values if like is None else like)
     set_columns(placed, columns, values)
     return placed
@@ -107,6 +111,10 @@ def submatrix(x: Matrix, places: NDArray[Any]) -> Matrix:
         return x[np.ix_(places, places)]
     index = _index(places, x)
     return x[index][:, index]
+
+
+def _all_in_order(columns: NDArray[Any], x: Matrix) -> bool:
+    return columns.dtype != np.bool_ and len(columns) == x.shape[1] and bool((columns == np.arange(len(columns))).all())
 
 
 def _index(places: NDArray[Any], x: Matrix) -> Any:

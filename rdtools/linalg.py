@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,7 +203,7 @@ class Cholesky:
     damping: float
 
 
-def _equilibrated_cholesky(H: Matrix) -> Matrix | None:
+def _equilibrated_cholesky(H: Matrix, *, overwrite: bool = False) -> Matrix | None:
     """L of ``H = L Lᵀ``, or None where H is singular to working precision.
 
     H is scaled to a unit diagonal first, so that columns of very different energy do not look like rank deficiency; a
@@ -213,7 +214,7 @@ def _equilibrated_cholesky(H: Matrix) -> Matrix | None:
         return None
     if is_tensor(H):
         return _equilibrated_on_device(H)
-    R = H / scale[:, None]
+    R = np.divide(H, scale[:, None], out=H if overwrite else None)
     R /= scale
     try:
         # the upper factor of a column-major view is the lower one in row-major memory: no copy on the way in or out
@@ -245,12 +246,13 @@ def _equilibrated_on_device(H: Matrix) -> Matrix | None:
     return L
 
 
-def cholesky(moment: Matrix, *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
+def cholesky(moment: Matrix | Callable[[], Matrix], *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
     """Factor a checked second moment, adding damping only if asked to or if it is singular.
 
     Parameters
     ----------
-    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; an array, or a tensor, which is factored where it is
+    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; an array, or a tensor, which is factored where it is; or a
+        function that makes a new one, which the factor overwrites
     damping : relative to the mean diagonal. None: zero if that factors, else the first of DAMPING_LADDER that does.
 
     Raises
@@ -258,16 +260,16 @@ def cholesky(moment: Matrix, *, damping: float | None = None, name: str = "Hessi
     NotPositiveSemidefinite
         If it cannot be factored; the message names the smallest damping that would work.
     """
-    n = len(moment)
-    if n == 0:
-        return Cholesky(moment, 0.0)
-    mean_diagonal = math.fsum(diagonal(moment)) / n
+    new = callable(moment)
     for delta in (0.0, *DAMPING_LADDER) if damping is None else (damping,):
-        damped = moment
+        damped = moment() if callable(moment) else moment
+        n = len(damped)
+        if n == 0:
+            return Cholesky(damped, 0.0)
         if delta:
-            damped = copied(moment)
-            add_to_diagonal(damped, delta * mean_diagonal)
-        lower = _equilibrated_cholesky(damped)
+            damped = damped if new else copied(damped)
+            add_to_diagonal(damped, delta * (math.fsum(diagonal(damped)) / n))
+        lower = _equilibrated_cholesky(damped, overwrite=new or delta > 0)
         if lower is not None:
             return Cholesky(lower, delta)
     if damping is None:

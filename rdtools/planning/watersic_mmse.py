@@ -93,7 +93,8 @@ class MmseWaterSIC(Quantizer):
         channel = self.channel
         key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())
         if key not in known:
-            moment = layer.hessian.matrix[np.ix_(layer.active, layer.active)]
+            moment = layer.hessian.matrix
+            moment = moment if layer.active.all() else moment[np.ix_(layer.active, layer.active)]
             if rotation is not None:
                 moment = rotate_moment(moment, rotation)
             known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping, channel)

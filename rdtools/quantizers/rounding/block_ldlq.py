@@ -72,6 +72,8 @@ def block_ldlq(
     factor: Matrix,  # (n, n), lower triangular
     block: int,
     round_block: BlockRounding,
+    *,
+    keep: bool = True,
 ) -> Matrix:
     """Round blocks of columns from the last to the first, each against the error that the later ones left.
 
@@ -84,10 +86,11 @@ def block_ldlq(
     factor : (n, n) float64, L, with a positive diagonal; only its lower triangle is read
     block : g
     round_block : Q, called once for each block
+    keep : False if what it returned is not wanted, which saves as much memory as the weights take
 
     Returns
     -------
-    (m, n), Ŵ: what `round_block` returned
+    (m, n), Ŵ: what `round_block` returned; (m, 0) if not wanted
 
     Raises
     ------
@@ -108,15 +111,18 @@ def block_ldlq(
         raise UsageError(f"block_ldlq: a diagonal entry of {diagonal(factor).min()} in the factor, expected positive ones; damp H")
     n = weight.shape[1]
     dtype = dtype_name(weight)
-    values, error = empty_like(weight, dtype), empty_like(weight, dtype)
+    error = empty_like(weight, dtype)
+    values = empty_like(weight, dtype) if keep else error[:, :0]
     for panel in _spans(0, n, PANEL // block * block or block):
         fed_back = error[:, panel.stop :] @ as_dtype(factor[panel.stop :, panel], dtype)
         for part in _spans(panel.start, panel.stop, block):
             own = as_dtype(factor[part.stop : panel.stop, part], dtype)
             Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
             correction = as_dtype(right_divided(Y, factor[part, part]), dtype)
-            values[:, part] = round_block(_sum(weight[:, part], correction), part.start)
-            error[:, part] = weight[:, part] - values[:, part]
+            rounded = round_block(_sum(weight[:, part], correction), part.start)
+            error[:, part] = weight[:, part] - as_dtype(rounded, dtype)
+            if keep:
+                values[:, part] = rounded
     return values
 
 
