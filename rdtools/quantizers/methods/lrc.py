@@ -85,7 +85,7 @@ class LRC(WeightActivation):
         shared = problem.prepared_input
         moment = np.empty_like(shared.moment)
         moment[np.ix_(shared.order, shared.order)] = shared.moment
-        return moment
+        return np.asarray(moment)
 
     def _solve(self, problem: Problem, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"
