@@ -67,7 +67,7 @@ def _drawn_layer(name: str) -> Layer:
 
 def job_block() -> None:
     """One block of Llama-3-8B's shapes through the whole job, a row for each input and method; facts of layers and figures apart."""
-    for name in _ORDER:
+    for name in _ORDER[:1] if INTERPRET else _ORDER:
         layers: list[Layer] = []
 
         def draw(name: str = name, layers: list[Layer] = layers) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def job_block() -> None:
             return {"m": layer.weight.shape[0], "n": layer.weight.shape[1], "seconds": seconds}
 
         if attempt(f"layer of {name}", draw):
-            for method in METHODS[:2] if INTERPRET else METHODS:
+            for method in ("gptq",) if INTERPRET else METHODS:
                 attempt(f"{method} on {name}", partial(_whole_job, layers[0], method))
 
 
@@ -85,7 +85,7 @@ def job_equal() -> None:
     rng = np.random.default_rng(0)
     m, n = (6, 16) if INTERPRET else (256, 192)
     layer = Layer.of(rng.standard_normal((m, n)), haar_moment(power_law(n, 1.0), rng), name="small")
-    for name in METHODS[:3] if INTERPRET else (*METHODS, "rtn", "watersic-mmse", "watersic-published", "hptq+haar", "gptq-g128", "quip"):
+    for name in ("gptq",) if INTERPRET else (*METHODS, "rtn", "watersic-mmse", "watersic-published", "hptq+haar", "gptq-g128", "quip"):
 
         def compare(name: str = name) -> dict[str, Any]:
             quantizer, there = _quantizer(name), layer.on(device())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def _values(weight: QuantizedWeight) -> Float64Array:
     if basis.row_rotation is not None:
         for some in panels(columns, basis.rows, BLOCK_ENTRIES):  # in place, because the columns do not depend on each other
             values[:, some] = rotate_back(values[:, some].T, basis.row_rotation).T
-    return values
+    return np.asarray(values)
 
 
 def _input_map(weight: QuantizedWeight) -> InputMap:
@@ -45,12 +46,12 @@ def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
 
 def _reconstruct_beside(weight: QuantizedWeight, like: Matrix) -> Matrix:
     """Ŵ of the basis alone, on the device of a tensor."""
-    basis, symbols = weight.basis, weight.symbols
+    basis, symbols = weight.basis, cast(Any, weight.symbols)
     columns, codec = coded_columns(basis, weight.parts), codec_of(symbols)
     if columns == 0:
         return zeros(weight.shape, like)
     if codec.values_on_device:
-        values = codec.values(replace(symbols, integers=beside(symbols.integers, like)), columns)  # type: ignore[call-arg]
+        values = codec.values(replace(symbols, integers=beside(symbols.integers, like)), columns)
     else:
         values = beside(codec.values(symbols, columns), like)
     values = values[: basis.rows, :columns]

@@ -144,7 +144,7 @@ def _list(run: Run, entry: Mapping[str, Any]) -> None:
 def reference_moment(run: Run, key: ActivationKey) -> Float64Array:
     """(n, n), E[x xᵀ] over the tokens of a key that has some."""
     if key.tokens == "calibration":
-        return run.hessian(key.hessian).matrix
+        return np.asarray(run.hessian(key.hessian).matrix)
     heldout = run.heldout(key.hessian)
     assert heldout is not None  # as the entry is
     return unpack(heldout.read(0, heldout.columns * (heldout.columns + 1) // 2), name=heldout.name)

@@ -53,14 +53,11 @@ def test_tiny_shapes_go_through_under_the_interpreter(tmp_path, capsys):
 
 
 @TRITON
-def test_tiny_layers_go_through_the_whole_job_under_the_interpreter(tmp_path):
-    assert main(["--out", str(tmp_path), "--interpret", "--only", "job_equal", "--only", "job_block"]) == DONE, (
-        tmp_path / "log.txt"
-    ).read_text()
-    rows = {row["name"]: row for row in _rows(tmp_path) if row["step"] in ("job_equal", "job_block")}
-    assert (rows["hptq, 6 × 16"]["agree"], rows["hptq, 6 × 16"]["backend"]) == (1.0, "triton")
-    assert rows["hptq, 6 × 16"]["distortion_ratio"] == pytest.approx(1.0, rel=1e-12)
-    assert rows["watersic on down"]["relative_distortion"] < 0.1
+def test_a_tiny_layer_goes_through_the_whole_job_under_the_interpreter(tmp_path):
+    assert main(["--out", str(tmp_path), "--interpret", "--only", "job_equal"]) == DONE, (tmp_path / "log.txt").read_text()
+    rows = {row["name"]: row for row in _rows(tmp_path) if row["step"] == "job_equal"}
+    assert (rows["gptq, 6 × 16"]["agree"], rows["gptq, 6 × 16"]["backend"]) == (1.0, "triton")
+    assert rows["gptq, 6 × 16"]["distortion_ratio"] == pytest.approx(1.0, rel=1e-12)
 
 
 def test_every_step_has_a_function_and_needs_steps_before_it():

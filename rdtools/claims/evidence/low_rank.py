@@ -91,7 +91,7 @@ def gather_low_rank(case: MomentCase, weight: Float64Array) -> LowRank:
     rank = max(1, min(W.shape) // 10)
 
     def loss(What: Float64Array, L: Float64Array) -> float:
-        return float(((x @ (W - L).T - q @ What.T) ** 2).sum()) / tokens / W.size
+        return float(((x @ (W - L).T - q @ What.T) ** 2).sum()) / tokens / float(W.size)
 
     best = low_rank_correction(W, rounded, moments, rank)
     others = []
