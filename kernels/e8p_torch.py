@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from rdtools.kernels.e8p_reference import e8p_codewords
 from torch import Tensor
 
@@ -13,7 +14,7 @@ _BLOCK = 1024
 _words: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
 
 
-def nearest_word(vectors: Tensor, name: str, words: np.ndarray) -> tuple[Tensor, Tensor]:  # type: ignore[type-arg]
+def nearest_word(vectors: Tensor, name: str, words: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     """Codes, int32, and words nearest to (k, 8) vectors in float64; of those equally near, to rounding, any."""
     place = name, str(vectors.device)
     if place not in _words:

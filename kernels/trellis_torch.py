@@ -54,7 +54,8 @@ def trellis_quantize(
     x = sequences.reshape(S, n, V)
     batch = max(1, _ENTRIES // (count * max(V, n // fan + 1)))
     found = []
-    for some in x.split(batch):
+    for start in range(0, S, batch):
+        some = x[start : start + batch]
         overlap = None
         if tail_biting:
             overlap = _viterbi(some.roll(n // 2, 1), table, fan, None)[:, n // 2] // fan

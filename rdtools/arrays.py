@@ -8,6 +8,7 @@ expression that it stands for, to the bit.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ FloatArray = NDArray[Any]  # float64 or float32
 Int64Array = NDArray[np.int64]
 #: A NumPy array in main memory, or a torch tensor on any device.
 Matrix = Any
+
+#: Entries that are looked at in one go where little memory is to be taken beside a matrix.
+PANEL_ENTRIES = 2**16
 
 
 def is_tensor(x: object) -> bool:
@@ -174,6 +178,14 @@ def largest(x: Matrix) -> float:
     if is_tensor(x):
         return float(x.abs().max()) if x.numel() else 0.0
     return float(np.abs(x).max(initial=0))
+
+
+def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slice]:
+    """Slices of rows, from the first to the last, that hold about so many entries each, PANEL_ENTRIES where none are named, and at least 16
+    rows where there are.
+    """
+    height = max(16, (PANEL_ENTRIES if entries is None else entries) // max(1, columns))
+    return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 
 def check_count(count: Any, *, name: str) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host, panels
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
@@ -21,16 +20,6 @@ NEGATIVE_EIGENVALUE_LIMIT = 1e-7
 #: Damping of a singular matrix, relative to the mean diagonal, tried in this order; the first that factors is used and reported. The
 #: least that merely factors (1e-12) lets columns that others explain feed back errors far larger than the weights; 1e-4 is WaterSIC's.
 DAMPING_LADDER = (1e-4, 1e-3)
-
-
-#: Entries that a check looks at in one go, so that it needs little memory beside the matrix.
-_PANEL_ENTRIES = 2**16
-
-
-def panels(rows: int, columns: int, entries: int = _PANEL_ENTRIES) -> Iterator[slice]:
-    """Slices of rows, from the first to the last, that hold about so many entries each and at least 16 rows where there are."""
-    height = max(16, entries // max(1, columns))
-    return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 
 def _all_finite(values: NDArray[np.floating]) -> bool:

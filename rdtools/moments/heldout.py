@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.lapack import dpotri
 
-from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, row_dots
+from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, panels, row_dots
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_moment, cholesky, panels
+from rdtools.linalg import check_moment, cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian

@@ -11,6 +11,7 @@ from tolerances import rounding
 from rdtools import ops
 from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import haar_moment, power_law
+from rdtools.ops.e8p_residual import e8_short_nearest
 from rdtools.ops.trellis import trellis_quantize, trellis_values
 from rdtools.transforms.hadamard import _core, core_order
 
@@ -100,7 +101,7 @@ def test_nearest_words(bits, monkeypatch):
     np.testing.assert_array_equal(there.numpy(), values)
     for a, b in zip(found, expected, strict=True):
         np.testing.assert_array_equal(a.numpy(), b)
-    for nearest in (ops.e8p_nearest, ops.e8_short_nearest):
+    for nearest in (ops.e8p_nearest, e8_short_nearest):
         np.testing.assert_array_equal(nearest(*_there(x), backend="torch")[1].numpy(), nearest(x, backend="reference")[1])
 
 
