@@ -30,11 +30,20 @@ def _part(values: Float64Array, stored: StoredMatrix, layer: CapturedLayer) -> F
         values = layer.part_of(values)
     if values.shape != layer.shape:
         raise ShapeMismatch(
-            f"{stored.place} holds {values.shape}, {layer.name} of the run is {layer.shape}; a file of another model: "
-            "give the one made from "
-            "the run's model, or leave it out with `layers`"
+            f"{stored.place} holds {values.shape}, {layer.name} of the run is {layer.shape}; a file of another model: give the one made "
+            "from the run's model, or leave it out with `layers`"
         )
     return values
+
+
+def check_shape(stored: StoredMatrix, layer: CapturedLayer) -> None:
+    """Refuse a matrix whose shape is not that of a layer, before it is decoded.
+
+    Raises
+    ------
+    ShapeMismatch
+    """
+    _part(np.broadcast_to(np.float64(0), stored.shape), stored, layer)
 
 
 def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) -> tuple[Float64Array, str]:
@@ -52,8 +61,7 @@ def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) 
     DataError
         If two readings are about as near as each other, or the one that the file states is the farther.
     """
-    if not stored.as_tensor and stored.shape != layer.shape:
-        _part(np.empty(stored.shape, dtype=np.void), stored, layer)  # shapes alone, before anything is decoded
+    check_shape(stored, layer)
     found: dict[str, tuple[float, Float64Array]] = {}
     for name, read in stored.readings.items():
         values = _part(np.asarray(read(), dtype=np.float64), stored, layer)

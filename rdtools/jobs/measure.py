@@ -10,11 +10,11 @@ import pandas as pd
 
 from rdtools.compare import layer_facts
 from rdtools.compare.foreign import foreign_row
-from rdtools.errors import RdtoolsError, ShapeMismatch, UsageError, counted
+from rdtools.errors import RdtoolsError, UsageError, counted
 from rdtools.files import sole_writer
 from rdtools.foreign.formats import open_foreign
 from rdtools.foreign.gguf_types import named_type
-from rdtools.foreign.matching import decoded
+from rdtools.foreign.matching import check_shape, decoded
 from rdtools.foreign.stored import ForeignModel, StoredMatrix
 from rdtools.jobs.selection import select_layers
 from rdtools.report.figures.foreign import READS
@@ -102,15 +102,11 @@ def _draw(table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> Path:
 
 
 def _matrix(foreign: ForeignModel, entry: LayerEntry) -> StoredMatrix:
+    """The matrix of a layer, if its type is known and its shape that of the layer."""
     matrix = foreign.find(entry.name, entry.tensor)
-    if not matrix.as_tensor and tuple(matrix.shape) != tuple(entry.shape) and matrix.bits.total:
-        raise ShapeMismatch(
-            f"{matrix.place} holds {tuple(matrix.shape)}, {entry.name} of the run is {tuple(entry.shape)}; a file of "
-            "another model: give the one "
-            "made from the run's model, or leave it out with `layers`"
-        )
     if not matrix.bits.total:
         next(iter(matrix.readings.values()))()  # says why it is not read
+    check_shape(matrix, entry.captured)
     return matrix
 
 

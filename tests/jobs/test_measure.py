@@ -137,7 +137,7 @@ def test_a_file_of_another_model_or_without_a_tensor_leaves_no_trace(run, tmp_pa
     ):
         folder = write_folder(tmp_path / "d", {}, None, dense(change))
         with pytest.raises(RdtoolsError, match=message):
-            measure_file(folder, run=run.path, types=["o_proj", "up_proj"])
+            measure_file(folder, run=run.path, layers=["*.1.*.o_proj", "*.3.*.up_proj"])
         assert not list(run.path.glob("foreign*"))
     same = write_folder(tmp_path / "d", {}, None, dense(lambda w: None))
     row = measure_file(same, run=run.path, layers=["*.0.*.up_proj"]).table.iloc[0]
