@@ -17,7 +17,7 @@ from rdtools.errors import UsageError, counted
 if TYPE_CHECKING:
     import pandas as pd
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Json = Annotated[bool, typer.Option("--json", "-j", help="Print JSON instead of text.")]
 
 
 @cache
@@ -26,9 +26,8 @@ def _options() -> re.Pattern[str]:
     from rdtools.cli.report import report
     from rdtools.cli.show import show
 
-    return re.compile(
-        f"`({'|'.join([*signature(report).parameters, *signature(show).parameters, 'claims', 'claims_from', 'recheck', 'wait'])})`"
-    )
+    settings = [*signature(report).parameters, *signature(show).parameters, "claims", "claims_from", "recheck", "wait"]
+    return re.compile(f"`({'|'.join(settings)})`")
 
 
 Words = Callable[[str], str]
