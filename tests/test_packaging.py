@@ -24,6 +24,16 @@ def test_packages_are_the_folders_on_disk():
     assert set(settings["packages"]) == folders
 
 
+def test_pythons_that_are_promised_are_those_that_doctor_calls_tried():
+    from rdtools.jobs.doctor import TRIED
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    promised = {line.rpartition(" ")[2] for line in project["classifiers"] if line.startswith("Programming Language :: Python :: 3.")}
+    assert promised == {f"{major}.{minor}" for major, minor in TRIED}
+    assert project["requires-python"] == f">={min(promised, key=lambda text: int(text.partition('.')[2]))}"
+    assert "hypothesis" in project["optional-dependencies"]
+
+
 def test_top_level_is_as_fixed():
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, cwd=ROOT, check=False).stdout.split()
     if not tracked:
@@ -47,6 +57,44 @@ def test_import_is_light():
 def test_public_names_load_without_torch():
     code = "import sys, rdtools as rd; [getattr(rd, n) for n in rd.__all__]; print('torch' in sys.modules)"
     assert _run(code) == "False"
+
+
+#: What layers, theory, quantizers, files and measurements need; the rest is for models, runs, tables and the command line.
+CORE = ("numpy", "scipy", "numba", "llvmlite", "constriction", "threadpoolctl", "filelock", "array_api_compat")
+
+
+def test_layers_theory_and_quantizers_need_no_other_package(tmp_path):
+    code = f"""
+import sys
+from importlib.abc import MetaPathFinder
+from importlib.metadata import packages_distributions
+core = {CORE} + ("rdtools", "setuptools", "_distutils_hack")
+foreign = set(packages_distributions()) - set(core)
+class Block(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in foreign and not name.startswith("_editable"):
+            raise ModuleNotFoundError(name + " is blocked", name=name)
+sys.meta_path.insert(0, Block())
+import importlib, pkgutil
+import numpy as np
+import rdtools as rd
+layer = rd.Layer.of(np.random.default_rng(0).standard_normal((64, 16)), np.eye(16))
+q = rd.quantizer("watersic", bits=3).quantize(layer)
+q.save({str(tmp_path / "w.rdtq")!r})
+assert rd.load({str(tmp_path / "w.rdtq")!r}).measure(layer).distortion == q.measure().distortion
+for part in ("theory", "quantizers", "measure", "planning", "records", "ops", "transforms", "coding", "moments", "methods"):
+    package = importlib.import_module("rdtools." + part)
+    for module in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        importlib.import_module(module.name)
+missing = set()
+for name in rd.__all__:
+    try:
+        getattr(rd, name)
+    except ModuleNotFoundError:
+        missing.add(name)
+print(sorted(missing))
+"""
+    assert _run(code) == "['collect', 'open_run', 'plot', 'run_report', 'testing', 'tightness', 'verify']"
 
 
 def test_help_loads_no_heavy_module():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from rdtools.cli.printing import Json
 
-def columns(as_json: Annotated[bool, typer.Option("--json", help="Print records instead of text.")] = False) -> int:
+
+def columns(as_json: Json = False) -> int:
     """Describe every column of results.parquet, evaluation.parquet (whole models) and foreign.parquet (files of others)."""
     from rdtools.records.evaluation_row import EVALUATION_COLUMNS
     from rdtools.records.foreign_rows import FOREIGN_COLUMNS

@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import columns, evaluate, hessians, measure, methods, quantize, report, show, theory, verify, worker
+from rdtools.cli import columns, doctor, evaluate, hessians, measure, methods, quantize, report, show, theory, verify, worker
 from rdtools.cli.printing import words_of
 from rdtools.cli.usage import usage_message
 from rdtools.errors import RdtoolsError, UsageError
@@ -24,7 +24,7 @@ app = typer.Typer(
     help="What is the least distortion any method could reach on this layer at this rate, what does each method promise, and what "
     "does it deliver when run and coded.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -39,6 +39,7 @@ app.command("quantize")(quantize.quantize)
 app.command("worker")(worker.worker)
 app.command("methods")(methods.methods)
 app.command("columns")(columns.columns)
+app.command("doctor")(doctor.doctor)
 app.add_typer(hessians.app, name="hessians")
 
 _OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _SIGNALLED = 74, 70, 130, 141, 128

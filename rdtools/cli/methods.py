@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import Annotated
 
 import typer
 
+from rdtools.cli.printing import Json
 
-def methods(as_json: Annotated[bool, typer.Option("--json", help="Records for other programs.")] = False) -> int:
+
+def methods(as_json: Json = False) -> int:
     """Print every method: its name, its rates in bits per weight, the devices that it works on, and what it is."""
     from rdtools.methods import METHODS, ORDERS, ROTATIONS
 

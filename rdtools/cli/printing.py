@@ -17,7 +17,7 @@ from rdtools.errors import UsageError, counted
 if TYPE_CHECKING:
     import pandas as pd
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Json = Annotated[bool, typer.Option("--json", "-j", help="Print JSON instead of text.")]
 
 
 @cache

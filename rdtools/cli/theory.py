@@ -16,14 +16,13 @@ def theory(
     as_json: Json = False,
 ) -> int:
     """Spectra, incoherence, critical rates and gaps of every layer of a run; nothing is quantized. Exit 1 if a layer has none."""
-    from rich.table import Table
-    from rich.text import Text
-
     from rdtools.cli.console import PlainConsole
     from rdtools.files import atomic_path
     from rdtools.jobs.theory import theory
     from rdtools.records.rows import LAYER_COLUMNS, headings
+    from rdtools.report.formats import text_table
     from rdtools.report.rows import format_number
+    from rdtools.report.summaries import short_name
     from rdtools.report.tables import LAYER_HEAD
 
     table = theory(run)
@@ -34,14 +33,15 @@ def theory(
     if as_json:
         print_json(records(table))
         return 1 if len(failed) else 0
-    shown = Table()
-    for heading in headings(LAYER_COLUMNS).values():
-        shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
-    for values in table[list(headings(LAYER_COLUMNS))].itertuples(index=False):
-        shown.add_row(*(Text(format_number(v)) for v in values))
     console = PlainConsole()
     console.print(LAYER_HEAD)
-    console.print(shown)
+    head = headings(LAYER_COLUMNS)
+    short = table.assign(layer=[short_name(name) for name in table["layer"]])
+    if short["layer"].duplicated().any():
+        short = table
+    cells = [[format_number(v) for v in values] for values in short[list(head)].itertuples(index=False)]
+    for line in text_table(list(head.values()), cells, console.width):
+        console.print(line, soft_wrap=True)
     for layer in table[table["nearly_dead_columns"] > 0].itertuples(index=False):
         console.print(
             f"{layer.layer}: {layer.nearly_dead_columns:g} of {layer.columns} inputs have an energy below 1e-8 of the median; R_c leaves "

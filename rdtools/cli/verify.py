@@ -34,14 +34,16 @@ def verify(
     ] = None,
     seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0, max=SEED_END - 1)] = 0,
     workers: Annotated[
-        int | None, typer.Option(help="Processes on a run; by default one a core, with 0 `rdtools worker` does the work.", min=0)
+        int | None,
+        typer.Option("--workers", "-w", help="Processes on a run; by default one a core, with 0 `rdtools worker` does the work.", min=0),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Check everything again, what a run has finished too.")] = False,
     as_json: Json = False,
-    summary: Annotated[bool, typer.Option("--summary", help="One line per claim instead of one per claim and layer.")] = False,
-    verbose: Annotated[bool, typer.Option("--verbose", help="Add the source and the assumptions to each line.")] = False,
+    summary: Annotated[bool, typer.Option("--summary", "-s", help="One line per claim instead of one per claim and layer.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Add the source and the assumptions to each line.")] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Write all rows here, .parquet or .csv; for a run by default verification.parquet in it.")
+        Path | None,
+        typer.Option("--out", "-o", help="Write all rows here, .parquet or .csv; for a run by default verification.parquet in it."),
     ] = None,
     list_claims: Annotated[bool, typer.Option("--list", help="Print the claims and stop.")] = False,
 ) -> int:

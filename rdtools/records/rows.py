@@ -6,7 +6,7 @@ import math
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -116,6 +116,14 @@ class LayerRow:
         return dict(cells_of(self))
 
 
+def _version(package: str) -> str:
+    """Version of a package without loading it; "" where it is not installed, as layers can be quantized without torch."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
 @dataclass(frozen=True)
 class Provenance:
     """Versions that made a row."""
@@ -123,8 +131,8 @@ class Provenance:
     schema_version: Annotated[int, About("", "setting", "of these columns")] = SCHEMA_VERSION
     rdtools_version: Annotated[str, About("", "setting", "of rdtools")] = __version__
     numpy_version: Annotated[str, About("", "setting", "of NumPy")] = np.__version__
-    scipy_version: Annotated[str, About("", "setting", "of SciPy")] = version("scipy")
-    torch_version: Annotated[str, About("", "setting", "of torch")] = version("torch")
+    scipy_version: Annotated[str, About("", "setting", "of SciPy")] = _version("scipy")
+    torch_version: Annotated[str, About("", "setting", "of torch")] = _version("torch")
     python_version: Annotated[str, About("", "setting", "of Python")] = platform.python_version()
 
 

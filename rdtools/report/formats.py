@@ -19,8 +19,6 @@ from rdtools.report.summaries import Summary, caption
 #: What LaTeX takes for a command.
 _SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: f"\\{c}" for c in "&%$#_{}"}}
 _LATEX_UNICODE = {"−": "$-$", "×": r"$\times$", "–": "--", "ø": r"{\o}", "µ": r"$\mu$"}
-#: Line of a table that a terminal of 80 columns holds, beside names of methods.
-_NAME_WIDTH, _CELL_WIDTH = 26, 8
 
 
 def latex_text(text: str) -> str:
@@ -129,23 +127,31 @@ def to_text(found: Sequence[Summary], width: int) -> str:
 def _text(summary: Summary, width: int) -> Iterator[str]:
     rows, columns = _labels(summary)
     yield from textwrap.wrap(caption(summary), width, break_on_hyphens=False)
-    name_width = max([len(_heading(summary)), *map(len, rows)])
-    texts = [
-        [_digits(summary, v) + ("*" if m else " ") for v, m in zip(values, marks, strict=True)]
-        for values, marks in zip(summary.cells.to_numpy(dtype=float), _marked(summary), strict=True)
-    ]
-    widths = [max(len(column) + 1, *(len(row[place]) for row in texts)) + 1 for place, column in enumerate(columns)]
-    first = 0
-    while first < len(columns):
-        stop, used = first, name_width
-        while stop < len(columns) and (stop == first or used + widths[stop] <= width):
+    values = zip(rows, summary.cells.to_numpy(dtype=float), _marked(summary), strict=True)
+    cells = [[name, *(_digits(summary, v) + "*" * bool(m) for v, m in zip(of, marks, strict=True))] for name, of, marks in values]
+    yield from text_table([_heading(summary), *columns], cells, width)
+
+
+def text_table(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+    """Lines of a table whose first column names the rows: columns that do not fit a width are in further tables, and nothing is cut.
+
+    Examples
+    --------
+    >>> [line.rstrip() for line in text_table(["layer", "rank", "G"], [["0.q_proj", "256", "0.1*"], ["0.k_proj", "7", "0.25"]], 80)]
+    ['', 'layer     rank  G', '0.q_proj   256  0.1*', '0.k_proj     7  0.25']
+    """
+    starred = [any(row[place].endswith("*") for row in cells) for place in range(len(head))]
+    shown = [[f"{c} " if s and not c.endswith("*") else c for c, s in zip(row, starred, strict=True)] for row in [head, *cells]]
+    widths = [max(len(row[place]) for row in shown) + 1 for place in range(len(head))]
+    first = 1
+    while first < len(head):
+        stop, used = first, widths[0]
+        while stop < len(head) and (stop == first or used + widths[stop] <= width):
             used += widths[stop]
             stop += 1
         yield ""
-        places = range(first, stop)
-        yield f"{_heading(summary):{name_width}}" + "".join(f"{columns[p] + ' ':>{widths[p]}}" for p in places).rstrip()
-        for name, row in zip(rows, texts, strict=True):
-            yield f"{name:{name_width}}" + "".join(f"{row[p]:>{widths[p]}}" for p in places).rstrip()
+        for row in shown:
+            yield (f"{row[0]:{widths[0] - 1}}" + "".join(f"{row[place]:>{widths[place]}}" for place in range(first, stop))).rstrip()
         first = stop
 
 
