@@ -1,7 +1,7 @@
 """Rate above R(D) of the matrices of one input in a file each, and in one file: q, k and v, gate and up, as one matrix of all their rows.
 
 A stack has one step, one table of column exponents and one set of models, which learn from all rows. All its matrices have about the same
-distortion per weight, where single files have the same rate; R(D) is that of each matrix at its own D, so that a gap depends little on that.
+distortion per weight, where single files have the same rate; R(D) is that of each matrix at its own D, so a gap depends little on that.
 """
 
 from __future__ import annotations

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from rdtools.coding import load as load
     from rdtools.compare import Compare as _Compare
     from rdtools.jobs.calibration import CalibrationRequest as CalibrationRequest
+    from rdtools.jobs.calibration import EvaluationRequest as EvaluationRequest
+    from rdtools.jobs.evaluate import evaluate as evaluate
     from rdtools.jobs.notebook import collect as collect
+    from rdtools.jobs.quantize import quantize_model as quantize_model
     from rdtools.jobs.report import run_report as run_report
     from rdtools.jobs.show import open_run as open_run
     from rdtools.jobs.verify import verify as verify
@@ -54,6 +57,9 @@ _HOME = {
     "InputMoments": "rdtools.records",
     "Layer": "rdtools.moments.layer",
     "CalibrationRequest": "rdtools.jobs.calibration",
+    "EvaluationRequest": "rdtools.jobs.calibration",
+    "evaluate": "rdtools.jobs.evaluate",
+    "quantize_model": "rdtools.jobs.quantize",
     "collect": "rdtools.jobs.notebook",
     "load": "rdtools.coding",
     "plot": "rdtools.plot",

@@ -8,6 +8,7 @@ expression that it stands for, to the bit.
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ FloatArray = NDArray[Any]  # float64 or float32
 Int64Array = NDArray[np.int64]
 #: A NumPy array in main memory, or a torch tensor on any device.
 Matrix = Any
+
+#: Entries that are looked at in one go where little memory is to be taken beside a matrix.
+PANEL_ENTRIES = 2**16
 
 
 def is_tensor(x: object) -> bool:
@@ -76,8 +80,8 @@ def zeros(shape: tuple[int, ...], like: Matrix) -> Matrix:
 
 
 def take_columns(x: Matrix, columns: NDArray[Any]) -> Matrix:
-    """``x[:, columns]`` for indices or a mask."""
-    return x[:, _index(columns, x)]
+    """``x[:, columns]`` for indices or a mask; x itself, not a copy, for the indices of all columns as they are."""
+    return x if _all_in_order(columns, x) else x[:, _index(columns, x)]
 
 
 def take_rows(x: Matrix, rows: NDArray[Any]) -> Matrix:
@@ -86,7 +90,11 @@ def take_rows(x: Matrix, rows: NDArray[Any]) -> Matrix:
 
 
 def put_columns(values: Matrix, columns: NDArray[Any], like: Matrix | None = None) -> Matrix:
-    """The matrix whose column ``columns[i]`` is column i of `values`, in memory as `like` is, or as they are."""
+    """The matrix whose column ``columns[i]`` is column i of `values`, in memory as `like` is, or as they are; `values` themselves, not a
+    copy, where they stand in their places.
+    """
+    if like is None and _all_in_order(columns, values):
+        return values
     placed = values.new_empty(values.shape) if is_tensor(values) else np.empty_like(values if like is None else like)
     set_columns(placed, columns, values)
     return placed
@@ -103,6 +111,10 @@ def submatrix(x: Matrix, places: NDArray[Any]) -> Matrix:
         return x[np.ix_(places, places)]
     index = _index(places, x)
     return x[index][:, index]
+
+
+def _all_in_order(columns: NDArray[Any], x: Matrix) -> bool:
+    return columns.dtype != np.bool_ and len(columns) == x.shape[1] and bool((columns == np.arange(len(columns))).all())
 
 
 def _index(places: NDArray[Any], x: Matrix) -> Any:
@@ -174,6 +186,14 @@ def largest(x: Matrix) -> float:
     if is_tensor(x):
         return float(x.abs().max()) if x.numel() else 0.0
     return float(np.abs(x).max(initial=0))
+
+
+def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slice]:
+    """Slices of rows, from the first to the last, that hold about so many entries each, PANEL_ENTRIES where none are named, and at least 16
+    rows where there are.
+    """
+    height = max(16, (PANEL_ENTRIES if entries is None else entries) // max(1, columns))
+    return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 
 def check_count(count: Any, *, name: str) -> int:

@@ -133,9 +133,25 @@ class NotConverged(RdtoolsError, RuntimeError):
     """An iteration that did not reach its tolerance in the iterations it was given."""
 
 
+def check_type(verb: str, value: object, expected: type, example: str) -> None:
+    """Refuse an argument of another type, in a sentence that names the function and where such a thing comes from.
+
+    Raises
+    ------
+    WrongType
+    """
+    if not isinstance(value, expected):
+        raise WrongType(f"{verb}: got {type(value).__name__}, expected {expected.__name__}, {example}")
+
+
 def one_line(error: BaseException) -> str:
     """The message of an error of another library, in one line; its type where it has none."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def explained(error: BaseException) -> str:
+    """Message of an error; its type too where it was not raised on purpose."""
+    return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host, panels
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
@@ -21,16 +21,6 @@ NEGATIVE_EIGENVALUE_LIMIT = 1e-7
 #: Damping of a singular matrix, relative to the mean diagonal, tried in this order; the first that factors is used and reported. The
 #: least that merely factors (1e-12) lets columns that others explain feed back errors far larger than the weights; 1e-4 is WaterSIC's.
 DAMPING_LADDER = (1e-4, 1e-3)
-
-
-#: Entries that a check looks at in one go, so that it needs little memory beside the matrix.
-_PANEL_ENTRIES = 2**16
-
-
-def panels(rows: int, columns: int, entries: int = _PANEL_ENTRIES) -> Iterator[slice]:
-    """Slices of rows, from the first to the last, that hold about so many entries each and at least 16 rows where there are."""
-    height = max(16, entries // max(1, columns))
-    return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 
 def _all_finite(values: NDArray[np.floating]) -> bool:
@@ -213,7 +203,7 @@ class Cholesky:
     damping: float
 
 
-def _equilibrated_cholesky(H: Matrix) -> Matrix | None:
+def _equilibrated_cholesky(H: Matrix, *, overwrite: bool = False) -> Matrix | None:
     """L of ``H = L Lᵀ``, or None where H is singular to working precision.
 
     H is scaled to a unit diagonal first, so that columns of very different energy do not look like rank deficiency; a
@@ -224,7 +214,7 @@ def _equilibrated_cholesky(H: Matrix) -> Matrix | None:
         return None
     if is_tensor(H):
         return _equilibrated_on_device(H)
-    R = H / scale[:, None]
+    R = np.divide(H, scale[:, None], out=H if overwrite else None)
     R /= scale
     try:
         # the upper factor of a column-major view is the lower one in row-major memory: no copy on the way in or out
@@ -256,12 +246,13 @@ def _equilibrated_on_device(H: Matrix) -> Matrix | None:
     return L
 
 
-def cholesky(moment: Matrix, *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
+def cholesky(moment: Matrix | Callable[[], Matrix], *, damping: float | None = None, name: str = "Hessian") -> Cholesky:
     """Factor a checked second moment, adding damping only if asked to or if it is singular.
 
     Parameters
     ----------
-    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; an array, or a tensor, which is factored where it is
+    moment : (n, n) float64, as from `check_moment`, with a positive diagonal; an array, or a tensor, which is factored where it is; or a
+        function that makes a new one, which the factor overwrites
     damping : relative to the mean diagonal. None: zero if that factors, else the first of DAMPING_LADDER that does.
 
     Raises
@@ -269,16 +260,16 @@ def cholesky(moment: Matrix, *, damping: float | None = None, name: str = "Hessi
     NotPositiveSemidefinite
         If it cannot be factored; the message names the smallest damping that would work.
     """
-    n = len(moment)
-    if n == 0:
-        return Cholesky(moment, 0.0)
-    mean_diagonal = math.fsum(diagonal(moment)) / n
+    new = callable(moment)
     for delta in (0.0, *DAMPING_LADDER) if damping is None else (damping,):
-        damped = moment
+        damped = moment() if callable(moment) else moment
+        n = len(damped)
+        if n == 0:
+            return Cholesky(damped, 0.0)
         if delta:
-            damped = copied(moment)
-            add_to_diagonal(damped, delta * mean_diagonal)
-        lower = _equilibrated_cholesky(damped)
+            damped = damped if new else copied(damped)
+            add_to_diagonal(damped, delta * (math.fsum(diagonal(damped)) / n))
+        lower = _equilibrated_cholesky(damped, overwrite=new or delta > 0)
         if lower is not None:
             return Cholesky(lower, delta)
     if damping is None:

@@ -69,6 +69,13 @@ def solved(values: Matrix, lower: Matrix) -> Matrix:
     return np.asarray(scipy.linalg.cho_solve((lower, True), values.T).T)
 
 
+def small_solved(values: Matrix, lower: Matrix) -> Matrix:
+    """`solved` in float64 without SciPy's checks, which for eight columns take as long as the work."""
+    if is_tensor(lower):
+        return solved(values.to(lower.dtype), lower)
+    return scipy.linalg.lapack.dpotrs(lower, values.T, lower=1)[0].T
+
+
 def vector_solved(vector: Float64Array, lower: Matrix) -> Float64Array:
     """``(L Lᵀ)⁻¹ v`` of a vector in main memory, in main memory, for a lower triangular L that may be on a device.
 

@@ -33,8 +33,8 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def make_tiny_llama(folder: Path, *, shards: bool = False) -> Path:
-    """A Llama of two blocks with random weights, saved as transformers saves models."""
+def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2) -> Path:
+    """A Llama of few blocks with random weights, saved as transformers saves models."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -45,7 +45,7 @@ def make_tiny_llama(folder: Path, *, shards: bool = False) -> Path:
                 vocab_size=64,
                 hidden_size=16,
                 intermediate_size=24,
-                num_hidden_layers=2,
+                num_hidden_layers=blocks,
                 num_attention_heads=2,
                 num_key_value_heads=1,
                 max_position_embeddings=32,

@@ -72,3 +72,9 @@ def test_only_loading_and_training_import_transformers(path):
         alias.name.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for alias in node.names
     } | {node.module.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.module}
     assert "transformers" not in tops or path.name in ("pretrained.py", "train_default_model.py")
+
+
+def test_files_are_short():
+    """One algorithm in a file; a paper's claims stand together."""
+    long = [path.relative_to(ROOT).parts for path in _files() if len(path.read_text().splitlines()) > 300]
+    assert not [parts for parts in long if parts[0] == "rdtools" and parts[1] != "claims"]

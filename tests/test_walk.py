@@ -7,7 +7,7 @@ from walk import walk
 
 #: A method of each way: with and without groups, steps of columns, a plan, rescalers, a trellis, codebooks, and what each alone looks at.
 METHODS = (
-    *("rtn-g128", "gptq", "gptq-g128", "hptq", "hptq-waterfilled", "watersic-mmse", "watersic-published", "watersic-trellis-plain"),
+    *("rtn-g128", "gptq", "gptq-g128", "hptq", "hptq-waterfilled", "watersic-mmse", "watersic-published", "watersic-trellis"),
     *("quip-published", "qtip"),
 )
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rdtools.cli.printing import Json, in_options, print_json, records
-from rdtools.cli.report import EvaluationText, EvaluationTokens, names_of, numbers_of
+from rdtools.cli.printing import Json, in_options, names, numbers, print_json, records
+from rdtools.cli.report import EvaluationText, EvaluationTokens
 from rdtools.seeds import SEED_END
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def evaluate(
 
     table = run_evaluation(
         run,
-        methods=None if method is None else names_of(method),
-        rates=None if rate is None else numbers_of("--rate", rate, float, "a number; expected bits per weight such as 2,3,4"),
+        methods=None if method is None else names(method),
+        rates=None if rate is None else numbers("--rate", rate, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),

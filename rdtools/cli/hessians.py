@@ -33,8 +33,8 @@ def collect(
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.files import sole_writer
     from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
-    from rdtools.jobs.collect import check_run_directory
     from rdtools.jobs.collect import collect as collect_run
+    from rdtools.runs.finished import check_run_directory
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
     wanted = evaluation_text is not None or evaluation_tokens is not None
@@ -100,8 +100,8 @@ def import_(
 ) -> int:
     """Make a run of Hessians that others collected, as E[x xᵀ] over tokens; of an importance matrix, the diagonal alone."""
     from rdtools.files import sole_writer
-    from rdtools.jobs.collect import check_run_directory
     from rdtools.jobs.hessians import import_hessians
+    from rdtools.runs.finished import check_run_directory
 
     def say(sentence: str) -> None:
         typer.echo(in_options(sentence), err=True)
@@ -122,8 +122,8 @@ def merge(
 ) -> int:
     """Merge runs: the Hessians of the new run are those of all their tokens together."""
     from rdtools.files import sole_writer
-    from rdtools.jobs.collect import check_run_directory
     from rdtools.jobs.hessians import merge_runs
+    from rdtools.runs.finished import check_run_directory
 
     check_run_directory(out)
     with sole_writer(out):

@@ -17,6 +17,7 @@ import typer
 from rdtools._version import __version__
 from rdtools.cli import columns, evaluate, hessians, measure, methods, quantize, report, show, theory, verify, worker
 from rdtools.cli.printing import words_of
+from rdtools.cli.usage import usage_message
 from rdtools.errors import RdtoolsError, UsageError
 
 app = typer.Typer(
@@ -151,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             error.show()
             return error.exit_code
         if isinstance(error, _Parser):
-            _say(f"error: {error.format_message()}")
+            _say(f"error: {usage_message(error, arguments)}")
             return error.exit_code
         if os.environ.get("RDTOOLS_DEBUG"):
             traceback.print_exc()

@@ -29,7 +29,7 @@ def measure(
     from rich.text import Text
 
     from rdtools.cli.console import PlainConsole, progress_bar
-    from rdtools.cli.report import names_of
+    from rdtools.cli.printing import names
     from rdtools.jobs.measure import measure_file
     from rdtools.report.foreign import FOREIGN_HEAD, foreign_by_type
 
@@ -37,8 +37,8 @@ def measure(
         measured = measure_file(
             path,
             run=run,
-            layers=None if layers is None else names_of(layers),
-            types=None if types is None else names_of(types),
+            layers=None if layers is None else names(layers),
+            types=None if types is None else names(types),
             progress=progress,
         )
     if as_json:

@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Sequence
 from functools import cache
 from inspect import signature
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from rdtools.errors import counted
+from rdtools.errors import UsageError, counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,13 +24,36 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 def _options() -> re.Pattern[str]:
     """Settings of a report, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
+    from rdtools.cli.show import show
 
-    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "format", "samples", "sample_tokens")
-    names = [*signature(report).parameters, *others]
-    return re.compile(f"`({'|'.join(names)})`")
+    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens")
+    options = [*signature(report).parameters, *signature(show).parameters, *others]
+    return re.compile(f"`({'|'.join(options)})`")
 
 
 Words = Callable[[str], str]
+Item = TypeVar("Item")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parts of a list with commas, each once."""
+    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
+
+
+def numbers(option: str, text: str, kind: Callable[[str], Item], expected: str) -> tuple[Item, ...]:
+    """Numbers of a list with commas.
+
+    Raises
+    ------
+    UsageError
+    """
+    found = []
+    for part in names(text):
+        try:
+            found.append(kind(part))
+        except ValueError:
+            raise UsageError(f"{option} {text!r}: {part!r} is not {expected}") from None
+    return tuple(found)
 
 
 def in_keys(message: str) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdtools.cli.printing import Json, Words, in_keys, in_options, note_coverage, print_json, print_tables, records
-from rdtools.errors import UsageError
+from rdtools.cli.printing import Json, Words, in_keys, in_options, names, note_coverage, numbers, print_json, print_tables, records
+from rdtools.cli.show import Format, check_format, print_summaries
 from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
 if TYPE_CHECKING:
     from rdtools.jobs.settings import ReportSettings
 
-Model = Annotated[str, typer.Option(help="'embedded', a local model directory or a hub id.")]
+Model = Annotated[str, typer.Option("--model", help="'embedded', a local model directory or a hub id.")]
 Text = Annotated[Path | None, typer.Option(help="Calibrate on this UTF-8 text.")]
 TokenFile = Annotated[Path | None, typer.Option(help="Calibrate on these token ids (.npy or .safetensors).")]
 Sequences = Annotated[int | None, typer.Option(help="Windows taken from --text; by default 128.")]
@@ -31,26 +30,12 @@ RemoteCode = Annotated[bool, typer.Option("--trust-remote-code", help="Run code 
 Head = Annotated[bool, typer.Option("--head", help="Analyse the output head, too.")]
 Device = Annotated[str, typer.Option(help="Torch device for the capture and for the methods that work on one, see rdtools methods.")]
 Out = Annotated[
-    Path, typer.Option(help="Run directory; Hessians and finished rows in it are used again, other methods and rates add to its table.")
+    Path,
+    typer.Option(
+        "--out", "-o", help="Run directory; Hessians and finished rows in it are used again, other methods and rates add to its table."
+    ),
 ]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what is to be done and stop; nothing is written.")]
-Item = TypeVar("Item")
-
-
-def names_of(text: str) -> tuple[str, ...]:
-    """Names of a comma-separated list, each once."""
-    return tuple(dict.fromkeys(part.strip() for part in text.split(",")))
-
-
-def numbers_of(option: str, text: str, kind: Callable[[str], Item], expected: str) -> tuple[Item, ...]:
-    """Numbers of a comma-separated list; raises UsageError that names the option."""
-    numbers = []
-    for part in names_of(text):
-        try:
-            numbers.append(kind(part))
-        except ValueError:
-            raise UsageError(f"{option} {text!r}: {part!r} is not {expected}") from None
-    return tuple(numbers)
+DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what is to be done and stop; nothing is written.")]
 
 
 def report(
@@ -66,9 +51,10 @@ def report(
     head: Head = False,
     device: Device = "cpu",
     methods: Annotated[
-        str | None, typer.Option(help=f"Comma-separated names of `rdtools methods`; by default {','.join(DEFAULT_METHODS)}.")
+        str | None,
+        typer.Option("--methods", "-m", help=f"Comma-separated names of `rdtools methods`; by default {', '.join(DEFAULT_METHODS)}."),
     ] = None,
-    rates: Annotated[str, typer.Option(help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
+    rates: Annotated[str, typer.Option("--rates", "-r", help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
     damping: Annotated[
         float | None,
         typer.Option(help="Of the quantizers, relative to the mean diagonal; by default none unless H is singular."),
@@ -76,7 +62,9 @@ def report(
     seeds: Annotated[str, typer.Option(help="Rotations are drawn from them, one row for each; comma-separated.")] = "0",
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
     types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Processes; by default one a core, with 0 `rdtools worker` does the work.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", help="Processes; by default one a core, with 0 `rdtools worker` does the work.")
+    ] = None,
     out: Out = Path("rdtools-report"),
     fresh: Annotated[
         bool,
@@ -86,6 +74,7 @@ def report(
     skip_infeasible: Annotated[
         bool, typer.Option("--skip-infeasible", help="Go on where a method of --methods cannot have a rate of --rates.")
     ] = False,
+    form: Format = None,
     as_json: Json = False,
 ) -> int:
     """Capture Hessians, compute R(D), quantize, code, measure, and write a page about it.
@@ -107,34 +96,37 @@ def report(
         trust_remote_code=trust_remote_code,
         head=head,
         device=device,
-        methods=None if methods is None else names_of(methods),
-        rates=numbers_of("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
+        methods=None if methods is None else names(methods),
+        rates=numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
-        seeds=numbers_of("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
-        layers=None if layers is None else names_of(layers),
-        types=None if types is None else names_of(types),
+        seeds=numbers("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
+        layers=None if layers is None else names(layers),
+        types=None if types is None else names(types),
         workers=workers,
         out=out,
         fresh=fresh,
         skip_infeasible=skip_infeasible,
     )
-    return _run(settings, command=str(context.obj), dry_run=dry_run, as_json=as_json, words=in_options)
+    return _run(settings, command=str(context.obj), dry_run=dry_run, form=form, as_json=as_json, words=in_options)
 
 
 def sweep(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="TOML file whose keys are the options of rdtools report, with _ for - and lists.")],
     dry_run: DryRun = False,
+    form: Format = None,
     as_json: Json = False,
 ) -> int:
     """The report whose settings are in a file, such as methods = ["gptq", "watersic"], rates = [2, 3], seeds = [0, 1]."""
     from rdtools.jobs.settings import read_settings
 
-    return _run(read_settings(config), command=str(context.obj), dry_run=dry_run, as_json=as_json, words=in_keys)
+    return _run(read_settings(config), command=str(context.obj), dry_run=dry_run, form=form, as_json=as_json, words=in_keys)
 
 
-def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool, words: Words) -> int:
+def _run(settings: ReportSettings, *, command: str, dry_run: bool, form: str | None, as_json: bool, words: Words) -> int:
     from rdtools.cli.console import PlainConsole, progress_bar
+
+    check_format(form)
 
     console = PlainConsole(stderr=True)
     for note in meaning_notes(DEFAULT_METHODS if settings.methods is None else settings.methods):
@@ -161,9 +153,15 @@ def _run(settings: ReportSettings, *, command: str, dry_run: bool, as_json: bool
             }
         )
         return 0 if done.complete else 1
-    print_tables(done.table, words)
+    if form is None:
+        print_tables(done.table, words)
+    else:  # standard output is what a file gets
+        print_summaries({done.run.model_name: done.table}, form=form)
     for note in done.notes:
         console.print(words(note), soft_wrap=True)
+    if form is not None:
+        console.print(str(done.page), soft_wrap=True)
+        return 0 if done.complete else 1
     note_coverage(done.run.manifest.model.coverage, words)
     typer.echo(f"\n{done.page}")
     return 0 if done.complete else 1

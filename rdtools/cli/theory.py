@@ -15,7 +15,7 @@ def theory(
     csv: Annotated[Path | None, typer.Option(help="Write the table here too.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Spectra, incoherence, critical rates and gaps of every layer of a run; nothing is quantized."""
+    """Spectra, incoherence, critical rates and gaps of every layer of a run; nothing is quantized. Exit 1 if a layer has none."""
     from rich.table import Table
     from rich.text import Text
 
@@ -30,9 +30,10 @@ def theory(
     if csv is not None:
         with atomic_path(csv) as scratch:
             table.to_csv(scratch, index=False)
+    failed = table[table["status"] == "failed"]
     if as_json:
         print_json(records(table))
-        return 0
+        return 1 if len(failed) else 0
     shown = Table()
     for heading in headings(LAYER_COLUMNS).values():
         shown.add_column(heading, justify="left" if heading == "layer" else "right", overflow="fold")
@@ -47,4 +48,6 @@ def theory(
             "them out",
             soft_wrap=True,
         )
-    return 0
+    for layer in failed.itertuples(index=False):
+        console.print(f"{layer.layer}: failed: {layer.message}", soft_wrap=True)
+    return 1 if len(failed) else 0

@@ -20,7 +20,7 @@ from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
 from rdtools.coding.parts import coded_columns, encode_parts
 from rdtools.coding.scales import bfloat16_bytes
-from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
+from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, check_type
 from rdtools.records import QuantizedWeight, Rotation
 
 #: Weights that a file may hold by default: twice those of the largest known matrix, and unless it is small no more for each of its bytes
@@ -121,8 +121,12 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         For weights of different inputs.
     UsageError
         For no weight, or too many.
+    WrongType
+        For anything but quantized weights.
     """
-    several = (weights,) if isinstance(weights, QuantizedWeight) else tuple(weights)
+    several = tuple(weights) if isinstance(weights, list | tuple) else (weights,)
+    for weight in several:
+        check_type("encode", weight, QuantizedWeight, "such as `weight` of what a quantizer answered")
     if not 1 <= len(several) <= 255:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
     first = several[0].basis
@@ -191,7 +195,10 @@ def decode_all(
     CorruptFile
         For another kind of file, a truncated one, a flipped bit, an unknown version, codec, kind or option, and numbers out of their range;
         the message starts with `name` and says which.
+    WrongType
+        For anything but bytes.
     """
+    check_type("decode", data, bytes, "the content of a file that `encode` wrote; of a path: pathlib.Path(path).read_bytes()")
     reader = Reader(data, name)
     if len(data) < len(v2.MAGIC) + 1 or data[: len(v2.MAGIC)] != v2.MAGIC:
         raise CorruptFile(f"{name}: not a container of rdtools: {len(data)} bytes starting {data[:4]!r}, expected {v2.MAGIC!r}")

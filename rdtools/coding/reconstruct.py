@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, set_columns, zeros
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, panels, set_columns, zeros
 from rdtools.coding.formats import codec_of
 from rdtools.coding.parts import coded_columns
-from rdtools.linalg import panels
 from rdtools.records import EffectiveLayer, InputMap, QuantizedWeight
 from rdtools.records.quantized import NO_PARTS
 from rdtools.records.stored import finished

@@ -9,7 +9,7 @@ import numpy as np
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import NotPositiveSemidefinite
 from rdtools.moments.layer import Layer
-from rdtools.records import ActivationMoments, ActivationPoint, EffectiveLayer, QuantizedWeight
+from rdtools.records import ActivationMoments, ActivationPoint, EffectiveLayer, InputMoments, QuantizedWeight
 from rdtools.theory.activation import activation_distortion
 from rdtools.theory.low_rank import reduced_rank_bound
 
@@ -66,7 +66,14 @@ def activation_point(layer: Layer, weight: QuantizedWeight, activations: Activat
 
 
 def _bound(layer: Layer, activations: ActivationMoments, rank: int) -> float:
+    """`reduced_rank_bound` with one of the equal copies of each split channel; nan where Q(T x) is singular all the same."""
+    moments, transform = activations.moments, activations.input_map
+    if transform.copies is not None and transform.shifts is None:
+        first = np.cumsum(transform.copies) - transform.copies
+        moments = InputMoments.quantized(
+            moments.reference, moments.actual[np.ix_(first, first)], moments.cross[:, first], name=moments.name
+        )
     try:
-        return reduced_rank_bound(layer.weight, activations.moments, rank)
-    except NotPositiveSemidefinite:  # a singular moment of x̂
+        return reduced_rank_bound(layer.weight, moments, rank)
+    except NotPositiveSemidefinite:
         return float("nan")

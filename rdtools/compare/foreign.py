@@ -96,13 +96,8 @@ def foreign_row(
     per_weight = 1 / math.prod(stored.shape)
     total = stored.bits.total * per_weight
     outlier = outlier_message(facts)
-    bounds = {f"{name}_rate_bpw": bound.rate(facts, error.mean) for name, bound in BOUNDS.items()}
-    gaps = {
-        name.replace("rd_bound", "rate_gap_total").replace("_rate_bpw", "_bpw"): math.nan
-        if outlier or not math.isfinite(rate)
-        else total - rate
-        for name, rate in bounds.items()
-    }
+    bounds = {name: bound.rate(facts, error.mean) for name, bound in BOUNDS.items()}
+    gaps = {name: math.nan if outlier or not math.isfinite(rate) else total - rate for name, rate in bounds.items()}
     equal = "" if error.mean > 0 else "the decoded weights have no error: R(D) is infinite, and no gap is given"
     return ForeignRow(
         facts=facts.row,
@@ -126,8 +121,14 @@ def foreign_row(
         sqnr_db=_db(relative),
         weight_sqnr_db=_db(mean_square(layer.weight, values) / square) if square > 0 else math.nan,
         weight_correlation=correlated,
-        **bounds,
-        **gaps,
+        rd_bound_rate_bpw=bounds["rd_bound"],
+        rd_bound_rowvar_rate_bpw=bounds["rd_bound_rowvar"],
+        rd_bound_aligned_rate_bpw=bounds["rd_bound_aligned"],
+        rd_bound_covariance_rate_bpw=bounds["rd_bound_covariance"],
+        rate_gap_total_bpw=gaps["rd_bound"],
+        rate_gap_total_rowvar_bpw=gaps["rd_bound_rowvar"],
+        rate_gap_total_aligned_bpw=gaps["rd_bound_aligned"],
+        rate_gap_total_covariance_bpw=gaps["rd_bound_covariance"],
         beside=None if results is None else best_beside(results, layer.key.name, total),
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.linalg import panels
+from rdtools.arrays import panels
 
 Positions = NDArray[np.int64]
 

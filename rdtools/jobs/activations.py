@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rdtools.errors import RdtoolsError, UsageError, counted
+from rdtools.arrays import Float64Array
+from rdtools.errors import OutputError, UsageError, counted, explained
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, read_tokens
 from rdtools.machine import check_disk, free_memory
 from rdtools.model.tokens import Tokens
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.quantizers import ActivationQuantizer, Quantizer, quantizes_activations
 from rdtools.records import InputMap
-from rdtools.runs.activations import ActivationKey, TokenSet, missing_keys, read_activations, reference_moment, write_activations
+from rdtools.runs.activations import (
+    ActivationKey,
+    TokenSet,
+    missing_keys,
+    read_activations,
+    reference_moment,
+    write_activations,
+    write_failure,
+)
 from rdtools.runs.store import Run
 from rdtools.sweep.activations import activation_key
+from rdtools.threads import one_blas_thread
 
 if TYPE_CHECKING:
-    from rdtools.model.activations import Consumer  # which loads torch
+    from rdtools.model.activations import Consumer, Sample  # which load torch
     from rdtools.model.inputs import ModelLayers
 
 Progress = Callable[[int, int], None]
@@ -43,6 +54,7 @@ def collect_activations(
     """Sum the moments of quantized activations that methods need and the run lacks, over its calibration and its held-out tokens.
 
     Each is durable once its pass has finished; the same call after an interrupt makes the others. Nothing is loaded where nothing lacks.
+    An error of one input or method is said, and noted in the run as the reason of its rows; the others go on.
 
     Parameters
     ----------
@@ -134,29 +146,37 @@ class _Passes:
         maps: dict[tuple[int, str], InputMap] = {}
         for key in there:  # chosen already: a sample is not drawn anew
             moments = read_activations(run, key)
-            if moments is not None:
-                maps[key.hessian, key.map_key] = moments.input_map
+            assert moments is not None  # every input has calibration tokens
+            maps[key.hessian, key.map_key] = moments.input_map
         chosen = {(key.hessian, key.map_key): of for key, of in wanted.items() if (key.hessian, key.map_key) in lacking - maps.keys()}
         samples = self._samples(model, found, {(hessian, seed) for (hessian, _), (method, seed) in chosen.items() if method.needs_sample})
         for (hessian, map_key), (method, seed) in chosen.items():
-            layers = [run[entry.name] for entry in run.layers if entry.hessian == hessian]
             try:
-                maps[hessian, map_key] = method.choose_map(layers, samples.get((hessian, seed)), seed=seed)
-            except RdtoolsError as error:  # of these rows alone, in which it stands
-                self._say(f"{run.hessians[hessian].name}: no input map: {error}")
+                layers = [run[entry.name] for entry in run.layers if entry.hessian == hessian]
+                sample = _checked(run.hessians[hessian].name, samples.get((hessian, seed)))
+                with one_blas_thread():  # else their number decides about last bits, and those about a map
+                    maps[hessian, map_key] = method.choose_map(layers, sample, seed=seed)
+            except Exception as error:  # of these rows alone, in which it stands
+                self._give_up([key for keys in passes.values() for key in keys if (key.hessian, key.map_key) == (hessian, map_key)], error)
         return maps
 
-    def _samples(self, model: Any, found: ModelLayers, asked: set[tuple[int, int]]) -> dict[tuple[int, int], Any]:
+    def _give_up(self, keys: Sequence[ActivationKey], error: Exception) -> None:
+        """Say that there will be no moments of some keys of one input and map, and note it for their rows."""
+        self._say(f"{self._run.hessians[keys[0].hessian].name}: no moments of quantized activations: {explained(error)}")
+        for key in keys:
+            write_failure(self._run, key, explained(error))
+
+    def _samples(self, model: Any, found: ModelLayers, asked: set[tuple[int, int]]) -> dict[tuple[int, int], Sample]:
         """Samples of activations over the calibration tokens, by input and seed."""
         from rdtools.model.activations import sample_activations
 
         run = self._run
-        samples: dict[tuple[int, int], Any] = {}
+        samples: dict[tuple[int, int], Sample] = {}
         for seed in sorted({seed for _, seed in asked}):
             names = {run.hessians[hessian].name: hessian for hessian, of in asked if of == seed}
             inputs = [item for item in found.inputs if item.name in names]
-            rows = sample_activations(model, self._tokens_of("calibration"), inputs, seed=seed, progress=self._progress)
-            samples |= {(names[name], seed): sample.astype(np.float64) for name, sample in rows.items()}
+            drawn = sample_activations(model, self._tokens_of("calibration"), inputs, seed=seed, progress=self._progress)
+            samples |= {(names[name], seed): sample for name, sample in drawn.items()}
         return samples
 
     def _sum(
@@ -168,26 +188,54 @@ class _Passes:
         sizes = {key: _sum_bytes(maps[key.hessian, key.map_key]) for key in keys}
         check_disk(run.path, sum(sizes.values()), counted(len(keys), "moment") + " of quantized activations")
         for part in _parts(sizes):
-            sums: dict[ActivationKey, ActivationAccumulator] = {}
+            sums: dict[ActivationKey, _Sum] = {}
 
-            def begin(part: Sequence[ActivationKey] = part, sums: dict[ActivationKey, ActivationAccumulator] = sums) -> dict[str, Consumer]:
-                sums.update({key: ActivationAccumulator(maps[key.hessian, key.map_key], key.grid) for key in part})
+            def begin(part: Sequence[ActivationKey] = part, sums: dict[ActivationKey, _Sum] = sums) -> dict[str, Consumer]:
+                sums.update({key: _Sum(ActivationAccumulator(maps[key.hessian, key.map_key], key.grid)) for key in part})
                 return {run.hessians[hessian].name: _adding([sums[key] for key in part if key.hessian == hessian]) for hessian in
                         {key.hessian for key in part}}  # fmt: skip
 
             run_activations(model, tokens, begin, found.inputs, progress=self._progress)
             for key in part:
-                done, name = sums.pop(key), run.hessians[key.hessian].name
-                check_dropped(name, done.kept, done.dropped)
-                write_activations(run, key, done.finish(reference_moment(run, key), name=name))
+                done, name = sums.pop(key).of, run.hessians[key.hessian].name
+                try:
+                    if isinstance(done, Exception):
+                        raise done
+                    check_dropped(name, done.kept, done.dropped)
+                    write_activations(run, key, done.finish(reference_moment(run, key), name=name))
+                except OutputError:
+                    raise
+                except Exception as error:  # of these rows alone, in which it stands
+                    self._give_up([key], error)
 
 
-def _adding(sums: Sequence[ActivationAccumulator]) -> Consumer:
+@dataclass
+class _Sum:
+    """The running sums of a key, or the error that ended them."""
+
+    of: ActivationAccumulator | Exception
+
+
+def _adding(sums: Sequence[_Sum]) -> Consumer:
     def add(rows: Any) -> None:
         for each in sums:
-            each.add(rows)
+            if isinstance(each.of, ActivationAccumulator):
+                try:
+                    each.of.add(rows)
+                except Exception as error:
+                    each.of = error
 
     return add
+
+
+def _checked(name: str, sample: Sample | None) -> Float64Array | None:
+    """The rows of a sample, if nearly all of them were finite."""
+    from rdtools.model.activations import check_dropped
+
+    if sample is None:
+        return None
+    check_dropped(name, sample.seen - sample.dropped, sample.dropped)
+    return sample.rows.astype(np.float64)
 
 
 def _sum_bytes(of: InputMap) -> int:

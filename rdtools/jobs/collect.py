@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
-from rdtools.files import LOCK, PART, RUN_NAMES
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, check_held_out, padding_notes, read_tokens
 from rdtools.jobs.progress import log_sentence
 from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
-from rdtools.runs.finished import FINISHED, LIST, Fingerprint, different
+from rdtools.runs.finished import FINISHED, LIST, Fingerprint, check_run_directory, different
 from rdtools.runs.run_manifest import (
     CAPTURE_VERSION,
     HELDOUT,
@@ -38,23 +37,6 @@ if TYPE_CHECKING:
     from rdtools.model.opened import OpenModel  # which loads torch
 
 Progress = Callable[[int, int], None]
-
-
-def check_run_directory(out: Path) -> None:
-    """Refuse a place that holds something else than a run: finished, begun by `collect`, or with parts deleted.
-
-    Raises
-    ------
-    UsageError
-    """
-    if is_run(out) or not out.exists():
-        return
-    if out.is_dir():
-        names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
-        begun = LOCK in names or (out / FINISHED).is_file()
-        if not names or (begun and names <= RUN_NAMES):
-            return
-    raise UsageError(f"{out}: exists and is not a run of rdtools; choose another directory")
 
 
 def collect(
@@ -141,7 +123,13 @@ def _without_tokens(out: Path, checkpoint: Checkpoint, request: CalibrationReque
         raise UsageError(
             f"{out}: holds {runner} Hessians of another model, {run.model_name}; give that one as `model`, or another directory"
         )
-    return run
+    first = run.hessians[0]
+    note = f"Hessians {runner}: {run.manifest.calibration.source}"
+    if first.diagonal:
+        note += (
+            "; of each, the diagonal alone is known: D and R(D) leave correlations of inputs out, and feedback of errors has none to use"
+        )
+    return Run(out, run.manifest, checkpoint=checkpoint, notes=(note,))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

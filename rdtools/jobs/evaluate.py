@@ -18,7 +18,8 @@ from rdtools.errors import NotByBlocks, UsageError
 from rdtools.files import atomic_path, sole_writer
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
-from rdtools.jobs.settings import Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import Stage
 from rdtools.jobs.subjects import Asked, Subject, subject_of_run, subject_of_saved
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
 from rdtools.runs.journal import JournalWriter, Record, read_journals
@@ -125,8 +126,8 @@ def evaluate(
     noise: bool = True,
     device: str = "cpu",
     fresh: bool = False,
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
 ) -> pd.DataFrame:
     """Compare quantized models with the original on held-out tokens: a row for each method and rate of a run, or for a saved model.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
@@ -53,7 +54,10 @@ def held_out_windows(
     else:
         if request.tokens is None and checkpoint.name != EMBEDDED:
             raise UsageError(f"{checkpoint.name}: no held-out data; give a file as `evaluation_text` or `evaluation_tokens`")
-        tokens = embedded_tokens("evaluation") if request.tokens is None else load_tokens(request.tokens, prefix="evaluation_")
+        if isinstance(request.tokens, Path):
+            tokens = load_tokens(request.tokens, prefix="evaluation_")
+        else:
+            tokens = embedded_tokens("evaluation") if request.tokens is None else request.tokens
         length = min(length, max(tokens.longest, 2)) if window is None else window
     if tokens.sha256 == calibration_sha256:
         raise UsageError(f"{tokens.source}: the tokens that the Hessians were captured with, so that nothing is held out; give other ones")

@@ -14,11 +14,11 @@ from rdtools.errors import DataError, UsageError, counted
 from rdtools.files import atomic_path, sha256_of_file
 from rdtools.foreign.hessian_formats import Counts, Hessians, open_hessians
 from rdtools.foreign.names import canonical
-from rdtools.jobs.collect import check_run_directory
 from rdtools.machine import check_disk
 from rdtools.model.checkpoint import find_model
 from rdtools.moments.spectrum import spectrum_of
 from rdtools.records import Hessian
+from rdtools.runs.finished import check_run_directory
 from rdtools.runs.run_manifest import (
     IMPORTED,
     MERGED,

@@ -12,11 +12,12 @@ from typing import Any
 from rdtools.errors import WrongType
 from rdtools.files import sole_writer
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
-from rdtools.jobs.collect import Progress, check_run_directory
+from rdtools.jobs.collect import Progress
 from rdtools.jobs.collect import collect as collect_run
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.show import ReportedRun, open_run
 from rdtools.model.in_memory import save_model
+from rdtools.runs.finished import check_run_directory
 
 
 def collect(

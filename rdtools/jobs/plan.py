@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 from rdtools.errors import UsageError
 from rdtools.jobs.calibration import check_held_out, padding_notes, read_tokens
-from rdtools.jobs.collect import check_run_directory
 from rdtools.jobs.selection import InputGroup, groups_of, input_groups, select_layers
 from rdtools.jobs.settings import ReportSettings
 from rdtools.methods import infeasible_pairs
 from rdtools.model.checkpoint import EMBEDDED, find_model
 from rdtools.model.repetition import sampling_notes
 from rdtools.quantizers import Quantizer
+from rdtools.runs.finished import check_run_directory
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import is_run
 from rdtools.runs.store import open_run

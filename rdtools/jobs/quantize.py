@@ -16,7 +16,9 @@ from rdtools.coding import encode, reconstruct
 from rdtools.errors import NotByBlocks, RateUnreachable, RdtoolsError, UsageError
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
-from rdtools.jobs.settings import Stage, silent_stage
+from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.settings import Stage
+from rdtools.machine import check_disk
 from rdtools.measure import measure, weighted_error
 from rdtools.methods import format_method, infeasible_reason, parse_method
 from rdtools.model.checkpoint import Checkpoint, find_model
@@ -61,8 +63,8 @@ def quantize_model(
     seed: int = 0,
     calibration: CalibrationRequest | None = None,
     device: str = "cpu",
-    say: Callable[[str], None] = lambda sentence: None,
-    stage: Stage = silent_stage,
+    say: Callable[[str], None] = log_sentence,
+    stage: Stage = python_stage,
 ) -> SavedModel:
     """Quantize the layers in the decoder blocks of a model, and save it as a checkpoint that plain transformers loads.
 
@@ -173,6 +175,7 @@ class _Job:
         inputs = [item for item in opened.layers.inputs if opened.stages.number_of(item.blocks[0].parameter) is not None]
         for sentence in sampling_notes(self.tokens, [item.columns for item in inputs]):
             self.say(sentence)
+        check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
         for item, hessian, replaced in self._moments(opened, inputs, done, work.folder, progress):
             for layer in item.layers:

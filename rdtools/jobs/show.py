@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from rdtools.errors import RdtoolsError
 from rdtools.model.layer_names import block_index, layer_type
+from rdtools.report.formats import read_compressai
 from rdtools.reprs import html_table
 from rdtools.runs.result_files import check_results, outdated_numbers
 from rdtools.runs.results import PARQUET, read_curves, read_results
@@ -22,8 +24,8 @@ class LayerList(list[LayerEntry]):
 
     Examples
     --------
-    >>> LayerList([LayerEntry(name="0.q_proj", tensor="q", shape=[4, 2], transposed=False, hessian=0)])().to_dict("records")
-    [{'layer': '0.q_proj', 'layer_type': 'q_proj', 'block': 0, 'rows': 4, 'columns': 2, 'hessian': 0}]
+    >>> LayerList([LayerEntry(name="h.0.q_proj", tensor="q", shape=[4, 2], transposed=False, hessian=0)])().to_dict("records")
+    [{'layer': 'h.0.q_proj', 'layer_type': 'q_proj', 'block': 0, 'rows': 4, 'columns': 2, 'hessian': 0}]
     """
 
     def __call__(self) -> pd.DataFrame:
@@ -96,6 +98,30 @@ class Shown:
 
     table: pd.DataFrame
     outdated: str
+
+
+def read_tables(places: Sequence[str | Path]) -> tuple[dict[str, pd.DataFrame], list[str]]:
+    """Results of several runs, or curves from files of CompressAI's form, by name, and a sentence on each that is outdated.
+
+    A name is that of the directory or file, or its whole path where two have one.
+
+    Raises
+    ------
+    UsageError, CorruptFile
+    """
+    tables: dict[str, pd.DataFrame] = {}
+    sentences: list[str] = []
+    paths = [Path(place) for place in dict.fromkeys(map(str, places))]
+    stems = [path.resolve().name for path in paths]
+    for path, stem in zip(paths, stems, strict=True):
+        name = stem if stems.count(stem) == 1 else str(path)
+        if path.suffix == ".json" and not path.is_dir():
+            tables[name] = read_compressai(path)
+            continue
+        shown = show(path)
+        tables[name] = shown.table
+        sentences += [shown.outdated] if shown.outdated else []
+    return tables, sentences
 
 
 def show(run: str | Path) -> Shown:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Matrix
+from rdtools.arrays import Matrix, panels
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import panels
 from rdtools.ops import quadratic_form
 
 #: Weights whose errors are looked at in one go, 256 MB of them.

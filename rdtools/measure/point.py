@@ -10,7 +10,7 @@ import numpy as np
 
 from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
 from rdtools.coding.reconstruct import effective_layer
-from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType
+from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType, check_type
 from rdtools.measure.distortion import mean_square, weighted_error
 from rdtools.measure.effective_error import error
 from rdtools.moments.heldout import HeldoutMoment
@@ -70,14 +70,15 @@ def measure(
             f"measure: got {type(layer).__name__} and {type(quantized).__name__}, expected a Layer and what a quantizer answered: "
             "measure(layer, quantizer.quantize(layer))"
         )
-    _check_heldout(layer, heldout)
+    _check_beside(layer, heldout, moments, heldout_moments)
     if quantized.weight_checksum != layer.weight_checksum:
         raise UsageError(
             f"measure: got the layer {layer.key.name!r} of {layer.weight.shape} and what became of {quantized.key.name!r} of "
             f"{quantized.weight.shape}, whose weights are others (CRC-32 {layer.weight_checksum:08x} and {quantized.weight_checksum:08x}); "
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
-    return measure_weight(layer, quantized.weight, heldout, moments=moments, heldout_moments=heldout_moments)
+    with one_blas_thread():  # many small products are far slower with several
+        return _measure(layer, quantized.weight, heldout, moments, heldout_moments)
 
 
 def measure_weight(
@@ -99,17 +100,20 @@ def measure_weight(
         raise WrongType(f"measure: got {type(layer).__name__}, expected the Layer whose weights these stand for: weight.measure(layer)")
     if weight.shape != layer.weight.shape:
         raise ShapeMismatch(f"{layer.key.name}: weights {layer.weight.shape} beside quantized ones {weight.shape}, expected the same shape")
-    _check_heldout(layer, heldout)
+    _check_beside(layer, heldout, moments, heldout_moments)
     with one_blas_thread():  # many small products are far slower with several
         return _measure(layer, weight, heldout, moments, heldout_moments)
 
 
-def _check_heldout(layer: Layer, heldout: object) -> None:
+def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
     if heldout is not None and not isinstance(heldout, HeldoutMoment):
         raise WrongType(
             f"measure: got {type(heldout).__name__} as held-out moment, expected a HeldoutMoment: HeldoutMoment.of(matrix), "
             "or open_run(path).heldout(number)"
         )
+    for given in moments:
+        if given is not None:
+            check_type("measure", given, InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
     if heldout is not None and heldout.columns != layer.weight.shape[1]:
         raise ShapeMismatch(
             f"{layer.key.name}: {heldout.name} of {heldout.columns} inputs beside weights {layer.weight.shape}, expected the moment of "

@@ -57,8 +57,8 @@ def _written(value: object) -> str:
 
 
 def _read(text: str) -> object:
-    if text in _WORDS:
-        return _WORDS[text]
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     for kind in (int, float):
         try:
             return kind(text)

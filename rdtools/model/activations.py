@@ -151,8 +151,10 @@ def sample_activations(
     seed: int,
     most_bytes: int = SAMPLE_BYTES,
     progress: Progress = lambda done, total: None,
-) -> dict[str, NDArray[np.float32]]:
+) -> dict[str, Sample]:
     """A seeded sample of the activations of each input, at most so many bytes, by the name of the input.
+
+    Inputs with too many tokens that are not finite are among them: see `check_dropped`.
 
     Parameters
     ----------
@@ -163,8 +165,6 @@ def sample_activations(
 
     Raises
     ------
-    BadActivations
-        If more than `rdtools.model.capture.DROPPED_LIMIT` of the tokens of an input are not finite.
     BadTokens, NotEnoughMemory
     """
     samples: dict[str, Sample] = {}
@@ -174,6 +174,4 @@ def sample_activations(
         return {name: sample.add for name, sample in samples.items()}
 
     run_activations(model, tokens, begin, inputs, progress=progress)
-    for name, sample in samples.items():
-        check_dropped(name, sample.seen - sample.dropped, sample.dropped)
-    return {name: sample.rows for name, sample in samples.items()}
+    return samples

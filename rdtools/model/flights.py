@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -237,7 +237,7 @@ class Passes:
                     self._forward[module](*args, **kwargs)
                 self._store(flight, shelf)
 
-    def outputs(self, see: See) -> Iterator[Any]:
+    def outputs(self, see: See) -> Generator[Any]:
         """What each pass returns, one at a time, after all blocks; the output head is run for it if the passes have one.
 
         Raises

@@ -88,3 +88,17 @@ def block_index(path: str) -> int:
     """
     match = re.search(r"\.(\d+)\.", path)
     return int(match.group(1)) if match else -1
+
+
+def abbreviates(short: str, path: str) -> bool:
+    """True if `short` consists of parts of a module path, in order, the last one included.
+
+    Examples
+    --------
+    >>> abbreviates("3.q_proj", "model.layers.3.self_attn.q_proj"), abbreviates("q_proj.3", "model.layers.3.self_attn.q_proj")
+    (True, False)
+    """
+    *first, last = short.split(".")
+    *parts, end = path.split(".")
+    rest = iter(parts)
+    return last == end and all(part in rest for part in first)

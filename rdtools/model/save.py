@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from rdtools.arrays import Float64Array
@@ -70,7 +70,7 @@ def save_checkpoint(
             index = json.loads((checkpoint.directory / _INDEX).read_text())
             index["metadata"] = {**index.get("metadata", {}), "total_size": total}
             write_atomically(folder / _INDEX, json.dumps(index, indent=1).encode())
-    except OSError as error:
+    except (OSError, SafetensorError) as error:  # the latter of a full disk
         raise OutputError(f"{folder}: a checkpoint cannot be written there: {error}; free some space or choose another place") from error
     return [*written, folder / "config.json"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.linalg import panels
+from rdtools.arrays import panels
 from rdtools.ops import rank_update
 
 

@@ -11,6 +11,7 @@ from rdtools.arrays import Float64Array
 from rdtools.moments.accumulate import all_finite_rows
 from rdtools.ops import rank_update
 from rdtools.records import ActivationGrid, ActivationMoments, InputMap
+from rdtools.threads import one_blas_thread
 
 #: Tokens that are quantized together, so that their copies need little memory beside the sums.
 _ROWS = 1024
@@ -47,11 +48,18 @@ class ActivationAccumulator:
         self._cross, self._error, self._noise = np.zeros((n, outputs)), np.zeros((outputs, outputs)), np.zeros(outputs)
 
     def add(self, rows: NDArray[np.floating]) -> None:
-        """Add tokens, rows of an array (k, n); rows with NaN or infinity are counted and left out, as those of the plain moment are."""
+        """Add tokens, rows of an array (k, n); rows with NaN or infinity are counted and left out, as those of the plain moment are.
+
+        With one thread of BLAS, as the number of threads would decide about the last bits.
+        """
         finite = all_finite_rows(rows)
         self.dropped += int(len(rows) - finite.sum())
         self.kept += int(finite.sum())
         x = rows[finite]
+        with one_blas_thread():
+            self._add(x)
+
+    def _add(self, x: NDArray[np.floating]) -> None:
         for first in range(0, len(x), _ROWS):
             part = x[first : first + _ROWS].astype(np.float64)
             mapped = np.ascontiguousarray(self.input_map.apply(part))

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.lapack import dpotri
 
-from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, row_dots
+from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, panels, row_dots
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_moment, cholesky, panels
+from rdtools.linalg import check_moment, cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian
@@ -91,9 +91,10 @@ class HeldoutMoment:
 
     def energy(self, layer: Layer) -> float:
         """``D₀′ = tr(W H′ Wᵀ)/(m n)`` of a layer's weights, computed once for as long as the layer lives."""
-        if layer.in_memory not in self._energies:
-            self._energies[layer.in_memory] = self._loss(layer.weight)
-        return self._energies[layer.in_memory]
+        host = layer.host or layer
+        if host not in self._energies:
+            self._energies[host] = self._loss(layer.weight)
+        return self._energies[host]
 
     def distortion(self, layer: Layer, reconstruction: Matrix) -> float:
         """``D′ = tr((W − Ŵ) H′ (W − Ŵ)ᵀ)/(m n)``."""

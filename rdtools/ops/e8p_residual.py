@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Float64Array, Matrix, as_dtype, dtype_name
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.ops.arrays import FLOATS, check_arrays
-from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.dispatch import dispatch
 from rdtools.ops.registry import kernel
 from rdtools.ops.vectors import e8p_nearest, e8p_words
 
@@ -31,10 +31,10 @@ def _residual_scale(name: str, bits: int, residual_scale: float | None) -> float
 
 
 def e8_short_nearest(
-    vectors: FloatArray,  # (k, 8)
+    vectors: Matrix,  # (k, 8)
     *,
     backend: str | None = None,
-) -> tuple[NDArray[np.uint8], FloatArray]:
+) -> tuple[Matrix, Matrix]:
     """The nearest of 256 short vectors of E8 to each vector; see `rdtools.kernels.e8p_residual_reference` for the words and their codes.
 
     Parameters
@@ -44,7 +44,7 @@ def e8_short_nearest(
 
     Returns
     -------
-    codes : (k,) uint8
+    codes : (k,) uint8, int32 from torch
     words : (k, 8) in the dtype of the vectors, which holds them exactly
 
     Raises
@@ -58,17 +58,18 @@ def e8_short_nearest(
     ([128], [[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]])
     """
     check_arrays("e8_short_nearest", vectors=(vectors, "(k, 8)", FLOATS))
-    codes, words = kernel("e8_short_nearest", choose_backend(backend))(vectors)
-    return codes, words
+    chosen, (data,), give = dispatch("e8_short_nearest", backend, vectors)
+    codes, words = kernel("e8_short_nearest", chosen)(data)
+    return give(codes), give(words)
 
 
 def rvq_nearest(
-    vectors: FloatArray,  # (k, 8)
+    vectors: Matrix,  # (k, 8)
     bits: int,
     residual_scale: float | None = None,
     *,
     backend: str | None = None,
-) -> tuple[WordCodes, FloatArray]:
+) -> tuple[WordCodes, Matrix]:
     """Quantize vectors of eight weights with 2, 3 or 4 bits per weight, the last two in two stages.
 
     2 bits: the nearest word of E8P. Then, with the error e that it leaves and the residual scale r, the second stage takes the nearest word
@@ -105,10 +106,10 @@ def rvq_nearest(
     first, words = e8p_nearest(vectors, backend=backend)
     if bits == 2:
         return (first,), words
-    error = (vectors - words) * vectors.dtype.type(scale)
+    error = (vectors - words) * float(np.dtype(dtype_name(vectors)).type(scale))
     second, residual = e8_short_nearest(error, backend=backend) if bits == 3 else e8p_nearest(error, backend=backend)
-    values = words + residual.astype(np.float64) / scale  # as `rvq_decode`, without looking up the words again
-    return (first, second), values.astype(vectors.dtype, copy=False)
+    values = words + as_dtype(residual, "float64") / scale  # as `rvq_decode`, without looking up the words again
+    return (first, second), as_dtype(values, dtype_name(vectors))
 
 
 def rvq_decode(

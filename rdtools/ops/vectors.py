@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, FloatArray
+from rdtools.arrays import Float64Array, FloatArray, Matrix
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.ops.arrays import FLOATS, check_arrays
-from rdtools.ops.dispatch import choose_backend
+from rdtools.ops.dispatch import choose_backend, dispatch
 from rdtools.ops.registry import kernel
 
 
 def e8p_nearest(
-    vectors: FloatArray,  # (k, 8)
+    vectors: Matrix,  # (k, 8)
     *,
     backend: str | None = None,
-) -> tuple[NDArray[np.uint16], FloatArray]:
+) -> tuple[Matrix, Matrix]:
     """The nearest word of QuIP#'s E8P codebook to each vector; see `rdtools.kernels.e8p_reference` for the words and their codes.
 
     Parameters
@@ -26,7 +26,7 @@ def e8p_nearest(
 
     Returns
     -------
-    codes : (k,) uint16
+    codes : (k,) uint16, int32 from torch
     words : (k, 8) in the dtype of the vectors, which holds them exactly
 
     Raises
@@ -40,8 +40,9 @@ def e8p_nearest(
     ([0], [[0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75]])
     """
     check_arrays("e8p_nearest", vectors=(vectors, "(k, 8)", FLOATS))
-    codes, words = kernel("e8p_nearest", choose_backend(backend))(vectors)
-    return codes, words
+    chosen, (data,), give = dispatch("e8p_nearest", backend, vectors)
+    codes, words = kernel("e8p_nearest", chosen)(data)
+    return give(codes), give(words)
 
 
 def e8p_words(

@@ -93,7 +93,8 @@ class MmseWaterSIC(Quantizer):
         channel = self.channel
         key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())
         if key not in known:
-            moment = layer.hessian.matrix[np.ix_(layer.active, layer.active)]
+            moment = layer.hessian.matrix
+            moment = moment if layer.active.all() else moment[np.ix_(layer.active, layer.active)]
             if rotation is not None:
                 moment = rotate_moment(moment, rotation)
             known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping, channel)
@@ -105,15 +106,21 @@ class MmseWaterSIC(Quantizer):
         return plan.ridge / float(np.mean(np.diagonal(layer.hessian.matrix)[layer.active]))
 
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
-        """The WaterSIC that the plan asks for."""
-        own = WaterSIC(
+        """The method that the plan asks for."""
+        if not layer.active.any():
+            return self._settled(None, 0.0)
+        plan = self.plan(layer, seed=seed)
+        return self._settled(plan, self.relative_ridge(plan, layer))
+
+    def _settled(self, plan: MmseSicPlan | None, ridge: float) -> SettledQuantizer:
+        """WaterSIC with the order of a plan and a relative ridge; as it is without a plan."""
+        unplanned = WaterSIC(
             rate_bits=self.rate_bits,
             rotation=self.rotation,
             damping=self.damping,
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
         )
-        if not layer.active.any():
-            return own
-        plan = self.plan(layer, seed=seed)
-        return replace(own, order=plan.order_name, ridge=self.relative_ridge(plan, layer), lmmse=bool((plan.gains != 1).any()))
+        if plan is None:
+            return unplanned
+        return replace(unplanned, order=plan.order_name, ridge=ridge, lmmse=bool((plan.gains != 1).any()))

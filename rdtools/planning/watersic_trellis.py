@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from rdtools.arrays import Float64Array
-from rdtools.moments.layer import Layer
 from rdtools.planning.watersic_mmse import MmseWaterSIC
 from rdtools.quantizers import SettledQuantizer, TrellisSIC
+from rdtools.theory.mmse_plan import MmseSicPlan
 from rdtools.theory.trellis_channel import trellis_channel
 
 
@@ -31,6 +31,7 @@ class TrellisWaterSIC(MmseWaterSIC):
     Examples
     --------
     >>> import numpy as np
+    >>> from rdtools.moments.layer import Layer
     >>> layer = Layer.of(np.random.default_rng(0).standard_normal((64, 32)), np.diag(np.arange(1.0, 33.0)))
     >>> q = TrellisWaterSIC(rate_bits=1.5, states=8).quantize(layer)
     >>> abs(q.symbol_rate_bits - 1.5) < 0.01
@@ -44,10 +45,16 @@ class TrellisWaterSIC(MmseWaterSIC):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._unplanned()
+        self._settled(None, 0.0)  # which refuses settings that cannot be
 
-    def _unplanned(self) -> TrellisSIC:
-        return TrellisSIC(
+    @property
+    def channel(self) -> Float64Array | None:
+        """Channel of a column, as `rdtools.theory.mmse_plan.plan_mmse_sic` takes it."""
+        return trellis_channel(self.states)
+
+    def _settled(self, plan: MmseSicPlan | None, ridge: float) -> SettledQuantizer:
+        """`TrellisSIC` with the order of a plan and a relative ridge; as it is without a plan."""
+        unplanned = TrellisSIC(
             rate_bits=self.rate_bits,
             states=self.states,
             segment=self.segment,
@@ -56,16 +63,4 @@ class TrellisWaterSIC(MmseWaterSIC):
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
         )
-
-    @property
-    def channel(self) -> Float64Array | None:
-        """Channel of a column, as `rdtools.theory.mmse_plan.plan_mmse_sic` takes it."""
-        return trellis_channel(self.states)
-
-    def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
-        """The `TrellisSIC` that the plan asks for."""
-        own = self._unplanned()
-        if not layer.active.any():
-            return own
-        plan = self.plan(layer, seed=seed)
-        return replace(own, order=plan.order_name, ridge=self.relative_ridge(plan, layer))
+        return unplanned if plan is None else replace(unplanned, order=plan.order_name, ridge=ridge)

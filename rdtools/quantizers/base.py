@@ -9,13 +9,13 @@ from typing import ClassVar
 import numpy as np
 
 from rdtools.arrays import Matrix, is_tensor, place_of
-from rdtools.errors import BackendUnavailable, UsageError, WrongType
+from rdtools.errors import BackendUnavailable, UsageError, WrongType, check_type
 from rdtools.moments.layer import Layer
 from rdtools.ops import ON_DEVICE, choose_backend, device_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
-from rdtools.quantizers.settings import check_damping
+from rdtools.quantizers.settings import check_damping, check_types
 from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.records.quantized import NO_PARTS
@@ -83,6 +83,7 @@ class Quantizer(ABC):
                 object.__setattr__(self, setting.name, value.item())
         check_rate(self.rate_bits, self.max_rate_bits)
         check_damping(self.damping)
+        check_types(self, [setting.name for setting in fields(self)])
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; entropy-coded integers have every rate on some.
@@ -131,7 +132,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
+        preparation = self.for_layer(layer.host or layer, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -170,12 +171,19 @@ class Quantizer(ABC):
         """
         check_layer(layer)
         seed = check_seed(seed)
+        for given, kind, source in (
+            (problem, Problem, "as prepare(layer) gives"),
+            (drift, InputMoments, "such as InputMoments.drifted(reference, actual, cross)"),
+            (activations, ActivationMoments, "as rdtools.moments.activations sums them"),
+        ):
+            if given is not None:
+                check_type("quantize", given, kind, source)
         if problem is not None and drift is not None:
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread():
-            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
+            settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(

@@ -26,11 +26,12 @@ _LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], Pre
 class PreparedInput:
     """An input made ready: everything that no weight takes part in.
 
-    Matrices have their columns in `order`, and are on the device of the Hessian; vectors are arrays in main memory.
+    Matrices have their columns in `order`, all but `source`, and are on the device of the Hessian; vectors are arrays in main memory.
 
     Attributes
     ----------
-    moment : (r, r) float64, of the active input channels in the basis that is quantized; without damping and ridge
+    source : (r, r) float64, second moment of the active input channels in the basis that is quantized, columns as those of the weights,
+        without damping and ridge: the layer's own array where the basis is its own
     factor : (r, r) float64, L of that moment plus damping and ridge
     order : (r,) columns of the weights in the order of the factor's, the last decided first
     damping : relative damping that was used
@@ -43,7 +44,7 @@ class PreparedInput:
     energies : (r,) H_ii of each column of the weights, without damping and ridge
     """
 
-    moment: Matrix
+    source: Matrix
     factor: Matrix
     order: NDArray[np.intp]
     damping: float
@@ -58,16 +59,12 @@ class PreparedInput:
     @property
     def damped_moment(self) -> Matrix:
         """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
-        damped = copied(self.moment)
-        add_to_diagonal(damped, self.added)
-        return damped
+        return _ordered(self.source, self.order, self.added)
 
     @property
     def unpenalized_moment(self) -> Matrix:
         """(r, r) the moment with damping and without ridge, its columns those of the weights."""
-        gram = submatrix(self.moment, np.argsort(self.order))
-        add_to_diagonal(gram, self.damping_added)
-        return gram
+        return _ordered(self.source, None, self.damping_added)
 
     @cached_property
     def noise_weights(self) -> Float64Array:
@@ -81,7 +78,7 @@ class PreparedInput:
         """(r, r) float64, the factor without the ridge, damped by the same rule."""
         if self.penalty == 0:
             return self.factor
-        return cholesky(self.moment, damping=self.preparation.damping, name=self.name).lower
+        return cholesky(lambda: _ordered(self.source, self.order, 0.0), damping=self.preparation.damping, name=self.name).lower
 
 
 def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
@@ -91,16 +88,21 @@ def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
     return values
 
 
-def _damped(moment: Matrix, preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
+def _ordered(source: Matrix, order: NDArray[np.intp] | None, added: float) -> Matrix:
+    """A new matrix of a moment, its columns in this order, with so much added to the diagonal."""
+    moment = copied(source) if order is None else submatrix(source, order)
+    if added:
+        add_to_diagonal(moment, added)
+    return moment
+
+
+def _damped(source: Matrix, order: NDArray[np.intp], preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
     """Factor of moment plus ridge, the absolute ridge, and the absolute damping."""
-    penalty = preparation.ridge * float(np.mean(diagonal(moment))) if preparation.ridge > 0 else 0.0
-    penalized = moment
-    if penalty > 0:
-        penalized = copied(moment)
-        add_to_diagonal(penalized, penalty)
-    found = cholesky(penalized, damping=preparation.damping, name=name)
-    mean_diagonal = math.fsum(diagonal(penalized)) / max(len(moment), 1)
-    return found, penalty, found.damping * mean_diagonal
+    energies = diagonal(source)[order]
+    penalty = preparation.ridge * float(np.mean(energies)) if preparation.ridge > 0 else 0.0
+    # a new matrix each time, which the factor takes the place of
+    found = cholesky(lambda: _ordered(source, order, penalty), damping=preparation.damping, name=name)
+    return found, penalty, found.damping * math.fsum(energies + penalty) / max(len(energies), 1)
 
 
 def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
@@ -121,11 +123,9 @@ def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation |
     if rotation is not None:
         moment = rotate_moment(moment, rotation)
     order = ORDERS[preparation.order](moment)
-    if preparation.order != "natural":
-        moment = submatrix(moment, order)
-    found, penalty, damping_added = _damped(moment, preparation, name)
+    found, penalty, damping_added = _damped(moment, order, preparation, name)
     return PreparedInput(
-        moment=moment,
+        source=moment,
         factor=found.lower,
         order=order,
         damping=found.damping,
@@ -135,7 +135,7 @@ def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation |
         preparation=preparation,
         name=name,
         noise_gains=_by_column(diagonal(found.lower) ** 2, order),
-        energies=_by_column(diagonal(moment), order),
+        energies=diagonal(moment).copy(),
     )
 
 

@@ -17,6 +17,7 @@ from rdtools.report.rows import format_number
 MAX_SIDES = 50_000
 STATUSES = ("holds", "violated", "not applicable", "failed")
 _SIDE = Decimals(3, scientific=True)
+_SIDES = ("lhs", "rhs", "margin")
 
 
 def claims_summary(verdicts: pd.DataFrame) -> pd.DataFrame:
@@ -28,7 +29,7 @@ def claims_summary(verdicts: pd.DataFrame) -> pd.DataFrame:
     for claim, part in verdicts.groupby("claim", sort=True):
         counts = {status: int((part["status"] == status).sum()) for status in STATUSES}
         checked = part[part["margin"].notna()]
-        nearest = checked.loc[checked["margin"].idxmin()] if len(checked) else None
+        nearest = checked.iloc[int(np.argmin(checked["margin"].to_numpy()))] if len(checked) else None
         rows.append(
             {
                 "claim": claim,
@@ -46,7 +47,7 @@ def claims_summary(verdicts: pd.DataFrame) -> pd.DataFrame:
 def verdict_columns(verdicts: pd.DataFrame, layers: Sequence[str]) -> list[PackedColumn]:
     """Claim, status, sides, margin and reason of every verdict, with the number of its layer."""
     place = {layer: index for index, layer in enumerate(layers)}
-    sides = verdicts[["lhs", "rhs", "margin"]]
+    sides = verdicts[list(_SIDES)]
     if len(verdicts) > MAX_SIDES:
         sides = sides.where(verdicts["status"] != "holds", np.nan)
     texts = {name: list(verdicts[name].fillna("").astype(str)) for name in ("claim", "status", "relation", "unit", "assumption")}
@@ -54,7 +55,7 @@ def verdict_columns(verdicts: pd.DataFrame, layers: Sequence[str]) -> list[Packe
     return [
         number_column("subject", [place[subject] for subject in verdicts["subject"]], Decimals(0)),
         *(text_column(name, column) for name, column in texts.items()),
-        *(number_column(name, sides[name].to_numpy(dtype=np.float64), _SIDE) for name in sides),
+        *(number_column(name, sides[name].to_numpy(dtype=np.float64), _SIDE) for name in _SIDES),
     ]
 
 

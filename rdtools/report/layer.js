@@ -2,13 +2,16 @@
 /* One layer: its curves and spectrum, its rows and its claims. */
 const view = document.getElementById("layer-view"), nameBox = document.getElementById("layer-name");
 const ROW_COLUMNS = ["method", "target_bpw", "status", "total_bpw", "rate_gap_total_bpw", "rate_gap_total_rowvar_bpw", "sqnr_db", "overhead_bpw", "message"];
-const LINE_COLORS = ["#0072B2", "#009E73", "#D55E00", "#CC79A7", "#E69F00", "#56B4E9"];
+const BOUND_COLORS = ["#7f7f7f", "#8c6d31", "#a55194", "#637939", "#393b79"], SPECTRUM_COLORS = ["#0072B2", "#D55E00"];
 let shownLayer = -1, charts = [];
 
 function style(name) { return getComputedStyle(document.documentElement).getPropertyValue(name).trim(); }
 
 /** SQNR less what every bit is worth at high rate, so that curves are level there. */
 function levelled(rate, sqnr) { return sqnr - 20 * Math.log10(2) * rate; }
+
+/** A colour of the figures; black is that of the page's text. */
+function onPage(color) { return color === "#000000" ? style("--ink") : color; }
 
 /** Series of a subject, each with its kind and points. */
 function seriesOf(name, subject) {
@@ -39,9 +42,12 @@ function chart(id, series, options) {
 }
 
 function curves(layer) {
-  const lines = seriesOf("curves", layer).map((s, i) => ({ ...s, y: s.y.map((y, k) => levelled(s.x[k], y)), label: SETTINGS.curves[s.label] ?? s.label, look: {
-    stroke: s.label.startsWith("rd_bound") ? style("--ink") : LINE_COLORS[i % LINE_COLORS.length], width: s.label === "rd_bound" ? 2 : 1,
-    dash: s.label === "rd_bound" ? [] : [[2, 3], [8, 3], [6, 3, 2, 3], [1, 5]][i % 4], points: { show: false } } }));
+  const lines = seriesOf("curves", layer).map((s, i) => {
+    const own = SETTINGS.looks[s.label.split(" ")[0]], bound = s.label === "rd_bound";  // a prediction has the colour of its method
+    const look = { stroke: bound ? style("--ink") : onPage(own?.color ?? BOUND_COLORS[i % BOUND_COLORS.length]), width: bound ? 2 : 1, points: { show: false } };
+    look.dash = bound ? [] : own ? [s.label.includes(" ") ? 8 : 4, 3] : [[2, 3], [8, 3, 2, 3]][i % 2];
+    return { label: SETTINGS.curves[s.label] ?? s.label, x: s.x, y: s.y.map((y, k) => levelled(s.x[k], y)), look };
+  });
   const rows = rowsOf(layer), method = page.rows.column("method"), rate = page.rows.column("total_bpw"), sqnr = page.rows.column("sqnr_db"), measured = new Map();
   for (const row of rate && sqnr ? rows : []) {
     if (Number.isFinite(rate.number(row)) && Number.isFinite(sqnr.number(row))) {
@@ -52,7 +58,7 @@ function curves(layer) {
   }
   const dots = [...measured].map(([label, points]) => {
     points.sort((a, b) => a[0] - b[0]);
-    const { color, hollow } = SETTINGS.looks[label], stroke = color === "#000000" ? style("--ink") : color;
+    const { color, hollow } = SETTINGS.looks[label], stroke = onPage(color);
     return { label, x: points.map((p) => p[0]), y: points.map((p) => levelled(...p)), look: { stroke, paths: () => null, points: { show: true, size: 7, stroke, fill: hollow ? style("--paper") : stroke } } };
   });
   chart("layer-curve", [...lines, ...dots], { x: "total rate (bpw)", y: "SQNR − 6.02 dB × rate", none: "No row of this layer was measured." });
@@ -60,7 +66,7 @@ function curves(layer) {
 
 function spectrum(layer) {
   const hessian = page.hessian_of_layer.columns[0].codes[layer], found = hessian < 0 ? [] : seriesOf("spectra", hessian);
-  const series = found.map((s, i) => ({ ...s, look: { stroke: LINE_COLORS[i], width: 2, points: { show: false } } }));
+  const series = found.map((s, i) => ({ ...s, look: { stroke: SPECTRUM_COLORS[i], width: 2, points: { show: false } } }));
   const [subjects, targets, levels] = page.water_levels.columns;
   for (let i = 0; series.length && i < page.water_levels.length; i++) {
     if (subjects.codes[i] === hessian) series.push({ label: `water level, ${targets.text(i)} bits`, x: [1, Math.max(...found[0].x)], y: [levels.number(i), levels.number(i)], look: { stroke: style("--soft"), width: 1, dash: [4, 4], points: { show: false } } });

@@ -44,7 +44,7 @@ def _interval(differences: np.ndarray) -> tuple[float, float]:
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
 
 
-def _coder(method: str, rate_kind: str) -> str:
+def coder_of(method: str, rate_kind: str) -> str:
     """The coder of a row; "" where it is not known, so that nothing can be compared with it."""
     entry, _ = entry_of(method)
     fixed = entry.fixed_coder if entry and rate_kind == "fixed" else ""
@@ -68,7 +68,7 @@ def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
     known = ok_rows(table)
     known = known[known["rate_gap_total_bpw"].notna()]
     pairs = known[["method", "rate_kind"]].drop_duplicates().itertuples(index=False)
-    coders = {(method, kind): _coder(method, str(kind)) for method, kind in pairs}
+    coders = {(method, kind): coder_of(method, str(kind)) for method, kind in pairs}
     coder_of_row = pd.Series([coders[pair] for pair in zip(known["method"], known["rate_kind"], strict=True)], known.index, dtype=object)
     rows = []
     for (target, coder), part in known.assign(coder=coder_of_row)[coder_of_row != ""].groupby(["target_bpw", "coder"], sort=True):

@@ -196,7 +196,13 @@ class LongTable {
     element.className = "printed";
     element.append(this.box.querySelector("caption").cloneNode(true));
     const head = element.createTHead().insertRow();
-    for (const column of columns) { const th = document.createElement("th"); th.scope = "col"; th.textContent = column.heading; head.append(th); }
+    for (const column of columns) {
+      const th = document.createElement("th");
+      th.scope = "col";
+      th.textContent = column.heading;
+      if (column.values) th.className = "text";
+      head.append(th);
+    }
     const body = element.createTBody();
     let before = -1;
     for (const row of this.start) {

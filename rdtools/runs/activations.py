@@ -1,6 +1,6 @@
 """Moments of quantized activations in a run directory: one file for each input, map, grid and token set.
 
-    activations/finished.jsonl        a line for each file on disk, see `rdtools.runs.finished`
+    activations/finished.jsonl        a line for each file on disk, or for why there is none, see `rdtools.runs.finished`
     activations/NAME.safetensors      "cross_error", "error" (packed), "noise_power", arrays of the links of the map; the rest: metadata
 
 NAME is a hash of the second moment that they stand beside, of the grid and of what decides the map, so that files of another calibration
@@ -75,6 +75,8 @@ def _listed(run: Run) -> dict[str, dict[str, Any]]:
 
 
 def _is_whole(run: Run, entry: Mapping[str, Any]) -> bool:
+    if "failed" in entry:
+        return False
     try:
         check_file(run.path / FOLDER / f"{entry['name']}.safetensors", size=entry["bytes"], sha256=entry["sha256"])
     except CorruptFile:
@@ -109,11 +111,24 @@ def write_activations(run: Run, key: ActivationKey, moments: ActivationMoments) 
     }
     name = key.digest(run)
     data = save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata={"rdtools": json.dumps(facts)})
-    kept = [entry for entry in _listed(run).values() if entry["name"] != name]
     write_atomically(run.path / FOLDER / f"{name}.safetensors", data)
-    place = run.path / LIST
-    line = checked_line({"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
-    text = b"".join(map(checked_line, kept))
+    _list(run, {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+
+
+def write_failure(run: Run, key: ActivationKey, reason: str) -> None:
+    """Note why there are no moments of a key: the rows that need them say it, and the next pass tries again.
+
+    Raises
+    ------
+    OutputError
+    """
+    _list(run, {"name": key.digest(run), "failed": reason})
+
+
+def _list(run: Run, entry: Mapping[str, Any]) -> None:
+    """Put an entry in the list, in place of an older one of its name."""
+    kept, place = [old for old in _listed(run).values() if old["name"] != entry["name"]], run.path / LIST
+    line, text = checked_line(entry), b"".join(map(checked_line, kept))
     if not place.is_file() or place.read_bytes() != text:  # torn, or with an older file of this name
         write_atomically(place, text + line)
         return
@@ -141,7 +156,7 @@ def read_activations(run: Run, key: ActivationKey) -> ActivationMoments | None:
     Raises
     ------
     UsageError
-        If they have not been made; the message says what makes them.
+        If they have not been made; the message says what makes them, or why they could not be.
     CorruptFile
     """
     entry = key.entry(run)
@@ -149,6 +164,8 @@ def read_activations(run: Run, key: ActivationKey) -> ActivationMoments | None:
         return None
     name = key.digest(run)
     listed = _listed(run).get(name)
+    if listed is not None and "failed" in listed:
+        raise UsageError(listed["failed"])
     if listed is None:
         raise UsageError(
             f"{run.path}: no moments of {key.tokens} activations of {entry.name} on {key.grid} behind the map {key.map_key!r}; they take a "

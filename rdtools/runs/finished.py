@@ -18,14 +18,31 @@ from typing import Any
 from pydantic import ValidationError
 
 from rdtools.errors import CorruptFile, OutputError, UsageError
-from rdtools.files import check_file, write_atomically
-from rdtools.runs.run_manifest import HELDOUT, HESSIANS, HessianEntry
+from rdtools.files import LOCK, PART, RUN_NAMES, check_file, write_atomically
+from rdtools.runs.run_manifest import HELDOUT, HESSIANS, HessianEntry, is_run
 
 LIST = "finished.jsonl"
 FINISHED = f"{HESSIANS}/{LIST}"
 
 #: What must agree for the Hessians of two captures to be the same, by the name that a message gives it.
 Fingerprint = Mapping[str, Any]
+
+
+def check_run_directory(out: Path) -> None:
+    """Refuse a place that holds something else than a run: finished, begun by `collect`, or with parts deleted.
+
+    Raises
+    ------
+    UsageError
+    """
+    if is_run(out) or not out.exists():
+        return
+    if out.is_dir():
+        names = {path.name for path in out.iterdir() if not path.name.endswith(PART)}
+        begun = LOCK in names or (out / FINISHED).is_file()
+        if not names or (begun and names <= RUN_NAMES):
+            return
+    raise UsageError(f"{out}: exists and is not a run of rdtools; choose another directory")
 
 
 def different(old: Fingerprint, new: Fingerprint) -> list[str]:

@@ -7,8 +7,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import panels
 from rdtools.errors import CorruptFile
-from rdtools.linalg import panels
 
 
 def pack(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

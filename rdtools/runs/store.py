@@ -27,7 +27,7 @@ from rdtools.errors import CorruptFile, ModelUnreadable, UsageError, WrongType
 from rdtools.files import check_file
 from rdtools.linalg import check_moment, check_weight
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
-from rdtools.model.layer_names import block_index, layer_type
+from rdtools.model.layer_names import abbreviates, block_index, layer_type
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remember_spectrum, remembered_spectrum, spectrum_with_vectors
@@ -95,7 +95,7 @@ class Run(Mapping[str, Layer]):
 
     def _candidates(self, name: str) -> list[str]:
         """The layer of this name, or else those that it may stand for."""
-        return [name] if name in self._by_name else [full for full in self._by_name if _abbreviates(name, full)]
+        return [name] if name in self._by_name else [full for full in self._by_name if abbreviates(name, full)]
 
     @property
     def model_name(self) -> str:
@@ -265,14 +265,6 @@ class Run(Mapping[str, Layer]):
             shapes = f"{weight.shape} in the model and {tuple(entry.shape)} in the manifest"
             raise CorruptFile(f"{self.path}: {entry.name} is {shapes}; collect anew")
         return Layer(self.key(entry), weight, hessian)
-
-
-def _abbreviates(short: str, name: str) -> bool:
-    """True if `short` consists of parts of a module path, in order, the last one included."""
-    *first, last = short.split(".")
-    *parts, end = name.split(".")
-    rest = iter(parts)
-    return last == end and all(part in rest for part in first)
 
 
 def open_run(path: str | Path, *, verified: bool = False, checkpoint: Checkpoint | None = None) -> Run:

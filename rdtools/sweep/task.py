@@ -15,7 +15,7 @@ from rdtools.compare import ActivationInputs, LayerFacts, layer_facts, result_ro
 from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.devices import HOST, naming_stage
-from rdtools.errors import NotEnoughMemory, RateUnreachable, RdtoolsError
+from rdtools.errors import NotEnoughMemory, RateUnreachable, explained
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
@@ -33,15 +33,10 @@ Row = dict[str, Any]
 Job = tuple[Layer, Sequence[Quantizer]]
 
 
-def _explained(error: BaseException) -> str:
-    """Message of an error; its type too where it was not raised on purpose."""
-    return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
-
-
 def failed_row(quantizer: Quantizer, layer: LayerRow, error: BaseException, *, seed: int) -> ResultRow:
     """The row of a quantization that did not come about: status "infeasible" or "failed", and why."""
     status: Status = "infeasible" if isinstance(error, RateUnreachable) else "failed"
-    return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, _explained(error))
+    return ResultRow(layer, format_method(quantizer), quantizer.rate_bits, status, seed, explained(error))
 
 
 @dataclass(frozen=True)
@@ -68,6 +63,14 @@ def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[_Settled]]:
                 settled = error
             groups.setdefault(key, []).append(_Settled(number, which, settled, time.perf_counter() - started))
     return list(groups.values())
+
+
+def _prepared(layer: Layer, place: str, preparation: Preparation, stage: Callable[[str], Any], *, seed: int) -> tuple[Layer, Problem]:
+    """A layer where it is worked on, and its problem."""
+    with stage("its weights and Hessian are copied"):
+        there = layer if place == HOST else layer.on(place)
+    with stage("its basis is changed and its Hessian factored"):
+        return there, prepare(there, preparation, seed=seed)
 
 
 #: The moments of activations that a method needs, for layers of the input that is worked on; None for a method that needs none.
@@ -110,17 +113,14 @@ def quantize_layers(
                 stage = partial(naming_stage, place, name=layer.key.name, shape=layer.weight.shape)
                 if number not in prepared:
                     prepared.clear()
-                    with stage("its weights and Hessian are copied"):
-                        there = layer if place == HOST else layer.on(place)
-                    with stage("its basis is changed and its Hessian factored"):
-                        prepared[number] = there, prepare(there, settled.preparation, seed=seed)
-                there, problem = prepared[number]
+                    prepared[number] = _prepared(layer, place, settled.preparation, stage, seed=seed)
                 inputs = activations(settled)
                 moments = None if inputs is None else inputs.calibration
                 with stage("its integers are decided"):
-                    quantized = settled.quantize(there, seed=seed, problem=problem, activations=moments)
+                    quantized = settled.quantize(prepared[number][0], seed=seed, problem=prepared[number][1], activations=moments)
                 with stage("what was decoded is measured"):
-                    row = result_row(there, quantizer, quantized, problem, fact, inputs)
+                    row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
+                del quantized  # which holds its layer: none of another preparation stays beside the next one
             except Exception as error:  # any one of them is this row's alone
                 if isinstance(error, NotEnoughMemory):
                     prepared.clear()
@@ -139,7 +139,7 @@ def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, 
 
 
 def _failed_curves(work: LayerWork, error: BaseException) -> Record:
-    return Record(work.curves_key, "curves", {"layer": work.name, "status": "failed", "message": _explained(error)})
+    return Record(work.curves_key, "curves", {"layer": work.name, "status": "failed", "message": explained(error)})
 
 
 def failed_layer(run: Run, work: LayerWork, error: BaseException, *, seed: int) -> Iterator[Record]:

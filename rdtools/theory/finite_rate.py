@@ -49,7 +49,7 @@ class FiniteRatePoint:
 class Cancellation:
     """Successive cancellation under ``A = H + (δ + μ) I = L Lᵀ``, before any steps are chosen: many predictions share it.
 
-    The inverse of L, and what a ridge makes of the first covariance, are computed once, (2/3) n³ multiplications, and only with a ridge.
+    What a ridge makes of the first covariance is computed once, (2/3) n³ multiplications.
 
     Attributes
     ----------
@@ -78,25 +78,20 @@ class Cancellation:
             )
 
     @cached_property
-    def _inverse(self) -> Float64Array:
-        return np.asarray(triangular_inverse(self.factor))
-
-    @cached_property
-    def _start(self) -> Float64Array:
-        """Lower triangle of ``σ² (μ² (LᵀL)⁻¹ − 2μ I)``, what the covariance of the target times L has beside σ² LᵀL; (n, n)."""
+    def _start(self) -> tuple[Float64Array, float]:
+        """Lower triangle of ``σ² (μ² (LᵀL)⁻¹ − 2μ I)``, what the covariance of the target times L has beside σ² LᵀL, (n, n); and
+        ``σ² tr(I − μ A⁻¹)``.
+        """
         n = len(self.factor)
         if self.ridge == 0:
-            return np.zeros((n, n))
-        start = triangular_gram(self.ridge * self._inverse)  # scaled first, so that no scale of H overflows
+            return np.zeros((n, n)), self.variance * n
+        inverse = np.asarray(triangular_inverse(self.factor))
+        lost = self.ridge * float(np.einsum("ij,ij->", inverse, inverse))
+        inverse *= self.ridge  # before the product, so that no scale of H overflows
+        start = triangular_gram(inverse)
         start *= self.variance
         start[np.diag_indices(n)] -= 2 * self.variance * self.ridge
-        return start
-
-    @cached_property
-    def _target_power(self) -> float:
-        """``σ² tr(I − μ A⁻¹)``."""
-        n, lost = len(self.factor), self.ridge * float(np.einsum("ij,ij->", self._inverse, self._inverse))
-        return self.variance * (n - lost)
+        return start, self.variance * (n - lost)
 
     def at(
         self,
@@ -112,7 +107,8 @@ class Cancellation:
                 f"finite rate: steps {steps.shape}, gains {'none' if gains is None else gains.shape}; expected {(n,)}, steps positive"
             )
         given = np.full(n, np.nan) if gains is None else gains
-        v, bits, used, g, p = cancellation_moments(self.factor, steps, given, self._start, variance, channel)
+        start, target_power = self._start
+        v, bits, used, g, p = cancellation_moments(self.factor, steps, given, start, variance, channel)
         power = p * v / ell**2
         # steps below FINE err by r²/12, which 1 − 2g + p has lost; correlation and power are then 1 and 1 + r²/12
         squares = np.minimum((steps * ell) ** 2 / v, FINE**2)
@@ -122,7 +118,7 @@ class Cancellation:
         fine = column_error(errors, 1.0, 1.0 + errors, used)
         total = float((v * np.where(squares < FINE**2, fine, 1 - 2 * g + p)).sum())
         if ridge > 0:
-            total += ridge * (self._target_power - float(power.sum()))
+            total += ridge * (target_power - float(power.sum()))
         if self.damping > 0:
             agreement = variance * float(g.sum()) - self._agreement_lost(g / ell)
             total -= self.damping * (n * variance - 2 * agreement + float(power.sum()))
@@ -139,7 +135,7 @@ class Cancellation:
             return 0.0
         feedback = self.factor * relative_gains
         feedback[np.diag_indices(len(feedback))] = 1.0
-        response = np.einsum("ij,ij->i", triangular_inverse(feedback), self._inverse)
+        response = np.einsum("ij,ij->i", triangular_inverse(feedback), triangular_inverse(self.factor))
         return self.variance * self.ridge * float((response * relative_gains).sum())
 
 

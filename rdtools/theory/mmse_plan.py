@@ -96,9 +96,13 @@ class _Problem:
     ) -> MmseSicPlan:
         """The plan with these settings, at the target rate up to the tolerance."""
         ridge = relative_ridge * water_level_ridge(self.limit, self.variance, self.rate_bits)
-        A = self.moment[np.ix_(order, order)]
-        A[np.diag_indices(len(A))] += ridge
-        L = cholesky(A, damping=0.0).lower
+
+        def penalized() -> Float64Array:
+            A = self.moment[np.ix_(order, order)]
+            A[np.diag_indices(len(A))] += ridge
+            return A
+
+        L = cholesky(penalized, damping=0.0).lower
         c, point = watersic_at_rate(
             L, self.variance, self.rate_bits, ridge=ridge, lmmse=lmmse, guess=guess, tolerance=tolerance, channel=self.channel
         )

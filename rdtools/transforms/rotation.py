@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, beside, contiguous
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, panels
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order
@@ -72,6 +72,11 @@ def rotate_back(x: Matrix, rotation: Rotation) -> Matrix:
 
 def rotate_moment(moment: Matrix, rotation: Rotation) -> Matrix:
     """``Qᵀ H Q``, exactly symmetric."""
-    half = rotate(moment, rotation)
-    full = rotate(contiguous(half.T), rotation)
-    return 0.5 * (full + full.T)
+    half = contiguous(rotate(moment, rotation).T)
+    full = rotate(half, rotation)
+    del half
+    n = len(full)
+    for rows in panels(n, n):  # in place
+        mean = 0.5 * (full[rows, rows.start :] + full[rows.start :, rows].T)
+        full[rows, rows.start :], full[rows.start :, rows] = mean, mean.T
+    return full

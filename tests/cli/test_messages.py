@@ -73,3 +73,23 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
     assert note.endswith("are used again; a capture now would use torch 99.0")
     assert "8 Hessians for 14 layers" in result
     assert coverage == "Analysed: 78.9% of 4,864 parameters in linear maps; without the output head lm_head (21.1%; --head adds it)"
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["report", "--seed", "3"], "no option --seed; did you mean --seeds, such as --seeds 0?"),
+        (["report", "--method", "gptq"], "no option --method; did you mean --methods?"),
+        (["report", "--bits", "4"], "no option --bits; did you mean --rates, such as --rates 3?"),
+        (["report", "--dataset", "c4"], "no option --dataset; did you mean --text FILE or --tokens FILE: there are no data sets by name?"),
+        (["report", "--workers", "x"], "--workers 'x': expected a whole number, such as 2"),
+        (["report", "--workers=x"], "--workers 'x': expected a whole number, such as 2"),
+        (["report", "--damping", "1%"], "--damping '1%': expected a number, such as 0.01"),
+        (["report", "embedded"], "'embedded': one argument too many; did you mean --model embedded?"),
+        (["hessians", "collect", "x", "y"], "'y': one argument too many; did you mean --model y?"),
+        (["reprt"], "No such command 'reprt'. Did you mean 'report'?"),
+    ],
+)
+def test_what_the_parser_refuses_is_said_with_the_nearest_that_there_is(argv, said, capsys):
+    assert main(argv) == 2
+    assert capsys.readouterr().err == f"rdtools: error: {said}\n"

@@ -133,16 +133,16 @@ _CODER = re.compile(r"coder|entropy model|no coder", re.IGNORECASE)
 
 
 class _Blocks(HTMLParser):
-    """Text of each table's caption and head, and of each figure's caption."""
+    """Text of each table's caption and head, with the percentages in its cells, of each figure's caption, and of each point of a list."""
 
     def __init__(self):
         super().__init__()
         self.blocks, self.tables, self._open = [], 0, []
 
     def handle_starttag(self, tag, attrs):
-        self._open += [tag] if tag in ("caption", "thead", "figcaption", "table", "figure") else []
-        if tag in ("table", "figure"):
-            self.tables += 1
+        self._open += [tag] if tag in ("caption", "thead", "figcaption", "table", "figure", "li") else []
+        self.tables += tag in ("table", "figure")
+        if tag in ("table", "figure", "li"):
             self.blocks.append("")
 
     def handle_endtag(self, tag):
@@ -150,30 +150,38 @@ class _Blocks(HTMLParser):
             self._open.remove(tag)
 
     def handle_data(self, data):
-        if {"caption", "thead", "figcaption"} & set(self._open):
+        if {"caption", "thead", "figcaption", "li"} & set(self._open) or ("table" in self._open and "%" in data):
             self.blocks[-1] += " " + data
 
 
-def _unnamed(parser):
-    """Captions and heads that compare and do not say with which bound, or under which coder."""
-    return [block for block in parser.blocks if _COMPARES.search(block) and not (_BOUND.search(block) and _CODER.search(block))]
+def _unnamed(page):
+    """Captions, heads and points of lists that compare and do not say with which bound, or under which coder; and the parser."""
+    parser = _Blocks()
+    parser.feed(page)
+    comparing = [block for block in parser.blocks if _COMPARES.search(block) or re.search(r"\d bpw", block)]
+    return [block for block in comparing if not (_BOUND.search(block) and _CODER.search(block))], parser
 
 
 def test_every_comparison_on_the_page_names_its_bound_and_coder_where_it_stands(reported):
-    """In the caption or the head of the same table, or in the caption of the same figure."""
-    parser = _Blocks()
-    parser.feed((reported / "index.html").read_text())
+    """In the caption or the head of the same table, in the caption of the same figure, or in the same sentence of a list. A page that does
+    not say one of them, or a table of percentages without a caption, is found.
+    """
+    page = (reported / "index.html").read_text()
+    unnamed, parser = _unnamed(page)
+    assert unnamed == []
     assert parser.tables >= 5 + 3 * 2 + 4
     assert sum(bool(_COMPARES.search(block)) for block in parser.blocks) >= 5 + 3 * 2 + 2
-    assert _unnamed(parser) == []
     assert all(block.strip() for block in parser.blocks)
+    assert len(_unnamed(page.replace("R(D), one variance", "R(D)"))[0]) >= 2 + 2 + 3
+    assert len(_unnamed(page.replace("R(D), row variances", "R(D)"))[0]) >= 2
+    assert len(_unnamed(re.sub("coder|entropy model", "way", page))[0]) >= 4 + 2 * 3
+    assert len(_unnamed(page + "<table><tbody><tr><td>12 %</td></tr></tbody></table><ul><li>hptq: 0.38 bpw</li></ul>")[0]) == 2
 
 
 @pytest.mark.parametrize("words", ["Gap in bpw, each method with its own coder", "Total rate above R(D), one variance", "Wins in %"])
 def test_a_comparison_that_does_not_say_its_bound_or_coder_is_found(words):
-    parser = _Blocks()
-    parser.feed(f"<p>R(D), one variance; own coder</p><table><caption>{words}</caption><tr><td>1</td></tr></table>")
-    assert len(_unnamed(parser)) == 1
+    page = f"<p>R(D), one variance; own coder</p><table><caption>{words}</caption><tr><td>1</td></tr></table>"
+    assert len(_unnamed(page)[0]) == 1
 
 
 def test_paired_differences_of_a_run(reported, capsys):
@@ -228,6 +236,24 @@ def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
     assert len(pd.read_csv(tmp_path / "t.csv")) == 14
     assert main(["hessians", "check", str(out)]) == 0
     assert "8 Hessians and 2 files of the model are as written" in capsys.readouterr().out
+
+
+def test_a_layer_whose_theory_fails_is_one_failed_row(reported, capsys, monkeypatch):
+    from rdtools.compare import layer_facts
+    from rdtools.errors import NotConverged
+
+    def fails_once(layer, heldout):
+        if layer.key.name == "model.layers.1.mlp.down_proj":
+            raise NotConverged("no spectrum")
+        return layer_facts(layer, heldout)
+
+    monkeypatch.setattr("rdtools.jobs.theory.layer_facts", fails_once)
+    assert main(["theory", str(reported)]) == 1
+    assert "model.layers.1.mlp.down_proj: failed: no spectrum" in capsys.readouterr().out
+    assert main(["theory", str(reported), "--json"]) == 1
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["layer"] for row in rows if row["status"] == "failed"] == ["model.layers.1.mlp.down_proj"]
+    assert sum(row["critical_rate_bpw"] is not None for row in rows) == 13
 
 
 def test_hessians_can_be_collected_alone(tiny_llama, tiny_tokens, tmp_path, capsys):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,10 @@ def test_a_truncated_file_and_none_at_all_are_refused(weight, tmp_path):
     (tmp_path / "x.bin").write_bytes(b"")
     with pytest.raises(RdtoolsError, match=r"neither .gguf nor .safetensors"):
         open_foreign(tmp_path / "x.bin")
+
+
+def test_a_gguf_file_without_the_package_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    (tmp_path / "x.gguf").write_bytes(b"GGUF")
+    with pytest.raises(RdtoolsError, match=r"needs the package gguf: pip install 'rdtools\[import\]'"):
+        open_foreign(tmp_path / "x.gguf")

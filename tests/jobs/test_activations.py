@@ -11,7 +11,8 @@ from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
-from rdtools.methods import make_quantizers
+from rdtools.methods import format_method, make_quantizers, parse_method
+from rdtools.moments.activations import ActivationAccumulator
 from rdtools.runs.activations import FOLDER, LIST, missing_keys, read_activations
 from rdtools.runs.store import open_run
 from rdtools.sweep import run_sweep
@@ -112,3 +113,41 @@ def test_only_what_is_missing_or_damaged_is_made_again(run, data):
 def test_other_tokens_than_the_run_s_are_refused(run, data):
     with pytest.raises(UsageError, match="the calibration tokens are not those of the run"):
         passes(run, data, ["rtn-w16a4"], calibration=CalibrationRequest(tokens=data / "other.npy"))
+
+
+def test_an_input_without_a_map_or_moments_costs_its_own_rows_alone_which_say_why(run, data, monkeypatch):
+    """A threshold that is too low, an error while a layer is read for the map, and one in the sums; and all are made once nothing fails."""
+    low = parse_method("qllm-w4a4(threshold=0.01)", 4)
+    quantizers = [low, *make_quantizers(["qllm-w4a4", "rtn-w4a4"], [4])]
+    broken, summed = run.hessians[1].name, run.hessians[2].name
+    read, finish = type(run).__getitem__, ActivationAccumulator.finish
+
+    def no_memory(self, name):
+        layer = read(self, name)
+        if layer.hessian.name == broken:
+            raise MemoryError("no room")
+        return layer
+
+    def not_there(self, reference, *, name):
+        if name == summed:
+            raise ZeroDivisionError("nothing")
+        return finish(self, reference, name=name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(run), "__getitem__", no_memory)
+        patch.setattr(ActivationAccumulator, "finish", not_there)
+        said: list[str] = []
+        collect_activations(run, quantizers, seeds=[0], layers=None, say=said.append, **requests(data))
+    assert any(f"{broken}: no moments of quantized activations: MemoryError: no room" in sentence for sentence in said)
+    layers = [entry.name for entry in run.layers if entry.hessian in (0, 1, 2)]
+    table = run_sweep(run, quantizers, layers=layers).table
+    inputs = table["layer"].map(lambda name: run._entry(name).hessian)
+    reasons = table["message"].where(table["status"] == "failed", "")
+    fixed = table["method"] == format_method(low)
+    assert reasons[fixed & (inputs == 0)].str.contains("threshold 0.01 of the largest maximum: .* raise the threshold").all()
+    assert (reasons[~fixed & (table["method"] == "qllm-w4a4") & (inputs == 1)] == "MemoryError: no room").all()
+    assert (reasons[~fixed & (inputs == 2)] == "ZeroDivisionError: nothing").all()
+    assert (table["status"][~fixed & (inputs == 0)] == "ok").all()
+    passes(run, data, ["qllm-w4a4", "rtn-w4a4"])
+    again = run_sweep(run, quantizers[1:], layers=layers).table
+    assert (again["status"][again["method"].isin(["qllm-w4a4", "rtn-w4a4"])] == "ok").all()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from rdtools.kernels import column_histogram_torch, coordinate_descent_torch
+from rdtools.kernels import column_histogram_torch, coordinate_descent_torch, e8p_torch, trellis_torch
 from tolerances import rounding
 
 from rdtools import ops
 from rdtools.linalg import cholesky
 from rdtools.moments.synthetic import haar_moment, power_law
+from rdtools.ops.e8p_residual import e8_short_nearest
+from rdtools.ops.trellis import trellis_quantize, trellis_values
 from rdtools.transforms.hadamard import _core, core_order
 
 DTYPES = (np.float64, np.float32)
@@ -87,6 +89,34 @@ def test_histograms_in_one_strip_and_in_many(low, width, monkeypatch):
     for entries in (2**24, 1000):
         monkeypatch.setattr(column_histogram_torch, "_ENTRIES", entries)
         np.testing.assert_array_equal(ops.column_histogram(*_there(integers), low=low, width=width, backend="torch").numpy(), expected)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 4])
+def test_nearest_words(bits, monkeypatch):
+    """Normal vectors have no ties: the codes of the reference, in more than one block."""
+    monkeypatch.setattr(e8p_torch, "_BLOCK", 20)
+    x = np.random.default_rng(bits).standard_normal((33, 8)).astype(np.float32)
+    expected, values = ops.rvq_nearest(x, bits, backend="reference")
+    found, there = ops.rvq_nearest(*_there(x), bits, backend="torch")
+    np.testing.assert_array_equal(there.numpy(), values)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b)
+    for nearest in (ops.e8p_nearest, e8_short_nearest):
+        np.testing.assert_array_equal(nearest(*_there(x), backend="torch")[1].numpy(), nearest(x, backend="reference")[1])
+
+
+@pytest.mark.parametrize("tail_biting", [False, True])
+@pytest.mark.parametrize(("code", "bits", "length"), [("3inst", 1, 16), ("1mad", 3, 9), ("hyb", 2, 12), ("3inst", 5, 1)])
+def test_trellis_searches(code, bits, length, tail_biting, monkeypatch):
+    """Normal numbers in float64 have one nearest path: the states of the reference, in one batch and in several."""
+    x, values = np.random.default_rng(length).standard_normal((5, length)), trellis_values(code, 5)
+    length -= length % values.shape[1]
+    expected, nearest = trellis_quantize(x[:, :length], values, bits, tail_biting=tail_biting, backend="reference")
+    for entries in (2**28, 200):
+        monkeypatch.setattr(trellis_torch, "_ENTRIES", entries)
+        states, found = trellis_quantize(*_there(x[:, :length], values), bits, tail_biting=tail_biting, backend="torch")
+        np.testing.assert_array_equal(states.numpy(), expected)
+        np.testing.assert_array_equal(found.numpy(), nearest)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

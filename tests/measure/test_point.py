@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tolerances import rounding
 
-from rdtools.coding import reconstruct
+from rdtools.coding import encode, reconstruct
+from rdtools.coding import format_v2 as fmt
 from rdtools.compare.facts import min_conditional_variance_ratio
 from rdtools.measure import measure, weighted_error
 from rdtools.measure.distortion import mean_square
@@ -17,7 +18,7 @@ from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.ops import quadratic_form
-from rdtools.quantizers import GPTQ, HPTQ, QTIP, WaterfilledGPTQ, WaterSIC
+from rdtools.quantizers import HPTQ, QTIP, WaterfilledGPTQ
 
 
 def _layer() -> Layer:
@@ -70,12 +71,22 @@ def _peak(call):
         tracemalloc.stop()
 
 
-def test_quantizing_takes_the_factor_and_three_times_the_weights():
-    """At most, beside the layer, where the matrix is so large that a rate is searched on some of its rows."""
-    layer = Layer.of(np.random.default_rng(0).standard_normal((2048, 1024)), ar1_moment(1024, 0.5))
-    for quantizer in (HPTQ(rate_bits=3), GPTQ(rate_bits=3), WaterSIC(rate_bits=3)):
-        _, peak = _peak(lambda quantizer=quantizer: quantizer.quantize(layer))
-        assert peak <= layer.hessian.matrix.nbytes + 3 * layer.weight.nbytes
+@pytest.fixture(scope="module")
+def large():
+    """So large that a rate is searched on some of the rows, of unequal rows, and that symbols are coded in blocks."""
+    rng = np.random.default_rng(0)
+    return Layer.of(rng.standard_normal((1536, 1024)) * np.exp(rng.standard_normal((1536, 1))), ar1_moment(1024, 0.5))
+
+
+@pytest.mark.parametrize("name", ["gptq-g128", "gptq+act-order", "gptq-waterfilled", "watersic", "watersic-lmmse"])
+def test_quantizing_takes_the_factor_and_three_times_the_weights(name, large, monkeypatch):
+    """At most, beside the layer; and a file takes no eight bytes for each of its symbols."""
+    parse_method(name, 3).quantize(_layer())  # which compiles kernels
+    answer, peak = _peak(lambda: parse_method(name, 3).quantize(large))
+    assert peak <= large.hessian.matrix.nbytes + 3 * large.weight.nbytes
+    monkeypatch.setattr(fmt, "BLOCK_SYMBOLS", 2**17)
+    container, peak = _peak(lambda: encode(answer.weight))
+    assert peak <= 32 * 2**17 + 3 * len(container.data) < 8 * large.weight.size
 
 
 def test_distortion_takes_memory_for_one_block_of_rows(monkeypatch):
@@ -109,7 +120,10 @@ def test_weights_are_decoded_in_blocks_of_rows_to_the_same_bits(name, rate, monk
 
 @pytest.mark.parametrize(
     ("name", "rate"),
-    [("hptq", 3), ("hptq+haar", 3), ("gptq", 3), ("gptq-asym", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2), ("aqlm-2x8", 2)],
+    [
+        *(("hptq", 3), ("hptq+haar", 3), ("gptq", 3), ("gptq-asym", 3), ("quip", 3), ("quip-sharp", 2), ("qtip", 2)),
+        ("aqlm-2x8(epochs=0,iterations=1)", 2),
+    ],
 )
 def test_decoding_takes_the_weights_and_one_block_of_rows(name, rate, monkeypatch):
     """And three panels of 64 reflections for a Haar rotation: no second matrix of the weights' size."""

@@ -178,7 +178,7 @@ def test_the_command_and_the_function_give_the_same_records(capsys):
     assert main(["methods", "--json"]) == 0
     records = json.loads(capsys.readouterr().out)
     assert records == rd.methods().to_dict("records")
-    assert all(set(record) == {"name", "family", "rates", "paper", "description"} for record in records)
+    assert all(set(record) == {"name", "family", "rates", "device", "paper", "description"} for record in records)
     assert all(set(record["rates"]) in ({"values"}, {"min", "max"}) for record in records)
     assert main(["methods"]) == 0
     printed = capsys.readouterr().out

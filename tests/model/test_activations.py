@@ -100,9 +100,9 @@ def test_samples_of_a_model_are_of_its_activations(loaded):
     model, inputs, tokens = loaded
     whole = gathered(loaded)
     found = sample_activations(model, tokens, inputs[:2], seed=3, most_bytes=16 * 4 * 8)
-    assert {name: rows.shape for name, rows in found.items()} == {item.name: (8, item.columns) for item in inputs[:2]}
-    for name, rows in found.items():
-        assert all((whole[name] == row).all(axis=1).any() for row in rows)
+    assert {name: sample.rows.shape for name, sample in found.items()} == {item.name: (8, item.columns) for item in inputs[:2]}
+    for name, sample in found.items():
+        assert all((whole[name] == row).all(axis=1).any() for row in sample.rows)
 
 
 def test_too_many_tokens_that_are_not_finite_are_refused():

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from records.map_cases import chains
+from threadpoolctl import threadpool_info, threadpool_limits
 from tolerances import rounding
 
 from rdtools.errors import NotPositiveSemidefinite, ShapeMismatch, UsageError
@@ -107,3 +108,17 @@ def test_moments_that_cannot_be_are_refused_by_name():
         ActivationMoments(eye, eye, np.array([[1.0, 2.0], [2.0, 1.0]]), np.zeros(2), chain, grid)
     with pytest.raises(UsageError, match=r"least noise power -1\.0"):
         ActivationMoments(eye, eye, eye, np.array([-1.0, 0.0]), chain, grid)
+
+
+def test_sums_use_one_thread_of_blas(monkeypatch):
+    """Whatever the process allows: the number of threads would decide about the last bits of a row."""
+    seen, quantize = [], ActivationGrid.quantize
+
+    def watched(self, *arguments):
+        seen.append(max(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"))
+        return quantize(self, *arguments)
+
+    monkeypatch.setattr(ActivationGrid, "quantize", watched)
+    with threadpool_limits(2, user_api="blas"):
+        ActivationAccumulator(InputMap(columns=4), ActivationGrid(4)).add(np.ones((1025, 4)))
+    assert seen == [1, 1]

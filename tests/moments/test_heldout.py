@@ -5,7 +5,7 @@ import pytest
 from tolerances import EPS
 
 import rdtools as rd
-from rdtools import linalg
+from rdtools import arrays
 from rdtools.coding import effective_layer
 from rdtools.compare import layer_facts, result_row
 from rdtools.errors import ShapeMismatch, WrongType
@@ -17,7 +17,7 @@ from rdtools.records import Hessian
 
 @pytest.fixture(params=[2**16, 64], ids=["one panel", "several"])
 def _panels(request, monkeypatch):
-    monkeypatch.setattr(linalg, "_PANEL_ENTRIES", request.param)
+    monkeypatch.setattr(arrays, "PANEL_ENTRIES", request.param)
 
 
 def _moment(rng, tokens, n, dead=()):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from tolerances import rounding
 
 import rdtools as rd
-from rdtools.coding import reconstruct
+from rdtools.coding import decode, encode, reconstruct
 from rdtools.compare.predictions import FORMULAS
 from rdtools.errors import BackendUnavailable, InvalidRate, UsageError, WrongType
 from rdtools.methods import METHODS, format_method, infeasible_reason, make_quantizers, parse_method
@@ -162,3 +163,43 @@ def test_numpy_scalars_are_settings_like_any_number(given, plain):
     assert [type(value) for value in vars(given).values()] == [type(value) for value in vars(plain).values()]
     assert format_method(given) == format_method(plain)
     assert parse_method(format_method(given), float(given.rate_bits)) == plain
+
+
+class _Thing:
+    pass
+
+
+#: What no setting is, with whole numbers that no computation holds.
+NO_SETTINGS = ("Nonsense", [], (1, 2), {}, 1j, _Thing(), np.array([1.0, 2.0]), 10**400, float("nan"))
+
+
+@pytest.mark.parametrize("kind", sorted({type(parse_method(name, 3.0)) for name in METHODS}, key=lambda kind: kind.__name__))
+def test_a_setting_of_another_type_is_refused_in_one_line_that_names_it(kind):
+    """Every setting of every method, and none is taken silently but by its own type."""
+    sample = next(q for name in METHODS if type(q := parse_method(name, 3.0)) is kind)
+    for field in dataclasses.fields(sample):
+        for value in NO_SETTINGS[field.name == "backend" :]:  # whether there is a backend of a name is seen when it is to run
+            with pytest.raises(UsageError) as caught:
+                dataclasses.replace(sample, **{field.name: value})
+            message = str(caught.value)
+            assert field.name.split("_")[0] in message, message
+            assert "expected" in message, message
+            assert "\n" not in message
+            assert len(message) < 600
+
+
+@pytest.mark.parametrize("name", ["problem", "drift", "activations"])
+def test_what_stands_beside_a_layer_is_named_where_it_is_of_another_type(name, layer):
+    with pytest.raises(WrongType, match=r"quantize: got int, expected (Problem|InputMoments|ActivationMoments), "):
+        rd.HRTN(rate_bits=3).quantize(layer, **{name: 3})
+
+
+def test_a_file_and_its_weights_are_asked_for_by_their_types(layer):
+    answer = rd.HRTN(rate_bits=3).quantize(layer)
+    for wrong in (5, "path", answer, [answer.weight, 3]):
+        with pytest.raises(WrongType, match=r"encode: got .*, expected QuantizedWeight, such as `weight` of"):
+            encode(wrong)
+    with pytest.raises(WrongType, match=r"decode: got str, expected bytes, .* of a path: "):
+        decode("k_proj.rdtq")
+    with pytest.raises(WrongType, match=r"measure: got int, expected InputMoments, "):
+        rd.measure(layer, answer, moments=3)

@@ -176,10 +176,9 @@ def test_singular_hessian_is_damped_and_says_so(subject: Subject):
     X = rng.standard_normal((30, 48))
     layer = Layer.of(rng.standard_normal((192, 48)), X.T @ X / 30, n_tokens=30)
     q = subject.build(3.0).quantize(layer)
-    # a ridge does what damping does
-    undamped = subject.name.startswith(("rtn", "hrtn", "watersic-mmse")) or subject.name.partition("+")[0] == "watersic-trellis"
-    published = "published" in subject.name and not subject.name.startswith(("watersic", "crvq"))
-    assert q.damping == (0.0 if undamped else 0.01 if published else 1e-4)
+    preparation = subject.build(3.0).for_layer(layer).preparation
+    undamped = not preparation.factor or preparation.ridge > 0  # a ridge does what damping does
+    assert q.damping == (0.0 if undamped else 1e-4 if preparation.damping is None else preparation.damping)
     row = result_row(layer, subject.build(3.0), q).to_row()
     assert (row["status"], row["rank"], row["damping"]) == ("undersampled", 30, q.damping)
     # columns that the others explain are left to them, and their error is fed back: far from R(D), yet better than nothing

@@ -37,7 +37,7 @@ def run(captured, tmp_path):
     return open_run(shutil.copytree(captured.path, tmp_path / "run"))
 
 
-def _swept(run, names="rtn,hptq,quip-sharp"):
+def _swept(run, names="rtn,hptq,watersic-trellis-plain"):
     with other_device():
         return run_sweep(run, make_quantizers(names.split(","), [2.0]), layers=LAYERS, device=DEVICE).table
 
@@ -45,19 +45,19 @@ def _swept(run, names="rtn,hptq,quip-sharp"):
 def test_rows_say_where_they_were_made_and_are_those_of_main_memory(run):
     table = _swept(run)
     assert list(zip(table.method, table.device, table.backend, strict=True))[:3] == [
-        ("rtn", DEVICE, "torch"), ("hptq", DEVICE, "torch"), ("quip-sharp", "cpu", "numba"),
+        ("rtn", DEVICE, "torch"), ("hptq", DEVICE, "torch"), ("watersic-trellis-plain", "cpu", "numba"),
     ]  # fmt: skip
     assert set(table.dtype) == {"float64"}
     again = run_sweep(open_run(run.path), make_quantizers(["rtn", "hptq"], [2.0]), layers=LAYERS, fresh=True).table
-    there = table[table.method != "quip-sharp"].reset_index(drop=True)
+    there = table[table.method != "watersic-trellis-plain"].reset_index(drop=True)
     for column in ("distortion", "total_bpw", "rd_bound_rate_bpw", "hessian_incoherence"):
         np.testing.assert_allclose(again[column], there[column], rtol=1e-12)
     assert set(again.device) == {"cpu"}
 
 
 def test_rows_of_a_device_are_checked_there_or_said_to_be_out_of_reach(run):
-    quantizers = make_quantizers(["rtn", "quip-sharp"], [2.0])
-    _swept(run, "rtn,quip-sharp")
+    quantizers = make_quantizers(["rtn", "watersic-trellis-plain"], [2.0])
+    _swept(run, "rtn,watersic-trellis-plain")
     tasks, journal = plan(open_run(run.path), quantizers, layers=LAYERS), read_journals(run.path / ROWS)
     with other_device():
         assert list(recheck(tasks, journal, share=1.0, seed=0)) == []

@@ -21,26 +21,36 @@ class Sequence:
     Attributes
     ----------
     columns : (p,) columns of the block in the order in which they are read
-    order : (m p,) places in those columns, one after another, in the order in which they are coded; None for one after another
     runs : (number of integers, entropy model), in order
+    first : of the columns, for `gaussians`
+    gaussians : of integers that are coded by Gaussian, wherever they are; None for one after another
     """
 
     columns: NDArray[np.intp]
-    order: NDArray[np.intp] | None
     runs: list[tuple[int, Model]]
+    first: int = 0
+    gaussians: Gaussians | None = None
+
+    @property
+    def order(self) -> NDArray[np.intp] | None:
+        """(m p,) places in those columns, one after another, in the order in which they are coded; made anew, as it is eight bytes each."""
+        if self.gaussians is None:
+            return None
+        index = self.gaussians.index(self.first, self.first + len(self.columns))
+        return np.argsort(index.ravel(), kind="stable")
 
     def read(self, integers: NDArray[np.int32]) -> list[tuple[NDArray[np.int32], Model]]:
         """The integers (m, p) of each run."""
         flat = integers.T[self.columns].ravel()
-        flat = flat if self.order is None else flat[self.order]
+        flat = flat if (order := self.order) is None else flat[order]
         stops = np.cumsum([count for count, _ in self.runs])
         return [(flat[stop - count : stop], model) for (count, model), stop in zip(self.runs, stops.tolist(), strict=True)]
 
     def write(self, runs: list[NDArray[np.int64]], rows: int) -> NDArray[np.int32]:
         """The integers (m, p) from those of each run."""
         flat = np.concatenate(runs)
-        if self.order is not None:
-            flat[self.order] = flat.copy()
+        if (order := self.order) is not None:
+            flat[order] = flat.copy()
         integers = np.empty((rows, len(self.columns)), dtype=np.int32)
         integers[:, self.columns] = flat.reshape(-1, rows).T
         return integers
@@ -81,11 +91,11 @@ def _by_gaussian(symbols: ScalarSymbols, model: GaussianModel, spans: list[tuple
     for first, stop in spans:
         if model.row_exponents is None:
             gaussian = np.searchsorted(gaussians.distinct, -gaussians.columns[first:stop])
-            columns, order, counts = np.argsort(gaussian, kind="stable"), None, m * np.bincount(gaussian)
+            columns, by_row, counts = np.argsort(gaussian, kind="stable"), None, m * np.bincount(gaussian)
         else:
-            index = gaussians.index(first, stop).ravel()
-            columns, order, counts = np.arange(stop - first), np.argsort(index, kind="stable"), np.bincount(index)
-        sequences.append(Sequence(columns, order, [(int(counts[k]), models[k]) for k in np.flatnonzero(counts)]))
+            columns, by_row, counts = np.arange(stop - first), gaussians, np.bincount(gaussians.index(first, stop).ravel())
+        runs: list[tuple[int, Model]] = [(int(counts[k]), models[k]) for k in np.flatnonzero(counts)]
+        sequences.append(Sequence(columns, runs, first, by_row))
     return sequences
 
 
@@ -102,7 +112,7 @@ def _by_column(symbols: ScalarSymbols, histograms: list[FrequencyTable], spans: 
     for first, stop in spans:
         starts = [i for i in range(first, stop) if i == first or tables[i] is not tables[i - 1]]
         runs: list[tuple[int, Model]] = [(m * (j - i), tables[i]) for i, j in zip(starts, [*starts[1:], stop], strict=True)]
-        sequences.append(Sequence(np.arange(stop - first), None, runs))
+        sequences.append(Sequence(np.arange(stop - first), runs))
     return sequences
 
 

@@ -17,12 +17,11 @@ import zlib
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, panels
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.bits import Bits, from_bits, index_width, subset_from_bits, subset_to_bits, subset_width, to_bits
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
-from rdtools.linalg import panels
 from rdtools.records import GROUP, AdditiveCodes, StoredOrder
 from rdtools.records.additive_codes import MAX_SET_COLUMNS
 from rdtools.records.stored import bfloat16_patterns, bfloat16_values

@@ -13,10 +13,10 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
+from rdtools.arrays import panels
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.fields import Reader
-from rdtools.linalg import panels
 from rdtools.ops import rvq_decode
 from rdtools.records import LatticeWords
 

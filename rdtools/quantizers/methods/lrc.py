@@ -82,10 +82,7 @@ class LRC(WeightActivation):
 
     def _natural(self, problem: Problem) -> Float64Array:
         """Moment of the inputs, columns those of the weights."""
-        shared = problem.prepared_input
-        moment = np.empty_like(shared.moment)
-        moment[np.ix_(shared.order, shared.order)] = shared.moment
-        return moment
+        return problem.prepared_input.source
 
     def _solve(self, problem: Problem, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"

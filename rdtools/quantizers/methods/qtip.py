@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, as_dtype, beside, on_host
 from rdtools.coding import TILE
 from rdtools.errors import UsageError
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
@@ -101,6 +100,11 @@ class QTIP(VectorQuantizer):
         return cls(rate_bits=rate_bits, **(published | others))
 
     @property
+    def operation(self) -> str:
+        """Operation of `rdtools.ops` that decides the integers."""
+        return "trellis_quantize"
+
+    @property
     def error(self) -> float:
         """Mean squared error on normal weights of mean square 1."""
         return TRELLIS_RMS[self.code, self.state_bits, self.bits][1]
@@ -111,17 +115,18 @@ class QTIP(VectorQuantizer):
             return PUBLISHED_RMS * float(np.sqrt(np.mean(trellis_values(self.code, self.state_bits) ** 2)))
         return TRELLIS_RMS[self.code, self.state_bits, self.bits][0]
 
-    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+    def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
         table = trellis_values(self.code, self.state_bits)
+        there = beside(table, weight)
         tile_rows, tile_columns = (k // TILE for k in weight.shape)
         paths = np.zeros((tile_rows, tile_columns, TILE * TILE * self.bits // 8), dtype=np.uint8)
 
-        def round_block(targets: NDArray[Any], first_column: int) -> NDArray[Any]:
+        def round_block(targets: Matrix, first_column: int) -> Matrix:
             # 16 columns of 16 rows: a tile is contiguous
-            tiles: NDArray[Any] = targets.astype(np.float32).reshape(tile_rows, TILE * TILE)
-            states, values = trellis_quantize(tiles, table, self.bits, backend=self.backend)
-            paths[:, first_column // TILE] = trellis_pack(states, table, self.bits)
-            return np.asarray(values.reshape(targets.shape))
+            tiles = as_dtype(targets, "float32").reshape(tile_rows, TILE * TILE)
+            states, values = trellis_quantize(tiles, there, self.bits, backend=self.backend)
+            paths[:, first_column // TILE] = trellis_pack(on_host(states), table, self.bits)
+            return values.reshape(targets.shape)
 
         values = block_ldlq(weight / (scale or 1.0), factor, TILE, round_block)
         symbols = TrellisPaths(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self.state_bits, self.bits, scale)

@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, as_dtype, frobenius_norm, on_host
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.ops import rvq_nearest
@@ -71,6 +70,11 @@ class QuIPSharp(VectorQuantizer):
             raise UsageError(f"QuIPSharp: {self.passes} passes, expected at least 0")
 
     @property
+    def operation(self) -> str:
+        """Operation of `rdtools.ops` that decides the integers."""
+        return "e8p_nearest"
+
+    @property
     def error(self) -> float:
         """Mean squared error on normal weights of mean square 1."""
         return INPUT_ERRORS[self.bits]
@@ -87,16 +91,16 @@ class QuIPSharp(VectorQuantizer):
     def _trial(self) -> QuIPSharp:
         return replace(self, passes=min(self.passes, 2))  # further passes hardly move the best scale
 
-    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+    def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
         best = RESIDUAL_SCALES.get(self.bits, 1.0)
         residual_scale = round_to_float32(PUBLISHED_SCALES[self.bits][1] if self.scale == "published" else best)
         m, n = weight.shape
         words = [np.zeros((m, n // 8), dtype=np.uint16) for _ in range(1 if self.bits == 2 else 2)]
 
-        def round_block(targets: NDArray[Any], first_column: int) -> NDArray[Any]:
-            integers, values = rvq_nearest(targets.astype(np.float32), self.bits, residual_scale, backend=self.backend)
+        def round_block(targets: Matrix, first_column: int) -> Matrix:
+            integers, values = rvq_nearest(as_dtype(targets, "float32"), self.bits, residual_scale, backend=self.backend)
             for stage, code in zip(words, integers, strict=True):
-                stage[:, first_column // 8] = code
+                stage[:, first_column // 8] = on_host(code)
             return values
 
         # in units of the codebook, whose words float32 holds exactly; feedback in float64, because after the rotation one massive channel
@@ -108,6 +112,6 @@ class QuIPSharp(VectorQuantizer):
             chosen = tuple(stage.copy() for stage in words)
             refined = refine_blocks(x, moment, values, self.block, round_block, self.passes)
             # with small errors the nearest word is far from the one of least loss, and passes do harm
-            if not self.undo or np.linalg.norm((x - refined) @ factor) < np.linalg.norm((x - values) @ factor):
+            if not self.undo or frobenius_norm((x - refined) @ factor) < frobenius_norm((x - values) @ factor):
                 chosen, values = tuple(words), refined
         return LatticeWords(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_args
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, beside, diagonal, frobenius_norm
 from rdtools.coding import round_to_float32
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -24,7 +25,7 @@ from rdtools.transforms import RotationChoice
 
 Symbols = LatticeWords | TrellisPaths
 #: Codes, and the values that they stand for.
-Rounded = tuple[Symbols, Float64Array]
+Rounded = tuple[Symbols, Matrix]
 Scale = Literal["searched", "published"]
 
 
@@ -44,6 +45,7 @@ class VectorQuantizer(SettledQuantizer):
     scale: Scale = "searched"
     rotation: RotationChoice | None = "auto"
 
+    on_device: ClassVar[bool] = True
     #: Rows on which the scale is searched.
     sample_rows: ClassVar[int] = 128
     #: Columns that are rounded together, and rows with them.
@@ -72,7 +74,7 @@ class VectorQuantizer(SettledQuantizer):
         """Root mean square, in units of the codebook, that weights are brought to: as published, or best for normal targets."""
 
     @abstractmethod
-    def _round(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, scale: float) -> Rounded:
+    def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
         """Codes of a padded problem, and the values that they stand for; `moment` is ``L Lᵀ`` for a method that refines."""
 
     @property
@@ -84,14 +86,14 @@ class VectorQuantizer(SettledQuantizer):
         """The method as it is tried in the search for a scale."""
         return self
 
-    def _solve(self, weight: Float64Array, factor: Float64Array, moment: Float64Array | None, std: float) -> Symbols:
+    def _solve(self, weight: Matrix, factor: Matrix, moment: Matrix | None, std: float) -> Symbols:
         input_rms = self._input_rms
         if self.scale == "searched" and std > 0:
             sample = strided_rows(weight, self.sample_rows, together=self.row_block)
 
             def loss(rms: float) -> float:
                 _, values = self._trial._round(sample, factor, moment, round_to_float32(std / rms))
-                return float(np.linalg.norm((sample - values) @ factor))
+                return frobenius_norm((sample - values) @ factor)
 
             input_rms = search_scale(loss, input_rms)
         symbols, _ = self._round(weight, factor, moment, round_to_float32(std / input_rms))
@@ -118,8 +120,8 @@ class VectorQuantizer(SettledQuantizer):
         shared, moment = problem.prepared_input, None
         weight, factor = pad_problem(problem.target, shared.factor, self.row_block, self.block)
         if self._refines:  # L Lᵀ of the padded factor
-            moment, r = np.diag(np.diagonal(factor) ** 2), len(shared.factor)
+            moment, r = beside(np.diag(diagonal(factor) ** 2), factor), len(shared.factor)
             moment[:r, :r] = shared.damped_moment
         symbols = self._solve(weight, factor, moment, std)
-        rate = self.rate_bits * weight.size / max(problem.target.size, 1)
+        rate = self.rate_bits * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
         return Solution(symbols, rate, BlockCode(block=self.block, error=self.error))

@@ -131,6 +131,6 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
 
         scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
         final = grid(W, scale)
-        symbols = ScalarSymbols(sweep_columns(W, factor, order, final)[0], final, Uniform())
+        symbols = ScalarSymbols(sweep_columns(W, factor, order, final, keep=False)[0], final, Uniform())
         bits, _ = scalar_code_length(symbols)
         return Solution(symbols, bits / max(math.prod(W.shape), 1), stored_grid(symbols))

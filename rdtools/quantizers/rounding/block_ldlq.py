@@ -14,14 +14,13 @@ import math
 from collections.abc import Callable
 
 import numpy as np
-from scipy.linalg.lapack import dpotrs
 
 from rdtools.arrays import (
-    FloatArray,
     Matrix,
     add_to_diagonal,
     as_dtype,
     contiguous,
+    copied,
     diagonal,
     dtype_name,
     empty_like,
@@ -30,7 +29,7 @@ from rdtools.arrays import (
 )
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import cholesky
-from rdtools.triangular import right_divided
+from rdtools.triangular import right_divided, small_solved
 
 #: Rounds a block: (targets (m, g), C-contiguous, its first column) → values (m, g). Integers are the rounding's own affair.
 BlockRounding = Callable[[Matrix, int], Matrix]
@@ -73,6 +72,8 @@ def block_ldlq(
     factor: Matrix,  # (n, n), lower triangular
     block: int,
     round_block: BlockRounding,
+    *,
+    keep: bool = True,
 ) -> Matrix:
     """Round blocks of columns from the last to the first, each against the error that the later ones left.
 
@@ -85,10 +86,11 @@ def block_ldlq(
     factor : (n, n) float64, L, with a positive diagonal; only its lower triangle is read
     block : g
     round_block : Q, called once for each block
+    keep : False if what it returned is not wanted, which saves as much memory as the weights take
 
     Returns
     -------
-    (m, n), Ŵ: what `round_block` returned
+    (m, n), Ŵ: what `round_block` returned; (m, 0) if not wanted
 
     Raises
     ------
@@ -109,15 +111,18 @@ def block_ldlq(
         raise UsageError(f"block_ldlq: a diagonal entry of {diagonal(factor).min()} in the factor, expected positive ones; damp H")
     n = weight.shape[1]
     dtype = dtype_name(weight)
-    values, error = empty_like(weight, dtype), empty_like(weight, dtype)
+    error = empty_like(weight, dtype)
+    values = empty_like(weight, dtype) if keep else error[:, :0]
     for panel in _spans(0, n, PANEL // block * block or block):
         fed_back = error[:, panel.stop :] @ as_dtype(factor[panel.stop :, panel], dtype)
         for part in _spans(panel.start, panel.stop, block):
             own = as_dtype(factor[part.stop : panel.stop, part], dtype)
             Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
             correction = as_dtype(right_divided(Y, factor[part, part]), dtype)
-            values[:, part] = round_block(_sum(weight[:, part], correction), part.start)
-            error[:, part] = weight[:, part] - values[:, part]
+            rounded = round_block(_sum(weight[:, part], correction), part.start)
+            error[:, part] = weight[:, part] - as_dtype(rounded, dtype)
+            if keep:
+                values[:, part] = rounded
     return values
 
 
@@ -126,13 +131,13 @@ def _sum(x: Matrix, y: Matrix) -> Matrix:
 
 
 def refine_blocks(
-    weight: FloatArray,  # (m, n)
-    moment: FloatArray,  # (n, n)
-    values: FloatArray,  # (m, n)
+    weight: Matrix,  # (m, n)
+    moment: Matrix,  # (n, n)
+    values: Matrix,  # (m, n)
     block: int,
     round_block: BlockRounding,
     passes: int,
-) -> FloatArray:
+) -> Matrix:
     """Round each block anew where the others put the optimum of its loss, from the last to the first, several times.
 
     ``Ŵ_:k ← Q(Ŵ_:k + E H_:k H_kk⁻¹)``: without Q, the least loss given the other blocks. Q looks at the distance from that point and not at
@@ -173,12 +178,13 @@ def refine_blocks(
     if values.shape != weight.shape:
         raise ShapeMismatch(f"refine_blocks: values {values.shape} for weight {weight.shape}")
     n = weight.shape[1]
-    H = moment.astype(weight.dtype, copy=False)
+    dtype = dtype_name(weight)
+    H = as_dtype(moment, dtype)
     inner = {
-        part.start: cholesky(moment[part, part].astype(np.float64), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
+        part.start: cholesky(as_dtype(moment[part, part], "float64"), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
         for part in _spans(0, n, block)
     }
-    values = values.astype(weight.dtype)
+    values = copied(as_dtype(values, dtype))
     error = weight - values
     for _ in range(passes):
         changed = False
@@ -186,8 +192,8 @@ def refine_blocks(
             G = error @ H[:, panel]
             for part in _spans(panel.start, panel.stop, block):
                 local = slice(part.start - panel.start, part.stop - panel.start)
-                move = dpotrs(inner[part.start], G[:, local].T, lower=1)[0].T
-                new = round_block(np.add(values[:, part], move.astype(weight.dtype, copy=False), order="C"), part.start)
+                move = as_dtype(small_solved(G[:, local], inner[part.start]), dtype)
+                new = round_block(_sum(values[:, part], move), part.start)
                 # what a value moves by, its error moves by the other way
                 step = values[:, part] - new
                 if step.any():

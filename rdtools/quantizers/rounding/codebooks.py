@@ -90,7 +90,8 @@ def train_codebooks(
     Row scales begin as norms of rows. Each codebook begins as k-means of what those before it leave, without regard to H. An epoch is an
     update of codebooks and scales for the codes, and one search for codes through groups and codebooks in random order, both down
     ``tr(E H Eᵀ)``. Weights are taken in units of the root mean square norm of a row, H of its mean diagonal: then neither scale matters to
-    Adam's rate. In float32.
+    Adam's rate. In float32, whose resolution no diagonal entry of H but zero is below: words of a nearly dead channel would else grow
+    without bound, for errors that are rounding.
 
     References
     ----------
@@ -102,6 +103,8 @@ def train_codebooks(
     unit = float(np.sqrt(np.mean(norms**2))) or 1.0
     W = (weight / unit).astype(np.float32)
     H = (moment / (np.trace(moment) / max(n, 1) or 1.0)).astype(np.float32)
+    energies = np.diagonal(H)
+    H[np.diag_indices(n)] = np.where(np.diagonal(moment) > 0, np.maximum(energies, np.finfo(np.float32).eps), 0.0)
     left = (weight / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32).reshape(m, groups, GROUP)
     codebooks, parts = np.zeros((len(sizes), int(sizes.max()), GROUP)), []
     for b, words in enumerate(sizes):

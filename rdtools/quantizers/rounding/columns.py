@@ -15,6 +15,8 @@ def sweep_columns(
     factor: Matrix,  # (r, r), lower triangular
     order: NDArray[np.intp],  # (r,)
     grid: UniformGrid,
+    *,
+    keep: bool = True,
 ) -> tuple[Matrix, Matrix]:
     """Successive cancellation with levels and a step of its own for each column, one column after another.
 
@@ -24,10 +26,11 @@ def sweep_columns(
     factor : (r, r), L, columns in `order`
     order : (r,) columns of the weights in the order of the factor's, the last decided first
     grid : steps, levels and row scales of (m, 1)
+    keep : False if only the integers are wanted
 
     Returns
     -------
-    (m, r) int32 integers, and (m, r) what they stand for
+    (m, r) int32 integers, and (m, r) what they stand for, or (m, 0)
     """
     levels, steps = grid.column_levels(weight.shape[1]), grid.column_steps(weight.shape[1])
     assert grid.rows is not None
@@ -47,5 +50,5 @@ def sweep_columns(
         integers[:, column] = as_dtype(nearest, "int32")
         return as_dtype((as_dtype(nearest, "float64") + grid.offset) * steps[column] * scales, dtype)[:, None]
 
-    rounded = block_ldlq(take_columns(weight, order), factor, 1, round_column)
-    return integers, put_columns(rounded, order)
+    rounded = block_ldlq(take_columns(weight, order), factor, 1, round_column, keep=keep)
+    return integers, put_columns(rounded, order) if keep else rounded

@@ -36,13 +36,13 @@ class GroupedIntegers:
     Attributes
     ----------
     integers : (m, r) int32
-    values : (m, r), what they stand for, and what was fed back
     grids : of the groups, in the order of their columns
+    values : (m, r), what was fed back; None where it was not kept
     """
 
     integers: Matrix
-    values: Matrix
     grids: list[RowGrid]
+    values: Matrix | None = None
 
 
 def _groups(columns: int, group_size: int) -> list[slice]:
@@ -62,8 +62,7 @@ def round_groups(weight: Matrix, group_size: int, fit: Fit) -> GroupedIntegers:
     parts = _groups(weight.shape[1], group_size)
     grids = [fit(weight[:, part]) for part in parts]
     integers = [grid.nearest(weight[:, part]) for grid, part in zip(grids, parts, strict=True)]
-    values = [grid.values(part) for grid, part in zip(grids, integers, strict=True)]
-    return GroupedIntegers(_joined(integers), _joined(values), grids)
+    return GroupedIntegers(_joined(integers), grids)
 
 
 def _joined(parts: list[Matrix]) -> Matrix:
@@ -82,6 +81,7 @@ def sweep_groups(
     fit: Fit,
     *,
     dynamic: bool = False,
+    keep: bool = False,
     backend: str | None = None,
 ) -> GroupedIntegers:
     """Successive cancellation on grids of groups: clamped integers, whose whole error is fed back.
@@ -98,6 +98,7 @@ def sweep_groups(
     fit : makes the grids
     dynamic : from the targets of a group when its first column is decided, instead of from the weights; the columns of each group must
         be decided together, first to last or last to first
+    keep : what was fed back too, in as much memory as the weights take
     backend : None, "numba" or "reference"
 
     References
@@ -150,5 +151,6 @@ def sweep_groups(
         return as_dtype(grid.values(nearest), dtype)
 
     block, rule = (group_size, round_group) if whole else (1, round_column)
-    rounded = block_ldlq(ordered, L, block, rule)[:, :r]
-    return GroupedIntegers(integers, put_columns(rounded, order), [grids[group] for group in range(len(parts))])
+    rounded = block_ldlq(ordered, L, block, rule, keep=keep)
+    values = put_columns(rounded[:, :r], order) if keep else None
+    return GroupedIntegers(integers, [grids[group] for group in range(len(parts))], values)

@@ -16,20 +16,18 @@ Precision = Literal["float64", "float32"]
 
 def sic_rounding(factor: Matrix, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
     """Integers by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L."""
-    natural = bool((order == np.arange(len(order))).all())
 
     def rounding(target: Matrix, steps: Float64Array, gains: Float64Array, offset: float, integer_min: int, integer_max: int) -> Matrix:
-        ordered = (target, steps, gains) if natural else (take_columns(target, order), steps[order], gains[order])
         integers, _ = sic_sweep(
-            as_dtype(ordered[0], precision),
+            as_dtype(take_columns(target, order), precision),
             factor,
-            *(beside(column, target) for column in ordered[1:]),
+            *(beside(vector[order], target) for vector in (steps, gains)),
             offset=offset,
             integer_min=integer_min,
             integer_max=integer_max,
             residual=False,
             backend=backend,
         )
-        return integers if natural else put_columns(integers, order)
+        return put_columns(integers, order)
 
     return rounding

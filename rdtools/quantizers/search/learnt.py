@@ -25,7 +25,7 @@ def check_adaptive_columns(name: str, columns: object) -> None:
     ------
     UsageError
     """
-    if not is_number(columns) or int(columns) != columns or not 0 <= columns <= AdaptiveModel.MOST_COLUMNS:  # type: ignore[call-overload, operator]
+    if not is_number(columns) or not 0 <= columns <= AdaptiveModel.MOST_COLUMNS or int(columns) != columns:  # type: ignore[call-overload, operator]
         raise UsageError(
             f"{name}: adaptive_columns {columns!r}, expected 0 for none, or a number of columns up to {AdaptiveModel.MOST_COLUMNS}"
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rdtools.errors import InvalidRate, RateUnreachable, WrongType
 from rdtools.normal import cell_probability
-from rdtools.quantizers.settings import is_number
+from rdtools.quantizers.settings import is_number, shown
 
 #: The largest rate whose integers fit the alphabets of the coder, columns of very different step included.
 MAX_RATE_BITS = 12.0
@@ -35,7 +35,7 @@ def check_rate(rate_bits: float, most: float = MAX_RATE_BITS) -> None:
         For anything but a number.
     """
     if not is_number(rate_bits):
-        raise WrongType(f"rate_bits {rate_bits!r}: a {type(rate_bits).__name__}, expected a number of bits per weight, such as rate_bits=3")
+        raise WrongType(f"rate_bits {shown(rate_bits)}, expected a number of bits per weight, such as rate_bits=3")
     if not (math.isfinite(rate_bits) and 0 < rate_bits <= most):
         raise InvalidRate(f"rate {rate_bits} bits per weight: expected a number above 0 and at most {most:g}, such as 3 or 2.5")
 

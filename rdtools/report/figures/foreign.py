@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -38,23 +38,23 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
     ok = ok[ok["method"].isin(whole.index[whole == len(common)])]
     if not common:
         return empty_figure("no matrix with status ok in every file: nothing to draw")
-    figure = new_figure(6.4, 4.2)
+    figure = new_figure(6.4, 5.6)
     axis = figure.subplots()
     looks = method_looks(ok["method"])
     for method, rows in ok.groupby("method", sort=False):
         means = rows.groupby("target_bpw")[["total_bpw", "rate_gap_total_bpw"]].mean()
         fixed = bool(rows["rate_kind"].eq("fixed").all())
         kind = "fixed rate" if fixed else "entropy-coded"
-        line = {"linestyle": "--" if fixed else "-", "linewidth": 0.8}
+        line: dict[str, Any] = {"linestyle": "--" if fixed else "-", "linewidth": 0.8}
         axis.plot(means["total_bpw"], means["rate_gap_total_bpw"], label=f"{method}, {kind}", **line, **looks[str(method)])
     for place, (file, rows) in enumerate(files.groupby("file", sort=False)):
-        means = rows[rows["layer"].isin(common)][["total_bpw", "rate_gap_total_bpw"]].mean()
-        look = {"color": "black", "marker": _MARKERS[place % len(_MARKERS)], "markersize": 9, "linestyle": "none"}
-        axis.plot([means["total_bpw"]], [means["rate_gap_total_bpw"]], label=_label(str(file), rows), **look)
+        shown = rows[rows["layer"].isin(common)]
+        look: dict[str, Any] = {"color": "black", "marker": _MARKERS[place % len(_MARKERS)], "markersize": 9, "linestyle": "none"}
+        axis.plot([shown["total_bpw"].mean()], [shown["rate_gap_total_bpw"].mean()], label=_label(str(file), rows), **look)
     axis.axhline(SCALAR_LOSS_BITS, color="0.5", linestyle=":", linewidth=1.0, label="scalar integers, ideal coder, high rate")
     axis.axhline(0.0, color="black", linewidth=1.0)
     axis.set_xlabel("total rate (bpw)")
-    axis.set_ylabel("total rate above R(D), one variance (bpw)")
+    axis.set_ylabel("total rate − R(D), one variance (bpw)")
     axis.set_title(f"mean over {len(common)} matrices, each method and file with its own coder")
     figure.legend(loc="outside lower center", ncols=2, fontsize=7)
     return figure

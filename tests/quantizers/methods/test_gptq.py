@@ -90,7 +90,7 @@ def test_what_is_decoded_is_what_was_fed_back(settings):
     problem = quantizer.prepare(layer)
     fit = functools.partial(row_grid, levels=8, grid=quantizer.grid, range_rule=quantizer.range_rule)
     dynamic = quantizer.groups == "dynamic"
-    found = sweep_groups(problem.target, problem.factor, problem.order, quantizer.group_size, fit, dynamic=dynamic)
+    found = sweep_groups(problem.target, problem.factor, problem.order, quantizer.group_size, fit, dynamic=dynamic, keep=True)
     data = encode(quantizer.quantize(layer, problem=problem).weight).data
     np.testing.assert_array_equal(reconstruct(decode(data)), found.values)
 
@@ -223,7 +223,7 @@ def test_the_loss_is_that_of_the_published_implementation(published, bits, loss)
     """``½ tr(E (H + λ I) Eᵀ)`` as IST-DASLab's gptq.py prints it, to 1e-4: it computes in float32, and its steps are not rounded."""
     problem = _prepared(published)
     fit = functools.partial(_exact, levels=2**bits)
-    values = sweep_groups(problem.target, problem.factor, problem.order, 1024, fit).values
+    values = sweep_groups(problem.target, problem.factor, problem.order, 1024, fit, keep=True).values
     residual = (problem.target - values)[:, problem.order] @ problem.factor
     assert 0.5 * np.sum(residual**2) == pytest.approx(loss, rel=1e-4)
 
@@ -232,7 +232,7 @@ def test_the_loss_in_dynamic_groups_is_that_of_the_published_implementation(publ
     """Groups of 128 at four bits, each on the grid of its targets."""
     problem = _prepared(published)
     fit = functools.partial(_exact, levels=16)
-    values = sweep_groups(problem.target, problem.factor, problem.order, 128, fit, dynamic=True).values
+    values = sweep_groups(problem.target, problem.factor, problem.order, 128, fit, dynamic=True, keep=True).values
     residual = (problem.target - values)[:, problem.order] @ problem.factor
     assert 0.5 * np.sum(residual**2) == pytest.approx(1.88547, rel=1e-4)
 
@@ -356,7 +356,7 @@ def test_groups_in_a_rotated_basis():
     problem = quantizer.prepare(layer, seed=3)
     q = quantizer.quantize(layer, seed=3, problem=problem)
     fit = functools.partial(row_grid, levels=8, grid="midrise")
-    values = sweep_groups(problem.target, problem.factor, problem.order, 16, fit, dynamic=True).values
+    values = sweep_groups(problem.target, problem.factor, problem.order, 16, fit, dynamic=True, keep=True).values
     residual = (problem.target - values) @ problem.factor
     expected = float(np.mean(residual**2))
     assert measure(layer, q).distortion == pytest.approx(expected, rel=rounding(1000))

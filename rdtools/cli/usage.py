@@ -1,0 +1,49 @@
+"""Sentences for what the parser of the command line refuses: what was got, what was expected, and the nearest that there is."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+from collections.abc import Sequence
+from typing import Any
+
+#: Options of neighbouring tools, and what is given here in their place.
+_ELSEWHERE = {
+    "--bits": "--rates, such as --rates 3",
+    "--seed": "--seeds, such as --seeds 0",
+    "--dataset": "--text FILE or --tokens FILE: there are no data sets by name",
+    "--group-size": "a method of that group size, such as --methods gptq-g128",
+    "--output": "--out",
+    "-o": "--out",
+    "-m": "--model",
+}
+#: What the parser says of a value, and what is expected in its place.
+_KINDS = {"valid integer": "a whole number, such as 2", "valid number": "a number, such as 0.01"}
+
+
+def usage_message(error: Any, arguments: Sequence[str]) -> str:
+    """The sentence of an error of the parser.
+
+    Parameters
+    ----------
+    error : of click, under whatever name typer brings it along
+    arguments : of the command line
+    """
+    said = str(error.format_message())
+    option = getattr(error, "option_name", None)
+    if option is not None and getattr(error, "possibilities", None) is not None:
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts if name.startswith("-")] if error.ctx else []
+        nearest = _ELSEWHERE.get(option) or next(iter(difflib.get_close_matches(option, known, n=1, cutoff=0.5)), "")
+        if nearest:
+            return f"no option {option}; did you mean {nearest}?"
+    kind = next((kind for words, kind in _KINDS.items() if words in said), "")
+    for name in getattr(getattr(error, "param", None), "opts", ()) if kind else ():
+        given = [value for at, value in itertools.pairwise(arguments) if at == name]
+        given += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{name}=")]
+        if given:
+            return f"{name} {given[-1]!r}: expected {kind}"
+    extra = re.search(r"unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", said)
+    if extra is not None and error.ctx is not None and any("--model" in parameter.opts for parameter in error.ctx.command.params):
+        return f"{extra[1]!r}: one argument too many; did you mean --model {extra[1]}?"
+    return said

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rdtools.analysis import equal_footing
+
+FIGURES = Path(__file__).resolve().parents[2] / "figures"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return pd.read_csv(FIGURES / "equal_footing.csv")
+
+
+def test_the_rows_of_the_repository_say_what_the_figure_claims(rows):
+    """KL and Σ D/D₀ order the methods alike at every rate but where they tie; each bit is worth a factor; all is far above the noise."""
+    floor = rows.loc[rows["method"] == "bf16-noise", "kl_high"].iloc[0]
+    measured = rows[rows["method"] != "bf16-noise"]
+    assert (measured["kl_low"] > 100 * floor).all()
+    at = measured.pivot_table(index="target_bpw", columns="method", values="kl_nats")
+    assert (at["watersic-trellis"] < at["watersic-mmse"]).all()
+    assert (at["watersic-mmse"] < at["hptq"]).all()
+    assert (at["watersic"] < at["hptq"]).all()
+    power, factor = equal_footing.slope(rows)
+    assert power == pytest.approx(1, abs=0.05)
+    predicted = factor * measured["summed_relative_distortion"] ** power
+    assert (abs(measured["kl_nats"] / predicted - 1) < 0.08).all()
+
+
+def test_rows_are_drawn_and_have_the_columns_of_an_evaluation(rows):
+    from rdtools.records.evaluation_row import EVALUATION_COLUMNS
+
+    assert list(rows) == list(equal_footing.COLUMNS)
+    assert set(rows) <= {column.name for column in EVALUATION_COLUMNS}
+    assert len(equal_footing.draw(rows).axes) == 2
