@@ -86,3 +86,13 @@ def test_learnt_models_and_the_ridge_are_worth_what_the_gallery_says(frontier):
     assert (learnt[[3.0, 4.0]] < 0).all()
     assert means.loc["watersic-trellis-plain", 2.0] > plain[2.0] + 0.02
     assert (means.loc["qtip", [2.0, 3.0, 4.0]] > plain[[2.0, 3.0, 4.0]] + 0.15).all()
+
+
+def test_the_trellis_is_nearer_on_every_matrix_of_another_model():
+    """And learnt models cost no more than 8 bits, to the five digits that are kept."""
+    rows = pd.read_csv(FIGURES / "smollm2" / "trellis.csv")
+    assert (rows["status"] == "ok").all()
+    gaps = rows.pivot(index=["layer", "target_bpw"], columns="method", values="rate_gap_total_bpw")
+    assert len(gaps.xs(3.0, level="target_bpw")) == 28
+    assert (gaps["watersic-trellis"] < gaps["watersic-mmse"] - 0.15).all()
+    assert (gaps["watersic-trellis+adaptive"] - gaps["watersic-trellis"]).max() < 1e-4
