@@ -98,8 +98,9 @@ def measure_weight(
     """
     if not isinstance(layer, Layer):
         raise WrongType(f"measure: got {type(layer).__name__}, expected the Layer whose weights these stand for: weight.measure(layer)")
-    if weight.shape != layer.weight.shape:
-        raise ShapeMismatch(f"{layer.key.name}: weights {layer.weight.shape} beside quantized ones {weight.shape}, expected the same shape")
+    shape = weight.basis.rows, len(weight.basis.active)
+    if shape != layer.weight.shape:
+        raise ShapeMismatch(f"{layer.key.name}: weights {tuple(layer.weight.shape)} beside quantized ones {shape}, expected the same shape")
     _check_beside(layer, heldout, moments, heldout_moments)
     with one_blas_thread():  # many small products are far slower with several
         return _measure(layer, weight, heldout, moments, heldout_moments)
