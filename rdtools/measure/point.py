@@ -77,7 +77,8 @@ def measure(
             f"{quantized.weight.shape}, whose weights are others (CRC-32 {layer.weight_checksum:08x} and {quantized.weight_checksum:08x}); "
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
-    return measure_weight(layer, quantized.weight, heldout, moments=moments, heldout_moments=heldout_moments)
+    with one_blas_thread():  # many small products are far slower with several
+        return _measure(layer, quantized.weight, heldout, moments, heldout_moments)
 
 
 def measure_weight(
@@ -100,7 +101,7 @@ def measure_weight(
     if weight.shape != layer.weight.shape:
         raise ShapeMismatch(f"{layer.key.name}: weights {layer.weight.shape} beside quantized ones {weight.shape}, expected the same shape")
     _check_heldout(layer, heldout)
-    with one_blas_thread():  # many small products are far slower with several
+    with one_blas_thread():
         return _measure(layer, weight, heldout, moments, heldout_moments)
 
 
