@@ -116,7 +116,7 @@ def _print_summary(table: pd.DataFrame) -> None:
 
     tight = tightness(table).set_index("claim")
     typer.echo("Tightness: the side that is claimed to be smaller over the other one, median and maximum over layers; 1 is tight\n")
-    for claim, rows in table.groupby("claim", sort=False):
+    for claim, rows in ((str(name), part) for name, part in table.groupby("claim", sort=False)):
         counts = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
         first, sides = rows.iloc[0], ""
         if claim in tight.index and tight.loc[claim, "tightest"] == tight.loc[claim, "tightest"]:
