@@ -114,7 +114,7 @@ def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
         )
     for given in moments:
         if given is not None:
-            check_type("measure", given, InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
+            check_type("measure", type(given), InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
     if heldout is not None and heldout.columns != layer.weight.shape[1]:
         raise ShapeMismatch(
             f"{layer.key.name}: {heldout.name} of {heldout.columns} inputs beside weights {layer.weight.shape}, expected the moment of "

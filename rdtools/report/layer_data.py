@@ -62,7 +62,7 @@ def _spectra(spectra: Sequence[Spectrum | None]) -> Iterator[Series]:
                 positive: Float64Array = np.sort(values[values > 0])[::-1]
                 if len(positive):
                     kept = _ranks(len(positive))
-                    yield index, kind, kept + 1.0, np.log10(positive[kept])
+                    yield index, kind, np.asarray(kept + 1.0, np.float64), np.log10(positive[kept])
 
 
 def _pack_series(name: str, series: Sequence[Series], x: Decimals, y: Decimals) -> dict[str, list[PackedColumn]]:
