@@ -216,5 +216,6 @@ def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] 
         return [quantizer for quantizer in make_quantizers(methods, bits, damping=damping) if infeasible_reason(quantizer) is None]
     pairs = dict.fromkeys((entry.method, entry.rate_bits) for entry in planned if rates is None or entry.rate_bits in rates)
     if not pairs:
-        raise UsageError(f"`rates` {', '.join(f'{rate:g}' for rate in rates or ())}: the run has none of them; give `methods`, too")
+        missing = ", ".join(f"{rate:g}" for rate in rates or ())
+        raise UsageError(f"`rates` {missing}: the run has none of them; give both `methods` and `rates`")
     return [quantizer for quantizer in (parse_method(*pair) for pair in pairs) if infeasible_reason(quantizer) is None]
