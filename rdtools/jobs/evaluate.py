@@ -171,7 +171,7 @@ def evaluate(
     found = held_out_windows(
         subject.checkpoint,
         evaluation or EvaluationRequest(),
-        calibration_sha256=subject.calibration_sha256,
+        calibration=subject.calibration,
         trust_remote_code=subject.trust_remote_code,
         window=window,
         windows=windows,
