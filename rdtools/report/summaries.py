@@ -233,6 +233,8 @@ def summaries(
     for setting, value, known in (("metric", metric, METRICS), ("by", by, GROUPS)):
         if value not in known:
             raise UsageError(f"`{setting}` {value}: expected one of {', '.join(known)}")
+    if reference is not None and metric != "bd-rate":
+        raise UsageError(f"`reference` {reference}: {metric} is compared with no method; leave it out, or choose `metric` bd-rate")
     chosen = METRICS[metric]
     rows = pd.concat([ok_rows(table).assign(run=name) for name, table in tables.items()], ignore_index=True)
     every = list(dict.fromkeys(rows["method"]))

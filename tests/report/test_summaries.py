@@ -97,6 +97,7 @@ def test_bjontegaard_difference_of_a_constant_factor_is_that_factor():
     ("settings", "sentence"),
     [
         ({"metric": "gaps"}, "`metric` gaps: expected one of gap"),
+        ({"reference": "hptq"}, "`reference` hptq: gap is compared with no method; leave it out, or choose `metric` bd-rate"),
         ({"by": "size"}, "`by` size: expected one of type, block, layer"),
         ({"methods": ["gptq"]}, "`methods` gptq: none in these results, which have hptq, watersic"),
         ({"rates": [5.0]}, "`rates` 5: none in these results, which have 2, 3, 4"),
