@@ -133,15 +133,15 @@ class NotConverged(RdtoolsError, RuntimeError):
     """An iteration that did not reach its tolerance in the iterations it was given."""
 
 
-def check_type(verb: str, value: object, expected: type, example: str) -> None:
+def check_type(verb: str, got: type, expected: type, example: str) -> None:
     """Refuse an argument of another type, in a sentence that names the function and where such a thing comes from.
 
     Raises
     ------
     WrongType
     """
-    if not isinstance(value, expected):
-        raise WrongType(f"{verb}: got {type(value).__name__}, expected {expected.__name__}, {example}")
+    if not issubclass(got, expected):
+        raise WrongType(f"{verb}: got {got.__name__}, expected {expected.__name__}, {example}")
 
 
 def one_line(error: BaseException) -> str:

@@ -114,14 +114,15 @@ def _print_line(rows: list[Row], echo: Callable[[str], None], *, verbose: bool) 
 def _print_summary(table: pd.DataFrame) -> None:
     from rdtools.claims.tightness import tightness
 
-    tight = tightness(table).set_index("claim")
+    sides_of = {
+        row.claim: f"; tightness {row.median:.3g}, at most {row.tightest:.3g}"
+        for row in tightness(table).dropna(subset="tightest").itertuples(index=False)
+    }
     typer.echo("Tightness: the side that is claimed to be smaller over the other one, median and maximum over layers; 1 is tight\n")
     for claim, rows in table.groupby("claim", sort=False):
         counts = ", ".join(f"{number} {status}" for status, number in rows["status"].value_counts().items())
-        first, sides = rows.iloc[0], ""
-        if claim in tight.index and tight.loc[claim, "tightest"] == tight.loc[claim, "tightest"]:
-            sides = f"; tightness {tight.loc[claim, 'median']:.3g}, at most {tight.loc[claim, 'tightest']:.3g}"
-        typer.echo(f"{claim:<{_NAME}} {counts}{sides}: {first['statement']} ({first['source']})")
+        first = rows.iloc[0]
+        typer.echo(f"{claim:<{_NAME}} {counts}{sides_of.get(claim, '')}: {first['statement']} ({first['source']})")
 
 
 def _print_result(rows: list[Row]) -> None:

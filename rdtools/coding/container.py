@@ -126,7 +126,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
     """
     several = tuple(weights) if isinstance(weights, list | tuple) else (weights,)
     for weight in several:
-        check_type("encode", weight, QuantizedWeight, "such as `weight` of what a quantizer answered")
+        check_type("encode", type(weight), QuantizedWeight, "such as `weight` of what a quantizer answered")
     if not 1 <= len(several) <= 255:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
     first = several[0].basis
@@ -198,7 +198,7 @@ def decode_all(
     WrongType
         For anything but bytes.
     """
-    check_type("decode", data, bytes, "the content of a file that `encode` wrote; of a path: pathlib.Path(path).read_bytes()")
+    check_type("decode", type(data), bytes, "the content of a file that `encode` wrote; of a path: pathlib.Path(path).read_bytes()")
     reader = Reader(data, name)
     if len(data) < len(v2.MAGIC) + 1 or data[: len(v2.MAGIC)] != v2.MAGIC:
         raise CorruptFile(f"{name}: not a container of rdtools: {len(data)} bytes starting {data[:4]!r}, expected {v2.MAGIC!r}")

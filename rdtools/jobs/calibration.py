@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rdtools.errors import UsageError, WrongType
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
@@ -18,14 +19,16 @@ EVALUATION_SEQUENCES = 32
 
 def _check_files(request: CalibrationRequest | EvaluationRequest) -> None:
     """Paths given as strings become paths; ids become `Tokens`."""
-    if isinstance(request.text, str):
-        object.__setattr__(request, "text", Path(request.text))
-    elif request.text is not None and not isinstance(request.text, Path):
-        raise WrongType(f"`text` {type(request.text).__name__}, expected the path of a UTF-8 file, such as 'calibration.txt'")
-    if isinstance(request.tokens, str):
-        object.__setattr__(request, "tokens", Path(request.tokens))
-    elif request.tokens is not None and not isinstance(request.tokens, Path | Tokens):
-        object.__setattr__(request, "tokens", tokens_of(request.tokens))
+    text: Any = request.text
+    tokens: Any = request.tokens
+    if isinstance(text, str):
+        object.__setattr__(request, "text", Path(text))
+    elif text is not None and not isinstance(text, Path):
+        raise WrongType(f"`text` {type(text).__name__}, expected the path of a UTF-8 file, such as 'calibration.txt'")
+    if isinstance(tokens, str):
+        object.__setattr__(request, "tokens", Path(tokens))
+    elif tokens is not None and not isinstance(tokens, Path | Tokens):
+        object.__setattr__(request, "tokens", tokens_of(tokens))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,7 @@ def _names(methods: object) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _rates(bits: object) -> list[float]:
+def _rates(bits: Any) -> list[float]:
     values = bits.tolist() if hasattr(bits, "tolist") else bits
     rates = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
     if not rates or not all(isinstance(rate, int | float) and not isinstance(rate, bool) for rate in rates):

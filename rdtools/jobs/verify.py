@@ -148,7 +148,7 @@ def verify(
             for verdict in registry.verify_counterexample(chosen) if subject is None else ():
                 add(verdict.to_row())
             table = pd.DataFrame(rows)
-    table.attrs = dict(VERDICT_VERSIONS)
+    table.attrs.update(VERDICT_VERSIONS)
     if out is not None:
         with atomic_path(out) as scratch:
             if out.suffix == ".csv":

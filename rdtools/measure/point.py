@@ -98,8 +98,9 @@ def measure_weight(
     """
     if not isinstance(layer, Layer):
         raise WrongType(f"measure: got {type(layer).__name__}, expected the Layer whose weights these stand for: weight.measure(layer)")
-    if weight.shape != layer.weight.shape:
-        raise ShapeMismatch(f"{layer.key.name}: weights {layer.weight.shape} beside quantized ones {weight.shape}, expected the same shape")
+    shape = weight.basis.rows, len(weight.basis.active)
+    if shape != layer.weight.shape:
+        raise ShapeMismatch(f"{layer.key.name}: weights {tuple(layer.weight.shape)} beside quantized ones {shape}, expected the same shape")
     _check_beside(layer, heldout, moments, heldout_moments)
     with one_blas_thread():  # many small products are far slower with several
         return _measure(layer, weight, heldout, moments, heldout_moments)
@@ -113,7 +114,7 @@ def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
         )
     for given in moments:
         if given is not None:
-            check_type("measure", given, InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
+            check_type("measure", type(given), InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
     if heldout is not None and heldout.columns != layer.weight.shape[1]:
         raise ShapeMismatch(
             f"{layer.key.name}: {heldout.name} of {heldout.columns} inputs beside weights {layer.weight.shape}, expected the moment of "

@@ -177,7 +177,7 @@ class Quantizer(ABC):
             (activations, ActivationMoments, "as rdtools.moments.activations sums them"),
         ):
             if given is not None:
-                check_type("quantize", given, kind, source)
+                check_type("quantize", type(given), kind, source)
         if problem is not None and drift is not None:
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         self.check_place(layer)

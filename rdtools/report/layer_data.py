@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from rdtools.arrays import Float64Array
 from rdtools.records import Spectrum
 from rdtools.report.decimals import Decimals
 from rdtools.report.packed import PackedColumn, number_column, text_column
@@ -47,8 +48,8 @@ def _curves(table: pd.DataFrame, curves: pd.DataFrame) -> Iterator[Series]:
     drawn = curves[np.isfinite(numbers["rate_bpw"]) & (numbers["distortion"] > 0) & curves["layer"].isin(place)]
     layer, curve = drawn["layer"].to_numpy(object), drawn["curve"].to_numpy(object)
     rates, distortions = drawn["rate_bpw"].to_numpy(), drawn["distortion"].to_numpy()
-    starts = np.flatnonzero(np.concatenate([[True], (layer[1:] != layer[:-1]) | (curve[1:] != curve[:-1])])) if len(drawn) else []
-    for start, end in itertools.pairwise([*starts, len(drawn)]):  # points of a curve are neighbours
+    starts = np.flatnonzero((layer[1:] != layer[:-1]) | (curve[1:] != curve[:-1])) + 1
+    for start, end in itertools.pairwise(dict.fromkeys([0, *starts, len(drawn)])):  # points of a curve are neighbours
         kept = start + _thinned(end - start, most)
         yield place[layer[start]], str(curve[start]), rates[kept], -10 * np.log10(distortions[kept] / energy[layer[start]])
 
@@ -58,10 +59,10 @@ def _spectra(spectra: Sequence[Spectrum | None]) -> Iterator[Series]:
     for index, spectrum in enumerate(spectra):
         if spectrum is not None:
             for kind, values in (("eigenvalues of H", spectrum.eigenvalues), ("ℓ²", spectrum.cholesky_diagonal**2)):
-                positive = np.sort(values[values > 0])[::-1]
+                positive: Float64Array = np.sort(values[values > 0])[::-1]
                 if len(positive):
                     kept = _ranks(len(positive))
-                    yield index, kind, kept + 1.0, np.log10(positive[kept])
+                    yield index, kind, np.asarray(kept + 1.0, np.float64), np.log10(positive[kept])
 
 
 def _pack_series(name: str, series: Sequence[Series], x: Decimals, y: Decimals) -> dict[str, list[PackedColumn]]:

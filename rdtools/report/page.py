@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -51,7 +52,7 @@ def _by_type(table: pd.DataFrame, *, target: float, value: str, digits: str) -> 
 def _gaps(table: pd.DataFrame, target: float) -> dict[str, Any]:
     """Mean gaps by method and layer type: each cell's text, its share of the largest, and whether it is the least of its column."""
     means = tables.by_type(table, target=target, value="rate_gap_total_bpw")
-    largest = means.max(axis=None)
+    largest = float(np.nanmax(means.to_numpy(), initial=0.0))
     rows = []
     for method, row in means.iterrows():
         cells = [

@@ -255,7 +255,7 @@ def summaries(
     if metric == "gap-rowvar":
         rows = knowing_rows(rows)
     shown = rows.assign(value=rows[chosen.column])
-    parts = ((float(target), part) for target, part in shown.groupby("target_bpw", sort=True) if part["value"].notna().any())
+    parts = ((float(str(target)), part) for target, part in shown.groupby("target_bpw", sort=True) if part["value"].notna().any())
     found = [_summary(metric, target, "", part, part, by) for target, part in parts]
     if not found:
         raise UsageError(f"`metric` {metric}: no row of these results has it")
@@ -294,5 +294,6 @@ def counted_matrices(number: int) -> str:
 def long_rows(summary: Summary) -> pd.DataFrame:
     """One row for each value: run, method, group and value."""
     cells = summary.cells if isinstance(summary.cells.index, pd.MultiIndex) else summary.cells.T
-    rows = [(run, method, group, value) for (run, method), of in cells.iterrows() for group, value in of.items()]
+    names = zip(cells.index.to_list(), cells.to_numpy(), strict=True)
+    rows = [(run, method, group, value) for (run, method), values in names for group, value in zip(cells.columns, values, strict=True)]
     return pd.DataFrame(rows, columns=["run", "method", "group", "value"])

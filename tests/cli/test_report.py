@@ -376,7 +376,7 @@ def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys)
     options = ["--methods", "rtn-midrise", "--rates", "3"]
     assert _report(tiny_llama, tiny_tokens, out, *options, "--layers", "*.0.*", "--types", "q_proj,o_proj") == 0
     assert read_results(out)["layer"].tolist() == ["model.layers.0.self_attn.q_proj", "model.layers.0.self_attn.o_proj"]
-    assert "2 matrices" in (out / "index.html").read_text()
+    assert "2 weight matrices" in (out / "index.html").read_text()
     capsys.readouterr()
     for wrong, words in (
         (["--layers", "*q_porj"], "matches none of 14 layers; the nearest names are model.layers"),

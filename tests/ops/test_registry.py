@@ -78,8 +78,7 @@ PARTS = {"rdtools.kernels.adaptive_model_numba"}
 
 
 def _run(code, cache):
-    # what is compiled does not depend on how well, which takes a third of the time
-    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "NUMBA_OPT": "0", "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code + REPORT], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     compiled, loaded = done.stdout.split("\n")[:2]
