@@ -64,7 +64,7 @@ def device_names(device: str) -> list[str]:
 
 @contextmanager
 def naming_stage(device: str, stage: str, name: str, shape: tuple[int, int]) -> Iterator[None]:
-    """Turn a device's being out of memory into a sentence about the stage that was too much for it, and let go what it caches.
+    """Turn a device's being out of memory into a sentence about the stage that was too much for it.
 
     Parameters
     ----------
