@@ -56,7 +56,7 @@ def quantize_model(
     model: str,
     method: str,
     bits: float,
-    save: Path,
+    save: str | Path,
     *,
     hessians: HessianKind = "sequential",
     damping: float | None = None,
@@ -100,7 +100,7 @@ def quantize_model(
         If the model does not run block by block.
     UnknownMethod, BadTokens, BadActivations, ModelUnreadable, CorruptFile, OutputError, Busy
     """
-    settings = {} if damping is None else {"damping": damping}
+    save, settings = Path(save), {} if damping is None else {"damping": damping}
     quantizer = parse_method(method, bits, **settings)
     if quantizes_activations(quantizer):
         raise UsageError(f"{method}: quantizes activations, which no checkpoint of weights can hold; rdtools eval runs it from a run")

@@ -49,7 +49,7 @@ def sequential(data):
 
 @pytest.fixture(scope="module")
 def original(data):
-    return quantized(data, data / "original", hessians="original")
+    return quantized(data, str(data / "original"), hessians="original")  # a path may be a string
 
 
 def _loaded(folder):
