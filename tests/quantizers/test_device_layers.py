@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from rdtools.measure.point import same_weight
 from rdtools.methods import METHODS, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import HPTQ, RTN, TrellisSIC, WaterSIC
+from rdtools.quantizers import GPTQ, HPTQ, RTN, TrellisSIC, WaterSIC, base
 from rdtools.quantizers.grids.entropy import entropy_grid
 from rdtools.records import InputMoments
 
@@ -67,6 +68,23 @@ def test_a_drift_of_arrays_goes_with_a_layer_on_a_device():
         answer = quantizer.quantize(layer.on(DEVICE), drift=drift)
     assert same_weight(answer.weight, expected.weight)
     assert not same_weight(answer.weight, quantizer.quantize(layer).weight)
+
+
+def test_everything_is_decided_with_exact_products_of_float32(monkeypatch):
+    """GPTQ feeds errors of blocks back by products outside the kernels, which see to it themselves."""
+    log, decide = [], base.SettledQuantizer.answer
+
+    @contextmanager
+    def products(device):
+        log.append(device)
+        yield
+        log.append("as before")
+
+    monkeypatch.setattr(base, "float32_products", products)
+    monkeypatch.setattr(base.SettledQuantizer, "answer", lambda *arguments: log.append("decided") or decide(*arguments))
+    with other_device():
+        GPTQ(rate_bits=3, precision="float32").quantize(_layer().on(DEVICE))
+    assert log == [DEVICE, "decided", "as before"]
 
 
 @pytest.mark.parametrize("device", ["cuda:77", "nowhere"])
