@@ -93,7 +93,7 @@ def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputM
     """
     active = layer.active
     if dead_threshold is not None:
-        energies = diagonal(layer.in_memory.hessian.matrix)
+        energies = diagonal((layer.host or layer).hessian.matrix)
         # the median: gated inputs have outliers, next to whose mean most others would look dead
         active = active & (energies >= dead_threshold * np.median(energies))
     return active if drift is None else active & (np.diagonal(drift.actual) > 0)
