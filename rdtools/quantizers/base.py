@@ -133,7 +133,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
+        preparation = self.for_layer(layer.host or layer, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -183,8 +183,8 @@ class Quantizer(ABC):
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
-        with one_blas_thread(), float32_products(layer.device):
-            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
+        with one_blas_thread(), float32_products(place_of(layer.weight)):
+            settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(
