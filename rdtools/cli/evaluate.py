@@ -22,8 +22,8 @@ _SHOWN = {
     "summed_relative_distortion": ("Σ D/D₀", "{:.4g}"),
     "perplexity": ("perplexity", "{:.4f}"),
     "kl_nats": ("KL (nats)", "{:.3g}"),
-    "kl_p99_nats": ("p99", "{:.3g}"),
-    "kl_cvar1_nats": ("worst 1 %", "{:.3g}"),
+    "kl_p99_nats": ("KL, 99 %", "{:.3g}"),
+    "kl_cvar1_nats": ("KL, worst 1 %", "{:.3g}"),
     "acceptance": ("acceptance", "{:.4f}"),
     "top1_agreement": ("top-1", "{:.4f}"),
 }
@@ -31,9 +31,13 @@ _SHOWN = {
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="Run directory with its Hessians, or a model saved by rdtools quantize.")],
-    method: Annotated[str | None, typer.Option(help="Comma-separated names; by default those of the run's reports.")] = None,
-    rate: Annotated[str | None, typer.Option(help="Target rates in bpw, comma-separated; by default those of the reports.")] = None,
-    damping: Annotated[float | None, typer.Option(help="Of methods named by --method, relative to the mean diagonal.")] = None,
+    methods: Annotated[
+        str | None, typer.Option("--methods", "--method", "-m", help="Comma-separated names; by default those of the run's reports.")
+    ] = None,
+    rates: Annotated[
+        str | None, typer.Option("--rates", "--rate", "-r", help="Target rates in bpw, comma-separated; by default those of the reports.")
+    ] = None,
+    damping: Annotated[float | None, typer.Option(help="Of methods named by --methods, relative to the mean diagonal.")] = None,
     seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
     evaluation_text: EvaluationText = None,
     evaluation_tokens: EvaluationTokens = None,
@@ -63,8 +67,8 @@ def evaluate(
 
     table = run_evaluation(
         run,
-        methods=None if method is None else names(method),
-        rates=None if rate is None else numbers("--rate", rate, float, "a number; expected bits per weight such as 2,3,4"),
+        methods=None if methods is None else names(methods),
+        rates=None if rates is None else numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
@@ -85,9 +89,8 @@ def evaluate(
 
 def _print(table: pd.DataFrame) -> None:
     """The rows, what they are scored on, and why some failed."""
-    import pandas as pd
-
     from rdtools.cli.console import PlainConsole
+    from rdtools.report.formats import text_table
 
     console, first, ok = PlainConsole(), table.iloc[0], table[table["status"] == "ok"]
     original = f"; perplexity of the original {ok['perplexity_original'].iloc[0]:.4f}" if len(ok) else ""
@@ -97,9 +100,12 @@ def _print(table: pd.DataFrame) -> None:
         soft_wrap=True,
     )
     if len(ok):
-        shown = {heading: ["" if value != value else form.format(value) for value in ok[name]] for name, (heading, form) in _SHOWN.items()}
-        console.print(pd.DataFrame(shown).to_string(index=False), soft_wrap=True)
+        columns = [["" if value != value else form.format(value) for value in ok[name]] for name, (_, form) in _SHOWN.items()]
+        heads = [heading for heading, _ in _SHOWN.values()]
+        for line in text_table(heads, list(zip(*columns, strict=True)), console.width):
+            console.print(line, soft_wrap=True)
     for scope in ok["activation_scope"].dropna().unique():
         console.print(f"Methods with quantized activations: {scope}", soft_wrap=True)
     for row in table[table["status"] == "failed"].to_dict("records"):
-        console.print(in_options(f"{row['method']} at {row['target_bpw']:g}: failed: {row['message']}"), soft_wrap=True)
+        rate = "" if row["target_bpw"] != row["target_bpw"] else f" at {row['target_bpw']:g}"
+        console.print(in_options(f"{row['method']}{rate}: failed: {row['message']}"), soft_wrap=True)

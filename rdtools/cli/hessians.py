@@ -97,6 +97,7 @@ def import_(
     format: Format = None,
     samples: Samples = None,
     sample_tokens: SampleTokens = None,
+    as_json: Json = False,
 ) -> int:
     """Make a run of Hessians that others collected, as E[x xᵀ] over tokens; of an importance matrix, the diagonal alone."""
     from rdtools.files import sole_writer
@@ -111,6 +112,10 @@ def import_(
         run = import_hessians(path, model, out=out, format=format, samples=samples, sample_tokens=sample_tokens, say=say)
     first = run.hessians[0]
     kind = "diagonal" if first.diagonal else "full"
+    if as_json:
+        facts = {"kind": kind, "origin": first.origin, "tokens": first.n_tokens}
+        print_json({"run": str(out), "hessians": len(run.hessians), "layers": len(run), **facts})
+        return 0
     typer.echo(f"{out}: {counted(len(run.hessians), 'Hessian')} ({kind}, {first.origin}), {counted(first.n_tokens, 'token')}")
     return 0
 
@@ -118,7 +123,8 @@ def import_(
 @app.command()
 def merge(
     runs: Annotated[list[Path], typer.Argument(help="Run directories of one model over different tokens.")],
-    out: Annotated[Path, typer.Option(help="Run directory to write.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Run directory to write.")],
+    as_json: Json = False,
 ) -> int:
     """Merge runs: the Hessians of the new run are those of all their tokens together."""
     from rdtools.files import sole_writer
@@ -128,6 +134,9 @@ def merge(
     check_run_directory(out)
     with sole_writer(out):
         run = merge_runs(runs, out=out)
+    if as_json:
+        print_json({"run": str(out), "hessians": len(run.hessians), "layers": len(run), "tokens": run.hessians[0].n_tokens})
+        return 0
     typer.echo(f"{out}: {counted(len(run.hessians), 'Hessian')} of {counted(run.hessians[0].n_tokens, 'token')}")
     return 0
 

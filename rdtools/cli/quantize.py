@@ -21,9 +21,9 @@ class Hessians(StrEnum):
 
 
 def quantize(
-    method: Annotated[str, typer.Option(help="A name of `rdtools methods`, of one that leaves activations alone.")],
+    method: Annotated[str, typer.Option("--method", "-m", help="A name of `rdtools methods`, of one that leaves activations alone.")],
     bits: Annotated[float, typer.Option(help="Target rate in bits per weight.")],
-    save: Annotated[Path, typer.Option(help="Directory that is made: checkpoint, coded files, quantization.json.")],
+    save: Annotated[Path, typer.Option("--save", "-o", help="Directory that is made: checkpoint, coded files, quantization.json.")],
     model: Model = "embedded",
     hessians: Annotated[
         Hessians, typer.Option(help="Inputs that the quantizer sees: of the partly quantized model, or of the original one.")

@@ -33,8 +33,11 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
     said = str(error.format_message())
     option = getattr(error, "option_name", None)
     if option is not None and getattr(error, "possibilities", None) is not None:
-        known = [name for parameter in error.ctx.command.params for name in parameter.opts if name.startswith("-")] if error.ctx else []
-        nearest = _ELSEWHERE.get(option) or next(iter(difflib.get_close_matches(option, known, n=1, cutoff=0.5)), "")
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts if name.startswith("--")] if error.ctx else []
+        elsewhere = _ELSEWHERE.get(option, "")
+        if not any(word in known for word in re.findall(r"--[a-z-]+", elsewhere)):
+            elsewhere = ""  # of another command
+        nearest = elsewhere or next(iter(difflib.get_close_matches(option, known, n=1, cutoff=0.5)), "")
         if nearest:
             return f"no option {option}; did you mean {nearest}?"
     kind = next((kind for words, kind in _KINDS.items() if words in said), "")

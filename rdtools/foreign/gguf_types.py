@@ -53,8 +53,8 @@ TYPES = {
     39: GGUFType("MXFP4", 32, 17, 128),
     40: GGUFType("NVFP4", 64, 36, 256),
 }
-#: Names of mixtures that are not their main type with _S, _M or _L behind it.
-_MIXTURES = {"IQ2_M": "IQ2_S", "IQ3_XS": "IQ3_S", "IQ3_M": "IQ3_S", "MXFP4_MOE": "MXFP4"}
+#: Names of mixtures that are not their main type with _S, _M or _L behind it; most tensors of a mixture IQ2_S are IQ2_XS.
+_MIXTURES = {"IQ2_S": "IQ2_XS", "IQ2_M": "IQ2_S", "IQ3_XS": "IQ3_S", "IQ3_M": "IQ3_S", "MXFP4_MOE": "MXFP4"}
 _BY_NAME = {kind.name: kind for kind in TYPES.values()}
 _NAME = re.compile(
     r"(?<![A-Za-z0-9])(IQ\d_[A-Z]+|TQ\d_0|Q\d_K(?:_[SML])?|Q\d_[01]|MXFP4(?:_MOE)?|NVFP4|BF16|F16|F32)(?![A-Za-z0-9])", re.IGNORECASE
@@ -66,8 +66,8 @@ def named_type(file_name: str) -> GGUFType | None:
 
     Examples
     --------
-    >>> named_type("Llama-3-8B-Instruct.Q2_K_S.gguf").name, named_type("model.gguf"), named_type("x-IQ2_M.gguf").name
-    ('Q2_K', None, 'IQ2_S')
+    >>> [named_type(f"x-{name}.gguf").name for name in ("Q2_K_S", "IQ2_M", "IQ2_S")], named_type("model.gguf")
+    (['Q2_K', 'IQ2_S', 'IQ2_XS'], None)
     """
     found = _NAME.findall(file_name)
     if not found:

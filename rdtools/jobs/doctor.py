@@ -18,7 +18,7 @@ from rdtools.errors import one_line
 from rdtools.machine import free_memory, in_gb
 from rdtools.sweep.memory import PROCESS_BYTES, default_workers
 
-#: Versions of Python on which the tests were run.
+#: Versions of Python that rdtools was tried on: the whole suite on the first, its core on the others.
 TRIED = ((3, 11), (3, 12), (3, 13))
 #: Free disk below which a report of a model of a billion parameters does not fit: its Hessians take five times as much.
 _LOW_DISK = 2_000_000_000
@@ -49,9 +49,7 @@ def _python() -> Iterator[Check]:
     tried = ", ".join(f"{major}.{minor}" for major, minor in TRIED)
     here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     known = sys.version_info[:2] in TRIED
-    yield Check(
-        "Python", "ok" if known else "note", here, "" if known else f"tests were run on {tried}: run pytest once, or use one of these"
-    )
+    yield Check("Python", "ok" if known else "note", here, "" if known else f"tried on {tried}: run pytest once, or use one of these")
     yield Check("rdtools", "ok", f"{__version__} in {Path(__file__).resolve().parents[1]}")
 
 

@@ -177,7 +177,7 @@ def evaluate(
     found = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
-        calibration_sha256=subject.calibration_sha256,
+        calibration=subject.calibration,
         trust_remote_code=subject.trust_remote_code,
         window=window,
         windows=windows,

@@ -9,6 +9,7 @@ from rdtools.errors import UsageError
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 from rdtools.model.tokens import check_tokens, embedded_tokens, load_tokens, tokenize_text
+from rdtools.runs.run_manifest import CalibrationEntry
 
 if TYPE_CHECKING:
     from rdtools.evaluation.windows import Windows  # which loads torch
@@ -21,7 +22,7 @@ def held_out_windows(
     checkpoint: Checkpoint,
     request: EvaluationRequest,
     *,
-    calibration_sha256: str,
+    calibration: CalibrationEntry,
     trust_remote_code: bool = False,
     window: int | None = None,
     windows: int | None = None,
@@ -32,7 +33,7 @@ def held_out_windows(
     ----------
     checkpoint : the model that reads them
     request : where they are; a text is tokenized whole, each of its windows a cluster of its own, each sequence of a token file a cluster
-    calibration_sha256 : of the tokens that the Hessians were made with
+    calibration : the tokens that the Hessians were made with; of a text, its windows are cut again and compared
     trust_remote_code : of the model
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
     windows : at most so many, evenly spaced; None for all
@@ -48,9 +49,11 @@ def held_out_windows(
 
     limits = model_limits(checkpoint, trust_remote_code=trust_remote_code)
     length = min(_LONGEST, limits.longest or _LONGEST) if window is None else window
+    seen = ""
     if request.text is not None:
         tokenizer = load_tokenizer(checkpoint, trust_remote_code=trust_remote_code, prefix="evaluation_")
         tokens = tokenize_text(request.text, tokenizer, sequences=2**62, length=length, prefix="evaluation_")
+        seen = tokenize_text(request.text, tokenizer, sequences=calibration.sequences, length=calibration.length).sha256
     else:
         if request.tokens is None and checkpoint.name != EMBEDDED:
             raise UsageError(f"{checkpoint.name}: no held-out data; give a file as `evaluation_text` or `evaluation_tokens`")
@@ -59,7 +62,7 @@ def held_out_windows(
         else:
             tokens = embedded_tokens("evaluation") if request.tokens is None else request.tokens
         length = min(length, max(tokens.longest, 2)) if window is None else window
-    if tokens.sha256 == calibration_sha256:
+    if calibration.token_sha256 in (tokens.sha256, seen):
         raise UsageError(f"{tokens.source}: the tokens that the Hessians were captured with, so that nothing is held out; give other ones")
     if limits.longest is not None and length > limits.longest:
         raise UsageError(f"`window` {length}: the model takes {limits.longest} tokens; choose at most as many")

@@ -72,7 +72,7 @@ def import_hessians(
     path: str | Path,
     source: str,
     *,
-    out: Path,
+    out: str | Path,
     format: str | None = None,
     samples: int | None = None,
     sample_tokens: int | None = None,
@@ -95,7 +95,7 @@ def import_hessians(
     from rdtools.model.opened import open_model
     from rdtools.model.versions import versions
 
-    place = Path(path)
+    place, out = Path(path), Path(out)
     _new_directory(out)
     hessians = open_hessians(place, Counts(samples, sample_tokens), format)
     checkpoint = find_model(source)
@@ -126,7 +126,7 @@ def import_hessians(
     return writer.finish(checkpoint, groups, model=entry, calibration=calibration, versions=versions())
 
 
-def merge_runs(paths: Sequence[str | Path], *, out: Path) -> Run:
+def merge_runs(paths: Sequence[str | Path], *, out: str | Path) -> Run:
     """One run from runs of one model over different tokens: its Hessians are those of all tokens together.
 
     Σ = Σ_i n_i Σ_i / Σ_i n_i, means likewise. Copies of tokens are known within each run alone, so that the sum of their distinct tokens
@@ -143,6 +143,7 @@ def merge_runs(paths: Sequence[str | Path], *, out: Path) -> Run:
         If they are of different models, share tokens, or were held out on different ones; the message names them.
     CorruptFile, OutputError
     """
+    out = Path(out)
     _new_directory(out)
     runs = [open_run(path) for path in paths]
     if len(runs) < 2:

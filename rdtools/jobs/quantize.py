@@ -39,6 +39,7 @@ from rdtools.runs.saved import (
     HessianKind,
     SavedLayer,
     SavedModel,
+    check_saved,
     decoded_weight,
     identity_of,
     is_saved,
@@ -127,6 +128,7 @@ def quantize_model(
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
         job.check_same(found := read_saved(save), save)
+        check_saved(save, found)
         return found
     work = UnfinishedModel(save)
     with sole_writer(work.folder):

@@ -16,6 +16,7 @@ from rdtools.model.layer_names import CapturedLayer
 from rdtools.quantizers import Quantizer
 from rdtools.records.evaluation_row import LayerSums
 from rdtools.runs.plan import read_plan
+from rdtools.runs.run_manifest import CalibrationEntry
 from rdtools.runs.saved import check_saved, read_saved
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import settings_of
@@ -63,7 +64,7 @@ class Subject:
     layers : that are quantized, as they stand in the files
     head : True if the output head is one of them
     trust_remote_code : of the original
-    calibration_sha256 : of the tokens that the quantizers saw
+    calibration : the tokens that the quantizers saw
     identity : hashes of all that decides the numbers of every row
     asked : rows
     check : compares files with their hashes
@@ -75,7 +76,7 @@ class Subject:
     layers: Sequence[CapturedLayer]
     head: bool
     trust_remote_code: bool
-    calibration_sha256: str
+    calibration: CalibrationEntry
     identity: object
     asked: Sequence[Asked]
     check: Callable[[], None]
@@ -122,7 +123,7 @@ def subject_of_run(
         layers=[entry.captured for entry in run.layers],
         head=manifest.model.head_analysed,
         trust_remote_code=manifest.calibration.trust_remote_code,
-        calibration_sha256=manifest.calibration.token_sha256,
+        calibration=manifest.calibration,
         identity=[
             {name: file.sha256 for name, file in manifest.model.files.items()},
             [entry.sha256 for entry in (*run.hessians, *held)],
@@ -181,7 +182,7 @@ def subject_of_saved(path: Path) -> Subject:
         layers=[entry.layer.captured for entry in saved.layers],
         head=False,
         trust_remote_code=False,
-        calibration_sha256=saved.calibration.token_sha256,
+        calibration=saved.calibration,
         identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
         asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter)],
         check=check,
@@ -216,5 +217,6 @@ def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] 
         return [quantizer for quantizer in make_quantizers(methods, bits, damping=damping) if infeasible_reason(quantizer) is None]
     pairs = dict.fromkeys((entry.method, entry.rate_bits) for entry in planned if rates is None or entry.rate_bits in rates)
     if not pairs:
-        raise UsageError(f"`rates` {', '.join(f'{rate:g}' for rate in rates or ())}: the run has none of them; give `methods`, too")
+        missing = ", ".join(f"{rate:g}" for rate in rates or ())
+        raise UsageError(f"`rates` {missing}: the run has none of them; give both `methods` and `rates`")
     return [quantizer for quantizer in (parse_method(*pair) for pair in pairs) if infeasible_reason(quantizer) is None]

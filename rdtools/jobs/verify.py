@@ -89,7 +89,7 @@ def verify(
     claims: str | registry.Claim | Sequence[str | registry.Claim] = ("*",),
     *,
     seed: int = 0,
-    out: Path | None = None,
+    out: str | Path | None = None,
     workers: int | None = None,
     fresh: bool = False,
     each: Callable[[Row], None] = lambda row: None,
@@ -125,6 +125,7 @@ def verify(
     if wrong:
         raise WrongType(f"verify: got {type(wrong[0]).__name__} among the claims, expected names such as 'quip.*' or Claims")
     chosen += choose_claims(patterns) if patterns or not chosen else []
+    out = None if out is None else Path(out)
     if out is not None:
         _check_writable(out)
     rows: list[Row] = []

@@ -19,6 +19,8 @@ from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import CapturedLayer
 
 _INDEX = "model.safetensors.index.json"
+#: Files that a quantized model of rdtools has beside its checkpoint; of one that is quantized once more they are not copied.
+_RECORDS = ("quantization.json", "layers.csv", "evaluation.parquet", "evaluation.csv", "job.json")
 #: Endings of files with weights, which are not copied.
 _WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf", ".ckpt", ".h5", ".msgpack", ".onnx")
 
@@ -32,7 +34,7 @@ def save_checkpoint(
     """Write the files of a checkpoint again, with other weights in some layers, in bfloat16; the rest as it is stored.
 
     Tensors keep their names, shards and shapes, so that ties between the embedding and the output head are those of the original.
-    Configuration, tokenizer and code are copied.
+    Configuration, tokenizer and code are copied; hidden files, and what rdtools wrote beside a quantized model, are not.
 
     Parameters
     ----------
@@ -64,7 +66,7 @@ def save_checkpoint(
             save_file(tensors, folder / shard.name, {"format": "pt"})  # of several keys the order is not the same twice
             written.append(folder / shard.name)
         for path in sorted(checkpoint.directory.iterdir()):
-            if path.is_file() and path.suffix not in _WEIGHTS and path.name != _INDEX:
+            if path.is_file() and path.suffix not in _WEIGHTS and path.name not in (_INDEX, *_RECORDS) and not path.name.startswith("."):
                 shutil.copyfile(path, folder / path.name)
         if (checkpoint.directory / _INDEX).is_file():
             index = json.loads((checkpoint.directory / _INDEX).read_text())

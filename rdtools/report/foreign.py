@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from rdtools.records.foreign_rows import FOREIGN_COLUMNS
-from rdtools.records.rows import headings
 from rdtools.report.rows import ok_rows, ordered_types
 
 FOREIGN_HEAD = (
@@ -21,13 +19,6 @@ _MEANS = {
     "rate_gap_total_bpw": ("− R(D)", ".3f"),
     "best_method_relative_distortion": ("best D/D₀", ".3g"),
 }
-
-
-def foreign_table(table: pd.DataFrame) -> pd.DataFrame:
-    """Every row with its layer and the columns that have a heading."""
-    own = FOREIGN_COLUMNS[[column.name for column in FOREIGN_COLUMNS].index("file") :]
-    shown = {"layer": "layer", **headings(own)}
-    return table[list(shown)].rename(columns=shown)
 
 
 def foreign_by_type(table: pd.DataFrame) -> pd.DataFrame:

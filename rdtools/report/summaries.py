@@ -143,8 +143,10 @@ def bd_rate(reference: pd.DataFrame, method: pd.DataFrame) -> float:
 
 
 def _bd_rates(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """One row for each run, layer and method, with the difference to the reference as ``value``."""
+    """One row for each run, layer and method, with the difference to the reference as ``value``; of several seeds, between the means."""
     kept = ["run", "layer", "layer_type", "block", "rows", "columns"]
+    points = rows.groupby([*kept, "method", "target_bpw"], sort=False, dropna=False)
+    rows = points[["total_bpw", "sqnr_db"]].mean().reset_index()
     values = []
     for place, of_layer in rows.groupby(kept, sort=False, dropna=False):
         base = of_layer[of_layer["method"] == reference]

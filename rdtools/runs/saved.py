@@ -28,6 +28,7 @@ from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed
 SAVED, CONTAINERS, LAYERS = "quantization.json", "containers", "layers.csv"
 #: Whose inputs the Hessians are of: the original's, or those of the model whose earlier layers are quantized.
 HessianKind = Literal["original", "sequential"]
+_AGAIN = "quantize the model again into another directory"
 
 
 class _Entry(BaseModel):
@@ -127,8 +128,7 @@ def read_saved(folder: Path) -> SavedModel:
     """
     if not is_saved(folder):
         raise UsageError(f"{folder}: no {SAVED}, so no quantized model of rdtools; rdtools quantize --save makes one")
-    remedy = "quantize the model again into another directory"
-    return read_sealed(folder / SAVED, SavedModel, remedy=remedy, other_version=remedy)
+    return read_sealed(folder / SAVED, SavedModel, remedy=_AGAIN, other_version=_AGAIN)
 
 
 def write_saved(folder: Path, saved: SavedModel) -> None:
@@ -145,11 +145,18 @@ def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
         If the file is missing, altered, or of another shape.
     """
     path = folder / entry.file
-    check_file(path, size=entry.bytes, sha256=entry.sha256)
+    _check(path, entry)
     weight = reconstruct(decode(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS))
     if weight.shape != tuple(entry.layer.shape):
         raise CorruptFile(f"{path}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}")
     return round_to_stored(weight, "bfloat16", name=entry.layer.name)
+
+
+def _check(path: Path, file: FileEntry) -> None:
+    try:
+        check_file(path, size=file.bytes, sha256=file.sha256)
+    except CorruptFile as error:
+        raise CorruptFile(f"{str(error).rpartition(';')[0]}; {_AGAIN}") from error
 
 
 def check_saved(folder: Path, saved: SavedModel) -> None:
@@ -160,9 +167,9 @@ def check_saved(folder: Path, saved: SavedModel) -> None:
     CorruptFile
     """
     for name, file in saved.files.items():
-        check_file(folder / name, size=file.bytes, sha256=file.sha256)
+        _check(folder / name, file)
     for entry in saved.layers:
-        check_file(folder / entry.file, size=entry.bytes, sha256=entry.sha256)
+        _check(folder / entry.file, entry)
 
 
 def layer_table(saved: SavedModel) -> pd.DataFrame:

@@ -87,6 +87,8 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
         (["report", "--damping", "1%"], "--damping '1%': expected a number, such as 0.01"),
         (["report", "embedded"], "'embedded': one argument too many; did you mean --model embedded?"),
         (["hessians", "collect", "x", "y"], "'y': one argument too many; did you mean --model y?"),
+        (["eval", "x", "--bits", "3"], "no option --bits; did you mean --rates, such as --rates 3?"),
+        (["measure", "x", "-o", "y"], "No such option: -o"),
         (["reprt"], "No such command 'reprt'. Did you mean 'report'?"),
     ],
 )

@@ -163,6 +163,9 @@ def test_the_command_prints_rows_and_what_they_are_scored_on(data, table, capsys
     printed = capsys.readouterr().out
     assert "windows of 12, each token but the first of one scored, 132 tokens of held.npy; perplexity of the original" in printed
     assert f"{table['kl_nats'][1]:.3g}" in printed
+    assert max(len(line) for line in printed.splitlines() if line.startswith(("method", "rtn", "bf16"))) <= 80
     assert "Methods with quantized activations: inputs of linear layers; KV cache and attention products unquantized" in printed
+    assert main(["eval", str(data / "run"), "--rate", "4"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("give both --methods and --rates")
     assert main([*argv, "--window", "33"]) == 2
     assert "--window 33: the model takes 32 tokens" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_runs_that_do_not_belong_together_are_not_merged(home, tmp_path):
     with pytest.raises(RdtoolsError, match="of the same calibration tokens, which would count twice; leave one of them out"):
         merge_runs([home / "a", home / "a"], out=tmp_path / "m")
     with pytest.raises(RdtoolsError, match="1 run to merge, expected two or more"):
-        merge_runs([home / "a"], out=tmp_path / "m")
+        merge_runs([home / "a"], out=str(tmp_path / "m"))
     with pytest.raises(RdtoolsError, match="holds a run; choose another directory"):
         merge_runs([home / "a", home / "b"], out=home / "a")
     from transformers import AutoModelForCausalLM

@@ -140,7 +140,7 @@ def test_an_interrupted_model_goes_on_and_is_the_same(data, sequential, tmp_path
     assert not (tmp_path / "new").exists()
     with pytest.raises(UsageError, match="an unfinished model with other bits; delete it or choose another directory for `save`"):
         quantized(data, tmp_path / "new", bits=4)
-    again = quantized(data, tmp_path / "new")
+    again = quantized(data, str(tmp_path / "new"))
     assert len(made) == 15
     assert len(set(made)) == 15
     assert [entry.sha256 for entry in again.layers] == [entry.sha256 for entry in sequential.layers]
@@ -172,6 +172,8 @@ def test_an_altered_file_is_named(data, original):
         place.write_bytes(before[:-1] + b"\0")
         with pytest.raises(CorruptFile, match=r"0003.rdq: its SHA-256 is not the manifest's"):
             evaluate(data / "original", evaluation=EvaluationRequest(tokens=data / "held.npy"))
+        with pytest.raises(CorruptFile, match=r"0003.rdq: its SHA-256 .*; quantize the model again into another directory"):
+            quantized(data, data / "original", hessians="original")  # there already, but not whole
     finally:
         place.write_bytes(before)
 

@@ -32,7 +32,8 @@ def checkpoint(tmp_path):
     for name, shapes in shards.items():
         save_file({tensor: torch.randn(shape, generator=rng) for tensor, shape in shapes.items()}, folder / name)
     (folder / "config.json").write_text("{}")
-    (folder / "pytorch_model.bin").write_bytes(b"not copied")
+    for name in ("pytorch_model.bin", "quantization.json", ".lock"):
+        (folder / name).write_bytes(b"not copied")
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {"total_size": 1}, "weight_map": {}}))
     return Checkpoint("m", folder, {tensor: name for name, shapes in shards.items() for tensor in shapes})
 

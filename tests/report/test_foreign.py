@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import math
-
 import pandas as pd
 
 from rdtools.records import LayerRow
 from rdtools.records.foreign_rows import FOREIGN_COLUMNS, BesideRow, ForeignRow
 from rdtools.records.rows import COLUMNS, LAYER_COLUMNS
 from rdtools.report.figures.foreign import draw
-from rdtools.report.foreign import foreign_by_type, foreign_table
+from rdtools.report.foreign import foreign_by_type
 
 
 def _row(layer: str, kind: str, total: float, *, status="ok", beside=None, **more) -> dict:
@@ -40,8 +38,6 @@ def test_means_of_a_file_by_type_leave_out_rows_that_are_not_ok():
     assert (up_proj["stored"], up_proj["n"], up_proj["bpw"], up_proj["− R(D)"]) == ("Q2_K, Q4_0", "2", "3", "1.000")
     assert (up_proj["best here"], up_proj["best D/D₀"]) == ("watersic", "0.05")
     assert list(foreign_by_type(table[table["status"] != "ok"]).columns) == []
-    shown = foreign_table(table)
-    assert (shown["type"][0], shown["named"][0], math.isnan(shown["its rate"][1])) == ("Q2_K", "Q2_K", True)
 
 
 def test_files_and_methods_are_drawn_on_one_axis_over_the_matrices_that_all_have():

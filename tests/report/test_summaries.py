@@ -86,6 +86,9 @@ def test_bjontegaard_difference_of_a_constant_factor_is_that_factor():
     assert bd_rate(curve, curve) == pytest.approx(0.0, abs=1e-12)
     assert np.isnan(bd_rate(curve, curve.iloc[:1]))
     assert np.isnan(bd_rate(curve, curve.assign(sqnr_db=curve["sqnr_db"] + 7)))  # less than half of 12 dB in common
+    other_seed = results().assign(total_bpw=lambda t: t["total_bpw"] + 0.01, sqnr_db=lambda t: t["sqnr_db"] - 0.01)
+    (both,) = summaries({"run": pd.concat([results(), other_seed])}, metric="bd-rate")  # at a higher rate and yet worse: no curve as it is
+    np.testing.assert_allclose(both.cells.loc[("run", "watersic")], -10.0, rtol=0, atol=0.03)
     with pytest.raises(UsageError, match="no layer on which a method and the reference have two rates"):
         summaries({"run": results()}, metric="bd-rate", rates=[2.0])
 
