@@ -76,7 +76,7 @@ class Problem:
 
 
 def _check_drift(layer: Layer, drift: InputMoments) -> None:
-    name, H = layer.key.name, layer.in_memory.hessian.matrix
+    name, H = layer.key.name, (layer.host or layer).hessian.matrix
     drift.check(layer.weight.shape, name=name)
     if drift.actual_inputs != drift.inputs:
         raise ShapeMismatch(f"{name}: drift to {drift.actual_inputs} inputs, expected {drift.inputs}; likely moments behind an input map")
