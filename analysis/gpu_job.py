@@ -43,7 +43,10 @@ def _finished(work: Callable[[], Any]) -> tuple[Any, float]:
 
 
 def _whole_job(layer: Layer, name: str) -> dict[str, Any]:
-    """Seconds of each stage of a method on a layer on the device, and what came out."""
+    """Seconds of each stage of a method on a layer on the device, and what came out.
+
+    Methods of one preparation share its factor, as in a sweep: where the method before had it, `prepare_s` is what is left to do.
+    """
     quantizer = _quantizer(name)
     problem, prepared = _finished(partial(quantizer.prepare, layer))
     answer, decided = _finished(partial(quantizer.quantize, layer, problem=problem))

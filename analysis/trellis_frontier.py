@@ -102,7 +102,7 @@ def run(folders: Sequence[Path]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def weighted_mean(rows: pd.DataFrame, column: str) -> pd.Series:
+def mean_by_rate(rows: pd.DataFrame, column: str) -> pd.Series:
     """Mean of a column over matrices by target rate."""
     return rows.groupby("target_bpw")[column].mean()
 
@@ -110,7 +110,7 @@ def weighted_mean(rows: pd.DataFrame, column: str) -> pd.Series:
 def _draw_bound(axis: Axes, panel_rows: pd.DataFrame, name: str, column: str, label: str) -> None:
     """Where another bound lies, at the distortions of the trellis of 256 states."""
     part = panel_rows[panel_rows["method"] == "watersic-trellis"]
-    below = weighted_mean(part, "rate_gap_total_bpw") - weighted_mean(part, column)
+    below = mean_by_rate(part, "rate_gap_total_bpw") - mean_by_rate(part, column)
     axis.plot(below, label=label, **{**BOUNDS[name], "linewidth": 1.0})
 
 
@@ -130,9 +130,9 @@ def draw(rows: pd.DataFrame) -> Figure:
         panel_rows = ok[ok["weights"] == kind]
         for method, points in panel_rows[~panel_rows["method"].isin(left_out)].groupby("method", sort=False):
             style = {**looks[str(method)], "linestyle": "none"}
-            axis.plot(weighted_mean(points, column), label=str(method), **style)
+            axis.plot(mean_by_rate(points, column), label=str(method), **style)
             if kind == "normal":
-                axis.plot(weighted_mean(points, "pred_rate_gap_bpw").dropna(), color=style["color"], linestyle="--", linewidth=0.8)
+                axis.plot(mean_by_rate(points, "pred_rate_gap_bpw").dropna(), color=style["color"], linestyle="--", linewidth=0.8)
         axis.axhline(0, label="R(D), one variance", **BOUNDS["rd_bound"])
         axis.axhline(SCALAR_LOSS_BITS, color="black", linewidth=0.6, label="½ log₂(2πe/12)")
         axis.set_title(f"{title} ({panel_rows['layer'].nunique()} {'Hessian' if kind == 'normal' else 'matrices'})")

@@ -17,38 +17,20 @@ from rdtools.kernels._triton import divide, rint, uniform
 from rdtools.kernels.sic_sweep_reference import integer_range
 from torch import Tensor
 
+from rdtools.devices import float32_products
+
 #: Columns of a panel, columns of a strip and rows of a program, both powers of two: heuristics, not tuned on a device.
 PANEL, STRIP, ROWS = 512, 64, 16
 
 
 @contextmanager
 def exact_products(x: Tensor) -> Iterator[None]:
-    """On x's device, with matrix products of float32 in float32 whatever the process asked for: TF32 has 11 bits."""
+    """On x's device, with matrix products of float32 in float32, see `rdtools.devices.float32_products`."""
     if x.device.type != "cuda":
         yield
         return
-    with torch.cuda.device(x.device), _products_in_float32() if x.dtype == torch.float32 else nullcontext():
+    with torch.cuda.device(x.device), float32_products("cuda") if x.dtype == torch.float32 else nullcontext():
         yield
-
-
-@contextmanager
-def _products_in_float32() -> Iterator[None]:
-    """With the switch of products on CUDA, whichever of torch's two the process has used, at float32; both are the process's."""
-    switch = torch.backends.cuda.matmul
-    if hasattr(switch, "fp32_precision"):  # from 2.9 on the older one may not be read after this one was set
-        before = switch.fp32_precision
-        switch.fp32_precision = "ieee"
-        try:
-            yield
-        finally:
-            switch.fp32_precision = before
-        return
-    older = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(older)
 
 
 @triton.jit(do_not_specialize=["start", "p", "key_low", "key_high"])  # type: ignore[untyped-decorator, unused-ignore]

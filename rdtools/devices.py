@@ -1,4 +1,6 @@
-"""Devices of torch on which the work of a run can be done: checks before it, their names, and a sentence where one is too small."""
+"""Devices of torch on which the work of a run can be done: checks before it, their names, exact products, and a sentence where one is too
+small.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,6 @@ from contextlib import contextmanager
 from importlib import import_module
 
 from rdtools.errors import NotEnoughMemory, UsageError
-from rdtools.machine import in_gb
 
 #: Name of main memory, where NumPy and Numba do the work.
 HOST = "cpu"
@@ -63,8 +64,35 @@ def device_names(device: str) -> list[str]:
 
 
 @contextmanager
+def float32_products(device: str) -> Iterator[None]:
+    """With matrix products of float32 on CUDA in float32, whatever the process or its container asked for: TF32 has 11 bits.
+
+    Of torch's two switches the one that the process has used is put back; both are the process's.
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    torch = import_module("torch")
+    switch = torch.backends.cuda.matmul
+    if hasattr(switch, "fp32_precision"):  # from 2.9 on the older one may not be read after this one was set
+        before = switch.fp32_precision
+        switch.fp32_precision = "ieee"
+        try:
+            yield
+        finally:
+            switch.fp32_precision = before
+        return
+    older = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(older)
+
+
+@contextmanager
 def naming_stage(device: str, stage: str, name: str, shape: tuple[int, int]) -> Iterator[None]:
-    """Turn a device's being out of memory into a sentence about the stage that was too much for it, and let go what it caches.
+    """Turn a device's being out of memory into a sentence about the stage that was too much for it.
 
     Parameters
     ----------
@@ -84,6 +112,8 @@ def naming_stage(device: str, stage: str, name: str, shape: tuple[int, int]) -> 
     try:
         yield
     except torch.OutOfMemoryError as error:
+        from rdtools.machine import in_gb  # loads psutil, without which layers and quantizers do
+
         m, n = shape
         sizes = f"W of {m} × {n} and H of {n} × {n}, {in_gb(8 * n * (m + n))} together"
         raise NotEnoughMemory(

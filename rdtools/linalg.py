@@ -213,7 +213,7 @@ def _equilibrated_cholesky(H: Matrix, *, overwrite: bool = False) -> Matrix | No
     if not (scale > 0).all():
         return None
     if is_tensor(H):
-        return _equilibrated_on_device(H)
+        return _equilibrated_on_device(H, overwrite=overwrite)
     R = np.divide(H, scale[:, None], out=H if overwrite else None)
     R /= scale
     try:
@@ -232,12 +232,12 @@ def _resolved(pivots: Float64Array) -> bool:
     return bool(np.isfinite(pivots).all() and (pivots**2).min() >= 10 * len(pivots) * np.finfo(np.float64).eps)
 
 
-def _equilibrated_on_device(H: Matrix) -> Matrix | None:
+def _equilibrated_on_device(H: Matrix, *, overwrite: bool) -> Matrix | None:
     """`_equilibrated_cholesky` of a tensor with a positive diagonal."""
     import torch
 
     scale = H.diagonal().sqrt()
-    R = H / scale[:, None]
+    R = H.div_(scale[:, None]) if overwrite else H / scale[:, None]
     R /= scale
     L, info = torch.linalg.cholesky_ex(R)
     if int(info) or not _resolved(diagonal(L)):

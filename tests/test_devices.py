@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rdtools.devices import check_device, device_names, methods_device, naming_stage
+from rdtools.devices import check_device, device_names, float32_products, methods_device, naming_stage
 from rdtools.errors import NotEnoughMemory, UsageError
 
 
@@ -44,3 +44,29 @@ def test_a_device_out_of_memory_is_named_with_what_it_was_at():
         raise torch.OutOfMemoryError("CUDA out of memory")
     with pytest.raises(ZeroDivisionError), naming_stage("cuda:0", "", name="", shape=(1, 1)):
         raise ZeroDivisionError
+
+
+def test_products_are_in_float32_whatever_the_process_asked_for():
+    """Both of torch's switches are read as they were afterwards, the older one refusing to be read where it did."""
+
+    def switches():
+        try:
+            older = torch.get_float32_matmul_precision()
+        except RuntimeError:
+            older = "refused"
+        return older, getattr(torch.backends.cuda.matmul, "fp32_precision", None)
+
+    asked = [lambda value=value: torch.set_float32_matmul_precision(value) for value in ("high", "medium", "highest")]
+    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
+        asked += [lambda value=value: setattr(torch.backends.cuda.matmul, "fp32_precision", value) for value in ("tf32", "none")]
+    try:
+        for ask in asked:
+            ask()
+            before = switches()
+            with float32_products("cuda"):
+                assert switches()[1] == "ieee" if before[1] else switches()[0] == "highest"
+            assert switches() == before
+            with float32_products("cpu"):
+                assert switches() == before
+    finally:
+        torch.set_float32_matmul_precision("highest")

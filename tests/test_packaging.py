@@ -94,7 +94,8 @@ for name in rd.__all__:
         missing.add(name)
 print(sorted(missing))
 """
-    assert _run(code) == "['collect', 'open_run', 'plot', 'run_report', 'testing', 'tightness', 'verify']"
+    jobs = ["collect", "evaluate", "open_run", "plot", "quantize_model", "run_report", "testing", "tightness", "verify"]
+    assert _run(code) == str(jobs)
 
 
 def test_help_loads_no_heavy_module():

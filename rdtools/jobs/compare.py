@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from rdtools.errors import UsageError, WrongType
+from rdtools.jobs.arguments import method_names, target_rates
 from rdtools.methods import make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.runs.results import to_table
@@ -26,21 +27,6 @@ def _layers(given: object) -> list[Layer]:
         found = "nothing" if not layers else type(wrong).__name__
         raise WrongType(f"compare: got {found} among the layers, expected Layers; make one with Layer.of(weight, hessian)")
     return layers
-
-
-def _names(methods: object) -> list[str]:
-    names = [methods] if isinstance(methods, str) else list(methods) if isinstance(methods, Iterable) else []
-    if not names or not all(isinstance(name, str) for name in names):
-        raise WrongType(f"compare: methods {methods!r}, expected names such as ['gptq', 'watersic']; rdtools.methods() lists all of them")
-    return list(dict.fromkeys(names))
-
-
-def _rates(bits: Any) -> list[float]:
-    values = bits.tolist() if hasattr(bits, "tolist") else bits
-    rates = list(values) if isinstance(values, Iterable) and not isinstance(values, str) else [values]
-    if not rates or not all(isinstance(rate, int | float) and not isinstance(rate, bool) for rate in rates):
-        raise WrongType(f"compare: bits {bits!r}, expected a number or several, such as [2, 3, 4]")
-    return sorted({float(rate) for rate in rates})
 
 
 def compare(
@@ -76,7 +62,7 @@ def compare(
     {'method': ['rtn', 'hptq'], 'status': ['ok', 'ok']}
     """
     chosen = _layers(layers)
-    quantizers = make_quantizers(_names(methods), _rates(bits), damping=damping)
+    quantizers = make_quantizers(method_names("compare", methods), target_rates("compare", "bits", bits), damping=damping)
     seed = check_seed(seed)
     if len({layer.key.name for layer in chosen}) < len(chosen):
         raise UsageError("compare: two layers have one name, by which rows are told apart; name them: Layer.of(…, name='0.q_proj')")

@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from rdtools.errors import NotByBlocks, UsageError
 from rdtools.files import atomic_path, sole_writer
+from rdtools.jobs.arguments import method_names, path_of, target_rates
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.progress import log_sentence, python_stage
@@ -25,6 +26,7 @@ from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, La
 from rdtools.runs.journal import JournalWriter, Record, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.saved import is_saved
+from rdtools.seeds import check_seed
 
 if TYPE_CHECKING:
     from rdtools.evaluation.windows import Windows  # which load torch
@@ -116,11 +118,11 @@ class _Job:
 def evaluate(
     path: str | Path,
     *,
-    methods: Sequence[str] | None = None,
-    rates: Sequence[float] | None = None,
+    methods: str | Sequence[str] | None = None,
+    rates: float | Sequence[float] | None = None,
     damping: float | None = None,
     seed: int = 0,
-    evaluation: EvaluationRequest | None = None,
+    evaluation: Any = None,
     window: int | None = None,
     windows: int | None = None,
     noise: bool = True,
@@ -138,10 +140,10 @@ def evaluate(
     Parameters
     ----------
     path : of a run with its Hessians, or of a saved model
-    methods, rates : names and bits per weight; None for those that the run's reports were asked for
+    methods, rates : names and bits per weight, one or several; None for those that the run's reports were asked for
     damping : of methods that are named here, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
-    evaluation : held-out tokens; None for those of the embedded model
+    evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
     windows : at most so many, evenly spaced; None for all
     noise : add a row of the model with noise of bfloat16's rounding size in the weights of the same layers
@@ -157,6 +159,8 @@ def evaluate(
 
     Raises
     ------
+    WrongType
+        For an argument of another type.
     UsageError
         If there is nothing to evaluate, or the tokens are those of the calibration.
     BadTokens
@@ -167,10 +171,12 @@ def evaluate(
         If the model does not run block by block.
     UnknownMethod, CorruptFile, ModelUnreadable, OutputError, Busy
     """
-    subject = _subject(Path(path), methods, rates, damping, seed)
+    place, seed = path_of("evaluate", path, "a run or of a quantized model, such as 'rdtools-report'"), check_seed(seed)
+    names = None if methods is None else method_names("evaluate", methods)
+    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), damping, seed)
     found = held_out_windows(
         subject.checkpoint,
-        evaluation or EvaluationRequest(),
+        evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
         calibration=subject.calibration,
         trust_remote_code=subject.trust_remote_code,
         window=window,

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import encode, reconstruct
+from rdtools.devices import check_device
 from rdtools.errors import NotByBlocks, RateUnreachable, RdtoolsError, UsageError
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
+from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
@@ -46,6 +48,7 @@ from rdtools.runs.saved import (
     write_saved,
 )
 from rdtools.runs.unfinished import UnfinishedModel
+from rdtools.seeds import check_seed
 from rdtools.sweep.plan import settings_of
 
 if TYPE_CHECKING:
@@ -54,7 +57,7 @@ if TYPE_CHECKING:
 
 
 def quantize_model(
-    model: str,
+    model: str | Path,
     method: str,
     bits: float,
     save: str | Path,
@@ -62,7 +65,7 @@ def quantize_model(
     hessians: HessianKind = "sequential",
     damping: float | None = None,
     seed: int = 0,
-    calibration: CalibrationRequest | None = None,
+    calibration: Any = None,
     device: str = "cpu",
     say: Callable[[str], None] = log_sentence,
     stage: Stage = python_stage,
@@ -81,7 +84,7 @@ def quantize_model(
     hessians : of the inputs of the original model, or of the model whose earlier layers are quantized
     damping : of the quantizer, where the name has none
     seed : rotations are drawn from it
-    calibration : tokens; None for those of the embedded model
+    calibration : tokens, a `CalibrationRequest` or ids in memory; None for those of the embedded model
     device : torch device for the forward passes
     say : called with sentences about what goes on
     stage : shows progress
@@ -93,6 +96,8 @@ def quantize_model(
 
     Raises
     ------
+    WrongType
+        For an argument of another type.
     UsageError
         If the directory holds something else, or an unfinished model is of other settings; if the method quantizes activations.
     RateUnreachable
@@ -101,18 +106,24 @@ def quantize_model(
         If the model does not run block by block.
     UnknownMethod, BadTokens, BadActivations, ModelUnreadable, CorruptFile, OutputError, Busy
     """
-    save, settings = Path(save), {} if damping is None else {"damping": damping}
-    quantizer = parse_method(method, bits, **settings)
+    path_of("quantize_model", model, "a model, or 'embedded', or the id of a hub")
+    source, save = str(model), path_of("quantize_model", save, "a directory that is made, such as 'quantized'")
+    (name,), seed = method_names("quantize_model", [method]), check_seed(seed)
+    quantizer = parse_method(name, bits, **({} if damping is None else {"damping": damping}))
     if quantizes_activations(quantizer):
         raise UsageError(f"{method}: quantizes activations, which no checkpoint of weights can hold; rdtools eval runs it from a run")
     reason = infeasible_reason(quantizer)
     if reason is not None:
         raise RateUnreachable(reason)
-    checkpoint = find_model(model)
-    tokens, _ = read_tokens(calibration or CalibrationRequest(), None, checkpoint, trust_remote_code=False)
+    if hessians not in get_args(HessianKind):
+        raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
+    check_device(device)
+    checkpoint = find_model(source)
+    request = calibration if isinstance(calibration, CalibrationRequest) else CalibrationRequest(tokens=calibration)
+    tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=False)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(checkpoint, describe_model(checkpoint, source=model), tokens, quantizer, save, hessians, seed, device, say)
+    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, quantizer, save, hessians, seed, device, say)
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")

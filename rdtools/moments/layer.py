@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array, Matrix, place_of, take_columns
+from rdtools.devices import check_device
 from rdtools.errors import ShapeMismatch, WrongType
 from rdtools.linalg import as_float64, check_moment, check_weight
 from rdtools.moments.spectrum import active_channels, spectrum_of
@@ -114,12 +115,18 @@ class Layer:
         ----------
         device : of torch, such as "cuda"; "cpu" gives tensors in main memory
 
+        Raises
+        ------
+        UsageError
+            If torch cannot use it here.
+
         Examples
         --------
         >>> layer = Layer.of(np.ones((3, 2)), np.eye(2))
         >>> layer.on("cpu").weight.shape, layer.on("cpu").in_memory is layer
         (torch.Size([3, 2]), True)
         """
+        check_device(str(device))
         host = self.in_memory
         weight = import_module("torch").from_numpy(np.array(host.weight)).to(device)
         return Layer(host.key, weight, _hessian_on(host.hessian, str(device)), host)

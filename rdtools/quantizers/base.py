@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from rdtools.arrays import Matrix, is_tensor, place_of
+from rdtools.devices import float32_products
 from rdtools.errors import BackendUnavailable, UsageError, WrongType, check_type
 from rdtools.moments.layer import Layer
 from rdtools.ops import ON_DEVICE, choose_backend, device_backend
@@ -182,7 +183,7 @@ class Quantizer(ABC):
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
-        with one_blas_thread():
+        with one_blas_thread(), float32_products(place_of(layer.weight)):
             settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)

@@ -76,7 +76,7 @@ class Problem:
 
 
 def _check_drift(layer: Layer, drift: InputMoments) -> None:
-    name, H = layer.key.name, layer.hessian.matrix
+    name, H = layer.key.name, (layer.host or layer).hessian.matrix
     drift.check(layer.weight.shape, name=name)
     if drift.actual_inputs != drift.inputs:
         raise ShapeMismatch(f"{name}: drift to {drift.actual_inputs} inputs, expected {drift.inputs}; likely moments behind an input map")
@@ -143,11 +143,11 @@ def _correction(layer: Layer, active: NDArray[np.bool_], moment: Matrix, drift: 
     """
     if drift is None and active.sum() == layer.active.sum():
         return None
-    difference = take_columns(layer.hessian.matrix if drift is None else drift.cross, active)
+    difference = take_columns(layer.hessian.matrix if drift is None else beside(drift.cross, layer.weight), active)
     # before the product with W, so that it is exactly zero without drift
     difference[beside(active, difference)] -= moment
     shared = layer.weight @ difference
-    return shared if drift is None or drift.residual is None else shared + drift.residual[:, active]
+    return shared if drift is None or drift.residual is None else shared + beside(drift.residual[:, active], shared)
 
 
 def _targets(weight: Matrix, correction: Matrix | None, shared: PreparedInput) -> tuple[Matrix, Matrix]:
@@ -216,7 +216,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     basis = draw_basis(layer, preparation, seed=seed)
     active = basis.active
     weight = active_columns(layer.weight, active)
-    moment = layer.hessian.matrix if drift is None else drift.actual
+    moment = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
     moment = moment if active.all() else submatrix(moment, active)
     correction = _correction(layer, active, moment, drift)
     if preparation.rescale:

@@ -138,7 +138,7 @@ def text_table(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
     Examples
     --------
     >>> [line.rstrip() for line in text_table(["layer", "rank", "G"], [["0.q_proj", "256", "0.1*"], ["0.k_proj", "7", "0.25"]], 80)]
-    ['', 'layer     rank  G', '0.q_proj   256  0.1*', '0.k_proj     7  0.25']
+    ['', 'layer    rank    G', '0.q_proj  256  0.1*', '0.k_proj    7 0.25']
     """
     starred = [any(row[place].endswith("*") for row in cells) for place in range(len(head))]
     shown = [[f"{c} " if s and not c.endswith("*") else c for c, s in zip(row, starred, strict=True)] for row in [head, *cells]]

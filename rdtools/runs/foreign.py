@@ -1,6 +1,4 @@
-"""The table of foreign files in a run: ``foreign.parquet``, the same as ``foreign.csv``, and their hashes in the sealed "
-"``foreign.json``.
-"""
+"""The table of foreign files in a run: ``foreign.parquet``, the same as ``foreign.csv``, and their hashes, sealed, ``foreign.json``."""
 
 from __future__ import annotations
 

@@ -41,27 +41,31 @@ def failed_row(quantizer: Quantizer, layer: LayerRow, error: BaseException, *, s
 
 @dataclass(frozen=True)
 class _Settled:
-    """A quantizer of a job with the settings that it has on its layer, or the error of finding them, and the seconds that they took."""
+    """A quantizer of a job with the settings that it has on its layer, or the error of finding them, where it works, and the seconds that
+    its settings took.
+    """
 
     number: int
     which: int
     quantizer: SettledQuantizer | Exception
+    place: str
     seconds: float
 
 
-def _by_preparation(jobs: Sequence[Job], seed: int) -> list[list[_Settled]]:
-    """The quantizers of all jobs, those of one preparation together and in each of these those of one job; by first appearance."""
-    groups: dict[Preparation | tuple[int, int], list[_Settled]] = {}
+def _by_preparation(jobs: Sequence[Job], seed: int, device: str) -> list[list[_Settled]]:
+    """The quantizers of all jobs, those of one preparation and place together and in each of these those of one job; by appearance."""
+    groups: dict[tuple[Preparation, str] | tuple[int, int], list[_Settled]] = {}
     for number, (layer, quantizers) in enumerate(jobs):
         for which, quantizer in enumerate(quantizers):
-            key: Preparation | tuple[int, int] = (number, which)
-            started = time.perf_counter()
+            key: tuple[Preparation, str] | tuple[int, int] = (number, which)
+            started, place = time.perf_counter(), HOST
             try:
                 settled: SettledQuantizer | Exception = (found := quantizer.for_layer(layer, seed=seed))
-                key = found.preparation
+                place = device if found.on_device else HOST
+                key = found.preparation, place
             except Exception as error:  # raised where the row is made
                 settled = error
-            groups.setdefault(key, []).append(_Settled(number, which, settled, time.perf_counter() - started))
+            groups.setdefault(key, []).append(_Settled(number, which, settled, place, time.perf_counter() - started))
     return list(groups.values())
 
 
@@ -87,7 +91,7 @@ def quantize_layers(
 ) -> Iterator[tuple[int, int, Row]]:
     """Rows as they are finished: (number of the job, number of its quantizer, row).
 
-    Rows of one preparation follow one another, so that layers of one Hessian share its factor and no other factor is alive beside it.
+    Rows of one preparation and place follow one another, so that layers of one Hessian share its factor and no other is alive beside it.
 
     Parameters
     ----------
@@ -98,10 +102,10 @@ def quantize_layers(
     device : of torch, on which methods work that can; the others work in main memory, and each row says where it was
     """
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
-    for group in _by_preparation(jobs, seed):
+    for group in _by_preparation(jobs, seed, device):
         prepared: dict[int, tuple[Layer, Problem]] = {}
         for job in group:
-            number, settled = job.number, job.quantizer
+            number, settled, place = job.number, job.quantizer, job.place
             layer, quantizer = jobs[number][0], jobs[number][1][job.which]
             started, fact = time.perf_counter() - job.seconds, known[number]
             try:
@@ -109,7 +113,6 @@ def quantize_layers(
                 quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
                 if isinstance(settled, Exception):
                     raise settled
-                place = device if settled.on_device else HOST
                 stage = partial(naming_stage, place, name=layer.key.name, shape=layer.weight.shape)
                 if number not in prepared:
                     prepared.clear()

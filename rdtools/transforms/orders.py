@@ -74,7 +74,7 @@ def min_pivot(moment: Matrix) -> Order:
 
 
 def _min_pivot_on_device(moment: Matrix) -> Order:
-    """`min_pivot` of a tensor; one number goes to the host for each column."""
+    """`min_pivot` of a tensor; two numbers go to the host for each column."""
     n, left = len(moment), moment.diagonal().clone()
     order = np.empty(n, dtype=np.intp)
     resolved = n * np.finfo(np.float64).eps * left

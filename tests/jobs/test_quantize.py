@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 
 from rdtools.cli.main import main
 from rdtools.coding import decode, reconstruct
-from rdtools.errors import CorruptFile, RateUnreachable, UsageError
+from rdtools.errors import CorruptFile, RateUnreachable, UsageError, WrongType
 from rdtools.jobs import quantize as module
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.evaluate import evaluate
@@ -49,7 +49,7 @@ def sequential(data):
 
 @pytest.fixture(scope="module")
 def original(data):
-    return quantized(data, data / "original", hessians="original")
+    return quantized(data, str(data / "original"), hessians="original")  # a path may be a string
 
 
 def _loaded(folder):
@@ -188,3 +188,22 @@ def test_the_command_says_rate_and_rounding(data, sequential, capsys):
     assert json.loads(capsys.readouterr().out)["total_bpw"] == sequential.total_bpw
     assert main([*argv, "--save", str(data / "sequential"), "--hessians", "original"]) == 2
     assert "holds a quantized model with other --hessians; choose another directory for --save" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model": 3}, "quantize_model: got int, expected the path of a model"),
+        ({"method": 3}, r"quantize_model: methods \[3\], expected names such as"),
+        ({"calibration": 3}, "got int as tokens"),
+        ({"seed": -1}, "seed -1; expected an integer"),
+        ({"hessians": "foo"}, "`hessians` 'foo': expected one of original, sequential"),
+        ({"device": "nowhere"}, "`device` nowhere: not usable here"),
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_any_work(settings, message, data, tmp_path):
+    with pytest.raises((WrongType, UsageError), match=message):
+        quantized(data, tmp_path / "save", **settings)
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(WrongType, match="quantize_model: got int, expected the path of a directory"):
+        quantized(data, 3)

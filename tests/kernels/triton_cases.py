@@ -29,30 +29,6 @@ def _fewer_programs(monkeypatch):
         monkeypatch.setattr(_kernels("sic_sweep"), "ROWS", 64)
 
 
-def test_products_are_in_float32_whatever_the_process_asked_for():
-    """Both of torch's switches are read as they were afterwards, the older one refusing to be read where it did."""
-
-    def switches():
-        try:
-            older = torch.get_float32_matmul_precision()
-        except RuntimeError:
-            older = "refused"
-        return older, getattr(torch.backends.cuda.matmul, "fp32_precision", None)
-
-    asked = [lambda value=value: torch.set_float32_matmul_precision(value) for value in ("high", "medium", "highest")]
-    if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        asked += [lambda value=value: setattr(torch.backends.cuda.matmul, "fp32_precision", value) for value in ("tf32", "none")]
-    try:
-        for ask in asked:
-            ask()
-            before = switches()
-            with _kernels("sic_sweep")._products_in_float32():
-                assert switches()[1] == "ieee" if before[1] else switches()[0] == "highest"
-            assert switches() == before
-    finally:
-        torch.set_float32_matmul_precision("highest")
-
-
 @pytest.fixture
 def poisoned(monkeypatch):
     """Fresh tensors hold NaN, or the least integer, so that an element a kernel forgets to write is seen."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 from other_device import DEVICE, other_device
 
 from rdtools.compare import result_row
-from rdtools.errors import BackendUnavailable
+from rdtools.errors import BackendUnavailable, UsageError
 from rdtools.measure.point import same_weight
 from rdtools.methods import METHODS, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import HPTQ, RTN, TrellisSIC
+from rdtools.quantizers import GPTQ, HPTQ, RTN, TrellisSIC, WaterSIC, base
 from rdtools.quantizers.grids.entropy import entropy_grid
+from rdtools.records import InputMoments
 
 #: One of each way through the house: grids of rows and groups, one step, column steps, gains, rescalers, planned ridge and order, widths,
 #: lattice words and trellis paths.
@@ -55,6 +57,40 @@ def test_tensors_give_the_integers_and_the_numbers_of_arrays(name):
             assert same_weight(answer.weight, expected.weight) or "adaptive" in name  # whose strength of learning is a float
             assert _numbers(row) == pytest.approx(numbers, rel=1e-12, nan_ok=True)
             assert row["backend"] == ("torch" if place == DEVICE or expected.backend == "numpy" else expected.backend)
+
+
+def test_a_drift_of_arrays_goes_with_a_layer_on_a_device():
+    layer, quantizer = _layer(dead=(3,)), WaterSIC(rate_bits=2)
+    H, noise = layer.hessian.matrix, np.random.default_rng(1).standard_normal(layer.weight.shape)
+    drift = InputMoments.drifted(H, H + 0.1 * np.diag(np.diagonal(H)), H, residual=0.01 * noise * layer.active)
+    expected = quantizer.quantize(layer, drift=drift)
+    with other_device():
+        answer = quantizer.quantize(layer.on(DEVICE), drift=drift)
+    assert same_weight(answer.weight, expected.weight)
+    assert not same_weight(answer.weight, quantizer.quantize(layer).weight)
+
+
+def test_everything_is_decided_with_exact_products_of_float32(monkeypatch):
+    """GPTQ feeds errors of blocks back by products outside the kernels, which see to it themselves."""
+    log, decide = [], base.SettledQuantizer.answer
+
+    @contextmanager
+    def products(device):
+        log.append(device)
+        yield
+        log.append("as before")
+
+    monkeypatch.setattr(base, "float32_products", products)
+    monkeypatch.setattr(base.SettledQuantizer, "answer", lambda *arguments: log.append("decided") or decide(*arguments))
+    with other_device():
+        GPTQ(rate_bits=3, precision="float32").quantize(_layer().on(DEVICE))
+    assert log == [DEVICE, "decided", "as before"]
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "nowhere"])
+def test_a_layer_goes_to_no_device_that_is_not_there(device):
+    with pytest.raises(UsageError, match=rf"^`device` {device}: not usable here"):
+        _layer().on(device)
 
 
 def test_what_comes_back_from_a_device_are_integers():

@@ -73,6 +73,14 @@ def test_rows_of_a_device_are_checked_there_or_said_to_be_out_of_reach(run):
     assert sentence.startswith("2 rows cannot be checked here: `device` meta: not usable here")
 
 
+@pytest.mark.parametrize("names", ["hptq,watersic-trellis-plain", "watersic-trellis-plain,hptq"])
+def test_methods_of_one_preparation_work_in_the_place_of_each(run, names):
+    """The trellis works in main memory alone, and takes the same factor: neither is given the layer of the other."""
+    table = _swept(run, names)
+    assert set(table.status) <= {"ok", "undersampled"}
+    assert dict(zip(table.method, table.device, strict=True)) == {"hptq": DEVICE, "watersic-trellis-plain": "cpu"}
+
+
 #: What is made to run out of memory, and the stage that the sentence has to name.
 STAGES = {
     "copied": (Layer, "on", "its weights and Hessian are copied"),
