@@ -280,19 +280,9 @@ def caption(summary: Summary, *, latex: bool = False) -> str:
     rate = "" if summary.target is None else f" at a target of {summary.target:g} bpw"
     against = f", relative to {summary.reference} (negative: less rate)" if summary.reference else ""
     less = f" ({', '.join(f'{method}: {count}' for method, count in summary.fewer.items())})" if summary.fewer else ""
-    over = f"means over {counted_matrices(summary.matrices)}{less} of {' and '.join(summary.models)}"
+    matrices = f"{summary.matrices} {'matrix' if summary.matrices == 1 else 'matrices'}"
+    over = f"means over {matrices}{less} of {' and '.join(summary.models)}"
     return f"{metric.latex if latex else metric.head}{rate}{against}; {over}. Coders: {summary.coders}."
-
-
-def counted_matrices(number: int) -> str:
-    """A number of matrices.
-
-    Examples
-    --------
-    >>> counted_matrices(1)
-    '1 matrix'
-    """
-    return f"{number} {'matrix' if number == 1 else 'matrices'}"
 
 
 def long_rows(summary: Summary) -> pd.DataFrame:
