@@ -154,6 +154,6 @@ def explained(error: BaseException) -> str:
     return str(error) if isinstance(error, RdtoolsError) else f"{type(error).__name__}: {error}"
 
 
-def counted(number: int, noun: str) -> str:
-    """A number of things, such as ``1 row`` and ``2 rows``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """A number of things, such as ``1 row`` and ``2 rows``, ``1 matrix`` and ``2 matrices``."""
+    return f"{number} {noun if number == 1 else plural or noun + 's'}"

@@ -134,7 +134,7 @@ def _summary(foreign: ForeignModel, table: pd.DataFrame) -> str:
     weights = (table["rows"] * table["columns"]).to_numpy(dtype=float)
     held = float((table["total_bpw"].to_numpy() * weights).sum() / weights.sum())
     kinds = ", ".join(f"{kind} × {number}" for kind, number in table["stored_type"].value_counts().items())
-    sentence = f"{foreign.path.name}: {held:.4g} bpw stored in {counted(len(table), 'matrice' if len(table) > 1 else 'matrix')} ({kinds})"
+    sentence = f"{foreign.path.name}: {held:.4g} bpw stored in {counted(len(table), 'matrix', 'matrices')} ({kinds})"
     named, fallen = named_type(foreign.named_type), int(table["fallback"].sum())
     if named is not None:
         sentence += f"; its name says {named.name}, {named.bpw:.4g} bpw"

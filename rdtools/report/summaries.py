@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rdtools.errors import UsageError
+from rdtools.errors import UsageError, counted
 from rdtools.report.paired import coder_of
 from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.tables import knowing_rows
@@ -280,8 +280,7 @@ def caption(summary: Summary, *, latex: bool = False) -> str:
     rate = "" if summary.target is None else f" at a target of {summary.target:g} bpw"
     against = f", relative to {summary.reference} (negative: less rate)" if summary.reference else ""
     less = f" ({', '.join(f'{method}: {count}' for method, count in summary.fewer.items())})" if summary.fewer else ""
-    matrices = f"{summary.matrices} {'matrix' if summary.matrices == 1 else 'matrices'}"
-    over = f"means over {matrices}{less} of {' and '.join(summary.models)}"
+    over = f"means over {counted(summary.matrices, 'matrix', 'matrices')}{less} of {' and '.join(summary.models)}"
     return f"{metric.latex if latex else metric.head}{rate}{against}; {over}. Coders: {summary.coders}."
 
 
