@@ -21,10 +21,18 @@ PANEL = 128
 
 
 class _Sweep:
-    """What both sweeps have in common: everything in W's dtype, and the error of decided columns fed back."""
+    """The part that both sweeps share: everything in W's dtype, and the error of decided columns fed back."""
 
     def __init__(
-        self, weight: Tensor, factor: Tensor, steps: Tensor, offset: float, integer_min: int, integer_max: int, seed: int | None
+        self,
+        weight: Tensor,
+        factor: Tensor,
+        steps: Tensor,
+        offset: float,
+        integer_min: int,
+        integer_max: int,
+        seed: int | None,
+        residual: bool,
     ) -> None:
         self.weight, self.factor, self.steps = weight, factor.to(weight.dtype), steps.to(weight.dtype)
         self.pivots, self.offset, self.seed = self.factor.diagonal(), offset, seed
@@ -33,7 +41,7 @@ class _Sweep:
         self.lowest, self.highest = map(float, integer_range(integer_min, integer_max, dtype))
         self.integers = torch.empty(weight.shape, dtype=torch.int32, device=weight.device)
         self.error = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
-        self.final = torch.empty(weight.shape, dtype=weight.dtype, device=weight.device)
+        self.final = torch.empty_like(self.error) if residual else None
 
     def targets(self) -> Iterator[tuple[int, Tensor]]:
         """Each column, from the last to the first, with its target; who takes one has it decided before the next."""
@@ -43,7 +51,8 @@ class _Sweep:
             fed = self.error[:, last:] @ self.factor[last:, first:last]
             for i in range(last - 1, first - 1, -1):
                 yield i, self.weight[:, i] * self.pivots[i] + fed[:, i - first]
-                self.final[:, i] = fed[:, i - first] + self.error[:, i] * self.pivots[i]
+                if self.final is not None:
+                    self.final[:, i] = fed[:, i - first] + self.error[:, i] * self.pivots[i]
                 fed[:, : i - first] += torch.outer(self.error[:, i], self.factor[i, first:i])
 
     def points(self, i: int, target: Tensor) -> Tensor:
@@ -74,14 +83,14 @@ def sic_sweep(
     residual: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep`, for tensors on one device."""
-    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed)
+    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
     gains = gains.to(weight.dtype)
     for i, target in sweep.targets():
         sweep.decide(i, sweep.points(i, target), gains[i])
-    return sweep.integers, sweep.final if residual else None
+    return sweep.integers, sweep.final
 
 
-def _gain_at(gain_curve: Tensor, q: Tensor) -> Tensor:
+def gain_at(gain_curve: Tensor, q: Tensor) -> Tensor:
     """The gain at a mean square: on the line between two of the curve, ``1 − 1/(12 q)`` beyond the last."""
     squares, known = gain_curve[0].contiguous(), gain_curve[1]
     k = torch.searchsorted(squares, q).clamp(1, len(squares) - 1)
@@ -103,16 +112,16 @@ def sic_sweep_sample_gains(
     gain_curve: Tensor | None = None,  # (2, K)
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, for tensors on one device."""
-    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed)
+    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
     gains = torch.ones(weight.shape[1], dtype=torch.float64, device=weight.device)
     for i, target in sweep.targets():
         points = sweep.points(i, target)
         p = points.double()
         square = (p * p).sum()
         if gain_curve is not None:
-            gains[i] = _gain_at(gain_curve, square.reshape(1) / max(len(p), 1))[0]
+            gains[i] = gain_at(gain_curve, square.reshape(1) / max(len(p), 1))[0]
         else:
             fitted = (p * target.double()).sum() / (sweep.widths[i].double() * square)
             gains[i] = torch.where(square > 0, fitted, 1.0)
         sweep.decide(i, points, gains[i].to(weight.dtype))
-    return sweep.integers, gains, sweep.final if residual else None
+    return sweep.integers, gains, sweep.final

@@ -15,6 +15,7 @@ import triton  # type: ignore[import-not-found, import-untyped, unused-ignore]
 import triton.language as tl  # type: ignore[import-not-found, import-untyped, unused-ignore]
 from rdtools.kernels._triton import divide, rint, uniform
 from rdtools.kernels.sic_sweep_reference import integer_range
+from rdtools.kernels.sic_sweep_torch import gain_at
 from torch import Tensor
 
 from rdtools.devices import float32_products
@@ -139,15 +140,6 @@ def sic_sweep(
     return integers, final if residual else None
 
 
-def _gain_at(gain_curve: Tensor, q: Tensor) -> Tensor:
-    """The gain at a mean square: on the line between two of the curve, ``1 − 1/(12 q)`` beyond the last."""
-    k = torch.searchsorted(gain_curve[0].contiguous(), q).clamp(1, gain_curve.shape[1] - 1)
-    part = (q - gain_curve[0, k - 1]).clamp(min=0) / (gain_curve[0, k] - gain_curve[0, k - 1])
-    return torch.where(
-        q > gain_curve[0, -1], 1.0 - 1.0 / (12.0 * q), gain_curve[1, k - 1] + part * (gain_curve[1, k] - gain_curve[1, k - 1])
-    )
-
-
 def sic_sweep_sample_gains(
     weight: Tensor,  # (m, n)
     factor: Tensor,  # (n, n), lower triangular
@@ -191,7 +183,7 @@ def sic_sweep_sample_gains(
                     fitted = (p @ target.double()) / (widths[i].double() * square)
                     gains[i] = torch.where(square > 0, fitted, 1.0)
                 else:
-                    gains[i] = _gain_at(gain_curve, square / m)
+                    gains[i] = gain_at(gain_curve, square.reshape(1) / m)[0]
                 e = weight[:, i] - gains[i].to(weight.dtype) * steps[i] * points
                 error[:, i] = e
                 if residual:
