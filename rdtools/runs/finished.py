@@ -56,6 +56,22 @@ def checked_line(entry: Mapping[str, Any]) -> bytes:
     return json.dumps({"crc32": zlib.crc32(text.encode()), "entry": entry}, sort_keys=True).encode() + b"\n"
 
 
+def append_line(place: Path, entry: Mapping[str, Any]) -> None:
+    """Add a line to a list; on return it is on disk.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        with place.open("ab") as file:
+            file.write(checked_line(entry))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be written: {error.strerror}; free some space, then run again") from error
+
+
 def checked_entries(data: bytes) -> list[dict[str, Any]]:
     """Entries up to the first line that is not as it was written."""
     entries = []
@@ -134,13 +150,7 @@ class FinishedHessians:
         ------
         OutputError
         """
-        try:
-            with self._place.open("ab") as file:
-                file.write(checked_line(entry.model_dump()))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self._place}: cannot be written: {error.strerror}; free some space, then run again") from error
+        append_line(self._place, entry.model_dump())
         self.entries[entry.name] = entry
 
     def remove(self) -> None:

@@ -6,6 +6,7 @@ containers/finished.jsonl    a line for each layer whose coded file is on disk, 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from rdtools.errors import CorruptFile, OutputError, UsageError
-from rdtools.files import LOCK, check_file, sha256_of_file, sync_folder, write_atomically
-from rdtools.runs.finished import LIST, checked_entries, checked_line, different
+from rdtools.files import LOCK, check_file, sync_folder, write_atomically
+from rdtools.runs.finished import LIST, append_line, checked_entries, checked_line, different
 from rdtools.runs.saved import CONTAINERS, SavedLayer
 
 #: Ending of the directory's name behind that of the finished model.
@@ -80,7 +81,7 @@ class UnfinishedModel:
         """Write a coded file; returns its name, size and hash."""
         file = f"{CONTAINERS}/{number:04d}.rdq"
         write_atomically(self.folder / file, data)
-        return {"file": file, "bytes": len(data), "sha256": sha256_of_file(self.folder / file)}
+        return {"file": file, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
     def add(self, entry: SavedLayer) -> None:
         """Note a layer whose coded file is on disk; on return the note is, too.
@@ -89,13 +90,7 @@ class UnfinishedModel:
         ------
         OutputError
         """
-        try:
-            with self._list.open("ab") as file:
-                file.write(checked_line(entry.model_dump()))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OutputError(f"{self._list}: cannot be written: {error.strerror}; free some space, then run again") from error
+        append_line(self._list, entry.model_dump())
 
     def publish(self) -> None:
         """Give the finished model its name; the lock is not held any more.
