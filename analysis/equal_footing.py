@@ -1,4 +1,4 @@
-"""What quantized layers do to the whole model against what they do layer by layer: KL to the original over the summed relative distortion.
+"""KL of the whole quantized model to the original, over the relative distortion summed over its layers.
 
 The embedded model, all 42 matrices by one method at one rate, Hessians of the original model, no damping and no correction; windows of 256
 held-out tokens. Bars are 95 % bootstrap intervals over sequences. The line is the least-squares fit of ln KL on ln Σ D/D₀ over all rows.

@@ -34,7 +34,7 @@ def _quantizer(name: str) -> Quantizer:
 
 
 def _finished(work: Callable[[], Any]) -> tuple[Any, float]:
-    """What a stage gives, and its seconds until the device is done."""
+    """The answer of a stage, and its seconds until the device is done."""
     synchronize()
     started = time.perf_counter()
     answer = work()

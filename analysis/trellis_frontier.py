@@ -108,7 +108,7 @@ def mean_by_rate(rows: pd.DataFrame, column: str) -> pd.Series:
 
 
 def _draw_bound(axis: Axes, panel_rows: pd.DataFrame, name: str, column: str, label: str) -> None:
-    """Where another bound lies, at the distortions of the trellis of 256 states."""
+    """Draw another bound relative to R(D), at the distortions of the trellis of 256 states."""
     part = panel_rows[panel_rows["method"] == "watersic-trellis"]
     below = mean_by_rate(part, "rate_gap_total_bpw") - mean_by_rate(part, column)
     axis.plot(below, label=label, **{**BOUNDS[name], "linewidth": 1.0})

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def behind(part: str, name: str) -> Any:
-    """What a part of rdtools calls by a name.
+    """Load a part of rdtools, and return what it calls by a name.
 
     Imports point one way; this is the one way up, for methods that only pass their record on to where the work is done.
 

@@ -1,4 +1,4 @@
-"""How close to equality the inequalities of claims are, over the layers that they were checked on."""
+"""Tightness of claims: the side claimed to be smaller over the other one, over the layers that they were checked on."""
 
 from __future__ import annotations
 

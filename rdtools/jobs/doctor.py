@@ -77,7 +77,7 @@ def _packages() -> Iterator[Check]:
 
 
 def _meets(requirement: str, found: str) -> bool:
-    """Whether a version is one that is asked for; taken to be so where the package that reads such lines is not there."""
+    """True if a version is one that is asked for, or if the package that reads such lines is not there."""
     try:
         from packaging.requirements import Requirement
     except ModuleNotFoundError:

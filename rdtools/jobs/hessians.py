@@ -248,7 +248,7 @@ def _all_hessians(path: Path, counts: Counts, format: str | None) -> Iterator[tu
 def inspect_hessians(
     path: str | Path, *, format: str | None = None, samples: int | None = None, sample_tokens: int | None = None
 ) -> pd.DataFrame:
-    """What the Hessians of a run, or of a file of others, are: one row each.
+    """Describe the Hessians of a run, or of a file of others, in one row each.
 
     Columns: name, origin, kind ("full" or "diagonal"), columns, tokens, distinct_tokens, mean_square (tr H/n), active (columns), rank,
     condition (largest eigenvalue over the smallest that counts), top_eigenvalue_fraction, and mean_fraction (‖E[x]‖²/tr H; nan without

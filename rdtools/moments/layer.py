@@ -132,7 +132,7 @@ class Layer:
         return Layer(host.key, weight, _hessian_on(host.hessian, str(device)), host)
 
     def _facts(self) -> list[tuple[str, str]]:
-        """What a reader wants to see of it, at no cost."""
+        """Facts that a representation shows, none of which has to be computed."""
         tokens = self.hessian.n_tokens
         dead = int((~self.active).sum())
         facts = [("weights", by_size(*self.weight.shape)), ("Hessian", f"{tokens} tokens" if tokens else "exact")]

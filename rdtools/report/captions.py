@@ -1,4 +1,4 @@
-"""What the page says about a figure."""
+"""Words that the page puts around a figure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which code writes: its commit, where that can be known."""
+"""The commit of the code that writes, where it can be known."""
 
 from __future__ import annotations
 

@@ -275,7 +275,7 @@ def _summary(name: str, target: float | None, reference: str, rows: pd.DataFrame
 
 
 def caption(summary: Summary, *, latex: bool = False) -> str:
-    """What a table shows: metric with its bound, rate, reference, over what the means are, and coders."""
+    """Caption of a table: metric with its bound, rate, reference, matrices that the means are over, and coders."""
     metric = summary.metric
     rate = "" if summary.target is None else f" at a target of {summary.target:g} bpw"
     against = f", relative to {summary.reference} (negative: less rate)" if summary.reference else ""
