@@ -57,7 +57,8 @@ class MmseWaterSIC(Quantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal; None for none unless H with its ridge is singular
     backend : None, "numba" or "reference"
-    adaptive_columns : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
+    adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
+        models that are not learnt
 
     References
     ----------
