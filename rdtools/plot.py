@@ -17,7 +17,7 @@ from rdtools.compare.curves import theory_curves
 from rdtools.errors import UsageError, WrongType
 from rdtools.moments.layer import Layer
 from rdtools.records import CURVE_COLUMNS
-from rdtools.report.figures import FIGURES
+from rdtools.report.figures import draw_figure
 from rdtools.report.figures.canvas import empty_figure, new_figure
 from rdtools.report.style import RC
 
@@ -45,7 +45,7 @@ def _draw(name: str, table: Any, curves: pd.DataFrame) -> Figure:
     import matplotlib
 
     with matplotlib.rc_context(RC):
-        return _shown(FIGURES[name](table, curves))
+        return _shown(draw_figure(name, {"results": table, "curves": curves}))
 
 
 def _tables(given: Any, layers: Layer | Iterable[Layer]) -> tuple[pd.DataFrame, pd.DataFrame]:

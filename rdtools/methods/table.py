@@ -80,7 +80,7 @@ class Method:
 
 #: Okabe and Ito's palette, distinguishable without colour vision, and a grey; yellow, which is faint on white, last.
 BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY, YELLOW = PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7f7f7f", "#F0E442",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#555555", "#F0E442",
 )  # fmt: skip
 
 _GPTQ = "Frantar et al., GPTQ, arXiv 2210.17323"

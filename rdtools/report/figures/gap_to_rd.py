@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TABLES = ("results",)
 #: Columns of the results that are drawn.
 READS = ("method", "target_bpw", "status", "rate_gap_total_bpw")
 
@@ -32,7 +33,7 @@ CAPTION = Caption(
 )
 
 
-def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """Total rate above R(D) at the measured distortion, by method: mean over layers, bars from min to max."""
     ok = ok_rows(table)
     if ok.empty:

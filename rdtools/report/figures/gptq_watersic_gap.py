@@ -28,6 +28,7 @@ _THEORY_TICK: dict[str, Any] = {
 #: Entropy model → (GPTQ, WaterSIC) that are coded with it. A difference between other pairs is of coders too, and not what G predicts.
 PAIRS = {"pooled": ("hptq", "watersic-shared"), "per column": ("hptq-column", "watersic")}
 _ROTATIONS = ("", "+rotation", "+hadamard", "+haar")
+TABLES = ("results",)
 #: Columns of the results that are drawn.
 READS = (
     *("layer", "layer_type", "block", "method", "target_bpw", "status"),
@@ -47,7 +48,7 @@ CAPTION = Caption(
 )
 
 
-def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """The loss of GPTQ against WaterSIC, by layer type and entropy model, rotated or not: theory as ticks, measurements as markers."""
     ok = ok_rows(table)
     at_top = ok[ok["target_bpw"] == ok["target_bpw"].max()]

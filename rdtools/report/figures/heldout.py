@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TABLES = ("results",)
 #: Columns of the results that are drawn.
 READS = (
     *("layer", "method", "target_bpw", "status", "active_columns", "distinct_tokens", "effective_tokens"),
@@ -45,7 +46,7 @@ _TOKENS = {
 }
 
 
-def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """Ratio of held-out to calibrated distortion of every layer at the highest rate, over n/N: measured, and predicted for WaterSIC.
 
     Each panel says how many layers it leaves out because their n/N or ratio is not known, zero or infinite.

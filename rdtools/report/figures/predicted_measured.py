@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TABLES = ("results",)
 #: Columns of the results that are drawn.
 READS = (
     *("method", "target_bpw", "status", "relative_distortion"),
@@ -35,7 +36,7 @@ CAPTION = Caption(
 )
 
 
-def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """Measured over predicted distortion, over the predicted one; 0 dB is agreement. By high-rate theory where there is no other."""
     ok = ok_rows(table)
     ratio = ok["measured_over_pred_finite_rate"].fillna(ok["measured_over_pred_high_rate"])

@@ -27,6 +27,7 @@ _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
     SHANNON: (REFERENCE_LABELS[SHANNON], style.SHANNON),
 }
 
+TABLES = ("results", "curves")
 #: Columns of the results that are drawn.
 READS = (
     *("layer", "layer_type", "block", "method", "status", "total_bpw"),
