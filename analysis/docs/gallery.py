@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
-from rdtools.analysis.make_all import FIGURES
 
-from rdtools.report.figures import FIGURES as RUN_FIGURES
+from rdtools.report.figures import MODULES
 from rdtools.report.style import RC
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
@@ -22,26 +21,19 @@ def captions() -> dict[str, str]:
     return dict(re.findall(r"^\| !\[\]\((\w+)\.png\) \| (.*?) \| `", (FOLDER / "README.md").read_text(), flags=re.MULTILINE))
 
 
-def _script(name: str, caption: str, imports: str, drawn: str, command: str) -> str:
-    title = name.replace("_", " ").capitalize()
-    return (
-        f'"""\n{title}\n{"=" * len(title)}\n\n{caption}.\n\nThe rows are written by ``{command}``.\n"""\n\n'
-        f"import matplotlib\nimport pandas as pd\nfrom rdtools.analysis.docs.gallery import FOLDER as figures\n\n{imports}\n"
-        f"from rdtools.report.style import RC\n\n"
-        f"with matplotlib.rc_context(RC):\n    figure = {drawn}\n"
-    )
-
-
 def scripts() -> Iterator[tuple[str, str]]:
     """Name and text of each script."""
     said = captions()
-    for name in RUN_FIGURES:
-        tables = "pd.read_csv(figures / 'results.csv'), pd.read_csv(figures / 'curves.csv')"
-        imports = "from rdtools.report.figures import FIGURES"
-        yield name, _script(name, said[name], imports, f"FIGURES['{name}']({tables})", "python -m rdtools.analysis.make_all --run RUN")
-    for name in FIGURES:
-        command = f"python -m rdtools.analysis.make_all --only {name}"
-        yield name, _script(name, said[name], f"from rdtools.analysis import {name}", f"{name}.draw(pd.read_csv(figures / '{name}.csv'))", command)
+    for name, module in MODULES.items():
+        title, tables = name.replace("_", " ").capitalize(), ", ".join(f"`figures/{table}.csv`" for table in module.TABLES)
+        yield name, (
+            f'"""\n{title}\n{"=" * len(title)}\n\n{said[name]}.\n\nDrawn from {tables.replace("`", "``")}, which\n'
+            f"``python -m rdtools.analysis.{'bench' if name == 'bench' else 'make_all --run RUN'}`` writes.\n\"\"\"\n\n"
+            "import matplotlib\nimport pandas as pd\nfrom rdtools.analysis.docs.gallery import FOLDER\n\n"
+            "from rdtools.report.figures import MODULES, draw_figure\nfrom rdtools.report.style import RC\n\n"
+            f'tables = {{name: pd.read_csv(FOLDER / f"{{name}}.csv") for name in MODULES["{name}"].TABLES}}\n'
+            f'with matplotlib.rc_context(RC):\n    figure = draw_figure("{name}", tables)\n'
+        )
 
 
 def write(folder: Path) -> None:

@@ -86,6 +86,11 @@ def commands(command: Any = None, name: str = "rdtools") -> Iterator[tuple[str, 
         yield name, command
 
 
+def main_codes() -> str:
+    """Exit codes of the command, as its docstring lists them: ``0 done, 1 some …``."""
+    return " ".join(dict(sections(inspect.cleandoc(main.__doc__ or "")))["Returns"].split())
+
+
 def error_classes() -> list[type[errors.RdtoolsError]]:
     """Errors that rdtools raises on purpose, by exit code."""
     kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind) and issubclass(kind, errors.RdtoolsError)]
@@ -130,7 +135,7 @@ def environment() -> Environment:
         "columns": COLUMNS, "layer_columns": LAYER_COLUMNS, "evaluation_columns": EVALUATION_COLUMNS, "curve_columns": CURVE_COLUMNS,
         "foreign_columns": FOREIGN_COLUMNS[len(LAYER_COLUMNS):], "terms": TERMS, "rate_kinds": RATE_KINDS, "bounds": BOUNDS,
         "claims": CLAIMS, "commands": lambda: list(commands()), "option_rows": option_rows, "errors": error_classes(),
-        "orders": ORDERS, "main_doc": inspect.cleandoc(main.__doc__ or ""), "column_fields": container.column_fields,
+        "orders": ORDERS, "column_fields": container.column_fields,
         "golden_files": container.golden_files, "cards": reference.card_classes(), "entries_of": entries_of, "note": card_note,
         "doc": lambda module: inspect.cleandoc(import_module(module).__doc__ or ""), "documented": reference.documented(),
         "packages": reference.PACKAGES, "pages": reference.pages(), "json": json.dumps, "id": id, "home": import_module, "has": hasattr, "codecs": CODECS,
