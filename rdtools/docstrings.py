@@ -12,7 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 _HEAD = re.compile(r"^(?P<name>[A-Z]\w+(?: \w+)?)\n-{3,}$", re.MULTILINE)
 _ENTRY = re.compile(r"^(?P<names>\w+(?:, \w+)*) : (?P<text>.*(?:\n(?:[ \t]+.*|$))*)", re.MULTILINE)
@@ -107,7 +107,12 @@ def _text(node: ast.expr, names: Mapping[str, Any], link: Callable[[type], str])
 
 def _own_meanings(kind: type) -> dict[str, str]:
     known: dict[str, str] | None = kind.__dict__.get("field_meanings")
-    return entries(dict(sections(inspect.cleandoc(kind.__doc__ or ""))).get("Attributes", "")) if known is None else known
+    if known is not None:
+        return known
+    if any("About(" in str(annotation) for annotation in inspect.get_annotations(kind).values()):  # columns, described on their fields
+        hints = get_type_hints(kind, include_extras=True)
+        return {name: hint.__metadata__[0].meaning for name, hint in hints.items() if get_origin(hint) is Annotated}
+    return entries(dict(sections(inspect.cleandoc(kind.__doc__ or ""))).get("Attributes", ""))
 
 
 def field_meanings(kind: type) -> dict[str, str]:

@@ -13,6 +13,8 @@ import rdtools as rd
 from rdtools.docstrings import entries, sections, type_text
 from rdtools.methods import METHODS
 from rdtools.quantizers import HPTQ
+from rdtools.records import ActivationPoint, RDPoint
+from rdtools.records.rows import COLUMNS
 from rdtools.transforms.orders import ORDERS
 
 CLASSES = {type(entry.make((entry.rates.get("values") or [entry.rates["min"]])[0])) for entry in METHODS.values()}
@@ -29,6 +31,14 @@ def test_every_setting_has_its_type_and_a_meaning(kind):
     body = attributes(kind)
     assert re.findall(r"^(\w+) : \S.*$\n    \S", body, flags=re.MULTILINE) == [field.name for field in fields(kind)]
     assert " : see " not in body
+
+
+@pytest.mark.parametrize("kind", [RDPoint, ActivationPoint])
+def test_columns_are_in_the_docstring_of_a_point(kind):
+    body = attributes(kind)
+    assert re.findall(r"^(\w+) : ", body, flags=re.MULTILINE) == [field.name for field in fields(kind)]
+    meanings = {column.name: column.meaning for column in COLUMNS}
+    assert all(meanings[field.name].split()[0] in body for field in fields(kind))
 
 
 def test_choices_and_defaults_are_those_that_are_checked():

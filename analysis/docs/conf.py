@@ -8,7 +8,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from rdtools._version import __version__ as release  # noqa: E402, F401
+from rdtools._version import __version__ as release  # noqa: E402
 
 project = "rdtools"
 author = "The rdtools developers"

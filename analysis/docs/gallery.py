@@ -14,6 +14,27 @@ from rdtools.report.style import RC
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 _HEAD = "Figures\n=======\n\nEach is drawn here from the rows that the repository keeps, by the function that draws it for a paper.\n"
+_SCRIPT = '''"""
+{title}
+{line}
+
+{caption}.
+
+Drawn from {tables}, which
+``python -m rdtools.analysis.{command}`` writes.
+"""
+
+import matplotlib
+import pandas as pd
+from rdtools.analysis.docs.gallery import FOLDER
+
+from rdtools.report.figures import MODULES, draw_figure
+from rdtools.report.style import RC
+
+tables = {{table: pd.read_csv(FOLDER / f"{{table}}.csv") for table in MODULES["{name}"].TABLES}}
+with matplotlib.rc_context(RC):
+    figure = draw_figure("{name}", tables)
+'''
 
 
 def captions() -> dict[str, str]:
@@ -25,14 +46,17 @@ def scripts() -> Iterator[tuple[str, str]]:
     """Name and text of each script."""
     said = captions()
     for name, module in MODULES.items():
-        title, tables = name.replace("_", " ").capitalize(), ", ".join(f"`figures/{table}.csv`" for table in module.TABLES)
-        yield name, (
-            f'"""\n{title}\n{"=" * len(title)}\n\n{said[name]}.\n\nDrawn from {tables.replace("`", "``")}, which\n'
-            f"``python -m rdtools.analysis.{'bench' if name == 'bench' else 'make_all --run RUN'}`` writes.\n\"\"\"\n\n"
-            "import matplotlib\nimport pandas as pd\nfrom rdtools.analysis.docs.gallery import FOLDER\n\n"
-            "from rdtools.report.figures import MODULES, draw_figure\nfrom rdtools.report.style import RC\n\n"
-            f'tables = {{name: pd.read_csv(FOLDER / f"{{name}}.csv") for name in MODULES["{name}"].TABLES}}\n'
-            f'with matplotlib.rc_context(RC):\n    figure = draw_figure("{name}", tables)\n'
+        title = name.replace("_", " ").capitalize()
+        yield (
+            name,
+            _SCRIPT.format(
+                name=name,
+                title=title,
+                line="=" * len(title),
+                caption=said[name],
+                tables=", ".join(f"``figures/{table}.csv``" for table in module.TABLES),
+                command="bench" if name == "bench" else "make_all --run RUN",
+            ),
         )
 
 

@@ -69,11 +69,10 @@ def rates_text(rates: dict[str, Any]) -> str:
 def option_rows(command: Any) -> Iterator[tuple[str, str, str]]:
     """Spelling, default and help of every parameter of a command."""
     for parameter in command.params:
-        flags = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
-        spelling = flags if parameter.param_type_name == "option" else f"`{parameter.name.upper()}`"
-        default = getattr(parameter, "default", None)
-        unset = default is None or default is False or parameter.name in ("help", "install_completion", "show_completion")
-        yield spelling, "" if unset or callable(default) or "Sentinel" in repr(default) else f"`{default}`", getattr(parameter, "help", None) or ""
+        is_option = parameter.param_type_name == "option"
+        names = (*parameter.opts, *parameter.secondary_opts) if is_option else (parameter.name.upper(),)
+        default = parameter.default if isinstance(parameter.default, str | int | float | Path) and parameter.default is not False else ""
+        yield ", ".join(f"`{name}`" for name in names), f"`{default}`" if default != "" else "", getattr(parameter, "help", None) or ""
 
 
 def commands(command: Any = None, name: str = "rdtools") -> Iterator[tuple[str, Any]]:
@@ -117,10 +116,6 @@ def first_sentence(value: Any) -> str:
     return cell(next(sections(inspect.cleandoc(value.__doc__ or "")))[1].split("\n\n")[0]).replace("`", "")
 
 
-def _shape(table: str) -> str:
-    return f"{len(rows(table))} rows"
-
-
 @cache
 def environment() -> Environment:
     """What a page may say between ``<<`` and ``>>``."""
@@ -131,14 +126,15 @@ def environment() -> Environment:
     )  # fmt: skip
     made.filters |= {"cell": cell, "rates": rates_text, "first_sentence": first_sentence}
     made.globals |= {
-        "version": __version__, "number": number, "selected": selected, "shape": _shape, "methods": METHODS, "defaults": DEFAULT_METHODS,
+        "version": __version__, "number": number, "selected": selected, "methods": METHODS, "defaults": DEFAULT_METHODS,
         "columns": COLUMNS, "layer_columns": LAYER_COLUMNS, "evaluation_columns": EVALUATION_COLUMNS, "curve_columns": CURVE_COLUMNS,
         "foreign_columns": FOREIGN_COLUMNS[len(LAYER_COLUMNS):], "terms": TERMS, "rate_kinds": RATE_KINDS, "bounds": BOUNDS,
         "claims": CLAIMS, "commands": lambda: list(commands()), "option_rows": option_rows, "errors": error_classes(),
         "orders": ORDERS, "column_fields": container.column_fields,
         "golden_files": container.golden_files, "cards": reference.card_classes(), "entries_of": entries_of, "note": card_note,
         "doc": lambda module: inspect.cleandoc(import_module(module).__doc__ or ""), "documented": reference.documented(),
-        "packages": reference.PACKAGES, "pages": reference.pages(), "json": json.dumps, "id": id, "home": import_module, "has": hasattr, "codecs": CODECS,
+        "packages": reference.PACKAGES, "pages": reference.pages(), "json": json.dumps, "id": id, "home": import_module,
+        "has": hasattr, "codecs": CODECS,
     }  # fmt: skip
     return made
 

@@ -11,13 +11,12 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Any, get_args, get_origin, get_type_hints
+from typing import Any
 
 from rdtools.analysis.docs.inventories import external_name
 
 from rdtools.docstrings import entries, field_annotations, field_meanings, sections, type_text
 from rdtools.methods import METHODS
-from rdtools.records.about import About
 
 #: Package → what a reader finds in it. An object that several list is documented in the first.
 PACKAGES = {
@@ -58,7 +57,9 @@ def own_names(module: ModuleType) -> list[str]:
         return [name for name in listed if not name.startswith("_")]
     if hasattr(module, "__path__"):
         return [alias.asname for node in _imports(module) for alias in node.names if alias.asname and not alias.asname.startswith("_")]
-    return [name for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__]
+    return [
+        name for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
+    ]
 
 
 def _imports(module: ModuleType) -> Iterator[ast.ImportFrom]:
@@ -179,10 +180,6 @@ def class_fields(kind: type) -> dict[str, tuple[str, str]]:
     """Field → its type with its choices and default, and its meaning; those of bases first."""
     meanings = field_meanings(kind)
     annotated = field_annotations(kind) if is_dataclass(kind) else {}
-    hints = get_type_hints(kind, include_extras=True) if annotated and any("About(" in text for text, _ in annotated.values()) else {}
-    for name, hint in hints.items():
-        if get_origin(hint) is Annotated and isinstance(about := get_args(hint)[1], About):
-            meanings.setdefault(name, about.meaning + (f" ({about.unit})" if about.unit else ""))
     choices, found = getattr(kind, "choices", {}), {}
     defaults = {field.name: field.default for field in fields(kind) if field.default is not MISSING} if annotated else {}
     for name, (annotation, names) in annotated.items():
@@ -200,9 +197,7 @@ def _arguments(function: Any, body: str) -> dict[str, tuple[str, str]]:
     """Parameter → its type and its meaning."""
     function = inspect.unwrap(getattr(function, "__func__", function))
     names, hints = getattr(function, "__globals__", {}), getattr(function, "__annotations__", {})
-    return {
-        name: (type_text(str(hints[name]), names, link) if name in hints else "", meaning) for name, meaning in entries(body).items()
-    }
+    return {name: (type_text(str(hints[name]), names, link) if name in hints else "", meaning) for name, meaning in entries(body).items()}
 
 
 def numpydoc_form(value: Any, doc: str, module: ModuleType, parent: type | None) -> str:

@@ -95,7 +95,7 @@ def test_the_test_vector_is_explained_to_the_last_byte():
     assert bytes.fromhex(values["step exponents"]) == symbols.grid.exponents.tobytes()
     assert (values["weight standard deviation"], values["noise variance"]) == (symbols.model.weight_std, symbols.model.noise_variance)
     assert values["gain std"] == symbols.gains.lmmse_std
-    side = [field for field in fields if "seed of the input rotation" == field.name][0].offset
+    side = next(field for field in fields if field.name == "seed of the input rotation").offset
     assert values["bytes of side information"] == fields[-1].offset - side
     assert len(container.golden_files()) == len(list(container.GOLDEN.glob("*.bin")))
 
