@@ -43,6 +43,7 @@ sphinx_gallery_conf = {
     "filename_pattern": "plot_",
     "download_all_examples": False,
     "image_scrapers": ("rdtools.analysis.docs.gallery.scrape",),
+    "within_subsection_order": "FileNameSortKey",
     "show_memory": False,
     "show_signature": False,
     "min_reported_time": 10_000,
@@ -65,4 +66,4 @@ html_theme_options = {
     "footer_end": [],
     "header_links_before_dropdown": 6,
 }
-html_sidebars = {"**": ["sidebar-nav-bs"], "index": []}
+html_sidebars = {name: [] for name in ("index", "tutorial", "bounds", "choosing")}

@@ -14,6 +14,8 @@ from rdtools.report.style import RC
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 _HEAD = "Figures\n=======\n\nEach is drawn here from the rows that the repository keeps, by the function that draws it for a paper.\n"
+#: Words of names of figures that are spelled otherwise.
+_SPELLED = {"rd": "R(D)", "gptq": "GPTQ", "watersic": "WaterSIC", "heldout": "held-out tokens"}
 _SCRIPT = '''"""
 {title}
 {line}
@@ -46,7 +48,8 @@ def scripts() -> Iterator[tuple[str, str]]:
     """Name and text of each script."""
     said = captions()
     for name, module in MODULES.items():
-        title = name.replace("_", " ").capitalize()
+        title = " ".join(_SPELLED.get(word, word) for word in name.split("_"))
+        title = title[0].upper() + title[1:]
         yield (
             name,
             _SCRIPT.format(
