@@ -23,6 +23,7 @@ extensions = [
 ]
 exclude_patterns = ["templates", "methods", "generated/gallery_scripts", "_build"]
 nitpicky = True
+smartquotes = False  # literals such as "natural" stay what is typed
 
 myst_enable_extensions = ["dollarmath", "colon_fence", "fieldlist"]
 myst_heading_anchors = 3

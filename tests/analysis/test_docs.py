@@ -14,6 +14,7 @@ from typer.main import get_command
 
 from rdtools.cli.main import app
 from rdtools.coding import decode
+from rdtools.docstrings import entries, sections
 from rdtools.methods import METHODS
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS
 from rdtools.records.foreign_rows import FOREIGN_COLUMNS
@@ -164,6 +165,23 @@ def test_every_record_field_on_a_public_page_has_a_meaning():
             if inspect.isclass(value) and "Attributes" in (value.__doc__ or ""):
                 missing = [field for field, (_, meaning) in reference.class_fields(value).items() if not meaning]
                 assert missing == [], f"{package}.{name}"
+
+
+def _functions():
+    """Every public function and method, by its full name."""
+    for package, names in reference.pages().items():
+        for name in names:
+            value = getattr(import_module(package), name)
+            inner = {part: getattr(inner, "__func__", inner) for part, inner in vars(value).items()} if inspect.isclass(value) else {}
+            yield f"{package}.{name}", value
+            yield from ((f"{package}.{name}.{part}", f) for part, f in inner.items() if inspect.isfunction(f) and not part.startswith("_"))
+
+
+def test_documented_parameters_are_those_of_the_signature():
+    for name, value in _functions():
+        if "Parameters" in (parts := dict(sections(inspect.cleandoc(value.__doc__ or "")))):
+            known = inspect.signature(value.__init__ if inspect.isclass(value) else value).parameters
+            assert set() < set(entries(parts["Parameters"])) <= set(known), name
 
 
 def test_inventories_are_what_sphinx_reads(tmp_path):
