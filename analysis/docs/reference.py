@@ -31,6 +31,8 @@ PACKAGES = {
     "rdtools.coding": "files of quantized weights",
     "rdtools.transforms": "rotations of inputs",
     "rdtools.compare": "measured rows beside bounds and predictions",
+    "rdtools.jobs.show": "a run and its tables",
+    "rdtools.runs.store": "the layers of a run",
     "rdtools.claims": "statements of theory that are checked",
     "rdtools.plot": "figures for notebooks",
     "rdtools.testing": "Hypothesis strategies for layers and spectra",
@@ -55,11 +57,9 @@ def own_names(module: ModuleType) -> list[str]:
     """Public names: those that a package lists, or those that a module defines."""
     if listed := getattr(module, "__all__", None):
         return [name for name in listed if not name.startswith("_")]
-    if hasattr(module, "__path__"):
-        return [alias.asname for node in _imports(module) for alias in node.names if alias.asname and not alias.asname.startswith("_")]
-    return [
-        name for name, value in vars(module).items() if not name.startswith("_") and getattr(value, "__module__", "") == module.__name__
-    ]
+    listed = [alias.asname for node in _imports(module) for alias in node.names if alias.asname and not alias.asname.startswith("_")]
+    own = [name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    return [*(listed if hasattr(module, "__path__") else ()), *(name for name in own if not name.startswith("_"))]
 
 
 def _imports(module: ModuleType) -> Iterator[ast.ImportFrom]:
@@ -83,7 +83,7 @@ def pages() -> dict[str, tuple[str, ...]]:
             value = getattr(module, name)
             if isinstance(value, ModuleType) or (id(value) in seen and not isinstance(value, str | int | float | tuple)):
                 continue
-            if inspect.isclass(value) or inspect.isfunction(value):
+            if inspect.isfunction(value) or (inspect.isclass(value) and not issubclass(value, ModuleType)):
                 seen.add(id(value))
                 names.append(name)
         found[package] = tuple(names)
