@@ -90,7 +90,7 @@ def result_row(
     activations : moments that a method with quantized activations was given
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    facts = layer_facts(layer.host or layer) if facts is None else facts
+    facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
     point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
