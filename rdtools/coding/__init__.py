@@ -2,6 +2,7 @@
 
 from rdtools.coding.container import MAX_WEIGHTS as MAX_WEIGHTS
 from rdtools.coding.container import Container as Container
+from rdtools.coding.container import MatrixBits as MatrixBits
 from rdtools.coding.container import container_bits as container_bits
 from rdtools.coding.container import decode as decode
 from rdtools.coding.container import decode_all as decode_all

@@ -9,6 +9,7 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIAN
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
+from rdtools.measure.point import CodedWeight
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem, Quantizer
@@ -77,6 +78,7 @@ def result_row(
     problem: Problem | None = None,
     facts: LayerFacts | None = None,
     activations: ActivationInputs | None = None,
+    file: CodedWeight | None = None,
 ) -> ResultRow:
     """Measure a quantized layer and put bounds and predictions beside it; `rdtools columns` describes every column.
 
@@ -88,12 +90,13 @@ def result_row(
     problem : the prepared layer it worked on; made again if not given
     facts : of the layer; worked out again if not given
     activations : moments that a method with quantized activations was given
+    file : its weight in a file of several layers, from `rdtools.measure.point.coded`; None for a file of its own
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
     facts = layer_facts(layer.host or layer) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
-    point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
+    point = measure(layer, quantized, facts.heldout, file=file, moments=moments, heldout_moments=heldout)
     beside = None if activations is None else activation_point(layer, quantized.weight, activations.calibration)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols

@@ -2,8 +2,10 @@
 
 from rdtools.quantizers.activations import ActivationQuantizer as ActivationQuantizer
 from rdtools.quantizers.activations import quantizes_activations as quantizes_activations
+from rdtools.quantizers.base import LATER as LATER
 from rdtools.quantizers.base import Quantizer as Quantizer
 from rdtools.quantizers.base import SettledQuantizer as SettledQuantizer
+from rdtools.quantizers.base import shares_file as shares_file
 from rdtools.quantizers.methods.crvq import CRVQ as CRVQ
 from rdtools.quantizers.methods.gptq import GPTQ as GPTQ
 from rdtools.quantizers.methods.gptq import HPTQ as HPTQ

@@ -67,7 +67,13 @@ class RDPoint:
     ]
     payload_bpw: Annotated[float, About("bpw", "measured", "coded symbols in the file, tables apart")]
     overhead_bpw: Annotated[
-        float, About("bpw", "measured", "total_bpw − symbol_bpw: scales, headers, checksums, and what the coder loses", "overhead")
+        float,
+        About(
+            "bpw",
+            "measured",
+            "total_bpw − symbol_bpw: scales, headers, checksums, what the coder loses; less what models of a file of several layers save",
+            "overhead",
+        ),
     ]
     total_bpw: Annotated[float, About("bpw", "measured", "8 × bytes of the file, all side information included", "total")]
     container_layers: Annotated[

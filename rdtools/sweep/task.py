@@ -16,12 +16,13 @@ from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.devices import HOST, naming_stage
 from rdtools.errors import NotEnoughMemory, RateUnreachable, explained
+from rdtools.measure.point import CodedWeight, coded
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remembered_spectrum
-from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare
-from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
+from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare, shares_file
+from rdtools.records import CURVE_COLUMNS, LayerRow, QuantizedLayer, ResultRow
 from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
 from rdtools.runs.store import Run, open_run
@@ -92,6 +93,7 @@ def quantize_layers(
     """Rows as they are finished: (number of the job, number of its quantizer, row).
 
     Rows of one preparation and place follow one another, so that layers of one Hessian share its factor and no other is alive beside it.
+    Those of a method that puts layers of one input into one file come once all of them are quantized.
 
     Parameters
     ----------
@@ -104,7 +106,11 @@ def quantize_layers(
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
     for group in _by_preparation(jobs, seed, device):
         prepared: dict[int, tuple[Layer, Problem]] = {}
-        for job in group:
+        held: list[_Quantized] = []
+        order: dict[Quantizer, int] = {}
+        group.sort(key=lambda job: _turn(jobs[job.number][1][job.which], order))
+        for place_in_group, job in enumerate(group):
+            row: ResultRow | None = None
             number, settled, place = job.number, job.quantizer, job.place
             layer, quantizer = jobs[number][0], jobs[number][1][job.which]
             started, fact = time.perf_counter() - job.seconds, known[number]
@@ -121,8 +127,11 @@ def quantize_layers(
                 moments = None if inputs is None else inputs.calibration
                 with stage("its integers are decided"):
                     quantized = settled.quantize(prepared[number][0], seed=seed, problem=prepared[number][1], activations=moments)
-                with stage("what was decoded is measured"):
-                    row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
+                if shares_file(quantizer):
+                    held.append(_Quantized(job, prepared[number][0], quantizer, quantized, fact, time.perf_counter() - started))
+                else:
+                    with stage("what was decoded is measured"):
+                        row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
                 del quantized  # which holds its layer: none of another preparation stays beside the next one
             except Exception as error:  # any one of them is this row's alone
                 if isinstance(error, NotEnoughMemory):
@@ -132,7 +141,57 @@ def quantize_layers(
                 row = failed_row(quantizer, known_of, error, seed=seed)
                 if row.status == "infeasible" and fact is not None and layer.hessian.distinct_tokens == 0:
                     row = replace(row, status=fact.status, message=fact.message)  # an expert that no token reached has no rate but 0
-            yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
+            if row is not None:
+                yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
+            after = group[place_in_group + 1 : place_in_group + 2]
+            if held and not (after and jobs[after[0].number][1][after[0].which] == quantizer):
+                prepared.clear()
+                yield from _in_one_file(held, seed)
+                held.clear()
+
+
+def _turn(quantizer: Quantizer, order: dict[Quantizer, int]) -> int:
+    """Place of a quantizer in its group: those that put layers into one file come last, one after another."""
+    return order.setdefault(quantizer, len(order) + 1) if shares_file(quantizer) else 0
+
+
+@dataclass(frozen=True)
+class _Quantized:
+    """A layer that waits for the others of its input, where it was worked on, and the seconds that its integers took."""
+
+    job: _Settled
+    layer: Layer
+    quantizer: Quantizer
+    quantized: QuantizedLayer
+    facts: LayerFacts
+    seconds: float
+
+
+def _in_one_file(held: Sequence[_Quantized], seed: int) -> Iterator[tuple[int, int, Row]]:
+    """Rows of the layers of each input, coded in one file or each in its own, whichever is smaller in all."""
+    inputs: dict[int, list[_Quantized]] = {}
+    for one in held:
+        inputs.setdefault(id(one.layer.hessian), []).append(one)
+    for layers in inputs.values():
+        started = time.perf_counter()
+        try:
+            files: list[CodedWeight | Exception] = [
+                *coded([one.quantized.weight for one in layers], [one.layer.key.name for one in layers])
+            ]
+        except Exception as error:  # as above
+            files = [error] * len(layers)
+        share = (time.perf_counter() - started) / len(layers)
+        for one, file in zip(layers, files, strict=True):
+            started, settled = time.perf_counter(), one.job.quantizer
+            try:
+                if isinstance(file, Exception):
+                    raise file
+                assert isinstance(settled, SettledQuantizer)
+                problem = prepare(one.layer, settled.preparation, seed=seed)
+                row = result_row(one.layer, one.quantizer, one.quantized, problem, one.facts, file=file)
+            except Exception as error:  # as above
+                row = failed_row(one.quantizer, one.facts.row, error, seed=seed)
+            yield one.job.number, one.job.which, replace(row, wall_s=one.seconds + share + time.perf_counter() - started).to_row()
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
@@ -150,6 +209,8 @@ def failed_layer(run: Run, work: LayerWork, error: BaseException, *, seed: int) 
     entry = next(entry for entry in run.layers if entry.name == work.name)
     known = key_row(run.key(entry), *entry.shape)
     for quantizer, key in zip(work.quantizers, work.row_keys, strict=True):
+        if not key:
+            continue
         yield Record(key, "row", failed_row(quantizer, known, error, seed=seed).to_row())
     if work.curve_rates:
         yield _failed_curves(work, error)
@@ -202,6 +263,24 @@ class LayerMemory:
         return self._activations.read(quantizer, seed=seed)
 
 
+def with_companions(task: Task) -> tuple[LayerWork, ...]:
+    """The work of a task with all layers that methods with files of several layers need beside it; their rows have no key.
+
+    The layers of an input are in one file whichever of them are asked for, and whichever rows are finished.
+    """
+    sharing = list(dict.fromkeys(q for work in task.layers for q in work.quantizers if shares_file(q)))
+    if not sharing:
+        return task.layers
+    names = [entry.name for entry in open_run(task.run, verified=True).layers if entry.hessian == task.hessian]
+    asked = {work.name: work for work in task.layers}
+    works = []
+    for name in names:
+        work = asked.get(name, LayerWork(name, (), ()))
+        missing = tuple(q for q in sharing if q not in work.quantizers)
+        works.append(replace(work, quantizers=(*work.quantizers, *missing), row_keys=(*work.row_keys, *("" for _ in missing))))
+    return tuple(works)
+
+
 def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
     """Records of a task, each as soon as it is finished; a layer that cannot be read gives failed rows, not an exception.
 
@@ -214,7 +293,7 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
     works: list[LayerWork] = []
     jobs: list[Job] = []
     facts: list[LayerFacts] = []
-    for work in task.layers:
+    for work in with_companions(task):
         try:
             layer, fact = memory.read(task, work.name)
         except Exception as error:  # as above
@@ -225,7 +304,8 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
         jobs.append((layer, work.quantizers))
     moments = partial(memory.activations, seed=task.seed)
     for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=moments, device=memory.device):
-        yield Record(works[number].row_keys[which], "row", row)
+        if key := works[number].row_keys[which]:
+            yield Record(key, "row", row)
     for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
         if work.curve_rates:
             yield _curves(layer, work, fact)
