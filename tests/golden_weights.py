@@ -182,6 +182,15 @@ def _parts():
     yield "parts pruned", natural(symbols, 1, 3, LayerParts(links=kept))
 
 
+def following() -> list[QuantizedWeight]:
+    """Three matrices of one input with the steps of the first, whose models go on from one to the next; a fourth with steps of its own."""
+    first = WEIGHTS["adaptive coset"].symbols
+    again = dataclasses.replace(first, grid=dataclasses.replace(first.grid, step=0.25))
+    plain = dataclasses.replace(first, model=GaussianModel(4.0, 0.25))
+    own = dataclasses.replace(plain, grid=UniformGrid(0.5))
+    return [natural(symbols, 24, 7) for symbols in (first, again, plain, own)]
+
+
 #: By name.
 WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive(), *_adaptive(), *_parts()])
 

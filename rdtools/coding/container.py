@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec
+from rdtools.coding.entropy.exponents import exponent_bytes
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
@@ -46,7 +47,7 @@ class Container:
     Attributes
     ----------
     data : the file
-    matrices : bytes of each matrix alone; the rest of the file is shared
+    matrices : bytes of each matrix alone; the rest of the file is shared, exponents that several matrices have among it
     """
 
     data: bytes
@@ -158,7 +159,8 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
 
     sides, payloads, heads = [], [], []
     chain: list[Symbols] = []
-    for weight in several:
+    common = [0] * len(several)  # bytes of step exponents that other matrices use too
+    for place, weight in enumerate(several):
         (tag, codec), basis = tagged_codec(weight.symbols), weight.basis
         chain = chain if following and _may_follow(codec, chain, weight.symbols) else []
         side = _seed(basis.row_rotation)
@@ -171,6 +173,8 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
         size = len(sides[-1]) + (len(shared) if len(several) == 1 else 0)
         tag |= v3.PARTS * bool(parts) | v3.FOLLOWS * bool(chain)
         heads.append(v3.MATRIX_HEAD.pack(tag, _rotation_kind(basis.row_rotation), basis.rows, size))
+        if chain and codec.exponents is not None and (exponents := codec.exponents(weight.symbols)) is not None:
+            common[place - len(chain)] = len(exponent_bytes(exponents))
         chain = [*chain, weight.symbols]
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
@@ -182,8 +186,8 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
     data = head + v2.CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head))) + body + b"".join(payloads)
     columns = len(first.active)
     matrices = tuple(
-        MatrixBytes(weight.basis.rows * columns, len(payload), v3.MATRIX_HEAD.size + len(side))
-        for weight, side, payload in zip(several, sides, payloads, strict=True)
+        MatrixBytes(weight.basis.rows * columns, len(payload), v3.MATRIX_HEAD.size + len(side) - others)
+        for weight, side, payload, others in zip(several, sides, payloads, common, strict=True)
     )
     return Container(data, matrices)
 

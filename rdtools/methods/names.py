@@ -134,9 +134,7 @@ def _read_name(name: str) -> tuple[Method, dict[str, Any]]:
             choices = [choice for several in _SUFFIXES.values() for choice in several]
             close = difflib.get_close_matches(suffix, choices, n=1)
             hint = f"; did you mean +{close[0]}?" if close else f"; expected one of {', '.join('+' + s for s in choices)}"
-            raise UnknownMethod(
-                f"method {name!r}: +{suffix} is no rotation, order of columns, symbol model or kind of file{hint}"
-            )
+            raise UnknownMethod(f"method {name!r}: +{suffix} is no rotation, order of columns, symbol model or kind of file{hint}")
         if key not in known:
             raise UnknownMethod(f"method {name!r}: {base} has no {_SUFFIX_NAMES[key]} to choose")
         if key in settings:

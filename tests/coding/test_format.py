@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from golden_weights import FOLDER, WEIGHTS, example, stored
+from golden_weights import FOLDER, WEIGHTS, example, following, stored
 from rdtools.kernels import adaptive_coder_reference, coset_trellis_reference
 
 from rdtools import normal
@@ -102,6 +102,17 @@ def test_a_seed_of_64_bits_is_kept():
 def test_the_golden_file_of_several_matrices_is_written_and_read():
     assert encode(group()).data == stored(3, "several")
     assert all(map(same_weight, decode_all(stored(3, "several")), group()))
+
+
+def test_the_golden_file_of_matrices_that_follow_others_is_written_and_read():
+    assert encode(following(), following=True).data == stored(3, "following")
+    assert all(map(same_weight, decode_all(stored(3, "following")), following()))
+
+
+@pytest.mark.parametrize(("constant", "value"), [("FOLLOWS", 32), ("CONTINUED", 32)])
+def test_changing_a_flag_of_matrices_that_follow_others_breaks_a_golden_file(constant, value, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert encode(following(), following=True).data != stored(3, "following")
 
 
 @pytest.mark.parametrize("version", [0, 1, 4, 255])
@@ -283,6 +294,8 @@ def test_every_number_of_the_formats_is_covered():
         "SEED",
         "ROTATIONS",
         "OWN_SCALES",
+        "FOLLOWS",
+        "CONTINUED",
         "SEVERAL",
         "COSET_STATE",
         "COSET_STATE_BITS",
