@@ -34,7 +34,7 @@ from __future__ import annotations
 
 import struct
 
-from rdtools.records import CodeModelKind, RotationKind, StoredOrder
+from rdtools.records import CodeModelKind, LatticeName, RotationKind, StoredOrder
 from rdtools.records.stored import StoredDtype
 
 VERSION = 3
@@ -50,6 +50,8 @@ COSET_STATE = struct.Struct("<B")
 COSET_STATE_BITS = range(2, 11)
 FINE_STD = 512.0
 MAX_SHIFT = 20
+#: Lattices of entropy-coded points by place.
+LATTICES: tuple[LatticeName, ...] = ("D4", "E8")
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8
 #: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.

@@ -49,6 +49,7 @@ class RDPoint:
             "setting",
             "entropy_shared: pooled frequency table; entropy_column: a Gaussian model of each column; entropy_histogram: a table of each "
             "column; entropy_trellis: a Gaussian model of each column given the trellis' state; "
+            "entropy_lattice: the same given the parities of a vector of a lattice; "
             "entropy_adaptive: Gaussian models learnt from decoded rows; fixed: log₂ of the number of levels",
             "rate kind",
         ),

@@ -26,7 +26,7 @@ VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts"))))
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts", "points"))))
 
 
 def digest(weight) -> str:
@@ -261,6 +261,12 @@ def test_changing_a_number_of_the_links_of_a_map_breaks_a_golden_file(constant, 
     assert not holds("parts links")
 
 
+def test_changing_the_order_of_the_lattices_breaks_a_golden_file(monkeypatch):
+    assert holds("points D4")
+    monkeypatch.setattr(format_v3, "LATTICES", ("E8", "D4"))
+    assert not holds("points D4")
+
+
 def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):
     monkeypatch.setitem(coset_trellis_reference.CODES, 4, (0o5, 0o4))
     with pytest.raises(CodingError, match="expected those of a trellis of 4 states"):
@@ -294,6 +300,7 @@ def test_every_number_of_the_formats_is_covered():
         "SEED",
         "ROTATIONS",
         "OWN_SCALES",
+        "LATTICES",
         "FOLLOWS",
         "CONTINUED",
         "SEVERAL",
