@@ -14,8 +14,9 @@ from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import QuantizedLayer, RDPoint, ResultRow
-from rdtools.records.error_models import ErrorModel
+from rdtools.records.error_models import BlockCode, ErrorModel
 from rdtools.theory import sic
+from rdtools.theory.incoherence import top_singular_share
 
 
 def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str:
@@ -53,6 +54,31 @@ def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
     return (
         f"{spare} of {facts.row.columns} inputs have an energy below 1e-8 of the median; their weights are coded like others, "
         f"{spare / coded:.1%} of the symbols, and hardly change D"
+    )
+
+
+#: Share of ‖W‖² from which a first singular pair is said to be why a code made for normal weights misses its prediction, and by how much.
+_SINGULAR_SHARE, _EXCESS = 0.1, 1.05
+
+
+def singular_message(layer: Layer, model: ErrorModel, excess: float, *, rotated: bool) -> str:
+    """The reason why a block code of weights rotated on both sides distorts more than predicted: one singular pair that stands out.
+
+    Parameters
+    ----------
+    layer : in main memory
+    model : kind of error
+    excess : measured over predicted distortion
+    rotated : whether the rows were rotated
+    """
+    if not (rotated and isinstance(model, BlockCode) and excess > _EXCESS):
+        return ""
+    share = top_singular_share(layer.weight)
+    if share < _SINGULAR_SHARE:
+        return ""
+    return (
+        f"the first singular pair of W has {share:.0%} of its energy: rotated, it is a product of two normal vectors, with heavier tails "
+        f"than the code is made for, and D is {excess:.2f} times its prediction; splitting the pair off or no rotation avoids it"
     )
 
 
@@ -112,6 +138,9 @@ def result_row(
     outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
+    rotated = quantized.weight.basis.row_rotation is not None
+    excess = point.distortion / predicted if predicted > 0 else math.nan
+    singular = singular_message(layer.host or layer, model, excess, rotated=rotated)
     diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,
@@ -120,12 +149,12 @@ def result_row(
         status=facts.status,
         seed=quantized.seed,
         message="; ".join(
-            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))
+            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead, singular))
         ),
         point=point,
         activation=beside,
         pred_high_rate_distortion=predicted,
-        measured_over_pred_high_rate=point.distortion / predicted if predicted > 0 else math.nan,
+        measured_over_pred_high_rate=excess,
         high_rate_valid=_high_rate_valid(facts, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -15,15 +14,14 @@ from typing import TYPE_CHECKING, Any, get_args
 from rdtools.arrays import Float64Array
 from rdtools.coding import reconstruct
 from rdtools.devices import check_device
-from rdtools.errors import NotByBlocks, RateUnreachable, RdtoolsError, UsageError
+from rdtools.errors import NotByBlocks, RateUnreachable, UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
 from rdtools.machine import check_disk
-from rdtools.measure import measure, weighted_error
-from rdtools.measure.point import coded
+from rdtools.measure import coded, measure, weighted_error
 from rdtools.methods import format_method, infeasible_reason, parse_method
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.layer_names import block_index, layer_type
@@ -196,11 +194,10 @@ class _Job:
             left = [layer for layer in item.layers if layer.name not in done]
             parts = [list(item.layers)] if left and shares_file(self.quantizer) else [[layer] for layer in left]
             for part in parts:
-                assert hessian is not None
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
                 done |= self._quantize(work, entries, hessian, len(done.keys() - {entry.name for entry in entries}))
-            for layer in item.layers if replaced is not None else ():
-                replaced[layer.name] = decoded_weight(work.folder, done[layer.name])
+            if replaced is not None:
+                replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
         layers = [done[layer.name] for item in inputs for layer in item.layers]
         files = save_checkpoint(
             self.checkpoint,
@@ -272,48 +269,32 @@ class _Job:
         for item, hessian in capture(opened.model, left, self.tokens, stages=opened.stages, folder=folder, progress=progress):
             yield item, hessian, None
 
-    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], hessian: Hessian, number: int) -> dict[str, SavedLayer]:
+    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], hessian: Hessian | None, number: int) -> dict[str, SavedLayer]:
         """Layers quantized, coded together and durable, by name."""
+        assert hessian is not None  # of layers that are left
         started, answers = time.perf_counter(), []
         for entry in entries:
             key = LayerKey(self.original.name, entry.name, layer_type(entry.name), block_index(entry.name))
-            layer = Layer(key, self.checkpoint.weight(entry.captured), hessian)
-            with _naming(entry.name):
+            with naming((layer := Layer(key, self.checkpoint.weight(entry.captured), hessian)).key.name):
                 answers.append((layer, self.quantizer.quantize(layer, seed=self.seed)))
-        files = coded([quantized.weight for _, quantized in answers], [entry.name for entry in entries])
-        saved: dict[str, SavedLayer] = {}
-        written: dict[str, Any] = {}
-        for place, (entry, (layer, quantized), file) in enumerate(zip(entries, answers, files, strict=True)):
-            with _naming(entry.name):
+        files, saved = coded([answer.weight for _, answer in answers], [entry.name for entry in entries]), {}
+        for entry, (layer, quantized), file in zip(entries, answers, files, strict=True):
+            with naming(entry.name):
                 point = measure(layer, quantized, file=file)
                 rounded = round_to_stored(reconstruct(quantized.weight), "bfloat16", name=entry.name)
-            after, energy = weighted_error(layer.weight, rounded, hessian.matrix).mean, layer.statistics.energy
-            if file.place == 0:
-                written = work.write_container(number + place, file.data)
+            after = weighted_error(layer.weight, rounded, hessian.matrix).mean
             saved[entry.name] = SavedLayer(
                 layer=entry,
-                **written,
-                place=file.place,
-                container_layers=file.layers,
+                **work.write_container(number + len(saved) - file.place, file.data),
+                **{"place": file.place, "container_layers": file.layers},
                 total_bpw=point.total_bpw,
                 distortion=point.distortion,
                 relative_distortion=point.relative_distortion,
                 rounded_distortion=after,
-                rounded_relative_distortion=after / energy if energy > 0 else math.nan,
+                rounded_relative_distortion=after / energy if (energy := layer.statistics.energy) > 0 else math.nan,
                 damping=quantized.damping,
                 n_tokens=hessian.n_tokens,
                 seconds=(time.perf_counter() - started) / len(entries),
             )
-        for one in saved.values():
-            work.add(one)
+            work.add(saved[entry.name])
         return saved
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Errors of rdtools begin with the name of the layer."""
-    try:
-        yield
-    except RdtoolsError as error:
-        text = str(error)
-        raise type(error)(text if text.startswith(name) else f"{name}: {text}") from error

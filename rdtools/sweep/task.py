@@ -16,17 +16,17 @@ from rdtools.compare.curves import theory_curves
 from rdtools.compare.facts import key_row
 from rdtools.devices import HOST, naming_stage
 from rdtools.errors import NotEnoughMemory, RateUnreachable, explained
-from rdtools.measure.point import CodedWeight, coded
 from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remembered_spectrum
 from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare, shares_file
-from rdtools.records import CURVE_COLUMNS, LayerRow, QuantizedLayer, ResultRow
+from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
 from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.activations import ActivationMemory
+from rdtools.sweep.one_file import Waiting, rows_in_one_file, turn, with_companions
 from rdtools.sweep.plan import LayerWork, Task
 
 Row = dict[str, Any]
@@ -106,9 +106,9 @@ def quantize_layers(
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
     for group in _by_preparation(jobs, seed, device):
         prepared: dict[int, tuple[Layer, Problem]] = {}
-        held: list[_Quantized] = []
+        waiting: list[Waiting] = []
         order: dict[Quantizer, int] = {}
-        group.sort(key=lambda job: _turn(jobs[job.number][1][job.which], order))
+        group.sort(key=lambda job: turn(jobs[job.number][1][job.which], order))
         for place_in_group, job in enumerate(group):
             row: ResultRow | None = None
             number, settled, place = job.number, job.quantizer, job.place
@@ -128,7 +128,8 @@ def quantize_layers(
                 with stage("its integers are decided"):
                     quantized = settled.quantize(prepared[number][0], seed=seed, problem=prepared[number][1], activations=moments)
                 if shares_file(quantizer):
-                    held.append(_Quantized(job, prepared[number][0], quantizer, quantized, fact, time.perf_counter() - started))
+                    took = time.perf_counter() - started
+                    waiting.append(Waiting(number, job.which, prepared[number][0], quantizer, settled, quantized, fact, took))
                 else:
                     with stage("what was decoded is measured"):
                         row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
@@ -144,54 +145,12 @@ def quantize_layers(
             if row is not None:
                 yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
             after = group[place_in_group + 1 : place_in_group + 2]
-            if held and not (after and jobs[after[0].number][1][after[0].which] == quantizer):
+            if waiting and not (after and jobs[after[0].number][1][after[0].which] == quantizer):
                 prepared.clear()
-                yield from _in_one_file(held, seed)
-                held.clear()
-
-
-def _turn(quantizer: Quantizer, order: dict[Quantizer, int]) -> int:
-    """Place of a quantizer in its group: those that put layers into one file come last, one after another."""
-    return order.setdefault(quantizer, len(order) + 1) if shares_file(quantizer) else 0
-
-
-@dataclass(frozen=True)
-class _Quantized:
-    """A layer that waits for the others of its input, where it was worked on, and the seconds that its integers took."""
-
-    job: _Settled
-    layer: Layer
-    quantizer: Quantizer
-    quantized: QuantizedLayer
-    facts: LayerFacts
-    seconds: float
-
-
-def _in_one_file(held: Sequence[_Quantized], seed: int) -> Iterator[tuple[int, int, Row]]:
-    """Rows of the layers of each input, coded in one file or each in its own, whichever is smaller in all."""
-    inputs: dict[int, list[_Quantized]] = {}
-    for one in held:
-        inputs.setdefault(id(one.layer.hessian), []).append(one)
-    for layers in inputs.values():
-        started = time.perf_counter()
-        try:
-            files: list[CodedWeight | Exception] = [
-                *coded([one.quantized.weight for one in layers], [one.layer.key.name for one in layers])
-            ]
-        except Exception as error:  # as above
-            files = [error] * len(layers)
-        share = (time.perf_counter() - started) / len(layers)
-        for one, file in zip(layers, files, strict=True):
-            started, settled = time.perf_counter(), one.job.quantizer
-            try:
-                if isinstance(file, Exception):
-                    raise file
-                assert isinstance(settled, SettledQuantizer)
-                problem = prepare(one.layer, settled.preparation, seed=seed)
-                row = result_row(one.layer, one.quantizer, one.quantized, problem, one.facts, file=file)
-            except Exception as error:  # as above
-                row = failed_row(one.quantizer, one.facts.row, error, seed=seed)
-            yield one.job.number, one.job.which, replace(row, wall_s=one.seconds + share + time.perf_counter() - started).to_row()
+                for one, made in rows_in_one_file(waiting, seed):
+                    made = failed_row(one.quantizer, one.facts.row, made, seed=seed) if isinstance(made, Exception) else made
+                    yield one.number, one.which, made.to_row()
+                waiting.clear()
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
@@ -261,24 +220,6 @@ class LayerMemory:
         """Moments of activations for the layers read last; see `ActivationMemory.read`."""
         assert self._activations is not None
         return self._activations.read(quantizer, seed=seed)
-
-
-def with_companions(task: Task) -> tuple[LayerWork, ...]:
-    """The work of a task with all layers that methods with files of several layers need beside it; their rows have no key.
-
-    The layers of an input are in one file whichever of them are asked for, and whichever rows are finished.
-    """
-    sharing = list(dict.fromkeys(q for work in task.layers for q in work.quantizers if shares_file(q)))
-    if not sharing:
-        return task.layers
-    names = [entry.name for entry in open_run(task.run, verified=True).layers if entry.hessian == task.hessian]
-    asked = {work.name: work for work in task.layers}
-    works = []
-    for name in names:
-        work = asked.get(name, LayerWork(name, (), ()))
-        missing = tuple(q for q in sharing if q not in work.quantizers)
-        works.append(replace(work, quantizers=(*work.quantizers, *missing), row_keys=(*work.row_keys, *("" for _ in missing))))
-    return tuple(works)
 
 
 def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:

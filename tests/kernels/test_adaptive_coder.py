@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rdtools.kernels import adaptive_coder_numba as fast
 from rdtools.kernels import adaptive_coder_reference as reference
+from rdtools.kernels.adaptive_moment_reference import adaptive_moment
 from rdtools.kernels.coset_trellis_reference import coset_transitions
 
 CODERS = {"reference": reference, "numba": fast}
@@ -46,7 +47,7 @@ def test_models_that_go_on_from_another_matrix_are_those_of_the_reference_and_sh
     first, second = np.split(correlated(rng, 2 * m, p, 2.0), 2)
     (first, transitions), (second, _) = (walks(each, states, m) if states else (each, NO_TRELLIS) for each in (first, second))
     rows, columns, laws = model(rng, m, p, std=2.0)
-    moment = reference.adaptive_moment(first, rows, columns, laws, bool(states))
+    moment = adaptive_moment(first, rows, columns, laws, bool(states))
     units = np.clip(np.floor(64 * half * first / laws[2][laws[0][rows[:, None] - columns]] + 0.5), -256, 256)
     weighed = np.array([row * min(1.0, np.sqrt(2 * 64**2 * p / max(row @ row, 1e-9))) for row in units])
     np.testing.assert_allclose(moment, weighed.T @ weighed, atol=256 * m)  # each number of a heavy row is rounded to an integer

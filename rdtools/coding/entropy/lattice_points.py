@@ -26,6 +26,9 @@ _CHECKS: dict[LatticeName, tuple[tuple[int, ...], ...]] = {
     "D4": ((1,), (1,), (1,)),
     "E8": ((0, 1, 1, 1), (1, 0, 1, 1), (1, 1, 0, 1), (1, 1, 1, 0)),
 }
+#: Deviation that the codewords have over that of the integers given their parity: nearest points of columns below the step are fewer odd
+#: ones than such a Gaussian has. Within 5 % of the best at every step of either lattice, and worth 0.02 bit at steps of two deviations.
+_SPREAD = 1.4
 #: Standard deviation in pairs of integers from which both parities are equally likely to 1e-8, and even integers that are summed below.
 _COARSE, _TERMS = 1.0, 4
 
@@ -55,7 +58,7 @@ def word_numbers(parities: NDArray[np.int32], lattice: LatticeName) -> Int64Arra
 
 def word_table(std: float, lattice: LatticeName) -> FrequencyTable:
     """Frequencies of the codewords of a vector whose pairs of integers have this standard deviation, the same on every machine."""
-    even = 0.5
+    even, std = 0.5, _SPREAD * std
     if std < _COARSE:
         # integers have twice the deviation of their pairs
         terms = cell_probability(2 * np.arange(_TERMS), np.array(2 * max(std, v2.MIN_STD)))

@@ -126,7 +126,7 @@ def test_settings_and_integers_that_cannot_be_are_refused():
         LatticeWaterSIC(rate_bits=2, adaptive_columns=512)
     with pytest.raises(ValueError, match="lattice 'A2', expected one of D4, E8"):
         LatticePoints(np.zeros((1, 1), np.int32), UniformGrid(1.0), GaussianModel(1.0), "A2")
-    weight = LatticeSIC(rate_bits=2).quantize(gaussian_layer(8, 2)).weight
+    weight = LatticeSIC(rate_bits=2).quantize(gaussian_layer(64, 8)).weight
     weight.symbols.integers[0, 0] += 1
-    with pytest.raises(CodingError, match="columns 0 to 1: integers that are no points of E8"):
+    with pytest.raises(CodingError, match="columns 0 to 7: integers that are no points of E8"):
         encode(weight)
