@@ -21,7 +21,7 @@ class TrellisWaterSIC(MmseWaterSIC):
 
     Attributes
     ----------
-    rate_bits, rotation, damping, backend, adaptive_columns : as of `MmseWaterSIC`
+    rate_bits, rotation, damping, backend, adaptive_columns, one_file : as of `MmseWaterSIC`
     states, segment : as of `TrellisSIC`
 
     References

@@ -57,6 +57,16 @@ def check_layer(layer: object) -> None:
         raise WrongType(f"quantize: got {got}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
 
 
+#: Of a setting that came later: it is a part of what tells settings apart only where it is not its default, so that rows that were made
+#: without it stay theirs.
+LATER = {"later": True}
+
+
+def shares_file(quantizer: Quantizer) -> bool:
+    """True for a method that puts layers of one input into one file where that is smaller."""
+    return bool(getattr(quantizer, "one_file", False))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantizer(ABC):
     """A method with its settings: a frozen record with one verb.
