@@ -12,7 +12,6 @@ import argparse
 import sys
 from pathlib import Path
 
-import matplotlib
 import numba
 import pandas as pd
 import torch
@@ -22,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from rdtools.report.figures import save_figure
 from rdtools.report.figures.bench import draw as draw
-from rdtools.report.style import RC
+from rdtools.report.figures.canvas import styled
 
 OPS = {
     "sic_sweep": Op(bench_ops.build_sweep, (1024, 4096), ("tests/kernels/test_sic_sweep.py", "tests/kernels/test_philox.py")),
@@ -79,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}: not reported, its tests fail or are missing: {' '.join(OPS[name].tests)}", file=sys.stderr)
     if not rows.empty:
         rows.to_csv(options.out, index=False, float_format="%.6g")
-        with matplotlib.rc_context(RC):
+        with styled():
             save_figure(draw(rows), options.out.with_suffix(""))
         shown = ["op", "rows", "contestant", "dtype", "seconds", "cpu_seconds", "ratio_to_floor", "at_most", "relative_loss"]
         print(rows[shown].to_string(index=False, float_format="%.4g"))

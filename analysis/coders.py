@@ -27,7 +27,6 @@ from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarSymbols
-from rdtools.report.figures.coders import COLORS as COLORS
 from rdtools.report.figures.coders import draw as draw
 from rdtools.runs.store import open_run
 
@@ -35,7 +34,7 @@ from rdtools.runs.store import open_run
 LAYERS = ("model.layers.3.mlp.gate_proj", "model.layers.3.mlp.down_proj")
 RATES = (2.0, 3.0)
 #: Models of the range coder and of ANS.
-MODELS: dict[CodeModelKind, str] = {"shared": "one histogram", "column": "a normal law a column", "histogram": "a histogram a column"}
+MODELS: dict[CodeModelKind, str] = {"shared": "pooled histogram", "column": "Gaussian per column", "histogram": "histogram per column"}
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
         yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.symbols)), side)
         if kind == "shared":
             common = side - round(scalar_code_length(own.symbols, counts)[1] / 8)
-    for per_column, label in ((False, "one code"), (True, "a code a column")):
+    for per_column, label in ((False, "pooled code"), (True, "code per column")):
         tables, words = huffman.encode(integers, per_column=per_column)
         _check("Huffman", bool((huffman.decode(tables + words, m, n, per_column=per_column) == integers).all()))
         yield Size(f"Huffman, {label}", len(words), common + len(tables))

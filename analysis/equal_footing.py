@@ -12,7 +12,6 @@ from pathlib import Path
 import pandas as pd
 
 from rdtools.jobs.evaluate import evaluate
-from rdtools.report.figures.equal_footing import REFERENCE as REFERENCE
 from rdtools.report.figures.equal_footing import draw as draw
 from rdtools.report.figures.equal_footing import slope as slope
 
@@ -20,7 +19,7 @@ from rdtools.report.figures.equal_footing import slope as slope
 METHODS = ("hrtn-column", "hptq", "hptq-column", "hptq+hadamard", "watersic", "watersic-mmse", "watersic-trellis")
 RATES = (2.0, 3.0, 4.0)
 COLUMNS = (
-    *("model", "method", "target_bpw", "protocol", "scored_tokens", "clusters", "total_bpw"),
+    *("model", "method", "target_bpw", "protocol", "scored_tokens", "clusters", "layers", "total_bpw"),
     *("summed_distortion", "summed_relative_distortion", "summed_heldout_distortion"),
     *("perplexity_original", "perplexity", "perplexity_stderr", "nll_increase_nats", "nll_increase_low", "nll_increase_high"),
     *("kl_nats", "kl_low", "kl_high", "kl_p99_nats", "kl_cvar1_nats", "acceptance", "top1_agreement"),

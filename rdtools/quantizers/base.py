@@ -58,6 +58,16 @@ def check_layer(layer: object) -> None:
         raise WrongType(f"quantize: got {got}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
 
 
+#: Of a setting that came later: it is a part of what tells settings apart only where it is not its default, so that rows that were made
+#: without it stay theirs.
+LATER = {"later": True}
+
+
+def shares_file(quantizer: Quantizer) -> bool:
+    """True for a method that puts layers of one input into one file where that is smaller."""
+    return bool(getattr(quantizer, "one_file", False))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantizer(ABC):
     """A method with its settings: a frozen record with one verb.
@@ -138,7 +148,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer.host or layer, seed=seed).preparation
+        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -189,7 +199,7 @@ class Quantizer(ABC):
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread(), float32_products(place_of(layer.weight)):
-            settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
+            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(

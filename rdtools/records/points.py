@@ -50,6 +50,7 @@ class RDPoint:
             "setting",
             "entropy_shared: pooled frequency table; entropy_column: a Gaussian model of each column; entropy_histogram: a table of each "
             "column; entropy_trellis: a Gaussian model of each column given the trellis' state; "
+            "entropy_lattice: the same given the parities of a vector of a lattice; "
             "entropy_adaptive: Gaussian models learnt from decoded rows; fixed: log₂ of the number of levels",
             "rate kind",
         ),
@@ -68,7 +69,13 @@ class RDPoint:
     ]
     payload_bpw: Annotated[float, About("bpw", "measured", "coded symbols in the file, tables apart")]
     overhead_bpw: Annotated[
-        float, About("bpw", "measured", "total_bpw − symbol_bpw: scales, headers, checksums, and what the coder loses", "overhead")
+        float,
+        About(
+            "bpw",
+            "measured",
+            "total_bpw − symbol_bpw: scales, headers, checksums, what the coder loses; less what models of a file of several layers save",
+            "overhead",
+        ),
     ]
     total_bpw: Annotated[float, About("bpw", "measured", "8 × bytes of the file, all side information included", "total")]
     container_layers: Annotated[

@@ -86,6 +86,27 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(count, run, cap
     assert resumed.notes == []
 
 
+def test_layers_of_one_input_share_a_file_whichever_of_them_are_asked_for(run, captured, tmp_path):
+    """The same integers and errors as in files of their own, and never more bytes in all."""
+    methods = ["watersic", "watersic+one-file"]
+    table = run_sweep(run, make_quantizers(methods, [3.0])).table.set_index(["method", "layer"])
+    apart, together = table.loc["watersic"], table.loc["watersic+one-file"]
+    assert together["distortion"].equals(apart["distortion"])
+    assert together["symbol_bpw"].equals(apart["symbol_bpw"])
+    weights = apart["rows"] * apart["columns"]
+    files = {"q_proj": 3, "k_proj": 3, "v_proj": 3, "gate_proj": 2, "up_proj": 2}
+    assert together["container_layers"].tolist() == [files.get(kind, 1) for kind in together["layer_type"]]
+    for _, part in together.groupby(together["layer_type"].isin(["gate_proj", "up_proj"])):
+        assert (part["total_bpw"] * weights[part.index]).sum() < (apart["total_bpw"] * weights)[part.index].sum()
+    gaps = together["rate_gap_total_bpw"] - apart["rate_gap_total_bpw"]
+    np.testing.assert_allclose(gaps, together["total_bpw"] - apart["total_bpw"], atol=1e-12)
+    name = next(name for name in together.index if "k_proj" in name)
+    other = open_run(shutil.copytree(captured.path, tmp_path / "other"))
+    alone = run_sweep(other, make_quantizers(methods[1:], [3.0]), layers=[name]).table
+    assert alone["layer"].tolist() == [name]
+    assert alone["total_bpw"].tolist() == [together.loc[name, "total_bpw"]]
+
+
 def test_progress_counts_rows_and_those_that_are_there(run):
     seen = []
     run_sweep(run, _methods("rtn-midrise", [2.0]), progress=lambda done, total: seen.append((done, total)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 from rdtools.arrays import Float64Array
-from rdtools.quantizers.base import SettledQuantizer, Solution
+from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
 from rdtools.quantizers.grids.levels import Rounding
@@ -117,10 +117,12 @@ class EntropyCoded(ScalarQuantizer):
     coding : "shared" (one histogram), "column" (a Gaussian entropy model per column) or "histogram" (a histogram per column)
     adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter than
         `coding`; 0 for models that are not learnt
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
     """
 
     coding: CodeModelKind
     adaptive_columns: int = 0
+    one_file: bool = field(default=False, metadata=LATER)
 
     #: Values that fields may have, where these are fewer than their types have.
     choices: ClassVar[dict[str, tuple[CodeModelKind, ...]]] = {"coding": ("shared", "column", "histogram")}

@@ -12,33 +12,44 @@ from rdtools.report.captions import Caption
 from rdtools.report.figures import (
     bench,
     bounds,
+    calibration,
     coders,
+    column_rates,
     default_model_loss,
     equal_footing,
+    gap_depth,
     gap_to_rd,
     gptq_watersic_gap,
     heldout,
+    incoherence,
     low_rank,
     low_rate,
     orders,
+    pooled,
     predicted_measured,
+    proxy_loss,
     rate_distortion,
+    rate_kinds,
+    rate_split,
     reassembly,
+    spectra,
+    tightness,
     trellis_frontier,
     trellis_stacked,
     trellis_states,
 )
 from rdtools.report.figures.canvas import legend_entries as legend_entries
 from rdtools.report.figures.canvas import save_figure as save_figure
-from rdtools.report.style import RC
+from rdtools.report.figures.canvas import styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 #: Of every report: the first stands beside the first table of the page, the others in this order in sections of their own.
 _PAGE = (gap_to_rd, rate_distortion, gptq_watersic_gap, predicted_measured, heldout)
-#: Of rows that a module of `rdtools.analysis` makes.
+#: In the order of the gallery: of results and verdicts of a run, and of rows that a module of `rdtools.analysis` makes.
 _OTHERS = (
+    *(gap_depth, rate_kinds, pooled, tightness, spectra, column_rates, incoherence, proxy_loss, calibration, rate_split),
     *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, low_rank, reassembly),
     *(bench, default_model_loss),
 )
@@ -48,14 +59,14 @@ def _by_name(modules: tuple[Any, ...]) -> dict[str, Any]:
     return {module.__name__.rpartition(".")[2]: module for module in modules}
 
 
-#: Name → module with ``TABLES``, the tables that it draws, and ``draw``, which takes them in this order.
+#: Name → module with ``TABLES``, the tables that it draws, ``draw``, which takes them in this order, and ``CAPTION``.
 MODULES = _by_name((*_PAGE, *_OTHERS))
 #: Names of the figures of every report.
 PAGE = tuple(_by_name(_PAGE))
 #: Name → words around a figure of the page.
 CAPTIONS: dict[str, Caption] = {name: MODULES[name].CAPTION for name in PAGE}
-#: Columns of the results that figures of the page read.
-READS = tuple(dict.fromkeys(name for part in _PAGE for name in part.READS))
+#: Columns of the results that figures read.
+READS = tuple(dict.fromkeys(name for part in MODULES.values() if part.TABLES[0] == "results" for name in part.READS))
 
 
 def draw_figure(name: str, tables: Mapping[str, pd.DataFrame]) -> Figure:
@@ -78,8 +89,6 @@ def write_figures(table: pd.DataFrame, curves: pd.DataFrame, folder: Path) -> di
     ------
     OutputError
     """
-    import matplotlib
-
     tables = {"results": table, "curves": curves}
-    with matplotlib.rc_context(RC):
+    with styled():
         return {name: save_figure(draw_figure(name, tables), folder / name) for name in PAGE}
