@@ -6,18 +6,24 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from rdtools.kernels import sic_sweep_numba
+from rdtools.kernels import coset_trellis_numba, sic_sweep_numba
 
 from rdtools import arrays, measure
+from rdtools.coding import format_v2
+from rdtools.coding.entropy import gaussians
 from rdtools.measure import distortion
 from rdtools.methods import METHODS, parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment
+from rdtools.ops import moments
+from rdtools.quantizers.rounding import block_ldlq
+from rdtools.transforms import rotation
 
 #: Weight-only methods that are not trained on the layer, and suffixes that add a rotation or an order.
+OTHERS = ("aqlm", "crvq", "lrc", "qllm", "weight-activation")
 NAMES = [
-    *(name for name, entry in METHODS.items() if entry.family not in ("aqlm", "crvq", "lrc", "qllm", "weight-activation")),
-    *("hptq+haar", "hptq+act-order", "gptq+act-order", "watersic+rotation", "watersic-lmmse+act-order"),
+    *(name for name, entry in METHODS.items() if "g128" not in name and entry.family not in OTHERS),
+    *("gptq(group_size=8)", "hptq+haar", "hptq+act-order", "gptq+act-order", "watersic+rotation", "watersic-lmmse+act-order"),
 ]
 #: In units of the weights: everything, and what needs more.
 LIMIT, ABOVE = 3.0, {}
@@ -46,16 +52,19 @@ def layers():
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch):
     """Blocks and panels as small beside this layer as they are beside a real one."""
-    monkeypatch.setattr(arrays, "BLOCK_ROWS", 64)
-    monkeypatch.setattr(sic_sweep_numba, "PANEL", 8)
-    monkeypatch.setattr(sic_sweep_numba, "STRIP", 2)
-    monkeypatch.setattr(distortion, "BLOCK_ENTRIES", 2**10)
+    for module, name, value in (
+        (arrays, "BLOCK_ROWS", 64), (arrays, "PANEL_ENTRIES", 2**10), (rotation, "_TOGETHER", 8), (block_ldlq, "PANEL", 8),
+        (sic_sweep_numba, "PANEL", 8), (sic_sweep_numba, "STRIP", 2), (coset_trellis_numba, "STRIP", 2),
+        (gaussians, "_BLOCK", 2**10), (format_v2, "BLOCK_SYMBOLS", 2**10), (distortion, "BLOCK_ENTRIES", 2**10),
+        (moments, "_FORM_PANEL", 8),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, value)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_quantizing_takes_three_times_the_weights(name, layers):
     """Beside the layer and what does not grow with its rows, the answer included; measuring takes the symbols as they are decoded."""
-    rates = METHODS[name.partition("+")[0]].rates
+    rates = METHODS[name.partition("+")[0].partition("(")[0]].rates
     method = parse_method(name, 3 if 3 in rates.get("values", [3]) else rates["values"][-1])
     method.quantize(_layer(64))  # which compiles kernels
     answers = []
