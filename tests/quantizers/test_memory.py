@@ -25,9 +25,12 @@ NAMES = [
     *(name for name, entry in METHODS.items() if "g128" not in name and entry.family not in OTHERS),
     *("gptq(group_size=8)", "hptq+haar", "hptq+act-order", "gptq+act-order", "watersic+rotation", "watersic-lmmse+act-order"),
 ]
-#: In units of the weights: everything, and what needs more.
-LIMIT, ABOVE = 3.0, {}
-COLUMNS, ROWS = 64, (512, 1024)
+#: In units of the weights: what a method takes at most; and of those that take more: rescalers look at values, at what these have in
+#: common with the ideal and at their products all at once, in up to a hundred rounds; stochastic rounding decides all rows in one piece.
+LIMIT, ABOVE = 3.0, {"watersic-published": 4.5, "quip-clamp-safe": 4.0}
+#: The same of measuring: the symbols as they are decoded, four bytes for each weight and what reading them takes.
+MEASURED = 1.0
+COLUMNS, ROWS = 64, (256, 512)
 
 
 def _layer(rows: int) -> Layer:
@@ -42,6 +45,12 @@ def _peak(call) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def _slope(layers, call) -> float:
+    """Bytes for each byte of weights."""
+    small, large = (_peak(lambda layer=layer: call(layer)) for layer in layers)
+    return (large - small) / (layers[1].weight.nbytes - layers[0].weight.nbytes)
 
 
 @pytest.fixture(scope="module")
@@ -63,15 +72,19 @@ def _small_blocks(monkeypatch):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_quantizing_takes_three_times_the_weights(name, layers):
-    """Beside the layer and what does not grow with its rows, the answer included; measuring takes the symbols as they are decoded."""
+    """Beside the layer and what does not grow with its rows, the answer included."""
     rates = METHODS[name.partition("+")[0].partition("(")[0]].rates
     method = parse_method(name, 3 if 3 in rates.get("values", [3]) else rates["values"][-1])
     method.quantize(_layer(64))  # which compiles kernels
-    answers = []
-    small, large = (_peak(lambda layer=layer: answers.append(method.quantize(layer))) for layer in layers)
-    weights = layers[1].weight.nbytes - layers[0].weight.nbytes
-    print(name, round((large - small) / weights, 2), end=" ")
+    assert _slope(layers, method.quantize) <= ABOVE.get(name, LIMIT)
+
+
+@pytest.mark.parametrize("name", ["rtn", "watersic", "watersic-trellis-plain", "quip", "quip-sharp", "qtip", "hptq+haar"])
+def test_measuring_takes_the_symbols_as_they_are_decoded(name, layers):
+    """And one block of rows, whatever the number of rows."""
+    method = parse_method(name, 2)
+    answers = {layer: method.quantize(layer) for layer in layers}
     for layer in layers:
         _ = layer.statistics, layer.weight_checksum
-    small, large = (_peak(lambda layer=layer, answer=answer: measure(layer, answer)) for layer, answer in zip(layers, answers, strict=True))
-    print("measure", round((large - small) / weights, 2))
+    measure(layers[0], answers[layers[0]])  # which loads modules and compiles kernels
+    assert _slope(layers, lambda layer: measure(layer, answers[layer])) <= MEASURED
