@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, rows_of
+from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, rows_of
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType, check_type
 from rdtools.measure import distortion
@@ -35,11 +36,67 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
+@dataclass(frozen=True, eq=False)
+class CodedWeight:
+    """A weight in a file that decodes to it.
+
+    Attributes
+    ----------
+    weight : what the file decodes to, to the bit
+    data : the file
+    place : of the matrix in the file
+    layers : matrices in the file
+    bits : of the matrix, its own and its part of what the file has once for all
+    """
+
+    weight: QuantizedWeight
+    data: bytes
+    place: int
+    layers: int
+    bits: MatrixBits
+
+
+def _checked(container: Container, weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[CodedWeight]:
+    """The matrices of a file, decoded and found to be those that were written."""
+    for weight, read, name in zip(weights, decode_all(container.data, name=", ".join(names), max_weights=MAX_WEIGHTS), names, strict=True):
+        if not same_weight(read, weight):
+            raise CorruptFile(
+                f"{name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
+            )
+    shares = enumerate(zip(weights, container_bits(container), strict=True))
+    return [CodedWeight(weight, container.data, place, len(weights), bits) for place, (weight, bits) in shares]
+
+
+def coded(weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[CodedWeight]:
+    """Weights of one input coded and decoded again, all in one file or each in its own, whichever takes fewer bytes in all.
+
+    One file has the active columns, the seed of the rotation and the exponents of the steps once, and models that the decoder learns go on
+    from one matrix to the next. The integers are the same, and so are all weights and errors.
+
+    Parameters
+    ----------
+    weights : of one or more layers
+    names : of these, for messages
+
+    Raises
+    ------
+    CorruptFile
+        If a file does not decode to what was encoded.
+    """
+    single = [encode(weight) for weight in weights]
+    if len(weights) > 1:
+        together = encode(weights, following=True)
+        if len(together.data) < sum(len(container.data) for container in single):
+            return _checked(together, weights, names)
+    return [_checked(container, [weight], [name])[0] for container, weight, name in zip(single, weights, names, strict=True)]
+
+
 def measure(
     layer: Layer,
     quantized: QuantizedLayer,
     heldout: HeldoutMoment | None = None,
     *,
+    file: CodedWeight | None = None,
     moments: InputMoments | None = None,
     heldout_moments: InputMoments | None = None,
 ) -> RDPoint:
@@ -51,6 +108,7 @@ def measure(
     ----------
     layer : the original
     quantized : a quantizer's answer for it
+    file : what `coded` gave for its weight, beside those of other layers; None for a file of its own
     heldout : a held-out moment of the layer's input, for `RDPoint.heldout_distortion`, which is nan without
     moments : of x beside Q(T x), for an answer that quantizes activations; see `rdtools.measure.error`
     heldout_moments : the same over held-out tokens, without which `RDPoint.heldout_distortion` of such an answer is nan
@@ -79,7 +137,8 @@ def measure(
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, quantized.weight, heldout, moments, heldout_moments)
+        file = coded([quantized.weight], [layer.key.name])[0] if file is None else file
+        return _measure(layer, file, heldout, moments, heldout_moments)
 
 
 def measure_weight(
@@ -104,7 +163,7 @@ def measure_weight(
         raise ShapeMismatch(f"{layer.key.name}: weights {tuple(layer.weight.shape)} beside quantized ones {shape}, expected the same shape")
     _check_beside(layer, heldout, moments, heldout_moments)
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, weight, heldout, moments, heldout_moments)
+        return _measure(layer, coded([weight], [layer.key.name])[0], heldout, moments, heldout_moments)
 
 
 def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
@@ -129,18 +188,12 @@ def _ratio(value: float, by: float) -> float:
 
 def _measure(
     layer: Layer,
-    weight: QuantizedWeight,
+    file: CodedWeight,
     heldout: HeldoutMoment | None,
     moments: InputMoments | None,
     heldout_moments: InputMoments | None,
 ) -> RDPoint:
-    container = encode(weight)
-    decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
-    if not same_weight(decoded, weight):
-        raise CorruptFile(
-            f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
-        )
-    del decoded  # it is what is there already
+    weight, bits = file.weight, file.bits
     alone = weight.parts.activation is None and moments is None
     blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
     errors = errors_of(layer.weight, blocks, *((layer.hessian.matrix, heldout) if alone else (None,)))
@@ -150,7 +203,6 @@ def _measure(
     codec = codec_of(weight.symbols)
     symbols = codec.diagnostics(weight.symbols)
     coded_share = symbols.symbols / size
-    (bits,) = container_bits(container)
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active_fraction = float(layer.active.mean())
     relative = _ratio(measured.mean, layer.statistics.energy)
@@ -176,6 +228,7 @@ def _measure(
         payload_bpw=bits.payload / size,
         overhead_bpw=total_bpw - symbol_bpw,
         total_bpw=total_bpw,
+        container_layers=file.layers,
         low_rank=0 if low is None else low.rank,
         low_rank_bpw=0.0 if low is None else low.bits / size,
     )

@@ -19,9 +19,9 @@ from rdtools.quantizers.search.rate import (
     octaves_of_rate,
     search_step,
 )
-from rdtools.records import CosetSymbols, ScalarSymbols
+from rdtools.records import CosetSymbols, LatticePoints, ScalarSymbols
 
-Symbols = TypeVar("Symbols", ScalarSymbols, CosetSymbols)
+Symbols = TypeVar("Symbols", ScalarSymbols, CosetSymbols, LatticePoints)
 
 
 class ScaledGrid(Protocol[Symbols]):
