@@ -16,6 +16,7 @@ from rdtools.methods import METHODS, parse_method
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment
 from rdtools.ops import moments
+from rdtools.quantizers.grids import row
 from rdtools.quantizers.rounding import block_ldlq
 from rdtools.transforms import rotation
 
@@ -26,11 +27,12 @@ NAMES = [
     *("gptq(group_size=8)", "hptq+haar", "hptq+act-order", "gptq+act-order", "watersic+rotation", "watersic-lmmse+act-order"),
 ]
 #: In units of the weights: what a method takes at most; and of those that take more: rescalers look at values, at what these have in
-#: common with the ideal and at their products all at once, in up to a hundred rounds; stochastic rounding decides all rows in one piece.
-LIMIT, ABOVE = 3.0, {"watersic-published": 4.5, "quip-clamp-safe": 4.0}
+#: common with the ideal and at their products all at once, in up to a hundred rounds; a Kronecker rotation of rescaled weights copies them
+#: for each of its factors; stochastic rounding decides all rows in one piece.
+LIMIT, ABOVE = 3.0, {"watersic-published": 5.2, "quip-published": 6.2, "quip-clamp-safe": 4.0}
 #: The same of measuring: the symbols as they are decoded, four bytes for each weight and what reading them takes.
 MEASURED = 1.0
-COLUMNS, ROWS = 64, (256, 512)
+COLUMNS, ROWS = 64, (512, 1024)
 
 
 def _layer(rows: int) -> Layer:
@@ -65,7 +67,7 @@ def _small_blocks(monkeypatch):
         (arrays, "BLOCK_ROWS", 64), (arrays, "PANEL_ENTRIES", 2**10), (rotation, "_TOGETHER", 8), (block_ldlq, "PANEL", 8),
         (sic_sweep_numba, "PANEL", 8), (sic_sweep_numba, "STRIP", 2), (coset_trellis_numba, "STRIP", 2),
         (gaussians, "_BLOCK", 2**10), (format_v2, "BLOCK_SYMBOLS", 2**10), (distortion, "BLOCK_ENTRIES", 2**10),
-        (moments, "_FORM_PANEL", 8),
+        (moments, "_FORM_PANEL", 8), (row, "_SEARCH_CHUNK", 2**10),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, value)
 
@@ -75,7 +77,7 @@ def test_quantizing_takes_three_times_the_weights(name, layers):
     """Beside the layer and what does not grow with its rows, the answer included."""
     rates = METHODS[name.partition("+")[0].partition("(")[0]].rates
     method = parse_method(name, 3 if 3 in rates.get("values", [3]) else rates["values"][-1])
-    method.quantize(_layer(64))  # which compiles kernels
+    method.quantize(layers[0])  # which compiles kernels
     assert _slope(layers, method.quantize) <= ABOVE.get(name, LIMIT)
 
 
