@@ -28,6 +28,7 @@ from rdtools.coding.formats.scalar import spread_groups as spread_groups
 from rdtools.coding.formats.trellis import TILE as TILE
 from rdtools.coding.reconstruct import effective_layer as effective_layer
 from rdtools.coding.reconstruct import reconstruct as reconstruct
+from rdtools.coding.reconstruct import rows_of as rows_of
 from rdtools.coding.saved import dequantize as dequantize
 from rdtools.coding.saved import load as load
 from rdtools.coding.saved import save as save

@@ -45,6 +45,8 @@ class Codec:
     length_bits : ideal length of the symbols under their model, histograms included
     rate_kind : rate kind that `length_bits` is, see `rdtools.units`
     diagnostics : statistics of the symbols
+    part_values : the same for some rows and columns of the symbols alone, slices that begin at multiples of 16, from symbols, r and the two
+        slices; None where there is no way but to decode all
     values_on_device : `values` takes symbols whose integers are a tensor, and leaves the values where these are
     exponents : step exponents of symbols, or None where they have none: a matrix with those of the one before it in a file may follow it;
         None for symbols that never follow others
@@ -57,5 +59,6 @@ class Codec:
     length_bits: Callable[[Any], float]
     rate_kind: Callable[[Any], str]
     diagnostics: Callable[[Any], Diagnostics]
+    part_values: Callable[[Any, int, slice, slice], Matrix] | None = None
     values_on_device: bool = False
     exponents: Callable[[Any], Any] | None = None

@@ -119,7 +119,7 @@ def result_row(
     file : its weight in a file of several layers, from `rdtools.measure.point.coded`; None for a file of its own
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    facts = layer_facts(layer.host or layer) if facts is None else facts
+    facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
     point = measure(layer, quantized, facts.heldout, file=file, moments=moments, heldout_moments=heldout)

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, reconstruct
+from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, rows_of
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType, check_type
-from rdtools.measure.distortion import mean_square, weighted_error
+from rdtools.measure import distortion
+from rdtools.measure.distortion import errors_of
 from rdtools.measure.effective_error import error
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
@@ -193,33 +194,31 @@ def _measure(
     heldout_moments: InputMoments | None,
 ) -> RDPoint:
     weight, bits = file.weight, file.bits
-    effective, reconstruction = None, reconstruct(weight, layer.weight)
-    if weight.parts.activation is not None or moments is not None:
-        effective = effective_layer(weight)
-    if effective is None:
-        distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
-    else:
-        distortion = error(layer, effective, moments)
+    alone = weight.parts.activation is None and moments is None
+    blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
+    errors = errors_of(layer.weight, blocks, *((layer.hessian.matrix, heldout) if alone else (None,)))
+    effective = None if alone else effective_layer(weight)
+    measured = errors.distortion if effective is None else error(layer, effective, moments)
     size, low = math.prod(layer.weight.shape), weight.parts.low_rank
     codec = codec_of(weight.symbols)
     symbols = codec.diagnostics(weight.symbols)
     coded_share = symbols.symbols / size
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active_fraction = float(layer.active.mean())
-    relative = _ratio(distortion.mean, layer.statistics.energy)
+    relative = _ratio(measured.mean, layer.statistics.energy)
     held = math.nan
     if heldout is not None and effective is None:
-        held = _ratio(heldout.distortion(layer, reconstruction), heldout.energy(layer))
+        held = _ratio(errors.heldout, heldout.energy(layer))
     elif heldout is not None and effective is not None and heldout_moments is not None:
         held = _ratio(error(layer, effective, heldout_moments).mean, heldout.energy(layer))
     return RDPoint(
-        distortion=distortion.mean,
-        distortion_stderr=distortion.stderr,
+        distortion=measured.mean,
+        distortion_stderr=measured.stderr,
         relative_distortion=relative,
         heldout_distortion=held,
         heldout_over_calibration=_ratio(held, relative),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
-        squared_error=mean_square(layer.weight, reconstruction),
+        squared_error=errors.mean_square,
         clipped_fraction=symbols.clipped_fraction,
         rate_kind=codec.rate_kind(weight.symbols),
         symbol_bpw=symbol_bpw,

@@ -140,6 +140,7 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=lambda symbols, _, rows, some: symbols.integers[rows, some] * (0.5 * symbols.column_steps[some]),
     length_bits=coset_code_length,
     rate_kind=lambda symbols: "entropy_adaptive" if isinstance(symbols.model, AdaptiveModel) else "entropy_trellis",
     diagnostics=lambda symbols: Diagnostics(coset_code_length(symbols), symbols=symbols.integers.size),

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host, panels
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding import format_v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
@@ -203,8 +203,10 @@ _LARGEST = 2**15
 
 def integer_gains(integers: Matrix) -> Float64Array:
     """(r,) LMMSE gain of each column, from the mean square of its integers (m, r) alone."""
-    bounded = as_dtype(integers.clip(-_LARGEST, _LARGEST), "int64")
-    squares = on_host((bounded * bounded).sum(0)) if is_tensor(bounded) else np.einsum("ij,ij->j", bounded, bounded)
+    squares = np.zeros(integers.shape[1], dtype=np.int64)
+    for rows in (slice(None),) if is_tensor(integers) else panels(*integers.shape):
+        bounded = as_dtype(integers[rows].clip(-_LARGEST, _LARGEST), "int64")
+        squares += on_host((bounded * bounded).sum(0)) if is_tensor(bounded) else np.einsum("ij,ij->j", bounded, bounded)
     return gain_of_mean_square(squares / max(len(integers), 1))
 
 
@@ -228,26 +230,35 @@ def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float6
     return np.asarray(values[:, group], dtype=np.float64)
 
 
-def _groups(rows: RowScales, columns: int) -> Iterator[tuple[int, slice]]:
-    """Each group of columns that have a scale of their own, and where it is."""
+def _groups(rows: RowScales, columns: int, some: slice) -> Iterator[tuple[int, slice]]:
+    """Each group of columns that have a scale of their own and are among some of the columns, and where it is among these."""
     size = rows.group_size or max(columns, 1)
-    return ((group, slice(first, first + size)) for group, first in enumerate(range(0, columns, size)))
+    for group, first in enumerate(range(0, columns, size)):
+        start, stop = max(first, some.start), min(first + size, some.stop)
+        if start < stop:
+            yield group, slice(start - some.start, stop - some.start)
 
 
 def values(symbols: ScalarSymbols, columns: int) -> Matrix:
     """(m, r) the numbers that integers stand for, where they are; the formula is that of `ScalarSymbols`."""
+    return part_values(symbols, columns, slice(None), slice(0, columns))
+
+
+def part_values(symbols: ScalarSymbols, columns: int, some_rows: slice, some: slice) -> Matrix:
+    """`values` of some rows and columns."""
     grid, rows = symbols.grid, symbols.grid.rows
     scales = column_scales(symbols)
-    levels: Matrix = as_dtype(symbols.integers, "float64") + grid.offset
+    levels: Matrix = as_dtype(symbols.integers[some_rows, some], "float64")
+    levels += grid.offset
     if grid.levels:
         scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
     if rows is not None and rows.zero_points is not None:
-        for group, part in _groups(rows, columns):
-            levels[:, part] -= beside(rows.zero_points[:, group, None], levels)
-    levels *= beside(scales, levels)
+        for group, part in _groups(rows, columns, some):
+            levels[:, part] -= beside(rows.zero_points[some_rows, group, None], levels)
+    levels *= beside(scales[some], levels)
     if rows is not None:
-        for group, part in _groups(rows, columns):
-            levels[:, part] *= beside(rows.scales[:, group, None], levels)
+        for group, part in _groups(rows, columns, some):
+            levels[:, part] *= beside(rows.scales[some_rows, group, None], levels)
     return levels
 
 
@@ -276,6 +287,7 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=part_values,
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
     rate_kind=lambda symbols: RATE_KINDS[symbols.model.kind],
     diagnostics=_diagnostics,

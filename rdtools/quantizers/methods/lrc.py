@@ -82,7 +82,7 @@ class LRC(WeightActivation):
 
     def _natural(self, problem: Problem) -> Float64Array:
         """Moment of the inputs, columns those of the weights."""
-        return np.asarray(problem.prepared_input.source)
+        return np.asarray(problem.prepared_input.moment())
 
     def _solve(self, problem: Problem, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"
