@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +15,29 @@ import numpy as np
 
 from rdtools.errors import UsageError
 from rdtools.files import atomic_path
-from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, TEX_ENGINES
+from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, TEX_ENGINES, Style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_STYLE: ContextVar[Style | None] = ContextVar("style", default=None)
 #: Formats of files of figures.
 FORMATS = (*SAVE_METADATA, "pgf")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A blank figure of this size in inches, without a window."""
+    """A blank figure without a window, of this size in inches, `COLUMN` or `FULL` wide, or what the style of `styled` has in their place.
+
+    It grows in height, too, and shrinks in width alone.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    style = _STYLE.get()
+    factor = 1.0 if style is None else style.sized(width)
+    figure = Figure(figsize=(factor * width, max(factor, 1.0) * height))
     FigureCanvasAgg(figure)
     return figure
 
@@ -52,8 +59,12 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
 
 
 def add_legend(figure: Figure, columns: int, place: str = "outside lower center") -> None:
-    """One legend for all panels, beside them."""
-    figure.legend(*legend_entries(figure.axes), loc=place, ncols=columns)
+    """One legend for all panels, beside them, in fewer columns where these are too wide for the figure."""
+    for count in range(columns, 0, -1):
+        legend = figure.legend(*legend_entries(figure.axes), loc=place, ncols=count)
+        if count == 1 or legend.get_window_extent(figure.canvas.get_renderer()).width <= figure.bbox.width:  # type: ignore[attr-defined]
+            return
+        legend.remove()
 
 
 @cache
@@ -105,16 +116,13 @@ def styled(style: str | None = None) -> Iterator[None]:
     import matplotlib
 
     engine = next((name for name in TEX_ENGINES if shutil.which(name)), TEX_ENGINES[0])
-    with matplotlib.rc_context({**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}):
-        yield
-
-
-def fit(figure: Figure, style: str) -> Figure:
-    """The figure in the width of a style, whose text `styled` has set; it grows in height, too, and shrinks in width alone."""
-    width, height = figure.get_size_inches()
-    factor = STYLES[style].sized(width)
-    figure.set_size_inches(factor * width, max(factor, 1.0) * height)
-    return figure
+    settings = {**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}
+    token = _STYLE.set(STYLES[style] if style else None)
+    try:
+        with matplotlib.rc_context(settings):
+            yield
+    finally:
+        _STYLE.reset(token)
 
 
 def check_formats(formats: Sequence[str]) -> None:
