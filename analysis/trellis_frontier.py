@@ -36,6 +36,8 @@ RATES = (1.0, 2.0, 3.0, 4.0, 5.0)
 BOTH: Mapping[str, tuple[float, ...]] = {
     "watersic": RATES,
     "watersic-mmse": RATES,
+    "watersic-d4": RATES,
+    "watersic-e8": RATES,
     "quip-sharp": (2.0, 3.0, 4.0),
     "qtip": (1.0, 2.0, 3.0, 4.0),
     **{trellis(states): RATES for states in COSET_STATES},
