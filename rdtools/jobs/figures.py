@@ -73,7 +73,7 @@ _TABLES: dict[str, tuple[Callable[[Path], pd.DataFrame], str]] = {
     "results": (_results, "rdtools report --out {run}"),
     "curves": (_curves, "rdtools report --out {run}"),
     "verdicts": (_verdicts, "rdtools verify {run}"),
-    "evaluation": (_evaluation, "rdtools eval {run}"),
+    "equal_footing": (_evaluation, "rdtools eval {run}"),
 }
 #: Tables that a module of their own writes.
 _MODULES = {

@@ -58,11 +58,12 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def add_legend(figure: Figure, columns: int, place: str = "outside lower center") -> None:
+def add_legend(figure: Figure, columns: int, place: Any = "outside lower center") -> None:
     """One legend for all panels, beside them, in fewer columns where these are too wide for the figure."""
+    canvas: Any = figure.canvas
     for count in range(columns, 0, -1):
         legend = figure.legend(*legend_entries(figure.axes), loc=place, ncols=count)
-        if count == 1 or legend.get_window_extent(figure.canvas.get_renderer()).width <= figure.bbox.width:  # type: ignore[attr-defined]
+        if count == 1 or legend.get_window_extent(canvas.get_renderer()).width <= figure.bbox.width:
             return
         legend.remove()
 
@@ -89,9 +90,7 @@ def log_axes(axis: Axes, sides: str = "xy", *, base: float = 10) -> None:
         ticks.set_minor_formatter(_plain_logarithms()(base, minor_thresholds=(1.8, 0.4) if base == 10 else (0, 0)))
 
 
-def draw_means(
-    axis: Axes, values: pd.Series, by: pd.Series, *, order: Sequence[Any] | None = None, shift: float = 0.0, **look: Any
-) -> None:
+def draw_means(axis: Axes, values: pd.Series, by: pd.Series, *, order: list[str] | None = None, shift: float = 0.0, **look: Any) -> None:
     """Mean of each group as a marker, with a bar from min to max.
 
     Parameters
@@ -116,7 +115,7 @@ def styled(style: str | None = None) -> Iterator[None]:
     import matplotlib
 
     engine = next((name for name in TEX_ENGINES if shutil.which(name)), TEX_ENGINES[0])
-    settings = {**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}
+    settings: Any = {**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}
     token = _STYLE.set(STYLES[style] if style else None)
     try:
         with matplotlib.rc_context(settings):
