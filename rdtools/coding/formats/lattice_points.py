@@ -205,6 +205,7 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=lambda symbols, _, rows, some: symbols.integers[rows, some] * (0.5 * symbols.column_steps[some]),
     length_bits=point_code_length,
     rate_kind=lambda symbols: "entropy_lattice",
     diagnostics=lambda symbols: Diagnostics(point_code_length(symbols), symbols=symbols.integers.size),
