@@ -101,7 +101,7 @@ class BadActivations(DataError):
 
 
 class ServiceUnavailable(RdtoolsError, ConnectionError):
-    """The model hub could not be reached or refused."""
+    """The model hub, or the scheduler of a cluster, could not be reached or refused."""
 
     exit_code = 69
 

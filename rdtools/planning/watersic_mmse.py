@@ -57,7 +57,9 @@ class MmseWaterSIC(Quantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal; None for none unless H with its ridge is singular
     backend : None, "numba" or "reference"
-    adaptive_columns, one_file : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
+    adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
+        models that are not learnt
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
 
     References
     ----------

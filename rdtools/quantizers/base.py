@@ -10,6 +10,7 @@ import numpy as np
 
 from rdtools.arrays import Matrix, is_tensor, place_of
 from rdtools.devices import float32_products
+from rdtools.docstrings import complete_fields
 from rdtools.errors import BackendUnavailable, UsageError, WrongType, check_type
 from rdtools.moments.layer import Layer
 from rdtools.ops import ON_DEVICE, choose_backend, device_backend
@@ -86,6 +87,10 @@ class Quantizer(ABC):
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
     #: True where it takes a layer on a device and does everything there; else it works in main memory alone.
     on_device: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        complete_fields(cls)
 
     def __post_init__(self) -> None:
         for setting in fields(self):

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Annotated
 
+from rdtools.docstrings import complete_fields
 from rdtools.records.about import About
 from rdtools.reprs import html_table
 
@@ -113,3 +114,7 @@ class ActivationPoint:
         float,
         About("", "bound", "least D of any real weights and low-rank term of this rank with these activations; nan if E[x̂ x̂ᵀ] is singular"),
     ]
+
+
+for _kind in (RDPoint, ActivationPoint):
+    complete_fields(_kind)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.errors import CorruptFile, UsageError
+from rdtools.errors import CorruptFile
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.methods import format_method, make_quantizers
@@ -334,11 +334,6 @@ def test_the_task_list_of_the_run_names_every_row_that_is_to_be_made(run, monkey
     (run.path / "tasks.json").write_text("{}")
     with pytest.raises(CorruptFile, match="not a task list"):
         read_tasks(run.path)
-
-
-def test_an_engine_has_a_name(run):
-    with pytest.raises(UsageError, match="`engine` 'cloud': expected one of local"):
-        run_sweep(run, _methods(), engine="cloud")
 
 
 def test_layers_of_an_input_are_analysed_once_whatever_their_tasks(run, monkeypatch):

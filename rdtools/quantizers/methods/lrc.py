@@ -46,7 +46,7 @@ class LRC(WeightActivation):
     rounds : alternations of "joint"; LRC (1) and LRC (5) are the paper's
     ridge : ε added to Σ_x and Σ_x̂ in the low-rank step, relative to their mean diagonals
     factors : dtype that U and V are stored in
-    rotation, others : as of `WeightActivation`; a Hadamard matrix first where there is one
+    rotation : of inputs, a Hadamard matrix first where there is one; None, "hadamard", "haar", "kronecker", or "auto"
 
     References
     ----------

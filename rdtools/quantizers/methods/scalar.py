@@ -81,7 +81,8 @@ class Feedback(ScalarQuantizer):
 
     Attributes
     ----------
-    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
+    order : in which columns are decided: "natural" (the last first), "reversed", "act-order" (the largest diagonal entry of H first),
+        "reversed-act-order" or "min-pivot", as in `rdtools.transforms.orders`
     precision : of the sweep, "float64" or "float32"; factors are float64 always
     """
 
@@ -123,11 +124,12 @@ class EntropyCoded(ScalarQuantizer):
     adaptive_columns: int = 0
     one_file: bool = field(default=False, metadata=LATER)
 
-    codings: ClassVar[tuple[CodeModelKind, ...]] = ("shared", "column", "histogram")
+    #: Values that fields may have, where these are fewer than their types have.
+    choices: ClassVar[dict[str, tuple[CodeModelKind, ...]]] = {"coding": ("shared", "column", "histogram")}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(f"{type(self).__name__}: coding", self.coding, self.codings)
+        check_choice(f"{type(self).__name__}: coding", self.coding, self.choices["coding"])
         check_adaptive_columns(type(self).__name__, self.adaptive_columns)
 
     def solve(self, problem: Problem) -> Solution:

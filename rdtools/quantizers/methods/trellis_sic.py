@@ -74,12 +74,13 @@ class TrellisGrid:
         part = self.target if rows is None else self.target[rows]
         grid = grid_of_step(log2_step, self.exponents, self.name)
         ordered, _ = coset_trellis_sweep(
-            part[:, order].astype(method.precision, copy=False),
+            np.take(part, order, axis=1).astype(method.precision, copy=False),
             self.factor,
             grid.column_steps(part.shape[1])[order],
             method.states,
             segment=int(method.segment),
             residual=False,
+            overwrite=True,
             backend=method.backend,
         )
         integers = np.empty_like(ordered)
@@ -109,7 +110,9 @@ class TrellisSIC(SettledQuantizer):
     order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     precision : of the sweep, "float64" or "float32"; costs of walks are float32
-    adaptive_columns, one_file : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
+    adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
+        models that are not learnt
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
 
