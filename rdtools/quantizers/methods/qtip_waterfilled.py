@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 
@@ -92,8 +93,9 @@ class WaterfilledQTIP(SettledQuantizer):
     state_bits: int = QTIP.state_bits
     row_rotation: RotationChoice | None = "auto"
 
+    max_rate_bits: ClassVar[float] = float(MOST)
     #: Rows on which the scale is searched.
-    SAMPLE_ROWS = QTIP.sample_rows
+    sample_rows: ClassVar[int] = QTIP.sample_rows
 
     def __post_init__(self) -> None:
         QTIP(rate_bits=1, code=self.code, state_bits=self.state_bits)  # which refuses codes that there are no tables of
@@ -146,7 +148,7 @@ class WaterfilledQTIP(SettledQuantizer):
 
         spread = 1.0
         if std > 0:
-            sample = strided_rows(weight, self.SAMPLE_ROWS, together=TILE)
+            sample = strided_rows(weight, self.sample_rows, together=TILE)
             spread = 1.0 / search_scale(
                 lambda rms: float(np.linalg.norm((sample - self._round(sample, factor, bits, scales(1.0 / rms))[1]) @ factor)), 1.0
             )
