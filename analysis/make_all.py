@@ -14,6 +14,7 @@ import pandas as pd
 from rdtools.analysis import (
     bounds,
     coders,
+    critical_channels,
     default_model_loss,
     equal_footing,
     low_rank,
@@ -37,6 +38,7 @@ FIGURES = {
     "low_rate": (low_rate.run, low_rate.draw, 5),
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
     "equal_footing": (equal_footing.run, equal_footing.draw, 6),
+    "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 5),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
     "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),

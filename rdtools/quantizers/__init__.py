@@ -8,6 +8,7 @@ from rdtools.quantizers.methods.crvq import CRVQ as CRVQ
 from rdtools.quantizers.methods.gptq import GPTQ as GPTQ
 from rdtools.quantizers.methods.gptq import HPTQ as HPTQ
 from rdtools.quantizers.methods.lrc import LRC as LRC
+from rdtools.quantizers.methods.pca_split import PCASplit as PCASplit
 from rdtools.quantizers.methods.qllm import QLLM as QLLM
 from rdtools.quantizers.methods.qtip import QTIP as QTIP
 from rdtools.quantizers.methods.quip import QuIP as QuIP

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from golden_weights import natural
+from rdtools.analysis import crvq_peer as published
 
 from rdtools.coding import decode, encode, reconstruct
 from rdtools.coding.formats.additive import payload_bits
@@ -25,8 +26,6 @@ from rdtools.records.additive_codes import code_slots
 from rdtools.records.error_models import CriticalGroups, NoErrorModel
 from rdtools.theory.critical_channels import RESIDUAL_ERRORS, critical_groups, relaxed_distortion
 from rdtools.theory.vector_code_rate import vector_code_rate
-
-from . import crvq_transcribed as published
 
 BASE = {"rate_bits": 1.0, "extended": 0, "channel_order": "natural_rest"}
 QUICK = {"epochs": 3, "iterations": 20}
