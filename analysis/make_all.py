@@ -24,6 +24,7 @@ from rdtools.analysis import (
     trellis_frontier,
     trellis_stacked,
     trellis_states,
+    whole_model,
 )
 
 from rdtools.report import write_figures
@@ -39,6 +40,7 @@ FIGURES = {
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
     "equal_footing": (equal_footing.run, equal_footing.draw, 6),
     "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 5),
+    "whole_model": (lambda _: whole_model.run(), whole_model.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
     "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),

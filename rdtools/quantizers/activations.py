@@ -16,6 +16,7 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
+from rdtools.linalg import as_float64
 from rdtools.moments.layer import Layer
 from rdtools.quantizers.base import Quantizer, SettledQuantizer, Solution
 from rdtools.quantizers.preparation import Preparation
@@ -37,10 +38,11 @@ def checked_sample(sample: Float64Array | None, layer: Layer, purpose: str) -> F
     ------
     UsageError
         If there is none, or no token in it.
+    NotFiniteInput
     """
     if sample is None or len(sample) == 0:
         raise UsageError(f"{layer.key.name}: no sample of activations, {purpose}; expected (tokens, n)")
-    return sample
+    return as_float64(sample, name=f"{layer.key.name}: sample of activations")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from quantizers.methods.test_lrc import inputs, weights
 from rdtools.coding import decode, encode
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.compare import ActivationInputs, result_row
-from rdtools.errors import RateUnreachable, UsageError
+from rdtools.errors import NotFiniteInput, RateUnreachable, UsageError
 from rdtools.measure import measure
 from rdtools.methods import format_method, parse_method
 from rdtools.moments.activations import ActivationAccumulator
@@ -80,6 +80,14 @@ def test_inputs_of_low_rank_and_dead_channels_are_quantized():
     assert 0 < point.relative_distortion < 0.02
 
 
+def test_one_massive_channel_is_taken_out():
+    """10⁴ times the rest: it is in the subspace, and the others are rounded as without it."""
+    x = inputs(0, 16 * N, N, massive=False)
+    plain = lost(PCASplit(rate_bits=4.0), x=x)
+    x[:, 5] *= 1e4
+    assert lost(PCASplit(rate_bits=4.0), x=x).relative_distortion < plain.relative_distortion
+
+
 def test_the_searched_ratio_is_that_of_least_output_error():
     """Against every candidate on all tokens; the row has it, and names tell the search from a ratio that is set."""
     x = inputs(0, 16 * N, N)
@@ -100,10 +108,13 @@ def test_the_searched_ratio_is_that_of_least_output_error():
     assert found[moments.grid.clip] < found[1.0]
     with pytest.raises(UsageError, match="q_proj: no sample of activations, which the clipping ratio is searched on"):
         method.choose_grid([layer], None, moments.input_map)
+    x[3, 7] = np.nan
+    with pytest.raises(NotFiniteInput, match="q_proj: sample of activations: 1 of"):
+        method.choose_grid([layer], x, moments.input_map)
     with pytest.raises(UsageError, match=r"quantized by ActivationGrid\(bits=4.*expected ActivationGrid\(bits=4"):
         parse_method("rtn-w4a4(activation_clip=1.0)+hadamard", 4).quantize(layer, activations=moments)
     split = parse_method("pca-split-w4a4-r0.125(activation_clip=none)", 4)
-    assert 0.5 < case(split, x=x)[1].grid.clip < 1
+    assert 0.5 < case(split)[1].grid.clip < 1
 
 
 @pytest.mark.parametrize(("settings", "message"), [
