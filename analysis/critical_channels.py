@@ -12,15 +12,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from rdtools.measure import measure
-from rdtools.methods.table import BLUE, GREEN, GREY, VERMILLION
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import CRVQ
-from rdtools.report.figures import legend_entries
-from rdtools.report.figures.canvas import new_figure
+from rdtools.report.figures.critical_channels import HESSIANS as HESSIANS
+from rdtools.report.figures.critical_channels import ORDERS
+from rdtools.report.figures.critical_channels import draw as draw
 from rdtools.theory.critical_channels import RESIDUAL_ERRORS, critical_share, relaxed_distortion
 from rdtools.theory.vector_code_rate import vector_code_rate
 from rdtools.theory.waterfilling import distortion_rate
@@ -29,10 +28,6 @@ ROWS, COLUMNS = 1024, 512
 #: Critical groups of eight channels, and those with which codebooks are trained.
 GROUPS, TRAINED = (0, 1, 2, 3, 4, 8, 16, 32), (0, 1, 2, 4, 8)
 EPOCHS, ITERATIONS = 4, 30
-#: Hessian → colour.
-HESSIANS = {"lognormal": BLUE, "ten heavy": VERMILLION, "correlated": GREEN}
-#: Order of channels → marker.
-ORDERS = {"sorted": "v", "natural_rest": "s", "stratified_rest": "o"}
 
 
 def layers() -> Iterator[tuple[str, Layer]]:
@@ -85,35 +80,3 @@ def run() -> pd.DataFrame:
                 * float(distortion_rate(point.total_bpw, spectrum).distortion) / energy,
             })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Codes chosen without the Hessian over the share, over those of no critical channel, with the law; trained ones over total rate."""
-    figure = new_figure(9.6, 3.8)
-    axes = figure.subplots(1, 3)
-    plain = rows[rows["epochs"] == 0]
-    for name, own in plain.groupby("hessian", sort=False):
-        base = own[own["critical_groups"] == 0].iloc[0]
-        measured, law = (own[column] / base[column] for column in ("relative_distortion", "pred_relative_distortion"))
-        axes[0].plot(100 * own["critical_share"], measured, color=HESSIANS[name], marker="o", linestyle="none", label=f"{name}, measured")
-        axes[0].plot(100 * own["critical_share"], law, color=HESSIANS[name], label=f"{name}, 1 − (1 − c₄/c₁) φ(λ)")
-    axes[0].set(xlabel="critical channels λ (%)", ylabel="D(λ) / D(0)", title="codes without the Hessian")
-    trained = rows[rows["epochs"] > 0]
-    for (name, order), own in trained.groupby(["hessian", "order"], sort=False):
-        base = trained[(trained["hessian"] == name) & (trained["order"] == "natural_rest") & (trained["critical_groups"] == 0)].iloc[0]
-        look = {"color": HESSIANS[name], "marker": ORDERS[order], "markersize": 4}
-        label = f"{name}, {order.replace('_', ' ')}"
-        axes[1].plot(
-            100 * own["critical_share"], own["relative_distortion"] / base["relative_distortion"], linewidth=0.7, label=label, **look
-        )
-        axes[2].plot(own["total_bpw"], own["relative_distortion"], linestyle="none", label=label, **look)
-    axes[1].axhline(1.0, color=GREY, linewidth=0.8)
-    axes[1].set(yscale="log", xlabel="critical channels λ (%)", ylabel="D / D of AQLM 1×8, natural order", title="trained codes")
-    axes[1].set_yticks([0.6, 0.8, 1, 1.5, 2, 3, 4], ["0.6", "0.8", "1", "1.5", "2", "3", "4"])
-    axes[1].set_yticks([], minor=True)
-    for name, own in trained.groupby("hessian", sort=False):
-        bound = own.sort_values("total_bpw")
-        axes[2].plot(bound["total_bpw"], bound["bound_relative_distortion"], color=HESSIANS[name], label=f"{name}, rate–distortion bound")
-    axes[2].set(yscale="log", xlabel="total rate of the file (bpw)", ylabel="D/D₀", title="trained codes")
-    figure.legend(*legend_entries(axes), loc="outside lower center", ncols=4, fontsize=6)
-    return figure

@@ -9,20 +9,15 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from rdtools.evaluation.noise import NOISE
 from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 from rdtools.jobs.evaluate import evaluate
 from rdtools.methods import make_quantizers
 from rdtools.model.tokens import Tokens, embedded_tokens
-from rdtools.report.figures import legend_entries
-from rdtools.report.figures.canvas import new_figure
-from rdtools.report.style import method_looks
+from rdtools.report.figures.whole_model import draw as draw
 
 #: Weights and activations of four bits, in the order of what takes care of the activations.
 ACTIVATIONS = (
@@ -34,8 +29,8 @@ ACTIVATIONS = (
 CODEBOOKS = (("aqlm-1x8(epochs=10,iterations=20)", 1.0), ("crvq(extended_bits=6,epochs=10,iterations=20)", 1 + 18 / 256))
 STRIDE, WINDOWS = 4, 16
 COLUMNS = (
-    *("model", "method", "target_bpw", "activation_bits", "activation_scope", "protocol", "scored_tokens", "clusters", "total_bpw"),
-    *("summed_distortion", "summed_relative_distortion"),
+    *("model", "method", "target_bpw", "activation_bits", "activation_scope", "protocol", "scored_tokens", "clusters", "layers"),
+    *("total_bpw", "summed_distortion", "summed_relative_distortion"),
     *("perplexity_original", "perplexity", "perplexity_stderr", "nll_increase_nats", "nll_increase_low", "nll_increase_high"),
     *("kl_nats", "kl_low", "kl_high", "kl_p99_nats", "top1_agreement"),
 )
@@ -75,22 +70,3 @@ def run(
     if len(failed):
         raise RuntimeError(f"{failed['method'].iloc[0]}: {failed['message'].iloc[0]}")
     return rows.loc[:, list(COLUMNS)]
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """KL over the total rate of the matrices: activations of four bits on the left, codebooks on the right."""
-    figure = new_figure(9.2, 4.2)
-    axes = figure.subplots(1, 2)
-    measured = rows[rows["method"] != NOISE]
-    looks = method_looks(measured["method"])
-    for axis, quantized in zip(axes, (True, False), strict=True):
-        for _, row in measured[measured["activation_bits"].notna() == quantized].iterrows():
-            bars = np.array([[row["kl_nats"] - row["kl_low"]], [row["kl_high"] - row["kl_nats"]]])
-            axis.errorbar([row["total_bpw"]], [row["kl_nats"]], yerr=bars, linestyle="none", capsize=2, label=row["method"],
-                          **looks[row["method"]])  # fmt: skip
-        axis.set(yscale="log", xlabel="total rate of the files (bpw)")
-    axes[0].set_ylabel("KL to the original (nats per token)")
-    axes[0].set_title("weights and activations of 4 bits")
-    axes[1].set_title("codebooks, activations left alone")
-    figure.legend(*legend_entries(axes), loc="outside lower center", ncols=3, fontsize=6)
-    return figure
