@@ -87,8 +87,7 @@ def run(betas: tuple[float, ...] = BETAS, shares: tuple[float, ...] = SHARES) ->
 
 
 def _summed(method: WeightActivation, layer: Layer, x: Float64Array) -> ActivationMoments:
-    activation = method.activation
-    assert activation is not None
-    sums = ActivationAccumulator(method.choose_map([layer], None, seed=0), activation)
+    chain = method.choose_map([layer], None, seed=0)
+    sums = ActivationAccumulator(chain, method.choose_grid([layer], None, chain))
     sums.add(x)
     return sums.finish(x.T @ x / len(x), name="synthetic input")

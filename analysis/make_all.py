@@ -16,6 +16,7 @@ from rdtools.analysis import (
     calibration,
     coders,
     column_rates,
+    critical_channels,
     equal_footing,
     incoherence,
     low_rank,
@@ -28,6 +29,7 @@ from rdtools.analysis import (
     trellis_frontier,
     trellis_stacked,
     trellis_states,
+    whole_model,
 )
 
 from rdtools.claims.tightness import READS as VERDICT_COLUMNS
@@ -52,6 +54,8 @@ FIGURES = {
     "low_rate": (low_rate.run, low_rate.draw, 5),
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
     "equal_footing": (equal_footing.run, equal_footing.draw, 6),
+    "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 5),
+    "whole_model": (lambda _: whole_model.run(), whole_model.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
     "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),

@@ -14,6 +14,7 @@ def quantize(quantizer: Quantizer, layer: Layer, inputs: np.ndarray) -> Quantize
     """A layer and the (tokens, n) inputs behind its Hessian."""
     if not quantizes_activations(quantizer):
         return quantizer.quantize(layer)
-    sums = ActivationAccumulator(quantizer.choose_map([layer], inputs, seed=0), quantizer.activation)
+    chain = quantizer.choose_map([layer], inputs, seed=0)
+    sums = ActivationAccumulator(chain, quantizer.choose_grid([layer], inputs, chain))
     sums.add(inputs)
     return quantizer.quantize(layer, activations=sums.finish(layer.hessian.matrix, name="x"))

@@ -57,7 +57,7 @@ _VECTOR = [entry.name for entry in METHODS.values() if entry.family in ("quip-sh
 _SCALAR = [
     entry.name
     for entry in METHODS.values()
-    if entry.family not in ("quip-sharp", "qtip", "aqlm", "crvq", "weight-activation", "lrc", "qllm")
+    if entry.family not in ("quip-sharp", "qtip", "aqlm", "crvq", "weight-activation", "lrc", "qllm", "pca-split")
 ]
 _TRAINED = ("aqlm-1x8", "crvq", "crvq-natural-rest", "crvq-published")
 

@@ -32,7 +32,7 @@ from rdtools.records import (
     UniformGrid,
 )
 from rdtools.records.quantized import NO_PARTS
-from rdtools.transforms.links import Merge, Select, Split
+from rdtools.transforms.links import Merge, Principal, Select, Split
 
 FOLDER = Path(__file__).parent / "golden" / "container"
 
@@ -200,6 +200,12 @@ def _parts():
     kept = (Select(np.array([True, False, True])), Split(np.array([2, 1])))
     symbols = ScalarSymbols(np.array([[1, 1, -1]], dtype=np.int32), UniformGrid(0.5, levels=4), Uniform())
     yield "parts pruned", natural(symbols, 1, 3, LayerParts(links=kept))
+    # two of five channels span a subspace: in 6 bits, columns too
+    turn = (Principal(np.array([[1.0, 0.5, -0.25, 0.0, 2.0], [0.0, 1.0, -1.5, 0.125, 0.75]]), 0.5),)
+    grid = UniformGrid(0.5, np.array([0, 0, 8, 8, 8], np.uint8), offset=0.5, levels=4, rows=RowScales(np.array([[1.0], [2.0]])))
+    symbols = ScalarSymbols(np.array([[1, -2, 0, -1, 0], [-2, 1, -1, 0, 0]], dtype=np.int32), grid, Uniform())
+    fine = ActivationGrid(4, clip=0.85, fine_channels=2, fine_bits=6)
+    yield "parts fine", natural(symbols, 2, 5, LayerParts(fine, links=turn))
 
 
 def following() -> list[QuantizedWeight]:

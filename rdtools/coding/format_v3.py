@@ -74,15 +74,17 @@ CODEWORDS_DTYPE = "<f2"
 TILE_HEAD, TILE_SCALES = struct.Struct("<BBII"), struct.Struct("<4f")
 
 #: Links of an input map by place, and the most bits that a number of copies may have.
-LINKS = ("select", "merge", "split")
+LINKS = ("select", "merge", "split", "principal")
 MOST_COPIES_BITS = 31
 
 #: Added to the tag of the codec where the layer has parts beside its weights: which of them; a grid of activations, its bits, symmetry,
-#: clip and group size; a low-rank term, its rank and the dtype of its factors, by place in the table.
+#: clip and group size, and of its fine channels their number and bits; a low-rank term, its rank and the dtype of its factors, by place
+#: in the table.
 PARTS = 128
-HAS_ACTIVATION, HAS_LOW_RANK, HAS_LINKS = 1, 2, 4
+HAS_ACTIVATION, HAS_LOW_RANK, HAS_LINKS, HAS_FINE = 1, 2, 4, 8
 #: Added to the tag of the codec of a matrix that shares with the one before it; and to the strength of models that go on learning.
 FOLLOWS, CONTINUED = 64, 16
 ACTIVATION_GRID = struct.Struct("<BBdI")
+FINE_CHANNELS = struct.Struct("<IB")
 LOW_RANK = struct.Struct("<IB")
 FACTOR_DTYPES: dict[StoredDtype, str] = {"bfloat16": "<u2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}

@@ -12,6 +12,8 @@ Layout::
            scales of the groups                                             bf16 each
     Split: staggered, channels s in several copies, ⌈log2 max T⌉            u8, varint, u8
            channel and copies less one, s times                             ⌈log2 n⌉ + ⌈log2 max T⌉ bits
+    Principal: channels k, gain                                             varint, bf16
+           vectors after their leading 1, one after another                 float16 each
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from rdtools.coding.bits import from_bits, index_width, to_bits
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.records.link import Link
-from rdtools.transforms.links import Merge, Select, Split
+from rdtools.transforms.links import Merge, Principal, Select, Split
 
 
 def _packed(*columns: tuple[Any, int]) -> bytes:
@@ -106,6 +108,20 @@ def _decode_split(side: Reader, n: int, most: int) -> Link:
     return side.build(Split, counts, staggered)
 
 
+def _encode_principal(link: Principal) -> bytes:
+    after = link.vectors[np.triu_indices(link.channels, 1, link.inputs)]
+    return varint(link.channels) + bfloat16_bytes(np.array([link.gain])) + after.astype(v3.CODEWORDS_DTYPE).tobytes()
+
+
+def _decode_principal(side: Reader, n: int, most: int) -> Link:
+    k = side.count("channels of a subspace", n - 1)
+    gain = float(side.bfloat16("gain of a subspace", 1)[0])
+    places = np.triu_indices(k, 1, n)
+    vectors = np.eye(k, n)
+    vectors[places] = np.frombuffer(side.take(2 * len(places[0])), v3.CODEWORDS_DTYPE)
+    return side.build(Principal, vectors, gain)
+
+
 @dataclass(frozen=True)
 class _Kind:
     type: type[Any]
@@ -117,6 +133,7 @@ _KINDS = {
     "select": _Kind(Select, _encode_select, _decode_select),
     "merge": _Kind(Merge, _encode_merge, _decode_merge),
     "split": _Kind(Split, _encode_split, _decode_split),
+    "principal": _Kind(Principal, _encode_principal, _decode_principal),
 }
 
 

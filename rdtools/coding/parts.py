@@ -2,13 +2,16 @@
 
 Layout::
 
-    which of the three are there    u8
+    which of these are there        u8
     grid of activations             bits u8, symmetric u8, clip f64, group size u32
+    its fine channels, if any       channels u32, bits u8
     low-rank term                   rank k u32, dtype u8, then U (m k) and V (n k) by rows, 16, 32 or 64 bits each
     links of the input map          see `rdtools.coding.links`
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import numpy as np
 
@@ -43,12 +46,16 @@ def encode_parts(parts: LayerParts) -> bytes:
     body = b""
     if grid is not None:
         body += v3.ACTIVATION_GRID.pack(grid.bits, grid.symmetric, grid.clip, grid.group_size)
+        if grid.fine_channels:
+            body += v3.FINE_CHANNELS.pack(grid.fine_channels, grid.fine_bits)
     if low is not None:
         body += v3.LOW_RANK.pack(low.rank, list(v3.FACTOR_DTYPES).index(low.dtype))
         body += _factor_bytes(low.left, low.dtype) + _factor_bytes(low.right, low.dtype)
     if parts.links:
         body += encode_links(parts.links)
+    fine = grid is not None and grid.fine_channels > 0
     there = v3.HAS_ACTIVATION * (grid is not None) | v3.HAS_LOW_RANK * (low is not None) | v3.HAS_LINKS * bool(parts.links)
+    there |= v3.HAS_FINE * fine
     return bytes([there]) + body if there else b""
 
 
@@ -60,13 +67,20 @@ def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
     CorruptFile
     """
     rows, columns = basis.rows, len(basis.active)
-    there = side.flags("parts of a layer", v3.HAS_ACTIVATION | v3.HAS_LOW_RANK | v3.HAS_LINKS, side.u8())
+    there = side.flags("parts of a layer", v3.HAS_ACTIVATION | v3.HAS_LOW_RANK | v3.HAS_LINKS | v3.HAS_FINE, side.u8())
     if there == 0:
         raise side.refusal("parts of a layer, of which none is there")
+    if there & v3.HAS_FINE and not there & v3.HAS_ACTIVATION:
+        raise side.refusal("fine channels of activations without a grid of the others")
     grid = low = None
     if there & v3.HAS_ACTIVATION:
         bits, symmetric, clip, group_size = v3.ACTIVATION_GRID.unpack(side.take(v3.ACTIVATION_GRID.size))
         grid = side.build(ActivationGrid, bits, side.choice("symmetry of activations", (False, True), symmetric), clip, group_size)
+        if there & v3.HAS_FINE:
+            channels, fine_bits = v3.FINE_CHANNELS.unpack(side.take(v3.FINE_CHANNELS.size))
+            if channels == 0:
+                raise side.refusal("0 fine channels of activations, expected at least 1 where they are said to be there")
+            grid = side.build(replace, grid, fine_channels=channels, fine_bits=fine_bits)
     if there & v3.HAS_LOW_RANK:
         rank, place = v3.LOW_RANK.unpack(side.take(v3.LOW_RANK.size))
         dtype = side.choice("dtype of factors", tuple(v3.FACTOR_DTYPES), place)

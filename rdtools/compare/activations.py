@@ -58,6 +58,8 @@ def activation_point(layer: Layer, weight: QuantizedWeight, activations: Activat
         activation_grid="symmetric" if grid.symmetric else "asymmetric",
         activation_clip=grid.clip,
         activation_group=grid.group_size,
+        activation_fine_channels=grid.fine_channels,
+        activation_fine_bits=grid.fine_bits if grid.fine_channels else 0,
         activation_scope=SCOPE,
         activation_noise_distortion=noise_distortion(effective, activations),
         pred_activation_noise_distortion=predicted,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from rdtools.machine import check_disk, free_memory
 from rdtools.model.tokens import Tokens
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.quantizers import ActivationQuantizer, Quantizer, quantizes_activations
-from rdtools.records import InputMap
+from rdtools.records import ActivationGrid, InputMap
 from rdtools.runs.activations import (
     ActivationKey,
     TokenSet,
@@ -87,6 +87,15 @@ def collect_activations(
     _Passes(run, calibration, evaluation, trust_remote_code, device, say, progress).make(wanted, passes)
 
 
+#: By key of calibration tokens: the map and the grid.
+Behind = dict[ActivationKey, tuple[InputMap, ActivationGrid]]
+
+
+def of_calibration(key: ActivationKey) -> ActivationKey:
+    """The key of the same moments over calibration tokens, on which map and grid are chosen."""
+    return replace(key, tokens="calibration")
+
+
 class _Passes:
     """A model, its tokens, and the run that moments go to; arguments as of `collect_activations`."""
 
@@ -126,39 +135,43 @@ class _Passes:
         tokens = {which: self._tokens_of(which) for which, keys in passes.items() if keys}  # refused before the model is loaded
         model = load_model(run.checkpoint(), trust_remote_code=self._trust, device=self._device, say=self._say)
         found = find_layers(model, run.checkpoint(), head=run.manifest.model.head_analysed)
-        maps = self._maps(model, found, wanted, passes)
+        behind = self._chosen(model, found, wanted, passes)
         for which, all_keys in passes.items():
-            keys = [key for key in all_keys if (key.hessian, key.map_key) in maps]
+            keys = [key for key in all_keys if of_calibration(key) in behind]
             if keys:
                 self._say(f"quantized activations: {counted(len(keys), 'moment')} over the {which} tokens")
-                self._sum(model, found, tokens[which], keys, maps)
+                self._sum(model, found, tokens[which], keys, behind)
 
-    def _maps(
+    def _chosen(
         self,
         model: Any,
         found: ModelLayers,
         wanted: Mapping[ActivationKey, tuple[ActivationQuantizer, int]],
         passes: Mapping[TokenSet, list[ActivationKey]],
-    ) -> dict[tuple[int, str], InputMap]:
-        """Maps of all inputs that something is missing for, by input and what decides the map."""
-        run, lacking = self._run, {(key.hessian, key.map_key) for keys in passes.values() for key in keys}
-        there = {key for key in wanted if key not in passes["calibration"] and (key.hessian, key.map_key) in lacking}
+    ) -> Behind:
+        """Maps and grids of all keys that something is missing for."""
+        run, lacking = self._run, {of_calibration(key) for keys in passes.values() for key in keys}
+        behind: Behind = {}
         maps: dict[tuple[int, str], InputMap] = {}
-        for key in there:  # chosen already: a sample is not drawn anew
-            moments = read_activations(run, key)
-            assert moments is not None  # every input has calibration tokens
-            maps[key.hessian, key.map_key] = moments.input_map
-        chosen = {(key.hessian, key.map_key): of for key, of in wanted.items() if (key.hessian, key.map_key) in lacking - maps.keys()}
-        samples = self._samples(model, found, {(hessian, seed) for (hessian, _), (method, seed) in chosen.items() if method.needs_sample})
-        for (hessian, map_key), (method, seed) in chosen.items():
+        for key in wanted:  # chosen already: a sample is not drawn anew
+            if key not in passes["calibration"] and any((key.hessian, key.map_key) == (of.hessian, of.map_key) for of in lacking):
+                moments = read_activations(run, key)
+                assert moments is not None  # every input has calibration tokens
+                maps[key.hessian, key.map_key] = moments.input_map
+                behind[key] = moments.input_map, moments.grid
+        chosen = {key: of for key, of in wanted.items() if key in lacking - behind.keys()}
+        samples = self._samples(model, found, {(key.hessian, seed) for key, (method, seed) in chosen.items() if method.needs_sample})
+        for key, (method, seed) in chosen.items():
             try:
-                layers = [run[entry.name] for entry in run.layers if entry.hessian == hessian]
-                sample = _checked(run.hessians[hessian].name, samples.get((hessian, seed)))
+                layers = [run[entry.name] for entry in run.layers if entry.hessian == key.hessian]
+                sample = _checked(run.hessians[key.hessian].name, samples.get((key.hessian, seed)))
                 with one_blas_thread():  # else their number decides about last bits, and those about a map
-                    maps[hessian, map_key] = method.choose_map(layers, sample, seed=seed)
+                    if (key.hessian, key.map_key) not in maps:
+                        maps[key.hessian, key.map_key] = method.choose_map(layers, sample, seed=seed)
+                    behind[key] = (chain := maps[key.hessian, key.map_key]), method.choose_grid(layers, sample, chain)
             except Exception as error:  # of these rows alone, in which it stands
-                self._give_up([key for keys in passes.values() for key in keys if (key.hessian, key.map_key) == (hessian, map_key)], error)
-        return maps
+                self._give_up([of for keys in passes.values() for of in keys if of_calibration(of) == key], error)
+        return behind
 
     def _give_up(self, keys: Sequence[ActivationKey], error: Exception) -> None:
         """Say that there will be no moments of some keys of one input and map, and note it for their rows."""
@@ -179,19 +192,17 @@ class _Passes:
             samples |= {(names[name], seed): sample for name, sample in drawn.items()}
         return samples
 
-    def _sum(
-        self, model: Any, found: ModelLayers, tokens: Tokens, keys: list[ActivationKey], maps: Mapping[tuple[int, str], InputMap]
-    ) -> None:
+    def _sum(self, model: Any, found: ModelLayers, tokens: Tokens, keys: list[ActivationKey], behind: Behind) -> None:
         from rdtools.model.activations import check_dropped, run_activations
 
         run = self._run
-        sizes = {key: _sum_bytes(maps[key.hessian, key.map_key]) for key in keys}
+        sizes = {key: _sum_bytes(behind[of_calibration(key)][0]) for key in keys}
         check_disk(run.path, sum(sizes.values()), counted(len(keys), "moment") + " of quantized activations")
         for part in _parts(sizes):
             sums: dict[ActivationKey, _Sum] = {}
 
             def begin(part: Sequence[ActivationKey] = part, sums: dict[ActivationKey, _Sum] = sums) -> dict[str, Consumer]:
-                sums.update({key: _Sum(ActivationAccumulator(maps[key.hessian, key.map_key], key.grid)) for key in part})
+                sums.update({key: _Sum(ActivationAccumulator(*behind[of_calibration(key)])) for key in part})
                 return {run.hessians[hessian].name: _adding([sums[key] for key in part if key.hessian == hessian]) for hessian in
                         {key.hessian for key in part}}  # fmt: skip
 

@@ -105,7 +105,7 @@ def _layers(rows: pd.DataFrame) -> int:
     """Number of layers in rows: named, counted by an evaluation, or that claims were checked on; else of kinds of synthetic ones."""
     if "layers" in rows:
         return int(rows["layers"].max())
-    column = next((name for name in ("layer", "subject", "channels", "beta", "group") if name in rows), None)
+    column = next((name for name in ("layer", "subject", "channels", "beta", "group", "hessian") if name in rows), None)
     return 0 if column is None else int(rows[column].nunique())
 
 

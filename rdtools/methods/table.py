@@ -90,6 +90,7 @@ _QUIP = "QuIP, arXiv 2307.13304, Algorithms 1 to 5"
 _QUIP_SHARP = "QuIP#, arXiv 2402.04396 v2, sections 3 and 4"
 _AQLM, _CRVQ = "AQLM, arXiv 2401.06118", "CRVQ, arXiv 2412.09282"
 _QLLM = "QLLM, arXiv 2310.08041"
+_RESQ = "ResQ, arXiv 2412.14363; QUAD, arXiv 2503.19353"
 _QUAROT, _LRC = "QuaRot, arXiv 2404.00456", "LRC, arXiv 2412.07902"
 _QTIP = "QTIP, arXiv 2406.11235, sections 3 and 4"
 
@@ -198,6 +199,9 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
      "the same, blind to H; LQER without scales"),
     ("svdquant-w4a4-r0.1", _Q + "LRC", "lrc", "SVDQuant, arXiv 2411.05007", _FOUR, {"correction": "svd"}, ORANGE, "D",
      "rotated, the leading part of W kept in the term; no smoothing"),
+    ("pca-split-w4a4-r0.125", _Q + "PCASplit", "pca-split", _RESQ, _FOUR, {}, PURPLE, "X",
+     "the eighth of the inputs of largest variance in 8 bits, weights too"),
+    ("pca-split-w4a4-r0.1", _Q + "PCASplit", "pca-split", _RESQ, _FOUR, {"share": 0.1}, PURPLE, "d", "the same with a tenth"),
     ("crvq-published", _Q + "CRVQ.published", "crvq", _CRVQ, _CRITICAL, {}, GREEN, "<", "all channels sorted, Adam"),
 )  # fmt: skip
 METHODS: dict[str, Method] = {

@@ -11,6 +11,7 @@ from rdtools.quantizers.methods.gptq import GPTQ as GPTQ
 from rdtools.quantizers.methods.gptq import HPTQ as HPTQ
 from rdtools.quantizers.methods.lattice_sic import LatticeSIC as LatticeSIC
 from rdtools.quantizers.methods.lrc import LRC as LRC
+from rdtools.quantizers.methods.pca_split import PCASplit as PCASplit
 from rdtools.quantizers.methods.qllm import QLLM as QLLM
 from rdtools.quantizers.methods.qtip import QTIP as QTIP
 from rdtools.quantizers.methods.qtip_waterfilled import WaterfilledQTIP as WaterfilledQTIP

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ class ActivationGrid:
         step = clip · (max x − min x) / (2^b − 1),    z = −round(clip · min x/step),
         Q(x) = step · (clamp(round(x/step) + z, 0, 2^b − 1) − z)
 
+    The first `fine_channels` may have a grid of their own, as the subspace of largest variance in ResQ: one for them together, of
+    `fine_bits` and not clipped.
+
     Rounding is to nearest, ties to even. Steps and zero points are computed from the token and not rounded themselves.
 
     Attributes
@@ -32,6 +35,7 @@ class ActivationGrid:
     symmetric : which of the two
     clip : clipping ratio, 0 < clip ≤ 1; the largest activation is at 1
     group_size : channels in a group, the last group holding what is left; 0 for one group per token
+    fine_channels, fine_bits : how many of the first channels have a grid of their own, and its bits, 2 to 16; 0 for none
 
     Raises
     ------
@@ -54,6 +58,8 @@ class ActivationGrid:
     symmetric: bool = True
     clip: float = 1.0
     group_size: int = 0
+    fine_channels: int = 0
+    fine_bits: int = 8
 
     def __post_init__(self) -> None:
         if not 2 <= self.bits <= 16 or int(self.bits) != self.bits:
@@ -62,6 +68,15 @@ class ActivationGrid:
             raise UsageError(f"activation grid: clipping ratio {self.clip}, expected 0 < clip ≤ 1")
         if self.group_size < 0 or int(self.group_size) != self.group_size:
             raise UsageError(f"activation grid: groups of {self.group_size} channels, expected a whole number, 0 for one group per token")
+        if self.fine_channels < 0 or int(self.fine_channels) != self.fine_channels or self.fine_bits not in range(2, 17):
+            raise UsageError(
+                f"activation grid: {self.fine_channels} fine channels of {self.fine_bits} bits, expected a whole number, and 2 to 16"
+            )
+
+    @property
+    def _parts(self) -> tuple[ActivationGrid, ActivationGrid]:
+        """The grids of the fine channels and of the others."""
+        return ActivationGrid(self.fine_bits, self.symmetric), replace(self, fine_channels=0)
 
     def quantize(self, x: Any, shifts: Float64Array | None = None) -> Float64Array:
         """``Q(x)`` of tokens along the last axis: (…, n) → (…, n), float64.
@@ -73,6 +88,10 @@ class ActivationGrid:
             asymmetric grid then has its range plus a step in 2^b − 1 steps and ``z = −⌊clip · min x/step⌋``, so that no shifted activation
             leaves it. None for none
         """
+        if self.fine_channels:
+            fine = self._split(np.asarray(x, dtype=np.float64))
+            of = (None, None) if shifts is None else np.split(shifts, [self.fine_channels])
+            return np.concatenate([grid.quantize(part, shift) for grid, part, shift in zip(self._parts, fine, of, strict=True)], axis=-1)
         step, level, inside, zero = self._levels(x, shifted=shifts is not None)
         return np.asarray(step * (np.clip(np.rint(level if shifts is None else level + shifts), *inside) - zero))
 
@@ -82,9 +101,18 @@ class ActivationGrid:
         ``step²/12`` inside the grid; beyond its first and last level, where nothing is random, the squared error itself: 0 for the extremes
         of a token that is not clipped. Of the grid for shifted activations if so asked.
         """
+        if self.fine_channels:
+            parts = zip(self._parts, self._split(np.asarray(x, dtype=np.float64)), strict=True)
+            return np.concatenate([grid.noise_power(part, shifted=shifted) for grid, part in parts], axis=-1)
         step, level, (lowest, top), _ = self._levels(x, shifted=shifted)
         beyond = level - np.clip(level, lowest, top)
         return np.asarray(step**2 * np.where((level > lowest) & (level < top), 1 / 12, beyond**2))
+
+    def _split(self, x: Float64Array) -> list[Float64Array]:
+        """Fine channels and the others; at least one of each."""
+        if x.shape[-1] <= self.fine_channels:
+            raise UsageError(f"activation grid: {self.fine_channels} fine channels of {x.shape[-1]}, expected fewer than all")
+        return np.split(x, [self.fine_channels], axis=-1)
 
     def _levels(self, x: Any, *, shifted: bool) -> tuple[Float64Array, Float64Array, tuple[int, int], Float64Array]:
         """Steps, ``x/step + z`` before rounding, the first and the last level, and z; each of the shape of x."""

@@ -101,8 +101,10 @@ class ActivationPoint:
 
     activation_bits: Annotated[int, About("", "setting", "bits of each quantized activation; none where they are left alone", "A bits")]
     activation_grid: Annotated[str, About("", "setting", "symmetric or asymmetric, made anew for every token")]
-    activation_clip: Annotated[float, About("", "setting", "range of the grid over that of the token")]
+    activation_clip: Annotated[float, About("", "setting", "range of the grid over that of the token, as set or as searched on a sample")]
     activation_group: Annotated[int, About("", "setting", "channels that share a step; 0 for all of a token")]
+    activation_fine_channels: Annotated[int, About("", "setting", "first channels behind the map that have a grid of their own")]
+    activation_fine_bits: Annotated[int, About("", "setting", "bits of these; 0 where there are none")]
     activation_scope: Annotated[str, About("", "setting", "which activations are quantized, and which are not")]
     activation_noise_distortion: Annotated[
         float, About("", "measured", "E‖Ŵ (T x − Q(T x))‖²/(mn): D of the rounding of activations alone")

@@ -37,6 +37,14 @@ LIST = f"{FOLDER}/finished.jsonl"
 TokenSet = Literal["calibration", "heldout"]
 
 
+def grid_fields(grid: ActivationGrid) -> dict[str, Any]:
+    """A grid as JSON values; fine channels where there are some, which older files do not know."""
+    fields = asdict(grid)
+    if not grid.fine_channels:
+        del fields["fine_channels"], fields["fine_bits"]
+    return fields
+
+
 @dataclass(frozen=True)
 class ActivationKey:
     """What moments of quantized activations are of.
@@ -44,7 +52,7 @@ class ActivationKey:
     Attributes
     ----------
     hessian : number of the input in the run
-    grid : Q
+    grid : Q; not clipped where `map_key` says that the ratio is searched, for which `ActivationMoments.grid` has it
     map_key : what decides the map, see `rdtools.quantizers.activations.ActivationQuantizer`
     tokens : over which they are
     """
@@ -64,7 +72,8 @@ class ActivationKey:
     def digest(self, run: Run) -> str:
         """Name of the file, without its ending."""
         entry = self.entry(run)
-        parts = [run.hessians[self.hessian].sha256, "" if entry is None else entry.sha256, asdict(self.grid), self.map_key, self.tokens]
+        hashes = [run.hessians[self.hessian].sha256, "" if entry is None else entry.sha256]
+        parts = [*hashes, grid_fields(self.grid), self.map_key, self.tokens]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -104,7 +113,7 @@ def write_activations(run: Run, key: ActivationKey, moments: ActivationMoments) 
     facts = {
         "links": [[link.kind, dict(link.rest)] for link in links],
         "columns": moments.input_map.columns,
-        "grid": asdict(moments.grid),
+        "grid": grid_fields(moments.grid),
         "tokens": moments.tokens,
         "dropped_tokens": moments.dropped_tokens,
         "input": moments.name,

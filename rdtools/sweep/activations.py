@@ -12,7 +12,8 @@ def activation_key(quantizer: ActivationQuantizer, hessian: int, *, seed: int, t
     """The key of the moments that a method with a grid for activations needs for an input of a run."""
     grid = quantizer.activation
     assert grid is not None
-    return ActivationKey(hessian, grid, quantizer.map_key(seed=seed), tokens)
+    searched = "" if quantizer.activation_clip is not None else f", clipping ratio searched on the sample of seed {seed}"
+    return ActivationKey(hessian, grid, quantizer.map_key(seed=seed) + searched, tokens)
 
 
 class ActivationMemory:

@@ -251,6 +251,17 @@ def test_changing_a_number_of_the_parts_of_a_layer_breaks_a_golden_file(constant
 
 
 @pytest.mark.parametrize(("constant", "value"), [
+    ("HAS_FINE", 16),
+    ("FINE_CHANNELS", struct.Struct(">IB")),
+    ("LINKS", ("select", "merge", "principal", "split")),
+])  # fmt: skip
+def test_changing_a_number_of_fine_channels_breaks_a_golden_file(constant, value, monkeypatch):
+    assert holds("parts fine")
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds("parts fine")
+
+
+@pytest.mark.parametrize(("constant", "value"), [
     ("HAS_LINKS", 8),
     ("LINKS", ("select", "split", "merge")),
     ("MOST_COPIES_BITS", 1),
@@ -328,7 +339,9 @@ def test_every_number_of_the_formats_is_covered():
         "PARTS",
         "HAS_ACTIVATION",
         "HAS_LOW_RANK",
+        "HAS_FINE",
         "ACTIVATION_GRID",
+        "FINE_CHANNELS",
         "LOW_RANK",
         "FACTOR_DTYPES",
         "HAS_LINKS",

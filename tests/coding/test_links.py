@@ -12,7 +12,7 @@ from rdtools.coding.links import decode_links, encode_links
 from rdtools.errors import CorruptFile
 from rdtools.records import InputMap
 from rdtools.testing import generators
-from rdtools.transforms.links import Merge, Permute, Select, Split
+from rdtools.transforms.links import Merge, Permute, Principal, Select, Split
 
 
 def read(data, inputs, most=2**20):
@@ -24,7 +24,7 @@ def read(data, inputs, most=2**20):
 
 @st.composite
 def maps(draw):
-    """Select, Merge with scales or without, and Split, each there or not."""
+    """Select, Merge with scales or without, Principal and Split, each there or not."""
     generator, n = draw(generators()), draw(st.integers(1, 40))
     links = [link("select", n, generator)] if draw(st.booleans()) else []
     width = links[-1].outputs if links else n
@@ -33,6 +33,8 @@ def maps(draw):
         scales = round_to_bfloat16(np.exp(generator.standard_normal(len(groups)))) if draw(st.booleans()) else None
         links.append(Merge(groups, width, scales))
         width = links[-1].outputs
+    if width > 1 and draw(st.booleans()):
+        links.append(link("principal", width, generator))
     if draw(st.booleans()):
         links.append(Split(generator.integers(1, draw(st.sampled_from((2, 3, 900))), width), draw(st.booleans())))
     return InputMap(links, columns=n)
@@ -55,6 +57,7 @@ def test_links_are_read_as_written_and_take_the_bits_that_they_say(chain):
 
 
 SPLIT = encode_links([Split(np.array([1, 3, 1, 2, 1]))])
+PRINCIPAL = encode_links([Principal(np.array([[1.0, 0.5, 0.0, 0.0, -2.0]]), 2.0)])
 MERGE = encode_links([Merge([(0, 2), (1, 3)], 5, [1.0, 2.0])])
 
 
@@ -72,6 +75,11 @@ MERGE = encode_links([Merge([(0, 2), (1, 3)], 5, [1.0, 2.0])])
         (MERGE[:4] + b"\x00\x00" + MERGE[6:], "channel 0 merged into 0, expected a channel before it"),
         (MERGE[:-4] + b"\x00\x00" + MERGE[-2:], "merge: a scale of 0"),
         (MERGE[:-1], "ends inside a field"),
+        (PRINCIPAL[:2] + b"\x0a" + PRINCIPAL[3:], "channels of a subspace 5, expected 0 to 4"),
+        (PRINCIPAL[:2] + b"\x00" + PRINCIPAL[3:5], r"principal: vectors \(0, 5\)"),
+        (PRINCIPAL[:3] + b"\x00\x00" + PRINCIPAL[5:], "principal: a gain of 0"),
+        (PRINCIPAL[:-2] + b"\x00\x7e", "principal: vectors"),
+        (PRINCIPAL[:-1], "ends inside a field"),
         (b"\x01\x00\x01", "bits after a link"),
         (b"\x02\x00\x00" + SPLIT[1:], "without channels"),
     ],

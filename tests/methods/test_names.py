@@ -40,6 +40,8 @@ NUMBERS = {
     "group_size": st.integers(1, 10**9),
     "adaptive_columns": st.sampled_from((0, 1, 512, 4096)),
     "rank": st.floats(0.001, 1.0),
+    "share": st.floats(0.001, 0.999),
+    "fine_bits": st.integers(2, 8),
     "rounds": st.integers(1, 100),
     "correction_rank": st.integers(0, 100),
     **dict.fromkeys(("threshold", "max_expansion"), st.floats(0.01, 1.0)),

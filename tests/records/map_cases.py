@@ -10,9 +10,9 @@ from rdtools.coding import round_to_bfloat16
 from rdtools.records import InputMap, Rotation
 from rdtools.testing import generators
 from rdtools.transforms import is_hadamard_order, rotate
-from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
+from rdtools.transforms.links import Merge, Permute, Principal, Rotate, Scale, Select, Split
 
-LOSSLESS = ("scale", "permute", "split", "haar", "kronecker", "hadamard")
+LOSSLESS = ("scale", "permute", "split", "principal", "haar", "kronecker", "hadamard")
 LOSSY = ("select", "merge")
 
 
@@ -34,6 +34,11 @@ def link(kind, n, generator):
         active = generator.random(n) < 0.7
         active[generator.integers(n)] = True
         return Select(active)
+    if kind == "principal":
+        if n == 1:
+            return Scale(np.ones(1))
+        axes = np.linalg.qr(generator.standard_normal((n, int(generator.integers(1, n)))))[0]
+        return Principal.spanning(axes, float(np.exp(generator.standard_normal())))
     if kind == "merge":
         return Merge(pairs(n, generator), n)
     known = kind != "hadamard" or is_hadamard_order(n)
@@ -74,6 +79,10 @@ def dense(item):
             if i == group[0]:
                 rows.append(sum(eye[j] for j in group) / len(group))
         return np.array(rows)
+    if isinstance(item, Principal):
+        for u in item.vectors:
+            eye = eye - 2 * np.outer(eye @ u, u) / (u @ u)
+        return np.diag([item.gain] * item.channels + [1.0] * (item.inputs - item.channels)) @ eye.T
     return rotate(eye, item.rotation).T
 
 

@@ -159,8 +159,21 @@ def test_tokens_without_a_range_are_kept():
         ({"bits": 4, "clip": 0.0}, "clipping ratio 0.0"),
         ({"bits": 4, "clip": 1.1}, "clipping ratio 1.1"),
         ({"bits": 4, "group_size": -1}, "groups of -1 channels"),
+        ({"bits": 4, "fine_channels": -1}, "-1 fine channels of 8 bits"),
+        ({"bits": 4, "fine_channels": 1, "fine_bits": 17}, "1 fine channels of 17 bits"),
     ],
 )
 def test_an_impossible_grid_cannot_be_made(settings, message):
     with pytest.raises(UsageError, match=f"activation grid: {message}"):
         ActivationGrid(**settings)
+
+
+@given(generators(), st.booleans(), st.sampled_from((0, 3)))
+def test_fine_channels_are_rounded_apart_and_not_clipped(generator, symmetric, group_size):
+    x = generator.standard_normal((4, 9))
+    whole = ActivationGrid(4, symmetric, 0.8, group_size, fine_channels=3, fine_bits=8)
+    parts = [(ActivationGrid(8, symmetric), x[:, :3]), (ActivationGrid(4, symmetric, 0.8, group_size), x[:, 3:])]
+    assert np.array_equal(whole.quantize(x), np.concatenate([grid.quantize(part) for grid, part in parts], axis=1))
+    assert np.array_equal(whole.noise_power(x), np.concatenate([grid.noise_power(part) for grid, part in parts], axis=1))
+    with pytest.raises(UsageError, match="3 fine channels of 3, expected fewer than all"):
+        whole.quantize(x[:, :3])

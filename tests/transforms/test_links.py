@@ -12,7 +12,7 @@ from rdtools.errors import CorruptFile, NotFiniteInput, ShapeMismatch, UsageErro
 from rdtools.records import InputMap, Rotation
 from rdtools.testing import generators
 from rdtools.theory.channel_merging import merged_distortion
-from rdtools.transforms.links import Merge, Permute, Rotate, Scale, Select, Split
+from rdtools.transforms.links import Merge, Permute, Principal, Rotate, Scale, Select, Split
 from rdtools.transforms.links.fields import LinkFields, link_fields, link_of, same_map
 
 sizes = st.integers(1, 12)
@@ -62,6 +62,18 @@ def test_more_dimensions_are_mapped_along_the_last(kind, n, generator):
     error = tolerance(item, np.eye(item.outputs), x.reshape(-1, n).T)
     assert item.apply(x).reshape(6, -1) == pytest.approx(item.apply(x.reshape(6, n)), abs=error)
     assert item.apply(x[0, 0]) == pytest.approx(item.apply(x)[0, 0], abs=error)
+
+
+@given(st.integers(2, 12), generators())
+def test_the_leading_channels_are_coordinates_in_the_subspace(n, generator):
+    """Their squares add up to the power along the axes, to the rounding of float16; with the others it is the whole, exactly."""
+    axes = np.linalg.qr(generator.standard_normal((n, int(generator.integers(1, n)))))[0]
+    link, x = Principal.spanning(axes, 0.5), generator.standard_normal((6, n))
+    y = link.apply(x)
+    first, rest = np.split(y, [axes.shape[1]], axis=1)
+    power = np.sum(x**2, axis=1)
+    assert 4 * np.sum(first**2, axis=1) == pytest.approx(np.sum((x @ axes) ** 2, axis=1), abs=4 * n * 2.0**-11 * power.max())
+    assert 4 * np.sum(first**2, axis=1) + np.sum(rest**2, axis=1) == pytest.approx(power, rel=rounding(8 * n))
 
 
 @given(st.integers(2, 8), st.integers(1, 5), generators())
@@ -136,6 +148,7 @@ def test_side_information_of_a_large_site():
         (Merge([(0, 1), (8, 2)], 9), 2 * 2 * 4),
         (Merge([(0, 1), (8, 2)], 9, [1.0, 0.5]), 2 * 2 * 4 + 2 * 16),
         (Rotate(Rotation("haar", 9, 0)), 64),
+        (Principal(np.eye(3, 9)), 16 * (8 + 7 + 6) + 16),
     ],
     ids=repr,
 )
@@ -164,6 +177,12 @@ def test_side_information_is_counted_as_said(item, bits):
         (lambda: Merge([(0, 3)], 3), UsageError, "merge: channels 0 to 3 of 3"),
         (lambda: Merge([(1, 1)], 3), UsageError, "merge: channel 1 appears twice"),
         (lambda: Rotate(Rotation("hadamard", 3, 0)), UsageError, "rotate: no hadamard rotation of order 3"),
+        (lambda: Principal(np.eye(3)), ShapeMismatch, r"principal: vectors \(3, 3\), expected \(k, n\) with 1 ≤ k < n"),
+        (lambda: Principal(np.ones((2, 3))), UsageError, "principal: a vector with other numbers before its own channel than 0"),
+        (lambda: Principal(np.full((1, 3), 2.0)), UsageError, "or another one at it than 1"),
+        (lambda: Principal(np.eye(1, 3) + 2.0**-30), UsageError, "principal: vectors: entry .*float16"),
+        (lambda: Principal(np.eye(1, 3), -1.0), UsageError, "principal: a gain of -1"),
+        (lambda: Principal.spanning(np.eye(3)), ShapeMismatch, r"principal: axes \(3, 3\)"),
         (lambda: Rotate(Rotation("givens", 3, 0)), UsageError, "rotate: kind 'givens'"),
         (lambda: Rotate(Rotation("haar", 3, 2**64)), UsageError, "rotate: seed 18446744073709551616"),
     ],

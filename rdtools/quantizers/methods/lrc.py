@@ -17,7 +17,7 @@ from rdtools.quantizers.prepared_input import prepare_input
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.low_rank import ErrorMoments, Factors, rank_of, weight_error_factors
 from rdtools.quantizers.settings import check_choice, is_number
-from rdtools.records import ActivationMoments, LayerParts, LowRank
+from rdtools.records import ActivationGrid, ActivationMoments, LayerParts, LowRank
 from rdtools.records.error_models import NoErrorModel
 from rdtools.transforms import RotationChoice
 
@@ -74,17 +74,17 @@ class LRC(WeightActivation):
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer whose activations are left alone."""
-        return self._solve(problem, ErrorMoments.plain(self._natural(problem), self.ridge, problem.key.name))
+        return self._solve(problem, None, ErrorMoments.plain(self._natural(problem), self.ridge, problem.key.name))
 
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Quantize a prepared layer whose activations are quantized."""
-        return self._solve(problem, ErrorMoments.of(activations, self.ridge))
+        return self._solve(problem, activations.grid, ErrorMoments.of(activations, self.ridge))
 
     def _natural(self, problem: Problem) -> Float64Array:
         """Moment of the inputs, columns those of the weights."""
         return np.asarray(problem.prepared_input.moment())
 
-    def _solve(self, problem: Problem, moments: ErrorMoments) -> Solution:
+    def _solve(self, problem: Problem, grid: ActivationGrid | None, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"
         rows, columns = problem.basis.rows, len(problem.basis.active)
         k = rank_of(self.rank, rows, columns, self.rank_measure, name)
@@ -101,7 +101,7 @@ class LRC(WeightActivation):
             metrics = {"weights": moments.input, "diagonal": np.diagonal(moments.input), "identity": np.ones(W.shape[1])}
             factors = weight_error_factors(W, _values(solution, W.shape[1]), metrics[self.correction], rank, name=name)
         reason = "weights rounded for what a low-rank term leaves, or errors that it takes away: no formula is known"
-        parts = LayerParts(self.activation, self._stored(factors, problem, k))
+        parts = LayerParts(grid, self._stored(factors, problem, k))
         return replace(solution, parts=parts, error_model=NoErrorModel(reason=reason))
 
     def _alternate(self, problem: Problem, moments: ErrorMoments, rank: int) -> tuple[Solution, Factors]:

@@ -12,7 +12,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import reconstruct
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.moments.layer import Layer, active_columns
-from rdtools.quantizers.activations import ActivationQuantizer, basis_map
+from rdtools.quantizers.activations import ActivationQuantizer, basis_map, checked_sample, heard_moment
 from rdtools.quantizers.base import Solution
 from rdtools.quantizers.methods.gptq import GPTQ
 from rdtools.quantizers.methods.row_grids import RowGridQuantizer
@@ -26,7 +26,6 @@ from rdtools.quantizers.settings import check_choice
 from rdtools.records import ActivationMoments, Hessian, InputMap, LayerParts, QuantizedLayer
 from rdtools.records.error_models import NoErrorModel
 from rdtools.transforms.basis_map import input_map_of_basis
-from rdtools.transforms.links.fields import same_map
 
 Rounding = Literal["nearest", "feedback"]
 Fit = Literal["unrounded", "rounded"]
@@ -81,9 +80,9 @@ class QLLM(ActivationQuantizer):
     correction_rank: int = 4
     fit: Fit = "unrounded"
     activation_grid: Literal["symmetric", "asymmetric"] = "asymmetric"
-    activation_clip: float = 1.0
+    activation_clip: float | None = 1.0
 
-    needs_sample: ClassVar[bool] = True
+    extends_map: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,6 +96,11 @@ class QLLM(ActivationQuantizer):
         if self.activation_bits is None:
             raise UsageError("activation_bits None: channels are reassembled for activations that are quantized, expected 2 to 16 bits")
         _ = self.reassembler  # which refuses settings that cannot be
+
+    @property
+    def needs_sample(self) -> bool:
+        """True: channels are reassembled by one."""
+        return True
 
     @property
     def reassembler(self) -> Reassembler:
@@ -140,8 +144,7 @@ class QLLM(ActivationQuantizer):
     def choose_map(self, layers: Sequence[Layer], sample: Float64Array | None, *, seed: int) -> InputMap:
         """Active channels, merged and split for all layers of an input; see `ActivationQuantizer`."""
         first = layers[0]
-        if sample is None:
-            raise UsageError(f"{first.key.name}: no sample of activations, which channels are reassembled by; expected (tokens, n)")
+        sample = checked_sample(sample, first, "which channels are reassembled by")
         before = basis_map(first, self.preparation, seed=seed)
         active, H = first.active, first.hessian.matrix
         weight = np.concatenate([active_columns(layer.weight, active) for layer in layers])
@@ -151,19 +154,6 @@ class QLLM(ActivationQuantizer):
     def input_map_of(self, problem: Problem) -> InputMap:
         """The beginning of the map, before channels are reassembled."""
         return input_map_of_basis(problem.basis)
-
-    def check_activations(self, problem: Problem, activations: ActivationMoments | None) -> None:
-        """Refuse moments that are missing, or not those of this method on this layer; raises UsageError."""
-        if activations is None:
-            super().check_activations(problem, activations)
-            return
-        before, given = self.input_map_of(problem), activations.input_map
-        start = InputMap(given.links[: len(before.links)], columns=given.columns)
-        if activations.grid != self.activation or not same_map(start, before):
-            raise UsageError(
-                f"{problem.key.name}: moments of activations quantized by {activations.grid} behind {given!r}, expected {self.activation} "
-                f"behind a map that begins with {before!r}; sum them for this method and input"
-            )
 
     def solve(self, problem: Problem) -> Solution:
         """Refuse to quantize without moments of activations; raises UsageError."""
@@ -186,13 +176,11 @@ class QLLM(ActivationQuantizer):
             answer.weight.symbols,
             answer.symbol_rate_bits * chain.outputs / max(before.outputs, 1),
             _NO_FORMULA,
-            LayerParts(self.activation, links=links),
+            LayerParts(activations.grid, links=links),
             map_note(chain, activations.reference[np.ix_(active, active)]),
         )
 
     def _rounded(self, problem: Problem, weight: Float64Array, moment: Float64Array) -> QuantizedLayer:
         """The weights on the grids of their rows; a channel that always rounds to zero is kept, with next to no weight."""
-        silent = np.diagonal(moment) == 0
-        if silent.any():
-            moment = moment + np.diag(np.where(silent, 1e-8 * (float(np.mean(np.diagonal(moment))) or 1.0), 0.0))
-        return self.weights.quantize(Layer.of(weight, Hessian(moment, 0, name=f"{problem.key.name}: Q(T x)"), name=problem.key.name))
+        hessian = Hessian(heard_moment(moment), 0, name=f"{problem.key.name}: Q(T x)")
+        return self.weights.quantize(Layer.of(weight, hessian, name=problem.key.name))

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Matrix, as_dtype, frobenius_norm, is_tensor, row_mean_squares, take_columns
+from rdtools.arrays import Float64Array, Int64Array, Matrix, as_dtype, frobenius_norm, is_tensor, row_mean_squares, take_columns
 from rdtools.coding import round_to_bfloat16, round_to_float32, scalar_code_length
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.base import Solution
@@ -38,6 +38,52 @@ def relative_steps(noise_gains: Float64Array, rate_bits: float) -> Float64Array:
         return logs
     level = water_level(noise_gains, rate_bits)
     return np.where(logs > level, np.exp2(-0.5 * logs), UNDER_WATER * 2.0 ** (-0.5 * level))
+
+
+def fixed_widths(
+    W: Matrix,  # (m, r)
+    factor: Matrix,  # (r, r)
+    order: NDArray[np.intp],  # (r,)
+    widths: Int64Array,  # (r,)
+    name: str,
+) -> Solution:
+    """Successive cancellation with a whole number of bits for each column; see `WaterfilledGPTQ`.
+
+    Parameters
+    ----------
+    W : what is rounded
+    factor, order : L, columns in this order, the last decided first
+    widths : bits of each column, 0 to 8
+    name : for messages
+    """
+    widest = int(widths.max(initial=0))
+    exponents = width_exponents(widths)
+
+    def grid(rows: Matrix, scale: float) -> UniformGrid:
+        spread = np.sqrt(row_mean_squares(rows)) if rows.shape[1] else np.zeros(len(rows))
+        for edge in (spread.min(where=spread > 0, initial=np.inf), spread.max(initial=0.0)):
+            if 0 < edge < np.inf:
+                check_step(float(edge), name)
+        return UniformGrid(
+            round_to_float32(GRID_STEPS[widest]) if widest else 1.0,
+            exponents if exponents.any() else None,
+            offset=0.5,
+            levels=2**widest,
+            rows=RowScales(round_to_bfloat16(scale * spread)[:, None]),
+        )
+
+    sample = strided_rows(W, SAMPLE_ROWS)
+
+    def loss(scale: float) -> float:
+        _, values = sweep_columns(sample, factor, order, grid(sample, scale))
+        left = take_columns(sample - values, order)
+        return frobenius_norm((left.double() if is_tensor(left) else left) @ factor)
+
+    scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
+    final = grid(W, scale)
+    symbols = ScalarSymbols(sweep_columns(W, factor, order, final, keep=False)[0], final, Uniform())
+    bits, _ = scalar_code_length(symbols)
+    return Solution(symbols, bits / max(math.prod(W.shape), 1), stored_grid(symbols))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +141,8 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         """Quantize a prepared layer."""
         shared, name = problem.prepared_input, f"{problem.key.name}: {type(self).__name__}"
         if self.coding == "fixed":
-            return self._fixed_widths(as_dtype(problem.target, self.precision), shared.factor, shared.order, shared.noise_gains, name)
+            widths = allocate_widths(shared.noise_gains, self.rate_bits, name=name)
+            return fixed_widths(as_dtype(problem.target, self.precision), shared.factor, shared.order, widths, name)
         steps = relative_steps(shared.noise_gains, self.rate_bits)
         rounding = sic_rounding(shared.factor, shared.order, self.backend, self.precision)
         grid = entropy_grid(problem.target, rounding, coding=self.coding, relative_steps=steps, name=name)
@@ -103,34 +150,3 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         energies = steps**2 * shared.noise_gains
         waterfilled = bool(energies.size and np.ptp(np.log2(energies)) > 1e-6)
         return Solution(found.result, found.rate_bits, column_steps(found.result, steps, waterfilled=waterfilled))
-
-    def _fixed_widths(self, W: Matrix, factor: Matrix, order: NDArray[np.intp], noise_gains: Float64Array, name: str) -> Solution:
-        widths = allocate_widths(noise_gains, self.rate_bits, name=name)
-        widest = int(widths.max(initial=0))
-        exponents = width_exponents(widths)
-
-        def grid(rows: Matrix, scale: float) -> UniformGrid:
-            spread = np.sqrt(row_mean_squares(rows)) if rows.shape[1] else np.zeros(len(rows))
-            for edge in (spread.min(where=spread > 0, initial=np.inf), spread.max(initial=0.0)):
-                if 0 < edge < np.inf:
-                    check_step(float(edge), name)
-            return UniformGrid(
-                round_to_float32(GRID_STEPS[widest]) if widest else 1.0,
-                exponents if exponents.any() else None,
-                offset=0.5,
-                levels=2**widest,
-                rows=RowScales(round_to_bfloat16(scale * spread)[:, None]),
-            )
-
-        sample = strided_rows(W, SAMPLE_ROWS)
-
-        def loss(scale: float) -> float:
-            _, values = sweep_columns(sample, factor, order, grid(sample, scale))
-            left = take_columns(sample - values, order)
-            return frobenius_norm((left.double() if is_tensor(left) else left) @ factor)
-
-        scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
-        final = grid(W, scale)
-        symbols = ScalarSymbols(sweep_columns(W, factor, order, final, keep=False)[0], final, Uniform())
-        bits, _ = scalar_code_length(symbols)
-        return Solution(symbols, bits / max(math.prod(W.shape), 1), stored_grid(symbols))

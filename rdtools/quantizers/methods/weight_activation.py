@@ -120,4 +120,4 @@ class WeightActivation(ActivationQuantizer):
 
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Quantize a prepared layer whose activations are quantized."""
-        return replace(self.weights.solve(problem), parts=LayerParts(self.activation))
+        return replace(self.weights.solve(problem), parts=LayerParts(activations.grid))

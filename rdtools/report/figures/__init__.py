@@ -15,6 +15,7 @@ from rdtools.report.figures import (
     calibration,
     coders,
     column_rates,
+    critical_channels,
     default_model_loss,
     equal_footing,
     gap_depth,
@@ -37,6 +38,7 @@ from rdtools.report.figures import (
     trellis_frontier,
     trellis_stacked,
     trellis_states,
+    whole_model,
 )
 from rdtools.report.figures.canvas import legend_entries as legend_entries
 from rdtools.report.figures.canvas import save_figure as save_figure
@@ -51,6 +53,7 @@ _PAGE = (gap_to_rd, rate_distortion, gptq_watersic_gap, predicted_measured, held
 _OTHERS = (
     *(gap_depth, rate_kinds, pooled, tightness, spectra, column_rates, incoherence, proxy_loss, calibration, rate_split),
     *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, low_rank, reassembly),
+    *(critical_channels, whole_model),
     *(bench, default_model_loss),
 )
 

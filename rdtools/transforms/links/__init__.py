@@ -2,6 +2,7 @@
 
 from rdtools.transforms.links.merge import Merge as Merge
 from rdtools.transforms.links.permute import Permute as Permute
+from rdtools.transforms.links.principal import Principal as Principal
 from rdtools.transforms.links.rotate import Rotate as Rotate
 from rdtools.transforms.links.scale import Scale as Scale
 from rdtools.transforms.links.select import Select as Select

@@ -13,6 +13,7 @@ from rdtools.errors import CorruptFile
 from rdtools.records import InputMap, Link, Rotation
 from rdtools.transforms.links.merge import Merge
 from rdtools.transforms.links.permute import Permute
+from rdtools.transforms.links.principal import Principal
 from rdtools.transforms.links.rotate import Rotate
 from rdtools.transforms.links.scale import Scale
 from rdtools.transforms.links.select import Select
@@ -50,6 +51,7 @@ _KINDS: dict[str, tuple[Callable[[Any], tuple[Any, dict[str, Any]]], Callable[[A
         lambda array, rest: Merge(**rest, scales=array),
     ),
     "Rotate": (lambda link: (None, asdict(link.rotation)), lambda array, rest: Rotate(Rotation(**rest))),
+    "Principal": (lambda link: (link.vectors, {"gain": link.gain}), lambda array, rest: Principal(array, **rest)),
 }
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from quantizers.reassembly.outlier_layers import outliers
-from tolerances import rounding
 
 from rdtools.coding import container_bits, decode, effective_layer, encode
 from rdtools.compare import result_row
@@ -67,19 +63,6 @@ def test_the_file_decodes_to_the_layer_that_was_measured(settings):
     assert quantized.symbol_rate_bits == pytest.approx(integers / (m * n))
     assert effective.input_map.copies is not None
     assert effective.activation == method.activation
-
-
-def test_a_fresh_process_rebuilds_the_layer_from_bytes_alone(tmp_path):
-    _, _, quantized, x, _ = case(QLLM(rate_bits=4.0, staggered=True))
-    (tmp_path / "layer.rdtq").write_bytes(encode(quantized.weight).data)
-    np.save(tmp_path / "x.npy", x[:50])
-    code = (
-        "import sys, numpy as np; from rdtools.coding import decode, effective_layer; folder = sys.argv[1];"
-        "layer = effective_layer(decode(open(folder + '/layer.rdtq', 'rb').read()));"
-        "np.save(folder + '/y.npy', layer.apply(np.load(folder + '/x.npy')))"
-    )
-    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, env={"PYTHONPATH": ":".join(sys.path), "PATH": ""})
-    np.testing.assert_allclose(np.load(tmp_path / "y.npy"), effective_layer(quantized.weight).apply(x[:50]), rtol=rounding(200), atol=1e-12)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -169,6 +152,6 @@ def test_what_cannot_be_is_refused(rng):
     dead = x.copy()
     dead[:, 3] = 0.0
     other = Layer.from_activations(layer.weight, dead, name="q_proj")
-    with pytest.raises(UsageError, match=r"expected .* behind a map that begins with InputMap"):
+    with pytest.raises(UsageError, match="expected a map that begins with InputMap"):
         method.quantize(other, activations=activations)
     assert InputMap(columns=3).copies is None

@@ -1,5 +1,7 @@
 """CRVQ as published, in plain torch: autograd, torch.optim.Adam, candidates of all rows at once. Nothing of rdtools is used."""
 
+# ruff: noqa: N803, N806 (mathematical capitals)
+
 from __future__ import annotations
 
 import torch
@@ -7,7 +9,7 @@ import torch
 GROUP = 8
 
 
-def k_means(x, words, iterations, generator):
+def k_means(x: torch.Tensor, words: int, iterations: int, generator: torch.Generator) -> torch.Tensor:
     """Centroids from random data points, until ten iterations change nothing; centroids without vectors stay."""
     c = x[torch.randperm(len(x), generator=generator)[:words]].clone()
     for iteration in range(iterations):
@@ -21,11 +23,12 @@ def k_means(x, words, iterations, generator):
     return c
 
 
-def nearest(x, c):
+def nearest(x: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+    """The nearest centroid of each vector."""
     return torch.addmm((c**2).sum(dim=1)[None], x, c.T, alpha=-2).argmin(dim=1)
 
 
-def importance(W, H, *, bits, iterations, generator):
+def importance(W: torch.Tensor, H: torch.Tensor, *, bits: int, iterations: int, generator: torch.Generator) -> torch.Tensor:
     """``mean_i R_ij² H_jj`` with R what one codebook in the natural order, without scales, leaves of W."""
     x = W.reshape(-1, GROUP)
     c = k_means(x, 2**bits, iterations, generator)
@@ -33,7 +36,21 @@ def importance(W, H, *, bits, iterations, generator):
     return (residual**2).mean(dim=0) * H.diagonal()
 
 
-def quantize(W, H, *, order, critical, books, bits=8, epochs=10, steps=100, iterations=100, tolerance=0.01, lr=1e-4, seed=0):
+def quantize(
+    W: torch.Tensor,
+    H: torch.Tensor,
+    *,
+    order: torch.Tensor,
+    critical: int,
+    books: int,
+    bits: int = 8,
+    epochs: int = 10,
+    steps: int = 100,
+    iterations: int = 100,
+    tolerance: float = 0.01,
+    lr: float = 1e-4,
+    seed: int = 0,
+) -> torch.Tensor:
     """Ŵ of a layer (m, n) float32 whose channels stand in groups by `order`, the first `critical` groups with all codebooks."""
     generator = torch.Generator().manual_seed(seed)
     W, H = W[:, order], H[order][:, order]
@@ -54,7 +71,7 @@ def quantize(W, H, *, order, critical, books, bits=8, epochs=10, steps=100, iter
     scales, codebooks = parameters[0], parameters[1:]
     adam = torch.optim.Adam(parameters, lr=lr, betas=(0.0, 0.95), amsgrad=True)
 
-    def values():
+    def values() -> torch.Tensor:
         total = codebooks[0][codes[0]]
         for c, index in zip(codebooks[1:], codes[1:], strict=True):
             total = torch.cat([total[:, : index.shape[1]] + c[index], total[:, index.shape[1] :]], dim=1)
@@ -70,7 +87,7 @@ def quantize(W, H, *, order, critical, books, bits=8, epochs=10, steps=100, iter
                     return values().detach()[:, torch.argsort(order)]
                 best = min(best, loss.item())
             adam.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             adam.step()
         with torch.no_grad():
             E = W - values()

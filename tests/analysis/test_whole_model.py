@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import make_tiny_llama
+from rdtools.analysis import whole_model
+
+from rdtools.jobs.calibration import EvaluationRequest
+from rdtools.model.tokens import Tokens
+from rdtools.records.evaluation_row import EVALUATION_COLUMNS
+
+FIGURES = Path(__file__).resolve().parents[2] / "figures"
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return pd.read_csv(FIGURES / "whole_model.csv").set_index("method")
+
+
+def test_rows_are_those_of_an_evaluation_and_drawn(rows):
+    assert ["method", *rows] == ["method", *(name for name in whole_model.COLUMNS if name != "method")]
+    assert set(whole_model.COLUMNS) <= {column.name for column in EVALUATION_COLUMNS}
+    assert list(rows.index) == ["bf16-noise", *whole_model.ACTIVATIONS, *(name for name, _ in whole_model.CODEBOOKS)]
+    assert len(whole_model.draw(rows.reset_index()).axes) == 2
+    quantized = rows.loc[list(whole_model.ACTIVATIONS)]
+    assert (quantized["activation_bits"] == 4).all()
+    assert quantized["activation_scope"].str.contains("KV cache").all()
+
+
+def test_corrections_order_the_model_as_they_order_the_layers(rows):
+    """KL: round to nearest, reassembly, rotation, low-rank terms by rank; each below the one before, and so is Σ D/D₀."""
+    order = ["rtn-w4a4", "qllm-w4a4", "gptq-w4a4+rotation", *(f"lrc-w4a4-r{share}" for share in ("0.05", "0.1", "0.2", "0.3"))]
+    for column in ("kl_nats", "summed_relative_distortion"):
+        assert rows.loc[order, column].is_monotonic_decreasing
+    assert (rows.loc[order, "kl_low"] > 100 * rows.loc["bf16-noise", "kl_high"]).all()
+    # the first three differ by more than what their intervals hold
+    assert (rows.loc[order[1:4], "kl_high"].to_numpy() < rows.loc[order[:3], "kl_low"].to_numpy()).all()
+    weights_alone, joint = rows.loc["qera-w4a4-r0.1"], rows.loc["lrc-w4a4-r0.1"]
+    assert joint["kl_nats"] < weights_alone["kl_nats"]
+    assert joint["total_bpw"] == weights_alone["total_bpw"]
+    assert joint["total_bpw"] - rows.loc["gptq-w4a4+rotation", "total_bpw"] == pytest.approx(2.37, abs=0.01)
+
+
+def test_critical_channels_lower_the_divergence_and_cost_more_than_their_codes(rows):
+    """0.07 bit of codes, and 0.31 in all: three more codebooks for every matrix of 33 to 197 thousand weights."""
+    aqlm, crvq = (rows.loc[name] for name, _ in whole_model.CODEBOOKS)
+    assert crvq["kl_nats"] < aqlm["kl_nats"]
+    assert crvq["summed_relative_distortion"] < aqlm["summed_relative_distortion"]
+    assert crvq["total_bpw"] - aqlm["total_bpw"] == pytest.approx(0.314, abs=0.01)
+
+
+def test_a_small_model_has_its_rows(tmp_path):
+    """All that makes the rows, on a Llama of one block."""
+    ids = np.random.default_rng(0).integers(0, 64, (10, 12))
+    tokens, held = (Tokens(part, np.ones_like(part, dtype=bool), name) for part, name in ((ids[:8], "some"), (ids[8:], "others")))
+    made = whole_model.run(
+        source=str(make_tiny_llama(tmp_path / "model", blocks=1)), tokens=tokens, evaluation=EvaluationRequest(tokens=held),
+        activations=("rtn-w4a4",), codebooks=(("aqlm-1x8(bits=2,epochs=1)", 0.25),), windows=2,
+    )  # fmt: skip
+    assert made["method"].tolist() == ["bf16-noise", "rtn-w4a4", "aqlm-1x8(bits=2,epochs=1)"]
+    assert list(made) == list(whole_model.COLUMNS)
+    assert made["perplexity_original"].nunique() == 1
+    assert made["activation_bits"].tolist() == [pytest.approx(np.nan, nan_ok=True), 4, pytest.approx(np.nan, nan_ok=True)]
+
+
+def test_the_gallery_prints_the_rows(rows):
+    gallery = (FIGURES / "README.md").read_text()
+    table = gallery[gallery.index("| weights and activations of 4 bits") : gallery.index("The original's perplexity")]
+    printed = re.findall(r"^\| `(\S+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", table, flags=re.MULTILINE)
+    assert len(printed) == 9
+    for name, *cells in printed:
+        row = rows.loc[name, ["total_bpw", "summed_relative_distortion", "kl_nats", "perplexity"]]
+        assert [f"{value:.{digits}f}" for value, digits in zip(row, (3, 3, 4, 2), strict=True)] == cells
