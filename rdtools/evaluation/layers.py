@@ -37,16 +37,20 @@ class QuantizedLayers:
 
     Every layer is coded and its file decoded again before it is used. Only the layers of one block are in memory.
 
+    Attributes
+    ----------
+    points : of the layers quantized so far, by name
+
     Parameters
     ----------
-    run : with its Hessians, and moments of activations where the method quantizes these
-    quantizer : method and rate
+    run : with its Hessians, and moments of activations where a method quantizes these
+    quantizers : method and rate by name of a layer; layers without stay the original's
     seed : of the run
     """
 
-    def __init__(self, run: Run, quantizer: Quantizer, *, seed: int) -> None:
-        self._run, self._quantizer, self._seed = run, quantizer, seed
-        self._points: dict[str, RDPoint] = {}
+    def __init__(self, run: Run, quantizers: Mapping[str, Quantizer], *, seed: int) -> None:
+        self._run, self._quantizers, self._seed = run, quantizers, seed
+        self.points: dict[str, RDPoint] = {}
         self._weights = {entry.name: math.prod(entry.shape) for entry in run.layers}
         self._bits: Counter[float] = Counter()
 
@@ -58,16 +62,17 @@ class QuantizedLayers:
         LayerFailed
             If one cannot be quantized.
         """
-        return {entry.name: self._effective(entry) for entry in self._run.layers if _is_in(entry.name, number)}
+        own = [entry for entry in self._run.layers if _is_in(entry.name, number) and entry.name in self._quantizers]
+        return {entry.name: self._effective(entry, self._quantizers[entry.name]) for entry in own}
 
-    def _effective(self, entry: LayerEntry) -> EffectiveLayer:
+    def _effective(self, entry: LayerEntry, quantizer: Quantizer) -> EffectiveLayer:
         try:
             layer = self._run[entry.name]
-            inputs = ActivationMemory(self._run, entry.hessian).read(self._quantizer, seed=self._seed)
+            inputs = ActivationMemory(self._run, entry.hessian).read(quantizer, seed=self._seed)
             moments = None if inputs is None else inputs.calibration
-            quantized = self._quantizer.quantize(layer, seed=self._seed, activations=moments)
+            quantized = quantizer.quantize(layer, seed=self._seed, activations=moments)
             held = None if inputs is None or inputs.heldout is None else inputs.heldout.moments
-            self._points[entry.name] = measure(
+            self.points[entry.name] = measure(
                 layer,
                 quantized,
                 self._run.heldout(entry.hessian),
@@ -84,8 +89,8 @@ class QuantizedLayers:
     @property
     def sums(self) -> LayerSums:
         """Columns about the layers quantized so far."""
-        weights = np.array([self._weights[name] for name in self._points], dtype=np.float64)
-        points, bits = list(self._points.values()), next(iter(self._bits), math.nan)
+        weights = np.array([self._weights[name] for name in self.points], dtype=np.float64)
+        points, bits = list(self.points.values()), next(iter(self._bits), math.nan)
         return LayerSums(
             layers=len(points),
             weights=int(weights.sum()),
