@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,12 @@ def place_of(x: Matrix) -> str:
 
 def dtype_name(x: Matrix) -> str:
     """The dtype of an array or tensor as NumPy calls it."""
-    return str(x.dtype).removeprefix("torch.")
+    return _name(x.dtype)
+
+
+@cache  # NumPy takes microseconds to spell a dtype, and every operation asks
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def on_host(x: Matrix) -> NDArray[Any]:
