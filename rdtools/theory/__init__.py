@@ -3,6 +3,7 @@
 from rdtools.theory import activation as activation
 from rdtools.theory import activation_moments as activation_moments
 from rdtools.theory import allocation as allocation
+from rdtools.theory import bias_correction as bias_correction
 from rdtools.theory import byte_budget as byte_budget
 from rdtools.theory import calibration as calibration
 from rdtools.theory import channel_merging as channel_merging

@@ -160,7 +160,7 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
     --------
     >>> layer = Choices(np.array([2.0, 3.0]), np.array([4.0, 1.0]))
     >>> choose_exactly([layer, layer], 5.0).tolist()
-    [0, 1]
+    [1, 0]
     """
     widths = [float(np.ptp(layer.bits)) for layer in layers]
     size = max(1.0, np.ceil(budget / units))
