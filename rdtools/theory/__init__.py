@@ -20,6 +20,7 @@ from rdtools.theory import mismatch as mismatch
 from rdtools.theory import mixture as mixture
 from rdtools.theory import mmse_plan as mmse_plan
 from rdtools.theory import mmse_sic as mmse_sic
+from rdtools.theory import output_head as output_head
 from rdtools.theory import rotated_cholesky as rotated_cholesky
 from rdtools.theory import row_covariance as row_covariance
 from rdtools.theory import shannon as shannon
