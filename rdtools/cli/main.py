@@ -95,6 +95,8 @@ def _kept(arguments: Sequence[str]) -> str:
         return f"a finished capture and every finished row are kept, and {again} goes on from there"
     if arguments[:1] == ["quantize"]:
         return "every finished layer is kept, and the same command goes on from there"
+    if arguments[:1] == ["allocate"]:
+        return "every slope that was measured is kept, and the same command goes on from there"
     if arguments[:1] in (["worker"], ["eval"]) or (arguments[:1] == ["verify"] and Path(next(iter(arguments[1:]), "")).is_dir()):
         return "every finished row and verdict is kept, and the same command goes on from there"
     return "only what was finished is kept, and the same command begins anew"
