@@ -12,6 +12,8 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from rdtools.analysis import (
+    allocation,
+    bias,
     bounds,
     coders,
     default_model_loss,
@@ -42,6 +44,8 @@ FIGURES = {
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),
     "trellis_stacked": (trellis_stacked.run, trellis_stacked.draw, 5),
     "bounds": (bounds.run, bounds.draw, 5),
+    "allocation": (allocation.run, allocation.draw, 6),
+    "bias": (bias.run, bias.draw, 5),
 }
 
 

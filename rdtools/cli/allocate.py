@@ -41,7 +41,7 @@ def allocate(
     ] = None,
     rule: Annotated[
         Rules, typer.Option(help="What is least: Σ m n D (uniform), Σ D/D₀ (relative), Σ slope of KL · D/D₀ (kl); or one rate (equal).")
-    ] = Rules.relative,
+    ] = Rules.kl,
     source: Annotated[
         Sources, typer.Option(help="Of distortions: the run's rows, their prediction at finite rate, or the layers' R(D).")
     ] = Sources.measured,
@@ -60,9 +60,9 @@ def allocate(
     """Share a budget out among the layers of a run: files of at most so many bits per weight together, and at least 99.8 % of that.
 
     Each layer gets a method and a rate of the run's rows or, of an entropy-coded method, any rate between them, so that the sum over layers
-    of the loss that --rule names is least. The plan is a file for `rdtools eval RUN --allocation` and `rdtools quantize --allocation`. The
-    KL that it expects comes from a power law through the rows of `rdtools eval RUN`, and from slopes of layers where these are measured:
-    on the tokens of --text or --tokens, which should not be those that a test is on.
+    of the loss that --rule names is least. Slopes of KL are measured one layer at a time on the tokens of --text or --tokens, which should
+    not be those that a test is on. The plan is a file for `rdtools eval RUN --allocation` and `rdtools quantize --allocation`; the KL that
+    it expects comes from a power law through the rows of `rdtools eval RUN`.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.jobs.allocate import allocate as run_allocation
@@ -111,5 +111,5 @@ def allocate(
             "power law of the run's evaluated rows"
         )
     if plan.expected_kl_by_slopes_nats is not None:
-        shown.print(f"KL expected {plan.expected_kl_by_slopes_nats:.4g} nats by the slopes of the layers")
+        shown.print(f"Σ slope · D/D₀ {plan.expected_kl_by_slopes_nats:.4g} nats: KL if that of layers one by one added up")
     return 0

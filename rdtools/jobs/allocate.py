@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-
 from rdtools.errors import RateUnreachable, UsageError
-from rdtools.evaluation.noise import NOISE
-from rdtools.evaluation.power_law import PowerLaw
 from rdtools.files import sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, read_tokens
-from rdtools.jobs.evaluate import FOLDER
+from rdtools.jobs.expected_kl import expected_kl
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
 from rdtools.jobs.slopes import kl_slopes
@@ -28,7 +23,6 @@ from rdtools.planning.rate_curves import RateCurve
 from rdtools.planning.shares import Pick, Shares
 from rdtools.quantizers import Quantizer
 from rdtools.runs.allocations import ALLOCATIONS, AllocatedLayer, Allocation, Rule, Source, write_allocation
-from rdtools.runs.journal import read_journals
 from rdtools.runs.results import read_curves, read_results
 from rdtools.runs.store import Run, open_run
 from rdtools.seeds import check_seed
@@ -46,7 +40,7 @@ def allocate(
     bits: float,
     *,
     methods: str | Sequence[str] | None = None,
-    rule: Rule = "relative",
+    rule: Rule = "kl",
     source: Source = "measured",
     slopes: bool = False,
     seed: int = 0,
@@ -63,7 +57,8 @@ def allocate(
     The files of all layers take at most `bits` per weight together and at least 99.8 % of that. Choices of a layer are the methods at the
     target rates of the run's rows and, of a method that has every rate, at those between them; the sum over layers of a loss is least (see
     `rdtools.theory.byte_budget`). The loss is m n D (rule uniform), D/D₀ (relative), or D/D₀ times a slope of KL that is measured one layer
-    at a time on calibration tokens (kl); the rule equal gives one method the same target everywhere, for comparison.
+    at a time on calibration tokens (kl); the rule equal gives one method the same target everywhere, for comparison. Of the models measured
+    for this project only kl is better than equal in KL: neither m n D nor D/D₀ knows which layers matter.
 
     Parameters
     ----------
@@ -117,8 +112,6 @@ def allocate(
             picks = _settled(opened, shares, seed, stage) if check else shares.choose()
         except RateUnreachable as error:
             raise RateUnreachable(f"{opened.path}: {error}") from error
-    summed, law = sum(pick.distortion for pick in picks.values()), evaluated_law(opened.path, seed)
-    expected = None if law is None else law.at(summed)
     plan = Allocation(
         model=opened.model_name,
         files={name: file.sha256 for name, file in opened.manifest.model.files.items()},
@@ -126,10 +119,7 @@ def allocate(
         rule=rule,
         source=source,
         checked=check,
-        expected_kl_nats=None if expected is None else expected.value,
-        expected_kl_low=None if expected is None else expected.low,
-        expected_kl_high=None if expected is None else expected.high,
-        expected_kl_by_slopes_nats=None if known is None else sum(known[name] * pick.distortion for name, pick in picks.items()),
+        **expected_kl(opened.path, {name: pick.distortion for name, pick in picks.items()}, known, seed),
         layers=[
             AllocatedLayer(
                 layer=name,
@@ -195,25 +185,6 @@ def _settled(run: Run, shares: Shares, seed: int, stage: Stage) -> dict[str, Pic
     return shares.choose_known(
         {name: [measured[name].get((pick.method, pick.target), pick) for pick in shares.known(name)] for name in shares.curves}
     )
-
-
-def evaluated_law(path: Path, seed: int = 0) -> PowerLaw | None:
-    """The power law of KL on Σ D/D₀ through a run's evaluated rows of one rate for all layers; None for fewer than three.
-
-    Rows of the noise floor, of plans and of quantized activations are left out; of several protocols or tokens, those of most rows stay.
-    """
-    rows = [record.value for record in read_journals(path / FOLDER).records.values()]
-    usable = [
-        row
-        for row in rows
-        if row["status"] == "ok" and row["method"] != NOISE and "allocation" not in row and math.isnan(row.get("activation_bits", math.nan))
-    ]
-    tokens = Counter((row["protocol"], row["evaluation"], row["scored_tokens"]) for row in usable)
-    if not tokens or tokens.most_common(1)[0][1] < 3:
-        return None
-    kept = [r for r in usable if (r["protocol"], r["evaluation"], r["scored_tokens"]) == tokens.most_common(1)[0][0]]
-    pairs = np.array([(row["summed_relative_distortion"], row["kl_nats"]) for row in kept])
-    return PowerLaw(pairs[:, 0], pairs[:, 1], seed=seed) if len(set(pairs[:, 0])) > 1 else None
 
 
 def _windows(run: Run, tokens: Any, most: int) -> Any:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
 from rdtools.jobs.subjects import Asked, Subject, subject_of_run, subject_of_saved
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
-from rdtools.runs.journal import JournalWriter, Record, read_journals
+from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.saved import is_saved
 from rdtools.seeds import check_seed
@@ -196,19 +196,34 @@ def evaluate(
         subject.check()
         folder = subject.folder / FOLDER
         keys = [job.key(asked) for asked in job.subject.asked]
-        done = {key for key, record in read_journals(folder).records.items() if not (record.failed or fresh)}
+        done = {key: record.value for key, record in read_journals(folder).records.items() if not (record.failed or fresh)}
         todo = [asked for asked, key in zip(job.subject.asked, keys, strict=True) if key not in done]
-        if todo:
+        again = _expecting(job.subject.asked, keys, done)
+        if todo or again:
             writer = JournalWriter(folder)
             try:
-                with stage("Evaluate", "models") as progress:
-                    for asked, row in job.rows(todo, progress):
-                        writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+                for key, value in again.items():
+                    writer.append(Record(key, "evaluation", value))
+                if todo:
+                    with stage("Evaluate", "models") as progress:
+                        for asked, row in job.rows(todo, progress):
+                            writer.append(Record(job.key(asked), "evaluation", row.to_row()))
             finally:
                 writer.close()
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])
+
+
+def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Finished rows of plans that expect something else now: what was measured stays."""
+    found = {}
+    for one, key in zip(asked, keys, strict=True):
+        if key in done and one.allocation is not None:
+            value = done[key] | one.allocation.expectations
+            if encoded(value) != encoded(done[key]):
+                found[key] = value
+    return found
 
 
 def _subject(

@@ -158,7 +158,7 @@ def run_report(
 
 
 def _made_of(run: Run, swept: SweepResult, command: str) -> str:
-    """Hash of all that the files of a report depend on: run, rows, verdicts, files of others, command, and code and libraries that write."""
+    """Hash of all that the files of a report depend on: run, rows, verdicts, files of others, command, and what writes them."""
     package = Path(__file__).resolve().parents[1]
     code = [path.read_bytes() for path in sorted(package.rglob("*")) if path.suffix in _CODE]
     libraries = [version(name) for name in ("matplotlib", "pandas", "pyarrow")]

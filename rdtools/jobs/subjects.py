@@ -225,7 +225,7 @@ def _allocated(run: Run, place: Path, damping: float | None, seed: int) -> Asked
     plan = read_allocation(place)
     recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=place)
     recipe.check(list(run), {name: file.sha256 for name, file in run.manifest.model.files.items()})
-    identity = [plan.label, recipe.settings, str(plan.expectations)]
+    identity = [plan.label, recipe.settings]
     return Asked(recipe.method, plan.bits, "original", identity, _entered(run, recipe.by_layer or {}, seed), plan)
 
 

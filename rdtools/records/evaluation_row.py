@@ -94,12 +94,15 @@ class EvaluationRow:
         str | None, About("", "setting", "rule and source of rates that differ by layer, see rdtools allocate; none for one rate")
     ] = None
     expected_kl_nats: Annotated[
-        float, About("nats", "predicted", "KL that an allocation expects of the power law through the run's evaluated rows; nan without")
+        float,
+        About(
+            "nats", "predicted", "KL that a plan expects of the power law through the run's rows of one rate for all layers; nan without"
+        ),
     ] = math.nan
     expected_kl_low: Annotated[float, About("nats", "predicted", "lower end of its 95 % bootstrap interval over these rows")] = math.nan
     expected_kl_high: Annotated[float, About("nats", "predicted", "upper end of its 95 % bootstrap interval over these rows")] = math.nan
     expected_kl_by_slopes_nats: Annotated[
-        float, About("nats", "predicted", "KL that an allocation expects of slopes measured layer by layer: Σ slope · D/D₀; nan without")
+        float, About("nats", "predicted", "Σ slope · D/D₀ of a plan: KL if that of layers quantized one by one added up; nan without")
     ] = math.nan
     message: Annotated[str, About("", "measured", "why a row failed")] = ""
     wall_s: Annotated[float, About("s", "measured", "wall time of the round of rows that this one was made in")] = math.nan

@@ -165,7 +165,8 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
     widths = [float(np.ptp(layer.bits)) for layer in layers]
     size = max(1.0, np.ceil(budget / units))
     top = int(np.ceil((budget + max(widths)) / size)) + len(layers) + 1
-    costs, back = np.full(top + 1, np.inf), []
+    costs = np.full(top + 1, np.inf)
+    back: list[tuple[NDArray[np.int16], NDArray[np.int64]]] = []
     costs[0] = 0.0
     for layer in layers:
         steps = np.ceil(layer.bits / size).astype(np.int64)
@@ -176,7 +177,8 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
             candidate = costs[: top + 1 - step] + loss
             better = candidate < new[step:]
             new[step:][better], of[step:][better] = candidate[better], k
-        costs, back = new, [*back, (of, steps)]
+        costs = new
+        back.append((of, steps))
 
     def traced(place: int) -> NDArray[np.int64]:
         chosen = np.zeros(len(layers), dtype=np.int64)

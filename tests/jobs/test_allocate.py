@@ -14,10 +14,11 @@ from conftest import make_tiny_llama
 from rdtools.cli.main import main
 from rdtools.errors import CorruptFile, RateUnreachable, UsageError
 from rdtools.evaluation.power_law import PowerLaw
-from rdtools.jobs.allocate import allocate, evaluated_law
+from rdtools.jobs.allocate import allocate
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 from rdtools.jobs.evaluate import evaluate
+from rdtools.jobs.expected_kl import evaluated_law
 from rdtools.jobs.quantize import quantize_model
 from rdtools.methods import make_quantizers
 from rdtools.runs.allocations import read_allocation, write_allocation
@@ -98,9 +99,20 @@ def test_kl_is_expected_by_the_rows_that_were_evaluated_and_by_slopes(data, plan
     law = evaluated_law(data / "run")
     direct = PowerLaw(rows["summed_relative_distortion"].to_numpy(), rows["kl_nats"].to_numpy(), seed=0)
     assert law.power.value == pytest.approx(direct.power.value, rel=1e-9)
-    again = allocate(data / "run", 3.6, methods="hptq", check=False, out=data / "again.json")
+    again = allocate(data / "run", 3.6, methods="hptq", rule="relative", check=False, out=data / "again.json")
     assert again.expected_kl_nats == pytest.approx(direct.at(again.summed_relative_distortion).value, rel=1e-9)
     assert not again.checked
+    table = pd.read_parquet(data / "run" / "results.parquet")
+    table = table[table["method"] == "hptq"]
+    sums = (table["layer"].map(slopes["slope_nats"]) * table["relative_distortion"]).groupby(table["target_bpw"]).sum()
+    by_slopes = PowerLaw(sums[RATES].to_numpy(), rows["kl_nats"].to_numpy(), seed=0)
+    kl = allocate(data / "run", 3.6, methods="hptq", tokens=data / "calibration.npy")  # the slopes are there
+    assert kl.layers == plans["kl"].layers
+    assert kl.expected_kl_nats == pytest.approx(by_slopes.at(expected).value, rel=1e-9)
+    place = data / "run" / "allocations" / "3.6-kl-measured.json"
+    before, row = (evaluate(data / "run", allocations=place, fresh=fresh, **_held(data)).iloc[0] for fresh in (False, True))
+    assert before["expected_kl_nats"] == row["expected_kl_nats"] == pytest.approx(kl.expected_kl_nats)  # the plan's of today
+    assert before["kl_nats"] == row["kl_nats"]
 
 
 def test_a_saved_model_has_the_rates_of_its_plan(data, plans):
@@ -122,14 +134,14 @@ def test_a_saved_model_has_the_rates_of_its_plan(data, plans):
 
 def test_methods_of_whole_numbers_of_bits_are_combined_exactly(data):
     with pytest.raises(RateUnreachable, match=r"no choices take 99.8% to 100 % of 3.9 bits per weight; the nearest take") as refused:
-        allocate(data / "run", 3.9, methods=["rtn"])
+        allocate(data / "run", 3.9, methods=["rtn"], rule="relative")
     nearest = re.findall(r"\d\.\d{4}", str(refused.value))
     assert len(nearest) == 2
     for bits in map(float, nearest):  # the remedy works
-        plan = allocate(data / "run", bits, methods=["rtn"])
+        plan = allocate(data / "run", bits, methods=["rtn"], rule="relative")
         assert {entry.rate_bits for entry in plan.layers} <= {2.0, 3.0, 4.0}
         assert 0.998 * bits <= plan.total_bpw <= bits
-    mixed = allocate(data / "run", 3.9)
+    mixed = allocate(data / "run", 3.9, rule="relative")
     assert mixed.methods == ["hptq"]  # which is better at every rate, and coded
     with pytest.raises(RateUnreachable, match=r"rtn at one rate takes .* not 99.8% to 100 % of 3.9; ask for one of these"):
         allocate(data / "run", 3.9, methods=["rtn"], rule="equal")
@@ -142,12 +154,13 @@ def test_methods_of_whole_numbers_of_bits_are_combined_exactly(data):
         ({"bits": 9.0}, RateUnreachable, "a budget of 9 bits per weight: known rates reach from"),
         ({"bits": math.nan}, UsageError, "`bits` nan: expected a number above 0"),
         ({"methods": ["gptq"]}, UsageError, "no row of gptq on model.layers.0.self_attn.q_proj"),
+        ({"rule": "kl"}, UsageError, "no calibration data; give a file as `text` or `tokens`"),
         ({"rule": "other"}, UsageError, "`rule` 'other': expected one of equal, uniform, relative, kl"),
     ],
 )
 def test_what_cannot_be_is_refused(data, settings, error, message):
     with pytest.raises(error, match=message):
-        allocate(data / "run", **({"bits": 3.0} | settings))
+        allocate(data / "run", **({"bits": 3.0, "rule": "relative"} | settings))
 
 
 def test_a_plan_of_another_model_or_of_none_is_refused(data, plans, tmp_path):
@@ -174,7 +187,7 @@ def test_a_plan_of_another_model_or_of_none_is_refused(data, plans, tmp_path):
 
 
 def test_the_command_prints_the_plan(data, capsys, tmp_path):
-    argv = ["allocate", str(data / "run"), "--bits", "3.6", "--methods", "hptq", "--out", str(tmp_path / "plan.json")]
+    argv = ["allocate", str(data / "run"), "--bits", "3.6", "--methods", "hptq", "--rule", "relative", "--out", str(tmp_path / "plan.json")]
     assert main(argv) == 0
     printed = capsys.readouterr()
     assert "7 layers" in printed.out
