@@ -2,7 +2,8 @@
 
 WaterSIC, 3 total bits per weight over all matrices, Hessians of the original. Distortions are those of the run's rows (measured), their
 prediction at finite rate, or R(D). Slopes of KL are measured one layer at a time on calibration tokens, KL on held-out ones; bars are 95 %
-bootstrap intervals over sequences. The power law is fitted to rows of equal rates of HPTQ and WaterSIC.
+bootstrap intervals over sequences. What is expected is a power law of KL, on Σ slope · D/D₀ or on
+Σ D/D₀ over the matrices, through rows of HPTQ and WaterSIC at one rate for all layers, bars those of a new row.
 """
 
 from __future__ import annotations
@@ -48,9 +49,16 @@ def run(runs: Sequence[Path]) -> pd.DataFrame:
         allocate(runs[0], BITS, methods=METHOD, rule=rule, source=source, slopes=True, windows=WINDOWS)
     names = [f"{BITS:g}-{rule}-{source}.json" for rule, source in PLANS]
     evaluate(runs[0], allocations=[runs[0] / ALLOCATIONS / name for name in names], noise=False)
+    return evaluated(runs)
+
+
+def evaluated(runs: Sequence[Path]) -> pd.DataFrame:
+    """The rows that runs have."""
     tables = [pd.read_parquet(folder / PARQUET) for folder in runs if (folder / PARQUET).is_file()]
     rows = pd.concat([table[(table["status"] == "ok") & (table["method"] != NOISE)] for table in tables])
-    kept = rows["allocation"].notna() & rows["expected_kl_nats"].notna() | rows["allocation"].isna() & rows["method"].isin(METHODS)
+    kept = rows["allocation"].isin([f"{rule}, {source}" for rule, source in PLANS]) | rows["allocation"].isna() & rows["method"].isin(
+        METHODS
+    )
     return rows.loc[kept, list(COLUMNS)].reset_index(drop=True)
 
 
@@ -71,14 +79,12 @@ def draw(rows: pd.DataFrame) -> Figure:
         plans = plans.loc[[label for rule, source in PLANS if (label := f"{rule}, {source}") in plans.index]]
         base = plans.loc["equal, measured", "kl_nats"]
         place = np.arange(len(plans))
-        looks = (
-            ("measured", "kl_nats", "kl_low", "kl_high", "o", 0.0),
-            ("expected by the power law", "expected_kl_nats", "expected_kl_low", "expected_kl_high", "s", 0.2),
-        )
-        for label, value, low, high, marker, shift in looks:
-            bars = np.array([plans[value] - plans[low], plans[high] - plans[value]]) / base
-            axes.errorbar(place + shift, plans[value] / base, yerr=bars, linestyle="none", capsize=2, marker=marker, label=label)
-        axes.plot(place - 0.2, plans["expected_kl_by_slopes_nats"] / base, "^", label="expected by slopes of layers")
+        for label, value, marker, shift in (("measured", "kl", "o", 0.0), ("expected by slopes", "expected_kl", "s", 0.2)):
+            centre = plans[f"{value}_nats"]
+            bars = np.array([centre - plans[f"{value}_low"], plans[f"{value}_high"] - centre]) / base
+            axes.errorbar(place + shift, centre / base, yerr=bars, linestyle="none", capsize=2, marker=marker, label=label)
+        blind = [law(own).at(value).value / base for value in plans["summed_relative_distortion"]]
+        axes.plot(place - 0.2, blind, "^", label="expected by Σ D/D₀")
         axes.axhline(1, color="black", linewidth=0.6)
         fitted = law(own).power
         axes.set_title(f"{model}: KL ∝ (Σ D/D₀)^{fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]", fontsize=8)

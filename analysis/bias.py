@@ -27,7 +27,7 @@ from rdtools.theory.waterfilling import distortion_rate, rate_distortion
 
 BITS, BIAS_BITS = 3.0, 16
 METHODS = ("hrtn", "hptq", "watersic")
-#: Models with more weights than this have columns of theory alone.
+#: Models with more weights than this are measured in their middle block alone.
 MOST_WEIGHTS = 10**7
 #: Columns of theory and of measurements, with the labels of the figure.
 LABELS = {
@@ -79,6 +79,7 @@ def measured(layer: Layer, mean: np.ndarray) -> dict[str, float]:
 def _rows(run: Run) -> list[dict[str, object]]:
     rows, known = [], {}
     small = sum(math.prod(entry.shape) for entry in run.layers) <= MOST_WEIGHTS
+    middle = max(run.key(entry).block for entry in run.layers) // 2
     for entry in run.layers:
         layer, key = run[entry.name], run.key(entry)
         mean = layer.hessian.mean
@@ -89,7 +90,7 @@ def _rows(run: Run) -> list[dict[str, object]]:
         m, n = entry.shape
         facts = {"model": run.model_name, "layer": entry.name, "layer_type": key.type, "block": key.block, "rows": m, "columns": n}
         cost = {"cost_bpw": BIAS_BITS / n}
-        rows.append({**facts, **cost, **known[entry.hessian], **(measured(layer, mean) if small else {})})
+        rows.append({**facts, **cost, **known[entry.hessian], **(measured(layer, mean) if small or key.block == middle else {})})
     return rows
 
 
@@ -103,7 +104,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in LABELS if name in rows]
     net = rows[names].sub(rows["cost_bpw"], axis=0)
     groups = [rows["model"], rows["layer_type"]]
-    return net.groupby(groups, sort=False).mean().join(net.gt(0).groupby(groups, sort=False).sum(), rsuffix="_gain")
+    return net.groupby(groups, sort=False).mean().join(net.gt(0).groupby(groups, sort=False).sum().add_suffix("_gain"))
 
 
 def draw(rows: pd.DataFrame) -> Figure:
@@ -131,7 +132,8 @@ def draw(rows: pd.DataFrame) -> Figure:
             )
         axes.plot(place, own.groupby("layer_type", sort=False)["cost_bpw"].mean(), "k--", linewidth=0.8, label="16/n, the bias's cost")
         axes.set_xticks(place, [kind.removesuffix("_proj") for kind in kinds])
-        axes.set(title=model, ylabel="saved by the bias (bits per weight)", yscale="symlog")
-        axes.set_yscale("symlog", linthresh=0.01)
+        axes.set(title=model, ylabel="saved by the bias (bits per weight)")
+        axes.set_yscale("symlog", linthresh=0.001)
+        axes.set_ylim(bottom=0)
     figure.legend(*np.atleast_1d(figure.axes)[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
     return figure

@@ -18,6 +18,7 @@ from rdtools.analysis import (
     coders,
     default_model_loss,
     equal_footing,
+    head,
     low_rank,
     low_rate,
     orders,
@@ -46,6 +47,7 @@ FIGURES = {
     "bounds": (bounds.run, bounds.draw, 5),
     "allocation": (allocation.run, allocation.draw, 6),
     "bias": (bias.run, bias.draw, 5),
+    "head": (lambda _: head.run(), head.draw, 5),
 }
 
 

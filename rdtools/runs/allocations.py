@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -107,7 +107,7 @@ class Allocation(_Entry):
         return "by hand" if self.rule is None else f"{self.rule}, {self.source}"
 
     @property
-    def expectations(self) -> dict[str, float]:
+    def expectations(self) -> dict[str, Any]:
         """Columns of an evaluated row that the plan fills."""
         names = ("expected_kl_nats", "expected_kl_low", "expected_kl_high", "expected_kl_by_slopes_nats")
         return {name: math.nan if getattr(self, name) is None else getattr(self, name) for name in names}
