@@ -203,7 +203,9 @@ _COLUMNS = {"measured": "distortion", "predicted": "pred_finite_rate_distortion"
 
 def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) -> tuple[Curves, dict[str, float]]:
     """Curves of every layer by method, and m n D₀ of every layer."""
-    table = read_results(run.path, ("distortion", "relative_distortion", "total_bpw", "activation_bits", "seed", _COLUMNS[source]))
+    table = read_results(
+        run.path, ("distortion", "relative_distortion", "total_bpw", "container_layers", "activation_bits", "seed", _COLUMNS[source])
+    )
     rows = table[(table["status"] == "ok") & (table["seed"] == seed) & table["activation_bits"].isna()]
     bounds = read_curves(run.path) if source == "bound" else None
     chosen = list(rows["method"].unique() if methods is None else methods)
@@ -225,7 +227,8 @@ def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) 
                 inside = curve[curve["rate_bpw"].between(min(distortions), max(distortions))].drop_duplicates("distortion")
                 distortions = dict(zip(inside["rate_bpw"], inside["distortion"] / energy, strict=True))
             base, _ = entry_of(method)
-            totals = dict(zip(some["target_bpw"], some["total_bpw"], strict=True))
+            alone = some[some["container_layers"] == 1]  # files of several layers are not those of a plan
+            totals = dict(zip(alone["target_bpw"], alone["total_bpw"], strict=True))
             by_method[method] = RateCurve(distortions, totals, continuous=base is not None and "min" in base.rates)
         curves[entry.name] = by_method
     if not chosen:

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import encode, reconstruct
+from rdtools.coding import reconstruct
 from rdtools.devices import check_device
-from rdtools.errors import NotByBlocks, RdtoolsError, UsageError
+from rdtools.errors import NotByBlocks, UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
@@ -22,12 +22,13 @@ from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.recipes import Recipe, weight_recipe
 from rdtools.jobs.settings import Stage
 from rdtools.machine import check_disk
-from rdtools.measure import measure, weighted_error
+from rdtools.measure import coded, measure, weighted_error
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.layer_names import block_index, layer_type
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
+from rdtools.quantizers import shares_file
 from rdtools.records import Hessian, LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
@@ -190,12 +191,14 @@ class _Job:
         check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
         for item, hessian, replaced in self._moments(opened, inputs, done, work.folder, progress):
-            for layer in item.layers:
-                if layer.name not in done:
-                    assert hessian is not None
-                    done[layer.name] = self._quantize(work, LayerEntry.of(layer, numbers[item.name]), hessian, len(done))
-                if replaced is not None:
-                    replaced[layer.name] = decoded_weight(work.folder, done[layer.name])
+            left = [layer for layer in item.layers if layer.name not in done]
+            shared = self.recipe.quantizer is not None and shares_file(self.recipe.quantizer)
+            parts = [list(item.layers)] if left and shared else [[layer] for layer in left]
+            for part in parts:
+                entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
+                done |= self._quantize(work, entries, hessian, len(done.keys() - {entry.name for entry in entries}))
+            if replaced is not None:
+                replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
         layers = [done[layer.name] for item in inputs for layer in item.layers]
         files = save_checkpoint(
             self.checkpoint,
@@ -268,30 +271,32 @@ class _Job:
         for item, hessian in capture(opened.model, left, self.tokens, stages=opened.stages, folder=folder, progress=progress):
             yield item, hessian, None
 
-    def _quantize(self, work: UnfinishedModel, entry: LayerEntry, hessian: Hessian, number: int) -> SavedLayer:
-        """A layer quantized, coded and durable."""
-        started, name = time.perf_counter(), entry.name
-        key = LayerKey(self.original.name, name, layer_type(name), block_index(name))
-        layer = Layer(key, self.checkpoint.weight(entry.captured), hessian)
-        try:
-            quantized = self.recipe.of(name).quantize(layer, seed=self.seed)
-            point = measure(layer, quantized)
-            rounded = round_to_stored(reconstruct(quantized.weight), "bfloat16", name=name)
-        except RdtoolsError as error:
-            text = str(error)
-            raise type(error)(text if text.startswith(name) else f"{name}: {text}") from error
-        after, energy = weighted_error(layer.weight, rounded, hessian.matrix).mean, layer.statistics.energy
-        saved = SavedLayer(
-            layer=entry,
-            **work.write_container(number, encode(quantized.weight).data),
-            total_bpw=point.total_bpw,
-            distortion=point.distortion,
-            relative_distortion=point.relative_distortion,
-            rounded_distortion=after,
-            rounded_relative_distortion=after / energy if energy > 0 else math.nan,
-            damping=quantized.damping,
-            n_tokens=hessian.n_tokens,
-            seconds=time.perf_counter() - started,
-        )
-        work.add(saved)
+    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], hessian: Hessian | None, number: int) -> dict[str, SavedLayer]:
+        """Layers quantized, coded together and durable, by name."""
+        assert hessian is not None  # of layers that are left
+        started, answers = time.perf_counter(), []
+        for entry in entries:
+            key = LayerKey(self.original.name, entry.name, layer_type(entry.name), block_index(entry.name))
+            with naming((layer := Layer(key, self.checkpoint.weight(entry.captured), hessian)).key.name):
+                answers.append((layer, self.recipe.of(entry.name).quantize(layer, seed=self.seed)))
+        files, saved = coded([answer.weight for _, answer in answers], [entry.name for entry in entries]), {}
+        for entry, (layer, quantized), file in zip(entries, answers, files, strict=True):
+            with naming(entry.name):
+                point = measure(layer, quantized, file=file)
+                rounded = round_to_stored(reconstruct(quantized.weight), "bfloat16", name=entry.name)
+            after = weighted_error(layer.weight, rounded, hessian.matrix).mean
+            saved[entry.name] = SavedLayer(
+                layer=entry,
+                **work.write_container(number + len(saved) - file.place, file.data),
+                **{"place": file.place, "container_layers": file.layers},
+                total_bpw=point.total_bpw,
+                distortion=point.distortion,
+                relative_distortion=point.relative_distortion,
+                rounded_distortion=after,
+                rounded_relative_distortion=after / energy if (energy := layer.statistics.energy) > 0 else math.nan,
+                damping=quantized.damping,
+                n_tokens=hessian.n_tokens,
+                seconds=(time.perf_counter() - started) / len(entries),
+            )
+            work.add(saved[entry.name])
         return saved

@@ -203,12 +203,14 @@ def subject_of_saved(path: Path) -> Subject:
     )
 
 
-def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int) -> Callable[[OpenModel], tuple[Contender, Summed]]:
+def _entered(
+    run: Run, quantizers: Mapping[str, Quantizer], seed: int, *, together: bool
+) -> Callable[[OpenModel], tuple[Contender, Summed]]:
     def enter(opened: OpenModel) -> tuple[Contender, Summed]:
         from rdtools.evaluation.contest import Contender
         from rdtools.evaluation.layers import QuantizedLayers
 
-        layers = QuantizedLayers(run, quantizers, seed=seed)
+        layers = QuantizedLayers(run, quantizers, seed=seed, together=together)
         assert opened.stages is not None
         return Contender(opened.stages, opened.layers.inputs, layers), layers
 
@@ -217,7 +219,7 @@ def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int) -> Callab
 
 def _asked(run: Run, quantizer: Quantizer, seed: int) -> Asked:
     rate = float(quantizer.rate_bits)
-    enter = _entered(run, dict.fromkeys(run, quantizer), seed)
+    enter = _entered(run, dict.fromkeys(run, quantizer), seed, together=True)
     return Asked(format_method(quantizer), rate, "original", [settings_of(quantizer), rate], enter)
 
 
@@ -226,7 +228,7 @@ def _allocated(run: Run, place: Path, damping: float | None, seed: int) -> Asked
     recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=place)
     recipe.check(list(run), {name: file.sha256 for name, file in run.manifest.model.files.items()})
     identity = [plan.label, recipe.settings]
-    return Asked(recipe.method, plan.bits, "original", identity, _entered(run, recipe.by_layer or {}, seed), plan)
+    return Asked(recipe.method, plan.bits, "original", identity, _entered(run, recipe.by_layer or {}, seed, together=False), plan)
 
 
 def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None) -> list[Quantizer]:

@@ -18,7 +18,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import MAX_WEIGHTS, decode, reconstruct
+from rdtools.coding import MAX_WEIGHTS, decode_all, reconstruct
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import check_file, write_atomically
 from rdtools.records.stored import round_to_stored
@@ -39,11 +39,14 @@ class _Entry(BaseModel):
 class SavedLayer(FileEntry):
     """A quantized layer: its coded file, and its distortion before and after its weights were rounded to bfloat16.
 
-    Distortions are tr(E H Eᵀ)/(m n) with the H that the quantizer saw, `relative` over that of all weights zero.
+    Distortions are tr(E H Eᵀ)/(m n) with the H that the quantizer saw, `relative` over that of all weights zero. A file may have several
+    matrices, of which this is the one at `place`.
     """
 
     layer: LayerEntry
     file: str
+    place: int = 0
+    container_layers: int = 1
     total_bpw: float
     distortion: float
     relative_distortion: float
@@ -83,7 +86,7 @@ class SavedModel(_Entry, Sealed):
     @property
     def total_bpw(self) -> float:
         """Bits of all coded files over the weights in them."""
-        return 8 * sum(entry.bytes for entry in self.layers) / self.weights
+        return 8 * sum({entry.file: entry.bytes for entry in self.layers}.values()) / self.weights
 
     @property
     def identity(self) -> dict[str, object]:
@@ -148,7 +151,10 @@ def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
     """
     path = folder / entry.file
     _check(path, entry)
-    weight = reconstruct(decode(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS))
+    matrices = decode_all(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS)
+    if entry.place >= len(matrices):
+        raise CorruptFile(f"{path}: holds {len(matrices)} matrices, expected {entry.layer.name} behind {entry.place} of them; {_AGAIN}")
+    weight = reconstruct(matrices[entry.place])
     if weight.shape != tuple(entry.layer.shape):
         raise CorruptFile(f"{path}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}")
     return round_to_stored(weight, "bfloat16", name=entry.layer.name)

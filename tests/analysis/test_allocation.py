@@ -15,8 +15,8 @@ def rows():
 
 
 def test_the_rows_of_the_repository_say_what_the_text_claims(rows):
-    """Files take 99.8 to 100 % of 3 bits. Only slopes of KL are better than equal rates, beyond both intervals, on both models; Σ D/D₀ is
-    least under its own rule, whose KL is above that of equal rates. Expected and measured KL meet in an interval of one of them but once."""
+    """Files take 99.8 to 100 % of 3 bits. Only slopes of KL beat equal rates, beyond both intervals, on both models; Σ D/D₀ is
+    least under its own rule, whose KL is above that of equal rates. Expected and measured KL meet in an interval of one but once."""
     plans = rows[rows["allocation"].notna()]
     assert plans["total_bpw"].between(0.998 * 3, 3).all()
     for _, own in plans.groupby("model"):
