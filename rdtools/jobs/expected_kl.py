@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from rdtools.runs.journal import read_journals
 from rdtools.runs.results import read_results
 
 
-def expected_kl(path: Path, distortions: Mapping[str, float], slopes: Mapping[str, float] | None, seed: int) -> dict[str, float | None]:
+def expected_kl(path: Path, distortions: Mapping[str, float], slopes: Mapping[str, float] | None, seed: int) -> dict[str, Any]:
     """Fields of a plan, see `rdtools.runs.allocations.Allocation`.
 
     Parameters
@@ -68,5 +69,5 @@ def _weighted(path: Path, slopes: Mapping[str, float], seed: int) -> dict[tuple[
     rows = table[(table["status"] == "ok") & (table["seed"] == seed) & table["layer"].isin(list(slopes))].copy()
     rows["weighted"] = rows["layer"].map(slopes) * rows["relative_distortion"]
     sums = rows.groupby(["method", "target_bpw"])["weighted"].agg(["sum", "size"])
-    whole = sums.loc[sums["size"] == len(slopes), "sum"].to_dict()
-    return {(str(method), float(target)): float(value) for (method, target), value in whole.items()}
+    whole = sums[sums["size"] == len(slopes)].reset_index()
+    return {(str(m), float(t)): float(v) for m, t, v in zip(whole["method"], whole["target_bpw"], whole["sum"], strict=True)}

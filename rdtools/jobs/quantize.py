@@ -28,7 +28,6 @@ from rdtools.model.layer_names import block_index, layer_type
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import shares_file
 from rdtools.records import Hessian, LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
@@ -100,8 +99,7 @@ def quantize_model(
     WrongType
         For an argument of another type.
     UsageError
-        If the directory holds something else, or an unfinished model is of other settings; if the method quantizes activations; if
-        the plan is of another model.
+        If the directory holds something else or a model of other settings, activations are quantized, or the plan is of another model.
     RateUnreachable
         If a layer cannot have the rate.
     NotByBlocks
@@ -192,8 +190,7 @@ class _Job:
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
         for item, hessian, replaced in self._moments(opened, inputs, done, work.folder, progress):
             left = [layer for layer in item.layers if layer.name not in done]
-            shared = self.recipe.quantizer is not None and shares_file(self.recipe.quantizer)
-            parts = [list(item.layers)] if left and shared else [[layer] for layer in left]
+            parts = [list(item.layers)] if left and self.recipe.shares_file else [[layer] for layer in left]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
                 done |= self._quantize(work, entries, hessian, len(done.keys() - {entry.name for entry in entries}))

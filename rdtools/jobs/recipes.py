@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.methods import format_method, infeasible_reason, parse_method
-from rdtools.quantizers import Quantizer, quantizes_activations
+from rdtools.quantizers import Quantizer, quantizes_activations, shares_file
 from rdtools.runs.allocations import Allocation, read_allocation
 from rdtools.sweep.plan import settings_of
 
@@ -45,6 +45,11 @@ class Recipe:
         """
         if self.allocation is not None and self.place is not None:
             self.allocation.check_layers(list(layers), dict(files), self.place)
+
+    @property
+    def shares_file(self) -> bool:
+        """True if layers of one input go into one file where that is smaller; those of a plan have files of their own."""
+        return self.quantizer is not None and shares_file(self.quantizer)
 
     @property
     def method(self) -> str:
