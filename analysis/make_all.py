@@ -12,12 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 from rdtools.analysis import (
+    allocation,
+    bias,
     bounds,
     calibration,
     coders,
     column_rates,
     critical_channels,
     equal_footing,
+    head,
     incoherence,
     low_rank,
     low_rate,
@@ -61,6 +64,9 @@ FIGURES = {
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),
     "trellis_stacked": (trellis_stacked.run, trellis_stacked.draw, 5),
     "bounds": (bounds.run, bounds.draw, 5),
+    "allocation": (allocation.run, allocation.draw, 6),
+    "bias": (bias.run, bias.draw, 5),
+    "head": (lambda _: head.run(), head.draw, 5),
 }
 #: Figures of results that are kept of other models.
 COMPACT = ("gap_depth", "gap_to_rd", "pooled", "gptq_watersic_gap")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rdtools.claims import tightness as tightness
     from rdtools.coding import load as load
     from rdtools.compare import Compare as _Compare
+    from rdtools.jobs.allocate import allocate as allocate
     from rdtools.jobs.calibration import CalibrationRequest as CalibrationRequest
     from rdtools.jobs.calibration import EvaluationRequest as EvaluationRequest
     from rdtools.jobs.evaluate import evaluate as evaluate
@@ -56,6 +57,7 @@ _HOME = {
     "compare": "rdtools.compare",
     "InputMoments": "rdtools.records",
     "Layer": "rdtools.moments.layer",
+    "allocate": "rdtools.jobs.allocate",
     "CalibrationRequest": "rdtools.jobs.calibration",
     "EvaluationRequest": "rdtools.jobs.calibration",
     "evaluate": "rdtools.jobs.evaluate",

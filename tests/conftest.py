@@ -33,7 +33,7 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
-def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2) -> Path:
+def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2, hidden: int = 16) -> Path:
     """A Llama of few blocks with random weights, saved as transformers saves models."""
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
@@ -43,8 +43,8 @@ def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2) -> P
         model = LlamaForCausalLM(
             LlamaConfig(
                 vocab_size=64,
-                hidden_size=16,
-                intermediate_size=24,
+                hidden_size=hidden,
+                intermediate_size=hidden * 3 // 2,
                 num_hidden_layers=blocks,
                 num_attention_heads=2,
                 num_key_value_heads=1,

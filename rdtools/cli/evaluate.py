@@ -19,7 +19,10 @@ _SHOWN = {
     "method": ("method", "{}"),
     "target_bpw": ("target", "{:g}"),
     "total_bpw": ("bpw", "{:.3f}"),
+    "allocation": ("rates by", "{}"),
     "summed_relative_distortion": ("Σ D/D₀", "{:.4g}"),
+    "expected_kl_nats": ("KL expected", "{:.3g}"),
+    "expected_kl_by_slopes_nats": ("by slopes", "{:.3g}"),
     "perplexity": ("perplexity", "{:.4f}"),
     "kl_nats": ("KL (nats)", "{:.3g}"),
     "kl_p99_nats": ("KL, 99 %", "{:.3g}"),
@@ -36,6 +39,9 @@ def evaluate(
     ] = None,
     rates: Annotated[
         str | None, typer.Option("--rates", "--rate", "-r", help="Target rates in bpw, comma-separated; by default those of the reports.")
+    ] = None,
+    allocation: Annotated[
+        str | None, typer.Option(help="Plans of `rdtools allocate`, comma-separated, in place of --methods and --rates: a row for each.")
     ] = None,
     damping: Annotated[float | None, typer.Option(help="Of methods named by --methods, relative to the mean diagonal.")] = None,
     seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
@@ -69,6 +75,7 @@ def evaluate(
         run,
         methods=None if methods is None else names(methods),
         rates=None if rates is None else numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
+        allocations=() if allocation is None else names(allocation),
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
@@ -89,6 +96,8 @@ def evaluate(
 
 def _print(table: pd.DataFrame) -> None:
     """The rows, what they are scored on, and why some failed."""
+    from pandas import isna
+
     from rdtools.cli.console import PlainConsole
     from rdtools.report.formats import text_table
 
@@ -100,8 +109,9 @@ def _print(table: pd.DataFrame) -> None:
         soft_wrap=True,
     )
     if len(ok):
-        columns = [["" if value != value else form.format(value) for value in ok[name]] for name, (_, form) in _SHOWN.items()]
-        heads = [heading for heading, _ in _SHOWN.values()]
+        shown = {name: look for name, look in _SHOWN.items() if ok[name].notna().any()}
+        columns = [["" if isna(value) else form.format(value) for value in ok[name]] for name, (_, form) in shown.items()]
+        heads = [heading for heading, _ in shown.values()]
         for line in text_table(heads, list(zip(*columns, strict=True)), console.width):
             console.print(line, soft_wrap=True)
     for scope in ok["activation_scope"].dropna().unique():

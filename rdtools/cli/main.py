@@ -15,7 +15,22 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import columns, doctor, evaluate, figures, hessians, measure, methods, quantize, report, show, theory, verify, worker
+from rdtools.cli import (
+    allocate,
+    columns,
+    doctor,
+    evaluate,
+    figures,
+    hessians,
+    measure,
+    methods,
+    quantize,
+    report,
+    show,
+    theory,
+    verify,
+    worker,
+)
 from rdtools.cli.printing import words_of
 from rdtools.cli.usage import usage_message
 from rdtools.errors import RdtoolsError, UsageError
@@ -37,6 +52,7 @@ app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)
 app.command("eval")(evaluate.evaluate)
 app.command("quantize")(quantize.quantize)
+app.command("allocate")(allocate.allocate)
 app.command("worker")(worker.worker)
 app.command("methods")(methods.methods)
 app.command("columns")(columns.columns)
@@ -95,6 +111,8 @@ def _kept(arguments: Sequence[str]) -> str:
         return f"a finished capture and every finished row are kept, and {again} goes on from there"
     if arguments[:1] == ["quantize"]:
         return "every finished layer is kept, and the same command goes on from there"
+    if arguments[:1] == ["allocate"]:
+        return "every slope that was measured is kept, and the same command goes on from there"
     if arguments[:1] in (["worker"], ["eval"]) or (arguments[:1] == ["verify"] and Path(next(iter(arguments[1:]), "")).is_dir()):
         return "every finished row and verdict is kept, and the same command goes on from there"
     return "only what was finished is kept, and the same command begins anew"

@@ -22,7 +22,8 @@ def measure(
 ) -> int:
     """Measure a quantized checkpoint that somebody else made: bits that it really stores, distortion, and gap to R(D).
 
-    Rows go to foreign.parquet and foreign.csv of the run; those of the same file and layers are replaced.
+    Rows go to foreign.parquet and foreign.csv of the run; those of the same file and layers are replaced. The next report has them on its
+    page.
     """
     from rich import box
     from rich.table import Table

@@ -30,7 +30,10 @@ def _options() -> re.Pattern[str]:
     from rdtools.cli.report import report
     from rdtools.cli.show import show
 
-    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens")
+    others = (
+        *("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens"),
+        *("allocation", "method", "bits", "rule", "source"),
+    )
     options = [*signature(report).parameters, *signature(show).parameters, *others]
     return re.compile(f"`({'|'.join(options)})`")
 

@@ -21,9 +21,14 @@ class Hessians(StrEnum):
 
 
 def quantize(
-    method: Annotated[str, typer.Option("--method", "-m", help="A name of `rdtools methods`, of one that leaves activations alone.")],
-    bits: Annotated[float, typer.Option(help="Target rate in bits per weight.")],
     save: Annotated[Path, typer.Option("--save", "-o", help="Directory that is made: checkpoint, coded files, quantization.json.")],
+    method: Annotated[
+        str | None, typer.Option("--method", "-m", help="A name of `rdtools methods`, of one that leaves activations alone.")
+    ] = None,
+    bits: Annotated[float | None, typer.Option(help="Target rate in bits per weight.")] = None,
+    allocation: Annotated[
+        Path | None, typer.Option(help="A plan of `rdtools allocate`, in place of --method and --bits: those of every layer.")
+    ] = None,
     model: Model = "embedded",
     hessians: Annotated[
         Hessians, typer.Option(help="Inputs that the quantizer sees: of the partly quantized model, or of the original one.")
@@ -57,6 +62,7 @@ def quantize(
         method,
         bits,
         save,
+        allocation=allocation,
         hessians=hessians.value,
         damping=damping,
         seed=seed,
@@ -68,6 +74,9 @@ def quantize(
     relative, rounded = (
         sum(getattr(entry, name) for entry in saved.layers) for name in ("relative_distortion", "rounded_relative_distortion")
     )
+    plan = saved.allocation
+    if plan is not None and saved.total_bpw > plan.bits:
+        console.print(f"{saved.total_bpw:.4f} bpw, above the plan's budget of {plan.bits:g}: the Hessians are not those of the plan")
     if as_json:
         shown = {"save": str(save), "total_bpw": saved.total_bpw, "weights": saved.weights, "summed_relative_distortion": relative}
         print_json({**shown, "rounded_summed_relative_distortion": rounded, **saved.model_dump()})

@@ -38,16 +38,21 @@ class QuantizedLayers:
 
     Every layer is coded and its file decoded again before it is used. Only the layers of one block are in memory.
 
+    Attributes
+    ----------
+    points : of the layers quantized so far, by name
+
     Parameters
     ----------
-    run : with its Hessians, and moments of activations where the method quantizes these
-    quantizer : method and rate
+    run : with its Hessians, and moments of activations where a method quantizes these
+    quantizers : method and rate by name of a layer; layers without stay the original's
     seed : of the run
+    together : put layers of one input into one file where a method that all layers have does
     """
 
-    def __init__(self, run: Run, quantizer: Quantizer, *, seed: int) -> None:
-        self._run, self._quantizer, self._seed = run, quantizer, seed
-        self._points: dict[str, RDPoint] = {}
+    def __init__(self, run: Run, quantizers: Mapping[str, Quantizer], *, seed: int, together: bool = False) -> None:
+        self._run, self._quantizers, self._seed, self._together = run, quantizers, seed, together
+        self.points: dict[str, RDPoint] = {}
         self._weights = {entry.name: math.prod(entry.shape) for entry in run.layers}
         self._bits: Counter[float] = Counter()
 
@@ -61,8 +66,9 @@ class QuantizedLayers:
         """
         files: dict[Hashable, list[LayerEntry]] = {}
         for entry in self._run.layers:
-            if _is_in(entry.name, number):
-                files.setdefault(entry.hessian if shares_file(self._quantizer) else entry.name, []).append(entry)
+            if _is_in(entry.name, number) and entry.name in self._quantizers:
+                together = self._together and shares_file(self._quantizers[entry.name])
+                files.setdefault(entry.hessian if together else entry.name, []).append(entry)
         return {name: layer for entries in files.values() for name, layer in self._effective(entries).items()}
 
     def _effective(self, entries: Sequence[LayerEntry]) -> dict[str, EffectiveLayer]:
@@ -71,13 +77,14 @@ class QuantizedLayers:
         try:
             for entry in entries:
                 layer, name = self._run[entry.name], entry.name
-                inputs = ActivationMemory(self._run, entry.hessian).read(self._quantizer, seed=self._seed)
+                quantizer = self._quantizers[name]
+                inputs = ActivationMemory(self._run, entry.hessian).read(quantizer, seed=self._seed)
                 moments = None if inputs is None else inputs.calibration
-                answers.append((layer, inputs, self._quantizer.quantize(layer, seed=self._seed, activations=moments)))
+                answers.append((layer, inputs, quantizer.quantize(layer, seed=self._seed, activations=moments)))
             files = coded([quantized.weight for *_, quantized in answers], [entry.name for entry in entries])
             for entry, (layer, inputs, quantized), file in zip(entries, answers, files, strict=True):
                 name = entry.name
-                self._points[name] = measure(
+                self.points[name] = measure(
                     layer,
                     quantized,
                     self._run.heldout(entry.hessian),
@@ -96,8 +103,8 @@ class QuantizedLayers:
     @property
     def sums(self) -> LayerSums:
         """Columns about the layers quantized so far."""
-        weights = np.array([self._weights[name] for name in self._points], dtype=np.float64)
-        points, bits = list(self._points.values()), next(iter(self._bits), math.nan)
+        weights = np.array([self._weights[name] for name in self.points], dtype=np.float64)
+        points, bits = list(self.points.values()), next(iter(self._bits), math.nan)
         return LayerSums(
             layers=len(points),
             weights=int(weights.sum()),

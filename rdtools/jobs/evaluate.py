@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
 from rdtools.jobs.subjects import Asked, Subject, subject_of_run, subject_of_saved
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
-from rdtools.runs.journal import JournalWriter, Record, read_journals
+from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.saved import is_saved
 from rdtools.seeds import check_seed
@@ -90,6 +90,8 @@ class _Job:
                 windows=len(windows.ids),
                 scored_tokens=windows.scored,
                 clusters=len(np.unique(windows.clusters)),
+                allocation=None if asked.allocation is None else asked.allocation.label,
+                **({} if asked.allocation is None else asked.allocation.expectations),
                 sums=layers.sums if found is not None else self._unmeasured,
                 scores=None if found is None else model_scores(found, windows, seed=self.seed),
                 message="" if contender.failure is None else str(contender.failure) or type(contender.failure).__name__,
@@ -120,6 +122,7 @@ def evaluate(
     *,
     methods: str | Sequence[str] | None = None,
     rates: float | Sequence[float] | None = None,
+    allocations: str | Path | Sequence[str | Path] = (),
     damping: float | None = None,
     seed: int = 0,
     evaluation: Any = None,
@@ -141,7 +144,8 @@ def evaluate(
     ----------
     path : of a run with its Hessians, or of a saved model
     methods, rates : names and bits per weight, one or several; None for those that the run's reports were asked for
-    damping : of methods that are named here, where their names have none
+    allocations : plan files of `rdtools.allocate`, one or several, a row for each in place of methods and rates
+    damping : of methods that are named here or in a plan, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
     evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
@@ -173,7 +177,10 @@ def evaluate(
     """
     place, seed = path_of("evaluate", path, "a run or of a quantized model, such as 'rdtools-report'"), check_seed(seed)
     names = None if methods is None else method_names("evaluate", methods)
-    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), damping, seed)
+    plans = [path_of("evaluate", plan, "a plan") for plan in ([allocations] if isinstance(allocations, str | Path) else allocations)]
+    if plans and (names is not None or rates is not None):
+        raise UsageError("`allocations` say the method and rate of every layer; leave `methods` and `rates` out")
+    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed)
     found = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
@@ -189,14 +196,18 @@ def evaluate(
         subject.check()
         folder = subject.folder / FOLDER
         keys = [job.key(asked) for asked in job.subject.asked]
-        done = {key for key, record in read_journals(folder).records.items() if not (record.failed or fresh)}
+        done = {key: record.value for key, record in read_journals(folder).records.items() if not (record.failed or fresh)}
         todo = [asked for asked, key in zip(job.subject.asked, keys, strict=True) if key not in done]
-        if todo:
+        again = _expecting(job.subject.asked, keys, done)
+        if todo or again:
             writer = JournalWriter(folder)
             try:
-                with stage("Evaluate", "models") as progress:
-                    for asked, row in job.rows(todo, progress):
-                        writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+                for key, value in again.items():
+                    writer.append(Record(key, "evaluation", value))
+                if todo:
+                    with stage("Evaluate", "models") as progress:
+                        for asked, row in job.rows(todo, progress):
+                            writer.append(Record(job.key(asked), "evaluation", row.to_row()))
             finally:
                 writer.close()
         records = read_journals(folder).records
@@ -204,11 +215,26 @@ def evaluate(
     return _table([records[key].value for key in keys])
 
 
-def _subject(path: Path, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None, seed: int) -> Subject:
+def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Finished rows of plans that expect something else now: what was measured stays."""
+    found = {}
+    for one, key in zip(asked, keys, strict=True):
+        if key in done and one.allocation is not None:
+            value = done[key] | one.allocation.expectations
+            if encoded(value) != encoded(done[key]):
+                found[key] = value
+    return found
+
+
+def _subject(
+    path: Path, methods: Sequence[str] | None, rates: Sequence[float] | None, plans: Sequence[Path], damping: float | None, seed: int
+) -> Subject:
     if not is_saved(path):
-        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed)
-    if methods is not None or rates is not None or damping is not None:
-        raise UsageError(f"{path}: a saved model, which has one method and rate; leave `methods`, `rates` and `damping` out")
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans)
+    if methods is not None or rates is not None or damping is not None or plans:
+        raise UsageError(
+            f"{path}: a saved model, which has one method and rate, or a plan; leave `methods`, `rates`, `allocations` and `damping` out"
+        )
     return subject_of_saved(path)
 
 

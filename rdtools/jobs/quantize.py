@@ -14,21 +14,20 @@ from typing import TYPE_CHECKING, Any, get_args
 from rdtools.arrays import Float64Array
 from rdtools.coding import reconstruct
 from rdtools.devices import check_device
-from rdtools.errors import NotByBlocks, RateUnreachable, UsageError, naming
+from rdtools.errors import NotByBlocks, UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
 from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.recipes import Recipe, weight_recipe
 from rdtools.jobs.settings import Stage
 from rdtools.machine import check_disk
 from rdtools.measure import coded, measure, weighted_error
-from rdtools.methods import format_method, infeasible_reason, parse_method
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.layer_names import block_index, layer_type
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import Quantizer, quantizes_activations, shares_file
 from rdtools.records import Hessian, LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
@@ -49,7 +48,6 @@ from rdtools.runs.saved import (
 )
 from rdtools.runs.unfinished import UnfinishedModel
 from rdtools.seeds import check_seed
-from rdtools.sweep.plan import settings_of
 
 if TYPE_CHECKING:
     from rdtools.model.inputs import SharedInput  # which loads torch
@@ -58,10 +56,11 @@ if TYPE_CHECKING:
 
 def quantize_model(
     model: str | Path,
-    method: str,
-    bits: float,
+    method: str | None,
+    bits: float | None,
     save: str | Path,
     *,
+    allocation: str | Path | None = None,
     hessians: HessianKind = "sequential",
     damping: float | None = None,
     seed: int = 0,
@@ -79,8 +78,9 @@ def quantize_model(
     Parameters
     ----------
     model : "embedded", a local directory or a hub id
-    method, bits : name and rate; of a method that leaves activations alone
+    method, bits : name and rate; of a method that leaves activations alone; None for an allocation
     save : directory that is made
+    allocation : plan file of `rdtools.allocate`, which has the method and the rate of every layer
     hessians : of the inputs of the original model, or of the model whose earlier layers are quantized
     damping : of the quantizer, where the name has none
     seed : rotations are drawn from it
@@ -99,7 +99,7 @@ def quantize_model(
     WrongType
         For an argument of another type.
     UsageError
-        If the directory holds something else, or an unfinished model is of other settings; if the method quantizes activations.
+        If the directory holds something else or a model of other settings, activations are quantized, or the plan is of another model.
     RateUnreachable
         If a layer cannot have the rate.
     NotByBlocks
@@ -108,13 +108,9 @@ def quantize_model(
     """
     path_of("quantize_model", model, "a model, or 'embedded', or the id of a hub")
     source, save = str(model), path_of("quantize_model", save, "a directory that is made, such as 'quantized'")
-    (name,), seed = method_names("quantize_model", [method]), check_seed(seed)
-    quantizer = parse_method(name, bits, **({} if damping is None else {"damping": damping}))
-    if quantizes_activations(quantizer):
-        raise UsageError(f"{method}: quantizes activations, which no checkpoint of weights can hold; rdtools eval runs it from a run")
-    reason = infeasible_reason(quantizer)
-    if reason is not None:
-        raise RateUnreachable(reason)
+    seed, plan = check_seed(seed), None if allocation is None else path_of("quantize_model", allocation, "a plan")
+    name = None if method is None else method_names("quantize_model", [method])[0]
+    recipe = weight_recipe(name, bits, plan, damping)
     if hessians not in get_args(HessianKind):
         raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
     check_device(device)
@@ -123,7 +119,7 @@ def quantize_model(
     tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=False)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, quantizer, save, hessians, seed, device, say)
+    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, seed, device, say)
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
@@ -145,12 +141,12 @@ def quantize_model(
 
 @dataclass(frozen=True, eq=False)
 class _Job:
-    """A model, its calibration tokens, a quantizer, and where the result goes; attributes as of `quantize_model`."""
+    """A model, its calibration tokens, its quantizers, and where the result goes; attributes as of `quantize_model`."""
 
     checkpoint: Checkpoint
     original: ModelEntry
     tokens: Tokens
-    quantizer: Quantizer
+    recipe: Recipe
     save: Path
     hessians: HessianKind
     seed: int
@@ -164,8 +160,8 @@ class _Job:
             numbers=NUMBERS_VERSION,
             original=self.original,
             token_sha256=self.tokens.sha256,
-            settings=settings_of(self.quantizer),
-            rate_bits=float(self.quantizer.rate_bits),
+            settings=self.recipe.settings,
+            rate_bits=self.recipe.rate_bits,
             hessians=self.hessians,
             seed=self.seed,
         )
@@ -186,13 +182,15 @@ class _Job:
         if opened.stages is None:
             raise NotByBlocks(f"{self.checkpoint.directory}: {opened.runner}; only a model that runs block by block is quantized")
         inputs = [item for item in opened.layers.inputs if opened.stages.number_of(item.blocks[0].parameter) is not None]
+        names = [layer.name for item in inputs for layer in item.layers]
+        self.recipe.check(names, {name: file.sha256 for name, file in self.original.files.items()})
         for sentence in sampling_notes(self.tokens, [item.columns for item in inputs]):
             self.say(sentence)
         check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
         for item, hessian, replaced in self._moments(opened, inputs, done, work.folder, progress):
             left = [layer for layer in item.layers if layer.name not in done]
-            parts = [list(item.layers)] if left and shares_file(self.quantizer) else [[layer] for layer in left]
+            parts = [list(item.layers)] if left and self.recipe.shares_file else [[layer] for layer in left]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
                 self._quantize(work, entries, hessian, done)  # type: ignore[arg-type]  # there is one where layers are left
@@ -222,9 +220,10 @@ class _Job:
                 device=self.device,
                 runner=opened.runner,
             ),
-            method=format_method(self.quantizer),
-            settings=settings_of(self.quantizer),
-            rate_bits=float(self.quantizer.rate_bits),
+            method=self.recipe.method,
+            allocation=self.recipe.allocation,
+            settings=self.recipe.settings,
+            rate_bits=self.recipe.rate_bits,
             seed=self.seed,
             hessians=self.hessians,
             head="not quantized" + (", one matrix with the embedding as in the original" if tied else ""),
@@ -275,7 +274,7 @@ class _Job:
         for entry in entries:
             key = LayerKey(self.original.name, entry.name, layer_type(entry.name), block_index(entry.name))
             with naming((layer := Layer(key, self.checkpoint.weight(entry.captured), hessian)).key.name):
-                answers.append((layer, self.quantizer.quantize(layer, seed=self.seed)))
+                answers.append((layer, self.recipe.of(entry.name).quantize(layer, seed=self.seed)))
         files = coded([answer.weight for _, answer in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})
         for number, (entry, (layer, quantized), file) in enumerate(zip(entries, answers, files, strict=True), start=first):

@@ -21,6 +21,8 @@ from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import ReportSettings, Stage
 from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
 from rdtools.quantizers import quantizes_activations
+from rdtools.runs.foreign import LIST as FOREIGN
+from rdtools.runs.foreign import has_foreign, read_foreign
 from rdtools.runs.journal import encoded
 from rdtools.runs.result_files import unchanged_files, write_manifest
 from rdtools.runs.results import refuse_other_schema, write_results
@@ -157,12 +159,11 @@ def run_report(
 
 
 def _made_of(run: Run, swept: SweepResult, command: str) -> str:
-    """Hash of all that the files of a report depend on: run, rows, verdicts, command, and the code and the libraries that write them."""
+    """Hash of all that the files of a report depend on: run, rows, verdicts, files of others, command, and what writes them."""
     package = Path(__file__).resolve().parents[1]
     code = [path.read_bytes() for path in sorted(package.rglob("*")) if path.suffix in _CODE]
     libraries = [version(name) for name in ("matplotlib", "pandas", "pyarrow")]
-    verdicts = run.path / VERDICTS
-    checked = sha256_of_file(verdicts) if verdicts.is_file() else ""
+    checked = [sha256_of_file(path) if path.is_file() else "" for path in (run.path / VERDICTS, run.path / FOREIGN)]
     rows = swept.keys, list(swept.table["wall_s"]), run.model_name, checked
     return hashlib.sha256(encoded([run.manifest.model_dump_json(), command, libraries, rows]) + b"".join(code)).hexdigest()
 
@@ -180,7 +181,8 @@ def _write(run: Run, swept: SweepResult, command: str, made_of: str, stage: Stag
     with stage("Figures and page", ""):
         figures = write_figures(swept.table, swept.curves, out / "figures")
         verdicts = read_verdicts(out / VERDICTS, VERDICT_VERSIONS)
-        page = write_page(run, swept.table, swept.curves, paired, figures, verdicts=verdicts, command=command)
+        foreign = read_foreign(out) if has_foreign(out) else None
+        page = write_page(run, swept.table, swept.curves, paired, figures, verdicts=verdicts, command=command, foreign=foreign)
     files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
     write_manifest(out, files, versions=run.manifest.versions, command=command, made_of=made_of)
     return page

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from rdtools.errors import ModelUnreadable, UsageError
 from rdtools.files import check_file
+from rdtools.jobs.recipes import Recipe, quantizers_of
 from rdtools.methods import format_method, infeasible_reason, make_quantizers, parse_method
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.model.layer_names import CapturedLayer
 from rdtools.quantizers import Quantizer
 from rdtools.records.evaluation_row import LayerSums
+from rdtools.runs.allocations import Allocation, read_allocation
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import CalibrationEntry
 from rdtools.runs.saved import check_saved, read_saved
@@ -41,6 +43,7 @@ class Asked:
     Attributes
     ----------
     method, target_bpw, hessians : columns of the row
+    allocation : of the rates; None for one rate
     identity : of everything that decides the row beside the subject and the tokens
     enter : the contender on an opened original, and the layers that know their sums
     """
@@ -50,6 +53,7 @@ class Asked:
     hessians: str
     identity: object
     enter: Callable[[OpenModel], tuple[Contender, Summed]]
+    allocation: Allocation | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +100,15 @@ class Subject:
 
 
 def subject_of_run(
-    path: Path, *, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None, seed: int
+    path: Path,
+    *,
+    methods: Sequence[str] | None,
+    rates: Sequence[float] | None,
+    damping: float | None,
+    seed: int,
+    allocations: Sequence[Path] = (),
 ) -> Subject:
-    """The model of a run, and a row for each method and rate.
+    """The model of a run, and a row for each method and rate, or for each plan.
 
     Parameters
     ----------
@@ -106,16 +116,20 @@ def subject_of_run(
     methods, rates : None for those that the run's reports were asked for, but for rates that no layer can have
     damping : of methods that are named here, where their names have none
     seed : of the run
+    allocations : plan files; methods and rates are then None
 
     Raises
     ------
     UsageError
-        If there is nothing to evaluate.
+        If there is nothing to evaluate, or a plan is of another model.
     UnknownMethod, CorruptFile, ModelUnreadable
     """
     run = open_run(path)
     manifest = run.manifest
     held = () if manifest.heldout is None else manifest.heldout.hessians
+    asked = [_allocated(run, place, damping, seed) for place in allocations] or [
+        _asked(run, quantizer, seed) for quantizer in _quantizers(run, methods, rates, damping)
+    ]
     return Subject(
         folder=run.path,
         name=run.model_name,
@@ -129,7 +143,7 @@ def subject_of_run(
             [entry.sha256 for entry in (*run.hessians, *held)],
             [entry.name for entry in run.layers],
         ],
-        asked=[_asked(run, quantizer, seed) for quantizer in _quantizers(run, methods, rates, damping)],
+        asked=asked,
         check=run.check,
     )
 
@@ -184,22 +198,37 @@ def subject_of_saved(path: Path) -> Subject:
         trust_remote_code=False,
         calibration=saved.calibration,
         identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
-        asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter)],
+        asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation)],
         check=check,
     )
 
 
-def _asked(run: Run, quantizer: Quantizer, seed: int) -> Asked:
+def _entered(
+    run: Run, quantizers: Mapping[str, Quantizer], seed: int, *, together: bool
+) -> Callable[[OpenModel], tuple[Contender, Summed]]:
     def enter(opened: OpenModel) -> tuple[Contender, Summed]:
         from rdtools.evaluation.contest import Contender
         from rdtools.evaluation.layers import QuantizedLayers
 
-        layers = QuantizedLayers(run, quantizer, seed=seed)
+        layers = QuantizedLayers(run, quantizers, seed=seed, together=together)
         assert opened.stages is not None
         return Contender(opened.stages, opened.layers.inputs, layers), layers
 
+    return enter
+
+
+def _asked(run: Run, quantizer: Quantizer, seed: int) -> Asked:
     rate = float(quantizer.rate_bits)
+    enter = _entered(run, dict.fromkeys(run, quantizer), seed, together=True)
     return Asked(format_method(quantizer), rate, "original", [settings_of(quantizer), rate], enter)
+
+
+def _allocated(run: Run, place: Path, damping: float | None, seed: int) -> Asked:
+    plan = read_allocation(place)
+    recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=place)
+    recipe.check(list(run), {name: file.sha256 for name, file in run.manifest.model.files.items()})
+    identity = [plan.label, recipe.settings]
+    return Asked(recipe.method, plan.bits, "original", identity, _entered(run, recipe.by_layer or {}, seed, together=False), plan)
 
 
 def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None) -> list[Quantizer]:

@@ -70,8 +70,11 @@ class EvaluationRow:
     """A whole model beside the original on held-out tokens."""
 
     model: Annotated[str, About("", "setting", "name of the original model")]
-    method: Annotated[str, About("", "setting", "of every quantized layer; bf16-noise: weights moved by noise of that rounding's size")]
-    target_bpw: Annotated[float, About("bpw", "setting", "the rate that was asked for; nan for noise")]
+    method: Annotated[
+        str,
+        About("", "setting", "of every quantized layer, several joined by &; bf16-noise: weights moved by noise of that rounding's size"),
+    ]
+    target_bpw: Annotated[float, About("bpw", "setting", "the rate that was asked for; of an allocation the budget; nan for noise")]
     status: Annotated[Literal["ok", "failed"], About("", "measured", "ok, or failed as the message says")]
     seed: Annotated[int, About("", "setting", "of rotations, of noise and of the bootstrap")]
     hessians: Annotated[str, About("", "setting", "inputs that the quantizer saw: of the original, or of the partly quantized model")]
@@ -87,6 +90,20 @@ class EvaluationRow:
     clusters: Annotated[int, About("", "setting", "sequences that the windows are cut from, which the bootstrap draws whole")]
     sums: LayerSums
     scores: ModelScores | None = None
+    allocation: Annotated[
+        str | None, About("", "setting", "rule and source of rates that differ by layer, see rdtools allocate; none for one rate")
+    ] = None
+    expected_kl_nats: Annotated[
+        float,
+        About(
+            "nats", "predicted", "KL that a plan expects of the power law through the run's rows of one rate for all layers; nan without"
+        ),
+    ] = math.nan
+    expected_kl_low: Annotated[float, About("nats", "predicted", "lower end of its 95 % bootstrap interval over these rows")] = math.nan
+    expected_kl_high: Annotated[float, About("nats", "predicted", "upper end of its 95 % bootstrap interval over these rows")] = math.nan
+    expected_kl_by_slopes_nats: Annotated[
+        float, About("nats", "predicted", "Σ slope · D/D₀ of a plan: KL if that of layers quantized one by one added up; nan without")
+    ] = math.nan
     message: Annotated[str, About("", "measured", "why a row failed")] = ""
     wall_s: Annotated[float, About("s", "measured", "wall time of the round of rows that this one was made in")] = math.nan
     provenance: Provenance = field(default_factory=Provenance)

@@ -18,6 +18,7 @@ from rdtools.files import sha256_of_file, write_atomically
 from rdtools.report import glossary, tables
 from rdtools.report.claims_table import Verdicts, claims_summary, verdict_columns
 from rdtools.report.figures import CAPTIONS
+from rdtools.report.foreign import FOREIGN_HEAD, foreign_by_type
 from rdtools.report.inline_svg import inline_figure
 from rdtools.report.layer_data import layer_drawings
 from rdtools.report.packed import PackedColumn, pack
@@ -131,6 +132,7 @@ def write_page(
     *,
     verdicts: Verdicts,
     command: str,
+    foreign: pd.DataFrame | None = None,
 ) -> Path:
     """Write ``index.html`` into the run directory: the same bytes for the same run.
 
@@ -141,6 +143,7 @@ def write_page(
     figures : PNGs by name, each with its SVG beside it
     verdicts : of ``rdtools verify`` on the run
     command : that made the run
+    foreign : rows of files of others, None where none were measured
 
     Raises
     ------
@@ -175,6 +178,8 @@ def write_page(
         sections=_sections(table),
         method_table=_cells(glossary.method_table(table)),
         paired=_cells(paired_table(paired)),
+        foreign=_cells(pd.DataFrame() if foreign is None else foreign_by_type(foreign)),
+        foreign_head=FOREIGN_HEAD,
         layer_head=tables.LAYER_HEAD,
         layer_types=_cells(printed_means(tables.layer_types(table))),
         statuses=tables.status_counts(table),

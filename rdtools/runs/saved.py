@@ -22,6 +22,7 @@ from rdtools.coding import MAX_WEIGHTS, decode_all, reconstruct
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import check_file, write_atomically
 from rdtools.records.stored import round_to_stored
+from rdtools.runs.allocations import Allocation
 from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry
 from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed
 
@@ -69,6 +70,7 @@ class SavedModel(_Entry, Sealed):
     method: str
     settings: str
     rate_bits: Annotated[float, Field(gt=0)]
+    allocation: Allocation | None = None
     seed: int
     hessians: HessianKind
     head: str

@@ -3,6 +3,8 @@
 from rdtools.theory import activation as activation
 from rdtools.theory import activation_moments as activation_moments
 from rdtools.theory import allocation as allocation
+from rdtools.theory import bias_correction as bias_correction
+from rdtools.theory import byte_budget as byte_budget
 from rdtools.theory import calibration as calibration
 from rdtools.theory import channel_merging as channel_merging
 from rdtools.theory import correction_target as correction_target
@@ -18,6 +20,7 @@ from rdtools.theory import mismatch as mismatch
 from rdtools.theory import mixture as mixture
 from rdtools.theory import mmse_plan as mmse_plan
 from rdtools.theory import mmse_sic as mmse_sic
+from rdtools.theory import output_head as output_head
 from rdtools.theory import rotated_cholesky as rotated_cholesky
 from rdtools.theory import row_covariance as row_covariance
 from rdtools.theory import shannon as shannon

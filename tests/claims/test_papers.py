@@ -17,6 +17,7 @@ from rdtools.claims.evidence.gather import counterexample, layer_evidence, share
 from rdtools.claims.evidence.lattices import LatticePoint, Lattices
 from rdtools.claims.evidence.learnt_models import LearntModels
 from rdtools.claims.evidence.low_rank import LowRank
+from rdtools.claims.evidence.mean_input import MeanInput
 from rdtools.claims.evidence.mismatch import Mismatch
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane
@@ -49,7 +50,7 @@ def changed(kind: type) -> Callable[..., Plant]:
 
 moment, rotations, rounding, planes, normal = (changed(kind) for kind in (Moment, Rotations, UnitRounding, NearestPlane, NormalWeights))
 mismatch, channels, low_rank, critical = (changed(kind) for kind in (Mismatch, Channels, LowRank, CriticalChannels))
-walks, learnt = changed(TrellisWalks), changed(LearntModels)
+walks, learnt, mean_input = changed(TrellisWalks), changed(LearntModels), changed(MeanInput)
 
 
 def spectrum(**fields) -> Plant:
@@ -234,6 +235,9 @@ PLANTS: dict[str, Plant] = {
     "trellis.better-than-scalar": walk(0.2),
     "trellis.learnt-models-decode": learnt(decoding_faults=lambda r: 1),
     "trellis.learnt-models-cost": learnt(learnt_bits=lambda r: r.plain_bits + 9),
+    "bias.determinant": mean_input(pivots=lambda m: 0.99 * m.pivots),
+    "bias.conditional-variances": mean_input(pivots=lambda m: m.pivots * np.where(np.arange(COLUMNS) == 7, 2.1, 1.0)),
+    "bias.one-component": mean_input(eigenvalues=lambda m: m.eigenvalues / 4),
 }
 
 

@@ -112,7 +112,7 @@ def test_evaluated_perplexity_is_that_of_plain_transformers(data, sequential):
     assert float(torch.exp(nll)) == pytest.approx(row["perplexity"], rel=1e-6)
     assert (row["method"], row["target_bpw"], row["hessians"]) == ("gptq", 3, "sequential")
     assert row["total_bpw"] == sequential.total_bpw
-    with pytest.raises(UsageError, match="a saved model, which has one method and rate"):
+    with pytest.raises(UsageError, match="a saved model, which has one method and rate, or a plan"):
         evaluate(data / "sequential", methods=["rtn"])
 
 

@@ -33,9 +33,35 @@ def table():
     return synthetic_table(9, methods=METHODS).assign(n_tokens=100_000)
 
 
-def _page(run, table, *, drawn=None, verdicts=NONE):
-    paired = paired_differences(table)
-    return write_page(run, table, synthetic_curves(9), paired, drawn or {}, verdicts=verdicts, command="rdtools report").read_text()
+def _page(run, table, *, drawn=None, verdicts=NONE, foreign=None):
+    paired, command = paired_differences(table), "rdtools report"
+    return write_page(run, table, synthetic_curves(9), paired, drawn or {}, verdicts=verdicts, command=command, foreign=foreign).read_text()
+
+
+def test_files_of_others_have_a_table_of_their_own(run, table):
+    """Means by file and type as `foreign_by_type` gives them; no section where nothing was measured, or nothing is ok."""
+    cells = {
+        "file": "x<y>.gguf",
+        "layer_type": "up_proj",
+        "layer": "a",
+        "stored_type": "Q2_K",
+        "best_method": "watersic",
+        "total_bpw": 2.625,
+    }
+    foreign = pd.DataFrame([{**cells, "status": status, "rate_gap_total_bpw": 0.5} for status in ("ok", "failed")])
+    page = _page(run, table, foreign=foreign)
+    section = page[page.index('<section id="foreign">') :].split("</section>")[0]
+    for part in (
+        "x&lt;y&gt;.gguf",
+        "<td>up</td><td>1</td><td>Q2_K</td><td>2.625</td>",
+        "<td>0.500</td>",
+        "<td>watersic</td>",
+        "R(D), one variance",
+    ):
+        assert part in section
+    assert '<a href="#foreign">' in page
+    for nothing in (None, foreign[foreign["status"] != "ok"]):
+        assert 'id="foreign"' not in _page(run, table, foreign=nothing)
 
 
 def test_the_page_is_the_same_bytes_again(run, table):

@@ -27,6 +27,7 @@ class MomentCase:
     factor : L of ``H = L Lᵀ``, None if H is singular
     n_tokens : behind H; 0 where it is exact
     seed : of the verification
+    mean : (r,) E[x], None where it was not recorded
     """
 
     name: str
@@ -35,6 +36,7 @@ class MomentCase:
     factor: Float64Array | None
     n_tokens: int
     seed: int
+    mean: Float64Array | None = None
 
     @cached_property
     def eigen(self) -> Eigen:
@@ -59,7 +61,8 @@ def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
     spectrum = spectrum_with_vectors(hessian)
     matrix = hessian.matrix[np.ix_(active, active)]
     factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.active else None
-    return MomentCase(hessian.name, matrix, spectrum, factor, hessian.n_tokens, seed)
+    mean = None if hessian.mean is None else hessian.mean[active]
+    return MomentCase(hessian.name, matrix, spectrum, factor, hessian.n_tokens, seed, mean)
 
 
 def budget(size: int, *, work: int = 2**20, least: int = 1024, most: int = 2**15) -> int:

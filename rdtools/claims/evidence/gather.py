@@ -15,6 +15,7 @@ from rdtools.claims.evidence.critical_channels import CriticalChannels, gather_c
 from rdtools.claims.evidence.lattices import Lattices, gather_lattices
 from rdtools.claims.evidence.learnt_models import LearntModels, gather_learnt_models
 from rdtools.claims.evidence.low_rank import LowRank, gather_low_rank
+from rdtools.claims.evidence.mean_input import MeanInput, gather_mean_input
 from rdtools.claims.evidence.mismatch import Mismatch, gather_mismatch
 from rdtools.claims.evidence.moment import Moment, gather_moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane, gather_nearest_plane
@@ -46,6 +47,7 @@ class Experiment:
 #: Every kind of evidence.
 EXPERIMENTS: dict[type, Experiment] = {
     Moment: Experiment(gather_moment, "moment"),
+    MeanInput: Experiment(gather_mean_input, "moment"),
     Rotations: Experiment(gather_rotations, "moment"),
     UnitRounding: Experiment(gather_unit_rounding, "moment"),
     Lattices: Experiment(gather_lattices, "moment"),

@@ -1,6 +1,19 @@
 """Every published claim, and ours, one paper per file."""
 
-from rdtools.claims.papers import babai, crvq, derived, derived_rotations, derived_trellis, lrc, matmul_ii, qllm, quip, quip_sharp, watersic
+from rdtools.claims.papers import (
+    babai,
+    crvq,
+    derived,
+    derived_bias,
+    derived_rotations,
+    derived_trellis,
+    lrc,
+    matmul_ii,
+    qllm,
+    quip,
+    quip_sharp,
+    watersic,
+)
 from rdtools.claims.record import Claim
 
 #: All claims, in the order in which they are reported.
@@ -16,4 +29,5 @@ CLAIMS: tuple[Claim, ...] = (
     *derived_rotations.CLAIMS,
     *derived.CLAIMS,
     *derived_trellis.CLAIMS,
+    *derived_bias.CLAIMS,
 )

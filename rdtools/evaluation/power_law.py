@@ -1,0 +1,82 @@
+"""A power law of the divergence of a model on the distortion of its layers, with bootstrap intervals over its points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from rdtools.arrays import Float64Array
+from rdtools.errors import UsageError
+from rdtools.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate
+from rdtools.seeds import generator
+
+
+@dataclass(frozen=True, eq=False)
+class PowerLaw:
+    """Least squares of ``ln y = ln a + b ln x``, and the same through points drawn again with replacement.
+
+    Errors of layers partly cancel and partly add across depth, so that b is not assumed to be 1. The interval is that of pairs (x, y) drawn
+    again: it does not know what the points have in common, such as the tokens that all of them were measured on.
+
+    Attributes
+    ----------
+    x, y : (k,) > 0, at least three with two different x
+    seed : of the draws
+
+    Examples
+    --------
+    >>> law = PowerLaw(np.array([1.0, 2.0, 4.0]), np.array([3.0, 6.0, 12.0]), seed=0)
+    >>> round(law.power.value, 12), round(law.factor.value, 12), round(law.at(8.0).high, 9)
+    (1.0, 3.0, 24.0)
+    """
+
+    x: Float64Array
+    y: Float64Array
+    seed: int
+
+    def __post_init__(self) -> None:
+        x, y = np.asarray(self.x, dtype=np.float64), np.asarray(self.y, dtype=np.float64)
+        if x.shape != y.shape or x.ndim != 1 or len(x) < 3 or len(np.unique(x)) < 2 or not (x > 0).all() or not (y > 0).all():
+            raise UsageError(f"power law: {x.size} and {y.size} values; expected at least three pairs above 0, of two different x")
+
+    @staticmethod
+    def _fit(x: Float64Array, y: Float64Array) -> Float64Array:
+        return np.polyfit(np.log(x), np.log(y), 1)
+
+    @cached_property
+    def _coefficients(self) -> Float64Array:
+        return self._fit(self.x, self.y)
+
+    @cached_property
+    def _again(self) -> tuple[Float64Array, Float64Array]:
+        """(r, 2) coefficients of resamples, and (r,) a residual of a point drawn with each."""
+        rng, k = generator(self.seed, "bootstrap of a power law"), len(self.x)
+        residuals = np.log(self.y) - np.polyval(self._coefficients, np.log(self.x))
+        draws = [rng.integers(0, k, k) for _ in range(RESAMPLES)]
+        found = [self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1]
+        # residuals of a fit of two coefficients are smaller than errors by √((k − 2)/k)
+        return np.array(found), rng.choice(residuals * np.sqrt(k / (k - 2)), len(found))
+
+    def _estimate(self, value: float, again: Float64Array) -> Estimate:
+        low, high = np.quantile(again, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+        return Estimate(value, float(np.std(again, ddof=1)), float(low), float(high))
+
+    @property
+    def power(self) -> Estimate:
+        """B."""
+        return self._estimate(float(self._coefficients[0]), self._again[0][:, 0])
+
+    @property
+    def factor(self) -> Estimate:
+        """A."""
+        return self._estimate(float(np.exp(self._coefficients[1])), np.exp(self._again[0][:, 1]))
+
+    def at(self, x: ArrayLike) -> Estimate:
+        """Y of a new point: the interval holds the fit's uncertainty and the scatter of points around it."""
+        log = float(np.log(x))
+        coefficients, noise = self._again
+        again = coefficients[:, 0] * log + coefficients[:, 1] + noise
+        return self._estimate(float(np.exp(np.polyval(self._coefficients, log))), np.exp(again))

@@ -1,0 +1,117 @@
+"""The quantizer of every layer of a model: one for all of them, or those of a plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rdtools.errors import RateUnreachable, UsageError
+from rdtools.methods import format_method, infeasible_reason, parse_method
+from rdtools.quantizers import Quantizer, quantizes_activations, shares_file
+from rdtools.runs.allocations import Allocation, read_allocation
+from rdtools.sweep.plan import settings_of
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """Quantizers of a whole model.
+
+    Attributes
+    ----------
+    quantizer : of every layer; None where a plan has them
+    by_layer : those of a plan
+    allocation, place : the plan and its file
+    """
+
+    quantizer: Quantizer | None = None
+    by_layer: Mapping[str, Quantizer] | None = None
+    allocation: Allocation | None = None
+    place: Path | None = None
+
+    def of(self, layer: str) -> Quantizer:
+        """The quantizer of a layer."""
+        found = self.quantizer if self.by_layer is None else self.by_layer[layer]
+        assert found is not None
+        return found
+
+    def check(self, layers: Sequence[str], files: Mapping[str, str]) -> None:
+        """Refuse a plan that is not of these layers and files.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.allocation is not None and self.place is not None:
+            self.allocation.check_layers(list(layers), dict(files), self.place)
+
+    @property
+    def shares_file(self) -> bool:
+        """True if layers of one input go into one file where that is smaller; those of a plan have files of their own."""
+        return self.quantizer is not None and shares_file(self.quantizer)
+
+    @property
+    def method(self) -> str:
+        """Name in tables, several joined by ``&``."""
+        return "&".join(self.allocation.methods) if self.quantizer is None and self.allocation else format_method(self.of(""))
+
+    @property
+    def rate_bits(self) -> float:
+        """Target rate; of a plan its budget."""
+        return self.allocation.bits if self.allocation is not None else float(self.of("").rate_bits)
+
+    @property
+    def settings(self) -> str:
+        """Everything that decides the integers but the rate; of a plan, of all layers, and with their rates."""
+        if self.by_layer is None:
+            return settings_of(self.of(""))
+        return json.dumps([[name, settings_of(q), float(q.rate_bits)] for name, q in sorted(self.by_layer.items())])
+
+
+def quantizers_of(allocation: Allocation, damping: float | None) -> dict[str, Quantizer]:
+    """Quantizers of a plan by layer.
+
+    Raises
+    ------
+    UnknownMethod, UsageError, RateUnreachable
+        If one cannot be, which the message names.
+    """
+    others = {} if damping is None else {"damping": damping}
+    found = {}
+    for entry in allocation.layers:
+        quantizer = found[entry.layer] = parse_method(entry.method, entry.rate_bits, **others)
+        reason = infeasible_reason(quantizer)
+        if reason is not None:
+            raise RateUnreachable(f"{entry.layer}: {reason}")
+    return found
+
+
+def weight_recipe(method: str | None, bits: float | None, allocation: Path | None, damping: float | None) -> Recipe:
+    """The recipe of a method and a rate, or of a plan; of weights alone.
+
+    Raises
+    ------
+    UsageError
+        If there is neither, or both, or activations are quantized.
+    RateUnreachable, UnknownMethod, CorruptFile
+    """
+    if allocation is not None and (method is not None or bits is not None):
+        raise UsageError("`allocation` says the method and rate of every layer; leave `method` and `bits` out")
+    if allocation is not None:
+        plan = read_allocation(allocation)
+        recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=allocation)
+    elif method is None or bits is None:
+        raise UsageError("got no method and rate; give `method` and `bits`, or an `allocation`")
+    else:
+        recipe = Recipe(parse_method(method, bits, **({} if damping is None else {"damping": damping})))
+        reason = infeasible_reason(recipe.of(""))
+        if reason is not None:
+            raise RateUnreachable(reason)
+    for quantizer in [recipe.quantizer] if recipe.by_layer is None else recipe.by_layer.values():
+        if quantizer is not None and quantizes_activations(quantizer):
+            raise UsageError(
+                f"{format_method(quantizer)}: quantizes activations, which no checkpoint of weights can hold; rdtools eval runs it from "
+                "a run"
+            )
+    return recipe
