@@ -85,6 +85,7 @@ class _Job:
                 status="ok" if found is not None else "failed",
                 seed=self.seed,
                 hessians=asked.hessians,
+                corrections=asked.corrections,
                 protocol=windows.protocol,
                 evaluation=windows.source,
                 windows=len(windows.ids),

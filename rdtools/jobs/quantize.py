@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import encode, reconstruct
+from rdtools.corrections.table import check_corrections
 from rdtools.devices import check_device
 from rdtools.errors import NotByBlocks, RateUnreachable, RdtoolsError, UsageError
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
+from rdtools.jobs.corrected import Given, given_inputs, output_error, quantized_layer
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
 from rdtools.machine import check_disk
@@ -29,7 +31,7 @@ from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Quantizer, quantizes_activations
-from rdtools.records import Hessian, LayerKey
+from rdtools.records import LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -52,8 +54,7 @@ from rdtools.seeds import check_seed
 from rdtools.sweep.plan import settings_of
 
 if TYPE_CHECKING:
-    from rdtools.model.inputs import SharedInput  # which loads torch
-    from rdtools.model.opened import OpenModel
+    pass
 
 
 def quantize_model(
@@ -63,6 +64,7 @@ def quantize_model(
     save: str | Path,
     *,
     hessians: HessianKind = "sequential",
+    corrections: str | Sequence[str] = (),
     damping: float | None = None,
     seed: int = 0,
     calibration: Any = None,
@@ -82,6 +84,7 @@ def quantize_model(
     method, bits : name and rate; of a method that leaves activations alone
     save : directory that is made
     hessians : of the inputs of the original model, or of the model whose earlier layers are quantized
+    corrections : names of `rdtools.corrections.table.CORRECTIONS`, or "all"
     damping : of the quantizer, where the name has none
     seed : rotations are drawn from it
     calibration : tokens, a `CalibrationRequest` or ids in memory; None for those of the embedded model
@@ -117,13 +120,14 @@ def quantize_model(
         raise RateUnreachable(reason)
     if hessians not in get_args(HessianKind):
         raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
+    names = check_corrections(corrections, hessians)
     check_device(device)
     checkpoint = find_model(source)
     request = calibration if isinstance(calibration, CalibrationRequest) else CalibrationRequest(tokens=calibration)
     tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=False)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, quantizer, save, hessians, seed, device, say)
+    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, quantizer, save, hessians, names, seed, device, say)
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
@@ -153,6 +157,7 @@ class _Job:
     quantizer: Quantizer
     save: Path
     hessians: HessianKind
+    corrections: tuple[str, ...]
     seed: int
     device: str
     say: Callable[[str], None]
@@ -167,6 +172,7 @@ class _Job:
             settings=settings_of(self.quantizer),
             rate_bits=float(self.quantizer.rate_bits),
             hessians=self.hessians,
+            corrections=self.corrections,
             seed=self.seed,
         )
 
@@ -190,20 +196,30 @@ class _Job:
             self.say(sentence)
         check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
-        for item, hessian, replaced in self._moments(opened, inputs, done, work.folder, progress):
+        replaced: dict[str, Float64Array] = {}
+        run = given_inputs(
+            opened,
+            inputs,
+            self.tokens,
+            hessians=self.hessians,
+            corrections=self.corrections,
+            quantizer=self.quantizer,
+            seed=self.seed,
+            weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
+            replaced=replaced,
+            done=lambda item: all(layer.name in done for layer in item.layers),
+            **{"folder": work.folder, "progress": progress},
+        )
+        for item, given in run:
             for layer in item.layers:
                 if layer.name not in done:
-                    assert hessian is not None
-                    done[layer.name] = self._quantize(work, LayerEntry.of(layer, numbers[item.name]), hessian, len(done))
-                if replaced is not None:
+                    assert given is not None
+                    done[layer.name] = self._quantize(work, LayerEntry.of(layer, numbers[item.name]), given, len(done))
+                if self.hessians == "sequential":
                     replaced[layer.name] = decoded_weight(work.folder, done[layer.name])
         layers = [done[layer.name] for item in inputs for layer in item.layers]
-        files = save_checkpoint(
-            self.checkpoint,
-            work.folder,
-            [entry.layer.captured for entry in layers],
-            lambda name: decoded_weight(work.folder, done[name]),
-        )
+        captured = [entry.layer.captured for entry in layers]
+        files = save_checkpoint(self.checkpoint, work.folder, captured, lambda name: decoded_weight(work.folder, done[name]))
         tied = getattr(opened.model.config.get_text_config(), "tie_word_embeddings", False)
         saved = SavedModel(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -226,6 +242,7 @@ class _Job:
             rate_bits=float(self.quantizer.rate_bits),
             seed=self.seed,
             hessians=self.hessians,
+            corrections=list(self.corrections),
             head="not quantized" + (", one matrix with the embedding as in the original" if tied else ""),
             layers=layers,
             files={path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256_of_file(path)) for path in files},
@@ -235,63 +252,46 @@ class _Job:
         write_saved(work.folder, saved)
         return saved
 
-    def _moments(
-        self,
-        opened: OpenModel,
-        inputs: list[SharedInput],
-        done: dict[str, SavedLayer],
-        folder: Path,
-        progress: Callable[[float, float], None],
-    ) -> Iterator[tuple[SharedInput, Hessian | None, dict[str, Float64Array] | None]]:
-        """Inputs with their moments, None where the layers are finished, and where the new weights are to be put, None for nowhere."""
-        from rdtools.model.capture import capture
-        from rdtools.model.sequential import capture_sequentially
+    def _key(self, name: str) -> LayerKey:
+        return LayerKey(self.original.name, name, layer_type(name), block_index(name))
 
-        def is_done(item: SharedInput) -> bool:
-            return all(layer.name in done for layer in item.layers)
-
-        replaced: dict[str, Float64Array] = {}
-        if self.hessians == "sequential":
-            run = capture_sequentially(
-                opened.stages,  # type: ignore[arg-type]  # checked in make
-                inputs,
-                self.tokens,
-                replaced=replaced,
-                done=is_done,
-                folder=folder,
-                progress=progress,
-            )
-            for item, hessian in run:
-                yield item, hessian, replaced
-            return
-        left = [item for item in inputs if not is_done(item)]
-        for item, hessian in capture(opened.model, left, self.tokens, stages=opened.stages, folder=folder, progress=progress):
-            yield item, hessian, None
-
-    def _quantize(self, work: UnfinishedModel, entry: LayerEntry, hessian: Hessian, number: int) -> SavedLayer:
+    def _quantize(self, work: UnfinishedModel, entry: LayerEntry, given: Given, number: int) -> SavedLayer:
         """A layer quantized, coded and durable."""
-        started, name = time.perf_counter(), entry.name
-        key = LayerKey(self.original.name, name, layer_type(name), block_index(name))
-        layer = Layer(key, self.checkpoint.weight(entry.captured), hessian)
+        started, name, key = time.perf_counter(), entry.name, self._key(entry.name)
+        layer, moments, corrected = Layer(key, self.checkpoint.weight(entry.captured), given.hessian), given.moments, None
         try:
-            quantized = self.quantizer.quantize(layer, seed=self.seed)
-            point = measure(layer, quantized)
-            rounded = round_to_stored(reconstruct(quantized.weight), "bfloat16", name=name)
+            if given.corrected is None:
+                quantized, subject = self.quantizer.quantize(layer, seed=self.seed), layer
+            else:
+                corrected = quantized_layer(given.corrected, key, layer.weight, self.quantizer, seed=self.seed)
+                quantized, subject = corrected.answer, corrected.subject
+            point = measure(subject, quantized)
+            decoded = reconstruct(quantized.weight)
+            rounded = round_to_stored(decoded, "bfloat16", name=name)
         except RdtoolsError as error:
             text = str(error)
             raise type(error)(text if text.startswith(name) else f"{name}: {text}") from error
-        after, energy = weighted_error(layer.weight, rounded, hessian.matrix).mean, layer.statistics.energy
+        energy = layer.statistics.energy
+        before, after = (
+            point.distortion if what is decoded and corrected is None else weighted_error(layer.weight, what, given.hessian.matrix).mean
+            for what in (decoded, rounded)
+        )
+        outputs = (None, None) if moments is None else output_error(layer.weight, rounded, moments)
         saved = SavedLayer(
             layer=entry,
             **work.write_container(number, encode(quantized.weight).data),
             total_bpw=point.total_bpw,
-            distortion=point.distortion,
-            relative_distortion=point.relative_distortion,
+            distortion=before,
+            relative_distortion=point.relative_distortion if corrected is None else before / energy if energy > 0 else math.nan,
             rounded_distortion=after,
             rounded_relative_distortion=after / energy if energy > 0 else math.nan,
             damping=quantized.damping,
-            n_tokens=hessian.n_tokens,
+            n_tokens=given.hessian.n_tokens,
             seconds=time.perf_counter() - started,
+            output_error=outputs[0],
+            relative_output_error=outputs[1],
+            mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
+            rescaled="none" if corrected is None else corrected.rescaled,
         )
         work.add(saved)
         return saved

@@ -40,7 +40,7 @@ class Asked:
 
     Attributes
     ----------
-    method, target_bpw, hessians : columns of the row
+    method, target_bpw, hessians, corrections : columns of the row
     identity : of everything that decides the row beside the subject and the tokens
     enter : the contender on an opened original, and the layers that know their sums
     """
@@ -50,6 +50,7 @@ class Asked:
     hessians: str
     identity: object
     enter: Callable[[OpenModel], tuple[Contender, Summed]]
+    corrections: str = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,7 +185,7 @@ def subject_of_saved(path: Path) -> Subject:
         trust_remote_code=False,
         calibration=saved.calibration,
         identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
-        asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter)],
+        asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, "+".join(saved.corrections) or "none")],
         check=check,
     )
 

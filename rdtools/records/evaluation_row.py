@@ -75,6 +75,7 @@ class EvaluationRow:
     status: Annotated[Literal["ok", "failed"], About("", "measured", "ok, or failed as the message says")]
     seed: Annotated[int, About("", "setting", "of rotations, of noise and of the bootstrap")]
     hessians: Annotated[str, About("", "setting", "inputs that the quantizer saw: of the original, or of the partly quantized model")]
+    corrections: Annotated[str, About("", "setting", "corrections of WaterSIC that were on, joined by +, or none")]
     protocol: Annotated[
         str,
         About(

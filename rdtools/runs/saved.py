@@ -10,6 +10,7 @@ A directory without ``quantization.json`` is no quantized model. While it is mad
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -38,7 +39,9 @@ class _Entry(BaseModel):
 class SavedLayer(FileEntry):
     """A quantized layer: its coded file, and its distortion before and after its weights were rounded to bfloat16.
 
-    Distortions are tr(E H Eᵀ)/(m n) with the H that the quantizer saw, `relative` over that of all weights zero.
+    Distortions are tr(E H Eᵀ)/(m n) with the H of the inputs that the layer has, `relative` over that of all weights zero. With a
+    correction that compares both models, `output_error` is E‖W x − Ŵ x̂‖²/(m n) with weights in bfloat16, which `relative_output_error`
+    divides by E‖W x‖²/(m n); `mixture` has the shares of `rdtools.corrections.mixing.Mixture`, `rescaled` says which scales were stored.
     """
 
     layer: LayerEntry
@@ -51,6 +54,10 @@ class SavedLayer(FileEntry):
     damping: float
     n_tokens: int
     seconds: float
+    output_error: float | None = None
+    relative_output_error: float | None = None
+    mixture: list[float] | None = None
+    rescaled: str = "none"
 
 
 class SavedModel(_Entry, Sealed):
@@ -68,6 +75,7 @@ class SavedModel(_Entry, Sealed):
     rate_bits: Annotated[float, Field(gt=0)]
     seed: int
     hessians: HessianKind
+    corrections: list[str] = []
     head: str
     layers: Annotated[list[SavedLayer], Field(min_length=1)]
     files: dict[str, FileEntry]
@@ -93,12 +101,21 @@ class SavedModel(_Entry, Sealed):
             settings=self.settings,
             rate_bits=self.rate_bits,
             hessians=self.hessians,
+            corrections=self.corrections,
             seed=self.seed,
         )
 
 
 def identity_of(
-    *, numbers: int, original: ModelEntry, token_sha256: str, settings: str, rate_bits: float, hessians: HessianKind, seed: int
+    *,
+    numbers: int,
+    original: ModelEntry,
+    token_sha256: str,
+    settings: str,
+    rate_bits: float,
+    hessians: HessianKind,
+    corrections: Sequence[str],
+    seed: int,
 ) -> dict[str, object]:
     """Everything that decides a quantized model, by the names that a message gives it."""
     return {
@@ -108,6 +125,7 @@ def identity_of(
         "method": settings,
         "bits": rate_bits,
         "`hessians`": hessians,
+        "`corrections`": list(corrections),
         "seed": seed,
     }
 
