@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import columns, doctor, evaluate, hessians, measure, methods, quantize, report, show, theory, verify, worker
+from rdtools.cli import columns, doctor, evaluate, hessians, measure, methods, quantize, report, show, split, theory, verify, worker
 from rdtools.cli.printing import words_of
 from rdtools.cli.usage import usage_message
 from rdtools.errors import RdtoolsError, UsageError
@@ -36,6 +36,7 @@ app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)
 app.command("eval")(evaluate.evaluate)
 app.command("quantize")(quantize.quantize)
+app.command("split")(split.split)
 app.command("worker")(worker.worker)
 app.command("methods")(methods.methods)
 app.command("columns")(columns.columns)

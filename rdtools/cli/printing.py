@@ -26,7 +26,8 @@ def _options() -> re.Pattern[str]:
     from rdtools.cli.report import report
     from rdtools.cli.show import show
 
-    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "corrections", "export", "samples", "sample_tokens")
+    others = ("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens")
+    others += ("corrections", "export", "documents", "shares")
     options = [*signature(report).parameters, *signature(show).parameters, *others]
     return re.compile(f"`({'|'.join(options)})`")
 

@@ -66,7 +66,8 @@ class CorrectedInput:
         moments, coded = self.moments, self.coded
         alive = np.diagonal(moments.actual) > 0
         matrix = moments.actual if np.array_equal(coded, alive) else finished(moments.actual * np.outer(coded, coded))
-        return Hessian(matrix, moments.tokens, moments.dropped_tokens, moments.name, moments.mean, moments.distinct_tokens)
+        mean = moments.mean if moments.actual is moments.reference else None  # of x̂ it is not known
+        return Hessian(matrix, moments.tokens, moments.dropped_tokens, moments.name, mean, moments.distinct_tokens)
 
     @cached_property
     def _factor(self) -> Float64Array:

@@ -84,7 +84,7 @@ def packed_layer(weight: QuantizedWeight, *, name: str) -> PackedLayer:
     """
     obstacle = _obstacle(weight)
     if obstacle:
-        raise UsageError(f"{name}: {obstacle}, {_CANNOT}; take a method such as gptq-int or gptq-int-g128 without corrections that rescale")
+        raise UsageError(f"{name}: {obstacle}, {_CANNOT}; take a method such as gptq or gptq-g128, and leave out corrections that rescale")
     symbols: Any = weight.symbols
     basis, grid = weight.basis, symbols.grid
     m, n = weight.shape

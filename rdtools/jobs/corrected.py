@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -88,8 +88,8 @@ def given_beside(
             return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in found.items()})
 
         mixture = search_mixture(value, drift="drift" in names, attention=beside.weighted is not None)
-    facts: dict[str, Any] = {"mean": plain.mean, "distinct_tokens": plain.distinct_tokens}
-    hessian = Hessian(plain.actual, plain.tokens, plain.dropped_tokens, plain.name, **facts)
+    mean = plain.mean if plain.actual is plain.reference else None  # of x̂ it is not known
+    hessian = Hessian(plain.actual, plain.tokens, plain.dropped_tokens, plain.name, mean, plain.distinct_tokens)
     return Given(hessian, corrected(mixture or Mixture()), plain, mixture)
 
 

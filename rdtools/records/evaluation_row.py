@@ -79,13 +79,15 @@ class EvaluationRow:
     protocol: Annotated[
         str,
         About(
-            "", "setting", "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before"
+            "",
+            "setting",
+            "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before",
         ),
     ]
     evaluation: Annotated[str, About("", "setting", "source of the held-out tokens")]
     windows: Annotated[int, About("", "setting", "windows scored")]
     scored_tokens: Annotated[int, About("tokens", "setting", "tokens scored")]
-    clusters: Annotated[int, About("", "setting", "sequences that the windows are cut from, which the bootstrap draws whole")]
+    clusters: Annotated[int, About("", "setting", "sequences that the windows are cut from, or documents, which the bootstrap draws whole")]
     sums: LayerSums
     scores: ModelScores | None = None
     message: Annotated[str, About("", "measured", "why a row failed")] = ""
