@@ -12,6 +12,7 @@ from pathlib import Path
 import matplotlib
 import pandas as pd
 from rdtools.analysis import (
+    ablation,
     bounds,
     coders,
     default_model_loss,
@@ -37,6 +38,7 @@ FIGURES = {
     "low_rate": (low_rate.run, low_rate.draw, 5),
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
     "equal_footing": (equal_footing.run, equal_footing.draw, 6),
+    "ablation": (ablation.run, ablation.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
     "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),

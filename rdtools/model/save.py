@@ -83,7 +83,8 @@ def save_tensors(
     ------
     OutputError
     """
-    written, total, places = [], 0, {}
+    written, total = [], 0
+    places: dict[str, str] = {}
     try:
         for shard in checkpoint.shards:
             tensors: dict[str, torch.Tensor] = {}
