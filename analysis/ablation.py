@@ -123,7 +123,7 @@ def run(runs: Sequence[Path]) -> pd.DataFrame:
 def draw(rows: pd.DataFrame) -> Figure:
     """KL by corrections, a panel for each model and rate."""
     panels = list(rows.groupby(["model", "target_bpw"], sort=False))
-    figure = Figure(figsize=(4.3 * len(panels), 4.0))
+    figure = Figure(figsize=(max(4.3 * len(panels), 8.6), 4.2))
     FigureCanvasAgg(figure)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     names = [step_name(names) for names in STEPS]

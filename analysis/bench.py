@@ -12,19 +12,16 @@ import argparse
 import sys
 from pathlib import Path
 
-import matplotlib
 import numba
-import numpy as np
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rdtools.analysis import bench_ops
 from rdtools.analysis.bench_measure import Op, environment, measure, passes
 from threadpoolctl import threadpool_limits
 
 from rdtools.report.figures import save_figure
-from rdtools.report.style import RC
+from rdtools.report.figures.bench import draw as draw
+from rdtools.report.figures.canvas import styled
 
 OPS = {
     "sic_sweep": Op(bench_ops.build_sweep, (1024, 4096), ("tests/kernels/test_sic_sweep.py", "tests/kernels/test_philox.py")),
@@ -60,26 +57,6 @@ def run(names: list[str], *, sizes: tuple[int, ...] | None, seconds: float, repe
     return pd.DataFrame(rows).assign(**environment(threads)), [name for name in names if not green[name]]
 
 
-def draw(rows: pd.DataFrame) -> Figure:
-    """Ratio to the floor of every contestant, 20 % to 80 % of the repetitions as a bar, and the ratio aimed at."""
-    figure = Figure(figsize=(8.0, 1.1 + 0.24 * max(len(rows), 1)))
-    FigureCanvasAgg(figure)
-    axis = figure.subplots()
-    y = np.arange(len(rows))[::-1]
-    middle = rows["ratio_to_floor"]
-    spread = [middle - rows["ratio_to_floor_q20"], rows["ratio_to_floor_q80"] - middle]
-    ours = rows["contestant"].str.startswith("rdtools")
-    for mask, color, marker, label in ((ours, "#D55E00", "D", "rdtools"), (~ours, "#7f7f7f", "s", "peers")):
-        axis.errorbar(middle[mask], y[mask], xerr=[s[mask] for s in spread], color=color, marker=marker, linestyle="none", label=label)
-    axis.plot(rows["at_most"], y, color="black", marker="|", markersize=10, linestyle="none", label="aimed at")
-    axis.axvline(1.0, color="black", linewidth=0.8)
-    axis.set_yticks(y, [f"{r.op} {r.rows}×{r.columns}: {r.contestant} ({r.dtype})" for r in rows.itertuples()])
-    axis.set_xscale("log")
-    axis.set_xlabel("time, in units of the floor")
-    figure.legend(loc="outside lower center", ncols=3)
-    return figure
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--op", action="append", choices=sorted(OPS), help="may be given again; all if left out")
@@ -101,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{name}: not reported, its tests fail or are missing: {' '.join(OPS[name].tests)}", file=sys.stderr)
     if not rows.empty:
         rows.to_csv(options.out, index=False, float_format="%.6g")
-        with matplotlib.rc_context(RC):
+        with styled():
             save_figure(draw(rows), options.out.with_suffix(""))
         shown = ["op", "rows", "contestant", "dtype", "seconds", "cpu_seconds", "ratio_to_floor", "at_most", "relative_loss"]
         print(rows[shown].to_string(index=False, float_format="%.4g"))

@@ -219,16 +219,16 @@ def build_coding(n: int) -> Iterator[Case]:
         return float(np.mean(np.asarray(decoded).reshape(integers.shape) != integers))
 
     contestants = [
-        Contestant("rdtools, a normal law a column", "int32", round_trip("column"), wrong, 2.5 if n == 4096 else None),
-        Contestant("rdtools, a histogram a column", "int32", round_trip("histogram"), wrong),
-        Contestant("rdtools, one histogram", "int32", round_trip("shared"), wrong),
-        Contestant("constriction, ANS, a histogram a column", "int32", lambda: peers.ans_by_columns(integers), wrong),
+        Contestant("rdtools, Gaussian per column", "int32", round_trip("column"), wrong, 2.5 if n == 4096 else None),
+        Contestant("rdtools, histogram per column", "int32", round_trip("histogram"), wrong),
+        Contestant("rdtools, pooled histogram", "int32", round_trip("shared"), wrong),
+        Contestant("constriction, ANS, histogram per column", "int32", lambda: peers.ans_by_columns(integers), wrong),
     ]
-    yield Case(n, n, "constriction, range coder, one histogram", lambda: peers.range_coder(shared, probabilities), contestants)
+    yield Case(n, n, "constriction, range coder, pooled histogram", lambda: peers.range_coder(shared, probabilities), contestants)
 
 
 def build_trellis_sic(n: int) -> Iterator[Case]:
-    """Walks of every column against a scalar sweep, and decoding their file against a range coder with one histogram."""
+    """Walks of every column against a scalar sweep, and decoding their file against a range coder with pooled histogram."""
     drawn = DrawnLayer.draw(n)
     W, L = drawn.W.astype(np.float64), cholesky(drawn.H).lower
     grid = UniformGrid(float(np.float32(0.25)), coding.octave_exponents(1.0 / np.diagonal(L)))
@@ -253,10 +253,10 @@ def build_trellis_sic(n: int) -> Iterator[Case]:
 
     decoders = [
         Contestant("rdtools, decoding 8 states", "int32", lambda: coding.decode(data).symbols.integers, wrong, 3.0 if n == 4096 else None),
-        Contestant("constriction, ANS, a histogram a column, both ways", "int32", lambda: peers.ans_by_columns(integers), wrong),
+        Contestant("constriction, ANS, histogram per column, both ways", "int32", lambda: peers.ans_by_columns(integers), wrong),
     ]
     floor = functools.partial(peers.range_decoded, coded, probabilities, len(shared))
-    yield Case(n, n, "constriction, range decoder, one histogram", floor, decoders)
+    yield Case(n, n, "constriction, range decoder, pooled histogram", floor, decoders)
 
 
 def build_quantize(n: int) -> Iterator[Case]:

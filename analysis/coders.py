@@ -18,8 +18,6 @@ from pathlib import Path
 import constriction
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from rdtools.analysis import huffman
 
 from rdtools.coding import count_integers, decode, encode, fit_column_gaussians, scalar_code_length, shared_table
@@ -29,14 +27,14 @@ from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import HPTQ, WaterSIC
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, GaussianModel, QuantizedWeight, ScalarSymbols
+from rdtools.report.figures.coders import draw as draw
 from rdtools.runs.store import open_run
 
 #: Many rows and few columns, and few rows and many columns.
 LAYERS = ("model.layers.3.mlp.gate_proj", "model.layers.3.mlp.down_proj")
 RATES = (2.0, 3.0)
 #: Models of the range coder and of ANS.
-MODELS: dict[CodeModelKind, str] = {"shared": "one histogram", "column": "a normal law a column", "histogram": "a histogram a column"}
-COLORS = {"range coder": "#D55E00", "ANS": "#0072B2", "Huffman": "#009E73", "zlib": "#7f7f7f", "LZMA": "#7f7f7f", "zstd": "#7f7f7f"}
+MODELS: dict[CodeModelKind, str] = {"shared": "pooled histogram", "column": "Gaussian per column", "histogram": "histogram per column"}
 
 
 @dataclass(frozen=True)
@@ -115,7 +113,7 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
         yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.symbols)), side)
         if kind == "shared":
             common = side - round(scalar_code_length(own.symbols, counts)[1] / 8)
-    for per_column, label in ((False, "one code"), (True, "a code a column")):
+    for per_column, label in ((False, "pooled code"), (True, "code per column")):
         tables, words = huffman.encode(integers, per_column=per_column)
         _check("Huffman", bool((huffman.decode(tables + words, m, n, per_column=per_column) == integers).all()))
         yield Size(f"Huffman, {label}", len(words), common + len(tables))
@@ -156,29 +154,3 @@ def run(folders: Sequence[Path]) -> pd.DataFrame:
     """Rows of the layers of the first run, one of `rdtools report` on the embedded model."""
     opened = open_run(folders[0])
     return pd.DataFrame([row for name in LAYERS for row in measure(opened[name])])
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Bits per weight of every coder, hollow without side information and full with it; lines are the entropies of the integers."""
-    layers, panels = list(dict.fromkeys(rows["layer"])), list(dict.fromkeys(zip(rows["method"], rows["target_bpw"], strict=True)))
-    coders = list(dict.fromkeys(rows["coder"]))
-    figure = Figure(figsize=(2.0 * len(panels) + 1.8, 2.3 * len(layers) + 0.5))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(len(layers), len(panels), squeeze=False, sharey=True)
-    for layer, line in zip(layers, axes, strict=True):
-        for (method, rate), axis in zip(panels, line, strict=True):
-            own = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_bpw"] == rate)]
-            for look, name in (("-", "pooled"), ("--", "per_column")):
-                axis.axvline(own[f"entropy_{name}_bpw"].iloc[0], color="black", linestyle=look, linewidth=0.8)
-            for row in own.itertuples():
-                y, color = -coders.index(row.coder), COLORS[row.coder.partition(",")[0]]
-                bare = row.total_bpw - row.side_bpw
-                axis.plot([bare, row.total_bpw], [y, y], color=color, linewidth=0.8)
-                axis.plot(bare, y, color=color, marker="o", markerfacecolor="white", linestyle="none")
-                axis.plot(row.total_bpw, y, color=color, marker="o", linestyle="none")
-            axis.set_title(f"{method}, {rate:g} bits")
-            axis.set_yticks(-np.arange(len(coders)), coders)
-        line[0].set_ylabel(f"{layer.removeprefix('model.layers.')}\n{own['rows'].iloc[0]} × {own['columns'].iloc[0]}")
-    for axis in axes[-1]:
-        axis.set_xlabel("bits per weight")
-    return figure

@@ -11,31 +11,22 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rdtools.arrays import Float64Array
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.measure import error, measure
-from rdtools.methods.table import BLACK, ORANGE, PURPLE, SKY, VERMILLION
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import LRC, WeightActivation
 from rdtools.records import ActivationMoments
-from rdtools.report.figures import legend_entries
+from rdtools.report.figures.low_rank import LOOKS as LOOKS
+from rdtools.report.figures.low_rank import draw as draw
 from rdtools.theory.low_rank import reduced_rank_bound, tail_energy
 
 SIZE = 256
 TOKENS = (16384, 8192)
 BETAS = (0.0, 0.5)
 SHARES = (0.02, 0.05, 0.1, 0.2, 0.3)
-#: Correction → colour, marker and name.
-LOOKS = {
-    "joint": (VERMILLION, "o", "LRC"),
-    "svd": (ORANGE, "D", "leading part of W"),
-    "weights": (PURPLE, "v", "term for the error of the weights"),
-    "none": (SKY, "s", "GPTQ, more bits of weights"),
-}
 
 
 def inputs(tokens: int, generator: np.random.Generator, basis: Float64Array) -> Float64Array:
@@ -101,29 +92,3 @@ def _summed(method: WeightActivation, layer: Layer, x: Float64Array) -> Activati
     sums = ActivationAccumulator(method.choose_map([layer], None, seed=0), activation)
     sums.add(x)
     return sums.finish(x.T @ x / len(x), name="synthetic input")
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """D over that of GPTQ at four bits against total bits, held out; lines: the reduced-rank bound at the bits of its factors over four."""
-    betas = list(dict.fromkeys(rows["beta"]))
-    figure = Figure(figsize=(4.4 * len(betas), 3.6))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(betas), squeeze=False)[0]
-    for beta, axis in zip(betas, axes, strict=True):
-        own = rows[rows["beta"] == beta]
-        base = own[own["correction"] == "none"].iloc[0]
-        for correction, (color, marker, label) in LOOKS.items():
-            part = own[own["correction"] == correction].sort_values("total_bpw")
-            ratio = part["heldout_distortion"] / base["heldout_distortion"]
-            axis.plot(part["total_bpw"], ratio, color=color, marker=marker, linestyle="none", label=label)
-        joint = pd.concat([base.to_frame().T, own[own["correction"] == "joint"]])
-        bits = base["total_bpw"] + joint["factors_bpw"]
-        bound = joint["reduced_rank_bound_distortion"] / base["distortion"]
-        axis.plot(bits, bound, color=BLACK, label="least D of any weights and term of the rank")
-        axis.plot(bits, joint["tail_energy"], color=BLACK, linestyle=":", label="tail energy of W")
-        axis.set_yscale("log")
-        axis.set_title("independent weights" if beta == 0 else f"singular values i^−{beta:g}")
-        axis.set_xlabel("total rate (bpw), 16-bit factors included")
-    axes[0].set_ylabel("D held out / that of W4A4 GPTQ")
-    figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=3)
-    return figure

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from scipy.optimize import brentq
 
 from rdtools.compare import LayerFacts, layer_facts
@@ -21,15 +19,12 @@ from rdtools.compare.bounds import RD_BOUND
 from rdtools.moments.layer import Layer
 from rdtools.planning import MmseWaterSIC, TrellisWaterSIC
 from rdtools.quantizers import HPTQ, WaterSIC
-from rdtools.report.figures import legend_entries
-from rdtools.report.rows import ok_rows
-from rdtools.report.style import method_looks
+from rdtools.report.figures.low_rate import draw as draw
 from rdtools.rounded import cell_probabilities, entropy_bits
 from rdtools.runs.store import open_run
 from rdtools.sweep.task import quantize_layer
 from rdtools.theory.finite_rate import FiniteRatePoint, sic_at_finite_rate
 from rdtools.theory.waterfilling import components, rate_distortion
-from rdtools.units import SCALAR_LOSS_BITS
 
 RATES = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0)
 #: Rows of the normal weights.
@@ -124,33 +119,3 @@ def run(folders: Sequence[Path]) -> pd.DataFrame:
             rows += measure(normal_layer(layer, len(hessians) - 1), "normal", predicted)
         rows += measure(layer, "real", predicted)
     return pd.DataFrame(rows)
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Gap over rate: marks at the mean over layers, bands from min to max, dashed lines at what is predicted for normal weights."""
-    ok = ok_rows(rows)
-    figure = Figure(figsize=(8.6, 3.6))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 2, sharey=True)
-    panels = (
-        ("normal", "rate_gap_symbols_bpw", "i.i.d. Gaussian weights, symbol rate"),
-        ("real", "rate_gap_total_bpw", "real weights, total rate"),
-    )
-    looks = method_looks(rows["method"])
-    for axis, (kind, column, title) in zip(axes, panels, strict=True):
-        own = ok[ok["weights"] == kind]
-        for method, points in own.groupby("method", sort=False):
-            style, by_rate = looks[str(method)], points.groupby("target_bpw")
-            mean = by_rate[column].mean()
-            axis.fill_between(mean.index, by_rate[column].min(), by_rate[column].max(), color=style["color"], alpha=0.13, linewidth=0)
-            axis.plot(mean.index, by_rate["pred_rate_gap_bpw"].mean(), color=style["color"], linestyle="--", linewidth=0.9)
-            axis.plot(mean, linewidth=0.6, label=f"{method}, measured", **style)
-        axis.axhline(SCALAR_LOSS_BITS, color="black", linewidth=0.8)
-        axis.set_title(f"{title} ({own['layer'].nunique()} {'Hessians' if kind == 'normal' else 'matrices'})")
-        axis.set_xlabel("target rate of the symbols (bits per active weight)")
-    axes[0].set_ylabel("rate − R(D) (bpw)")
-    axes[0].plot([], [], color="black", linestyle="--", linewidth=0.9, label="theory at finite rate, Gaussian weights")
-    axes[0].plot([], [], color="black", linewidth=0.8, label="½ log₂(2πe/12)")
-    handles, labels = legend_entries(axes)
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure

@@ -1,6 +1,7 @@
 """Every figure that the repository keeps, and the table behind each, but for timings: those are `rdtools.analysis.bench`'s.
 
 python -m rdtools.analysis.make_all --run rdtools-report --others runs/other [--only low_rate]
+python -m rdtools.analysis.make_all --run runs/smollm2 --out figures/smollm2 --compact
 """
 
 from __future__ import annotations
@@ -9,30 +10,44 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
 import pandas as pd
 from rdtools.analysis import (
     ablation,
     bounds,
+    calibration,
     coders,
-    default_model_loss,
+    column_rates,
     equal_footing,
+    incoherence,
     low_rank,
     low_rate,
     orders,
+    proxy_loss,
+    rate_split,
     reassembly,
+    spectra,
     trellis_frontier,
     trellis_stacked,
     trellis_states,
 )
 
-from rdtools.report import write_figures
-from rdtools.report.figures import READS, save_figure
-from rdtools.report.style import RC
+from rdtools.claims.tightness import READS as VERDICT_COLUMNS
+from rdtools.claims.tightness import ratio
+from rdtools.jobs.figures import figures
+from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
+from rdtools.report import read_verdicts
+from rdtools.report.figures import MODULES, READS, save_figure
+from rdtools.report.figures.canvas import fit, styled
 from rdtools.runs.results import read_curves, read_results
 
 #: Figures whose rows are made anew: rows from runs or from synthetic layers, the drawing, and digits of the table.
 FIGURES = {
+    "spectra": (spectra.run, spectra.draw, 5),
+    "column_rates": (column_rates.run, column_rates.draw, 5),
+    "incoherence": (incoherence.run, incoherence.draw, 5),
+    "proxy_loss": (proxy_loss.run, proxy_loss.draw, 5),
+    "calibration": (calibration.run, calibration.draw, 5),
+    "rate_split": (rate_split.run, rate_split.draw, 5),
     "coders": (coders.run, coders.draw, 6),
     "orders": (orders.run, orders.draw, 4),
     "low_rate": (low_rate.run, low_rate.draw, 5),
@@ -45,6 +60,11 @@ FIGURES = {
     "trellis_stacked": (trellis_stacked.run, trellis_stacked.draw, 5),
     "bounds": (bounds.run, bounds.draw, 5),
 }
+#: Figures of results that are kept of other models.
+COMPACT = ("gap_depth", "gap_to_rd", "pooled", "gptq_watersic_gap")
+STYLE, FORMATS = "icml", ("pdf", "png")
+#: Those whose rows take seconds to minutes; `rdtools figures` makes them of any run.
+QUICK = ("spectra", "column_rates", "incoherence", "proxy_loss", "calibration", "rate_split")
 
 
 def write_figure(name: str, runs: Sequence[Path], out: Path) -> None:
@@ -52,19 +72,36 @@ def write_figure(name: str, runs: Sequence[Path], out: Path) -> None:
     make, draw, digits = FIGURES[name]
     rows = make(runs)
     rows.to_csv(out / f"{name}.csv", index=False, float_format=f"%.{digits}g")
-    with matplotlib.rc_context(RC):
-        save_figure(draw(rows), out / name)
+    with styled(STYLE):
+        save_figure(fit(draw(rows), STYLE), out / name, FORMATS)
+
+
+def _of_tables(out: Path) -> list[str]:
+    """Figures whose tables are not made here, those of claims and of timings where there are some."""
+    optional = {"tightness": "verdicts", "bench": "bench", "default_model_loss": "default_model_loss"}
+    return [name for name in MODULES if name not in FIGURES and (out / f"{optional.get(name, 'results')}.csv").is_file()]
 
 
 def write_run(run: Path, out: Path) -> None:
-    """The figures of a report, the tables that they read, and the loss curve of the embedded model."""
+    """The tables of a report and of its claims that figures read, and all figures that are drawn of them or of rows that are kept there."""
     results, curves = read_results(run, READS), read_curves(run)
-    write_figures(results, curves, out)
     drawn = set(results.drop_duplicates("layer").groupby("layer_type")["layer"].apply(lambda s: s.iloc[len(s) // 2]))
     results[list(READS)].to_csv(out / "results.csv", index=False, float_format="%.6g")
     curves[curves["layer"].isin(drawn)].to_csv(out / "curves.csv", index=False, float_format="%.6g")
-    with matplotlib.rc_context(RC):
-        save_figure(default_model_loss.draw(default_model_loss.run(out)), out / "default_model_loss")
+    verdicts = read_verdicts(run / VERDICTS, VERDICT_VERSIONS).table
+    if len(verdicts):
+        shown = verdicts.loc[ratio(verdicts).notna(), ["subject", *(name for name in VERDICT_COLUMNS if name != "statement")]]
+        shown.to_csv(out / "verdicts.csv", index=False, float_format="%.4g")
+    figures(out, out, names=_of_tables(out), style=STYLE, formats=FORMATS, captions=False)
+
+
+def write_compact(run: Path, out: Path) -> None:
+    """Columns of the results that some figures need, to four decimals and with short names, and these figures."""
+    reads = [*dict.fromkeys(name for figure in COMPACT for name in MODULES[figure].READS)]
+    results = read_results(run, reads)[reads].round(4)
+    results["layer"] = results["block"].astype(str) + "." + results["layer_type"].str.removesuffix("_proj")
+    results.to_csv(out / "results.csv", index=False)
+    figures(out, out, names=COMPACT, style=STYLE, formats=FORMATS, captions=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -72,11 +109,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", type=Path, default=Path("rdtools-report"), help="of rdtools report on the embedded model")
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="runs of other models, which the figure of orders shows as well")
     parser.add_argument("--out", type=Path, default=Path("figures"))
+    parser.add_argument("--compact", action="store_true", help="the quick figures and tables of any run, in few kilobytes")
     parser.add_argument("--only", choices=list(FIGURES), help="one figure and its table")
     options = parser.parse_args(argv)
-    for name in FIGURES if options.only is None else [options.only]:
+    options.out.mkdir(parents=True, exist_ok=True)
+    for name in QUICK if options.compact else FIGURES if options.only is None else [options.only]:
         write_figure(name, [options.run, *options.others], options.out)
-    if options.only is None:
+    if options.compact:
+        write_compact(options.run, options.out)
+    elif options.only is None:
         write_run(options.run, options.out)
     print(pd.Series(sorted(p.name for p in options.out.iterdir())).to_string(index=False))
     return 0

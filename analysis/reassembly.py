@@ -11,31 +11,28 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from rdtools.errors import UsageError
-from rdtools.methods.table import PALETTE
 from rdtools.quantizers.grids.row import row_grid
 from rdtools.quantizers.reassembly.reassembler import Reassembler
 from rdtools.records import ActivationGrid, InputMap
-from rdtools.report.figures import legend_entries
-from rdtools.report.figures.canvas import new_figure
+from rdtools.report.figures.reassembly import BITS
+from rdtools.report.figures.reassembly import draw as draw
 from rdtools.theory.activation import minmax_step_power, reassembled_distortion
 
-BITS = 4
 GRID = ActivationGrid(BITS, symmetric=False)
 COLUMNS, ROWS, TOKENS, OUTLIERS = 512, 128, 1000, 6
 SEEDS = (0, 1, 2)
 #: θ over the largest channel maximum.
 THRESHOLDS = (0.4, 0.3, 0.2, 0.15, 0.1, 0.08, 0.07, 0.06, 0.05, 0.04, 0.03)
-#: Settings of what is compared, and its colour and marker.
-VARIANTS: dict[str, tuple[dict[str, Any], str, str]] = {
-    "split": ({"assembly": "none"}, PALETTE[0], "o"),
-    "split, staggered": ({"assembly": "none", "staggered": True}, PALETTE[4], "D"),
-    "merged": ({"rescale": False}, PALETTE[1], "s"),
-    "merged, rescaled": ({}, PALETTE[2], "P"),
-    "merged, released metric": ({"rescale": False, "metric": "released"}, PALETTE[5], "v"),
-    "pruned": ({"assembly": "prune"}, PALETTE[7], "X"),
+#: Settings of what is compared.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "split": {"assembly": "none"},
+    "split, staggered": {"assembly": "none", "staggered": True},
+    "merged": {"rescale": False},
+    "merged, rescaled": {},
+    "merged, released metric": {"rescale": False, "metric": "released"},
+    "pruned": {"assembly": "prune"},
 }
 
 
@@ -84,7 +81,7 @@ def measure(seed: int, *, similar: bool) -> Iterator[dict[str, Any]]:
     train, test = x[:TOKENS], x[TOKENS:]
     known = {"channels": "similar" if similar else "independent", "seed": seed}
     yield known | {"variant": "before", "threshold": 1.0, "expansion": 0.0} | errors(InputMap(columns=COLUMNS), test, weight)
-    for variant, (settings, _, _) in VARIANTS.items():
+    for variant, settings in VARIANTS.items():
         for threshold in THRESHOLDS:
             try:
                 found = Reassembler(threshold=threshold, weight_bits=BITS, grid=GRID, **settings).reassemble(train, weight)
@@ -97,28 +94,3 @@ def measure(seed: int, *, similar: bool) -> Iterator[dict[str, Any]]:
 def run() -> pd.DataFrame:
     """Rows of every seed and kind of layer."""
     return pd.DataFrame([row for similar in (False, True) for seed in SEEDS for row in measure(seed, similar=similar)])
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Error over threshold: marks at the mean over seeds, with bars from min to max, lines at the prediction."""
-    figure = new_figure(8.6, 3.8)
-    axes = figure.subplots(1, 2, sharey=True)
-    for axis, (kind, own) in zip(axes, rows.groupby("channels", sort=False), strict=True):
-        before = own[own["variant"] == "before"]
-        axis.axhline(before["relative_error"].mean(), color="black", linewidth=0.8, label="before, measured")
-        axis.axhline(before["pred_relative_error"].mean(), color="black", linewidth=0.8, linestyle=":", label="before, predicted")
-        for variant, (_, color, marker) in VARIANTS.items():
-            by_threshold = own[own["variant"] == variant].groupby("threshold")
-            mean = by_threshold["relative_error"].mean()
-            bars = np.stack([mean - by_threshold["relative_error"].min(), by_threshold["relative_error"].max() - mean])
-            axis.errorbar(mean.index, mean, yerr=bars, color=color, marker=marker, linestyle="none", markersize=4, label=variant)
-            predicted = by_threshold["pred_relative_error"].mean()
-            axis.plot(predicted.index, predicted, color=color, linewidth=0.9)
-        axis.set(xscale="log", yscale="log", xlabel="threshold θ / largest channel maximum", title=f"{kind} channels")
-        axis.set_xticks([0.03, 0.05, 0.1, 0.2, 0.4], ["0.03", "0.05", "0.1", "0.2", "0.4"])
-        axis.set_xticks([], minor=True)
-    axes[0].set_ylabel(f"output error of {BITS}-bit activations / power")
-    axes[0].plot([], [], color="black", linewidth=0.9, alpha=0.6, label="lines: prediction by uniform noise")
-    handles, labels = legend_entries(axes)
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
-    return figure

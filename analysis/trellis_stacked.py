@@ -12,16 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rdtools.coding import encode, reconstruct
 from rdtools.compare import BOUNDS, LayerFacts, layer_facts
 from rdtools.measure import measure
 from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
-from rdtools.report.figures import legend_entries
-from rdtools.report.style import method_looks
+from rdtools.report.figures.trellis_stacked import draw as draw
 from rdtools.runs.store import open_run
 
 BLOCKS = (0, 2, 4)
@@ -90,32 +87,3 @@ def run(folders: Sequence[Path]) -> pd.DataFrame:
         for group, types in GROUPS.items():
             rows += rows_of([layers[block, kind] for kind in types], group)
     return pd.DataFrame(rows)
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Total rate above R(D), one variance, by target rate and group: mean over blocks, bars from min to max; lines: one file for all."""
-    groups, looks = list(dict.fromkeys(rows["group"])), method_looks(rows["method"])
-    figure = Figure(figsize=(4.0 * len(groups), 3.4))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
-    for axis, group in zip(axes, groups, strict=True):
-        panel_rows = rows[rows["group"] == group]
-        for (method, one_file), part in panel_rows.groupby(["method", panel_rows["container_layers"] > 1], sort=False):
-            by_rate = part.groupby("target_bpw")["rate_gap_total_bpw"]
-            mean, low, high = by_rate.mean(), by_rate.min(), by_rate.max()
-            axis.errorbar(
-                mean.index,
-                mean,
-                yerr=[mean - low, high - mean],
-                capsize=2,
-                elinewidth=0.8,
-                label=f"{method}, {'one file' if one_file else 'a file each'}",
-                **{**looks[str(method)], "linestyle": "-" if one_file else "none", "linewidth": 0.8},
-            )
-        axis.axhline(0, color="black", linewidth=0.8)
-        axis.set_title(group)
-        axis.set_xlabel("target rate of the symbols (bits per active weight)")
-        axis.set_xticks(sorted(panel_rows["target_bpw"].unique()))
-    axes[0].set_ylabel("total rate − R(D), one variance (bpw)")
-    figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=2)
-    return figure

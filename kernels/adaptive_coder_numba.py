@@ -22,6 +22,7 @@ from rdtools.kernels.adaptive_coder_reference import (
 from rdtools.kernels.adaptive_model_numba import STRIDE, add_products, advance, factor, in_units, weigh
 from rdtools.kernels.coset_coder_numba import _BITS, _FULL, _PARTS, _WHOLE, _WORD, _narrow, _narrow_to, _push
 
+from rdtools.arrays import Float64Array
 from rdtools.normal import ERF_COEFFICIENTS, SQRT_HALF
 
 _MEASURE, _ENCODE, _DECODE = range(3)
@@ -92,10 +93,12 @@ def _rows(  # type: ignore[no-untyped-def]
     escaped,
     sums,
     pending,
+    learnt,
 ):
     """Rows of a block: measured, encoded or decoded, and taken in; the outcome and bits.
 
-    `coder` holds low or value, length, carry, words used, escaped integers used, and rows pending for the sums.
+    `coder` holds low or value, length, carry, words used, escaped integers used, and rows pending for the sums; `learnt` is False as long
+    as there are no rows to learn from.
     """
     p, walks, bits = integers.shape[1], transitions.shape[0] > 0, 0.0
     low, length, carry = coder[0], coder[1], coder[2] != 0
@@ -170,7 +173,7 @@ def _rows(  # type: ignore[no-untyped-def]
             most = CLIP * conditional_stds[i]
             innovation = min(max(units[i] / UNITS - means[i], -most), most)
             innovations[i] = innovation
-            if first == 0:  # nothing is learnt yet
+            if not learnt:
                 continue
             top = i - i % STRIDE
             for j in range(i + 1, min(p, top + STRIDE)):
@@ -189,19 +192,19 @@ def _rows(  # type: ignore[no-untyped-def]
     return RIGHT, bits
 
 
-def _walk(mode, integers, coder, words, escaped, rows, columns, gaussians: Gaussians, prior, transitions, segment):  # type: ignore[no-untyped-def]
+def _walk(mode, integers, coder, words, escaped, rows, columns, gaussians: Gaussians, prior, transitions, segment, before, moment):  # type: ignore[no-untyped-def]
     """All rows, block by block; outcome and bits."""
     m, p = integers.shape
-    sums, upper, d = np.zeros((p, p)), np.zeros((p, p)), np.ones(p)
+    sums, upper, d = np.zeros((p, p)) if moment is None else moment.copy(), np.zeros((p, p)), np.ones(p)
     state, pending, bits = np.zeros(p, dtype=np.int64), np.zeros((STRIDE, p)), 0.0
     model = (rows, columns, *gaussians, upper, d, transitions, segment, state)
-    for first, stop in row_blocks(m, p):
+    for first, stop in row_blocks(m, p, before):
         if int(coder[5]):
             add_products(sums, pending)
             coder[5] = 0
-        if first:
-            factor(sums, first, float(prior), upper, d)
-        outcome, part = _rows(mode, integers, first, stop, *model, coder, words, escaped, sums, pending)
+        if before + first:
+            factor(sums, before + first, float(prior), upper, d)
+        outcome, part = _rows(mode, integers, first, stop, *model, coder, words, escaped, sums, pending, before + first > 0)
         bits += part
         if outcome != RIGHT:
             return outcome, bits
@@ -216,11 +219,14 @@ def adaptive_length(
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
+    before: int = 0,
+    moment: Float64Array | None = None,
 ) -> tuple[float, NDArray[np.int32], int]:
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_length`, faster."""
     block, escaped = np.require(integers, requirements=["C", "W", "A"]), np.empty(integers.size, dtype=np.int32)
     coder, words = np.array([0, _WHOLE, 0, 0, 0, 0], dtype=np.uint64), np.zeros(0, dtype=np.uint32)
-    outcome, bits = _walk(_MEASURE, block, coder, words, escaped, rows, columns, gaussians, prior, transitions, segment)
+    rest = rows, columns, gaussians, prior, transitions, segment, before, moment
+    outcome, bits = _walk(_MEASURE, block, coder, words, escaped, *rest)
     return float(bits), escaped[: int(coder[4])].copy(), int(outcome)
 
 
@@ -232,11 +238,14 @@ def adaptive_encode(
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
+    before: int = 0,
+    moment: Float64Array | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.int32], int]:
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_encode`, faster."""
     block, escaped = np.require(integers, requirements=["C", "W", "A"]), np.empty(integers.size, dtype=np.int32)
     coder, words = np.array([0, _WHOLE, 0, 0, 0, 0], dtype=np.uint64), np.empty(2 * block.size + 1, dtype=np.uint32)
-    outcome, _ = _walk(_ENCODE, block, coder, words, escaped, rows, columns, gaussians, prior, transitions, segment)
+    rest = rows, columns, gaussians, prior, transitions, segment, before, moment
+    outcome, _ = _walk(_ENCODE, block, coder, words, escaped, *rest)
     if outcome != RIGHT:
         return words[:0].copy(), escaped[:0].copy(), int(outcome)
     low, point = coder[0], np.uint64((int(coder[0]) + int(_FULL)) % 2**64)
@@ -253,12 +262,15 @@ def adaptive_decode(
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
+    before: int = 0,
+    moment: Float64Array | None = None,
 ) -> tuple[NDArray[np.int32], int]:
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_decode`, faster."""
     integers = np.zeros((len(rows), len(columns)), dtype=np.int32)
     first = [int(word) for word in words[:2]] + [0, 0]
     coder = np.array([first[0] << 32 | first[1], _WHOLE, 0, 2, 0, 0], dtype=np.uint64)
-    outcome, _ = _walk(_DECODE, integers, coder, words, escaped.astype(np.int32), rows, columns, gaussians, prior, transitions, segment)
+    rest = rows, columns, gaussians, prior, transitions, segment, before, moment
+    outcome, _ = _walk(_DECODE, integers, coder, words, escaped.astype(np.int32), *rest)
     if outcome == RIGHT and int(coder[4]) != len(escaped):
         outcome = ESCAPES
     if outcome == RIGHT and int(coder[3]) != len(words) + 1:

@@ -33,17 +33,17 @@ PRIOR_ROWS, INVERSE_SHARE, GROWTH = 32, 128, 20
 WINDOW, FINE_STD, MAX_SHIFT, MIN_STD = 6.0, 512.0, 20, 1e-30
 
 
-def row_blocks(rows: int, columns: int) -> Iterator[tuple[int, int]]:
-    """First and past-the-last rows of the blocks that are coded under one C each.
+def row_blocks(rows: int, columns: int, before: int = 0) -> Iterator[tuple[int, int]]:
+    """First and past-the-last rows of the blocks that are coded under one C each, after so many rows of other matrices.
 
     Examples
     --------
-    >>> list(row_blocks(20, 512))
-    [(0, 4), (4, 8), (8, 12), (12, 16), (16, 20)]
+    >>> list(row_blocks(20, 512)), list(row_blocks(20, 512, before=200))
+    ([(0, 4), (4, 8), (8, 12), (12, 16), (16, 20)], [(0, 10), (10, 20)])
     """
     first = 0
     while first < rows:
-        stop = min(rows, first + max(1, columns // INVERSE_SHARE, first // GROWTH))
+        stop = min(rows, first + max(1, columns // INVERSE_SHARE, (before + first) // GROWTH))
         yield first, stop
         first = stop
 
@@ -110,18 +110,25 @@ class _Learner:
     """The state that encoder and decoder share before the next integer of a row."""
 
     def __init__(
-        self, shape: tuple[int, int], rows: NDArray[np.int64], columns: NDArray[np.int64], gaussians: Gaussians, prior: float
+        self,
+        shape: tuple[int, int],
+        rows: NDArray[np.int64],
+        columns: NDArray[np.int64],
+        gaussians: Gaussians,
+        prior: float,
+        before: int,
+        moment: Float64Array | None,
     ) -> None:
         gaussian, stds, roots = gaussians
         place = gaussian[rows[:, None] - columns]
         self.shape, self.prior, self.stds, self.roots = shape, prior, stds[place], roots[place]
-        self.sums = np.zeros((shape[1], shape[1]))
-        self.starts = {first for first, _ in row_blocks(*shape)}
+        self.before, self.sums = before, np.zeros((shape[1], shape[1])) if moment is None else moment.copy()
+        self.starts = {first for first, _ in row_blocks(*shape, before)}
 
     def begin(self, row: int) -> None:
         """Learn what is new, and begin a row."""
         if row in self.starts:
-            self.upper, self.d = factor(self.sums, row, self.prior)
+            self.upper, self.d = factor(self.sums, self.before + row, self.prior)
             self.conditional_stds = np.sqrt(self.d)
         self.row, self.means, self.units = row, np.zeros(self.shape[1]), np.zeros(self.shape[1])
 
@@ -155,10 +162,13 @@ def _parts(
     prior: float,
     transitions: NDArray[np.int32],
     segment: int,
+    before: int,
+    moment: Float64Array | None,
 ) -> tuple[list[tuple[int, int]], list[int], int]:
     """Beginnings and lengths of the parts that the coder's interval is narrowed to, of 2²⁴; escaped integers; the outcome."""
     m, p = integers.shape
-    learner, walks, state = _Learner((m, p), rows, columns, gaussians, prior), len(transitions) > 0, [0] * p
+    learner = _Learner((m, p), rows, columns, gaussians, prior, before, moment)
+    walks, state = len(transitions) > 0, [0] * p
     parts: list[tuple[int, int]] = []
     escaped: list[int] = []
     for r in range(m):
@@ -192,9 +202,11 @@ def adaptive_length(
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
+    before: int = 0,
+    moment: Float64Array | None = None,
 ) -> tuple[float, NDArray[np.int32], int]:
     """Ideal length of a block in bits, escaped integers apart; these in order; RIGHT or PARITY. Arguments as of `adaptive_encode`."""
-    parts, escaped, outcome = _parts(integers, rows, columns, gaussians, prior, transitions, segment)
+    parts, escaped, outcome = _parts(integers, rows, columns, gaussians, prior, transitions, segment, before, moment)
     bits = sum(PRECISION - float(np.log2(part)) for _, part in parts)
     return bits, np.array(escaped, dtype=np.int32), outcome
 
@@ -207,6 +219,8 @@ def adaptive_encode(
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
+    before: int = 0,
+    moment: Float64Array | None = None,
 ) -> tuple[NDArray[np.uint32], NDArray[np.int32], int]:
     """Words of a block, its escaped integers in order, and RIGHT, or PARITY for integers that are no walks.
 
@@ -218,8 +232,9 @@ def adaptive_encode(
     prior : ν
     transitions : of a trellis of cosets, whose states give parities, a step being two integers; none, (0, 2), for integers a step apart
     segment : rows of a walk of the trellis
+    before, moment : rows of other matrices that C begins with, and `adaptive_moment` (p, p) of their integers; None for none
     """
-    parts, escaped, outcome = _parts(integers, rows, columns, gaussians, prior, transitions, segment)
+    parts, escaped, outcome = _parts(integers, rows, columns, gaussians, prior, transitions, segment, before, moment)
     if outcome != RIGHT:
         return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int32), outcome
     coder = RangeEncoder()
@@ -237,12 +252,15 @@ def adaptive_decode(
     prior: float,
     transitions: NDArray[np.int32],  # (S, 2)
     segment: int,
+    before: int = 0,
+    moment: Float64Array | None = None,
 ) -> tuple[NDArray[np.int32], int]:
     """The integers (m, p) that `adaptive_encode` made words of, and RIGHT, or what is wrong with the words."""
     m, p = len(rows), len(columns)
     integers = np.zeros((m, p), dtype=np.int32)
     coder, escapes = RangeDecoder(words), 0
-    learner, walks, state = _Learner((m, p), rows, columns, gaussians, prior), len(transitions) > 0, [0] * p
+    learner = _Learner((m, p), rows, columns, gaussians, prior, before, moment)
+    walks, state = len(transitions) > 0, [0] * p
     for r in range(m):
         learner.begin(r)
         for i in range(p):

@@ -80,11 +80,12 @@ def coordinate_descent(
 ) -> tuple[NDArray[np.int32], int]:
     """Same as `rdtools.kernels.coordinate_descent_reference.coordinate_descent`, faster.
 
-    Beside its result and a moment in that order and in W's dtype, it needs 3·ROWS·n elements a thread.
+    Beside its result and a moment in that order and in W's dtype, if it is not so already, it needs 3·ROWS·n elements a thread.
     """
     (m, n), dtype = weight.shape, weight.dtype
     threads = thread_count()
-    H = np.ascontiguousarray(moment[np.ix_(order, order)], dtype=dtype)
+    in_order = np.array_equal(order, np.arange(n))
+    H = np.ascontiguousarray(moment if in_order else moment[np.ix_(order, order)], dtype=dtype)
     alphas = steps[order].astype(dtype)
     lowest, highest = integer_range(integer_min, integer_max, dtype)
     result = np.empty((m, n), dtype=np.int32)

@@ -106,15 +106,16 @@ def _load_columns(weight, start, p, outer, skip, inner, has_inner, e, y):  # typ
 
 @jit(nogil=True, error_model="numpy")
 def _decide_strip_with_sample_gains(  # type: ignore[no-untyped-def]
-    weight, triangle, steps, offset, lowest, highest, start, outer, skip, inner, has_inner, stochastic, seed,
+    triangle, steps, offset, lowest, highest, start, outer, skip, inner, has_inner, stochastic, seed,
     integers, gains, gain_curve, error, residual, keeps_residual, e, y, z, points, targets, scales,
 ):  # fmt: skip
-    """As `_decide_strip`, column by column over all rows, because a gain is a sum over them; by the curve where it has columns.
+    """As `_decide_strip`, column by column over all rows, because a gain is a sum over them; by the curve where it has columns. A column of
+    `error` holds its weights until it is decided.
 
     Scratch, with M the rows rounded up to LANES and zeros in the rows beyond m: e, y, z (p, M); points, targets (M,); scales (p,).
     """
-    m, p, padded = weight.shape[0], triangle.shape[0], e.shape[1]
-    _load_columns(weight, start, p, outer, skip, inner, has_inner, e, y)
+    m, p, padded = error.shape[0], triangle.shape[0], e.shape[1]
+    _load_columns(error, start, p, outer, skip, inner, has_inner, e, y)
     products, squares = np.zeros(LANES), np.zeros(LANES)
     for i in range(p - 1, -1, -1):
         pivot, step = triangle[i, i], steps[start + i]
@@ -254,6 +255,7 @@ def sic_sweep_sample_gains(
     seed: int | None = None,
     residual: bool = True,
     gain_curve: Float64Array | None = None,  # (2, K)
+    overwrite: bool = False,
 ) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, faster.
 
@@ -262,12 +264,12 @@ def sic_sweep_sample_gains(
     (m, n), dtype = weight.shape, weight.dtype
     panels = _factor_panels(factor, dtype, thread_count())
     lowest, highest = integer_range(integer_min, integer_max, dtype)
-    w = np.require(weight, requirements=["C", "W", "A"])
     steps = steps.astype(dtype)
     integers = np.empty((m, n), dtype=np.int32)
     gains = np.empty(n)
     final = np.empty((m, n) if residual else (1, 1), dtype=dtype)
-    error = np.empty((m, n), dtype=dtype)
+    # decided weights give way to their errors
+    error = np.require(weight, requirements=["C", "W", "A"]) if overwrite else np.array(weight, order="C")
     padded = LANES * (-(-m // LANES) | 1)  # an odd number of blocks, or a power of two would put all columns in the same cache sets
     e, y, z = (np.zeros((STRIP, padded), dtype=kind) for kind in (dtype, dtype, np.int32))
     points, targets = np.zeros(padded, dtype=dtype), np.zeros(padded, dtype=dtype)
@@ -277,7 +279,7 @@ def sic_sweep_sample_gains(
     )
     for start, triangle, outer, skip, inner, has_inner in _strips(panels, error):
         _decide_strip_with_sample_gains(
-            w, triangle, steps, dtype.type(offset), lowest, highest, start, outer, skip, inner, has_inner,
+            triangle, steps, dtype.type(offset), lowest, highest, start, outer, skip, inner, has_inner,
             seed is not None, np.uint64(seed or 0),
             integers, gains, gain_curve, error, final, residual, e, y, z, points, targets, scales,
         )  # fmt: skip

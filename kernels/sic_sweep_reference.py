@@ -93,6 +93,7 @@ def sic_sweep_sample_gains(
     seed: int | None = None,
     residual: bool = True,
     gain_curve: Float64Array | None = None,  # (2, K)
+    overwrite: bool = False,
 ) -> tuple[NDArray[np.int32], Float64Array, FloatArray | None]:
     """`sic_sweep` with the gain of each column fitted to its integers before they are fed back.
 
@@ -102,7 +103,8 @@ def sic_sweep_sample_gains(
 
     the least squares fit of ``Y_:i`` by ``γ c p``, so that ``‖Y_:i‖²`` after the column is the least that its integers allow. The sum
     over rows makes them interact: γ_i must be known before column i − 1 is decided. With a curve, mean squares in ascending order and their
-    gains, γ_i is instead the gain at ‖p‖²/m, on the line between two of them; ``1 − m/(12 ‖p‖²)`` beyond the last.
+    gains, γ_i is instead the gain at ‖p‖²/m, on the line between two of them; ``1 − m/(12 ‖p‖²)`` beyond the last. `overwrite` allows a
+    backend to use W's memory; this one does not.
 
     Returns
     -------

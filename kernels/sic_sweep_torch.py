@@ -110,6 +110,7 @@ def sic_sweep_sample_gains(
     seed: int | None = None,
     residual: bool = True,
     gain_curve: Tensor | None = None,  # (2, K)
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, for tensors on one device."""
     sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)

@@ -151,6 +151,7 @@ def sic_sweep_sample_gains(
     seed: int | None = None,
     residual: bool = True,
     gain_curve: Tensor | None = None,  # (2, K)
+    overwrite: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`; a few launches a column, because rows wait for each other."""
     m, n = weight.shape

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ Matrix = Any
 
 #: Entries that are looked at in one go where little memory is to be taken beside a matrix.
 PANEL_ENTRIES = 2**16
+#: Rows that are worked on together at least, and the share of all rows that they are at most, where a row costs several times its memory:
+#: enough for the sweeps to share out among threads, and for the products of matrices to run at full speed.
+BLOCK_ROWS, BLOCK_SHARE = 512, 8
 
 
 def is_tensor(x: object) -> bool:
@@ -39,7 +43,12 @@ def place_of(x: Matrix) -> str:
 
 def dtype_name(x: Matrix) -> str:
     """The dtype of an array or tensor as NumPy calls it."""
-    return str(x.dtype).removeprefix("torch.")
+    return _name(x.dtype)
+
+
+@cache  # NumPy takes microseconds to spell a dtype, and every operation asks
+def _name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def on_host(x: Matrix) -> NDArray[Any]:
@@ -158,7 +167,8 @@ def row_absmax(x: Matrix) -> NDArray[Any]:
     """(m,) float64 largest magnitude of each row, 0 of none, in main memory."""
     if is_tensor(x):
         return on_host(x.abs().amax(1).double()) if x.shape[1] else np.zeros(len(x))
-    return np.asarray(np.abs(x).max(axis=1, initial=0.0).astype(np.float64))
+    # without a matrix of magnitudes; a zero is added so that none is negative
+    return np.asarray(np.maximum(x.max(axis=1, initial=0.0), -x.min(axis=1, initial=0.0)).astype(np.float64) + 0.0)
 
 
 def frobenius_norm(x: Matrix) -> float:
@@ -185,7 +195,7 @@ def largest(x: Matrix) -> float:
     """Largest magnitude of all entries; 0 of none."""
     if is_tensor(x):
         return float(x.abs().max()) if x.numel() else 0.0
-    return float(np.abs(x).max(initial=0))
+    return max(float(x.max(initial=0)), -float(x.min(initial=0))) + 0.0
 
 
 def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slice]:
@@ -194,6 +204,13 @@ def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
     """
     height = max(16, (PANEL_ENTRIES if entries is None else entries) // max(1, columns))
     return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
+
+
+def row_blocks(x: Matrix) -> Iterator[slice]:
+    """Slices of the rows of a matrix, from the first to the last, each an eighth of them and BLOCK_ROWS at least; a tensor in one piece."""
+    rows = len(x)
+    height = rows if is_tensor(x) else BLOCK_ROWS * max(1, -(-rows // (BLOCK_SHARE * BLOCK_ROWS)))
+    return (slice(first, min(first + height, rows)) for first in range(0, rows, max(height, 1)))
 
 
 def check_count(count: Any, *, name: str) -> int:

@@ -14,6 +14,21 @@ from rdtools.errors import NotEnoughMemory, UsageError
 HOST = "cpu"
 
 
+@contextmanager
+def allocation_errors() -> Iterator[None]:
+    """Let a failed allocation on a device be a ``torch.OutOfMemoryError``: CUDA's libraries have plain RuntimeErrors for it."""
+    torch = import_module("torch")
+    try:
+        yield
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        text = str(error)
+        if "_ALLOC_FAILED" in text or ("CUDA" in text and "out of memory" in text):
+            raise torch.OutOfMemoryError(text) from error
+        raise
+
+
 def check_device(device: str) -> None:
     """Refuse a device that torch cannot use here.
 
@@ -110,7 +125,8 @@ def naming_stage(device: str, stage: str, name: str, shape: tuple[int, int]) -> 
         return
     torch = import_module("torch")
     try:
-        yield
+        with allocation_errors():
+            yield
     except torch.OutOfMemoryError as error:
         from rdtools.machine import in_gb  # loads psutil, without which layers and quantizers do
 

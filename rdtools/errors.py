@@ -6,6 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class RdtoolsError(Exception):
     """Base of everything that rdtools raises on purpose."""
@@ -98,7 +101,7 @@ class BadActivations(DataError):
 
 
 class ServiceUnavailable(RdtoolsError, ConnectionError):
-    """The model hub could not be reached or refused."""
+    """The model hub, or the scheduler of a cluster, could not be reached or refused."""
 
     exit_code = 69
 
@@ -157,3 +160,13 @@ def explained(error: BaseException) -> str:
 def counted(number: int, noun: str, plural: str = "") -> str:
     """A number of things, such as ``1 row`` and ``2 rows``, ``1 matrix`` and ``2 matrices``."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """Errors of rdtools raised inside begin with a name, such as that of a layer."""
+    try:
+        yield
+    except RdtoolsError as error:
+        text = str(error)
+        raise type(error)(text if text.startswith(name) else f"{name}: {text}") from error

@@ -12,14 +12,12 @@ import numpy as np
 import pandas as pd
 
 from rdtools.claims.tightness import READS as VERDICT_COLUMNS
-from rdtools.claims.tightness import ratio
 from rdtools.compare.curves import theory_curves
 from rdtools.errors import UsageError, WrongType
 from rdtools.moments.layer import Layer
 from rdtools.records import CURVE_COLUMNS
-from rdtools.report.figures import FIGURES
-from rdtools.report.figures.canvas import empty_figure, new_figure
-from rdtools.report.style import RC
+from rdtools.report.figures import draw_figure
+from rdtools.report.figures.canvas import log_axes, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,10 +40,8 @@ def _shown(figure: Figure) -> Figure:
 
 
 def _draw(name: str, table: Any, curves: pd.DataFrame) -> Figure:
-    import matplotlib
-
-    with matplotlib.rc_context(RC):
-        return _shown(FIGURES[name](table, curves))
+    with styled():
+        return _shown(draw_figure(name, {"results": table, "curves": curves}))
 
 
 def _tables(given: Any, layers: Layer | Iterable[Layer]) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -120,12 +116,10 @@ def spectrum(layers: Layer | Iterable[Layer]) -> Figure:
     ------
     WrongType
     """
-    import matplotlib
-
     several = [layers] if isinstance(layers, Layer) else list(layers) if isinstance(layers, Iterable) else []
     if not several or not all(isinstance(layer, Layer) for layer in several):
         raise WrongType(f"spectrum: got {type(layers).__name__}, expected a Layer or several of them")
-    with matplotlib.rc_context(RC):
+    with styled():
         figure = new_figure(4.2, 3.0)
         axis = figure.subplots()
         for number, layer in enumerate(several):
@@ -135,7 +129,8 @@ def spectrum(layers: Layer | Iterable[Layer]) -> Figure:
             places, scale = np.arange(1, of.active + 1), of.eigenvalues.mean()
             axis.plot(places, of.eigenvalues / scale, color=f"C{number % 10}", label=f"{layer.key.name}: λ")
             axis.plot(places, np.sort(of.cholesky_diagonal**2)[::-1] / scale, "--", color=f"C{number % 10}", label=f"{layer.key.name}: ℓ²")
-        axis.set(xscale="log", yscale="log", xlabel="index, descending", ylabel="λ and ℓ², over the mean of λ")
+        log_axes(axis)
+        axis.set(xlabel="index, descending", ylabel="λ and ℓ², over the mean of λ")
         figure.legend(loc="outside lower center", ncols=2)
         return _shown(figure)
 
@@ -151,21 +146,8 @@ def tightness(verdicts: pd.DataFrame) -> Figure:
     ------
     UsageError
     """
-    import matplotlib
-
     missing = [name for name in VERDICT_COLUMNS if name not in getattr(verdicts, "columns", ())]
     if missing:
         raise UsageError(f"tightness: no column {missing[0]!r}, expected the table that rdtools.verify returns")
-    shown = verdicts.assign(ratio=ratio(verdicts))[["claim", "ratio"]].dropna()
-    with matplotlib.rc_context(RC):
-        if shown.empty:
-            return _shown(empty_figure("no inequality of positive sides was compared: nothing to draw"))
-        names = list(dict.fromkeys(shown["claim"]))
-        figure = new_figure(6.75, 0.8 + 0.14 * len(names))
-        axis = figure.subplots()
-        axis.plot(shown["ratio"], shown["claim"].map(names.index), "|", color="#0072B2")
-        axis.axvline(1.0, color="black", linewidth=0.8)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
-        axis.invert_yaxis()
-        axis.set(xscale="log", xlabel="smaller side over larger side, as claimed: 1 is tight, above 1 is violated")
-        return _shown(figure)
+    with styled():
+        return _shown(draw_figure("tightness", {"verdicts": verdicts}))

@@ -54,8 +54,9 @@ def right_divided(values: Matrix, lower: Matrix) -> Matrix:
     return scipy.linalg.lapack.dtrtrs(lower.T, values.T, lower=0)[0].T
 
 
-def solved(values: Matrix, lower: Matrix) -> Matrix:
-    """``C (L Lᵀ)⁻¹``, (m, n), of values C for a lower triangular L.
+def solved(values: Matrix, lower: Matrix, *, overwrite: bool = False) -> Matrix:
+    """``C (L Lᵀ)⁻¹``, (m, n), of values C for a lower triangular L; in C's own memory where that may be overwritten and has rows one after
+    another.
 
     Examples
     --------
@@ -66,7 +67,7 @@ def solved(values: Matrix, lower: Matrix) -> Matrix:
         import torch
 
         return torch.cholesky_solve(values.T, lower).T.contiguous()
-    return np.asarray(scipy.linalg.cho_solve((lower, True), values.T).T)
+    return np.asarray(scipy.linalg.cho_solve((lower, True), values.T, overwrite_b=overwrite).T)
 
 
 def small_solved(values: Matrix, lower: Matrix) -> Matrix:

@@ -12,6 +12,7 @@ Rate
     bits per weight; its kind is one of
     entropy_column (symbols under a Gaussian entropy model of each column),
     entropy_trellis (the same given the parity that a trellis' state implies),
+    entropy_lattice (the same given the parities of a vector of a lattice, which a codeword says),
     entropy_adaptive (the same with a mean and a variance that the decoder learns from the rows that it has),
     entropy_histogram (under a table of each column),
     entropy_shared (symbols under one pooled frequency table, and the table),

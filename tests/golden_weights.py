@@ -17,6 +17,7 @@ from rdtools.records import (
     CosetSymbols,
     Gains,
     GaussianModel,
+    LatticePoints,
     LatticeWords,
     LayerParts,
     LowRank,
@@ -141,6 +142,16 @@ def _coset():
     yield "coset rows", QuantizedWeight(basis, CosetSymbols(even, UniformGrid(2.0**-11), GaussianModel(1.0, 0.0, rows), 1024, 4096))
 
 
+def _points():
+    """A vector of each lattice and rows that make none; unequal steps; unequal rows, and an integer that is escaped."""
+    integers = np.array([[1, -2, 0], [0, 2, 0], [-3, 0, 1000], [0, 0, 0], [2, -4, 0]], dtype=np.int32)
+    exponents = np.array([0, 3, 16], dtype=np.uint8)
+    yield "points D4", natural(LatticePoints(integers, UniformGrid(0.5, exponents), GaussianModel(1.0, 0.25), "D4"), 5, 3)
+    odd = np.array([[1, 0], [3, 1], [-1, 2], [1, 1], [1, 0], [-3, -1], [1, 0], [70001, 1], [2, 0]], dtype=np.int32)
+    rows = np.arange(9, dtype=np.uint8)
+    yield "points E8", natural(LatticePoints(odd, UniformGrid(2.0), GaussianModel(1.0, 0.0, rows), "E8"), 9, 2)
+
+
 def _adaptive():
     """Rows of one direction, coded in two groups; the last row far out and escaped; equal rows and unequal ones; walks; learning off."""
     k, i = np.arange(24)[:, None], np.arange(7)
@@ -182,8 +193,17 @@ def _parts():
     yield "parts pruned", natural(symbols, 1, 3, LayerParts(links=kept))
 
 
+def following() -> list[QuantizedWeight]:
+    """Three matrices of one input with the steps of the first, whose models go on from one to the next; a fourth with steps of its own."""
+    first = WEIGHTS["adaptive coset"].symbols
+    again = dataclasses.replace(first, grid=dataclasses.replace(first.grid, step=0.25))
+    plain = dataclasses.replace(first, model=GaussianModel(4.0, 0.25))
+    own = dataclasses.replace(plain, grid=UniformGrid(0.5))
+    return [natural(symbols, 24, 7) for symbols in (first, again, plain, own)]
+
+
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_additive(), *_adaptive(), *_parts()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_points(), *_additive(), *_adaptive(), *_parts()])
 
 
 def stored(version: int, name: str) -> bytes:

@@ -42,6 +42,11 @@ def test_a_device_out_of_memory_is_named_with_what_it_was_at():
     said = r"q_proj: cuda:0 is out of memory while its Hessian is factored \(W of 64 × 32 and H of 32 × 32, 2\.46e-05 GB together.*again"
     with pytest.raises(NotEnoughMemory, match=said), naming_stage("cuda:0", "its Hessian is factored", name="q_proj", shape=(64, 32)):
         raise torch.OutOfMemoryError("CUDA out of memory")
+    for text in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"):
+        with pytest.raises(NotEnoughMemory, match=said), naming_stage("cuda:0", "its Hessian is factored", name="q_proj", shape=(64, 32)):
+            raise RuntimeError(text)
+    with pytest.raises(RuntimeError, match="an illegal memory access"), naming_stage("cuda:0", "", name="", shape=(1, 1)):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
     with pytest.raises(ZeroDivisionError), naming_stage("cuda:0", "", name="", shape=(1, 1)):
         raise ZeroDivisionError
 

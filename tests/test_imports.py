@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: The ground floor: no part of the data flow.
 _FLOOR = (
     *("_version", "errors", "arrays", "units", "reprs", "seeds", "threads", "linalg", "triangular", "normal", "rounded"),
-    *("files", "machine", "devices", "orphans", "doors"),
+    *("files", "machine", "devices", "orphans", "doors", "docstrings"),
 )
 #: Order of the parts: each imports only those before it.
 ORDER = (

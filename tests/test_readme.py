@@ -78,7 +78,7 @@ def test_the_table_of_results_is_of_the_committed_rows():
 
 
 def test_the_committed_rows_come_out_again(tmp_path):
-    """One matrix of each input of one block, every printed method, recomputed.
+    """A square and a narrow matrix of one block, every printed method, recomputed.
 
     Another build of torch moves activations by float32 rounding, and so an integer here and there: a rate is met within 0.01 bit at the
     next step, and so is the gap.
@@ -86,14 +86,14 @@ def test_the_committed_rows_come_out_again(tmp_path):
     from rdtools.jobs.report import run_report
 
     committed = pd.read_csv(ROOT / "figures" / "results.csv")
-    types = ["k_proj", "o_proj", "gate_proj", "down_proj"]
+    types = ["k_proj", "o_proj"]
     with quick_figures():
         table = run_report(methods=list(_printed_results()), layers=["*.3.*"], types=types, out=tmp_path / "run", workers=1).table
     assert set(table["status"]) == {"ok"}
     assert ((table["symbol_bpw"] - table["target_bpw"]).abs() <= 0.01).all()
     key = ["layer", "method", "target_bpw"]
     both = table.merge(committed, on=key, suffixes=("", "_committed"))
-    assert len(both) == len(table) == 4 * len(_printed_results()) * 3
+    assert len(both) == len(table) == len(types) * len(_printed_results()) * 3
     assert (both["rate_gap_total_bpw"] - both["rate_gap_total_bpw_committed"]).abs().max() <= 0.01
 
 

@@ -15,7 +15,22 @@ from typing import Protocol, runtime_checkable
 import typer
 
 from rdtools._version import __version__
-from rdtools.cli import columns, doctor, evaluate, hessians, measure, methods, quantize, report, show, split, theory, verify, worker
+from rdtools.cli import (
+    columns,
+    doctor,
+    evaluate,
+    figures,
+    hessians,
+    measure,
+    methods,
+    quantize,
+    report,
+    show,
+    split,
+    theory,
+    verify,
+    worker,
+)
 from rdtools.cli.printing import words_of
 from rdtools.cli.usage import usage_message
 from rdtools.errors import RdtoolsError, UsageError
@@ -31,6 +46,7 @@ app = typer.Typer(
 app.command("report")(report.report)
 app.command("sweep")(report.sweep)
 app.command("show")(show.show)
+app.command("figures")(figures.figures)
 app.command("measure")(measure.measure)
 app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Json = Annotated[bool, typer.Option("--json", "-j", help="Print JSON instead of text.")]
+Scheduler = Annotated[
+    str | None,
+    typer.Option(help="Address of a Dask scheduler, such as tcp://host:8786, whose workers, who all see the run directory, do the work."),
+]
 
 
 @cache

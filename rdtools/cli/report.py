@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdtools.cli.printing import Json, Words, in_keys, in_options, names, note_coverage, numbers, print_json, print_tables, records
+from rdtools.cli.printing import (
+    Json,
+    Scheduler,
+    Words,
+    in_keys,
+    in_options,
+    names,
+    note_coverage,
+    numbers,
+    print_json,
+    print_tables,
+    records,
+)
 from rdtools.cli.show import Format, check_format, print_summaries
 from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
@@ -65,6 +77,7 @@ def report(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", help="Processes; by default one a core, with 0 `rdtools worker` does the work.")
     ] = None,
+    scheduler: Scheduler = None,
     out: Out = Path("rdtools-report"),
     fresh: Annotated[
         bool,
@@ -103,6 +116,7 @@ def report(
         layers=None if layers is None else names(layers),
         types=None if types is None else names(types),
         workers=workers,
+        scheduler=scheduler,
         out=out,
         fresh=fresh,
         skip_infeasible=skip_infeasible,

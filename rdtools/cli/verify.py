@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rdtools.cli.printing import Json, in_options, print_json, records
+from rdtools.cli.printing import Json, Scheduler, in_options, print_json, records
 from rdtools.seeds import SEED_END
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def verify(
         int | None,
         typer.Option("--workers", "-w", help="Processes on a run; by default one a core, with 0 `rdtools worker` does the work.", min=0),
     ] = None,
+    scheduler: Scheduler = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Check everything again, what a run has finished too.")] = False,
     as_json: Json = False,
     summary: Annotated[bool, typer.Option("--summary", "-s", help="One line per claim instead of one per claim and layer.")] = False,
@@ -79,7 +80,9 @@ def verify(
     def say(sentence: str) -> None:
         console.print(in_options(sentence), soft_wrap=True)
 
-    table = verify_claims(run, claims=chosen, seed=seed, out=out, workers=workers, fresh=fresh, each=each, say=say, stage=stage)
+    table = verify_claims(
+        run, claims=chosen, seed=seed, out=out, workers=workers, scheduler=scheduler, fresh=fresh, each=each, say=say, stage=stage
+    )
     if as_json:
         print_json(records(table))
     else:

@@ -2,6 +2,7 @@
 
 from rdtools.coding.container import MAX_WEIGHTS as MAX_WEIGHTS
 from rdtools.coding.container import Container as Container
+from rdtools.coding.container import MatrixBits as MatrixBits
 from rdtools.coding.container import container_bits as container_bits
 from rdtools.coding.container import decode as decode
 from rdtools.coding.container import decode_all as decode_all
@@ -11,6 +12,8 @@ from rdtools.coding.entropy.coset import fit_coset_gaussians as fit_coset_gaussi
 from rdtools.coding.entropy.exponents import exponent_bytes as exponent_bytes
 from rdtools.coding.entropy.fit import fit_column_gaussians as fit_column_gaussians
 from rdtools.coding.entropy.fit import row_exponents_if_shorter as row_exponents_if_shorter
+from rdtools.coding.entropy.lattice_points import codewords as codewords
+from rdtools.coding.entropy.lattice_points import fit_lattice_gaussians as fit_lattice_gaussians
 from rdtools.coding.entropy.length import scalar_code_length as scalar_code_length
 from rdtools.coding.entropy.models import count_integers as count_integers
 from rdtools.coding.entropy.models import mean_column_entropy as mean_column_entropy
@@ -25,6 +28,7 @@ from rdtools.coding.formats.scalar import spread_groups as spread_groups
 from rdtools.coding.formats.trellis import TILE as TILE
 from rdtools.coding.reconstruct import effective_layer as effective_layer
 from rdtools.coding.reconstruct import reconstruct as reconstruct
+from rdtools.coding.reconstruct import rows_of as rows_of
 from rdtools.coding.saved import dequantize as dequantize
 from rdtools.coding.saved import load as load
 from rdtools.coding.saved import save as save

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdtools.arrays import Matrix
-from rdtools.coding.fields import Reader
 
 #: ``map`` of whoever decodes blocks: the built-in one, or that of an executor.
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -39,20 +38,27 @@ class Codec:
     Attributes
     ----------
     type : record of the symbols
-    encode : side information and payload of the symbols
-    decode : symbols from readers of side information and payload, rows, columns and a `Map`; everything that it reads is checked
+    encode : side information and payload of the symbols; with `exponents` also given the symbols of the matrices that they follow
+    decode : symbols from readers of side information and payload, rows, columns and a `Map`, and these symbols; everything that it reads
+        is checked
     values : (≥ m, ≥ r) float64, the numbers that symbols stand for, from symbols and number of columns r
     length_bits : ideal length of the symbols under their model, histograms included
     rate_kind : rate kind that `length_bits` is, see `rdtools.units`
     diagnostics : statistics of the symbols
+    part_values : the same for some rows and columns of the symbols alone, slices that begin at multiples of 16, from symbols, r and the two
+        slices; None where there is no way but to decode all
     values_on_device : `values` takes symbols whose integers are a tensor, and leaves the values where these are
+    exponents : step exponents of symbols, or None where they have none: a matrix with those of the one before it in a file may follow it;
+        None for symbols that never follow others
     """
 
     type: type[Any]
-    encode: Callable[[Any], tuple[bytes, bytes]]
-    decode: Callable[[Reader, Reader, int, int, Map], Any]
+    encode: Callable[..., tuple[bytes, bytes]]
+    decode: Callable[..., Any]
     values: Callable[[Any, int], Matrix]
     length_bits: Callable[[Any], float]
     rate_kind: Callable[[Any], str]
     diagnostics: Callable[[Any], Diagnostics]
+    part_values: Callable[[Any, int, slice, slice], Matrix] | None = None
     values_on_device: bool = False
+    exponents: Callable[[Any], Any] | None = None

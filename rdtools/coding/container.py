@@ -9,19 +9,22 @@ import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
+from rdtools.coding.codec import Codec
+from rdtools.coding.entropy.exponents import exponent_bytes
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
 from rdtools.coding.parts import coded_columns, encode_parts
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, check_type
-from rdtools.records import QuantizedWeight, Rotation
+from rdtools.records import QuantizedWeight, Rotation, Symbols
 
 #: Weights that a file may hold by default: twice those of the largest known matrix, and unless it is small no more for each of its bytes
 #: than at 0.002 bits per weight.
@@ -44,7 +47,7 @@ class Container:
     Attributes
     ----------
     data : the file
-    matrices : bytes of each matrix alone; the rest of the file is shared
+    matrices : bytes of each matrix alone; the rest of the file is shared, exponents that several matrices have among it
     """
 
     data: bytes
@@ -92,7 +95,7 @@ def container_bits(container: Container) -> tuple[MatrixBits, ...]:
     return tuple(MatrixBits(8.0 * part.payload, 8 * part.overhead + shared * share) for part, share in zip(parts, shares, strict=True))
 
 
-def _same(scales: NDArray[np.float64] | None, other: NDArray[np.float64] | None) -> bool:
+def _same(scales: NDArray[Any] | None, other: NDArray[Any] | None) -> bool:
     return scales is other if scales is None or other is None else np.array_equal(scales, other)
 
 
@@ -107,13 +110,22 @@ def _seed(rotation: Rotation | None) -> bytes:
     return b"" if rotation is None else v3.SEED.pack(rotation.seed)
 
 
-def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
+def _may_follow(codec: Codec, chain: Sequence[Symbols], symbols: Symbols) -> bool:
+    """True for symbols with the kind and the step exponents of the last ones."""
+    if not chain or type(chain[-1]) is not type(symbols) or codec.exponents is None:
+        return False
+    return _same(codec.exponents(chain[-1]), codec.exponents(symbols))
+
+
+def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: bool = False) -> Container:
     """Write quantized weights as a file; `decode` and `decode_all` give back equal records.
 
     Parameters
     ----------
     weights : one, or up to 255 of the same input: equal active columns and input rotation, which are stored once, as are column scales if
         they are equal
+    following : store step exponents that are those of the matrix before once, and let models that learn go on from its rows where that is
+        shorter; then a matrix decodes after those before it only
 
     Raises
     ------
@@ -146,17 +158,24 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
         shared += bfloat16_bytes(first.column_scales)
 
     sides, payloads, heads = [], [], []
-    for weight in several:
+    chain: list[Symbols] = []
+    common = [0] * len(several)  # bytes of step exponents that other matrices use too
+    for place, weight in enumerate(several):
         (tag, codec), basis = tagged_codec(weight.symbols), weight.basis
+        chain = chain if following and _may_follow(codec, chain, weight.symbols) else []
         side = _seed(basis.row_rotation)
         if own_scales:
             side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
-        content, payload = codec.encode(weight.symbols)
+        content, payload = codec.encode(weight.symbols, chain) if chain else codec.encode(weight.symbols)
         parts = encode_parts(weight.parts)
         sides.append(side + parts + content)
         payloads.append(payload)
         size = len(sides[-1]) + (len(shared) if len(several) == 1 else 0)
-        heads.append(v3.MATRIX_HEAD.pack(tag | v3.PARTS * bool(parts), _rotation_kind(basis.row_rotation), basis.rows, size))
+        tag |= v3.PARTS * bool(parts) | v3.FOLLOWS * bool(chain)
+        heads.append(v3.MATRIX_HEAD.pack(tag, _rotation_kind(basis.row_rotation), basis.rows, size))
+        if chain and codec.exponents is not None and (exponents := codec.exponents(weight.symbols)) is not None:
+            common[place - len(chain)] = len(exponent_bytes(exponents))
+        chain = [*chain, weight.symbols]
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)
     head = v3.HEAD.pack(v2.MAGIC, v3.VERSION, _rotation_kind(first.rotation) | flags << 4, len(first.active))
@@ -167,8 +186,8 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight]) -> Container:
     data = head + v2.CHECKSUM.pack(zlib.crc32(body, zlib.crc32(head))) + body + b"".join(payloads)
     columns = len(first.active)
     matrices = tuple(
-        MatrixBytes(weight.basis.rows * columns, len(payload), v3.MATRIX_HEAD.size + len(side))
-        for weight, side, payload in zip(several, sides, payloads, strict=True)
+        MatrixBytes(weight.basis.rows * columns, len(payload), v3.MATRIX_HEAD.size + len(side) - others)
+        for weight, side, payload, others in zip(several, sides, payloads, common, strict=True)
     )
     return Container(data, matrices)
 
@@ -210,12 +229,15 @@ def decode_all(
         max_weights = min(MAX_WEIGHTS, max(SMALL, MAX_WEIGHTS_PER_BYTE * len(data)))
     matrices = _FRAMES[version](reader, max_weights)
     apply = map if executor is None else executor.map
-    weights = []
+    weights: list[QuantizedWeight] = []
+    chain: list[Symbols] = []
     for matrix in matrices:
+        chain = chain if matrix.follows else []
         columns = coded_columns(matrix.basis, matrix.parts)
-        integers = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, columns, apply)
+        symbols = matrix.codec.decode(matrix.side, reader, matrix.basis.rows, columns, apply, *([chain] if chain else []))
+        chain = [*chain, symbols]
         matrix.side.finish("the side information")
-        weights.append(QuantizedWeight(matrix.basis, integers, matrix.parts))
+        weights.append(QuantizedWeight(matrix.basis, symbols, matrix.parts))
     reader.finish()
     return tuple(weights)
 

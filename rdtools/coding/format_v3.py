@@ -11,7 +11,8 @@ Frame, little-endian::
     rotation kind of the inputs, flags                    u8          low four bits, high four bits
     columns n                                             u32
     matrices k, bytes of shared side information          u8, u32     if the flag SEVERAL is set, else 1 and none
-    of each matrix: codec tag, rotation kind of outputs   2×u8        tag + PARTS where the layer has parts beside its weights
+    of each matrix: codec tag, rotation kind of outputs   2×u8        tag + PARTS where the layer has parts beside its weights,
+                                                                      + FOLLOWS where it shares with the matrix before it
                     rows m, bytes of side information     2×u32       of a single matrix, shared side information included
     CRC-32 of the above and of all side information       u32
     shared: rotation seed of the inputs                   u64         if rotated
@@ -24,14 +25,16 @@ Frame, little-endian::
                     side information of the codec                     see `rdtools.coding.formats`
     payload of each matrix in turn                                    coded symbols, each block with a CRC-32 in the side information
 
-with r the number of active columns, and a column scale a bfloat16 above zero.
+with r the number of active columns, and a column scale a bfloat16 above zero. A matrix with FOLLOWS has the codec and the step exponents of
+the one before it, and does not store these; models that it learns may go on from the rows of all matrices back to the last one without
+FOLLOWS, which CONTINUED beside their strength says.
 """
 
 from __future__ import annotations
 
 import struct
 
-from rdtools.records import CodeModelKind, RotationKind, StoredOrder
+from rdtools.records import CodeModelKind, LatticeName, RotationKind, StoredOrder
 from rdtools.records.stored import StoredDtype
 
 VERSION = 3
@@ -47,6 +50,8 @@ COSET_STATE = struct.Struct("<B")
 COSET_STATE_BITS = range(2, 11)
 FINE_STD = 512.0
 MAX_SHIFT = 20
+#: Lattices of entropy-coded points by place.
+LATTICES: tuple[LatticeName, ...] = ("D4", "E8")
 #: Flags of the frame besides INACTIVE_COLUMNS and COLUMN_SCALES of version 2.
 OWN_SCALES, SEVERAL = 4, 8
 #: Flag of integers besides those of version 2: the gain of each column follows from the mean square of its integers.
@@ -73,6 +78,8 @@ MOST_COPIES_BITS = 31
 #: clip and group size; a low-rank term, its rank and the dtype of its factors, by place in the table.
 PARTS = 128
 HAS_ACTIVATION, HAS_LOW_RANK, HAS_LINKS = 1, 2, 4
+#: Added to the tag of the codec of a matrix that shares with the one before it; and to the strength of models that go on learning.
+FOLLOWS, CONTINUED = 64, 16
 ACTIVATION_GRID = struct.Struct("<BBdI")
 LOW_RANK = struct.Struct("<IB")
 FACTOR_DTYPES: dict[StoredDtype, str] = {"bfloat16": "<u2", "float16": "<f2", "float32": "<f4", "float64": "<f8"}

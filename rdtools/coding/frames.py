@@ -25,12 +25,13 @@ from rdtools.transforms.rotation import dense_numbers
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix of a file whose checksum is right, before its symbols are decoded."""
+    """A matrix of a file whose checksum is right, before its symbols are decoded; `follows` as of `rdtools.coding.format_v3`."""
 
     codec: Codec
     basis: Basis
     side: Reader
     parts: LayerParts = NO_PARTS
+    follows: bool = False
 
 
 #: Rows or columns that a file may hold: a forged size is refused before memory is taken.
@@ -135,12 +136,15 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     matrices = []
     for tag, row_kind, rows, size in heads:
         side = body.part(size) if flags & v3.SEVERAL else body
-        codec = read_tag(side, tag & ~v3.PARTS)
+        follows, codec = bool(tag & v3.FOLLOWS), read_tag(side, tag & ~(v3.PARTS | v3.FOLLOWS))
+        if follows and not (matrices and matrices[-1].codec is codec and codec.exponents):
+            raise side.refusal("a matrix that follows another, expected one of integers of the same kind before it")
         own_kind = side.choice("row rotation", v3.ROTATIONS, row_kind)
         row_rotation = _rotation(side, own_kind, rows, _seed(side, own_kind, v3.SEED), max_weights)
         column_scales = scales
         if flags & v3.OWN_SCALES and side.choice("presence of column scales", (False, True), side.u8()):
             column_scales = _column_scales(side, count)
         basis = Basis(rows, active, rotation, row_rotation, column_scales)
-        matrices.append(Matrix(codec, basis, side, decode_parts(side, basis, max_weights) if tag & v3.PARTS else NO_PARTS))
+        parts = decode_parts(side, basis, max_weights) if tag & v3.PARTS else NO_PARTS
+        matrices.append(Matrix(codec, basis, side, parts, follows))
     return matrices

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, cast
 
@@ -31,6 +32,57 @@ def _values(weight: QuantizedWeight) -> Float64Array:
         for some in panels(columns, basis.rows, BLOCK_ENTRIES):  # in place, because the columns do not depend on each other
             values[:, some] = rotate_back(values[:, some].T, basis.row_rotation).T
     return np.asarray(values)
+
+
+def _sixteens(rows: int, columns: int, entries: int) -> Iterator[slice]:
+    """Slices of rows as of `panels`, all but the last of a multiple of 16."""
+    height = max(16, entries // max(1, columns) // 16 * 16)
+    return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
+
+
+def _values_of_rows(weight: QuantizedWeight, rows: slice, entries: int) -> Float64Array:
+    """`_values` of some rows; where rows are rotated, from so many entries of some columns after others."""
+    basis, symbols = weight.basis, weight.symbols
+    columns, part = coded_columns(basis, weight.parts), codec_of(weight.symbols).part_values
+    assert part is not None  # `rows_of` asks before
+    if columns == 0:
+        return np.zeros((rows.stop - rows.start, 0))
+    if basis.row_rotation is None:
+        return np.asarray(part(symbols, columns, rows, slice(0, columns))[: rows.stop - rows.start, :columns])
+    values = np.empty((rows.stop - rows.start, columns))
+    for some in _sixteens(columns, basis.rows, entries):
+        decoded = part(symbols, columns, slice(0, basis.rows), some)[: basis.rows, : some.stop - some.start]
+        values[:, some] = rotate_back(decoded.T, basis.row_rotation).T[rows]
+    return values
+
+
+def rows_of(weight: QuantizedWeight, entries: int, like: Matrix | None = None) -> Iterator[tuple[slice, Matrix]]:
+    """Ŵ as `reconstruct` has it, so many entries of some rows after others, with memory for these and for three times as many.
+
+    All of Ŵ is there at once on a device, and for symbols that can only be decoded together.
+
+    Parameters
+    ----------
+    weight, like : as of `reconstruct`
+    entries : of the rows that are decoded together, if 16 rows do not have more
+
+    Yields
+    ------
+    rows, and Ŵ of these, which may be overwritten
+    """
+    blocks = _sixteens(*weight.shape, entries)
+    if is_tensor(like) or codec_of(weight.symbols).part_values is None:
+        whole = reconstruct(weight, like)
+        yield from ((rows, whole[rows]) for rows in blocks)
+        return
+    input_map, low_rank = _input_map(weight), weight.parts.low_rank
+    for rows in blocks:
+        values = _values_of_rows(weight, rows, entries)
+        if input_map.links:
+            values = input_map.pull_back(values)
+        if low_rank is not None:
+            values = values + low_rank.left[rows] @ low_rank.right.T
+        yield rows, values
 
 
 def _input_map(weight: QuantizedWeight) -> InputMap:

@@ -21,6 +21,7 @@ from rdtools.records.error_models import (
     ColumnSteps,
     CriticalGroups,
     ErrorModel,
+    LatticeSteps,
     NoErrorModel,
     StoredGrid,
     TrellisSteps,
@@ -91,14 +92,19 @@ def _column_steps(model: ColumnSteps, context: Context) -> float:
     return sic.sic_distortion(context.gains, steps, context.rate_bits, variance, active_fraction=context.share)
 
 
-def _trellis_steps(model: TrellisSteps, context: Context) -> float:
+def _trellis_steps(model: TrellisSteps | LatticeSteps, context: Context) -> float:
     """By the steps up to a factor and the rate, less the granular gain; nan where models are learnt."""
     if model.learnt:
         return math.nan
     variance = row_variances(model, context.problem.weight_std**2).geometric_mean
     assert model.relative_steps is not None
     scalar = sic.sic_distortion(context.gains, model.relative_steps, context.rate_bits, variance, active_fraction=context.share)
-    return scalar * 10 ** (-granular_gain_db(model.states) / 10)
+    return scalar * 10 ** (-granular_gain_db(_shape(model)) / 10)
+
+
+def _shape(model: TrellisSteps | LatticeSteps) -> int | str:
+    """States of the trellis or name of the lattice, as theory has them."""
+    return model.states if isinstance(model, TrellisSteps) else model.lattice
 
 
 def _absmax_rows(model: AbsmaxRows, context: Context) -> float:
@@ -151,6 +157,7 @@ FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     NoErrorModel: _none,
     ColumnSteps: _column_steps,
     TrellisSteps: _trellis_steps,
+    LatticeSteps: _trellis_steps,
     AbsmaxRows: _absmax_rows,
     StoredGrid: _stored_grid,
     UnbiasedRounding: _unbiased_rounding,
@@ -174,9 +181,9 @@ def _column_steps_at_finite_rate(model: ColumnSteps, context: Context) -> float:
     return _with_feedback(context, model.steps, lmmse=model.lmmse)
 
 
-def _trellis_steps_at_finite_rate(model: TrellisSteps, context: Context) -> float:
-    """By the covariance recursion with the channel of the trellis."""
-    return _with_feedback(context, model.steps, channel=trellis_channel(model.states))
+def _trellis_steps_at_finite_rate(model: TrellisSteps | LatticeSteps, context: Context) -> float:
+    """By the covariance recursion with the channel of the trellis or the lattice."""
+    return _with_feedback(context, model.steps, channel=trellis_channel(_shape(model)))
 
 
 def _with_feedback(context: Context, steps: Float64Array, *, lmmse: bool = False, channel: Float64Array | None = None) -> float:
@@ -201,6 +208,7 @@ def _with_feedback(context: Context, steps: Float64Array, *, lmmse: bool = False
 FINITE_RATE_FORMULAS: dict[type[ErrorModel], Callable[[Any, Context], float]] = {
     ColumnSteps: _column_steps_at_finite_rate,
     TrellisSteps: _trellis_steps_at_finite_rate,
+    LatticeSteps: _trellis_steps_at_finite_rate,
 }
 
 

@@ -9,12 +9,14 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIAN
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
+from rdtools.measure.point import CodedWeight
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem, Quantizer
 from rdtools.records import QuantizedLayer, RDPoint, ResultRow
-from rdtools.records.error_models import ErrorModel
+from rdtools.records.error_models import BlockCode, ErrorModel
 from rdtools.theory import sic
+from rdtools.theory.incoherence import top_singular_share
 
 
 def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str:
@@ -55,6 +57,31 @@ def _nearly_dead_message(facts: LayerFacts, quantized: QuantizedLayer) -> str:
     )
 
 
+#: Share of ‖W‖² from which a first singular pair is said to be why a code made for normal weights misses its prediction, and by how much.
+_SINGULAR_SHARE, _EXCESS = 0.1, 1.05
+
+
+def singular_message(layer: Layer, model: ErrorModel, excess: float, *, rotated: bool) -> str:
+    """The reason why a block code of weights rotated on both sides distorts more than predicted: one singular pair that stands out.
+
+    Parameters
+    ----------
+    layer : in main memory
+    model : kind of error
+    excess : measured over predicted distortion
+    rotated : whether the rows were rotated
+    """
+    if not (rotated and isinstance(model, BlockCode) and excess > _EXCESS):
+        return ""
+    share = top_singular_share(layer.weight)
+    if share < _SINGULAR_SHARE:
+        return ""
+    return (
+        f"the first singular pair of W has {share:.0%} of its energy: rotated, it is a product of two normal vectors, with heavier tails "
+        f"than the code is made for, and D is {excess:.2f} times its prediction; splitting the pair off or no rotation avoids it"
+    )
+
+
 def diagonal_message(layer: Layer, *, feedback: bool) -> str:
     """A sentence on a Hessian of which only the diagonal is known; empty for a whole one."""
     if not layer.hessian.diagonal:
@@ -77,6 +104,7 @@ def result_row(
     problem: Problem | None = None,
     facts: LayerFacts | None = None,
     activations: ActivationInputs | None = None,
+    file: CodedWeight | None = None,
 ) -> ResultRow:
     """Measure a quantized layer and put bounds and predictions beside it; `rdtools columns` describes every column.
 
@@ -88,12 +116,13 @@ def result_row(
     problem : the prepared layer it worked on; made again if not given
     facts : of the layer; worked out again if not given
     activations : moments that a method with quantized activations was given
+    file : its weight in a file of several layers, from `rdtools.measure.point.coded`; None for a file of its own
     """
     problem = quantizer.prepare(layer, seed=quantized.seed) if problem is None else problem
-    facts = layer_facts(layer.host or layer) if facts is None else facts
+    facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
-    point = measure(layer, quantized, facts.heldout, moments=moments, heldout_moments=heldout)
+    point = measure(layer, quantized, facts.heldout, file=file, moments=moments, heldout_moments=heldout)
     beside = None if activations is None else activation_point(layer, quantized.weight, activations.calibration)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
@@ -109,6 +138,9 @@ def result_row(
     outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
+    rotated = quantized.weight.basis.row_rotation is not None
+    excess = point.distortion / predicted if predicted > 0 else math.nan
+    singular = singular_message(layer.host or layer, model, excess, rotated=rotated)
     diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,
@@ -117,12 +149,12 @@ def result_row(
         status=facts.status,
         seed=quantized.seed,
         message="; ".join(
-            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead))
+            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead, singular))
         ),
         point=point,
         activation=beside,
         pred_high_rate_distortion=predicted,
-        measured_over_pred_high_rate=point.distortion / predicted if predicted > 0 else math.nan,
+        measured_over_pred_high_rate=excess,
         high_rate_valid=_high_rate_valid(facts, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,

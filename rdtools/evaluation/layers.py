@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 
@@ -13,9 +13,10 @@ from rdtools.compare.activations import SCOPE
 from rdtools.errors import RdtoolsError
 from rdtools.evaluation.noise import rounding_noise
 from rdtools.measure import measure
+from rdtools.measure.point import coded
 from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import CapturedLayer, block_index
-from rdtools.quantizers import Quantizer
+from rdtools.quantizers import Quantizer, shares_file
 from rdtools.records import EffectiveLayer, RDPoint
 from rdtools.records.evaluation_row import LayerSums
 from rdtools.runs.run_manifest import LayerEntry
@@ -58,28 +59,39 @@ class QuantizedLayers:
         LayerFailed
             If one cannot be quantized.
         """
-        return {entry.name: self._effective(entry) for entry in self._run.layers if _is_in(entry.name, number)}
+        files: dict[Hashable, list[LayerEntry]] = {}
+        for entry in self._run.layers:
+            if _is_in(entry.name, number):
+                files.setdefault(entry.hessian if shares_file(self._quantizer) else entry.name, []).append(entry)
+        return {name: layer for entries in files.values() for name, layer in self._effective(entries).items()}
 
-    def _effective(self, entry: LayerEntry) -> EffectiveLayer:
+    def _effective(self, entries: Sequence[LayerEntry]) -> dict[str, EffectiveLayer]:
+        """Layers that may be in one file, by name."""
+        answers, name = [], ""
         try:
-            layer = self._run[entry.name]
-            inputs = ActivationMemory(self._run, entry.hessian).read(self._quantizer, seed=self._seed)
-            moments = None if inputs is None else inputs.calibration
-            quantized = self._quantizer.quantize(layer, seed=self._seed, activations=moments)
-            held = None if inputs is None or inputs.heldout is None else inputs.heldout.moments
-            self._points[entry.name] = measure(
-                layer,
-                quantized,
-                self._run.heldout(entry.hessian),
-                moments=None if moments is None else moments.moments,
-                heldout_moments=held,
-            )
+            for entry in entries:
+                layer, name = self._run[entry.name], entry.name
+                inputs = ActivationMemory(self._run, entry.hessian).read(self._quantizer, seed=self._seed)
+                moments = None if inputs is None else inputs.calibration
+                answers.append((layer, inputs, self._quantizer.quantize(layer, seed=self._seed, activations=moments)))
+            files = coded([quantized.weight for *_, quantized in answers], [entry.name for entry in entries])
+            for entry, (layer, inputs, quantized), file in zip(entries, answers, files, strict=True):
+                name = entry.name
+                self._points[name] = measure(
+                    layer,
+                    quantized,
+                    self._run.heldout(entry.hessian),
+                    file=file,
+                    moments=None if inputs is None else inputs.calibration.moments,
+                    heldout_moments=None if inputs is None or inputs.heldout is None else inputs.heldout.moments,
+                )
         except Exception as error:  # of this row alone
             reason = str(error) or type(error).__name__
-            raise LayerFailed(reason if reason.startswith(entry.name) else f"{entry.name}: {reason}") from error
-        grid = quantized.weight.parts.activation
-        self._bits[math.nan if grid is None else grid.bits] += 1
-        return effective_layer(quantized.weight)
+            raise LayerFailed(reason if reason.startswith(name) else f"{name}: {reason}") from error
+        for *_, quantized in answers:
+            grid = quantized.weight.parts.activation
+            self._bits[math.nan if grid is None else grid.bits] += 1
+        return {quantized.key.name: effective_layer(quantized.weight) for *_, quantized in answers}
 
     @property
     def sums(self) -> LayerSums:

@@ -72,6 +72,9 @@ def given_beside(
     """
     plain, damping = beside.moments, _damping(quantizer)
     assert plain is not None
+    mean = plain.mean if plain.actual is plain.reference else None  # of x̂ it is not known
+    hessian = Hessian(plain.actual, plain.tokens, plain.dropped_tokens, plain.name, mean, plain.distinct_tokens)
+    layers = [Layer(key, weight, hessian) for key, weight in weights.items()]
     mixture = None
 
     def corrected(mixture: Mixture) -> CorrectedInput:
@@ -84,12 +87,10 @@ def given_beside(
 
         def value(mixture: Mixture) -> float:
             given = corrected(mixture)
-            found = {key.name: quantized_layer(given, key, weight, quantizer, seed=seed) for key, weight in weights.items()}
+            found = {layer.key.name: quantized_layer(given, layer, quantizer, seed=seed) for layer in layers}
             return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in found.items()})
 
         mixture = search_mixture(value, drift="drift" in names, attention=beside.weighted is not None)
-    mean = plain.mean if plain.actual is plain.reference else None  # of x̂ it is not known
-    hessian = Hessian(plain.actual, plain.tokens, plain.dropped_tokens, plain.name, mean, plain.distinct_tokens)
     return Given(hessian, corrected(mixture or Mixture()), plain, mixture)
 
 
@@ -113,19 +114,19 @@ class Corrected:
     rescaled: Rescaled = "none"
 
 
-def quantized_layer(given: CorrectedInput, key: LayerKey, weight: Float64Array, quantizer: Quantizer, *, seed: int) -> Corrected:
+def quantized_layer(given: CorrectedInput | None, layer: Layer, quantizer: Quantizer, *, seed: int) -> Corrected:
     """Quantize what the corrections make of a layer, and rescale the answer.
 
     Parameters
     ----------
-    given : its input
-    key, weight : the layer
+    given : its input; None without corrections
+    layer : the weights that are corrected
     quantizer : method and rate
     seed : of the run
     """
-    subject = given.layer(key, weight)
+    subject = layer if given is None else given.layer(layer.key, layer.weight)
     answer = quantizer.quantize(subject, seed=seed)
-    if "rescale" not in given.names:
+    if given is None or "rescale" not in given.names:
         return Corrected(subject, answer)
     moment = given.hessian.matrix
     coded = np.diagonal(moment) > 0

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.coding import MAX_WEIGHTS, decode
 from rdtools.errors import OutputError, RateUnreachable, UsageError
-from rdtools.files import check_file, write_atomically
+from rdtools.files import write_atomically
 from rdtools.foreign.packing_export import library, packed_layer, packed_tensors, quantization_config
 from rdtools.jobs.progress import log_sentence
 from rdtools.methods import parse_method
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.moments.layer import Layer
-from rdtools.runs.saved import SavedLayer, SavedModel, read_saved
+from rdtools.runs.saved import SavedModel, decoded_layer, read_saved
 
 #: Names of formats.
 COMPRESSED_TENSORS = "compressed-tensors"
@@ -80,7 +79,7 @@ def export_saved(folder: Path, *, say: Callable[[str], None] = log_sentence) -> 
                 f"{captured.name}: a part of the tensor {captured.tensor}, or transposed in it, which compressed-tensors cannot hold in "
                 "place; use the dense checkpoint"
             )
-        packed_layer(_decoded(folder, entry), name=captured.name)
+        packed_layer(decoded_layer(folder, entry), name=captured.name)
     place, work = folder / COMPRESSED_TENSORS, folder / f"{COMPRESSED_TENSORS}.unfinished"
     shutil.rmtree(work, ignore_errors=True)
     original = find_model(EMBEDDED) if saved.original.directory is None else open_checkpoint(Path(saved.original.directory))
@@ -93,11 +92,6 @@ def export_saved(folder: Path, *, say: Callable[[str], None] = log_sentence) -> 
         raise OutputError(f"{work}: cannot be written: {error.strerror}; free some space or choose another place") from error
     say(f"{place}: compressed-tensors, pack-quantized, {8 * size / saved.weights:.4f} bits per quantized weight")
     return place
-
-
-def _decoded(folder: Path, entry: SavedLayer) -> Any:
-    check_file(folder / entry.file, size=entry.bytes, sha256=entry.sha256)
-    return decode((folder / entry.file).read_bytes(), name=str(folder / entry.file), max_weights=MAX_WEIGHTS)
 
 
 def _write(original: Checkpoint, work: Path, folder: Path, saved: SavedModel) -> int:
@@ -114,7 +108,7 @@ def _write(original: Checkpoint, work: Path, folder: Path, saved: SavedModel) ->
         if entry is None:
             return None
         stem = tensor.removesuffix(".weight")
-        layer = packed_layer(_decoded(folder, entry), name=stem)
+        layer = packed_layer(decoded_layer(folder, entry), name=stem)
         schemes[stem] = layer.bits, layer.group_size, layer.zero_points is not None
         tensors = {f"{stem}.{name}": value for name, value in packed_tensors(layer).items()}
         size += sum(value.nbytes for value in tensors.values())

@@ -159,6 +159,7 @@ def merge_runs(paths: Sequence[str | Path], *, out: str | Path) -> Run:
             "padding": sum(entry.padding for entry in tokens),
             "token_sha256": hashlib.sha256("".join(entry.token_sha256 for entry in tokens).encode()).hexdigest(),
             "runner": MERGED,
+            "parts": [digest for entry in tokens for digest in entry.passes],
         }
     )
     check_disk(out, sum(entry.bytes for entry in first.hessians), counted(len(first.hessians), "Hessian"))
@@ -195,12 +196,12 @@ def _check_parts(runs: Sequence[Run]) -> None:
             )
     seen: dict[str, Run] = {}
     for run in runs:
-        digest = run.manifest.calibration.token_sha256
-        if digest in seen:
-            raise UsageError(
-                f"{run.path} and {seen[digest].path}: of the same calibration tokens, which would count twice; leave one of them out"
-            )
-        seen[digest] = run
+        for digest in run.manifest.calibration.passes:  # of a run that was merged, those of its parts
+            if digest in seen:
+                raise UsageError(
+                    f"{run.path} and {seen[digest].path}: of the same calibration tokens, which would count twice; leave one of them out"
+                )
+        seen |= dict.fromkeys(run.manifest.calibration.passes, run)
         empty = next((entry for entry in run.hessians if entry.n_tokens == 0 and entry.distinct_tokens != 0), None)
         if empty is not None:
             raise UsageError(

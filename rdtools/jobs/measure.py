@@ -92,12 +92,10 @@ def measure_file(
 
 def _draw(table: pd.DataFrame, results: pd.DataFrame, folder: Path) -> Path:
     """Draw the figure of foreign files; returns the PNG."""
-    import matplotlib
-
     from rdtools.report.figures import foreign, save_figure
-    from rdtools.report.style import RC
+    from rdtools.report.figures.canvas import styled
 
-    with matplotlib.rc_context(RC):
+    with styled():
         return save_figure(foreign.draw(table, results), folder / "figures" / "foreign")
 
 

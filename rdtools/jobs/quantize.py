@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import encode, reconstruct
+from rdtools.coding import reconstruct
 from rdtools.corrections.table import check_corrections
 from rdtools.devices import check_device
-from rdtools.errors import NotByBlocks, RateUnreachable, RdtoolsError, UsageError
+from rdtools.errors import NotByBlocks, RateUnreachable, UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
@@ -23,14 +23,14 @@ from rdtools.jobs.corrected import Given, given_inputs, output_error, quantized_
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import Stage
 from rdtools.machine import check_disk
-from rdtools.measure import measure, weighted_error
+from rdtools.measure import coded, measure, weighted_error
 from rdtools.methods import format_method, infeasible_reason, parse_method
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.layer_names import block_index, layer_type
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import Quantizer, quantizes_activations
+from rdtools.quantizers import Quantizer, quantizes_activations, shares_file
 from rdtools.records import LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
@@ -211,12 +211,13 @@ class _Job:
             **{"folder": work.folder, "progress": progress},
         )
         for item, given in run:
-            for layer in item.layers:
-                if layer.name not in done:
-                    assert given is not None
-                    done[layer.name] = self._quantize(work, LayerEntry.of(layer, numbers[item.name]), given, len(done))
-                if self.hessians == "sequential":
-                    replaced[layer.name] = decoded_weight(work.folder, done[layer.name])
+            left = [layer for layer in item.layers if layer.name not in done]
+            parts = [list(item.layers)] if left and shares_file(self.quantizer) else [[layer] for layer in left]
+            for part in parts:
+                entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
+                done |= self._quantize(work, entries, given, len(done.keys() - {entry.name for entry in entries}))
+            if self.hessians == "sequential":
+                replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
         layers = [done[layer.name] for item in inputs for layer in item.layers]
         captured = [entry.layer.captured for entry in layers]
         files = save_checkpoint(self.checkpoint, work.folder, captured, lambda name: decoded_weight(work.folder, done[name]))
@@ -255,43 +256,38 @@ class _Job:
     def _key(self, name: str) -> LayerKey:
         return LayerKey(self.original.name, name, layer_type(name), block_index(name))
 
-    def _quantize(self, work: UnfinishedModel, entry: LayerEntry, given: Given, number: int) -> SavedLayer:
-        """A layer quantized, coded and durable."""
-        started, name, key = time.perf_counter(), entry.name, self._key(entry.name)
-        layer, moments, corrected = Layer(key, self.checkpoint.weight(entry.captured), given.hessian), given.moments, None
-        try:
-            if given.corrected is None:
-                quantized, subject = self.quantizer.quantize(layer, seed=self.seed), layer
-            else:
-                corrected = quantized_layer(given.corrected, key, layer.weight, self.quantizer, seed=self.seed)
-                quantized, subject = corrected.answer, corrected.subject
-            point = measure(subject, quantized)
-            decoded = reconstruct(quantized.weight)
-            rounded = round_to_stored(decoded, "bfloat16", name=name)
-        except RdtoolsError as error:
-            text = str(error)
-            raise type(error)(text if text.startswith(name) else f"{name}: {text}") from error
-        energy = layer.statistics.energy
-        before, after = (
-            point.distortion if what is decoded and corrected is None else weighted_error(layer.weight, what, given.hessian.matrix).mean
-            for what in (decoded, rounded)
-        )
-        outputs = (None, None) if moments is None else output_error(layer.weight, rounded, moments)
-        saved = SavedLayer(
-            layer=entry,
-            **work.write_container(number, encode(quantized.weight).data),
-            total_bpw=point.total_bpw,
-            distortion=before,
-            relative_distortion=point.relative_distortion if corrected is None else before / energy if energy > 0 else math.nan,
-            rounded_distortion=after,
-            rounded_relative_distortion=after / energy if energy > 0 else math.nan,
-            damping=quantized.damping,
-            n_tokens=given.hessian.n_tokens,
-            seconds=time.perf_counter() - started,
-            output_error=outputs[0],
-            relative_output_error=outputs[1],
-            mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
-            rescaled="none" if corrected is None else corrected.rescaled,
-        )
-        work.add(saved)
+    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], given: Given | None, number: int) -> dict[str, SavedLayer]:
+        """Layers quantized, coded together and durable, by name."""
+        assert given is not None  # of layers that are left
+        started, answers = time.perf_counter(), []
+        for entry in entries:
+            with naming(entry.name):
+                layer = Layer(self._key(entry.name), self.checkpoint.weight(entry.captured), given.hessian)
+                answers.append((layer, quantized_layer(given.corrected, layer, self.quantizer, seed=self.seed)))
+        files, saved = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries]), {}
+        for entry, (layer, one), file in zip(entries, answers, files, strict=True):
+            with naming(entry.name):
+                point = measure(one.subject, one.answer, file=file)
+                decoded = reconstruct(one.answer.weight)
+                rounded = round_to_stored(decoded, "bfloat16", name=entry.name)
+            before, after = (weighted_error(layer.weight, what, given.hessian.matrix).mean for what in (decoded, rounded))
+            before = before if given.corrected else point.distortion
+            outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
+            saved[entry.name] = SavedLayer(
+                layer=entry,
+                **work.write_container(number + len(saved) - file.place, file.data),
+                **{"place": file.place, "container_layers": file.layers},
+                total_bpw=point.total_bpw,
+                distortion=before,
+                relative_distortion=before / energy if (energy := layer.statistics.energy) > 0 else math.nan,
+                rounded_distortion=after,
+                rounded_relative_distortion=after / energy if energy > 0 else math.nan,
+                damping=one.answer.damping,
+                n_tokens=given.hessian.n_tokens,
+                seconds=(time.perf_counter() - started) / len(entries),
+                **{"output_error": outputs[0], "relative_output_error": outputs[1], "rescaled": one.rescaled},
+                mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
+            )
+            work.add(saved[entry.name])
+        return saved
         return saved

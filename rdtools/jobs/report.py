@@ -102,7 +102,7 @@ def run_report(
     calibration, evaluation, out = settings.calibration, settings.evaluation, settings.out
     refuse_infeasible(settings)
     quantizers, chosen, infeasible = check_report(settings)
-    device = methods_device(settings.device, say)
+    device = settings.device if settings.scheduler else methods_device(settings.device, say)  # workers of a cluster look at their own
     for pair in infeasible:
         say(f"infeasible: {pair}")
     if not settings.fresh:
@@ -141,7 +141,8 @@ def run_report(
                 run,
                 quantizers,
                 seeds=settings.seeds,
-                workers=choose_workers(run, settings.workers, each=worker_bytes(run), device=device, say=say),
+                workers=1 if settings.scheduler else choose_workers(run, settings.workers, each=worker_bytes(run), device=device, say=say),
+                scheduler=settings.scheduler,
                 device=device,
                 layers=chosen,
                 fresh=settings.fresh,

@@ -37,6 +37,7 @@ _EXPECTED = {
     "layers": "a list of patterns, at least one, such as ['*.0.*']",
     "types": "a list of types of layers, at least one, such as ['q_proj']",
     "workers": "a whole number from 0 on, such as 2",
+    "scheduler": "the address of a Dask scheduler, such as 'tcp://host:8786'",
     "out": "the path of a directory, such as 'rdtools-report'",
 }
 _EXPECTED_TYPES = {Path | None: "the path of a file, such as 'calibration.txt'", bool: "true or false"}
@@ -61,6 +62,7 @@ class ReportSettings:
     layers : patterns such as ``*.0.*``; None for all layers
     types : of layers, such as ``q``; None for all
     workers : processes; None for one per core, 0 to leave the work to `rdtools worker`
+    scheduler : address of a Dask scheduler, whose workers do the methods in place of `workers`
     out : run directory
     fresh : start the table over: finished rows of the run, and held-out moments of other text, are deleted
     skip_infeasible : go on where a method of `methods` cannot have a rate of `rates`
@@ -88,6 +90,7 @@ class ReportSettings:
     layers: Names | None = None
     types: Names | None = None
     workers: Annotated[int, Field(ge=0)] | None = None
+    scheduler: str | None = None
     out: Path = Path("rdtools-report")
     fresh: bool = False
     skip_infeasible: bool = False
@@ -102,6 +105,8 @@ class ReportSettings:
                 shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) and value else repr(value)
                 expected = _EXPECTED.get(name) or _EXPECTED_TYPES[get_type_hints(ReportSettings)[name]]
                 raise UsageError(f"`{name}` {shown}: expected {expected}") from error
+        if self.scheduler is not None and self.workers is not None:
+            raise UsageError("`workers` and `scheduler`: expected one of them; a cluster has its own number of workers")
 
     @property
     def calibration(self) -> CalibrationRequest:

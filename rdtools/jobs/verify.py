@@ -91,6 +91,7 @@ def verify(
     seed: int = 0,
     out: str | Path | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
     fresh: bool = False,
     each: Callable[[Row], None] = lambda row: None,
     say: Callable[[str], None] = log_sentence,
@@ -108,6 +109,7 @@ def verify(
     seed : of everything that is drawn
     out : file to write, .parquet or .csv; for a run directory by default ``verification.parquet`` in it
     workers : processes that work on a run; None for one per core, 0 to leave the work to `rdtools worker`
+    scheduler : address of a Dask scheduler, whose workers do the work on a run in place of `workers`
     fresh : check everything again, what is finished too
     each : called with every row as soon as it is there, on a run layer after layer as soon as all of them are
     say : called with sentences about what is there already
@@ -115,9 +117,11 @@ def verify(
 
     Raises
     ------
-    WrongType, UsageError, CorruptFile, ModelUnreadable, OutputError, Busy
+    WrongType, UsageError, CorruptFile, ModelUnreadable, OutputError, Busy, BackendUnavailable, ServiceUnavailable
     """
     _check_subject(subject)
+    if scheduler is not None and workers is not None:
+        raise UsageError("`workers` and `scheduler`: expected one of them; a cluster has its own number of workers")
     asked = [claims] if isinstance(claims, str | registry.Claim) else list(claims) if isinstance(claims, Iterable) else [claims]
     patterns = [claim for claim in asked if isinstance(claim, str)]
     chosen = [claim for claim in asked if isinstance(claim, registry.Claim)]
@@ -139,7 +143,7 @@ def verify(
             out = Path(subject) / VERDICTS
             _check_writable(out)
         if isinstance(layers, Run) and set(chosen) <= set(registry.CLAIMS):
-            table = _verify_run(layers, chosen, seed=seed, workers=workers, fresh=fresh, add=add, say=say, stage=stage)
+            table = _verify_run(layers, chosen, seed=seed, workers=workers, scheduler=scheduler, fresh=fresh, add=add, say=say, stage=stage)
         else:
             # many small products: more threads than one were seen to wait for each other more than they work
             with stage("Verify", "") as progress, threadpool_limits(1):
@@ -165,6 +169,7 @@ def _verify_run(
     *,
     seed: int,
     workers: int | None,
+    scheduler: str | None,
     fresh: bool,
     add: Callable[[Row], None],
     say: Callable[[str], None],
@@ -182,14 +187,14 @@ def _verify_run(
         if verdicts.count:
             say(f"{verdicts.count} of {total} verdicts are already there; `fresh` checks them again")
         left = [part for task in tasks if (part := task.without(there)).layers]
-        count = choose_workers(run, workers, each=claim_bytes(run), say=say) if left else 1
+        count = choose_workers(run, workers, each=claim_bytes(run), say=say) if left and scheduler is None else 1
         with stage("Verify", "") as progress:
 
             def heard(record: Record) -> None:
                 verdicts.hear(record)
                 progress(verdicts.count, total)
 
-            do_tasks(run, left, workers=count, heard=heard)
+            do_tasks(run, left, workers=count, scheduler=scheduler, heard=heard)
         for record in read_journals(run.path / ROWS).records.values():
             verdicts.hear(record)  # those of a worker that was at it before this process listened
     return pd.DataFrame([verdicts.rows[key] for name in run for key in keys[name] if key in verdicts.rows])

@@ -5,6 +5,7 @@ from types import ModuleType
 
 from rdtools.measure.distortion import weighted_error as weighted_error
 from rdtools.measure.effective_error import error as error
+from rdtools.measure.point import coded as coded
 from rdtools.measure.point import measure as measure
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Matrix, panels
+from rdtools.arrays import Float64Array, Matrix, panels
 from rdtools.errors import ShapeMismatch
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.ops import quadratic_form
 
-#: Weights whose errors are looked at in one go, 256 MB of them.
-BLOCK_ENTRIES = 2**25
+#: Weights whose errors are looked at in one go, 32 MB of them: with what decoding and the products take beside them, below 256 MB.
+BLOCK_ENTRIES = 2**22
 
 
 def mean_square(weight: Matrix, reconstruction: Matrix) -> float:
@@ -63,8 +65,53 @@ def weighted_error(
             f"distortion: weight {weight.shape}, reconstruction {reconstruction.shape}, Hessian {moment.shape}; "
             "expected (m, n), (m, n), (n, n)"
         )
-    m, n = weight.shape
-    losses = [quadratic_form(weight[part] - reconstruction[part], moment) for part in panels(m, n, BLOCK_ENTRIES)]
-    rows = np.maximum(np.concatenate([np.zeros(0), *losses]), 0.0) / n
-    stderr = float(rows.std(ddof=1) / np.sqrt(m)) if m > 1 else float("nan")
+    losses = [quadratic_form(weight[part] - reconstruction[part], moment) for part in panels(*weight.shape, BLOCK_ENTRIES)]
+    return over_rows(np.maximum(np.concatenate([np.zeros(0), *losses]), 0.0), weight.shape[1])
+
+
+def over_rows(losses: Float64Array, columns: int) -> Distortion:
+    """The mean over rows, per weight, and its standard error, from the losses of whole rows of so many columns."""
+    rows = losses / columns
+    stderr = float(rows.std(ddof=1) / np.sqrt(len(rows))) if len(rows) > 1 else float("nan")
     return Distortion(float(rows.mean()), stderr)
+
+
+@dataclass(frozen=True)
+class Errors:
+    """What is measured of ``E = W − Ŵ``.
+
+    Attributes
+    ----------
+    distortion : as `weighted_error`; nan without a moment
+    mean_square : ``‖E‖²/(m n)``
+    heldout : ``tr(E H′ Eᵀ)/(m n)``; nan without a held-out moment
+    """
+
+    distortion: Distortion
+    mean_square: float
+    heldout: float
+
+
+def errors_of(
+    weight: Matrix, blocks: Iterable[tuple[slice, Matrix]], moment: Matrix | None, heldout: HeldoutMoment | None = None
+) -> Errors:
+    """Errors of a reconstruction that comes some rows after others, whose memory they take.
+
+    Parameters
+    ----------
+    weight : (m, n)
+    blocks : rows, and what is in their place, from the first to the last; overwritten
+    moment : (n, n) the undamped H, or None
+    heldout : H′, or None
+    """
+    (m, n), square = weight.shape, 0.0
+    losses, others = [np.zeros(0)], [np.zeros(0)]
+    for rows, block in blocks:
+        block -= weight[rows]
+        losses.append(np.full(len(block), np.nan) if moment is None else quadratic_form(block, moment))
+        if heldout is not None:
+            others.append(heldout.quadratic_form(block))
+        block *= block
+        square += float(block.sum())
+    held = float("nan") if heldout is None else float(np.concatenate(others).mean()) / n
+    return Errors(over_rows(np.maximum(np.concatenate(losses), 0.0), n), square / float(m * n), held)

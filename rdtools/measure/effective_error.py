@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.measure.distortion import Distortion, weighted_error
+from rdtools.measure.distortion import Distortion, over_rows, weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.ops import quadratic_form
 from rdtools.records import EffectiveLayer, InputMap, InputMoments
@@ -100,7 +100,4 @@ def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None 
     rows += np.einsum("ij,ij->i", pull, What)
     if moments.residual is None:
         rows = np.maximum(rows, 0.0)
-    m, n = weight.shape
-    rows /= n
-    stderr = float(rows.std(ddof=1) / np.sqrt(m)) if m > 1 else float("nan")
-    return Distortion(float(rows.mean()), stderr)
+    return over_rows(rows, weight.shape[1])

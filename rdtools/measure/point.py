@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, is_dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from rdtools.coding import MAX_WEIGHTS, codec_of, container_bits, decode, encode, reconstruct
+from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, rows_of
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType, check_type
-from rdtools.measure.distortion import mean_square, weighted_error
+from rdtools.measure import distortion
+from rdtools.measure.distortion import errors_of
 from rdtools.measure.effective_error import error
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
@@ -34,11 +36,67 @@ def same_weight(a: QuantizedWeight, b: QuantizedWeight) -> bool:
     return same(a, b)
 
 
+@dataclass(frozen=True, eq=False)
+class CodedWeight:
+    """A weight in a file that decodes to it.
+
+    Attributes
+    ----------
+    weight : what the file decodes to, to the bit
+    data : the file
+    place : of the matrix in the file
+    layers : matrices in the file
+    bits : of the matrix, its own and its part of what the file has once for all
+    """
+
+    weight: QuantizedWeight
+    data: bytes
+    place: int
+    layers: int
+    bits: MatrixBits
+
+
+def _checked(container: Container, weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[CodedWeight]:
+    """The matrices of a file, decoded and found to be those that were written."""
+    for weight, read, name in zip(weights, decode_all(container.data, name=", ".join(names), max_weights=MAX_WEIGHTS), names, strict=True):
+        if not same_weight(read, weight):
+            raise CorruptFile(
+                f"{name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
+            )
+    shares = enumerate(zip(weights, container_bits(container), strict=True))
+    return [CodedWeight(weight, container.data, place, len(weights), bits) for place, (weight, bits) in shares]
+
+
+def coded(weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[CodedWeight]:
+    """Weights of one input coded and decoded again, all in one file or each in its own, whichever takes fewer bytes in all.
+
+    One file has the active columns, the seed of the rotation and the exponents of the steps once, and models that the decoder learns go on
+    from one matrix to the next. The integers are the same, and so are all weights and errors.
+
+    Parameters
+    ----------
+    weights : of one or more layers
+    names : of these, for messages
+
+    Raises
+    ------
+    CorruptFile
+        If a file does not decode to what was encoded.
+    """
+    single = [encode(weight) for weight in weights]
+    if len(weights) > 1:
+        together = encode(weights, following=True)
+        if len(together.data) < sum(len(container.data) for container in single):
+            return _checked(together, weights, names)
+    return [_checked(container, [weight], [name])[0] for container, weight, name in zip(single, weights, names, strict=True)]
+
+
 def measure(
     layer: Layer,
     quantized: QuantizedLayer,
     heldout: HeldoutMoment | None = None,
     *,
+    file: CodedWeight | None = None,
     moments: InputMoments | None = None,
     heldout_moments: InputMoments | None = None,
 ) -> RDPoint:
@@ -50,6 +108,7 @@ def measure(
     ----------
     layer : the original
     quantized : a quantizer's answer for it
+    file : what `coded` gave for its weight, beside those of other layers; None for a file of its own
     heldout : a held-out moment of the layer's input, for `RDPoint.heldout_distortion`, which is nan without
     moments : of x beside Q(T x), for an answer that quantizes activations; see `rdtools.measure.error`
     heldout_moments : the same over held-out tokens, without which `RDPoint.heldout_distortion` of such an answer is nan
@@ -78,7 +137,8 @@ def measure(
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, quantized.weight, heldout, moments, heldout_moments)
+        file = coded([quantized.weight], [layer.key.name])[0] if file is None else file
+        return _measure(layer, file, heldout, moments, heldout_moments)
 
 
 def measure_weight(
@@ -103,7 +163,7 @@ def measure_weight(
         raise ShapeMismatch(f"{layer.key.name}: weights {tuple(layer.weight.shape)} beside quantized ones {shape}, expected the same shape")
     _check_beside(layer, heldout, moments, heldout_moments)
     with one_blas_thread():  # many small products are far slower with several
-        return _measure(layer, weight, heldout, moments, heldout_moments)
+        return _measure(layer, coded([weight], [layer.key.name])[0], heldout, moments, heldout_moments)
 
 
 def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
@@ -128,46 +188,37 @@ def _ratio(value: float, by: float) -> float:
 
 def _measure(
     layer: Layer,
-    weight: QuantizedWeight,
+    file: CodedWeight,
     heldout: HeldoutMoment | None,
     moments: InputMoments | None,
     heldout_moments: InputMoments | None,
 ) -> RDPoint:
-    container = encode(weight)
-    decoded = decode(container.data, name=layer.key.name, max_weights=MAX_WEIGHTS)
-    if not same_weight(decoded, weight):
-        raise CorruptFile(
-            f"{layer.key.name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
-        )
-    effective, reconstruction = None, reconstruct(decoded, layer.weight)
-    if decoded.parts.activation is not None or moments is not None:
-        effective = effective_layer(decoded)
-    del decoded  # half as large as the weights
-    if effective is None:
-        distortion = weighted_error(layer.weight, reconstruction, layer.hessian.matrix)
-    else:
-        distortion = error(layer, effective, moments)
+    weight, bits = file.weight, file.bits
+    alone = weight.parts.activation is None and moments is None
+    blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
+    errors = errors_of(layer.weight, blocks, *((layer.hessian.matrix, heldout) if alone else (None,)))
+    effective = None if alone else effective_layer(weight)
+    measured = errors.distortion if effective is None else error(layer, effective, moments)
     size, low = math.prod(layer.weight.shape), weight.parts.low_rank
     codec = codec_of(weight.symbols)
     symbols = codec.diagnostics(weight.symbols)
     coded_share = symbols.symbols / size
-    (bits,) = container_bits(container)
     symbol_bpw, total_bpw = symbols.length_bits / size, bits.total / size
     active_fraction = float(layer.active.mean())
-    relative = _ratio(distortion.mean, layer.statistics.energy)
+    relative = _ratio(measured.mean, layer.statistics.energy)
     held = math.nan
     if heldout is not None and effective is None:
-        held = _ratio(heldout.distortion(layer, reconstruction), heldout.energy(layer))
+        held = _ratio(errors.heldout, heldout.energy(layer))
     elif heldout is not None and effective is not None and heldout_moments is not None:
         held = _ratio(error(layer, effective, heldout_moments).mean, heldout.energy(layer))
     return RDPoint(
-        distortion=distortion.mean,
-        distortion_stderr=distortion.stderr,
+        distortion=measured.mean,
+        distortion_stderr=measured.stderr,
         relative_distortion=relative,
         heldout_distortion=held,
         heldout_over_calibration=_ratio(held, relative),
         sqnr_db=-10 * math.log10(relative) if relative > 0 else math.inf if relative == 0 else math.nan,
-        squared_error=mean_square(layer.weight, reconstruction),
+        squared_error=errors.mean_square,
         clipped_fraction=symbols.clipped_fraction,
         rate_kind=codec.rate_kind(weight.symbols),
         symbol_bpw=symbol_bpw,
@@ -177,6 +228,7 @@ def _measure(
         payload_bpw=bits.payload / size,
         overhead_bpw=total_bpw - symbol_bpw,
         total_bpw=total_bpw,
+        container_layers=file.layers,
         low_rank=0 if low is None else low.rank,
         low_rank_bpw=0.0 if low is None else low.bits / size,
     )

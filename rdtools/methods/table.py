@@ -80,7 +80,7 @@ class Method:
 
 #: Okabe and Ito's palette, distinguishable without colour vision, and a grey; yellow, which is faint on white, last.
 BLUE, VERMILLION, GREEN, PURPLE, SKY, ORANGE, BLACK, GREY, YELLOW = PALETTE = (
-    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7f7f7f", "#F0E442",
+    "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#555555", "#F0E442",
 )  # fmt: skip
 
 _GPTQ = "Frantar et al., GPTQ, arXiv 2210.17323"
@@ -145,7 +145,7 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("watersic", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {}, VERMILLION, "D", "steps inverse to the Cholesky diagonal"),
     ("watersic-shared", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"coding": "shared"}, ORANGE, "X", "pooled entropy coder"),
     ("watersic-histogram", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"coding": "histogram"}, VERMILLION, "s", "histograms of columns"),
-    ("watersic-lmmse", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"lmmse": True}, ORANGE, "P", "analytic shrinkage of every column"),
+    ("watersic-lmmse", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"lmmse": True}, ORANGE, "<", "analytic shrinkage of every column"),
     ("watersic-lmmse-shared", _Q + "WaterSIC", "watersic", _WATERSIC, _ANY, {"coding": "shared", "lmmse": True}, ORANGE, "s",
      "the same with a pooled entropy coder"),
     ("watersic-mmse", "rdtools.planning:MmseWaterSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "*",
@@ -153,6 +153,10 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("watersic-trellis", "rdtools.planning:TrellisWaterSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "P",
      "the same with the integers of every column on a trellis of 256 states"),
     ("watersic-trellis-plain", _Q + "TrellisSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "X", "the same, no ridge"),
+    ("watersic-e8", "rdtools.planning:LatticeWaterSIC", "watersic", "derived for this project", _ANY, {}, GREEN, "h",
+     "the same in vectors of E8 down every column"),
+    ("watersic-d4", "rdtools.planning:LatticeWaterSIC", "watersic", "derived for this project", _ANY, {"lattice": "D4"}, GREEN, "d",
+     "the same in vectors of D4"),
     ("watersic-published", _Q + "WaterSIC.published", "watersic", _WATERSIC, _ANY, {}, VERMILLION, "P", "all settings of the paper"),
     ("quip", _Q + "QuIP", "quip", _QUIP, _1_12, {}, PURPLE, "h", "both sides rotated, LDLQ and greedy passes, range searched"),
     ("quip-ldlq", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "ldlq"}, PURPLE, "D", "LDLQ alone"),
@@ -186,7 +190,7 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
      "rotated, a term for the error of the weights alone"),
     ("qera-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "weights"} | _A16, ORANGE, "o",
      "a term for the error of the weights; activations left alone, unrotated"),
-    ("qera-approx-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "diagonal"} | _A16, ORANGE, "<",
+    ("qera-approx-w4-r0.1", _Q + "LRC", "lrc", "QERA, arXiv 2410.06040", _FOUR, {"correction": "diagonal"} | _A16, ORANGE, "^",
      "the same, by the diagonal of H"),
     ("lorc-w4-r0.1", _Q + "LRC", "lrc", "ZeroQuant-V2, arXiv 2303.08302", _FOUR, {"correction": "identity"} | _A16, ORANGE, ">",
      "the same, blind to H; LQER without scales"),

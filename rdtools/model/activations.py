@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rdtools.devices import allocation_errors
 from rdtools.errors import BadActivations, NotEnoughMemory
 from rdtools.model.capture import DROPPED_LIMIT, Progress
 from rdtools.model.flights import run_tokens
@@ -71,7 +72,7 @@ def run_activations(
 
         for ids in tokens.batches(batch):
             try:
-                with torch.no_grad(), Products(model, see):
+                with allocation_errors(), torch.no_grad(), Products(model, see):
                     run_tokens(model, torch.from_numpy(ids).to(model.device), head=head)
             except torch.OutOfMemoryError as error:
                 if len(ids) == 1:

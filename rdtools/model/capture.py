@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rdtools.devices import allocation_errors
 from rdtools.errors import BadActivations, ModelUnreadable, NotEnoughMemory
 from rdtools.machine import free_memory
 from rdtools.model.flights import Passes, run_tokens, shelf_folder
@@ -181,7 +182,8 @@ class _TooMuch(Exception):
 @contextmanager
 def _batch_that_fits(ids: NDArray[np.int64], tokens: Tokens, device: object) -> Iterator[None]:
     try:
-        yield
+        with allocation_errors():
+            yield
     except torch.OutOfMemoryError as error:
         if len(ids) > 1:
             raise _TooMuch(ids.size) from error

@@ -24,7 +24,7 @@ from transformers import (
 )
 from transformers.pytorch_utils import Conv1D
 
-from rdtools.devices import check_device
+from rdtools.devices import allocation_errors, check_device
 from rdtools.errors import ModelUnreadable, NotEnoughMemory
 from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
@@ -114,7 +114,8 @@ def load_model(
     place = {"trust_remote_code": trust_remote_code, "local_files_only": True}
     model = _checked(checkpoint, _from_files(checkpoint, auto, checkpoint.directory, place), say)
     try:
-        return model.to(device).eval()
+        with allocation_errors():
+            return model.to(device).eval()
     except torch.OutOfMemoryError as error:
         size = 4 * sum(parameter.numel() for parameter in model.parameters())
         raise NotEnoughMemory(f"{checkpoint.directory}: {in_gb(size)} in float32 do not fit {device}; choose another `device`") from error

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from rdtools.devices import check_device
+from rdtools.devices import allocation_errors, check_device
 from rdtools.errors import NotByBlocks, NotEnoughMemory
 from rdtools.machine import in_gb
 from rdtools.model.checkpoint import Checkpoint
@@ -162,7 +162,8 @@ class Stages:
 
     def _on_device(self, tensor: torch.Tensor) -> torch.Tensor:
         try:
-            return tensor.to(self.device)
+            with allocation_errors():
+                return tensor.to(self.device)
         except torch.OutOfMemoryError as error:
             raise NotEnoughMemory(
                 f"{self._checkpoint.directory}: a weight of {in_gb(tensor.nbytes)} does not fit {self.device} beside the rest of its "

@@ -91,7 +91,7 @@ class HeldoutMoment:
 
     def energy(self, layer: Layer) -> float:
         """``D₀′ = tr(W H′ Wᵀ)/(m n)`` of a layer's weights, computed once for as long as the layer lives."""
-        host = layer.host or layer
+        host = layer.in_memory
         if host not in self._energies:
             self._energies[host] = self._loss(layer.weight)
         return self._energies[host]

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from rdtools.arrays import Float64Array, Matrix, place_of, take_columns
+from rdtools.arrays import Float64Array, Matrix, panels, place_of, take_columns
 from rdtools.devices import check_device
 from rdtools.errors import ShapeMismatch, WrongType
 from rdtools.linalg import as_float64, check_moment, check_weight
@@ -43,6 +43,9 @@ def active_columns(weight: Matrix, active: NDArray[np.bool_]) -> Matrix:
     """The columns of W whose input is not always zero, (m, r); W itself where all are."""
     return weight if active.all() else take_columns(weight, active)
 
+
+#: Weights that statistics are computed of in one go.
+_BLOCK_ENTRIES = 2**22
 
 #: The last copy of a Hessian on a device, by the Hessian: layers of one input share it, and one at most is kept.
 _ON_DEVICE: WeakKeyDictionary[Hessian, tuple[str, Hessian]] = WeakKeyDictionary()
@@ -205,10 +208,12 @@ class Layer:
         """Variances of the weights and D₀, computed once."""
         if self.host is not None:
             return self.host.statistics
-        weight = active_columns(self.weight, self.active)
-        variances = np.mean(weight**2, axis=1) if weight.size else np.zeros(len(weight))
-        rows = np.maximum(quadratic_form(self.weight, self.hessian.matrix), 0.0) / self.weight.shape[1]
-        return LayerStatistics(variances, float(variances.mean()), float(rows.mean()))
+        (m, n), variances, losses = self.weight.shape, np.zeros(len(self.weight)), np.zeros(len(self.weight))
+        for rows in panels(m, n, _BLOCK_ENTRIES):
+            weight = active_columns(self.weight[rows], self.active)
+            variances[rows] = np.mean(weight**2, axis=1) if weight.size else 0.0
+            losses[rows] = quadratic_form(self.weight[rows], self.hessian.matrix)
+        return LayerStatistics(variances, float(variances.mean()), float((np.maximum(losses, 0.0) / n).mean()))
 
     @cached_property
     def weight_checksum(self) -> int:

@@ -11,6 +11,7 @@ from rdtools.ops.adaptive_coder import LearntModels as LearntModels
 from rdtools.ops.adaptive_coder import adaptive_decode as adaptive_decode
 from rdtools.ops.adaptive_coder import adaptive_encode as adaptive_encode
 from rdtools.ops.adaptive_coder import adaptive_length as adaptive_length
+from rdtools.ops.adaptive_coder import adaptive_moment as adaptive_moment
 from rdtools.ops.cancellation import cancellation_moments as cancellation_moments
 from rdtools.ops.codebook import codebook_error as codebook_error
 from rdtools.ops.codebook import codebook_gradient as codebook_gradient

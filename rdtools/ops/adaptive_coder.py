@@ -29,6 +29,7 @@ class LearntModels:
     prior : ν, rows that the diagonal of the second moment counts for when it is shrunk
     transitions : from `rdtools.ops.coset_transitions` where integers walk a trellis, half a step apart; else NO_TRELLIS
     segment : rows of a walk
+    before, moment : rows of other matrices that the second moment begins with, and `adaptive_moment` (p, p) of them; None for none
     """
 
     rows: NDArray[np.int64]
@@ -39,10 +40,29 @@ class LearntModels:
     prior: float
     transitions: NDArray[np.int32]
     segment: int
+    before: int = 0
+    moment: Float64Array | None = None
+
+    @property
+    def plain(self) -> tuple[Any, ...]:
+        """The plain models as kernels take them."""
+        return self.rows, self.columns, (self.gaussian, self.stds, self.roots)
 
     def arguments(self) -> tuple[Any, ...]:
         """As kernels take them."""
-        return self.rows, self.columns, (self.gaussian, self.stds, self.roots), self.prior, self.transitions, self.segment
+        return *self.plain, self.prior, self.transitions, self.segment, self.before, self.moment
+
+
+def adaptive_moment(
+    integers: NDArray[np.int32],  # (m, p)
+    models: LearntModels,
+) -> Float64Array:
+    """Second moment (p, p) of the rows of a block, from which models of another matrix with the same columns may go on to learn.
+
+    ``Σ_k û_k û_kᵀ`` of integers in units of their plain models, exact, so that it has the same bits everywhere.
+    """
+    moment: Float64Array = kernel("adaptive_moment", "reference")(integers, *models.plain, len(models.transitions) > 0)
+    return moment
 
 
 def adaptive_encode(

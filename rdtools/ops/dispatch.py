@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -17,6 +18,7 @@ BACKENDS = ("numba", "reference")
 ON_DEVICE = ("triton", "torch")
 
 
+@cache
 def available_backends() -> tuple[str, ...]:
     """Backends that can run here on data in main memory, fastest first."""
     return tuple(name for name in BACKENDS if name == "reference" or find_spec("numba") is not None)

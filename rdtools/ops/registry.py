@@ -176,6 +176,7 @@ OPERATIONS = {
         Operation("coset_encode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=False)),
         Operation("adaptive_encode", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=False)),
         Operation("adaptive_length", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=False)),
+        Operation("adaptive_moment", _family("adaptive_moment")),
         Operation("adaptive_decode", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=True)),
         Operation("coset_decode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=True)),
     )

@@ -89,12 +89,14 @@ def sic_sweep_sample_gains(
     seed: int | None = None,
     residual: bool = True,
     normal: bool = False,
+    overwrite: bool = False,
     backend: str | None = None,
 ) -> tuple[Array, Array, Any]:
     """`sic_sweep` with the gain of each column fitted to its integers, ``γ_i = ⟨p, Y_:i⟩ / (α_i ℓ_ii ‖p‖²)``, ``p = z_i + offset``.
 
     1 where p ≡ 0. If `normal` it is `rdtools.normal.gain_of_mean_square` of ``‖p‖²/m`` instead, which looks at integers alone. The gain is
-    a mean over rows, which waits for all of them: a gain computed from the step beforehand is faster.
+    a mean over rows, which waits for all of them: a gain computed from the step beforehand is faster. With `overwrite` the weights may be
+    overwritten, which saves a backend that can use it their memory.
 
     Returns
     -------
@@ -112,6 +114,7 @@ def sic_sweep_sample_gains(
     if normal and chosen in ON_DEVICE:
         gain_curve = beside(gain_curve, weight)
     integers, gains, final = kernel("sic_sweep_sample_gains", chosen)(
-        *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual, gain_curve=gain_curve
-    )
+        *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual, gain_curve=gain_curve,
+        overwrite=overwrite,
+    )  # fmt: skip
     return give(integers), give(gains), give(final)

@@ -1,4 +1,5 @@
 """Settings of methods that theory chooses."""
 
+from rdtools.planning.watersic_lattice import LatticeWaterSIC as LatticeWaterSIC
 from rdtools.planning.watersic_mmse import MmseWaterSIC as MmseWaterSIC
 from rdtools.planning.watersic_trellis import TrellisWaterSIC as TrellisWaterSIC

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 from weakref import WeakKeyDictionary
 
@@ -14,7 +14,7 @@ from rdtools.errors import NotPositiveSemidefinite
 from rdtools.linalg import DAMPING_LADDER
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import spectrum_of
-from rdtools.quantizers import Quantizer, SettledQuantizer, WaterSIC, check_adaptive_columns, check_rotation, input_rotation
+from rdtools.quantizers import LATER, Quantizer, SettledQuantizer, WaterSIC, check_adaptive_columns, check_rotation, input_rotation
 from rdtools.records import Hessian
 from rdtools.theory.mmse_plan import MmseSicPlan, plan_mmse_sic
 from rdtools.transforms import RotationChoice, rotate_moment
@@ -57,7 +57,9 @@ class MmseWaterSIC(Quantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal; None for none unless H with its ridge is singular
     backend : None, "numba" or "reference"
-    adaptive_columns : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
+    adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
+        models that are not learnt
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
 
     References
     ----------
@@ -73,6 +75,7 @@ class MmseWaterSIC(Quantizer):
 
     rotation: RotationChoice | None = None
     adaptive_columns: int = 0
+    one_file: bool = field(default=False, metadata=LATER)
 
     on_device: ClassVar[bool] = True
 

@@ -21,8 +21,8 @@ class TrellisWaterSIC(MmseWaterSIC):
 
     Attributes
     ----------
-    rate_bits, rotation, damping, backend, adaptive_columns : as of `MmseWaterSIC`
-    states, segment : as of `TrellisSIC`
+    states : of the trellis, 4 to 1024; time grows with them
+    segment : rows after which a walk begins anew
 
     References
     ----------

@@ -2,11 +2,14 @@
 
 from rdtools.quantizers.activations import ActivationQuantizer as ActivationQuantizer
 from rdtools.quantizers.activations import quantizes_activations as quantizes_activations
+from rdtools.quantizers.base import LATER as LATER
 from rdtools.quantizers.base import Quantizer as Quantizer
 from rdtools.quantizers.base import SettledQuantizer as SettledQuantizer
+from rdtools.quantizers.base import shares_file as shares_file
 from rdtools.quantizers.methods.crvq import CRVQ as CRVQ
 from rdtools.quantizers.methods.gptq import GPTQ as GPTQ
 from rdtools.quantizers.methods.gptq import HPTQ as HPTQ
+from rdtools.quantizers.methods.lattice_sic import LatticeSIC as LatticeSIC
 from rdtools.quantizers.methods.lrc import LRC as LRC
 from rdtools.quantizers.methods.qllm import QLLM as QLLM
 from rdtools.quantizers.methods.qtip import QTIP as QTIP

@@ -10,6 +10,7 @@ import numpy as np
 
 from rdtools.arrays import Matrix, is_tensor, place_of
 from rdtools.devices import float32_products
+from rdtools.docstrings import complete_fields
 from rdtools.errors import BackendUnavailable, UsageError, WrongType, check_type
 from rdtools.moments.layer import Layer
 from rdtools.ops import ON_DEVICE, choose_backend, device_backend
@@ -57,6 +58,16 @@ def check_layer(layer: object) -> None:
         raise WrongType(f"quantize: got {got}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
 
 
+#: Of a setting that came later: it is a part of what tells settings apart only where it is not its default, so that rows that were made
+#: without it stay theirs.
+LATER = {"later": True}
+
+
+def shares_file(quantizer: Quantizer) -> bool:
+    """True for a method that puts layers of one input into one file where that is smaller."""
+    return bool(getattr(quantizer, "one_file", False))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Quantizer(ABC):
     """A method with its settings: a frozen record with one verb.
@@ -76,6 +87,10 @@ class Quantizer(ABC):
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
     #: True where it takes a layer on a device and does everything there; else it works in main memory alone.
     on_device: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        complete_fields(cls)
 
     def __post_init__(self) -> None:
         for setting in fields(self):
@@ -133,7 +148,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer.host or layer, seed=seed).preparation
+        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -184,7 +199,7 @@ class Quantizer(ABC):
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread(), float32_products(place_of(layer.weight)):
-            settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
+            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(

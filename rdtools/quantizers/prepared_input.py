@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from weakref import WeakKeyDictionary
@@ -10,8 +11,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, submatrix
-from rdtools.linalg import Cholesky, cholesky
+from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, diagonal, is_tensor, panels, submatrix
+from rdtools.linalg import cholesky
 from rdtools.quantizers.preparation import Preparation
 from rdtools.records import Hessian, Rotation
 from rdtools.transforms import rotate_moment
@@ -23,15 +24,39 @@ _LAST: WeakKeyDictionary[Hessian, tuple[tuple[Preparation, Rotation | None], Pre
 
 
 @dataclass(frozen=True, eq=False)
-class PreparedInput:
-    """An input made ready: everything that no weight takes part in.
-
-    Matrices have their columns in `order`, all but `source`, and are on the device of the Hessian; vectors are arrays in main memory.
+class MomentSource:
+    """A second moment that is made where it is needed, so that none is kept beside its factor.
 
     Attributes
     ----------
-    source : (r, r) float64, second moment of the active input channels in the basis that is quantized, columns as those of the weights,
-        without damping and ridge: the layer's own array where the basis is its own
+    given : (r, r) float64, of the active input channels, rescaled if the preparation says so; or a function that makes it anew
+    rotation : of the channels, or None
+    """
+
+    given: Matrix | Callable[[], Matrix]
+    rotation: Rotation | None
+
+    @property
+    def is_new(self) -> bool:
+        """True if each call makes a matrix of its own, which may be overwritten."""
+        return callable(self.given) or self.rotation is not None
+
+    def __call__(self) -> Matrix:
+        """(r, r) float64, in the basis that is quantized."""
+        moment = self.given() if callable(self.given) else self.given
+        return moment if self.rotation is None else rotate_moment(moment, self.rotation)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedInput:
+    """An input made ready: everything that no weight takes part in.
+
+    Matrices have their columns in `order`, all but the moment's, and are on the device of the Hessian; vectors are arrays in main memory.
+
+    Attributes
+    ----------
+    moment : makes the second moment of the active input channels in the basis that is quantized, columns as those of the weights, without
+        damping and ridge; it is the layer's own array where the basis is its own
     factor : (r, r) float64, L of that moment plus damping and ridge
     order : (r,) columns of the weights in the order of the factor's, the last decided first
     damping : relative damping that was used
@@ -44,7 +69,7 @@ class PreparedInput:
     energies : (r,) H_ii of each column of the weights, without damping and ridge
     """
 
-    source: Matrix
+    moment: MomentSource
     factor: Matrix
     order: NDArray[np.intp]
     damping: float
@@ -59,12 +84,16 @@ class PreparedInput:
     @property
     def damped_moment(self) -> Matrix:
         """(r, r) ``L Lᵀ``: the moment with damping and ridge, without multiplying it back from the factor."""
-        return _ordered(self.source, self.order, self.added)
+        return self.moment_in(self.order, self.added)
+
+    def moment_in(self, order: NDArray[np.intp], added: float) -> Matrix:
+        """(r, r) a new matrix of the moment, its columns in this order, with so much added to the diagonal."""
+        return _ordered(self.moment(), self.moment.is_new, order, added)
 
     @property
     def unpenalized_moment(self) -> Matrix:
         """(r, r) the moment with damping and without ridge, its columns those of the weights."""
-        return _ordered(self.source, None, self.damping_added)
+        return self.moment_in(np.arange(len(self.order)), self.damping_added)
 
     @cached_property
     def noise_weights(self) -> Float64Array:
@@ -78,7 +107,7 @@ class PreparedInput:
         """(r, r) float64, the factor without the ridge, damped by the same rule."""
         if self.penalty == 0:
             return self.factor
-        return cholesky(lambda: _ordered(self.source, self.order, 0.0), damping=self.preparation.damping, name=self.name).lower
+        return cholesky(lambda: self.moment_in(self.order, 0.0), damping=self.preparation.damping, name=self.name).lower
 
 
 def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
@@ -88,29 +117,28 @@ def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
     return values
 
 
-def _ordered(source: Matrix, order: NDArray[np.intp] | None, added: float) -> Matrix:
-    """A new matrix of a moment, its columns in this order, with so much added to the diagonal."""
-    moment = copied(source) if order is None else submatrix(source, order)
+def _ordered(moment: Matrix, is_new: bool, order: NDArray[np.intp], added: float) -> Matrix:
+    """A moment with its columns in this order and so much added to the diagonal, in its own memory where it is new."""
+    if not is_new or is_tensor(moment):
+        moment = submatrix(moment, order)
+    elif not np.array_equal(order, np.arange(len(order))):
+        for some in panels(len(order), len(order)):
+            moment[:, some] = moment[order, some]
+        for some in panels(len(order), len(order)):
+            moment[some] = moment[some][:, order]
     if added:
         add_to_diagonal(moment, added)
     return moment
 
 
-def _damped(source: Matrix, order: NDArray[np.intp], preparation: Preparation, name: str) -> tuple[Cholesky, float, float]:
-    """Factor of moment plus ridge, the absolute ridge, and the absolute damping."""
-    energies = diagonal(source)[order]
-    penalty = preparation.ridge * float(np.mean(energies)) if preparation.ridge > 0 else 0.0
-    # a new matrix each time, which the factor takes the place of
-    found = cholesky(lambda: _ordered(source, order, penalty), damping=preparation.damping, name=name)
-    return found, penalty, found.damping * math.fsum(energies + penalty) / max(len(energies), 1)
-
-
-def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
+def prepare_input(
+    moment: Matrix | Callable[[], Matrix], preparation: Preparation, rotation: Rotation | None, *, name: str
+) -> PreparedInput:
     """Rotate, put in order, factor.
 
     Parameters
     ----------
-    moment : (r, r) float64, of the active input channels, rescaled if the preparation says so
+    moment : as `MomentSource.given`
     preparation : rotation, order, damping and ridge are read
     rotation : that was drawn
     name : of the input or layer, for messages
@@ -120,12 +148,18 @@ def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation |
     NotPositiveSemidefinite
         If it cannot be factored with the damping asked for.
     """
-    if rotation is not None:
-        moment = rotate_moment(moment, rotation)
-    order = ORDERS[preparation.order](moment)
-    found, penalty, damping_added = _damped(moment, order, preparation, name)
+    source = MomentSource(moment, rotation)
+    made = [source()]
+    order, energies = ORDERS[preparation.order](made[0]), diagonal(made[0]).copy()
+    penalty = preparation.ridge * float(np.mean(energies[order])) if preparation.ridge > 0 else 0.0
+
+    def penalized() -> Matrix:  # a new matrix each time, which the factor takes the place of; the first is there already
+        return _ordered(made.pop() if made else source(), source.is_new, order, penalty)
+
+    found = cholesky(penalized, damping=preparation.damping, name=name)
+    damping_added = found.damping * math.fsum(energies[order] + penalty) / max(len(energies), 1)
     return PreparedInput(
-        source=moment,
+        moment=source,
         factor=found.lower,
         order=order,
         damping=found.damping,
@@ -135,11 +169,13 @@ def prepare_input(moment: Matrix, preparation: Preparation, rotation: Rotation |
         preparation=preparation,
         name=name,
         noise_gains=_by_column(diagonal(found.lower) ** 2, order),
-        energies=diagonal(moment).copy(),
+        energies=energies,
     )
 
 
-def shared_input(hessian: Hessian, moment: Matrix, preparation: Preparation, rotation: Rotation | None, *, name: str) -> PreparedInput:
+def shared_input(
+    hessian: Hessian, moment: Matrix | Callable[[], Matrix], preparation: Preparation, rotation: Rotation | None, *, name: str
+) -> PreparedInput:
     """`prepare_input`, or its last result where the Hessian record, the preparation and the rotation are the same again.
 
     A preparation that looks at weights is made anew each time.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Matrix, beside, contiguous, diagonal, mean_square, put_columns, submatrix, take_columns
+from rdtools.arrays import Matrix, beside, contiguous, copied, diagonal, mean_square, put_columns, submatrix, take_columns
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.moments.layer import Layer, active_columns
@@ -16,7 +18,7 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, InputMoments, LayerKey, Rotation
 from rdtools.seeds import rotation_seed
-from rdtools.transforms import RotationChoice, new_rotation, rotate
+from rdtools.transforms import RotationChoice, new_rotation, rotate, rotate_rows
 from rdtools.triangular import solved
 
 
@@ -76,7 +78,7 @@ class Problem:
 
 
 def _check_drift(layer: Layer, drift: InputMoments) -> None:
-    name, H = layer.key.name, (layer.host or layer).hessian.matrix
+    name, H = layer.key.name, layer.in_memory.hessian.matrix
     drift.check(layer.weight.shape, name=name)
     if drift.actual_inputs != drift.inputs:
         raise ShapeMismatch(f"{name}: drift to {drift.actual_inputs} inputs, expected {drift.inputs}; likely moments behind an input map")
@@ -93,7 +95,7 @@ def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputM
     """
     active = layer.active
     if dead_threshold is not None:
-        energies = diagonal((layer.host or layer).hessian.matrix)
+        energies = diagonal(layer.in_memory.hessian.matrix)
         # the median: gated inputs have outliers, next to whose mean most others would look dead
         active = active & (energies >= dead_threshold * np.median(energies))
     return active if drift is None else active & (np.diagonal(drift.actual) > 0)
@@ -124,25 +126,34 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     return Basis(m, active, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
 
-def _rotate_rows(values: Matrix, turn: Rotation) -> Matrix:
-    return contiguous(rotate(contiguous(values.T), turn).T)
-
-
 def _into_basis(values: Matrix, basis: Basis) -> Matrix:
     """Values of the active columns, already scaled, as those of the rotated ones."""
     if basis.rotation is not None:
         values = rotate(values, basis.rotation)
-    return values if basis.row_rotation is None else _rotate_rows(values, basis.row_rotation)
+    return values if basis.row_rotation is None else rotate_rows(values, basis.row_rotation)
 
 
-def _correction(layer: Layer, active: NDArray[np.bool_], moment: Matrix, drift: InputMoments | None) -> Matrix | None:
+def _made(moment: Matrix | Callable[[], Matrix]) -> Matrix:
+    return moment() if callable(moment) else moment
+
+
+def _scaled_moment(moment: Matrix | Callable[[], Matrix], scales: Matrix) -> Matrix:
+    scaled = _made(moment) * scales[:, None]
+    scaled *= scales
+    return scaled
+
+
+def _is_own(layer: Layer, active: NDArray[np.bool_], drift: InputMoments | None) -> bool:
+    """True if all inputs that are not always zero are those that the weights were made for, so that there is nothing to correct."""
+    return drift is None and bool(active.sum() == layer.active.sum())
+
+
+def _correction(layer: Layer, active: NDArray[np.bool_], drift: InputMoments | None) -> Matrix:
     """``C = W Σ_Xx̂ + S − W_active Σ_x̂`` on the active columns of x̂, (m, r): what the error still has in common with the input when V = W.
 
-    The ideal reconstruction is ``W_active + C Σ_x̂⁻¹``. Without drift it is what dropped columns share with the others; None where that is
-    nothing.
+    The ideal reconstruction is ``W_active + C Σ_x̂⁻¹``. Without drift it is what dropped columns share with the others.
     """
-    if drift is None and active.sum() == layer.active.sum():
-        return None
+    moment = submatrix(layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight), active)
     difference = take_columns(layer.hessian.matrix if drift is None else beside(drift.cross, layer.weight), active)
     # before the product with W, so that it is exactly zero without drift
     difference[beside(active, difference)] -= moment
@@ -150,17 +161,27 @@ def _correction(layer: Layer, active: NDArray[np.bool_], moment: Matrix, drift: 
     return shared if drift is None or drift.residual is None else shared + beside(drift.residual[:, active], shared)
 
 
+def _columns_copied(x: Matrix, order: NDArray[np.intp]) -> Matrix:
+    """A new matrix, rows one after another, of the columns in this order."""
+    columns = take_columns(x, order)
+    return copied(x) if columns is x else contiguous(columns)
+
+
 def _targets(weight: Matrix, correction: Matrix | None, shared: PreparedInput) -> tuple[Matrix, Matrix]:
     """The matrix that is rounded in place of the weights, and the reconstruction of least error."""
 
-    def by_column(values: Matrix, lower: Matrix) -> Matrix:
-        return put_columns(cross_target(take_columns(values, shared.order), lower), shared.order, like=values)
+    def plus(start: Matrix, factor: float, values: Matrix, lower: Matrix) -> Matrix:
+        """``start + factor · C (L Lᵀ)⁻¹`` in twice the memory of C."""
+        total = put_columns(solved(_columns_copied(values, shared.order), lower, overwrite=True), shared.order, like=values)
+        total *= factor
+        total += start
+        return total
 
-    target = weight - shared.penalty * by_column(weight, shared.factor) if shared.penalty > 0 else weight
+    target = plus(weight, -shared.penalty, weight, shared.factor) if shared.penalty > 0 else weight
     if correction is None:
         return target, weight
-    target = target + by_column(correction, shared.factor)
-    return target, target if shared.penalty == 0 else weight + by_column(correction, shared.unpenalized_factor)
+    target = plus(target, 1.0, correction, shared.factor)
+    return target, target if shared.penalty == 0 else plus(weight, 1.0, correction, shared.unpenalized_factor)
 
 
 def cross_target(
@@ -216,14 +237,14 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     basis = draw_basis(layer, preparation, seed=seed)
     active = basis.active
     weight = active_columns(layer.weight, active)
-    moment = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
-    moment = moment if active.all() else submatrix(moment, active)
-    correction = _correction(layer, active, moment, drift)
+    whole = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
+    moment: Matrix | Callable[[], Matrix] = whole if active.all() else partial(submatrix, whole, active)
+    correction = None if _is_own(layer, active, drift) else _correction(layer, active, drift)
     if preparation.rescale:
         # as the decoder has them: rounded, and the other way up
-        scales = round_to_bfloat16(1.0 / column_scales(weight, moment))
+        scales = round_to_bfloat16(1.0 / column_scales(weight, _made(moment)))
         basis, scales = replace(basis, column_scales=scales), beside(scales, weight)
-        weight, moment = weight / scales, moment * scales[:, None] * scales
+        weight, moment = weight / scales, partial(_scaled_moment, moment, scales)
         correction = None if correction is None else correction * scales
     weight = _into_basis(weight, basis)
     shared, damping, target, ideal = None, 0.0, weight, weight

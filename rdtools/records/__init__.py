@@ -23,6 +23,7 @@ from rdtools.records.error_models import BlockCode as BlockCode
 from rdtools.records.error_models import ColumnSteps as ColumnSteps
 from rdtools.records.error_models import CriticalGroups as CriticalGroups
 from rdtools.records.error_models import ErrorModel as ErrorModel
+from rdtools.records.error_models import LatticeSteps as LatticeSteps
 from rdtools.records.error_models import NoErrorModel as NoErrorModel
 from rdtools.records.error_models import StoredGrid as StoredGrid
 from rdtools.records.error_models import TrellisSteps as TrellisSteps
@@ -48,6 +49,8 @@ from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import ResultRow as ResultRow
 from rdtools.records.symbols import CosetSymbols as CosetSymbols
 from rdtools.records.symbols import Gains as Gains
+from rdtools.records.symbols import LatticeName as LatticeName
+from rdtools.records.symbols import LatticePoints as LatticePoints
 from rdtools.records.symbols import LatticeWords as LatticeWords
 from rdtools.records.symbols import ScalarSymbols as ScalarSymbols
 from rdtools.records.symbols import Symbols as Symbols

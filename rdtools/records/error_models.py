@@ -81,6 +81,20 @@ class TrellisSteps(ErrorModel):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class LatticeSteps(ErrorModel):
+    """Entropy-coded points of a lattice down every column.
+
+    Attributes
+    ----------
+    steps : (r,) of scalar quantizers of the same rate at high rate
+    lattice : its name
+    """
+
+    steps: Float64Array
+    lattice: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class AbsmaxRows(ErrorModel):
     """K levels per row that span ±max|row|.
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, fields
 from typing import Annotated
 
+from rdtools.docstrings import complete_fields
 from rdtools.records.about import About
 from rdtools.reprs import html_table
 
@@ -49,6 +50,7 @@ class RDPoint:
             "setting",
             "entropy_shared: pooled frequency table; entropy_column: a Gaussian model of each column; entropy_histogram: a table of each "
             "column; entropy_trellis: a Gaussian model of each column given the trellis' state; "
+            "entropy_lattice: the same given the parities of a vector of a lattice; "
             "entropy_adaptive: Gaussian models learnt from decoded rows; fixed: log₂ of the number of levels",
             "rate kind",
         ),
@@ -67,7 +69,13 @@ class RDPoint:
     ]
     payload_bpw: Annotated[float, About("bpw", "measured", "coded symbols in the file, tables apart")]
     overhead_bpw: Annotated[
-        float, About("bpw", "measured", "total_bpw − symbol_bpw: scales, headers, checksums, and what the coder loses", "overhead")
+        float,
+        About(
+            "bpw",
+            "measured",
+            "total_bpw − symbol_bpw: scales, headers, checksums, what the coder loses; less what models of a file of several layers save",
+            "overhead",
+        ),
     ]
     total_bpw: Annotated[float, About("bpw", "measured", "8 × bytes of the file, all side information included", "total")]
     container_layers: Annotated[
@@ -106,3 +114,7 @@ class ActivationPoint:
         float,
         About("", "bound", "least D of any real weights and low-rank term of this rank with these activations; nan if E[x̂ x̂ᵀ] is singular"),
     ]
+
+
+for _kind in (RDPoint, ActivationPoint):
+    complete_fields(_kind)

@@ -127,6 +127,47 @@ class CosetSymbols(Symbols):
         return self.grid.column_steps(self.integers.shape[1])
 
 
+LatticeName = Literal["D4", "E8"]
+
+
+@dataclass(frozen=True, eq=False)
+class LatticePoints(Symbols):
+    """Points of D4 or E8 down every column: ``X_ki = q_ki · step_i / 2``, four or eight rows being a vector of the lattice.
+
+    Attributes
+    ----------
+    integers : (m, r) int32, q; the parities of a vector are a word of the lattice's code, and rows that make no whole vector are even
+    grid : steps of columns, without levels, offset and row scales
+    model : under which the integers are coded, given their parity
+    lattice : which of the two
+    """
+
+    integers: NDArray[np.int32]
+    grid: UniformGrid
+    model: GaussianModel
+    lattice: LatticeName
+
+    def __post_init__(self) -> None:
+        check_array("integers", self.integers, np.int32, (None, None))
+        m, r = self.integers.shape
+        self.grid.check(m, r)
+        check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
+        if self.lattice not in get_args(LatticeName):
+            raise ValueError(f"lattice {self.lattice!r}, expected one of {', '.join(get_args(LatticeName))}")
+        if self.grid.step == 0 or self.grid.offset or self.grid.levels or self.grid.rows is not None:
+            raise ValueError("a grid of step 0, or with an offset, levels or row scales, beside a lattice; expected only steps above 0")
+
+    @property
+    def size(self) -> int:
+        """Rows of a vector."""
+        return 4 if self.lattice == "D4" else 8
+
+    @property
+    def column_steps(self) -> Float64Array:
+        """(r,) step of each column, twice the spacing of its integers."""
+        return self.grid.column_steps(self.integers.shape[1])
+
+
 @dataclass(frozen=True, eq=False)
 class LatticeWords(Symbols):
     """Words of the E8P codebook and its residual stages, eight columns of a row at a time; see `rdtools.ops.rvq_decode`.

@@ -22,6 +22,7 @@ CODERS = {
     "entropy_column": "model per column",
     "entropy_histogram": "table per column",
     "entropy_trellis": "model per column and state",
+    "entropy_lattice": "model per column and parity",
     "entropy_adaptive": "models learnt from decoded rows",
 }
 #: Names of the files in a run directory.

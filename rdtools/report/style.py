@@ -4,30 +4,81 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from rdtools.errors import UsageError
 from rdtools.methods import ORDERS, PALETTE, entry_of
 
-#: rcParams of every figure.
+#: Inches that a figure is wide in one column and across the page; `STYLES` have their own in place of these.
+COLUMN, FULL = 3.25, 6.75
+#: Points of the smallest text that is printed.
+SMALLEST_TEXT = 6.0
+
+
+def _sizes(text: float) -> dict[str, Any]:
+    """Sizes that go with a size of text: 8 points in print."""
+    small, line = 7 / 8 * text, text / 8
+    return {
+        **dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize", "figure.labelsize"), text),
+        **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize", "legend.title_fontsize"), small),
+        "lines.linewidth": line,
+        "lines.markersize": 3.6 * line,
+        **dict.fromkeys(("axes.linewidth", "grid.linewidth", "xtick.major.width", "ytick.major.width"), 0.6 * line),
+        **dict.fromkeys(("xtick.minor.width", "ytick.minor.width"), 0.4 * line),
+    }
+
+
+#: rcParams of every figure, and alone those of the page.
 RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
+    **_sizes(8),
+    **dict.fromkeys(("xtick.minor.pad", "ytick.minor.pad"), 5.0),  # minor labels in line with major ones
     "figure.dpi": 150,
-    "savefig.dpi": 150,
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
+    "savefig.dpi": 200,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
+    "axes.unicode_minus": True,
     "grid.alpha": 0.25,
     "legend.frameon": False,
-    "legend.fontsize": 8,
-    "lines.linewidth": 1.2,
-    "lines.markersize": 4.5,
+    "legend.handlelength": 1.8,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.2,
+    "legend.labelspacing": 0.3,
     "figure.constrained_layout.use": True,
     "pdf.fonttype": 42,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "rdtools",
+}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a figure is printed.
+
+    Attributes
+    ----------
+    rc : rcParams beside `RC`
+    column, full : inches in place of `COLUMN` and `FULL`
+    """
+
+    rc: dict[str, Any]
+    column: float
+    full: float
+
+    def sized(self, width: float) -> float:
+        """Factor by which a figure of this width in inches, `COLUMN` or `FULL`, grows."""
+        return self.full / FULL if width > COLUMN else self.column / COLUMN
+
+
+#: Times, as far as it goes: matplotlib brings these fonts along, so that a figure is the same everywhere.
+_TIMES = {"font.family": ["STIXGeneral", "DejaVu Serif"]}
+#: Name → style, by the widths that templates of 2026 have.
+STYLES = {
+    "icml": Style(_TIMES, COLUMN, FULL),
+    "neurips": Style(_TIMES, COLUMN, 5.5),
+    "ieee": Style(_TIMES, 3.5, 7.16),
+    "slides": Style(_sizes(14), 5.8, 12.0),
 }
 
 #: Shapes, those that are easily taken for another last.
@@ -43,6 +94,14 @@ BOUNDS = {
     "rd_bound_covariance": {"color": "0.45", "linestyle": (0, (6, 2)), "linewidth": 1.4},
 }
 OTHER_BOUND = {"color": "black", "linestyle": (0, (3, 1, 1, 1, 1, 1)), "linewidth": 1.2}
+#: Colour → line, the second code of a curve beside its marker.
+LINES: dict[str, Any] = dict(
+    zip(PALETTE, ("-", "--", "-.", ":", (0, (6, 1)), (0, (3, 1, 1, 1)), (0, (8, 1)), (0, (1, 1)), (0, (5, 1, 1, 1, 1, 1))), strict=True)
+)
+#: A line that separates signs, the loss of scalar integers, and what theory predicts where its colour says for what.
+ZERO: dict[str, Any] = {"color": "black", "linewidth": 0.6, "zorder": 1}
+SCALAR: dict[str, Any] = {"color": "0.4", "linestyle": (0, (1, 1)), "linewidth": 0.9, "zorder": 1}
+PREDICTED: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 0.8}
 UNIVERSAL = {"color": "black", "linestyle": "-", "linewidth": 0.6}
 SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 
@@ -85,9 +144,11 @@ def method_style(method: str) -> dict[str, Any]:
     return method_looks([method])[method]
 
 
+#: Engines by which a file of the format pgf may be typeset, and the first of which measures its text.
+TEX_ENGINES = ("xelatex", "lualatex", "pdflatex")
 #: Metadata without a date, so that the same rows give the same bytes.
 SAVE_METADATA: dict[str, dict[str, Any]] = {
-    "pdf": {"CreationDate": None, "ModDate": None, "Producer": "rdtools", "Creator": "rdtools"},
     "png": {"Software": "rdtools"},
+    "pdf": {"CreationDate": None, "ModDate": None, "Producer": "rdtools", "Creator": "rdtools"},
     "svg": {"Date": None, "Creator": "rdtools"},
 }

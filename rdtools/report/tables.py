@@ -101,7 +101,7 @@ def knowing_rows(table: pd.DataFrame) -> pd.DataFrame:
     """
     scaled = {method for method in table["method"].unique() if (entry := entry_of(method)[0]) and entry.row_scales}
     fixed = table["rate_kind"].eq("fixed") & table["method"].isin(scaled)
-    return table[fixed | table["rate_kind"].isin(["entropy_column", "entropy_trellis", "entropy_adaptive"])]
+    return table[fixed | table["rate_kind"].isin(["entropy_column", "entropy_trellis", "entropy_lattice", "entropy_adaptive"])]
 
 
 def layer_types(table: pd.DataFrame) -> pd.DataFrame:

@@ -137,7 +137,8 @@ class CalibrationEntry(_Entry):
 
     The runner of a run that was not captured here is `IMPORTED` or `MERGED`; its tokens are known by a hash alone.
 
-    `padding` ids of the file were left out, because of what `padding_from` names.
+    `padding` ids of the file were left out, because of what `padding_from` names. `parts` are the hashes of the tokens of the runs that
+    were merged, each of one calibration pass; empty otherwise.
     """
 
     source: str
@@ -149,6 +150,12 @@ class CalibrationEntry(_Entry):
     trust_remote_code: bool
     device: str | None = None
     runner: str | None = None
+    parts: list[str] = []
+
+    @property
+    def passes(self) -> list[str]:
+        """Hashes of the tokens of each calibration pass."""
+        return self.parts or [self.token_sha256]
 
 
 class HeldoutEntry(_Entry):

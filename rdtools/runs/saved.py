@@ -19,9 +19,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
 from rdtools.arrays import Float64Array
-from rdtools.coding import MAX_WEIGHTS, decode, reconstruct
+from rdtools.coding import MAX_WEIGHTS, decode_all, reconstruct
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import check_file, write_atomically
+from rdtools.records import QuantizedWeight
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry
 from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed
@@ -42,10 +43,13 @@ class SavedLayer(FileEntry):
     Distortions are tr(E H Eᵀ)/(m n) with the H of the inputs that the layer has, `relative` over that of all weights zero. With a
     correction that compares both models, `output_error` is E‖W x − Ŵ x̂‖²/(m n) with weights in bfloat16, which `relative_output_error`
     divides by E‖W x‖²/(m n); `mixture` has the shares of `rdtools.corrections.mixing.Mixture`, `rescaled` says which scales were stored.
+    A file may have several matrices, of which this is the one at `place`.
     """
 
     layer: LayerEntry
     file: str
+    place: int = 0
+    container_layers: int = 1
     total_bpw: float
     distortion: float
     relative_distortion: float
@@ -89,7 +93,7 @@ class SavedModel(_Entry, Sealed):
     @property
     def total_bpw(self) -> float:
         """Bits of all coded files over the weights in them."""
-        return 8 * sum(entry.bytes for entry in self.layers) / self.weights
+        return 8 * sum({entry.file: entry.bytes for entry in self.layers}.values()) / self.weights
 
     @property
     def identity(self) -> dict[str, object]:
@@ -154,6 +158,22 @@ def write_saved(folder: Path, saved: SavedModel) -> None:
     write_atomically(folder / SAVED, sealed(saved.model_dump_json(indent=1).encode()))
 
 
+def decoded_layer(folder: Path, entry: SavedLayer) -> QuantizedWeight:
+    """What the coded file of a layer holds.
+
+    Raises
+    ------
+    CorruptFile
+        If the file is missing, altered, or has fewer matrices.
+    """
+    path = folder / entry.file
+    _check(path, entry)
+    matrices = decode_all(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS)
+    if entry.place >= len(matrices):
+        raise CorruptFile(f"{path}: holds {len(matrices)} matrices, expected {entry.layer.name} behind {entry.place} of them; {_AGAIN}")
+    return matrices[entry.place]
+
+
 def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
     """Ŵ (m, n) of a coded file, rounded to bfloat16: the weight that the checkpoint holds, to the bit.
 
@@ -162,11 +182,11 @@ def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
     CorruptFile
         If the file is missing, altered, or of another shape.
     """
-    path = folder / entry.file
-    _check(path, entry)
-    weight = reconstruct(decode(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS))
-    if weight.shape != tuple(entry.layer.shape):
-        raise CorruptFile(f"{path}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}")
+    weight, shape = reconstruct(decoded_layer(folder, entry)), tuple(entry.layer.shape)
+    if weight.shape != shape:
+        raise CorruptFile(
+            f"{folder / entry.file}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}"
+        )
     return round_to_stored(weight, "bfloat16", name=entry.layer.name)
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rdtools.devices import HOST
-from rdtools.errors import UsageError
 from rdtools.quantizers import Quantizer
 from rdtools.records import CURVE_COLUMNS
 from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
@@ -19,7 +18,7 @@ from rdtools.runs.plan import RunPlan, read_plan, write_plan
 from rdtools.runs.results import to_table
 from rdtools.runs.store import Run
 from rdtools.runs.tasks import write_tasks
-from rdtools.sweep.engines import ENGINES
+from rdtools.sweep.engines import dask, local
 from rdtools.sweep.plan import Task, Work, curve_rates, key_of_layer, plan, planned_methods
 
 Progress = Callable[[float, float], None]
@@ -114,7 +113,7 @@ def run_sweep(
     *,
     seeds: Sequence[int] = (0,),
     workers: int = 1,
-    engine: str = "local",
+    scheduler: str | None = None,
     device: str = HOST,
     layers: Sequence[str] | None = None,
     fresh: bool = False,
@@ -132,7 +131,7 @@ def run_sweep(
     quantizers : every method at every rate
     seeds : rotations are drawn from them; every method has a row for each
     workers : processes; 1 does everything here, 0 leaves it to `rdtools.jobs.worker`
-    engine : a name in `rdtools.sweep.engines.ENGINES`
+    scheduler : address of a Dask scheduler, whose workers do everything in place of `workers`
     device : of torch, on which methods work that can
     layers : names of the layers to work on; None for all
     fresh : forget finished rows and earlier commands
@@ -143,11 +142,11 @@ def run_sweep(
     ------
     UsageError, CorruptFile
         As `agenda`.
+    BackendUnavailable, ServiceUnavailable
+        As `rdtools.sweep.engines.dask.run_tasks`.
     OutputError
         If a row cannot be written.
     """
-    if engine not in ENGINES:
-        raise UsageError(f"`engine` {engine!r}: expected one of {', '.join(ENGINES)}")
     todo = agenda(run, quantizers, seeds=seeds, layers=layers, fresh=fresh)
     write_plan(todo.plan, run.path)
     if fresh:
@@ -164,7 +163,7 @@ def run_sweep(
         count += record.kind == "row"
         progress(count, todo.rows)
 
-    do_tasks(run, todo.left, workers=workers, engine=engine, device=device, heard=heard)
+    do_tasks(run, todo.left, workers=workers, scheduler=scheduler, device=device, heard=heard)
     return collect_results(run, todo.plan)
 
 
@@ -173,7 +172,7 @@ def do_tasks(
     tasks: Sequence[Work],
     *,
     workers: int,
-    engine: str = "local",
+    scheduler: str | None = None,
     device: str = HOST,
     heard: Callable[[Record], None] = lambda record: None,
 ) -> None:
@@ -183,16 +182,20 @@ def do_tasks(
     ----------
     run : whose lock this process holds
     tasks : of the run
-    workers, engine, device : as in `run_sweep`
+    workers, scheduler, device : as in `run_sweep`
     heard : called with every record that comes about
 
     Raises
     ------
-    OutputError
+    BackendUnavailable, ServiceUnavailable, OutputError
     """
     delete_leases(run.path)
     listed = write_tasks([task.listed for task in tasks], run.path)
-    ENGINES[engine](tasks, Leases(run.path, listed.command), workers=workers, device=device, heard=heard)
+    leases = Leases(run.path, listed.command)
+    if scheduler is None:
+        local.run_tasks(tasks, leases, workers=workers, device=device, heard=heard)
+    else:
+        dask.run_tasks(tasks, leases, scheduler=scheduler, device=device, heard=heard)
 
 
 def collect_results(run: Run, plan: RunPlan) -> SweepResult:

@@ -117,6 +117,8 @@ class Task(Work):
 def settings_of(quantizer: Quantizer) -> str:
     """Every setting of a quantizer but its rate, in a form that two quantizers share only if they do the same.
 
+    Settings that came later are left out where they have their default.
+
     Examples
     --------
     >>> from rdtools.quantizers import HRTN
@@ -124,7 +126,9 @@ def settings_of(quantizer: Quantizer) -> str:
     (True, "HRTN(damping=None, backend=None, rotation=None, coding='column', adaptive_columns=0)")
     """
     record = cast(Any, quantizer)  # every quantizer is a dataclass, which a protocol cannot say
-    settings = (f"{field.name}={getattr(record, field.name)!r}" for field in fields(record) if field.name != "rate_bits")
+    known = {field.name: getattr(record, field.name) for field in fields(record) if field.name != "rate_bits"}
+    usual = {field.name: field.default for field in fields(record) if field.metadata.get("later")}
+    settings = (f"{name}={value!r}" for name, value in known.items() if name not in usual or value != usual[name])
     return f"{type(quantizer).__name__}({', '.join(settings)})"
 
 

@@ -20,12 +20,13 @@ from rdtools.methods import format_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remembered_spectrum
-from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare
+from rdtools.quantizers import Preparation, Problem, Quantizer, SettledQuantizer, prepare, shares_file
 from rdtools.records import CURVE_COLUMNS, LayerRow, ResultRow
 from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.activations import ActivationMemory
+from rdtools.sweep.one_file import Waiting, rows_in_one_file, turn, with_companions
 from rdtools.sweep.plan import LayerWork, Task
 
 Row = dict[str, Any]
@@ -92,6 +93,7 @@ def quantize_layers(
     """Rows as they are finished: (number of the job, number of its quantizer, row).
 
     Rows of one preparation and place follow one another, so that layers of one Hessian share its factor and no other is alive beside it.
+    Those of a method that puts layers of one input into one file come once all of them are quantized.
 
     Parameters
     ----------
@@ -104,7 +106,11 @@ def quantize_layers(
     known: list[LayerFacts | None] = [None] * len(jobs) if facts is None else list(facts)
     for group in _by_preparation(jobs, seed, device):
         prepared: dict[int, tuple[Layer, Problem]] = {}
-        for job in group:
+        waiting: list[Waiting] = []
+        order: dict[Quantizer, int] = {}
+        group.sort(key=lambda job: turn(jobs[job.number][1][job.which], order))
+        for place_in_group, job in enumerate(group):
+            row: ResultRow | None = None
             number, settled, place = job.number, job.quantizer, job.place
             layer, quantizer = jobs[number][0], jobs[number][1][job.which]
             started, fact = time.perf_counter() - job.seconds, known[number]
@@ -121,8 +127,12 @@ def quantize_layers(
                 moments = None if inputs is None else inputs.calibration
                 with stage("its integers are decided"):
                     quantized = settled.quantize(prepared[number][0], seed=seed, problem=prepared[number][1], activations=moments)
-                with stage("what was decoded is measured"):
-                    row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
+                if shares_file(quantizer):
+                    took = time.perf_counter() - started
+                    waiting.append(Waiting(number, job.which, prepared[number][0], quantizer, settled, quantized, fact, took))
+                else:
+                    with stage("what was decoded is measured"):
+                        row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
                 del quantized  # which holds its layer: none of another preparation stays beside the next one
             except Exception as error:  # any one of them is this row's alone
                 if isinstance(error, NotEnoughMemory):
@@ -132,7 +142,15 @@ def quantize_layers(
                 row = failed_row(quantizer, known_of, error, seed=seed)
                 if row.status == "infeasible" and fact is not None and layer.hessian.distinct_tokens == 0:
                     row = replace(row, status=fact.status, message=fact.message)  # an expert that no token reached has no rate but 0
-            yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
+            if row is not None:
+                yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
+            after = group[place_in_group + 1 : place_in_group + 2]
+            if waiting and not (after and jobs[after[0].number][1][after[0].which] == quantizer):
+                prepared.clear()
+                for one, made in rows_in_one_file(waiting, seed):
+                    made = failed_row(one.quantizer, one.facts.row, made, seed=seed) if isinstance(made, Exception) else made
+                    yield one.number, one.which, made.to_row()
+                waiting.clear()
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
@@ -150,6 +168,8 @@ def failed_layer(run: Run, work: LayerWork, error: BaseException, *, seed: int) 
     entry = next(entry for entry in run.layers if entry.name == work.name)
     known = key_row(run.key(entry), *entry.shape)
     for quantizer, key in zip(work.quantizers, work.row_keys, strict=True):
+        if not key:
+            continue
         yield Record(key, "row", failed_row(quantizer, known, error, seed=seed).to_row())
     if work.curve_rates:
         yield _failed_curves(work, error)
@@ -214,7 +234,7 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
     works: list[LayerWork] = []
     jobs: list[Job] = []
     facts: list[LayerFacts] = []
-    for work in task.layers:
+    for work in with_companions(task):
         try:
             layer, fact = memory.read(task, work.name)
         except Exception as error:  # as above
@@ -225,7 +245,8 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
         jobs.append((layer, work.quantizers))
     moments = partial(memory.activations, seed=task.seed)
     for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=moments, device=memory.device):
-        yield Record(works[number].row_keys[which], "row", row)
+        if key := works[number].row_keys[which]:
+            yield Record(key, "row", row)
     for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
         if work.curve_rates:
             yield _curves(layer, work, fact)

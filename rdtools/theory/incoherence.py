@@ -11,6 +11,37 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.records import Spectrum
 
+#: Multiplications by WᵀW at most; the share grows by less than a thousandth from some thirty on.
+_POWER_ITERATIONS = 100
+
+
+def top_singular_share(weight: Float64Array) -> float:
+    """Share of ‖W‖² that the first singular pair has, by power iterations: from below, to some 1e-3; 0 for zero weights.
+
+    Rotated on both sides a pair becomes the outer product of two nearly normal vectors, whose entries have the heavy tails of a product of
+    normal numbers: a code made for normal weights distorts them more than it promises.
+
+    Parameters
+    ----------
+    weight : (m, n)
+
+    Examples
+    --------
+    >>> round(top_singular_share(np.diag([3.0, 4.0])), 3)
+    0.64
+    """
+    scale = float(np.abs(weight).max(initial=0.0))
+    if scale == 0:
+        return 0.0
+    scaled = weight / scale
+    v, share, energy = np.random.default_rng(0).standard_normal(weight.shape[1]), 0.0, float(np.einsum("ij,ij->", scaled, scaled))
+    for _ in range(_POWER_ITERATIONS):
+        u = scaled @ (v / np.linalg.norm(v))
+        v, before, share = u @ scaled, share, float(u @ u) / energy
+        if share - before <= 1e-5 or not v.any():
+            break
+    return share
+
 
 def weight_incoherence(weight: Float64Array) -> float:
     """``μ_W = √(mn) max|W_ij| / ‖W‖_F``, between 1 (all magnitudes equal) and √(mn) (one entry); the crest factor of W.

@@ -1,4 +1,4 @@
-"""The channel that a trellis of cosets is to a Gaussian column, at any step: a table by simulation beside exact sums.
+"""The channel that a trellis of cosets, or a lattice, is to a Gaussian column, at any step: a table by simulation beside exact sums.
 
 No closed form is known. `rdtools/data/trellis_channel.csv` has, for each number of states and step r over the standard deviation, what
 entropy, correlation and distortion are more than those of rounding to the grid of step r; `analysis/trellis_channel.py` makes it. As r → 0
@@ -21,6 +21,8 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 
 TABLE = Path(__file__).resolve().parents[1] / "data" / "trellis_channel.csv"
+#: The same for lattices, whose step is that of a scalar quantizer of the same rate at high rate.
+LATTICE_TABLE = TABLE.with_name("lattice_channel.csv")
 COLUMNS = ("states", "log2_step", "samples", "bits", "correlation", "distortion", "bits_stderr", "correlation_stderr", "distortion_stderr")
 #: Spacing of `trellis_channel` in octaves.
 SPACING = 1 / 32
@@ -29,23 +31,24 @@ _FINE = -1.0
 
 
 @cache
-def simulated(states: int) -> Float64Array:
-    """Rows of the table of a code, columns `COLUMNS`.
+def simulated(code: int | str) -> Float64Array:
+    """Rows of the table of a number of states, or of a lattice by name, columns `COLUMNS`; the first is nan for a lattice.
 
     Raises
     ------
     TheoryError
-        For a number of states that is not in the table.
+        For a code that is not in the table.
     """
-    with TABLE.open() as file:
-        rows = [[float(x) for x in row.values()] for row in csv.DictReader(file) if int(row["states"]) == states]
+    with (LATTICE_TABLE if isinstance(code, str) else TABLE).open() as file:
+        found = [list(row.values())[1:] for row in csv.DictReader(file) if row[COLUMNS[0]] == str(code)]
+    rows = [[float("nan") if isinstance(code, str) else float(code), *map(float, row)] for row in found]
     if not rows:
-        raise TheoryError(f"trellis channel: {states} states, which the table does not have")
+        raise TheoryError(f"trellis channel: {code} states, which the table does not have")
     return np.array(rows)
 
 
 @cache
-def trellis_channel(states: int) -> Float64Array:
+def trellis_channel(states: int | str) -> Float64Array:
     """(K, 4) log2 r in even steps, then entropy, correlation, and distortion over r², less those of rounding.
 
     Interpolated monotonically between the simulated steps; beyond them the first and the last row hold. It is the `channel` of
@@ -69,8 +72,8 @@ def trellis_channel(states: int) -> Float64Array:
     return np.column_stack([places, PchipInterpolator(octaves, scaled, axis=0)(places)])
 
 
-def granular_gain_db(states: int) -> float:
-    """``−10 log10(12 D/r²)`` as r → 0: how much less a trellis distorts than rounding at the same step; at most 1.53 dB.
+def granular_gain_db(states: int | str) -> float:
+    """``−10 log10(12 D/r²)`` as r → 0: how much less a trellis or lattice distorts than rounding at the same step; at most 1.53 dB.
 
     Examples
     --------

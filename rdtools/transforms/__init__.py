@@ -9,3 +9,4 @@ from rdtools.transforms.rotation import new_rotation as new_rotation
 from rdtools.transforms.rotation import rotate as rotate
 from rdtools.transforms.rotation import rotate_back as rotate_back
 from rdtools.transforms.rotation import rotate_moment as rotate_moment
+from rdtools.transforms.rotation import rotate_rows as rotate_rows

@@ -101,7 +101,7 @@ def nearest_hadamard_orders(order: int) -> tuple[int, int]:
     return below, above
 
 
-def hadamard_multiply(x: Matrix, *, transpose: bool = False) -> Matrix:
+def hadamard_multiply(x: Matrix, *, transpose: bool = False, overwrite: bool = False) -> Matrix:
     """``x H / √n`` for the Hadamard matrix ``H = Sylvester(2^k) ⊗ core`` along the last axis; ``x Hᵀ / √n`` if `transpose`.
 
     The map is orthogonal for every order; nothing is padded or cut.
@@ -109,6 +109,8 @@ def hadamard_multiply(x: Matrix, *, transpose: bool = False) -> Matrix:
     Parameters
     ----------
     x : (..., n) float64, an array or a tensor; float32 is computed and returned in float32
+    transpose : the inverse
+    overwrite : an array in C order may be overwritten, which saves its memory
 
     Raises
     ------
@@ -135,6 +137,10 @@ def hadamard_multiply(x: Matrix, *, transpose: bool = False) -> Matrix:
             + (f", or turn blocks of {block} columns on their own: x.reshape(..., {n // block}, {block})" if block > 1 else "")
         )
     dtype = "float32" if dtype_name(x) == "float32" else "float64"
-    y: Matrix = x.to(getattr(import_module("torch"), dtype)).contiguous().clone() if is_tensor(x) else np.array(x, dtype=dtype, order="C")
+    y: Matrix = (
+        x.to(getattr(import_module("torch"), dtype)).contiguous().clone()
+        if is_tensor(x)
+        else np.array(x, dtype=dtype, order="C", copy=None if overwrite else True)
+    )
     hadamard_inplace(y, beside(_core(c).T if transpose else _core(c), y))
     return y

@@ -5,17 +5,22 @@ A layer computes ``W x``; with Q orthogonal, ``(W Q)(Qᵀ x)`` is the same, so W
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, beside, contiguous, panels
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, panels
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order
 from rdtools.transforms.kronecker import kronecker_multiply, kronecker_orders
 
 RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
+
+#: Rows, or columns, of an array that are rotated in one go where it is rotated in its own memory: so many that what a Haar rotation draws
+#: anew for them takes little of the time.
+_TOGETHER = 256
 
 
 def new_rotation(choice: RotationChoice, order: int, seed: int) -> Rotation:
@@ -55,7 +60,7 @@ def rotate(x: Matrix, rotation: Rotation) -> Matrix:
         return haar_multiply(x, rotation.seed)
     if rotation.kind == "kronecker":
         return kronecker_multiply(x, rotation.seed)
-    return hadamard_multiply(x * beside(_signs(rotation), x))
+    return hadamard_multiply(x * beside(_signs(rotation), x), overwrite=True)
 
 
 def rotate_back(x: Matrix, rotation: Rotation) -> Matrix:
@@ -70,13 +75,30 @@ def rotate_back(x: Matrix, rotation: Rotation) -> Matrix:
     return hadamard_multiply(x, transpose=True) * beside(_signs(rotation), x)
 
 
+def rotate_rows(x: Matrix, rotation: Rotation) -> Matrix:
+    """``Qᵀ x``, x of shape (n, k): `rotate` of its transpose, transposed, with memory for the answer and a few columns."""
+    if is_tensor(x):
+        return contiguous(rotate(contiguous(x.T), rotation).T)
+    turned = np.empty(x.shape)
+    for some in _parts(x.shape[1]):
+        turned[:, some] = rotate(x[:, some].T, rotation).T
+    return turned
+
+
 def rotate_moment(moment: Matrix, rotation: Rotation) -> Matrix:
-    """``Qᵀ H Q``, exactly symmetric."""
-    half = contiguous(rotate(moment, rotation).T)
-    full = rotate(half, rotation)
-    del half
+    """``Qᵀ H Q`` of a symmetric H, exactly symmetric, with memory for it and a few of its rows."""
+    if is_tensor(moment):
+        full = rotate(contiguous(rotate(moment, rotation).T), rotation)
+    else:
+        full = rotate_rows(moment.T, rotation)
+        for some in _parts(len(full)):
+            full[some] = rotate(full[some], rotation)
     n = len(full)
     for rows in panels(n, n):  # in place
         mean = 0.5 * (full[rows, rows.start :] + full[rows.start :, rows].T)
         full[rows, rows.start :], full[rows.start :, rows] = mean, mean.T
     return full
+
+
+def _parts(count: int) -> Iterator[slice]:
+    return (slice(first, first + _TOGETHER) for first in range(0, count, _TOGETHER))

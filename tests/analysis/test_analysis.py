@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from rdtools.analysis import default_model_loss, make_all, train_default_model
 
 from rdtools.records.rows import COLUMNS, SCHEMA_VERSION
+from rdtools.report.figures import MODULES
+from rdtools.report.style import COLUMN, FULL, SMALLEST_TEXT
 from rdtools.runs.result_files import write_manifest
 
 FIGURES = Path(__file__).resolve().parents[2] / "figures"
@@ -49,8 +52,20 @@ def test_learning_rate_rises_then_falls():
     assert rates[-1] == pytest.approx(0.05 * train_default_model.PEAK_RATE, rel=1e-3)
 
 
+def smallest_text(pdf):
+    """Points of the smallest text of a page, and its width in inches."""
+    pypdfium2 = pytest.importorskip("pypdfium2")
+    from pypdfium2 import raw
+
+    with contextlib.closing(pypdfium2.PdfDocument(pdf)) as document:
+        page = document[0]
+        text = page.get_textpage()
+        sizes = [raw.FPDFText_GetFontSize(text, i) for i in range(text.count_chars()) if raw.FPDFText_GetUnicode(text, i) > 32]
+        return min(sizes), page.get_width() / 72
+
+
 def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
-    """Every figure kept has its rows beside it, is in the gallery, and is drawn again from a run's tables."""
+    """Every figure kept has its rows beside it, is in the gallery, is drawn again from a run's tables, and can be read in print."""
     results, curves = pd.read_csv(FIGURES / "results.csv"), pd.read_csv(FIGURES / "curves.csv")
     # the repository keeps the columns that figures read
     results.reindex(columns=list(dict.fromkeys([*results.columns, *(column.name for column in COLUMNS)]))).assign(
@@ -58,18 +73,24 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
     ).to_parquet(tmp_path / "results.parquet")
     curves.to_parquet(tmp_path / "curves.parquet")
     write_manifest(tmp_path, [tmp_path / "results.parquet", tmp_path / "curves.parquet"], versions={}, command="")
-    shutil.copy(FIGURES / "default_model_loss.csv", tmp_path)
+    for name in ("default_model_loss", "bench", "verdicts"):
+        shutil.copy(FIGURES / f"{name}.csv", tmp_path)
     kept = [FIGURES / f"{name}.csv" for name in make_all.FIGURES]
     for path, (_, draw, digits) in zip(kept, list(make_all.FIGURES.values()), strict=True):  # the tables are no run with Hessians
         monkeypatch.setitem(make_all.FIGURES, path.stem, (lambda runs, path=path: pd.read_csv(path), draw, digits))
+    monkeypatch.setattr(make_all, "FORMATS", ("pdf",))
     assert make_all.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 0
     for path in kept:
         pd.testing.assert_frame_equal(pd.read_csv(tmp_path / path.name), pd.read_csv(path))
     gallery = (FIGURES / "README.md").read_text()
-    for path in tmp_path.glob("*.png"):
+    assert {path.stem for path in tmp_path.glob("*.pdf")} == set(MODULES)
+    for path in tmp_path.glob("*.pdf"):
         assert (FIGURES / path.name).is_file()
-        assert (FIGURES / path.with_suffix(".pdf").name).is_file()
-        assert f"]({path.name})" in gallery
+        assert (FIGURES / path.with_suffix(".png").name).is_file()
+        assert f"]({path.stem}.png)" in gallery
+        size, width = smallest_text(path)
+        assert size >= SMALLEST_TEXT - 0.01, path.name  # pdfium gives sizes in float32
+        assert round(width, 2) in (COLUMN, FULL), path.name
 
 
 def test_loss_curve_ends_where_the_model_card_says():

@@ -92,13 +92,13 @@ def test_payloads_are_the_entropies_that_their_models_have(sizes):
     pooled, column = _entropy(integers), float(np.mean([_entropy(z) for z in integers.T]))
     assert pooled - column > 0.05
     for coder in ("range coder", "ANS"):
-        assert abs(8 * by_name[f"{coder}, one histogram"].payload - N * pooled) <= 64 + 0.001 * N
-        assert abs(8 * by_name[f"{coder}, a histogram a column"].payload - N * column) <= 64 + 0.001 * N
+        assert abs(8 * by_name[f"{coder}, pooled histogram"].payload - N * pooled) <= 64 + 0.001 * N
+        assert abs(8 * by_name[f"{coder}, histogram per column"].payload - N * column) <= 64 + 0.001 * N
         # the distribution has one number where the histogram has one for each code: longer, by less than a histogram takes
-        law = by_name[f"{coder}, a normal law a column"]
-        assert N * column < 8 * law.payload < 8 * (law.payload + law.side) < 8 * sum(_parts(by_name[f"{coder}, a histogram a column"]))
-    assert N * pooled <= 8 * by_name["Huffman, one code"].payload < N * (pooled + 1)
-    assert N * column <= 8 * by_name["Huffman, a code a column"].payload < N * (column + 1)
+        law = by_name[f"{coder}, Gaussian per column"]
+        assert N * column < 8 * law.payload < 8 * (law.payload + law.side) < 8 * sum(_parts(by_name[f"{coder}, histogram per column"]))
+    assert N * pooled <= 8 * by_name["Huffman, pooled code"].payload < N * (pooled + 1)
+    assert N * column <= 8 * by_name["Huffman, code per column"].payload < N * (column + 1)
     assert all(8 * by_name[name].payload > N * column for name in coders.general_coders())
 
 
@@ -115,11 +115,11 @@ def test_side_information_is_counted_for_every_coder(sizes):
     assert {by_name[name].side for name in coders.general_coders()} == {least}
     for coder in ("range coder", "ANS"):
         shared, law, histogram = (
-            by_name[f"{coder}, {label}"].side for label in ("one histogram", "a normal law a column", "a histogram a column")
+            by_name[f"{coder}, {label}"].side for label in ("pooled histogram", "Gaussian per column", "histogram per column")
         )
         assert law == least + 8
         assert least + 8 < shared < histogram
-    assert least < by_name["Huffman, one code"].side < by_name["Huffman, a code a column"].side
+    assert least < by_name["Huffman, pooled code"].side < by_name["Huffman, code per column"].side
     assert ("zstd, level 22" in by_name) == (find_spec("zstandard") is not None)
 
 
@@ -148,18 +148,18 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
 
 
 def test_what_the_gallery_shows_of_the_embedded_model():
-    """WaterSIC's columns differ, so normal distributions by column beat one histogram, side information included; GPTQ's agree, so they
-    change little. Coders of bytes lose to the range coder with either, and a histogram a column costs more than it saves at 768 rows and
+    """WaterSIC's columns differ, so normal distributions by column beat pooled histogram, side information included; GPTQ's agree, so they
+    change little. Coders of bytes lose to the range coder with either, and histogram per column costs more than it saves at 768 rows and
     fewer."""
     rows = pd.read_csv(FIGURES / "coders.csv")
     bits = rows.pivot_table(index=["layer", "method", "target_bpw"], columns="coder", values="total_bpw")
-    law, shared = bits["range coder, a normal law a column"], bits["range coder, one histogram"]
+    law, shared = bits["range coder, Gaussian per column"], bits["range coder, pooled histogram"]
     assert (law < shared).all()
     assert ((shared - law).xs("watersic", level="method") > 0.02).all()
     assert ((shared - law).xs("hptq", level="method") < 0.005).all()
-    assert (bits["range coder, a histogram a column"] > shared).all()
+    assert (bits["range coder, histogram per column"] > shared).all()
     others = [name for name in bits if name.partition(",")[0] in ("Huffman", "zlib", "LZMA", "zstd")]
     assert len(others) == 5
     assert (bits[others].min(axis=1) > law + 0.03).all()
     # a range coder's words against those of ANS: two words a block at most
-    assert ((bits["range coder, one histogram"] - bits["ANS, one histogram"]).abs() <= 64 / (256 * 768)).all()
+    assert ((bits["range coder, pooled histogram"] - bits["ANS, pooled histogram"]).abs() <= 64 / (256 * 768)).all()

@@ -34,4 +34,4 @@ def test_rows_are_drawn_and_have_the_columns_of_an_evaluation(rows):
 
     assert list(rows) == list(equal_footing.COLUMNS)
     assert set(rows) <= {column.name for column in EVALUATION_COLUMNS}
-    assert len(equal_footing.draw(rows).axes) == 2
+    assert len(equal_footing.draw(rows).axes) == 3

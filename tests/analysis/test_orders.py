@@ -115,7 +115,7 @@ def test_the_committed_rows_draw():
     rows = pd.read_csv(FIGURES / "orders.csv")
     figure = orders.draw(rows)
     assert [axis.get_title() for axis in figure.axes] == [
-        f"{model}, {label}, 4 bits" for model in ("embedded", "stories260K") for label in ("one histogram", "WaterSIC's code")
+        f"{model}, {label}, 4 bits" for model in ("embedded", "stories260K") for label in ("one pooled table", "a Gaussian per column")
     ]
     assert [len(axis.containers) for axis in figure.axes] == [8] * 4
     means = type_means(rows).xs(4.0, level="target_bpw")["above_watersic_bpw"]

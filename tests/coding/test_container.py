@@ -6,12 +6,12 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 import pytest
-from golden_weights import example, natural
+from golden_weights import WEIGHTS, example, following, natural
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rdtools.coding import code_length, container_bits, decode, decode_all, encode, round_to_bfloat16
+from rdtools.coding import code_length, container_bits, decode, decode_all, encode, exponent_bytes, round_to_bfloat16
 from rdtools.coding.container import Container, MatrixBytes
 from rdtools.coding.format_v2 import STAGE_BYTES
 from rdtools.coding.scales import round_to_float32
@@ -144,9 +144,9 @@ def test_what_is_encoded_is_decoded(weight):
     assert encode(weight).data == container.data
 
 
-@given(weights_of_one_input())
-def test_matrices_of_one_input_come_back_together(weights):
-    container = encode(weights)
+@given(weights_of_one_input(), st.booleans())
+def test_matrices_of_one_input_come_back_together(weights, following):
+    container = encode(weights, following=following)
     decoded = decode_all(container.data)
     assert len(decoded) == len(container.matrices) == len(weights)
     assert all(map(same_weight, decoded, weights))
@@ -176,6 +176,25 @@ def test_shared_bytes_are_stored_once_and_split_by_the_number_of_weights():
     # scales that differ are stored with each matrix
     differing = [weights[0], QuantizedWeight(dataclasses.replace(basis, column_scales=None), symbols)]
     assert all(map(same_weight, decode_all(encode(differing).data), differing))
+
+
+def test_matrices_that_follow_others_leave_out_exponents_and_go_on_learning():
+    """Of four matrices the first three have one table of steps; the models of the second begin with the rows of the first."""
+    weights = following()
+    together, apart = encode(weights, following=True), encode(weights)
+    exponents = len(exponent_bytes(weights[0].symbols.grid.exponents))
+    learnt = [len(one.data) for one in (encode(weights[:2], following=True), encode(weights[:2]))]
+    saved = len(apart.data) - len(together.data)
+    assert saved == 2 * exponents + (learnt[1] - learnt[0] - exponents) > 2 * exponents
+    bits, own = container_bits(together), container_bits(apart)
+    assert sum(part.total for part in bits) == 8 * len(together.data)
+    assert bits[0].payload == own[0].payload
+    assert bits[1].payload < own[1].payload
+    # all matrices have the same number of weights, so that each has a third or, with the fourth, a fourth of what is shared
+    assert bits[0].total == pytest.approx(own[0].total - 8 * exponents * 3 / 4)
+    # only integers may follow, after integers of their kind, and with steps that are there
+    lattice = WEIGHTS["lattice 2 bits"]
+    assert encode([lattice, lattice], following=True).data == encode([lattice, lattice]).data
 
 
 def test_matrices_without_weights_share_equally():

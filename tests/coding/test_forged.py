@@ -9,7 +9,7 @@ import zlib
 
 import numpy as np
 import pytest
-from golden_weights import natural, stored
+from golden_weights import WEIGHTS, following, natural, stored
 
 from rdtools.coding import decode_all, encode
 from rdtools.coding.entropy.coder import decode_runs, encode_runs
@@ -18,6 +18,7 @@ from rdtools.coding.entropy.gaussians import Gaussian
 from rdtools.coding.entropy.models import read_histogram, uniform_table
 from rdtools.coding.fields import Reader, varint
 from rdtools.errors import CorruptFile
+from rdtools.measure.point import same_weight
 from rdtools.records import Basis, GaussianModel, QuantizedWeight, Rotation, ScalarSymbols, SharedHistogram, UniformGrid
 
 #: Weights that the files of these tests may hold, and the bytes of memory that `decode_all` then keeps below.
@@ -106,7 +107,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
 
 @pytest.mark.parametrize(("name", "position", "value", "message"), [
     ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 2 hadamard, 4 haar, 5 kronecker"),
-    ("shared", 10, 5, "codec 5, expected one of 0 ScalarSymbols, 1 LatticeWords, 2 TrellisPaths, 3 CosetSymbols, 4 AdditiveCodes"),
+    ("shared", 10, 6, "codec 6, expected one of 0 ScalarSymbols, 1 LatticeWords, 2 TrellisPaths, 3 CosetSymbols, 4 AdditiveCodes, 5 "),
     ("shared", 11, 3, "row rotation 3, expected one of"),
     ("shared", 5, 0x74, "column scales that are both shared and own"),
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
@@ -119,7 +120,9 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("adaptive coset", 24, 0xC1, "flags of integers 0xc1 with unknown options 0x40"),
     ("adaptive", 46, 11, "adaptive model of 4 columns and strength 11, expected"),
     ("adaptive", 48, 0xFF, "groups of 65284 columns in a matrix of 24 rows, expected at most 512"),
-    ("parts", 10, 0x85, "codec 5, expected one of 0 ScalarSymbols"),
+    ("parts", 10, 0x86, "codec 6, expected one of 0 ScalarSymbols"),
+    ("points E8", 39, 2, "lattice 2, expected one of 0 D4, 1 E8"),
+    ("coset", 33, 11, "bits of a state 11, expected one of 2 2, 3 3"),
     ("parts", 33, 0, "parts of a layer, of which none is there"),
     ("parts", 33, 8, "parts of a layer 0x08 with unknown options 0x08"),
     ("parts", 34, 1, "activation grid: 1 bits, expected a whole number from 2 to 16"),
@@ -134,6 +137,31 @@ def test_what_this_program_does_not_know_is_named(name, position, value, message
     forged[position] = value
     with pytest.raises(CorruptFile, match=rf"^some\.rdtq: {re.escape(message)}.*upgrade rdtools"):
         decode_all(repaired(bytes(forged)), name="some.rdtq")
+
+
+@pytest.mark.parametrize(("matrix", "tag", "message"), [
+    (0, 67, "a matrix that follows another, expected one of integers of the same kind before it"),
+    (1, 64, "a matrix that follows another, expected one of integers of the same kind before it"),
+    (1, 65, "a matrix that follows another"),
+    (3, 67, None),
+])  # fmt: skip
+def test_forged_matrices_that_follow_others_are_refused_or_read(matrix, tag, message):
+    forged = bytearray(encode(following(), following=True).data)
+    forged[15 + 10 * matrix] = tag
+    if message is None:  # which has no step exponents to leave out
+        assert all(map(same_weight, decode_all(repaired(bytes(forged))), following()))
+        return
+    with pytest.raises(CorruptFile, match=message):
+        decode_all(repaired(bytes(forged)))
+
+
+def test_models_that_go_on_from_no_matrix_are_refused():
+    forged = bytearray(stored(3, "adaptive coset"))
+    place = len(forged) - encode(WEIGHTS["adaptive coset"]).payload_bytes
+    strength = next(k for k in range(24, place) if forged[k : k + 3] == bytes([9, 7, 0]))
+    forged[strength] |= 16
+    with pytest.raises(CorruptFile, match="models that go on learning, expected rows of a matrix before this one"):
+        decode_all(repaired(bytes(forged)))
 
 
 def test_many_integers_under_learnt_models_in_few_bytes_are_refused_before_anything_is_learnt():

@@ -10,7 +10,7 @@ import zlib
 
 import numpy as np
 import pytest
-from golden_weights import FOLDER, WEIGHTS, example, stored
+from golden_weights import FOLDER, WEIGHTS, example, following, stored
 from rdtools.kernels import adaptive_coder_reference, coset_trellis_reference
 
 from rdtools import normal
@@ -26,7 +26,7 @@ VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts"))))
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts", "points"))))
 
 
 def digest(weight) -> str:
@@ -102,6 +102,17 @@ def test_a_seed_of_64_bits_is_kept():
 def test_the_golden_file_of_several_matrices_is_written_and_read():
     assert encode(group()).data == stored(3, "several")
     assert all(map(same_weight, decode_all(stored(3, "several")), group()))
+
+
+def test_the_golden_file_of_matrices_that_follow_others_is_written_and_read():
+    assert encode(following(), following=True).data == stored(3, "following")
+    assert all(map(same_weight, decode_all(stored(3, "following")), following()))
+
+
+@pytest.mark.parametrize(("constant", "value"), [("FOLLOWS", 32), ("CONTINUED", 32)])
+def test_changing_a_flag_of_matrices_that_follow_others_breaks_a_golden_file(constant, value, monkeypatch):
+    monkeypatch.setattr(format_v3, constant, value)
+    assert encode(following(), following=True).data != stored(3, "following")
 
 
 @pytest.mark.parametrize("version", [0, 1, 4, 255])
@@ -250,6 +261,12 @@ def test_changing_a_number_of_the_links_of_a_map_breaks_a_golden_file(constant, 
     assert not holds("parts links")
 
 
+def test_changing_the_order_of_the_lattices_breaks_a_golden_file(monkeypatch):
+    assert holds("points D4")
+    monkeypatch.setattr(format_v3, "LATTICES", ("E8", "D4"))
+    assert not holds("points D4")
+
+
 def test_changing_a_code_of_the_trellis_breaks_a_golden_file(monkeypatch):
     monkeypatch.setitem(coset_trellis_reference.CODES, 4, (0o5, 0o4))
     with pytest.raises(CodingError, match="expected those of a trellis of 4 states"):
@@ -283,6 +300,9 @@ def test_every_number_of_the_formats_is_covered():
         "SEED",
         "ROTATIONS",
         "OWN_SCALES",
+        "LATTICES",
+        "FOLLOWS",
+        "CONTINUED",
         "SEVERAL",
         "COSET_STATE",
         "COSET_STATE_BITS",

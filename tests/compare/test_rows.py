@@ -220,14 +220,14 @@ def test_bad_layers_are_refused_by_name(weight, moment, error):
 
 def test_a_file_that_does_not_decode_to_what_was_encoded_is_no_row(layer, monkeypatch):
     q = HRTN(rate_bits=3).quantize(layer)
-    real = rd.measure.point.decode
+    real = rd.measure.point.decode_all
 
     def wrong(data, **options):
         decoded = real(data, **options)
-        decoded.symbols.integers[0, 0] += 1
+        decoded[0].symbols.integers[0, 0] += 1
         return decoded
 
-    monkeypatch.setattr("rdtools.measure.point.decode", wrong)
+    monkeypatch.setattr("rdtools.measure.point.decode_all", wrong)
     with pytest.raises(CorruptFile, match="does not decode to what was encoded"):
         rd.measure(layer, q)
 
@@ -342,6 +342,20 @@ def test_one_weight_that_makes_up_the_variance_has_no_gap_and_says_why(rng):
     W[3, 4] = 6.0
     layer = rd.Layer.of(W, layer.hessian.matrix)
     assert result_row(layer, q, q.quantize(layer)).rate_gap_total_bpw > 0
+
+
+def test_a_row_says_where_one_singular_pair_makes_a_rotated_code_miss_its_prediction(rng):
+    """Half of the energy in the outer product of two vectors, against weights without any structure."""
+    weight = rng.standard_normal((64, 64))
+    pair = np.outer(rng.standard_normal(64), rng.standard_normal(64))
+    for structured in (weight + pair, weight):
+        layer = rd.Layer.of(structured, np.diag(np.arange(1.0, 65.0)), name="x")
+        (quantizer,) = make_quantizers(["quip-sharp"], [2.0])
+        row = result_row(layer, quantizer, quantizer.quantize(layer))
+        said = "rotated, it is a product of two normal vectors, with heavier tails than the code is made for, and D is "
+        assert (said in row.message) == (structured is not weight)
+        if said in row.message:
+            assert f"{row.measured_over_pred_high_rate:.2f} times its prediction" in row.message
 
 
 def test_nearly_dead_inputs_are_counted_said_and_do_not_set_the_critical_rate(rng):

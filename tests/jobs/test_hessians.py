@@ -55,6 +55,10 @@ def test_runs_that_do_not_belong_together_are_not_merged(home, tmp_path):
 
     with pytest.raises(RdtoolsError, match="of the same calibration tokens, which would count twice; leave one of them out"):
         merge_runs([home / "a", home / "a"], out=tmp_path / "m")
+    merge_runs([home / "a", home / "b"], out=tmp_path / "both")
+    for again in ([tmp_path / "both", home / "b"], [home / "a", tmp_path / "both"]):  # a merged run knows what it was made of
+        with pytest.raises(RdtoolsError, match=r"both.*of the same calibration tokens, which would count twice; leave one of them out"):
+            merge_runs(again, out=tmp_path / "m")
     with pytest.raises(RdtoolsError, match="1 run to merge, expected two or more"):
         merge_runs([home / "a"], out=str(tmp_path / "m"))
     with pytest.raises(RdtoolsError, match="holds a run; choose another directory"):

@@ -22,7 +22,7 @@ from rdtools.model.capture import capture
 from rdtools.model.checkpoint import open_checkpoint
 from rdtools.model.opened import open_model
 from rdtools.model.tokens import load_tokens
-from rdtools.runs.saved import read_saved
+from rdtools.runs.saved import decoded_weight, read_saved
 
 DOWN = "model.layers.1.mlp.down_proj"
 
@@ -70,6 +70,20 @@ def test_containers_decode_to_the_checkpoint_and_are_its_rate(data, sequential):
         == size / 3840
         == pytest.approx(np.mean([e.total_bpw * np.prod(e.layer.shape) for e in sequential.layers]) * 14 / 3840)
     )
+
+
+def test_layers_of_one_input_share_a_file(data):
+    """The same weights as in files of their own, in fewer bytes."""
+    apart, together = (quantized(data, data / name, method=name, hessians="original") for name in ("watersic", "watersic+one-file"))
+    files = [entry.file for entry in together.layers]
+    assert len(set(files)) == 8  # q, k, v; o; gate, up; down; of two blocks
+    assert [entry.place for entry in together.layers][:3] == [0, 1, 2]
+    for one, other in zip(apart.layers, together.layers, strict=True):
+        np.testing.assert_array_equal(decoded_weight(data / "watersic", one), decoded_weight(data / "watersic+one-file", other))
+    size = sum((data / "watersic+one-file" / file).stat().st_size for file in set(files))
+    assert together.total_bpw == 8 * size / 3840 < apart.total_bpw
+    shares = [entry.total_bpw * np.prod(entry.layer.shape) for entry in together.layers]
+    assert sum(shares) == pytest.approx(8 * size)
 
 
 def test_everything_else_is_the_originals(data, sequential):
@@ -127,12 +141,12 @@ def test_an_interrupted_model_goes_on_and_is_the_same(data, sequential, tmp_path
     made: list[str] = []
     measure = module.measure
 
-    def counted(layer, answer):
+    def counted(layer, answer, file):
         if len(made) == 9:
             made.append("")
             raise KeyboardInterrupt
         made.append(layer.key.name)
-        return measure(layer, answer)
+        return measure(layer, answer, file=file)
 
     monkeypatch.setattr(module, "measure", counted)
     with pytest.raises(KeyboardInterrupt):

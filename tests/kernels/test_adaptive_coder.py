@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from rdtools.kernels import adaptive_coder_numba as fast
 from rdtools.kernels import adaptive_coder_reference as reference
+from rdtools.kernels.adaptive_moment_reference import adaptive_moment
 from rdtools.kernels.coset_trellis_reference import coset_transitions
 
 CODERS = {"reference": reference, "numba": fast}
@@ -37,6 +38,27 @@ def walks(integers, states, segment):
             out[r, i] += (out[r, i] ^ state) & 1
             state = transitions[state, (out[r, i] >> 1) & 1]
     return out, transitions
+
+
+@pytest.mark.parametrize("states", [0, 8])
+def test_models_that_go_on_from_another_matrix_are_those_of_the_reference_and_shorter(states, rng):
+    """Two matrices of one strong direction; the second moment of the first is an exact sum of integers."""
+    (m, p), half = (24, 20), 0.5 if states else 1.0
+    first, second = np.split(correlated(rng, 2 * m, p, 2.0), 2)
+    (first, transitions), (second, _) = (walks(each, states, m) if states else (each, NO_TRELLIS) for each in (first, second))
+    rows, columns, laws = model(rng, m, p, std=2.0)
+    moment = adaptive_moment(first, rows, columns, laws, bool(states))
+    units = np.clip(np.floor(64 * half * first / laws[2][laws[0][rows[:, None] - columns]] + 0.5), -256, 256)
+    weighed = np.array([row * min(1.0, np.sqrt(2 * 64**2 * p / max(row @ row, 1e-9))) for row in units])
+    np.testing.assert_allclose(moment, weighed.T @ weighed, atol=256 * m)  # each number of a heavy row is rounded to an integer
+    rest = (rows, columns, laws, 3.0, transitions, m)
+    words, escaped, outcome = reference.adaptive_encode(second, *rest, m, moment)
+    assert outcome == 0
+    assert len(words) < len(reference.adaptive_encode(second, *rest)[0])
+    for kernel in CODERS.values():
+        np.testing.assert_array_equal(kernel.adaptive_encode(second, *rest, m, moment)[0], words)
+        np.testing.assert_array_equal(kernel.adaptive_decode(words, escaped.astype(np.int64), *rest, m, moment)[0], second)
+        assert abs(32 * len(words) - kernel.adaptive_length(second, *rest, m, moment)[0]) < 66
 
 
 @pytest.mark.parametrize(("m", "p", "std", "states"), [

@@ -115,12 +115,12 @@ def test_a_batch_that_is_too_much_is_halved_and_what_is_finished_is_kept(staged,
 
 
 def test_a_capture_that_ends_early_leaves_no_thread_and_no_stub(staged, checkpoint, tiny_tokens):
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     inputs = find_layers(staged.model, checkpoint, stages=staged).inputs
     running = capture(staged.model, inputs, load_tokens(tiny_tokens), stages=staged)
     next(running)
     running.close()
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
     assert all("forward" not in block.__dict__ for _, block in staged.blocks)
     assert _present(staged) == {"model.norm.weight"}
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rdtools.errors import CorruptFile, UsageError
+from rdtools.errors import CorruptFile
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.methods import format_method, make_quantizers
@@ -84,6 +84,27 @@ def test_what_was_finished_before_an_interrupt_is_not_done_again(count, run, cap
     assert said == ([f"{kept} of 56 rows are already there"] if kept else [])
     _same(resumed, undisturbed)
     assert resumed.notes == []
+
+
+def test_layers_of_one_input_share_a_file_whichever_of_them_are_asked_for(run, captured, tmp_path):
+    """The same integers and errors as in files of their own, and never more bytes in all."""
+    methods = ["watersic", "watersic+one-file"]
+    table = run_sweep(run, make_quantizers(methods, [3.0])).table.set_index(["method", "layer"])
+    apart, together = table.loc["watersic"], table.loc["watersic+one-file"]
+    assert together["distortion"].equals(apart["distortion"])
+    assert together["symbol_bpw"].equals(apart["symbol_bpw"])
+    weights = apart["rows"] * apart["columns"]
+    files = {"q_proj": 3, "k_proj": 3, "v_proj": 3, "gate_proj": 2, "up_proj": 2}
+    assert together["container_layers"].tolist() == [files.get(kind, 1) for kind in together["layer_type"]]
+    for _, part in together.groupby(together["layer_type"].isin(["gate_proj", "up_proj"])):
+        assert (part["total_bpw"] * weights[part.index]).sum() < (apart["total_bpw"] * weights)[part.index].sum()
+    gaps = together["rate_gap_total_bpw"] - apart["rate_gap_total_bpw"]
+    np.testing.assert_allclose(gaps, together["total_bpw"] - apart["total_bpw"], atol=1e-12)
+    name = next(name for name in together.index if "k_proj" in name)
+    other = open_run(shutil.copytree(captured.path, tmp_path / "other"))
+    alone = run_sweep(other, make_quantizers(methods[1:], [3.0]), layers=[name]).table
+    assert alone["layer"].tolist() == [name]
+    assert alone["total_bpw"].tolist() == [together.loc[name, "total_bpw"]]
 
 
 def test_progress_counts_rows_and_those_that_are_there(run):
@@ -313,11 +334,6 @@ def test_the_task_list_of_the_run_names_every_row_that_is_to_be_made(run, monkey
     (run.path / "tasks.json").write_text("{}")
     with pytest.raises(CorruptFile, match="not a task list"):
         read_tasks(run.path)
-
-
-def test_an_engine_has_a_name(run):
-    with pytest.raises(UsageError, match="`engine` 'cloud': expected one of local"):
-        run_sweep(run, _methods(), engine="cloud")
 
 
 def test_layers_of_an_input_are_analysed_once_whatever_their_tasks(run, monkeypatch):

@@ -23,6 +23,7 @@ from rdtools.theory.incoherence import (
     incoherence_trace_bound,
     kronecker_incoherence_bound,
     kronecker_weight_incoherence_bound,
+    top_singular_share,
     weight_incoherence,
 )
 from rdtools.transforms import haar_matrix, hadamard_multiply, rotate
@@ -69,6 +70,15 @@ def test_trace_bound_holds(H):
 def test_weight_incoherence_is_between_one_and_the_root_of_the_size(layer):
     mu = weight_incoherence(layer.weight)
     assert 1 - rounding(10) <= mu <= math.sqrt(layer.weight.size) * (1 + rounding(layer.weight.size))
+
+
+def test_the_first_singular_pair_is_that_of_a_decomposition(rng):
+    """A random matrix, whose singular values are close to each other, a pair that stands out, rank one, and nothing."""
+    weight = rng.standard_normal((40, 30))
+    for W in (weight, weight + 2 * np.outer(weight[:, 0], weight[0]), weight[:, :1], 0 * weight):
+        squares = np.linalg.svd(W, compute_uv=False) ** 2
+        expected = squares[0] / squares.sum() if squares.any() else 0.0
+        assert expected - 1e-3 <= top_singular_share(W) <= expected + rounding(1000)
 
 
 def test_weight_incoherence_limits():

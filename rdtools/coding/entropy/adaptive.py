@@ -5,7 +5,7 @@ See `rdtools.kernels.adaptive_coder_reference` for the model. It is lossless and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding.entropy.gaussians import Gaussians, gaussian_stds
 from rdtools.coding.entropy.models import varint_bytes
 from rdtools.normal import normal_cdf
-from rdtools.ops import LearntModels, adaptive_length, coset_transitions
+from rdtools.ops import LearntModels, adaptive_length, adaptive_moment, coset_transitions
 from rdtools.ops.adaptive_coder import NO_TRELLIS
 from rdtools.records import AdaptiveModel, CosetSymbols, Gains, GaussianModel, ScalarSymbols, UniformGrid
 
@@ -56,8 +56,17 @@ def root_mean_squares(stds: Float64Array) -> Float64Array:
     return np.asarray(np.sqrt(np.where(stds < _COARSE, total, squares)))
 
 
-def learnt_models(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> Callable[[int, int], LearntModels]:
-    """A function of first and past-the-last columns that gives what both sides know of their group; the integers are not looked at."""
+def learnt_models(
+    symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, before: Sequence[ScalarSymbols | CosetSymbols] = ()
+) -> Callable[[int, int], LearntModels]:
+    """A function of first and past-the-last columns that gives what both sides know of their group; the integers are not looked at.
+
+    Parameters
+    ----------
+    symbols : of the matrix
+    model : that learns
+    before : symbols of matrices with the same columns and Gaussian models, from whose rows the models go on to learn
+    """
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, model.row_exponents)
     lowest = int(gaussians.distinct[0]) if gaussians.distinct.size else 0
     gaussian = np.zeros(int(gaussians.distinct[-1]) - lowest + 1 if gaussians.distinct.size else 0, dtype=np.int64)
@@ -69,9 +78,22 @@ def learnt_models(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -
 
     def of_group(first: int, stop: int) -> LearntModels:
         prior = (stop - first) * (1, 1.4142135623730951)[model.strength % 2] * 2.0 ** (model.strength // 2 - 4)
-        return LearntModels(rows, gaussians.columns[first:stop], gaussian, stds, roots, prior, *walks)
+        plain = LearntModels(rows, gaussians.columns[first:stop], gaussian, stds, roots, prior, *walks)
+        if not before:
+            return plain
+        moment = np.zeros((stop - first, stop - first))
+        for known in before:
+            moment += adaptive_moment(known.integers[:, first:stop], learnt_models(known, _as_learnt(known))(first, stop))
+        return replace(plain, before=sum(len(known.integers) for known in before), moment=moment)
 
     return of_group
+
+
+def _as_learnt(symbols: ScalarSymbols | CosetSymbols) -> AdaptiveModel:
+    """The plain models of symbols, as an adaptive model has them."""
+    plain = symbols.model
+    assert isinstance(plain, GaussianModel)
+    return AdaptiveModel(plain.weight_std, plain.noise_variance, plain.row_exponents)
 
 
 def adaptive_code_length(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> float:
@@ -113,7 +135,7 @@ def fit_adaptive(symbols: Codes, columns: int, plain_bits: float) -> tuple[Codes
     assert isinstance(plain, GaussianModel)
     m, r = symbols.integers.shape
     width = min(r if r <= 2 * columns else columns, most_columns(m))
-    off = AdaptiveModel(plain.weight_std, plain.noise_variance, plain.row_exponents)
+    off = _as_learnt(symbols)
     if m * r == 0 or plain_bits == 0.0:
         return replace(symbols, model=off), plain_bits
     first = min(width, r)

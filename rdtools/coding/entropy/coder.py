@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import constriction
@@ -57,9 +57,14 @@ def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
 
 
 def decode_runs(
-    words: NDArray[np.uint32], escaped: NDArray[np.int64], runs: Sequence[tuple[int, Model]], *, name: str
+    words: NDArray[np.uint32],
+    escaped: NDArray[np.int64],
+    runs: Iterable[tuple[int, Model]],
+    *,
+    name: str,
+    decoded: list[NDArray[np.int64]] | None = None,
 ) -> list[NDArray[np.int64]]:
-    """The integers of runs of so many symbols.
+    """The integers of runs of so many symbols; appended to `decoded`, so that later runs may depend on earlier ones.
 
     Raises
     ------
@@ -68,7 +73,7 @@ def decode_runs(
         message starts with `name`.
     """
     decoder = constriction.stream.queue.RangeDecoder(words)
-    decoded = []
+    decoded = [] if decoded is None else decoded
     used = 0
     for count, model in runs:
         table = model.table()

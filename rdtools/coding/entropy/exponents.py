@@ -8,6 +8,9 @@ Layout::
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,3 +58,18 @@ def read_exponents(reader: Reader, count: int) -> Exponents:
     if count and not 0 <= exponents.min() <= exponents.max() <= 255:
         raise reader.refusal(f"exponents from {exponents.min()} to {exponents.max()}, expected 0 to 255")
     return np.asarray(exponents, dtype=np.uint8)
+
+
+def step_exponents(reader: Reader, count: int, before: Sequence[Any]) -> Exponents:
+    """Step exponents of a matrix: those of the symbols before it in a file, where there are any, else those that are stored.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    if not before:
+        return read_exponents(reader, count)
+    exponents = before[-1].grid.exponents
+    if exponents is None or len(exponents) != count:
+        raise reader.refusal("a matrix with the step exponents of the one before it, which has none for as many columns")
+    return np.array(exponents, dtype=np.uint8)

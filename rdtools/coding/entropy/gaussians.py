@@ -15,20 +15,23 @@ from rdtools.normal import cell_probability, normal_cdf
 from rdtools.records import GaussianModel, UniformGrid, power_of_eighths
 
 
-def column_table(integer_std: float) -> FrequencyTable:
+def column_table(integer_std: float, offset: float = 0.0) -> FrequencyTable:
     """Frequencies of a rounded normal variable of standard deviation `integer_std`, escape symbol of frequency 1 last.
+
+    With an offset of ½ the integer z stands for ``z + ½``, and there is one more, so that the table is symmetric.
 
     ``f_z ∝ max(1, ⌊2²⁴ (Φ((z+½)/s) − Φ((z−½)/s)) + ½⌋)`` on |z| ≤ 6 s + 1.
     """
     half = int(_window(np.array(integer_std)))
-    boundaries = np.arange(-half, half + 2, dtype=np.float64) - 0.5
+    lowest = -half - (offset > 0)
+    boundaries = np.arange(lowest, half + 2, dtype=np.float64) + (offset - 0.5)
     # a column that is never left at zero has a vanishing deviation: keep the quotient finite
     boundaries /= max(integer_std, fmt.MIN_STD)
     for first in range(0, len(boundaries), 2**14):  # in place and in the cache: wide tables take a third of the time
         boundaries[first : first + 2**14] = normal_cdf(boundaries[first : first + 2**14])
     cdf = boundaries
     frequencies = np.maximum(1, np.floor(np.diff(cdf) * 2**fmt.PRECISION_BITS + 0.5)).astype(np.int64)
-    return FrequencyTable(np.arange(-half, half + 1), np.append(frequencies, 1))
+    return FrequencyTable(np.arange(lowest, half + 1), np.append(frequencies, 1))
 
 
 @dataclass(frozen=True)
@@ -36,15 +39,16 @@ class Gaussian:
     """A rounded normal variable, whose table is made when it is needed: wide ones take megabytes."""
 
     std: float
+    offset: float = 0.0
 
     @property
     def size(self) -> int:
         """Frequencies that the table computes."""
-        return 2 * int(_window(np.array(self.std))) + 2
+        return 2 * int(_window(np.array(self.std))) + 2 + (self.offset > 0)
 
     def table(self) -> FrequencyTable:
         """Its `column_table`."""
-        return column_table(self.std)
+        return column_table(self.std, self.offset)
 
 
 def _window(integer_stds: Float64Array) -> Float64Array:
@@ -63,7 +67,7 @@ def gaussian_code_length(counts: IntegerCounts, integer_stds: Float64Array) -> f
     z = np.abs(counts.values) * counts.steps_per_integer
     p = cell_probability(z, s)
     stds = integer_stds[counts.columns]
-    outside = z > (_window(stds) if math.isinf(counts.fine_std) else np.floor(fmt.WINDOW_STDS * stds) + 1)
+    outside = z > (_window(stds) + 0.5 if math.isinf(counts.fine_std) else np.floor(fmt.WINDOW_STDS * stds) + 1)
     unit = 2.0**-fmt.PRECISION_BITS / np.maximum(1.0, s / counts.fine_std)
     length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))
     if outside.any():

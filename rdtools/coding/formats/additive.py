@@ -14,6 +14,7 @@ Layout::
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -150,6 +151,9 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=lambda symbols, columns, rows, some: values(
+        replace(symbols, codes=symbols.codes[rows], scales=symbols.scales[rows]), columns
+    )[:, some],
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
     diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),

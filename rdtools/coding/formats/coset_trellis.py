@@ -16,6 +16,7 @@ parity: see `rdtools.coding.entropy.coset`. The words are those of `rdtools.kern
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,7 +28,7 @@ from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.entropy.blocks import spans
 from rdtools.coding.entropy.coset import coset_code_length, coset_tables
-from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
+from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.formats import learnt
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
@@ -37,8 +38,8 @@ from rdtools.ops.coset_coder import Tables
 from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, UniformGrid
 
 
-def encode(symbols: CosetSymbols) -> tuple[bytes, bytes]:
-    """Side information and payload.
+def encode(symbols: CosetSymbols, before: Sequence[CosetSymbols] = ()) -> tuple[bytes, bytes]:
+    """Side information and payload; the matrices before, if any, have the same step exponents.
 
     Raises
     ------
@@ -49,14 +50,14 @@ def encode(symbols: CosetSymbols) -> tuple[bytes, bytes]:
     flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
     flags |= v3.COSET_ADAPTIVE * isinstance(model, AdaptiveModel)
     side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
-    side += b"".join(exponent_bytes(e) for e in (grid.exponents, model.row_exponents) if e is not None)
+    side += b"".join(exponent_bytes(e) for e in (None if before else grid.exponents, model.row_exponents) if e is not None)
     side += v3.COSET_STATE.pack(symbols.states.bit_length() - 1) + varint(symbols.segment)
     side += v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
     if isinstance(model, AdaptiveModel):
-        side += learnt.head_bytes(model)
+        head, coded = learnt.encode_learnt(symbols, model, before) if model.strength else (learnt.head_bytes(model), b"")
+        side += head
         if model.strength:
-            blocks, coded = learnt.encode_groups(symbols, model)
-            return bytes(side) + blocks, coded
+            return bytes(side), coded
     transitions, payload = coset_transitions(symbols.states), bytearray()
     rows, columns, gaussian, tables = coset_tables(symbols)
     for first, stop in spans(*symbols.integers.shape):
@@ -95,8 +96,8 @@ def _decode_block(block: _Block) -> NDArray[np.int32]:
     return integers
 
 
-def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> CosetSymbols:
-    """Read what `encode` writes, for m rows and r columns.
+def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, before: Sequence[CosetSymbols] = ()) -> CosetSymbols:
+    """Read what `encode` writes, for m rows and r columns, after the matrices that were given to it.
 
     Raises
     ------
@@ -104,18 +105,18 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -
     """
     flags, step = v2.SCALAR_HEAD.unpack(side.take(v2.SCALAR_HEAD.size))
     flags = side.flags("flags of integers", v2.STEP_EXPONENTS | v2.ROW_EXPONENTS | v3.COSET_ADAPTIVE, flags)
-    exponents = read_exponents(side, columns) if flags & v2.STEP_EXPONENTS else None
+    exponents = step_exponents(side, columns, before) if flags & v2.STEP_EXPONENTS else None
     row_exponents = read_exponents(side, rows) if flags & v2.ROW_EXPONENTS else None
     state_bits = side.choice("bits of a state", {bits: bits for bits in v3.COSET_STATE_BITS}, side.u8())
     segment = side.count("rows of a walk", 2**31)
     weight_std, noise_variance = v2.GAUSSIAN.unpack(side.take(v2.GAUSSIAN.size))
-    model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+    model, past = side.build(GaussianModel, weight_std, noise_variance, row_exponents), before
     if flags & v3.COSET_ADAPTIVE:
-        model = learnt.read_head(side, model, rows)
+        model, past = learnt.read_head(side, model, rows, before)
     grid = side.build(UniformGrid, step, exponents)
     symbols = side.build(CosetSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, 1 << state_bits, segment)
     if isinstance(model, AdaptiveModel) and model.strength:
-        learnt.decode_groups(side, payload, symbols, model, apply)
+        learnt.decode_groups(side, payload, symbols, model, past, apply)
         return symbols
     row_gaussians, column_gaussians, gaussian, tables = coset_tables(symbols)
     blocks, places = [], spans(rows, columns)
@@ -139,7 +140,9 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=lambda symbols, _, rows, some: symbols.integers[rows, some] * (0.5 * symbols.column_steps[some]),
     length_bits=coset_code_length,
     rate_kind=lambda symbols: "entropy_adaptive" if isinstance(symbols.model, AdaptiveModel) else "entropy_trellis",
     diagnostics=lambda symbols: Diagnostics(coset_code_length(symbols), symbols=symbols.integers.size),
+    exponents=lambda symbols: symbols.grid.exponents,
 )

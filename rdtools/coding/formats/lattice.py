@@ -9,6 +9,7 @@ Layout::
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +58,12 @@ def values(symbols: LatticeWords, _: int) -> NDArray[np.float64]:
     return matrix
 
 
+def part_values(symbols: LatticeWords, columns: int, rows: slice, some: slice) -> NDArray[np.float64]:
+    """`values` of some rows and columns."""
+    groups = slice(some.start // 8, -(-min(some.stop, columns) // 8))
+    return values(replace(symbols, words=tuple(words[rows, groups] for words in symbols.words)), columns)
+
+
 def length_bits(symbols: LatticeWords) -> float:
     """Bits of all words as stored."""
     return 8.0 * sum(words.size * size for words, size in zip(symbols.words, fmt.STAGE_BYTES[symbols.bits], strict=True))
@@ -67,6 +74,7 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=part_values,
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
     diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),

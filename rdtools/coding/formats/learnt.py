@@ -2,7 +2,8 @@
 
 Layout, after the numbers of the plain Gaussian models::
 
-    strength                                              u8          then, with a strength above 0, in place of blocks of columns,
+    strength                                              u8          + CONTINUED where models go on from matrices before this one; then,
+                                                                      with a strength above 0, in place of blocks of columns,
     columns of a group                                    u16
     of each group: see `rdtools.coding.formats.word_blocks`
 
@@ -11,6 +12,7 @@ With strength 0 the integers are stored as under a Gaussian model. See `rdtools.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,22 +27,39 @@ from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode
 from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
 
+#: Symbols of other matrices in the file, from whose rows models may go on to learn.
+Before = Sequence[ScalarSymbols | CosetSymbols]
 
-def head_bytes(model: AdaptiveModel) -> bytes:
+
+def head_bytes(model: AdaptiveModel, *, continued: bool = False) -> bytes:
     """The strength of learning and, above 0, the columns of a group, as they are stored."""
-    return v3.STRENGTH.pack(model.strength) + (v3.GROUP_COLUMNS.pack(model.columns) if model.strength else b"")
+    strength = v3.STRENGTH.pack(model.strength | v3.CONTINUED * continued)
+    return strength + (v3.GROUP_COLUMNS.pack(model.columns) if model.strength else b"")
 
 
-def read_head(side: Reader, plain: GaussianModel, rows: int) -> AdaptiveModel:
-    """The model that `head_bytes` and the numbers of the plain models stand for."""
-    (strength,) = v3.STRENGTH.unpack(side.take(v3.STRENGTH.size))
+def read_head(side: Reader, plain: GaussianModel, rows: int, before: Before) -> tuple[AdaptiveModel, Before]:
+    """The model that `head_bytes` and the numbers of the plain models stand for, and the symbols that it goes on from."""
+    (stored,) = v3.STRENGTH.unpack(side.take(v3.STRENGTH.size))
+    strength = stored & ~v3.CONTINUED
+    if stored & v3.CONTINUED and not (before and strength):
+        raise side.refusal("models that go on learning, expected rows of a matrix before this one and a strength above 0")
     (columns,) = v3.GROUP_COLUMNS.unpack(side.take(v3.GROUP_COLUMNS.size)) if strength else (0,)
     if columns > most_columns(rows):
         raise side.refusal(f"groups of {columns} columns in a matrix of {rows} rows, expected at most {most_columns(rows)}")
-    return side.build(AdaptiveModel, plain.weight_std, plain.noise_variance, plain.row_exponents, columns, strength)
+    model = side.build(AdaptiveModel, plain.weight_std, plain.noise_variance, plain.row_exponents, columns, strength)
+    return model, before if stored & v3.CONTINUED else ()
 
 
-def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> tuple[bytes, bytes]:
+def encode_learnt(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, before: Before) -> tuple[bytes, bytes]:
+    """Side information, the head included, and payload: models begin anew, or go on from the rows before, whichever is shorter."""
+    ways = []
+    for known in [(), before] if before else [()]:
+        blocks, coded = encode_groups(symbols, model, known)
+        ways.append((head_bytes(model, continued=bool(known)) + blocks, coded))
+    return min(ways, key=lambda way: len(way[0]) + len(way[1]))
+
+
+def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, before: Before) -> tuple[bytes, bytes]:
     """Side information and payload of the groups.
 
     Raises
@@ -49,7 +68,7 @@ def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -
         For integers that are no walks of their trellis.
     """
     side, payload = bytearray(), bytearray()
-    of_group = learnt_models(symbols, model)
+    of_group = learnt_models(symbols, model, before)
     for first, stop in groups(symbols.integers.shape[1], model):
         words, escaped, fault = adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
         if fault:
@@ -77,7 +96,9 @@ def _decode_group(group: _Group) -> NDArray[np.int32]:
     return integers
 
 
-def decode_groups(side: Reader, payload: Reader, symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, apply: Map) -> None:
+def decode_groups(
+    side: Reader, payload: Reader, symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, before: Before, apply: Map
+) -> None:
     """Read what `encode_groups` writes into the integers of `symbols`.
 
     Raises
@@ -89,7 +110,7 @@ def decode_groups(side: Reader, payload: Reader, symbols: ScalarSymbols | CosetS
         raise side.refusal(
             f"{rows * columns} integers under learnt models in {payload.remaining} bytes, expected at most {MOST_INTEGERS_PER_BYTE} each"
         )
-    of_group, coded, places = learnt_models(symbols, model), [], list(groups(columns, model))
+    of_group, coded, places = learnt_models(symbols, model, before), [], list(groups(columns, model))
     for number, (first, stop) in enumerate(places):
         words, escaped = read_block(side, payload, rows * (stop - first), name=f"group {number} of {len(places)}")
         coded.append(_Group(words, escaped, of_group(first, stop), payload.name))

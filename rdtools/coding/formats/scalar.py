@@ -22,19 +22,19 @@ The payload of a block is u32 words of a range coder: column by column, or with 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host, panels
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding import format_v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.entropy.blocks import Block, decode_block, sequences, spans
 from rdtools.coding.entropy.coder import encode_runs
-from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents
+from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
 from rdtools.coding.entropy.length import scalar_code_length
 from rdtools.coding.entropy.models import (
     FrequencyTable,
@@ -76,8 +76,8 @@ RATE_KINDS: dict[CodeModelKind, str] = {
 }
 
 
-def encode(symbols: ScalarSymbols) -> tuple[bytes, bytes]:
-    """Side information and payload."""
+def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tuple[bytes, bytes]:
+    """Side information and payload; the matrices before, if any, have the same step exponents."""
     integers, model, grid, gains = symbols.integers, symbols.model, symbols.grid, symbols.gains
     m, r = integers.shape
     row_exponents = model.row_exponents if isinstance(model, GaussianModel) else None
@@ -92,7 +92,7 @@ def encode(symbols: ScalarSymbols) -> tuple[bytes, bytes]:
         | format_v3.INTEGER_GAINS * gains.of_integers
     )
     side = bytearray(fmt.SCALAR_HEAD.pack(flags, grid.step))
-    if grid.exponents is not None:
+    if grid.exponents is not None and not before:
         side += exponent_bytes(grid.exponents)
     if row_exponents is not None:
         side += exponent_bytes(row_exponents)
@@ -112,10 +112,10 @@ def encode(symbols: ScalarSymbols) -> tuple[bytes, bytes]:
     elif isinstance(model, GaussianModel):
         side += fmt.GAUSSIAN.pack(model.weight_std, model.noise_variance)
         if isinstance(model, AdaptiveModel):
-            side += learnt.head_bytes(model)
             if model.strength:
-                blocks, coded = learnt.encode_groups(symbols, model)
-                return bytes(side) + blocks, coded
+                head, coded = learnt.encode_learnt(symbols, model, [one for one in before if isinstance(one.model, GaussianModel)])
+                return bytes(side) + head, coded
+            side += learnt.head_bytes(model)
     elif integers.size:
         counts = count_integers(integers)
         histograms = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
@@ -134,12 +134,14 @@ def _models() -> tuple[CodeModelKind, ...]:
     return (*fmt.MODELS, *format_v3.NEW_MODELS)
 
 
-def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarSymbols, list[FrequencyTable]]:
-    """The symbols without their integers, and the histograms of their model."""
+def _read_symbols(
+    side: Reader, rows: int, columns: int, before: Sequence[ScalarSymbols]
+) -> tuple[ScalarSymbols, list[FrequencyTable], learnt.Before]:
+    """The symbols without their integers, the histograms of their model, and symbols from which it goes on to learn."""
     flags, step = fmt.SCALAR_HEAD.unpack(side.take(fmt.SCALAR_HEAD.size))
     if flags & fmt.ZERO_POINTS and not flags & fmt.ROW_SCALES:
         raise side.refusal("zero points without row scales, expected both or none")
-    exponents = read_exponents(side, columns) if flags & fmt.STEP_EXPONENTS else None
+    exponents = step_exponents(side, columns, before) if flags & fmt.STEP_EXPONENTS else None
     row_exponents = read_exponents(side, rows) if flags & fmt.ROW_EXPONENTS else None
     row_scales = None
     if flags & fmt.ROW_SCALES:
@@ -153,31 +155,32 @@ def _read_symbols(side: Reader, rows: int, columns: int) -> tuple[ScalarSymbols,
     kind = side.choice("entropy model", _models(), side.u8())
     if row_exponents is not None and kind not in ("column", "adaptive"):
         raise side.refusal(f"row exponents beside a {kind} model, expected them beside a Gaussian one only")
-    levels, histograms = 0, []
+    levels, histograms, past = 0, [], [one for one in before if isinstance(one.model, GaussianModel)]
     model: EntropyModel = ENTROPY_MODELS[kind]()
     if kind == "fixed":
         (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))
     elif kind in ("column", "adaptive"):
         weight_std, noise_variance = fmt.GAUSSIAN.unpack(side.take(fmt.GAUSSIAN.size))
-        plain = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
-        model = learnt.read_head(side, plain, rows) if kind == "adaptive" else plain
+        model = plain = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+        if kind == "adaptive":
+            model, past = learnt.read_head(side, plain, rows, past)
     elif rows * columns:
         shared = kind == "shared"
         histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
     grid = side.build(UniformGrid, step, exponents, 0.5 if flags & fmt.MID_RISE else 0.0, levels, row_scales)
-    return side.build(ScalarSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, gains), histograms
+    return side.build(ScalarSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, gains), histograms, past
 
 
-def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map) -> ScalarSymbols:
-    """Read what `encode` writes, for m rows and r columns.
+def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, before: Sequence[ScalarSymbols] = ()) -> ScalarSymbols:
+    """Read what `encode` writes, for m rows and r columns, after the matrices that were given to it.
 
     Raises
     ------
     CorruptFile
     """
-    symbols, histograms = _read_symbols(side, rows, columns)
+    symbols, histograms, past = _read_symbols(side, rows, columns, before)
     if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
-        learnt.decode_groups(side, payload, symbols, symbols.model, apply)
+        learnt.decode_groups(side, payload, symbols, symbols.model, past, apply)
         return symbols
     places, remaining = spans(rows, columns), payload.remaining
     stored = [
@@ -200,8 +203,10 @@ _LARGEST = 2**15
 
 def integer_gains(integers: Matrix) -> Float64Array:
     """(r,) LMMSE gain of each column, from the mean square of its integers (m, r) alone."""
-    bounded = as_dtype(integers.clip(-_LARGEST, _LARGEST), "int64")
-    squares = on_host((bounded * bounded).sum(0)) if is_tensor(bounded) else np.einsum("ij,ij->j", bounded, bounded)
+    squares = np.zeros(integers.shape[1], dtype=np.int64)
+    for rows in (slice(None),) if is_tensor(integers) else panels(*integers.shape):
+        bounded = as_dtype(integers[rows].clip(-_LARGEST, _LARGEST), "int64")
+        squares += on_host((bounded * bounded).sum(0)) if is_tensor(bounded) else np.einsum("ij,ij->j", bounded, bounded)
     return gain_of_mean_square(squares / max(len(integers), 1))
 
 
@@ -225,26 +230,35 @@ def spread_groups(values: NDArray[Any], group_size: int, columns: int) -> Float6
     return np.asarray(values[:, group], dtype=np.float64)
 
 
-def _groups(rows: RowScales, columns: int) -> Iterator[tuple[int, slice]]:
-    """Each group of columns that have a scale of their own, and where it is."""
+def _groups(rows: RowScales, columns: int, some: slice) -> Iterator[tuple[int, slice]]:
+    """Each group of columns that have a scale of their own and are among some of the columns, and where it is among these."""
     size = rows.group_size or max(columns, 1)
-    return ((group, slice(first, first + size)) for group, first in enumerate(range(0, columns, size)))
+    for group, first in enumerate(range(0, columns, size)):
+        start, stop = max(first, some.start), min(first + size, some.stop)
+        if start < stop:
+            yield group, slice(start - some.start, stop - some.start)
 
 
 def values(symbols: ScalarSymbols, columns: int) -> Matrix:
     """(m, r) the numbers that integers stand for, where they are; the formula is that of `ScalarSymbols`."""
+    return part_values(symbols, columns, slice(None), slice(0, columns))
+
+
+def part_values(symbols: ScalarSymbols, columns: int, some_rows: slice, some: slice) -> Matrix:
+    """`values` of some rows and columns."""
     grid, rows = symbols.grid, symbols.grid.rows
     scales = column_scales(symbols)
-    levels: Matrix = as_dtype(symbols.integers, "float64") + grid.offset
+    levels: Matrix = as_dtype(symbols.integers[some_rows, some], "float64")
+    levels += grid.offset
     if grid.levels:
         scales = np.where(grid.column_levels(columns) > 1, scales, 0.0)  # a single level is at zero
     if rows is not None and rows.zero_points is not None:
-        for group, part in _groups(rows, columns):
-            levels[:, part] -= beside(rows.zero_points[:, group, None], levels)
-    levels *= beside(scales, levels)
+        for group, part in _groups(rows, columns, some):
+            levels[:, part] -= beside(rows.zero_points[some_rows, group, None], levels)
+    levels *= beside(scales[some], levels)
     if rows is not None:
-        for group, part in _groups(rows, columns):
-            levels[:, part] *= beside(rows.scales[:, group, None], levels)
+        for group, part in _groups(rows, columns, some):
+            levels[:, part] *= beside(rows.scales[some_rows, group, None], levels)
     return levels
 
 
@@ -273,8 +287,10 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=part_values,
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
     rate_kind=lambda symbols: RATE_KINDS[symbols.model.kind],
     diagnostics=_diagnostics,
     values_on_device=True,
+    exponents=lambda symbols: symbols.grid.exponents,
 )

@@ -10,6 +10,7 @@ Layout::
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,6 +67,15 @@ def values(symbols: TrellisPaths, columns: int) -> Float64Array:
     return matrix
 
 
+def part_values(symbols: TrellisPaths, columns: int, rows: slice, some: slice) -> Float64Array:
+    """`values` of some rows and columns."""
+    across = -(-columns // fmt.TILE)
+    tiles = symbols.paths.reshape(-1, across, symbols.paths.shape[1])
+    down, right = (slice(part.start // fmt.TILE, -(-part.stop // fmt.TILE)) for part in (rows, some))
+    chosen = tiles[down, right]
+    return values(replace(symbols, paths=chosen.reshape(-1, chosen.shape[2])), fmt.TILE * chosen.shape[1])
+
+
 def length_bits(symbols: TrellisPaths) -> float:
     """Bits of all paths as stored."""
     return 8.0 * symbols.paths.size
@@ -76,6 +86,7 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=part_values,
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
     diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),

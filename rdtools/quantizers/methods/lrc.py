@@ -46,7 +46,7 @@ class LRC(WeightActivation):
     rounds : alternations of "joint"; LRC (1) and LRC (5) are the paper's
     ridge : ε added to Σ_x and Σ_x̂ in the low-rank step, relative to their mean diagonals
     factors : dtype that U and V are stored in
-    rotation, others : as of `WeightActivation`; a Hadamard matrix first where there is one
+    rotation : of inputs, a Hadamard matrix first where there is one; None, "hadamard", "haar", "kronecker", or "auto"
 
     References
     ----------
@@ -82,7 +82,7 @@ class LRC(WeightActivation):
 
     def _natural(self, problem: Problem) -> Float64Array:
         """Moment of the inputs, columns those of the weights."""
-        return np.asarray(problem.prepared_input.source)
+        return np.asarray(problem.prepared_input.moment())
 
     def _solve(self, problem: Problem, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"

@@ -50,12 +50,17 @@ class QLLM(ActivationQuantizer):
     ----------
     rate_bits : of the integers, must be `weight_bits`
     weight_bits : b_w of the rows' grids, 2 to 8
-    threshold, assembly, metric, balance, rescale, staggered, max_expansion : of the map; see `Reassembler`
+    threshold : channels above this share of the largest maximum are split; None to search the one of least output error
+    assembly : what makes room for copies: "merge" similar channels, "prune" those of least energy, or "none"
+    metric : of the matching, "paper" or "released"; see `rdtools.quantizers.reassembly.matching`
+    balance : merge channels one-to-one, in place of several into one
+    rescale : multiply merged channels so that they do not widen the grids of the rows
+    staggered : shift the copies of a channel by fractions of a step
+    max_expansion : largest share of added channels that the search looks at
     rounding : of the weights, "nearest" as published, or "feedback": GPTQ under E[x̂ x̂ᵀ]
     correction_rank : k of the correction; 0 for none
     fit : the weights beside which the correction is fitted: "rounded" as published, or "unrounded", for the error of the activations alone:
         the rounding error that the first corrects is another one once W′ + B A is rounded
-    activation_bits, activation_grid, activation_clip, activation_group : see `ActivationQuantizer`
     damping : of GPTQ, relative to the mean diagonal; None for 0.01
     backend : None, "numba" or "reference"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -130,4 +130,8 @@ class QTIP(VectorQuantizer):
 
         values = block_ldlq(weight / (scale or 1.0), factor, TILE, round_block)
         symbols = TrellisPaths(paths.reshape(tile_rows * tile_columns, paths.shape[2]), self.code, self.state_bits, self.bits, scale)
-        return symbols, scale * values
+        return [(symbols, scale * values)]
+
+    @staticmethod
+    def _joined(parts: list[TrellisPaths]) -> TrellisPaths:
+        return replace(parts[0], paths=np.concatenate([part.paths for part in parts]))

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from rdtools.arrays import as_dtype, beside, frobenius_norm, largest, on_host, put_columns, take_columns
+from rdtools.arrays import as_dtype, beside, frobenius_norm, largest, on_host, take_columns
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -132,22 +132,20 @@ class QuIP(SettledQuantizer):
         if self.stochastic or self.adaptive == "clamp-safe":
             seed = int(generator(problem.seed, "rounding", problem.key.name).integers(2**63))
         rounding = self._rounding(shared, levels, seed)
-        weight = take_columns(problem.target, shared.order)
         half_range = 1.0 if self.half_range == "searched" else self.half_range
         if self.half_range == "searched" and std > 0:
-            sample = strided_rows(weight, SAMPLE_ROWS)
+            sample = strided_rows(problem.target, SAMPLE_ROWS)
 
             def loss(trial: float) -> float:
                 step = 2 * trial * std / (levels - 1)
                 values = step * (as_dtype(rounding(sample, step), "float64") + rounding.offset)
-                return frobenius_norm((sample - values) @ shared.factor)
+                return frobenius_norm(take_columns(sample - values, shared.order) @ shared.factor)
 
             half_range = search_scale(loss, normal_half_range(levels))
         step = round_to_float32(2 * half_range * std / (levels - 1))
         if std > 0:
             check_step(step, name)
-        integers = put_columns(rounding(weight, step), shared.order)
-        symbols = ScalarSymbols(integers, UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
+        symbols = ScalarSymbols(rounding(problem.target, step), UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
         return Solution(symbols, math.log2(levels), self._error_model(symbols, largest(problem.target)))
 
     def _rounding(self, shared: PreparedInput, levels: int, seed: int | None) -> GridRounding:
@@ -155,11 +153,12 @@ class QuIP(SettledQuantizer):
         if self.adaptive == "clamp-safe" and len(feedback):
             feedback = beside(clamp_safe_feedback(on_host(shared.damped_moment), self.slack).factor, feedback)
         elif self.adaptive in ("ldlq-rg", "greedy"):
-            moment = shared.damped_moment
+            moment = shared.moment_in(shared.order[::-1], shared.added)
         elif self.adaptive == "nearest":
             feedback = beside(np.eye(len(feedback)), feedback)
         return GridRounding(
             levels,
+            shared.order,
             feedback=None if self.adaptive == "greedy" else feedback,
             moment=moment,
             passes=self.passes,

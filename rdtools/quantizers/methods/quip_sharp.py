@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rdtools.arrays import Matrix, as_dtype, frobenius_norm, on_host
+from rdtools.arrays import Matrix, as_dtype, on_host
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.ops import rvq_nearest
@@ -106,12 +106,18 @@ class QuIPSharp(VectorQuantizer):
         # in units of the codebook, whose words float32 holds exactly; feedback in float64, because after the rotation one massive channel
         # is in every entry of H
         x = weight / (scale or 1.0)
+
+        def chosen(values: Matrix) -> tuple[LatticeWords, Matrix]:
+            codes = tuple(stage.copy() for stage in words)
+            return LatticeWords(codes, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values
+
         values = block_ldlq(x, factor, self.block, round_block)
-        chosen = tuple(words)
+        # with small errors the nearest word is far from the one of least loss, and passes do harm
+        choices = [chosen(values)] if moment is None or self.undo else []
         if moment is not None:
-            chosen = tuple(stage.copy() for stage in words)
-            refined = refine_blocks(x, moment, values, self.block, round_block, self.passes)
-            # with small errors the nearest word is far from the one of least loss, and passes do harm
-            if not self.undo or frobenius_norm((x - refined) @ factor) < frobenius_norm((x - values) @ factor):
-                chosen, values = tuple(words), refined
-        return LatticeWords(chosen, self.bits, scale, 0.0 if self.bits == 2 else residual_scale), scale * values
+            choices.append(chosen(refine_blocks(x, moment, values, self.block, round_block, self.passes)))
+        return choices
+
+    @staticmethod
+    def _joined(parts: list[LatticeWords]) -> LatticeWords:
+        return replace(parts[0], words=tuple(map(np.concatenate, zip(*(part.words for part in parts), strict=True))))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal, get_args
 
 from rdtools.arrays import Float64Array
-from rdtools.quantizers.base import SettledQuantizer, Solution
+from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
 from rdtools.quantizers.grids.levels import Rounding
@@ -81,7 +81,8 @@ class Feedback(ScalarQuantizer):
 
     Attributes
     ----------
-    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
+    order : in which columns are decided: "natural" (the last first), "reversed", "act-order" (the largest diagonal entry of H first),
+        "reversed-act-order" or "min-pivot", as in `rdtools.transforms.orders`
     precision : of the sweep, "float64" or "float32"; factors are float64 always
     """
 
@@ -116,16 +117,19 @@ class EntropyCoded(ScalarQuantizer):
     coding : "shared" (one histogram), "column" (a Gaussian entropy model per column) or "histogram" (a histogram per column)
     adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter than
         `coding`; 0 for models that are not learnt
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
     """
 
     coding: CodeModelKind
     adaptive_columns: int = 0
+    one_file: bool = field(default=False, metadata=LATER)
 
-    codings: ClassVar[tuple[CodeModelKind, ...]] = ("shared", "column", "histogram")
+    #: Values that fields may have, where these are fewer than their types have.
+    choices: ClassVar[dict[str, tuple[CodeModelKind, ...]]] = {"coding": ("shared", "column", "histogram")}
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice(f"{type(self).__name__}: coding", self.coding, self.codings)
+        check_choice(f"{type(self).__name__}: coding", self.coding, self.choices["coding"])
         check_adaptive_columns(type(self).__name__, self.adaptive_columns)
 
     def solve(self, problem: Problem) -> Solution:

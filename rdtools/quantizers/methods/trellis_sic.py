@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import fit_coset_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
-from rdtools.quantizers.base import SettledQuantizer, Solution
+from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
 from rdtools.quantizers.grids.levels import grid_of_step
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
@@ -109,7 +109,9 @@ class TrellisSIC(SettledQuantizer):
     order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     precision : of the sweep, "float64" or "float32"; costs of walks are float32
-    adaptive_columns : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
+    adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
+        models that are not learnt
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
 
@@ -134,6 +136,7 @@ class TrellisSIC(SettledQuantizer):
     rotation: RotationChoice | None = None
     precision: Precision = "float64"
     adaptive_columns: int = 0
+    one_file: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_adaptive_columns(type(self).__name__, self.adaptive_columns)

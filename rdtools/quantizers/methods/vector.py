@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 
-from rdtools.arrays import Matrix, beside, diagonal, frobenius_norm
+from rdtools.arrays import Matrix, beside, diagonal, frobenius_norm, row_blocks
 from rdtools.coding import round_to_float32
 from rdtools.errors import RateUnreachable
 from rdtools.quantizers.base import SettledQuantizer, Solution
@@ -24,9 +24,24 @@ from rdtools.records.error_models import BlockCode
 from rdtools.transforms import RotationChoice
 
 Symbols = LatticeWords | TrellisPaths
-#: Codes, and the values that they stand for.
-Rounded = tuple[Symbols, Matrix]
+#: Codes, and the values that they stand for; where there are two, the first counts unless the second has less loss.
+Rounded = list[tuple[Symbols, Matrix]]
 Scale = Literal["searched", "published"]
+
+
+def _pad_moment(moment: Matrix, factor: Matrix) -> Matrix:
+    """``L Lᵀ`` of a padded factor, from that of the factor without its added columns."""
+    r = len(moment)
+    if len(factor) == r:
+        return moment
+    padded = beside(np.diag(diagonal(factor) ** 2), factor)
+    padded[:r, :r] = moment
+    return padded
+
+
+def _losses(weight: Matrix, factor: Matrix, choices: Rounded) -> list[float]:
+    """``‖(W − Ŵ) L‖`` of each choice."""
+    return [frobenius_norm((weight - values) @ factor) for _, values in choices]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +90,12 @@ class VectorQuantizer(SettledQuantizer):
 
     @abstractmethod
     def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
-        """Codes of a padded problem, and the values that they stand for; `moment` is ``L Lᵀ`` for a method that refines."""
+        """Codes of some rows of a padded problem, and the values that they stand for; `moment` is ``L Lᵀ`` for a method that refines."""
+
+    @staticmethod
+    @abstractmethod
+    def _joined(parts: list[Any]) -> Symbols:
+        """Codes of some rows and of those after them, one after another."""
 
     @property
     def _refines(self) -> bool:
@@ -92,12 +112,16 @@ class VectorQuantizer(SettledQuantizer):
             sample = strided_rows(weight, self.sample_rows, together=self.row_block)
 
             def loss(rms: float) -> float:
-                _, values = self._trial._round(sample, factor, moment, round_to_float32(std / rms))
-                return frobenius_norm((sample - values) @ factor)
+                return min(_losses(sample, factor, self._trial._round(sample, factor, moment, round_to_float32(std / rms))))
 
             input_rms = search_scale(loss, input_rms)
-        symbols, _ = self._round(weight, factor, moment, round_to_float32(std / input_rms))
-        return symbols
+        scale, found, losses = round_to_float32(std / input_rms), [], np.zeros(1)
+        for rows in row_blocks(weight):
+            choices = self._round(weight[rows], factor, moment, scale)
+            losses = losses + np.square(_losses(weight[rows], factor, choices) if len(choices) > 1 else 0.0)
+            found.append([symbols for symbols, _ in choices])
+        best = int(np.argmin(losses))
+        return self._joined([choices[best] for choices in found])
 
     @property
     def preparation(self) -> Preparation:
@@ -119,9 +143,8 @@ class VectorQuantizer(SettledQuantizer):
             check_step(std, f"{problem.key.name}: {type(self).__name__}")
         shared, moment = problem.prepared_input, None
         weight, factor = pad_problem(problem.target, shared.factor, self.row_block, self.block)
-        if self._refines:  # L Lᵀ of the padded factor
-            moment, r = beside(np.diag(diagonal(factor) ** 2), factor), len(shared.factor)
-            moment[:r, :r] = shared.damped_moment
+        if self._refines:
+            moment = _pad_moment(shared.damped_moment, factor)
         symbols = self._solve(weight, factor, moment, std)
         rate = self.rate_bits * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
         return Solution(symbols, rate, BlockCode(block=self.block, error=self.error))

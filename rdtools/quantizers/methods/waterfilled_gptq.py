@@ -68,7 +68,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
     """
 
     coding: CodeModelKind = "fixed"
-    codings: ClassVar[tuple[CodeModelKind, ...]] = ("fixed", "column")
+    choices: ClassVar[dict[str, tuple[CodeModelKind, ...]]] = {"coding": ("fixed", "column")}
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -53,7 +53,6 @@ class WeightActivation(ActivationQuantizer):
     weight_bits : b_w; 16 stands for weights that are not quantized
     rounding : "nearest", or "feedback" as GPTQ
     range_rule : "absmax", or "mse" for ranges shrunk to the least error of each row
-    activation_bits, activation_grid, activation_clip, activation_group : see `ActivationQuantizer`
     rotation : of inputs; None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists, else Haar; the row says which)
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"

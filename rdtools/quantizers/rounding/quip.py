@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from rdtools.arrays import Matrix, as_dtype, beside
+from rdtools.arrays import Matrix, as_dtype, beside, empty_like, row_blocks, set_columns, take_columns
 from rdtools.ops import coordinate_descent, sic_sweep
 
 
 @dataclass(frozen=True, eq=False)
 class GridRounding:
-    """Decides the integers of weights whose columns are in the order of a factor, at a given step.
+    """Decides the integers of weights at a given step.
 
     Attributes
     ----------
     levels : K
+    order : (r,) columns of the weights in the order of those of the feedback, the last decided first
     feedback : (r, r) lower triangular, by which errors of later columns are fed back; None for rounding to nearest before greedy passes
-    moment : (r, r) of the loss that greedy passes lower; None for no passes
+    moment : (r, r) of the loss that greedy passes lower, its columns from the last of `order` to the first; None for no passes
     passes : greedy ones, at most
     clips_first : clip weights to the grid before they are rounded, so that the rest is not fed back
     seed : of stochastic rounding; None for rounding to nearest
@@ -27,6 +29,7 @@ class GridRounding:
     """
 
     levels: int
+    order: NDArray[np.intp]
     feedback: Matrix | None
     moment: Matrix | None
     passes: int
@@ -40,7 +43,14 @@ class GridRounding:
         return 0.5 if self.levels % 2 == 0 else 0.0
 
     def __call__(self, weight: Matrix, step: float) -> Matrix:
-        """(m, r) integers."""
+        """(m, r) integers, some rows after others, unless rounding is stochastic, whose generator counts rows from the first."""
+        integers = empty_like(weight, "int32")
+        for rows in row_blocks(weight) if self.seed is None else (slice(None),):
+            set_columns(integers[rows], self.order, self._decided(take_columns(weight[rows], self.order), step))
+        return integers
+
+    def _decided(self, weight: Matrix, step: float) -> Matrix:
+        """Integers of weights whose columns are in the order of the feedback."""
         offset, lowest = self.offset, -(self.levels // 2)
         highest = lowest + self.levels - 1
         scaled = weight / (step or 1.0)
@@ -53,5 +63,8 @@ class GridRounding:
         else:
             integers, _ = sic_sweep(scaled, self.feedback, ones, seed=self.seed, residual=False, **grid)
         if self.moment is not None:
-            integers, _ = coordinate_descent(scaled, self.moment, integers, ones, passes=self.passes, **grid)
+            backward = np.arange(len(self.order))[::-1]
+            first, start = take_columns(scaled, backward), take_columns(integers, backward)
+            better, _ = coordinate_descent(first, self.moment, start, ones, passes=self.passes, order=backward[::-1], **grid)
+            integers = take_columns(better, backward)
         return integers

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, on_host, put_columns, take_columns
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, contiguous, on_host, put_columns, take_columns
 from rdtools.ops import INTEGER_MAX, sic_sweep_sample_gains
 from rdtools.quantizers.rounding.sic import Precision
 
@@ -26,10 +26,12 @@ def sample_gain_fit(
     """
 
     def fit(target: Matrix, steps: Float64Array) -> tuple[Matrix, Float64Array]:
-        ordered, widths = as_dtype(take_columns(target, order), precision), beside(steps[order], target)
+        ordered, widths = as_dtype(contiguous(take_columns(target, order)), precision), beside(steps[order], target)
         found, fitted, _ = sic_sweep_sample_gains(
-            ordered, factor, widths, integer_min=-INTEGER_MAX, integer_max=INTEGER_MAX, residual=False, normal=normal, backend=backend
-        )
+            ordered, factor, widths, integer_min=-INTEGER_MAX, integer_max=INTEGER_MAX, residual=False, normal=normal,
+            overwrite=ordered is not target, backend=backend,
+        )  # fmt: skip
+        del ordered
         gains = np.empty(len(order))
         gains[order] = on_host(fitted)
         return put_columns(found, order), gains

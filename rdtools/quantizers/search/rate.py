@@ -98,18 +98,26 @@ def search_step(
     x = start
     best: Candidate[Result] | None = None
     seen: list[float] = []
-    for _ in range(_EVALUATIONS):
+
+    def tried(x: float) -> float:
+        """The rate of a trial, which is not kept unless it is near enough and nearer than those before it."""
+        nonlocal best
         candidate = evaluate(x)
-        error = candidate.rate_bits - rate_bits
         seen.append(candidate.rate_bits)
-        if best is None or abs(error) < abs(best.rate_bits - rate_bits):
+        missed = abs(candidate.rate_bits - rate_bits)
+        if missed <= RATE_TOLERANCE_BITS if best is None else missed < abs(best.rate_bits - rate_bits):
             best = candidate
-        if abs(error) <= tolerance:
-            return candidate
+        return candidate.rate_bits
+
+    for _ in range(_EVALUATIONS):
+        rate = tried(x)
+        error = rate - rate_bits
+        if best is not None and abs(error) <= tolerance:
+            return best
         if error < 0 and (below is None or x < below[0]):
-            below = (x, candidate.rate_bits)
+            below = (x, rate)
         elif error > 0 and (above is None or x > above[0]):
-            above = (x, candidate.rate_bits)
+            above = (x, rate)
         if below is not None and above is not None:
             width = below[0] - above[0]
             if width <= 1e-9:
@@ -121,13 +129,12 @@ def search_step(
             if not above[0] + margin < x < below[0] - margin:
                 x = 0.5 * (above[0] + below[0])
         else:
-            stride = octaves_of_rate(candidate.rate_bits) - target
+            stride = octaves_of_rate(rate) - target
             # past the target by a little, so that a slope that is not quite −1 ends in a bracket
             x += min(max(stride, -4.0), 4.0) + math.copysign(0.02, error)
             if abs(x - start) > 60:
                 break
-    assert best is not None
-    if abs(best.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS:
+    if best is not None:
         return best
     if above is None:
         reach = f"its integers reach at most {max(seen):.4f}; a matrix of few weights has few code sequences"

@@ -19,9 +19,9 @@ from rdtools.quantizers.search.rate import (
     octaves_of_rate,
     search_step,
 )
-from rdtools.records import CosetSymbols, ScalarSymbols
+from rdtools.records import CosetSymbols, LatticePoints, ScalarSymbols
 
-Symbols = TypeVar("Symbols", ScalarSymbols, CosetSymbols)
+Symbols = TypeVar("Symbols", ScalarSymbols, CosetSymbols, LatticePoints)
 
 
 class ScaledGrid(Protocol[Symbols]):
@@ -80,6 +80,7 @@ def _secants(
         if abs(candidate.rate_bits - rate_bits) <= tolerance:
             return candidate, x, slope
         error = octaves_of_rate(candidate.rate_bits) - octaves_of_rate(rate_bits)
+        del candidate  # before the next one takes its memory
         if before is not None and abs(x - before[0]) > 1e-6:
             # within reason, whatever a jump of the rate makes of it
             slope = min(max((error - before[1]) / (x - before[0]), -2.0), -0.25)

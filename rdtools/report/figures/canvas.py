@@ -1,17 +1,28 @@
-"""Blank figures, legends and files, the same for every figure; matplotlib is loaded when the first figure is drawn."""
+"""Blank figures, axes, legends, means with bars, and files, the same for every figure; matplotlib is loaded when the first is drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import shutil
+import textwrap
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from rdtools.errors import UsageError
 from rdtools.files import atomic_path
-from rdtools.report.style import SAVE_METADATA
+from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, TEX_ENGINES
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+#: Formats of files of figures.
+FORMATS = (*SAVE_METADATA, "pgf")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -26,8 +37,8 @@ def new_figure(width: float, height: float) -> Figure:
 
 def empty_figure(message: str) -> Figure:
     """A figure that says why nothing is drawn."""
-    figure = new_figure(5, 1.5)
-    figure.text(0.5, 0.5, message, ha="center", va="center")
+    figure = new_figure(FULL, 1.2)
+    figure.text(0.5, 0.5, textwrap.fill(message, 90), ha="center", va="center")
     return figure
 
 
@@ -40,14 +51,97 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def save_figure(figure: Figure, stem: Path) -> Path:
-    """Write ``stem.png``, ``stem.pdf`` and ``stem.svg``, the same bytes for the same figure; returns the PNG's path.
+def add_legend(figure: Figure, columns: int, place: str = "outside lower center") -> None:
+    """One legend for all panels, beside them."""
+    figure.legend(*legend_entries(figure.axes), loc=place, ncols=columns)
+
+
+@cache
+def _plain_logarithms() -> Any:
+    from matplotlib.ticker import LogFormatter
+
+    class PlainLogarithms(LogFormatter):
+        """Numbers in full size, where matplotlib's own formatter has one."""
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return f"{x:g}" if super().__call__(x, pos) else ""
+
+    return PlainLogarithms
+
+
+def log_axes(axis: Axes, sides: str = "xy", *, base: float = 10) -> None:
+    """Logarithmic axes, ``x``, ``y`` or both, whose ticks are plain numbers in full size: exponents would be printed too small."""
+    for side in sides:
+        getattr(axis, f"set_{side}scale")("log", base=base)
+        ticks = axis.xaxis if side == "x" else axis.yaxis
+        ticks.set_major_formatter("{x:g}")
+        ticks.set_minor_formatter(_plain_logarithms()(base, minor_thresholds=(1.8, 0.4) if base == 10 else (0, 0)))
+
+
+def draw_means(
+    axis: Axes, values: pd.Series, by: pd.Series, *, order: Sequence[Any] | None = None, shift: float = 0.0, **look: Any
+) -> None:
+    """Mean of each group as a marker, with a bar from min to max.
+
+    Parameters
+    ----------
+    values, by : a value and the group of each row
+    order : groups at 0, 1, …; without it groups are numbers, and stand there
+    shift : by which marks are moved along the axis
+    look : of the markers; ``linestyle`` joins them
+    """
+    groups = values.groupby(by)
+    mean, low, high = groups.mean(), groups.min(), groups.max()
+    if order is not None:
+        mean, low, high = (part.reindex(order) for part in (mean, low, high))
+    x = (np.arange(len(order)) if order is not None else mean.index.to_numpy(dtype=float)) + shift
+    style = {"linestyle": "none", "elinewidth": 0.7, "capsize": 1.5, **look}
+    axis.errorbar(x, mean, yerr=[mean - low, high - mean], **style)
+
+
+@contextmanager
+def styled(style: str | None = None) -> Iterator[None]:
+    """Inside, figures are drawn and saved in a style of `STYLES`, or in that of the page."""
+    import matplotlib
+
+    engine = next((name for name in TEX_ENGINES if shutil.which(name)), TEX_ENGINES[0])
+    with matplotlib.rc_context({**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}):
+        yield
+
+
+def fit(figure: Figure, style: str) -> Figure:
+    """The figure in the width of a style, whose text `styled` has set; it grows in height, too, and shrinks in width alone."""
+    width, height = figure.get_size_inches()
+    factor = STYLES[style].sized(width)
+    figure.set_size_inches(factor * width, max(factor, 1.0) * height)
+    return figure
+
+
+def check_formats(formats: Sequence[str]) -> None:
+    """Refuse a format that is not known, or pgf without a TeX engine.
+
+    Raises
+    ------
+    UsageError
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise UsageError(f"format {name!r}, expected one of {', '.join(FORMATS)}")
+    if "pgf" in formats and not any(shutil.which(name) for name in TEX_ENGINES):
+        raise UsageError(
+            f"format pgf: no TeX engine on the PATH ({', '.join(TEX_ENGINES)}), which measures its text; install one, or ask for pdf or svg"
+        )
+
+
+def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = tuple(SAVE_METADATA)) -> Path:
+    """Write a file for each format, the same bytes for the same figure; returns the path of the first.
 
     Raises
     ------
     OutputError
     """
-    for kind, metadata in SAVE_METADATA.items():
-        with atomic_path(stem.with_name(f"{stem.name}.{kind}")) as scratch:
-            figure.savefig(scratch, format=kind, metadata=metadata)
-    return stem.with_name(f"{stem.name}.png")
+    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
+    for kind, path in zip(formats, paths, strict=True):
+        with atomic_path(path) as scratch:
+            figure.savefig(scratch, format=kind, metadata=SAVE_METADATA.get(kind))
+    return paths[0]

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rdtools.report.figures.canvas import empty_figure, new_figure
+from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure
 from rdtools.report.rows import ok_rows
-from rdtools.report.style import method_looks
+from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
     ok = ok[ok["method"].isin(whole.index[whole == len(common)])]
     if not common:
         return empty_figure("no matrix with status ok in every file: nothing to draw")
-    figure = new_figure(6.4, 5.6)
+    figure = new_figure(FULL, 4.4)
     axis = figure.subplots()
     looks = method_looks(ok["method"])
     for method, rows in ok.groupby("method", sort=False):
@@ -51,10 +51,10 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
         shown = rows[rows["layer"].isin(common)]
         look: dict[str, Any] = {"color": "black", "marker": _MARKERS[place % len(_MARKERS)], "markersize": 9, "linestyle": "none"}
         axis.plot([shown["total_bpw"].mean()], [shown["rate_gap_total_bpw"].mean()], label=_label(str(file), rows), **look)
-    axis.axhline(SCALAR_LOSS_BITS, color="0.5", linestyle=":", linewidth=1.0, label="scalar integers, ideal coder, high rate")
-    axis.axhline(0.0, color="black", linewidth=1.0)
+    axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
+    axis.axhline(0.0, **ZERO)
     axis.set_xlabel("total rate (bpw)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")
     axis.set_title(f"mean over {len(common)} matrices, each method and file with its own coder")
-    figure.legend(loc="outside lower center", ncols=2, fontsize=7)
+    add_legend(figure, 2)
     return figure

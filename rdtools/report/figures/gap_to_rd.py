@@ -8,14 +8,16 @@ import numpy as np
 import pandas as pd
 
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import empty_figure, new_figure
+from rdtools.report.figures.canvas import add_legend, draw_means, empty_figure, new_figure
 from rdtools.report.rows import ok_rows
-from rdtools.report.style import method_looks
+from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
+from rdtools.units import SCALAR_LOSS_BITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+TABLES = ("results",)
 #: Columns of the results that are drawn.
 READS = ("method", "target_bpw", "status", "rate_gap_total_bpw")
 
@@ -32,7 +34,7 @@ CAPTION = Caption(
 )
 
 
-def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
+def draw(table: pd.DataFrame) -> Figure:
     """Total rate above R(D) at the measured distortion, by method: mean over layers, bars from min to max."""
     ok = ok_rows(table)
     if ok.empty:
@@ -40,25 +42,16 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     methods, looks = list(dict.fromkeys(ok["method"])), method_looks(table["method"])
     rates = np.sort(ok["target_bpw"].unique())
     apart = 0.8 * np.diff(rates).min(initial=1.0) / len(methods)  # marks of neighbouring rates do not mix
-    figure = new_figure(7.2, 3.2)
+    figure = new_figure(FULL, 2.8)
     axis = figure.subplots()
     for i, method in enumerate(methods):
-        by_rate = ok[ok["method"] == method].groupby("target_bpw")["rate_gap_total_bpw"]
-        mean, low, high = by_rate.mean(), by_rate.min(), by_rate.max()
-        x = mean.index.to_numpy(dtype=float) + (i - (len(methods) - 1) / 2) * apart
-        axis.errorbar(
-            x,
-            mean,
-            yerr=[mean - low, high - mean],
-            linestyle="none",
-            capsize=2,
-            elinewidth=0.8,
-            label=method,
-            **looks[method],
-        )
-    axis.axhline(0, color="black", linewidth=0.8)
+        rows = ok[ok["method"] == method]
+        shift = (i - (len(methods) - 1) / 2) * apart
+        draw_means(axis, rows["rate_gap_total_bpw"], rows["target_bpw"], shift=shift, label=method, **looks[method])
+    axis.axhline(0, **ZERO)
+    axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
     axis.set_xticks(rates)
     axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")
-    figure.legend(loc="outside right upper")
+    add_legend(figure, 1, "outside right upper")
     return figure

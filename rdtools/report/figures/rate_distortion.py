@@ -12,10 +12,10 @@ from rdtools.compare.bounds import BOUNDS, RD_BOUND
 from rdtools.compare.curves import FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.report import style
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import empty_figure, legend_entries, new_figure
+from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure
 from rdtools.report.glossary import REFERENCE_LABELS
 from rdtools.report.rows import ok_rows, ordered_types
-from rdtools.report.style import method_looks, method_style
+from rdtools.report.style import FULL, method_looks, method_style
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -27,6 +27,12 @@ _REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
     SHANNON: (REFERENCE_LABELS[SHANNON], style.SHANNON),
 }
 
+TABLES = ("results", "curves")
+#: Lines on which a method of the same colour is predicted to lie: true for theory at finite rate → label and look.
+_THEORY: dict[bool, tuple[str, dict[str, Any]]] = {
+    True: ("theory at finite rate, colour of its method", {"linestyle": "-", "linewidth": 0.7}),
+    False: ("high-rate theory, colour of its method", {"linestyle": "--", "linewidth": 0.7}),
+}
 #: Columns of the results that are drawn.
 READS = (
     *("layer", "layer_type", "block", "method", "status", "total_bpw"),
@@ -44,8 +50,6 @@ CAPTION = Caption(
         "predicted at finite rate, for Gaussian weights and without overhead. Hollow markers: rotated basis."
     ),
 )
-#: Lines of a legend that fit beside the panels; longer ones go below them.
-_LEGEND_IN_PANEL = 14
 
 
 def representative_layers(table: pd.DataFrame) -> dict[str, str]:
@@ -66,7 +70,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         return empty_figure("no row with status ok: nothing to draw")
     columns = min(4, len(layers))
     lines = math.ceil((len(layers) + 1) / columns) if len(layers) > 3 else 1
-    figure = new_figure(2.7 * columns, 2.5 * lines + (0.7 if len(layers) <= 3 else 0))
+    figure = new_figure(FULL, 1.6 * lines + 1.5)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
     for axis, (kind, layer) in zip(axes, layers.items(), strict=False):
         rows = ok[ok["layer"] == layer]
@@ -79,12 +83,12 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             if name in _REFERENCES:
                 label, look = _REFERENCES[name]
             else:
-                label = f"{name}, theory" if name in FINITE_RATE else f"{name}, high-rate theory"
-                color = method_style(name.partition(" ")[0])["color"]
-                look = {"color": color, "linestyle": "-" if name in FINITE_RATE else "--", "linewidth": 0.8}
+                label, shape = _THEORY[name in FINITE_RATE]
+                look = {"color": method_style(name.partition(" ")[0])["color"], **shape}
             with np.errstate(divide="ignore"):
                 decibel = 10 * np.log10(curve["distortion"].to_numpy() / signal)
-            axis.plot(curve["rate_bpw"], decibel, label=label, zorder=1, **look)
+            axis.plot(curve["rate_bpw"], decibel, zorder=1, **look)
+            axis.plot([], [], label=label, **(look if name in _REFERENCES else {**look, "color": "black"}))
         for method, points in rows.groupby("method", sort=False):
             points = points[points["distortion"] > 0]
             spread = 10 / math.log(10) * 2 * points["distortion_stderr"] / points["distortion"]
@@ -93,25 +97,23 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 10 * np.log10(points["distortion"] / signal),
                 yerr=spread.fillna(0),
                 linestyle="none",
-                label=f"{method}, measured",
+                label=str(method),
                 zorder=2,
                 **looks[str(method)],
             )
-        short = layer.removeprefix("model.layers.")
-        axis.set_title(f"{kind}   ({short})")
-        axis.set_xlabel("total rate (bpw)")
-        axis.set_ylabel("D / D₀ (dB)")
+        axis.set_title(f"{kind}, block {rows['block'].iloc[0]:g}")
+        place = axis.get_subplotspec()
+        if place.is_first_col():
+            axis.set_ylabel("D / D₀ (dB)")
+        if place.is_last_row():
+            axis.set_xlabel("total rate (bpw)")
         low, high = rows["total_bpw"].min(), rows["total_bpw"].max()
         axis.set_xlim(max(0, low - 0.6), high + 0.4)
         shown = own[(own["curve"] == RD_BOUND.name) & own["rate_bpw"].between(*axis.get_xlim())]["distortion"]
         floor = 10 * math.log10(max(shown.min(), 1e-300) / signal) if not shown.empty else None
         top = 10 * math.log10(rows["distortion"].max() / signal) if (rows["distortion"] > 0).any() else 0.0
         axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=top + 3)
-    handles, labels = legend_entries(axes)
     for axis in axes[len(layers) :]:
         axis.axis("off")
-    if len(layers) < len(axes) and len(handles) <= _LEGEND_IN_PANEL:
-        axes[-1].legend(handles, labels, loc="center", fontsize=7)
-    else:
-        figure.legend(handles, labels, loc="outside lower center", ncols=4 if columns > 3 else 3, fontsize=7)
+    add_legend(figure, 4)
     return figure

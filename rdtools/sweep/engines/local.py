@@ -52,14 +52,17 @@ def one_thread() -> Iterator[None]:
 
 
 _journal: JournalWriter | None = None
+_journal_of: Path | None = None
 _memories = Memories()
 
 
-def _work(task: Work, device: str) -> None:
-    """A task, in a worker that works on a device."""
-    global _journal, _memories
-    if _journal is None:
-        _journal = JournalWriter(task.run / ROWS)
+def perform(task: Work, device: str) -> None:
+    """Do a task in this process, one of those that an engine has, on a device; its records go into a journal of the process."""
+    global _journal, _journal_of, _memories
+    if _journal is None or _journal_of != task.run:
+        if _journal is not None:
+            _journal.close()
+        _journal, _journal_of = JournalWriter(task.run / ROWS), task.run
     if _memories.device != device:
         _memories = Memories(device)
     with one_thread():
@@ -119,7 +122,8 @@ class Pool:
             self._finished.add(record.key)
             self._heard(record)
 
-    def _look(self) -> None:
+    def look(self) -> None:
+        """Hear of what was finished since the last look."""
         for record in self._tail.read():
             self._hear(record)
 
@@ -131,7 +135,7 @@ class Pool:
                 while not queue.empty:
                     taken = queue.take(last)
                     if taken is None:
-                        self._await(queue)
+                        self.wait_for_others(queue)
                         continue
                     for record in memories.perform(taken.task):
                         journal.append(record)
@@ -140,14 +144,14 @@ class Pool:
                     last = taken.task.hessian
         finally:
             journal.close()
-        self._look()
+        self.look()
 
-    def _await(self, queue: TaskQueue) -> None:
+    def wait_for_others(self, queue: TaskQueue) -> None:
         """Give others, who work on all that is left, some time."""
         queue.drop_done()
         if not queue.empty:
             time.sleep(_RETRY_S)
-        self._look()
+        self.look()
 
     def run_all(self, queue: TaskQueue, workers: int) -> None:
         """Do tasks in processes; a task at which one dies is finished alone."""
@@ -171,12 +175,12 @@ class Pool:
                         try_at = time.monotonic() + _RETRY_S
                         break
                     del idle[slot]
-                    running[executors[slot].submit(_work, taken.task, self._devices[slot % len(self._devices)])] = slot, taken
+                    running[executors[slot].submit(perform, taken.task, self._devices[slot % len(self._devices)])] = slot, taken
                 if not running:
-                    self._await(queue)
+                    self.wait_for_others(queue)
                     continue
                 ended, _ = wait(running, timeout=_LOOK_S, return_when=FIRST_COMPLETED)
-                self._look()
+                self.look()
                 for future in ended:
                     try_at = 0.0
                     slot, taken = running.pop(future)
@@ -197,7 +201,7 @@ class Pool:
         finally:
             for executor in executors:
                 executor.shutdown(wait=True, cancel_futures=True)
-        self._look()
+        self.look()
         return unfinished
 
     def _compile(self, executors: list[ProcessPoolExecutor]) -> None:
@@ -247,4 +251,4 @@ class Pool:
                 journal.append(record)
         finally:
             journal.close()
-        self._look()
+        self.look()

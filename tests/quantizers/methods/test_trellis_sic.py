@@ -19,7 +19,7 @@ def gaussian_layer(m=256, n=24, seed=0):
     return Layer.of(rng.standard_normal((m, n)), haar_moment(power_law(n, 1.0), rng), name="x")
 
 
-@pytest.mark.parametrize("rate", [0.5, 1.0, 2.5, 5.0, 8.0])
+@pytest.mark.parametrize("rate", [0.1, 0.5, 1.0, 2.5, 5.0, 8.0])
 @pytest.mark.parametrize("settings", [{"states": 8}, {"states": 4, "segment": 100, "ridge": 0.01, "order": "reversed-act-order"}])
 def test_every_rate_is_met_and_decoded_from_the_bytes_alone(rate, settings):
     layer = gaussian_layer()

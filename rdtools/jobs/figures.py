@@ -1,0 +1,174 @@
+"""The figures of a run, or of rows that are kept in a folder, in a style and formats for print."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from rdtools.errors import UsageError
+from rdtools.files import write_atomically
+from rdtools.jobs import evaluate, verify
+from rdtools.jobs.arguments import path_of
+from rdtools.report.claims_table import read_verdicts
+from rdtools.runs.results import CURVES, PARQUET, read_curves, read_results
+from rdtools.runs.run_manifest import is_run, read_manifest
+
+if TYPE_CHECKING:
+    from rdtools.runs.run_manifest import Manifest
+
+#: Name of a figure → its rows of a run directory.
+Makers = Mapping[str, Callable[[Path], pd.DataFrame]]
+
+
+@dataclass(frozen=True)
+class DrawnFigures:
+    """What `figures` wrote, and why it left something out.
+
+    Attributes
+    ----------
+    files : of each figure, by name: one for each format, and the caption
+    missing : a sentence for each figure that has no rows: what makes them
+    """
+
+    files: dict[str, list[Path]] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+class _NoRows(Exception):
+    """No rows, with a sentence on what makes them."""
+
+
+def _results(folder: Path) -> pd.DataFrame:
+    return _kept(folder, "results") if not (folder / PARQUET).is_file() else read_results(folder)
+
+
+def _curves(folder: Path) -> pd.DataFrame:
+    return _kept(folder, "curves") if not (folder / CURVES).is_file() else read_curves(folder)
+
+
+def _verdicts(folder: Path) -> pd.DataFrame:
+    if not (folder / verify.VERDICTS).is_file():
+        return _kept(folder, "verdicts")
+    verdicts = read_verdicts(folder / verify.VERDICTS, verify.VERDICT_VERSIONS)
+    if verdicts.reason:
+        raise _NoRows(verdicts.reason)
+    return verdicts.table
+
+
+def _evaluation(folder: Path) -> pd.DataFrame:
+    path = folder / evaluate.PARQUET
+    if not path.is_file():
+        return _kept(folder, "equal_footing")
+    table = pd.read_parquet(path)
+    return table[table["status"] == "ok"]
+
+
+#: Table → how it is read from a folder, and the command whose output it is.
+_TABLES: dict[str, tuple[Callable[[Path], pd.DataFrame], str]] = {
+    "results": (_results, "rdtools report --out {run}"),
+    "curves": (_curves, "rdtools report --out {run}"),
+    "verdicts": (_verdicts, "rdtools verify {run}"),
+    "evaluation": (_evaluation, "rdtools eval {run}"),
+}
+#: Tables that a module of their own writes.
+_MODULES = {
+    "bench": "python -m rdtools.analysis.bench --out {rows}/bench.csv",
+    "default_model_loss": "python -m rdtools.analysis.train_default_model --curve {rows}/default_model_loss.csv",
+}
+_OTHERS = "python -m rdtools.analysis.make_all --run {run} --out {rows} --only {name}"
+
+
+def _kept(folder: Path, name: str) -> pd.DataFrame:
+    """Rows in ``NAME.csv`` of the folder, or of its figures."""
+    path = next((path for path in (folder / f"{name}.csv", folder / "figures" / f"{name}.csv") if path.is_file()), None)
+    if path is not None:
+        return pd.read_csv(path)
+    command = _TABLES[name][1] if name in _TABLES else _MODULES.get(name, _OTHERS)
+    run, rows = (shlex.quote(str(place)) for place in (folder, folder / "figures"))
+    raise _NoRows(f"{folder} has no rows of it: {command.format(run=run, rows=rows, name=name)} makes them")
+
+
+def _table(name: str, folder: Path, makers: Makers) -> pd.DataFrame:
+    if name in _TABLES:
+        return _TABLES[name][0](folder)
+    if name in makers and is_run(folder):
+        return makers[name](folder)
+    return _kept(folder, name)
+
+
+def _layers(rows: pd.DataFrame) -> int:
+    """Number of layers in rows: named, counted by an evaluation, or that claims were checked on; else of kinds of synthetic ones."""
+    if "layers" in rows:
+        return int(rows["layers"].max())
+    column = next((name for name in ("layer", "subject", "channels", "beta", "group") if name in rows), None)
+    return 0 if column is None else int(rows[column].nunique())
+
+
+def figures(
+    run: Any,
+    out: str | Path | None = None,
+    *,
+    names: Sequence[str] = (),
+    style: str = "icml",
+    formats: Sequence[str] = ("pdf", "png"),
+    captions: bool = True,
+    makers: Makers | None = None,
+) -> DrawnFigures:
+    """Draw the figures whose rows a run has, each as a file per format with a caption in ``NAME.txt`` beside it.
+
+    Nothing is measured: a figure without rows is left out, with a sentence on what makes them. The same rows give the same bytes.
+
+    Parameters
+    ----------
+    run : run directory of a report, or a folder of rows such as ``figures/`` of the repository
+    out : folder of the files; by default ``figures/STYLE`` in the run
+    names : of figures; all by default
+    style : icml, neurips, ieee or slides
+    formats : png, pdf, svg and, where a TeX engine is installed, pgf
+    captions : write them, too
+    makers : rows that are made here, by figure, where `run` is a run
+
+    Raises
+    ------
+    UsageError
+        For a name, style or format that is not known, a folder that is not there, a figure asked for by name that has no rows, or none.
+    CorruptFile, OutputError
+    """
+    from rdtools.report.figures import MODULES, draw_figure, save_figure
+    from rdtools.report.figures.canvas import check_formats, fit, styled
+    from rdtools.report.style import STYLES
+
+    folder = path_of("figures", run, "a run, such as 'rdtools-report'")
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such directory; expected the run directory of a report, or a folder of rows")
+    for given, known, kind in ((names, MODULES, "figure"), ((style,), STYLES, "style")):
+        for name in given:
+            if name not in known:
+                raise UsageError(f"{kind} {name!r}, expected one of {', '.join(known)}")
+    check_formats(formats)
+    place = folder / "figures" / style if out is None else Path(out)
+    place.mkdir(parents=True, exist_ok=True)
+    manifest: Manifest | None = read_manifest(folder) if is_run(folder) else None
+    drawn = DrawnFigures()
+    with styled(style):
+        for name in names or MODULES:
+            module = MODULES[name]
+            try:
+                tables = {table: _table(table, folder, makers or {}) for table in module.TABLES}
+            except _NoRows as reason:
+                drawn.missing[name] = str(reason)
+                continue
+            save_figure(fit(draw_figure(name, tables), style), place / name, formats)
+            drawn.files[name] = [place / f"{name}.{kind}" for kind in formats]
+            if captions:
+                text = module.CAPTION.plain(layers=_layers(tables[module.TABLES[0]]), run=manifest)
+                drawn.files[name].append(place / f"{name}.txt")
+                write_atomically(drawn.files[name][-1], f"{module.CAPTION.title}. {text}\n".encode())
+    if (names and drawn.missing) or not drawn.files:
+        raise UsageError("; ".join(f"{name}: {sentence}" for name, sentence in list(drawn.missing.items())[:3]))
+    return drawn
