@@ -21,8 +21,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rdtools.corrections.table import CORRECTIONS
 from rdtools.errors import RateUnreachable
@@ -30,8 +28,7 @@ from rdtools.files import atomic_path
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.evaluate import evaluate
 from rdtools.jobs.quantize import quantize_model
-from rdtools.report.figures import legend_entries
-from rdtools.report.style import method_looks
+from rdtools.report.figures.ablation import draw as draw
 
 METHODS = (
     *("hrtn-column", "hptq-column", "hptq-column+rotation", "watersic", "watersic-mmse", "watersic-trellis"),
@@ -118,27 +115,6 @@ def rows_missing(
 def run(runs: Sequence[Path]) -> pd.DataFrame:
     """The table that the repository has: its rows take hours, and are made by the command above."""
     return pd.read_csv(Path(__file__).resolve().parents[1] / "figures" / "ablation.csv")
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """KL by corrections, a panel for each model and rate."""
-    panels = list(rows.groupby(["model", "target_bpw"], sort=False))
-    figure = Figure(figsize=(max(4.3 * len(panels), 8.6), 4.2))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    names = [step_name(names) for names in STEPS]
-    looks = method_looks(rows["method"].drop_duplicates())
-    for ax, ((model, rate), own) in zip(axes, panels, strict=True):
-        for method, look in looks.items():
-            some = own[own["method"] == method].set_index("corrections").reindex(names).dropna(how="all")
-            if len(some):
-                bars = [some["kl_nats"] - some["kl_low"], some["kl_high"] - some["kl_nats"]]
-                places = [names.index(name) for name in some.index]
-                ax.errorbar(places, some["kl_nats"], yerr=bars, capsize=2, label=method, **{**look, "linestyle": "-"})
-        ax.set_xticks(range(len(names)), ["none", *(f"+{one.name}" for one in CORRECTIONS)], rotation=40, ha="right")
-        ax.set(yscale="log", title=f"{model}, {rate:g} bits", ylabel="KL to the original (nats per token)")
-    figure.legend(*legend_entries(list(axes)), loc="outside upper center", ncols=4, fontsize=7)
-    return figure
 
 
 def main(argv: list[str] | None = None) -> int:
