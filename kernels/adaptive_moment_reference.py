@@ -21,7 +21,8 @@ def adaptive_moment(
     sums = np.zeros((len(columns), len(columns)))
     for first in range(0, len(rows), 256):
         part = slice(first, first + 256)
-        units = in_units(integers[part] * (0.5 if walks else 1.0), roots[gaussian[rows[part, None] - columns]])
+        values = integers[part].astype(np.float64) * (0.5 if walks else 1.0)
+        units = in_units(values, roots[gaussian[rows[part, None] - columns]])
         units = np.array([weighed(row) for row in units]).reshape(units.shape)
         sums += units.T @ units
     return sums

@@ -129,10 +129,12 @@ def coset_trellis_sweep(
     segment: int,
     integer_max: int,
     residual: bool = True,
+    overwrite: bool = False,
 ) -> tuple[NDArray[np.int32], FloatArray | None]:
     """Same as `rdtools.kernels.coset_trellis_reference.coset_trellis_sweep`, faster; costs of walks in float32, in squared spacings.
 
-    Of walks equally near, to rounding, it may take another. A thread needs 2·max(ROWS, segment)·n elements, and S bits for each row of a
+    Of walks equally near, to rounding, it may take another. A thread needs 2·max(ROWS, segment)·n elements, half of them in W's place
+    where it may be overwritten, and S bits for each row of a
     walk.
     """
     (m, n), dtype = weight.shape, weight.dtype
@@ -149,7 +151,7 @@ def coset_trellis_sweep(
         rows = slice(top, min(top + height, m))
         w = np.require(weight[rows], requirements=["C", "W", "A"])  # a layout or read-only flag of its own would be compiled anew
         count = len(w)
-        error: NDArray[Any] = np.empty(w.shape, dtype=dtype)
+        error: NDArray[Any] = w if overwrite else np.empty(w.shape, dtype=dtype)  # a strip is read before its errors are written
         e, y = np.empty((STRIP, count), dtype=dtype), np.empty((STRIP, count), dtype=dtype)
         x, path = np.empty(count), np.empty(count, dtype=np.int32)
         cost, ways = np.empty(states, dtype=np.float32), np.empty((2, states // 2), dtype=np.float32)

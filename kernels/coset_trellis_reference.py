@@ -77,6 +77,7 @@ def coset_trellis_sweep(
     segment: int,
     integer_max: int,
     residual: bool = True,
+    overwrite: bool = False,
 ) -> tuple[NDArray[np.int32], FloatArray | None]:
     """Quantize columns from the last to the first, each as one walk down its rows against what those before it left over.
 

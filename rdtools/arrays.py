@@ -27,7 +27,7 @@ Matrix = Any
 PANEL_ENTRIES = 2**16
 #: Rows that are worked on together at least, and the share of all rows that they are at most, where a row costs several times its memory:
 #: enough for the sweeps to share out among threads, and for the products of matrices to run at full speed.
-BLOCK_ROWS, BLOCK_SHARE = 512, 8
+BLOCK_ROWS, BLOCK_SHARE = 256, 16
 
 
 def is_tensor(x: object) -> bool:
@@ -90,7 +90,10 @@ def zeros(shape: tuple[int, ...], like: Matrix) -> Matrix:
 
 def take_columns(x: Matrix, columns: NDArray[Any]) -> Matrix:
     """``x[:, columns]`` for indices or a mask; x itself, not a copy, for the indices of all columns as they are."""
-    return x if _all_in_order(columns, x) else x[:, _index(columns, x)]
+    if _all_in_order(columns, x):
+        return x
+    # rows of an array stay one after another, which x[:, columns] would not leave them
+    return x[:, _index(columns, x)] if is_tensor(x) or columns.dtype == np.bool_ else np.take(x, columns, axis=1)
 
 
 def take_rows(x: Matrix, rows: NDArray[Any]) -> Matrix:
@@ -207,7 +210,7 @@ def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
 
 
 def row_blocks(x: Matrix) -> Iterator[slice]:
-    """Slices of the rows of a matrix, from the first to the last, each an eighth of them and BLOCK_ROWS at least; a tensor in one piece."""
+    """Slices of the rows of a matrix, from the first to the last: one in BLOCK_SHARE, BLOCK_ROWS at least; of a tensor all in one."""
     rows = len(x)
     height = rows if is_tensor(x) else BLOCK_ROWS * max(1, -(-rows // (BLOCK_SHARE * BLOCK_ROWS)))
     return (slice(first, min(first + height, rows)) for first in range(0, rows, max(height, 1)))

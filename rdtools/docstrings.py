@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import MISSING, Field
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 _HEAD = re.compile(r"^(?P<name>[A-Z]\w+(?: \w+)?)\n-{3,}$", re.MULTILINE)
@@ -147,9 +148,11 @@ def complete_fields(kind: type) -> None:
     choices, lines = getattr(kind, "choices", {}), []
     for name, (annotation, names) in field_annotations(kind).items():
         shown = "{" + ", ".join(map(repr, choices[name])) + "}" if name in choices else type_text(annotation, names)
-        default = f", default {getattr(kind, name)!r}" if hasattr(kind, name) else ""
+        default = getattr(kind, name, MISSING)
+        default = default.default if isinstance(default, Field) else default
+        shown += "" if default is MISSING else f", default {default!r}"
         meaning = textwrap.fill(meanings.get(name, ""), 120, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
-        lines.append(f"{name} : {shown}{default}\n{meaning}".rstrip())
+        lines.append(f"{name} : {shown}\n{meaning}".rstrip())
     parts = dict(sections(inspect.cleandoc(kind.__doc__))) | {"Attributes": "\n".join(lines)}
     order = sorted(parts, key=lambda name: (name != "", name != "Attributes"))
     kind.__doc__ = "\n\n".join(f"{name}\n{'-' * len(name)}\n{parts[name]}" if name else parts[name] for name in order)

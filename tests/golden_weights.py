@@ -26,6 +26,7 @@ from rdtools.records import (
     RowScales,
     ScalarSymbols,
     SharedHistogram,
+    TilePaths,
     TrellisPaths,
     Uniform,
     UniformGrid,
@@ -116,6 +117,14 @@ def _trellis():
     yield "trellis hyb", natural(TrellisPaths(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
 
 
+def _tiles():
+    """Two blocks of columns with a bit and with three, and one with none; two rows of tiles."""
+    rows = np.arange(2 * 32, dtype=np.uint8).reshape(2, 32)
+    paths = (rows, np.zeros((2, 0), dtype=np.uint8), rows.repeat(3, axis=1))
+    scales = np.array([0.0, 0.5, 0.25, 0.125, 2.0])
+    yield "tiles", natural(TilePaths(paths, np.array([1, 0, 3], dtype=np.uint8), "3inst", 12, scales), 20, 40)
+
+
 def _additive():
     """Three rows of 14 columns, of which the second group is critical; 2 and 3 bits."""
     books = tuple(np.arange(8 * size, dtype=np.float64).reshape(size, 8) / 64 - 0.25 for size in (4, 8))
@@ -203,7 +212,7 @@ def following() -> list[QuantizedWeight]:
 
 
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_points(), *_additive(), *_adaptive(), *_parts()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_points(), *_tiles(), *_additive(), *_adaptive(), *_parts()])
 
 
 def stored(version: int, name: str) -> bytes:

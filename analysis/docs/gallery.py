@@ -7,60 +7,50 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import matplotlib
+import pandas as pd
 
+from rdtools.jobs.figures import _layers, _NoRows, _table
 from rdtools.report.figures import MODULES
-from rdtools.report.style import RC
+from rdtools.report.figures.canvas import styled
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures"
 _HEAD = "Figures\n=======\n\nEach is drawn here from the rows that the repository keeps, by the function that draws it for a paper.\n"
-#: Words of names of figures that are spelled otherwise.
-_SPELLED = {"rd": "R(D)", "gptq": "GPTQ", "watersic": "WaterSIC", "heldout": "held-out tokens"}
 _SCRIPT = '''"""
 {title}
 {line}
 
-{caption}.
+{caption}
 
-Drawn from {tables}, which
-``python -m rdtools.analysis.{command}`` writes.
+Drawn from the rows in ``figures/`` of the repository. ``rdtools figures --run RUN --only {name}`` draws it of a run of yours.
 """
 
-import matplotlib
-import pandas as pd
-from rdtools.analysis.docs.gallery import FOLDER
+from rdtools.analysis.docs.gallery import kept_tables
 
-from rdtools.report.figures import MODULES, draw_figure
-from rdtools.report.style import RC
+from rdtools.report.figures import draw_figure
+from rdtools.report.figures.canvas import styled
 
-tables = {{table: pd.read_csv(FOLDER / f"{{table}}.csv") for table in MODULES["{name}"].TABLES}}
-with matplotlib.rc_context(RC):
-    figure = draw_figure("{name}", tables)
+with styled():
+    figure = draw_figure("{name}", kept_tables("{name}"))
 '''
 
 
-def captions() -> dict[str, str]:
-    """Figure → what it shows, as ``figures/README.md`` says."""
-    return dict(re.findall(r"^\| !\[\]\((\w+)\.png\) \| (.*?) \| `", (FOLDER / "README.md").read_text(), flags=re.MULTILINE))
+def kept_tables(name: str) -> dict[str, pd.DataFrame]:
+    """The tables that a figure draws, of the rows that the repository keeps; none where they are not all there."""
+    module = MODULES[name]
+    try:
+        tables = {table: _table(table, FOLDER, {}) for table in module.TABLES}
+    except _NoRows:
+        return {}
+    return tables if set(getattr(module, "READS", ())) <= set(tables[module.TABLES[0]]) else {}
 
 
 def scripts() -> Iterator[tuple[str, str]]:
     """Name and text of each script."""
-    said = captions()
     for name, module in MODULES.items():
-        title = " ".join(_SPELLED.get(word, word) for word in name.split("_"))
-        title = title[0].upper() + title[1:]
-        yield (
-            name,
-            _SCRIPT.format(
-                name=name,
-                title=title,
-                line="=" * len(title),
-                caption=said[name],
-                tables=", ".join(f"``figures/{table}.csv``" for table in module.TABLES),
-                command="bench" if name == "bench" else "make_all --run RUN",
-            ),
-        )
+        if tables := kept_tables(name):
+            title = module.CAPTION.title
+            caption = re.sub(r"([*|]|_(?=\W|$))", r"\\\1", module.CAPTION.plain(layers=_layers(tables[module.TABLES[0]])))
+            yield name, _SCRIPT.format(name=name, title=title, line="=" * len(title), caption=caption)
 
 
 def write(folder: Path) -> None:
@@ -79,6 +69,6 @@ def scrape(block: Any, block_vars: dict[str, Any], gallery_conf: dict[str, Any])
     from sphinx_gallery.scrapers import figure_rst
 
     path = next(block_vars["image_path_iterator"])
-    with matplotlib.rc_context(RC):
+    with styled():
         figure.savefig(path, dpi=160)
     return str(figure_rst([path], gallery_conf["src_dir"]))

@@ -215,7 +215,7 @@ class _Job:
             parts = [list(item.layers)] if left and shares_file(self.quantizer) else [[layer] for layer in left]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
-                done |= self._quantize(work, entries, given, len(done.keys() - {entry.name for entry in entries}))
+                self._quantize(work, entries, given, done)  # type: ignore[arg-type]  # there is one where layers are left
             if self.hessians == "sequential":
                 replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
         layers = [done[layer.name] for item in inputs for layer in item.layers]
@@ -256,30 +256,31 @@ class _Job:
     def _key(self, name: str) -> LayerKey:
         return LayerKey(self.original.name, name, layer_type(name), block_index(name))
 
-    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], given: Given | None, number: int) -> dict[str, SavedLayer]:
-        """Layers quantized, coded together and durable, by name."""
-        assert given is not None  # of layers that are left
+    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer]) -> None:
+        """Layers quantized, coded together and durable, and among those that are done."""
         started, answers = time.perf_counter(), []
         for entry in entries:
             with naming(entry.name):
                 layer = Layer(self._key(entry.name), self.checkpoint.weight(entry.captured), given.hessian)
                 answers.append((layer, quantized_layer(given.corrected, layer, self.quantizer, seed=self.seed)))
-        files, saved = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries]), {}
-        for entry, (layer, one), file in zip(entries, answers, files, strict=True):
+        files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
+        first = len(done.keys() - {entry.name for entry in entries})
+        for number, (entry, (layer, one), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
             with naming(entry.name):
                 point = measure(one.subject, one.answer, file=file)
                 decoded = reconstruct(one.answer.weight)
                 rounded = round_to_stored(decoded, "bfloat16", name=entry.name)
             before, after = (weighted_error(layer.weight, what, given.hessian.matrix).mean for what in (decoded, rounded))
-            before = before if given.corrected else point.distortion
+            before, energy = before if given.corrected else point.distortion, layer.statistics.energy
             outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
-            saved[entry.name] = SavedLayer(
+            done[entry.name] = SavedLayer(
                 layer=entry,
-                **work.write_container(number + len(saved) - file.place, file.data),
-                **{"place": file.place, "container_layers": file.layers},
+                **work.write_container(number - file.place, file.data),
+                place=file.place,
+                container_layers=file.layers,
                 total_bpw=point.total_bpw,
                 distortion=before,
-                relative_distortion=before / energy if (energy := layer.statistics.energy) > 0 else math.nan,
+                relative_distortion=before / energy if energy > 0 else math.nan,
                 rounded_distortion=after,
                 rounded_relative_distortion=after / energy if energy > 0 else math.nan,
                 damping=one.answer.damping,
@@ -288,6 +289,4 @@ class _Job:
                 **{"output_error": outputs[0], "relative_output_error": outputs[1], "rescaled": one.rescaled},
                 mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
             )
-            work.add(saved[entry.name])
-        return saved
-        return saved
+            work.add(done[entry.name])

@@ -54,6 +54,7 @@ def coset_trellis_sweep(
     segment: int,
     integer_max: int = INTEGER_MAX,
     residual: bool = True,
+    overwrite: bool = False,
     backend: str | None = None,
 ) -> tuple[Array, Any]:
     """Successive cancellation whose integers walk a trellis down every column: the distortion of a longer lattice at the rate of a scalar.
@@ -71,6 +72,7 @@ def coset_trellis_sweep(
     segment : rows after which a walk begins anew, in state 0; segments are searched apart from each other
     integer_max : no integer is larger
     residual : False if the residual is not wanted, which saves its memory
+    overwrite : the weights may be overwritten, which saves a backend that can use it their memory
     backend : None, "numba" or "reference"
 
     Returns
@@ -96,5 +98,5 @@ def coset_trellis_sweep(
         raise UsageError(f"coset_trellis_sweep: segments of {segment} rows and integers up to {integer_max}; expected 1 and 8 at least")
     chosen, data, give = dispatch("coset_trellis_sweep", backend, weight, factor, steps)
     run = kernel("coset_trellis_sweep", chosen)
-    integers, final = run(*data, states, segment=segment, integer_max=integer_max, residual=residual)
+    integers, final = run(*data, states, segment=segment, integer_max=integer_max, residual=residual, overwrite=overwrite)
     return give(integers), give(final)

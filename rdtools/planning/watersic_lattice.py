@@ -22,9 +22,8 @@ class LatticeWaterSIC(MmseWaterSIC):
 
     Attributes
     ----------
-    rate_bits, rotation, damping, backend, one_file : as of `MmseWaterSIC`
     adaptive_columns : 0; symbol models of lattice points are not learnt
-    lattice : as of `LatticeSIC`
+    lattice : "D4" or "E8"
 
     References
     ----------

@@ -77,11 +77,13 @@ def test_exit_codes_are_those_of_the_command(filled):
     assert {kind.exit_code for kind in pages.error_classes()} <= codes
 
 
-def test_every_figure_is_in_the_gallery_with_its_caption():
-    said = gallery.captions()
-    assert set(dict(gallery.scripts())) == set(MODULES)
-    assert all(said[name] in text for name, text in gallery.scripts())
-    assert all((gallery.FOLDER / f"{table}.csv").exists() for module in MODULES.values() for table in module.TABLES)
+def test_every_figure_whose_rows_are_kept_is_in_the_gallery():
+    """One without is said by ``rdtools figures --run figures``, and joins when its rows do."""
+    shown = dict(gallery.scripts())
+    assert {"gap_to_rd", "trellis_frontier", "equal_footing", "bench"} <= set(shown) <= set(MODULES)
+    for name, text in shown.items():
+        assert MODULES[name].CAPTION.title in text
+        compile(text, name, "exec")
 
 
 def test_the_test_vector_is_explained_to_the_last_byte():
@@ -195,4 +197,8 @@ def test_formulas_are_mathml():
     latex = pytest.importorskip("docutils.utils.math.latex2mathml", reason="docutils is not installed: pip install -e '.[docs]'")
     for path in [*DOCS.glob("*.md"), *(DOCS / "methods").glob("*.md")]:
         for formula in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", path.read_text(), flags=re.DOTALL):
-            assert latex.tex2mathml("".join(formula)).startswith("<math")
+            text = "".join(formula)
+            assert not re.search(r"\\(frac|sqrt)\s*[^{\s]", text), (
+                f"{path.name}: braces are needed, the translator takes \\frac12 for 12 over what follows"
+            )
+            assert latex.tex2mathml(text).startswith("<math")

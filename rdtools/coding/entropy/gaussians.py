@@ -116,8 +116,8 @@ class Gaussians:
         return np.asarray(place[self.rows[None, :] - self.columns[first:stop, None] - self.distinct[0]])
 
 
-#: Integers whose Gaussians are looked up at a time.
-_BLOCK = 2**20
+#: Integers whose Gaussians are looked up at a time, at least.
+_BLOCK = 2**17
 
 
 def count_by_gaussian(integers: Matrix, gaussians: Gaussians, counts: IntegerCounts | None = None) -> IntegerCounts:
@@ -146,7 +146,7 @@ def count_by_gaussian(integers: Matrix, gaussians: Gaussians, counts: IntegerCou
     width = int(integers.max()) - lowest + 1
     size = len(gaussians.distinct) * width
     dense, sparse = np.zeros(size if size <= 2**22 else 0, dtype=np.int64), []
-    stride = max(1, _BLOCK // m)
+    stride = max(1, max(_BLOCK, size if dense.size else 0) // m)
     for first in range(0, r, stride):
         part = integers[:, first : first + stride]
         keys = gaussians.index(first, first + part.shape[1]).astype(np.int64) * width + (part.T - np.int64(lowest))

@@ -77,8 +77,11 @@ class LatticeSIC(SettledQuantizer):
     ----------
     rate_bits : target rate of the points in bits per active weight
     lattice : "D4" or "E8"
-    ridge, order, rotation, damping : as of `TrellisSIC`
-    one_file : as of `rdtools.quantizers.methods.scalar.EntropyCoded`
+    ridge : penalty of the reconstruction's energy, relative to the mean diagonal; see `rdtools.theory.mmse_sic`
+    order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
+    rotation : None, "hadamard", "haar", "kronecker", or "auto"
+    damping : relative to the mean diagonal of H; None for none unless H is singular
+    one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
     backend : None, "numba" or "reference"; NumPy decides the points, whatever it is
 
     References

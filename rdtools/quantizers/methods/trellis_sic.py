@@ -74,12 +74,13 @@ class TrellisGrid:
         part = self.target if rows is None else self.target[rows]
         grid = grid_of_step(log2_step, self.exponents, self.name)
         ordered, _ = coset_trellis_sweep(
-            part[:, order].astype(method.precision, copy=False),
+            np.take(part, order, axis=1).astype(method.precision, copy=False),
             self.factor,
             grid.column_steps(part.shape[1])[order],
             method.states,
             segment=int(method.segment),
             residual=False,
+            overwrite=True,
             backend=method.backend,
         )
         integers = np.empty_like(ordered)

@@ -15,6 +15,7 @@ from rdtools.arrays import (
     diagonal,
     inner_product,
     on_host,
+    row_blocks,
     row_dots,
     submatrix,
     take_rows,
@@ -64,7 +65,7 @@ class _ColumnForm:
 
 
 def _column_form(values: Matrix, gram: Matrix, cross: Matrix, total: float, rows: Float64Array) -> _ColumnForm:
-    scaled = values * beside(rows[:, None], values)
+    scaled = values if (rows == 1).all() else values * beside(rows[:, None], values)
     return _ColumnForm(gram * (scaled.T @ scaled), column_dots(scaled, cross), total)
 
 
@@ -95,8 +96,10 @@ def _column_step(form: _ColumnForm, columns: Float64Array) -> Float64Array:
 
 def _row_step(values: Matrix, gram: Matrix, cross: Matrix, columns: Float64Array, rows: Float64Array) -> tuple[Float64Array, float]:
     """Row factors t of least error, each row by itself, and the change of the error from `rows`."""
-    scaled = values * beside(columns, values)
-    q, p = quadratic_form(scaled, gram), row_dots(scaled, cross)
+    q, p = np.empty(len(values)), np.empty(len(values))
+    for some in row_blocks(values):
+        scaled = values[some] * beside(columns, values)
+        q[some], p[some] = quadratic_form(scaled, gram), row_dots(scaled, cross[some])
     best = np.where(q > 0, np.maximum(p / np.where(q > 0, q, 1.0), 0.0), rows)
     return best, float((best**2 - rows**2) @ q - 2 * ((best - rows) @ p))
 
@@ -202,7 +205,9 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Matrix)
 
     def trial(log2_step: float) -> tuple[float, float]:
         found = grid.at(log2_step, rows)
-        return found.rate_bits, float(quadratic_form(aim - point_values(found.result), gram).sum())
+        errors = point_values(found.result)
+        errors -= aim
+        return found.rate_bits, float(quadratic_form(errors, gram).sum())
 
     (fine_rate, fine_error), (rate, error) = trial(math.log2(step) - 0.25), trial(math.log2(step))
     return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0
@@ -225,6 +230,7 @@ def rescaled(symbols: ScalarSymbols, ideal: Matrix, gram: Matrix, grid: EntropyG
     if not symbols.integers.any():
         return symbols
     m, r = symbols.integers.shape
+    kappa = bits_per_octave(grid, symbols.grid.step, ideal, gram)  # before the matrices below take their memory
     bare = without_column_gains(symbols)
     values, gains = point_values(bare), column_scales(symbols) / column_scales(bare)
     cross = ideal @ gram
@@ -246,7 +252,6 @@ def rescaled(symbols: ScalarSymbols, ideal: Matrix, gram: Matrix, grid: EntropyG
         stored(symbols, alone, fit=False),
         stored(symbols, both, fit=True),
     ]
-    kappa = bits_per_octave(grid, symbols.grid.step, ideal, gram)
 
     def bits(choice: tuple[ScalarSymbols, float]) -> float:
         return float(kappa * m * r * math.log2(max(choice[1], np.finfo(np.float64).tiny)) + _scale_bits(choice[0]))
