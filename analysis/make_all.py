@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 from rdtools.analysis import (
+    ablation,
     allocation,
     bias,
     bounds,
@@ -59,6 +60,7 @@ FIGURES = {
     "equal_footing": (equal_footing.run, equal_footing.draw, 6),
     "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 5),
     "whole_model": (lambda _: whole_model.run(), whole_model.draw, 6),
+    "ablation": (ablation.run, ablation.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
     "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
     "trellis_states": (trellis_states.run, trellis_states.draw, 5),

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from rdtools.jobs.calibration import CalibrationRequest as CalibrationRequest
     from rdtools.jobs.calibration import EvaluationRequest as EvaluationRequest
     from rdtools.jobs.evaluate import evaluate as evaluate
+    from rdtools.jobs.export import export_saved as export_saved
     from rdtools.jobs.notebook import collect as collect
     from rdtools.jobs.quantize import quantize_model as quantize_model
     from rdtools.jobs.report import run_report as run_report
     from rdtools.jobs.show import open_run as open_run
+    from rdtools.jobs.split import split_text as split_text
     from rdtools.jobs.verify import verify as verify
     from rdtools.measure import Measure as _Measure
     from rdtools.methods import Methods as _Methods
@@ -62,6 +64,8 @@ _HOME = {
     "EvaluationRequest": "rdtools.jobs.calibration",
     "evaluate": "rdtools.jobs.evaluate",
     "quantize_model": "rdtools.jobs.quantize",
+    "export_saved": "rdtools.jobs.export",
+    "split_text": "rdtools.jobs.split",
     "collect": "rdtools.jobs.notebook",
     "load": "rdtools.coding",
     "plot": "rdtools.plot",

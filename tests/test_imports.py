@@ -18,7 +18,7 @@ _FLOOR = (
 ORDER = (
     *_FLOOR,
     *("records", "kernels", "ops", "transforms", "coding", "moments", "data", "model", "foreign", "runs"),
-    *("theory", "quantizers", "measure", "planning", "methods", "compare", "claims"),
+    *("theory", "quantizers", "measure", "corrections", "planning", "methods", "compare", "claims"),
     *("sweep", "evaluation", "report", "plot", "jobs", "cli", "testing"),
 )
 #: What else a part may not see: `theory` and `quantizers` first meet above both, and `measure` cannot borrow a formula.

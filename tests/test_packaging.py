@@ -94,7 +94,7 @@ for name in rd.__all__:
         missing.add(name)
 print(sorted(missing))
 """
-    jobs = ["collect", "evaluate", "open_run", "plot", "quantize_model", "run_report", "testing", "tightness", "verify"]
+    jobs = ["collect", "evaluate", "export_saved", "open_run", "plot", "quantize_model", "run_report", "testing", "tightness", "verify"]
     assert _run(code) == str(jobs)
 
 

@@ -47,6 +47,10 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
     evaluation_text: EvaluationText = None,
     evaluation_tokens: EvaluationTokens = None,
+    documents: Annotated[
+        str | None,
+        typer.Option(help="What separates documents in the text, such as '<|endoftext|>': intervals are over these, and not over windows."),
+    ] = None,
     window: Annotated[
         int | None, typer.Option(help="Tokens in a window; by default the longest of model and data, at most 2048.", min=2)
     ] = None,
@@ -79,6 +83,7 @@ def evaluate(
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
+        documents=documents,
         window=window,
         windows=windows,
         noise=noise,

@@ -27,6 +27,7 @@ from rdtools.cli import (
     quantize,
     report,
     show,
+    split,
     theory,
     verify,
     worker,
@@ -53,6 +54,7 @@ app.command("verify")(verify.verify)
 app.command("eval")(evaluate.evaluate)
 app.command("quantize")(quantize.quantize)
 app.command("allocate")(allocate.allocate)
+app.command("split")(split.split)
 app.command("worker")(worker.worker)
 app.command("methods")(methods.methods)
 app.command("columns")(columns.columns)

@@ -32,7 +32,7 @@ def _options() -> re.Pattern[str]:
 
     others = (
         *("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens"),
-        *("allocation", "method", "bits", "rule", "source"),
+        *("allocation", "method", "bits", "rule", "source", "corrections", "export", "documents", "shares"),
     )
     options = [*signature(report).parameters, *signature(show).parameters, *others]
     return re.compile(f"`({'|'.join(options)})`")

@@ -10,7 +10,10 @@ import typer
 
 from rdtools.cli.printing import Json, in_options, print_json
 from rdtools.cli.report import Device, Length, Model, Sequences, Text, TokenFile
+from rdtools.corrections.table import CORRECTIONS
 from rdtools.seeds import SEED_END
+
+_CORRECTIONS = "Comma-separated corrections of WaterSIC, or all: " + "; ".join(f"{one.name}: {one.what}" for one in CORRECTIONS) + "."
 
 
 class Hessians(StrEnum):
@@ -33,11 +36,16 @@ def quantize(
     hessians: Annotated[
         Hessians, typer.Option(help="Inputs that the quantizer sees: of the partly quantized model, or of the original one.")
     ] = Hessians.sequential,
+    corrections: Annotated[str, typer.Option(help=_CORRECTIONS)] = "",
     text: Text = None,
     tokens: TokenFile = None,
     sequences: Sequences = None,
     length: Length = None,
     damping: Annotated[float | None, typer.Option(help="Of the quantizer, relative to the mean diagonal.")] = None,
+    export: Annotated[
+        str | None,
+        typer.Option(help="compressed-tensors: also write DIR/compressed-tensors, integers packed for plain transformers and vLLM."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Rotations are drawn from it.", min=0, max=SEED_END - 1)] = 0,
     device: Device = "cpu",
     as_json: Json = False,
@@ -50,9 +58,12 @@ def quantize(
     """
     from rdtools.cli.console import PlainConsole, progress_bar
     from rdtools.jobs.calibration import CalibrationRequest
+    from rdtools.jobs.export import check_export, export_saved
     from rdtools.jobs.quantize import quantize_model
 
     console = PlainConsole(stderr=True)
+    if export is not None:
+        check_export(export, method, bits)
 
     def stage(title: str, counted: str) -> Any:
         return progress_bar(title, console, counted=counted)
@@ -64,6 +75,7 @@ def quantize(
         save,
         allocation=allocation,
         hessians=hessians.value,
+        corrections=corrections,
         damping=damping,
         seed=seed,
         calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length),
@@ -71,6 +83,8 @@ def quantize(
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
         stage=stage,
     )
+    if export is not None:
+        export_saved(save, say=lambda sentence: console.print(in_options(sentence), soft_wrap=True))
     relative, rounded = (
         sum(getattr(entry, name) for entry in saved.layers) for name in ("relative_distortion", "rounded_relative_distortion")
     )
@@ -82,7 +96,8 @@ def quantize(
         print_json({**shown, "rounded_summed_relative_distortion": rounded, **saved.model_dump()})
         return 0
     typer.echo(
-        f"{saved.original.name}: {len(saved.layers)} layers of {saved.weights:,} weights by {saved.method}, Hessians: {saved.hessians}; "
+        f"{saved.original.name}: {len(saved.layers)} layers of {saved.weights:,} weights by {saved.method}, Hessians: {saved.hessians}"
+        f"{''.join(f', {name}' for name in saved.corrections)}; "
         f"coded files {saved.total_bpw:.4f} bpw\n"
         f"Σ D/D₀ {relative:.6g}, after the rounding to bfloat16 {rounded:.6g}\n"
         f"{save}"

@@ -14,7 +14,7 @@ TAIL = 0.01
 
 
 def model_scores(scores: TokenScores, windows: Windows, *, seed: int) -> ModelScores:
-    """Means and tails over tokens, with intervals over the sequences of the windows.
+    """Means and tails over tokens, with intervals over the sequences or documents of the windows.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ def model_scores(scores: TokenScores, windows: Windows, *, seed: int) -> ModelSc
     windows : that were scored
     seed : of the resamples
     """
-    resamples = Resamples(windows.clusters.repeat(windows.length - 1), seed)
+    resamples = Resamples(windows.token_clusters, seed)
     nll, increase = resamples.mean(scores.nll), resamples.mean(scores.nll - scores.reference_nll)
     kl, accepted, agreed = resamples.mean(scores.kl), resamples.mean(scores.acceptance), resamples.mean(scores.agreement)
     quantile, tail = resamples.tail(scores.kl, TAIL)

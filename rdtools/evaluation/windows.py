@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ class Windows:
     Attributes
     ----------
     ids : (w, L) int64
-    clusters : (w,) int64, number of the sequence that a window is part of: what is drawn again for an interval
+    clusters : (w,) int64, number of the sequence that a window is part of: what is drawn again for an interval; (w, L) of the document
+        that each token is part of, where a text has several
     source, sha256 : of the tokens
     left_out : tokens in ends of sequences that fill no window
 
@@ -50,7 +51,12 @@ class Windows:
     @property
     def protocol(self) -> str:
         """Name of the protocol: results of different ones are not comparable."""
-        return f"windows of {self.length}"
+        return f"windows of {self.length}" + (" over documents" if self.clusters.ndim == 2 else "")
+
+    @property
+    def token_clusters(self) -> NDArray[np.int64]:
+        """(scored,) cluster of every scored token."""
+        return self.clusters[:, 1:].reshape(-1) if self.clusters.ndim == 2 else self.clusters.repeat(self.length - 1)
 
     def batches(self, tokens: int) -> Iterator[NDArray[np.int64]]:
         """Windows in order, (b, L), at most so many tokens together or one window."""
@@ -88,7 +94,30 @@ def cut(tokens: Tokens, length: int, *, most: int | None = None) -> Windows:
             f"{tokens.source}: the longest sequence has {tokens.longest} tokens, a window {length}; expected at least one window: give "
             "more text, or a shorter `window`"
         )
-    if most is not None and most < len(ids):
-        chosen = np.unique(np.linspace(0, len(ids) - 1, most).round().astype(int))
-        ids, of = ids[chosen], of[chosen]
-    return Windows(ids, of, tokens.source, tokens.sha256, left_out)
+    return _some(Windows(ids, of, tokens.source, tokens.sha256, left_out), most)
+
+
+def cut_documents(tokens: Tokens, documents: NDArray[np.int64], length: int, *, most: int | None = None) -> Windows:
+    """Cut documents that stand one behind the other in one sequence into windows; each document is a cluster, wherever windows begin.
+
+    Parameters
+    ----------
+    tokens : a single sequence without padding
+    documents : (t,) number of the document of each token
+    length, most : as of `cut`
+
+    Raises
+    ------
+    BadTokens
+        If there is no window.
+    """
+    windows = cut(tokens, length)
+    return _some(replace(windows, clusters=documents[: windows.ids.size].reshape(windows.ids.shape)), most)
+
+
+def _some(windows: Windows, most: int | None) -> Windows:
+    """At most so many windows, evenly spaced."""
+    if most is None or most >= len(windows.ids):
+        return windows
+    chosen = np.unique(np.linspace(0, len(windows.ids) - 1, most).round().astype(int))
+    return replace(windows, ids=windows.ids[chosen], clusters=windows.clusters[chosen])

@@ -52,6 +52,7 @@ class _Job:
         """Hash of everything that decides the numbers of a row."""
         scored = hashlib.sha256(self.windows.ids.tobytes() + self.windows.clusters.tobytes()).hexdigest()
         parts = [NUMBERS_VERSION, self.subject.identity, asked.identity, scored, self.windows.ids.shape, self.seed]
+        parts += [self.device] if self.device != "cpu" else []  # whose sums have other last digits
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def rows(self, todo: Sequence[Asked], progress: Callable[[float, float], None]) -> Iterator[tuple[Asked, EvaluationRow]]:
@@ -85,11 +86,12 @@ class _Job:
                 status="ok" if found is not None else "failed",
                 seed=self.seed,
                 hessians=asked.hessians,
+                corrections=asked.corrections,
                 protocol=windows.protocol,
                 evaluation=windows.source,
                 windows=len(windows.ids),
                 scored_tokens=windows.scored,
-                clusters=len(np.unique(windows.clusters)),
+                clusters=len(np.unique(windows.token_clusters)),
                 allocation=None if asked.allocation is None else asked.allocation.label,
                 **({} if asked.allocation is None else asked.allocation.expectations),
                 sums=layers.sums if found is not None else self._unmeasured,
@@ -126,6 +128,7 @@ def evaluate(
     damping: float | None = None,
     seed: int = 0,
     evaluation: Any = None,
+    documents: str | None = None,
     window: int | None = None,
     windows: int | None = None,
     noise: bool = True,
@@ -148,6 +151,7 @@ def evaluate(
     damping : of methods that are named here or in a plan, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
     evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
+    documents : what separates documents in the evaluation's text, over which intervals are then; None for intervals over windows
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
     windows : at most so many, evenly spaced; None for all
     noise : add a row of the model with noise of bfloat16's rounding size in the weights of the same layers
@@ -186,6 +190,7 @@ def evaluate(
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
         calibration=subject.calibration,
         trust_remote_code=subject.trust_remote_code,
+        documents=documents,
         window=window,
         windows=windows,
     )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import reconstruct
+from rdtools.corrections.table import check_corrections
 from rdtools.devices import check_device
 from rdtools.errors import NotByBlocks, UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
+from rdtools.jobs.corrected import Given, given_inputs, output_error, quantized_layer
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.recipes import Recipe, weight_recipe
 from rdtools.jobs.settings import Stage
@@ -28,7 +30,7 @@ from rdtools.model.layer_names import block_index, layer_type
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
-from rdtools.records import Hessian, LayerKey
+from rdtools.records import LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -49,10 +51,6 @@ from rdtools.runs.saved import (
 from rdtools.runs.unfinished import UnfinishedModel
 from rdtools.seeds import check_seed
 
-if TYPE_CHECKING:
-    from rdtools.model.inputs import SharedInput  # which loads torch
-    from rdtools.model.opened import OpenModel
-
 
 def quantize_model(
     model: str | Path,
@@ -62,6 +60,7 @@ def quantize_model(
     *,
     allocation: str | Path | None = None,
     hessians: HessianKind = "sequential",
+    corrections: str | Sequence[str] = (),
     damping: float | None = None,
     seed: int = 0,
     calibration: Any = None,
@@ -82,6 +81,7 @@ def quantize_model(
     save : directory that is made
     allocation : plan file of `rdtools.allocate`, which has the method and the rate of every layer
     hessians : of the inputs of the original model, or of the model whose earlier layers are quantized
+    corrections : names of `rdtools.corrections.table.CORRECTIONS`, or "all"
     damping : of the quantizer, where the name has none
     seed : rotations are drawn from it
     calibration : tokens, a `CalibrationRequest` or ids in memory; None for those of the embedded model
@@ -113,13 +113,14 @@ def quantize_model(
     recipe = weight_recipe(name, bits, plan, damping)
     if hessians not in get_args(HessianKind):
         raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
+    names = check_corrections(corrections, hessians)
     check_device(device)
     checkpoint = find_model(source)
     request = calibration if isinstance(calibration, CalibrationRequest) else CalibrationRequest(tokens=calibration)
     tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=False)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, seed, device, say)
+    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, device, say)
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
@@ -149,6 +150,7 @@ class _Job:
     recipe: Recipe
     save: Path
     hessians: HessianKind
+    corrections: tuple[str, ...]
     seed: int
     device: str
     say: Callable[[str], None]
@@ -163,6 +165,7 @@ class _Job:
             settings=self.recipe.settings,
             rate_bits=self.recipe.rate_bits,
             hessians=self.hessians,
+            corrections=self.corrections,
             seed=self.seed,
         )
 
@@ -188,21 +191,31 @@ class _Job:
             self.say(sentence)
         check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
-        for item, hessian, replaced in self._moments(opened, inputs, done, work.folder, progress):
+        replaced: dict[str, Float64Array] = {}
+        run = given_inputs(
+            opened,
+            inputs,
+            self.tokens,
+            hessians=self.hessians,
+            corrections=self.corrections,
+            quantizer=self.recipe.of,
+            seed=self.seed,
+            weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
+            replaced=replaced,
+            done=lambda item: all(layer.name in done for layer in item.layers),
+            **{"folder": work.folder, "progress": progress},
+        )
+        for item, given in run:
             left = [layer for layer in item.layers if layer.name not in done]
             parts = [list(item.layers)] if left and self.recipe.shares_file else [[layer] for layer in left]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
-                self._quantize(work, entries, hessian, done)  # type: ignore[arg-type]  # there is one where layers are left
-            if replaced is not None:
+                self._quantize(work, entries, given, done)  # type: ignore[arg-type]  # there is one where layers are left
+            if self.hessians == "sequential":
                 replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
         layers = [done[layer.name] for item in inputs for layer in item.layers]
-        files = save_checkpoint(
-            self.checkpoint,
-            work.folder,
-            [entry.layer.captured for entry in layers],
-            lambda name: decoded_weight(work.folder, done[name]),
-        )
+        captured = [entry.layer.captured for entry in layers]
+        files = save_checkpoint(self.checkpoint, work.folder, captured, lambda name: decoded_weight(work.folder, done[name]))
         tied = getattr(opened.model.config.get_text_config(), "tie_word_embeddings", False)
         saved = SavedModel(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -226,6 +239,7 @@ class _Job:
             rate_bits=self.recipe.rate_bits,
             seed=self.seed,
             hessians=self.hessians,
+            corrections=list(self.corrections),
             head="not quantized" + (", one matrix with the embedding as in the original" if tied else ""),
             layers=layers,
             files={path.name: FileEntry(bytes=path.stat().st_size, sha256=sha256_of_file(path)) for path in files},
@@ -235,65 +249,40 @@ class _Job:
         write_saved(work.folder, saved)
         return saved
 
-    def _moments(
-        self,
-        opened: OpenModel,
-        inputs: list[SharedInput],
-        done: dict[str, SavedLayer],
-        folder: Path,
-        progress: Callable[[float, float], None],
-    ) -> Iterator[tuple[SharedInput, Hessian | None, dict[str, Float64Array] | None]]:
-        """Inputs with their moments, None where the layers are finished, and where the new weights are to be put, None for nowhere."""
-        from rdtools.model.capture import capture
-        from rdtools.model.sequential import capture_sequentially
+    def _key(self, name: str) -> LayerKey:
+        return LayerKey(self.original.name, name, layer_type(name), block_index(name))
 
-        def is_done(item: SharedInput) -> bool:
-            return all(layer.name in done for layer in item.layers)
-
-        replaced: dict[str, Float64Array] = {}
-        if self.hessians == "sequential":
-            run = capture_sequentially(
-                opened.stages,  # type: ignore[arg-type]  # checked in make
-                inputs,
-                self.tokens,
-                replaced=replaced,
-                done=is_done,
-                folder=folder,
-                progress=progress,
-            )
-            for item, hessian in run:
-                yield item, hessian, replaced
-            return
-        left = [item for item in inputs if not is_done(item)]
-        for item, hessian in capture(opened.model, left, self.tokens, stages=opened.stages, folder=folder, progress=progress):
-            yield item, hessian, None
-
-    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], hessian: Hessian, done: dict[str, SavedLayer]) -> None:
+    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer]) -> None:
         """Layers quantized, coded together and durable, and among those that are done."""
         started, answers = time.perf_counter(), []
         for entry in entries:
-            key = LayerKey(self.original.name, entry.name, layer_type(entry.name), block_index(entry.name))
-            with naming((layer := Layer(key, self.checkpoint.weight(entry.captured), hessian)).key.name):
-                answers.append((layer, self.recipe.of(entry.name).quantize(layer, seed=self.seed)))
-        files = coded([answer.weight for _, answer in answers], [entry.name for entry in entries])
-        first = len(done.keys() - {entry.name for entry in entries})
-        for number, (entry, (layer, quantized), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
             with naming(entry.name):
-                point = measure(layer, quantized, file=file)
-                rounded = round_to_stored(reconstruct(quantized.weight), "bfloat16", name=entry.name)
-            after, energy = weighted_error(layer.weight, rounded, hessian.matrix).mean, layer.statistics.energy
+                layer = Layer(self._key(entry.name), self.checkpoint.weight(entry.captured), given.hessian)
+                answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
+        files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
+        first = len(done.keys() - {entry.name for entry in entries})
+        for number, (entry, (layer, one), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
+            with naming(entry.name):
+                point = measure(one.subject, one.answer, file=file)
+                decoded = reconstruct(one.answer.weight)
+                rounded = round_to_stored(decoded, "bfloat16", name=entry.name)
+            before, after = (weighted_error(layer.weight, what, given.hessian.matrix).mean for what in (decoded, rounded))
+            before, energy = before if given.corrected else point.distortion, layer.statistics.energy
+            outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
             done[entry.name] = SavedLayer(
                 layer=entry,
                 **work.write_container(number - file.place, file.data),
                 place=file.place,
                 container_layers=file.layers,
                 total_bpw=point.total_bpw,
-                distortion=point.distortion,
-                relative_distortion=point.relative_distortion,
+                distortion=before,
+                relative_distortion=before / energy if energy > 0 else math.nan,
                 rounded_distortion=after,
                 rounded_relative_distortion=after / energy if energy > 0 else math.nan,
-                damping=quantized.damping,
-                n_tokens=hessian.n_tokens,
+                damping=one.answer.damping,
+                n_tokens=given.hessian.n_tokens,
                 seconds=(time.perf_counter() - started) / len(entries),
+                **{"output_error": outputs[0], "relative_output_error": outputs[1], "rescaled": one.rescaled},
+                mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
             )
             work.add(done[entry.name])

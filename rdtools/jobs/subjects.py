@@ -42,7 +42,7 @@ class Asked:
 
     Attributes
     ----------
-    method, target_bpw, hessians : columns of the row
+    method, target_bpw, hessians, corrections : columns of the row
     allocation : of the rates; None for one rate
     identity : of everything that decides the row beside the subject and the tokens
     enter : the contender on an opened original, and the layers that know their sums
@@ -54,6 +54,7 @@ class Asked:
     identity: object
     enter: Callable[[OpenModel], tuple[Contender, Summed]]
     allocation: Allocation | None = None
+    corrections: str = "none"
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,7 +199,9 @@ def subject_of_saved(path: Path) -> Subject:
         trust_remote_code=False,
         calibration=saved.calibration,
         identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
-        asked=[Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation)],
+        asked=[
+            Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation, "+".join(saved.corrections) or "none")
+        ],
         check=check,
     )
 

@@ -206,19 +206,18 @@ class Passes:
                 done += size
                 progress(done)
 
-    def look(self, number: int, see: See, *, last: Block | None = None) -> None:
-        """Run the block that comes next for every batch for the sake of its products; no pass goes on.
+    def looks(self, number: int, see: See, *, last: Block | None = None) -> Generator[Any]:
+        """Run the block that comes next for one batch after another, for the sake of its products; no pass goes on.
 
         Parameters
         ----------
-        number : of the block
-        see : receives the products in it
-        last : a matrix behind whose product nothing is looked for, so that nothing more of a batch is run; None to run the whole block
+        number, see : of the block, and what receives the products in it
+        last : a matrix behind whose product nothing is looked for, so that nothing more of a batch is run; None to run the whole block,
+            of which each batch yields the output
 
         Raises
         ------
         NotByBlocks
-            If a pass does not come to this block next.
         """
 
         def until(block: Block, x: torch.Tensor) -> None:
@@ -232,10 +231,11 @@ class Passes:
                 self._arrive(flight, shelf, path, module)
                 # the block may change its inputs in place
                 args = tuple(map(_copied, flight.args))
-                kwargs = {name: _copied(value) for name, value in flight.kwargs.items()}
+                kwargs, answer = {name: _copied(value) for name, value in flight.kwargs.items()}, None
                 with suppress(_Enough), torch.no_grad(), Products(self._stages.places, until):
-                    self._forward[module](*args, **kwargs)
+                    answer = self._forward[module](*args, **kwargs)
                 self._store(flight, shelf)
+                yield answer
 
     def outputs(self, see: See) -> Generator[Any]:
         """What each pass returns, one at a time, after all blocks; the output head is run for it if the passes have one.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,26 +55,71 @@ def save_checkpoint(
     of: dict[str, list[CapturedLayer]] = {}
     for layer in layers:
         of.setdefault(layer.tensor, []).append(layer)
+    written = save_tensors(checkpoint, folder, lambda name: None, lambda name, tensor: _replaced(tensor, of.get(name, ()), weight))
+    copy_other_files(checkpoint, folder)
+    return [*written, folder / "config.json"]
+
+
+def save_tensors(
+    checkpoint: Checkpoint,
+    folder: Path,
+    others: Callable[[str], Mapping[str, torch.Tensor] | None],
+    changed: Callable[[str, torch.Tensor], torch.Tensor] = lambda name, tensor: tensor,
+) -> list[Path]:
+    """Write the weight files of a checkpoint again, and their index.
+
+    Parameters
+    ----------
+    checkpoint : the original
+    folder : to write to
+    others : tensors that stand in the place of one by its name, or None to keep it
+    changed : what becomes of a tensor that is kept
+
+    Returns
+    -------
+    Paths of the weight files.
+
+    Raises
+    ------
+    OutputError
+    """
     written, total = [], 0
+    places: dict[str, str] = {}
     try:
         for shard in checkpoint.shards:
             tensors: dict[str, torch.Tensor] = {}
             with safe_open(shard, framework="pt") as stored:
                 for name in stored.keys():  # noqa: SIM118 - no mapping
-                    tensors[name] = _replaced(stored.get_tensor(name), of.get(name, ()), weight)
+                    found = others(name)
+                    tensors |= {name: changed(name, stored.get_tensor(name))} if found is None else found
             total += sum(tensor.nbytes for tensor in tensors.values())
+            places |= dict.fromkeys(tensors, shard.name)
             save_file(tensors, folder / shard.name, {"format": "pt"})  # of several keys the order is not the same twice
             written.append(folder / shard.name)
-        for path in sorted(checkpoint.directory.iterdir()):
-            if path.is_file() and path.suffix not in _WEIGHTS and path.name not in (_INDEX, *_RECORDS) and not path.name.startswith("."):
-                shutil.copyfile(path, folder / path.name)
         if (checkpoint.directory / _INDEX).is_file():
             index = json.loads((checkpoint.directory / _INDEX).read_text())
-            index["metadata"] = {**index.get("metadata", {}), "total_size": total}
+            order = [name for name in index["weight_map"] if name in places]
+            order += sorted(set(places) - set(order))
+            index |= {"metadata": {**index.get("metadata", {}), "total_size": total}, "weight_map": {name: places[name] for name in order}}
             write_atomically(folder / _INDEX, json.dumps(index, indent=1).encode())
     except (OSError, SafetensorError) as error:  # the latter of a full disk
         raise OutputError(f"{folder}: a checkpoint cannot be written there: {error}; free some space or choose another place") from error
-    return [*written, folder / "config.json"]
+    return written
+
+
+def copy_other_files(checkpoint: Checkpoint, folder: Path) -> None:
+    """Copy what a checkpoint has beside its weights, without hidden files and what rdtools wrote.
+
+    Raises
+    ------
+    OutputError
+    """
+    try:
+        for path in sorted(checkpoint.directory.iterdir()):
+            if path.is_file() and path.suffix not in _WEIGHTS and path.name not in (_INDEX, *_RECORDS) and not path.name.startswith("."):
+                shutil.copyfile(path, folder / path.name)
+    except OSError as error:
+        raise OutputError(f"{folder}: a checkpoint cannot be written there: {error}; free some space or choose another place") from error
 
 
 def _replaced(tensor: torch.Tensor, layers: Sequence[CapturedLayer], weight: Callable[[str], Float64Array]) -> torch.Tensor:

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rdtools.arrays import Float64Array
 from rdtools.model.capture import BATCH_TOKENS, Progress, Sums, memory_parts
 from rdtools.model.flights import Passes, shelf_folder
@@ -32,6 +35,26 @@ def steps_of(inputs: Sequence[SharedInput]) -> list[list[SharedInput]]:
         experts = tuple(layer_type(layer.name) for layer in item.layers) if expert_of(item.name) else ()
         steps.setdefault(experts or item.name, []).append(item)
     return list(steps.values())
+
+
+def inputs_by_block(
+    stages: Stages, inputs: Sequence[SharedInput], tokens: Tokens
+) -> tuple[dict[int, list[list[SharedInput]]], int, list[NDArray[np.int64]]]:
+    """Steps of every block by its number, the number of distinct contexts, and the batches; inputs outside the blocks are left out.
+
+    Raises
+    ------
+    BadTokens
+    """
+    longest = getattr(stages.model.config.get_text_config(), "max_position_embeddings", None)
+    check_tokens(tokens, vocabulary=stages.model.get_input_embeddings().num_embeddings, longest=longest)
+    of: dict[int, list[SharedInput]] = {}
+    for item in inputs:
+        number = stages.number_of(item.blocks[0].parameter)
+        if number is not None:
+            of.setdefault(number, []).append(item)
+    steps = {number: steps_of(some) for number, some in of.items()}
+    return steps, distinct_contexts(tokens), list(tokens.batches(BATCH_TOKENS))
 
 
 def capture_sequentially(
@@ -64,21 +87,13 @@ def capture_sequentially(
     BadTokens, BadActivations, NotByBlocks, ModelUnreadable, OutputError
         As `rdtools.model.capture.capture`.
     """
-    longest = getattr(stages.model.config.get_text_config(), "max_position_embeddings", None)
-    check_tokens(tokens, vocabulary=stages.model.get_input_embeddings().num_embeddings, longest=longest)
-    contexts, batches = distinct_contexts(tokens), list(tokens.batches(BATCH_TOKENS))
-    of: dict[int, list[SharedInput]] = {}
-    for item in inputs:
-        number = stages.number_of(item.blocks[0].parameter)
-        if number is not None:
-            of.setdefault(number, []).append(item)
-    total, finished = sum(len(steps_of(some)) for some in of.values()) + len(stages.blocks), 0
+    of, contexts, batches = inputs_by_block(stages, inputs, tokens)
+    total, finished = sum(map(len, of.values())) + len(stages.blocks), 0
     with Passes(stages, batches, folder=shelf_folder(stages, int(tokens.mask.sum()), folder)) as passes:
         for number in range(len(stages.blocks)):
             with stages.block(number), ExitStack() as placed:
-                for step in steps_of(of.get(number, [])):
-                    for item, hessian in _moments(passes, number, step, contexts, done):
-                        yield item, hessian
+                for step in of.get(number, []):
+                    yield from _moments(passes, number, step, contexts, done)
                     weights = [(running, replaced[running.name]) for item in step for running in item.running]
                     placed.enter_context(replaced_weights(stages.model, weights))
                     finished += 1
@@ -100,7 +115,8 @@ def _moments(
             wanted.append(item)
     for part in memory_parts(wanted):
         sums = Sums(part)
-        passes.look(number, sums.see, last=part[0].blocks[-1] if len(step) == 1 else None)
+        for _ in passes.looks(number, sums.see, last=part[0].blocks[-1] if len(step) == 1 else None):
+            pass
         for item in part:
             yield item, sums.finish(item, contexts)
 

@@ -78,16 +78,19 @@ class EvaluationRow:
     status: Annotated[Literal["ok", "failed"], About("", "measured", "ok, or failed as the message says")]
     seed: Annotated[int, About("", "setting", "of rotations, of noise and of the bootstrap")]
     hessians: Annotated[str, About("", "setting", "inputs that the quantizer saw: of the original, or of the partly quantized model")]
+    corrections: Annotated[str, About("", "setting", "corrections of WaterSIC that were on, joined by +, or none")]
     protocol: Annotated[
         str,
         About(
-            "", "setting", "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before"
+            "",
+            "setting",
+            "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before",
         ),
     ]
     evaluation: Annotated[str, About("", "setting", "source of the held-out tokens")]
     windows: Annotated[int, About("", "setting", "windows scored")]
     scored_tokens: Annotated[int, About("tokens", "setting", "tokens scored")]
-    clusters: Annotated[int, About("", "setting", "sequences that the windows are cut from, which the bootstrap draws whole")]
+    clusters: Annotated[int, About("", "setting", "sequences that the windows are cut from, or documents, which the bootstrap draws whole")]
     sums: LayerSums
     scores: ModelScores | None = None
     allocation: Annotated[

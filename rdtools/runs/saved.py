@@ -10,6 +10,7 @@ A directory without ``quantization.json`` is no quantized model. While it is mad
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import MAX_WEIGHTS, decode_all, reconstruct
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.files import check_file, write_atomically
+from rdtools.records import QuantizedWeight
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.allocations import Allocation
 from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry
@@ -39,8 +41,10 @@ class _Entry(BaseModel):
 class SavedLayer(FileEntry):
     """A quantized layer: its coded file, and its distortion before and after its weights were rounded to bfloat16.
 
-    Distortions are tr(E H Eᵀ)/(m n) with the H that the quantizer saw, `relative` over that of all weights zero. A file may have several
-    matrices, of which this is the one at `place`.
+    Distortions are tr(E H Eᵀ)/(m n) with the H of the inputs that the layer has, `relative` over that of all weights zero. With a
+    correction that compares both models, `output_error` is E‖W x − Ŵ x̂‖²/(m n) with weights in bfloat16, which `relative_output_error`
+    divides by E‖W x‖²/(m n); `mixture` has the shares of `rdtools.corrections.mixing.Mixture`, `rescaled` says which scales were stored.
+    A file may have several matrices, of which this is the one at `place`.
     """
 
     layer: LayerEntry
@@ -55,6 +59,10 @@ class SavedLayer(FileEntry):
     damping: float
     n_tokens: int
     seconds: float
+    output_error: float | None = None
+    relative_output_error: float | None = None
+    mixture: list[float] | None = None
+    rescaled: str = "none"
 
 
 class SavedModel(_Entry, Sealed):
@@ -73,6 +81,7 @@ class SavedModel(_Entry, Sealed):
     allocation: Allocation | None = None
     seed: int
     hessians: HessianKind
+    corrections: list[str] = []
     head: str
     layers: Annotated[list[SavedLayer], Field(min_length=1)]
     files: dict[str, FileEntry]
@@ -98,12 +107,21 @@ class SavedModel(_Entry, Sealed):
             settings=self.settings,
             rate_bits=self.rate_bits,
             hessians=self.hessians,
+            corrections=self.corrections,
             seed=self.seed,
         )
 
 
 def identity_of(
-    *, numbers: int, original: ModelEntry, token_sha256: str, settings: str, rate_bits: float, hessians: HessianKind, seed: int
+    *,
+    numbers: int,
+    original: ModelEntry,
+    token_sha256: str,
+    settings: str,
+    rate_bits: float,
+    hessians: HessianKind,
+    corrections: Sequence[str],
+    seed: int,
 ) -> dict[str, object]:
     """Everything that decides a quantized model, by the names that a message gives it."""
     return {
@@ -113,6 +131,7 @@ def identity_of(
         "method": settings,
         "bits": rate_bits,
         "`hessians`": hessians,
+        "`corrections`": list(corrections),
         "seed": seed,
     }
 
@@ -141,6 +160,22 @@ def write_saved(folder: Path, saved: SavedModel) -> None:
     write_atomically(folder / SAVED, sealed(saved.model_dump_json(indent=1).encode()))
 
 
+def decoded_layer(folder: Path, entry: SavedLayer) -> QuantizedWeight:
+    """What the coded file of a layer holds.
+
+    Raises
+    ------
+    CorruptFile
+        If the file is missing, altered, or has fewer matrices.
+    """
+    path = folder / entry.file
+    _check(path, entry)
+    matrices = decode_all(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS)
+    if entry.place >= len(matrices):
+        raise CorruptFile(f"{path}: holds {len(matrices)} matrices, expected {entry.layer.name} behind {entry.place} of them; {_AGAIN}")
+    return matrices[entry.place]
+
+
 def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
     """Ŵ (m, n) of a coded file, rounded to bfloat16: the weight that the checkpoint holds, to the bit.
 
@@ -149,14 +184,11 @@ def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
     CorruptFile
         If the file is missing, altered, or of another shape.
     """
-    path = folder / entry.file
-    _check(path, entry)
-    matrices = decode_all(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS)
-    if entry.place >= len(matrices):
-        raise CorruptFile(f"{path}: holds {len(matrices)} matrices, expected {entry.layer.name} behind {entry.place} of them; {_AGAIN}")
-    weight = reconstruct(matrices[entry.place])
-    if weight.shape != tuple(entry.layer.shape):
-        raise CorruptFile(f"{path}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}")
+    weight, shape = reconstruct(decoded_layer(folder, entry)), tuple(entry.layer.shape)
+    if weight.shape != shape:
+        raise CorruptFile(
+            f"{folder / entry.file}: decodes to {weight.shape}, expected the {tuple(entry.layer.shape)} of {entry.layer.name}"
+        )
     return round_to_stored(weight, "bfloat16", name=entry.layer.name)
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from rdtools.report.captions import Caption
 from rdtools.report.figures import (
+    ablation,
     bench,
     bounds,
     calibration,
@@ -52,7 +53,7 @@ _PAGE = (gap_to_rd, rate_distortion, gptq_watersic_gap, predicted_measured, held
 #: In the order of the gallery: of results and verdicts of a run, and of rows that a module of `rdtools.analysis` makes.
 _OTHERS = (
     *(gap_depth, rate_kinds, pooled, tightness, spectra, column_rates, incoherence, proxy_loss, calibration, rate_split),
-    *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, low_rank, reassembly),
+    *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, ablation, low_rank, reassembly),
     *(critical_channels, whole_model),
     *(bench, default_model_loss),
 )
