@@ -38,7 +38,7 @@ from rdtools.jobs.figures import figures
 from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
 from rdtools.report import read_verdicts
 from rdtools.report.figures import MODULES, READS, save_figure
-from rdtools.report.figures.canvas import fit, styled
+from rdtools.report.figures.canvas import styled
 from rdtools.runs.results import read_curves, read_results
 
 #: Figures whose rows are made anew: rows from runs or from synthetic layers, the drawing, and digits of the table.
@@ -75,7 +75,7 @@ def write_figure(name: str, runs: Sequence[Path], out: Path) -> None:
     rows = make(runs)
     rows.to_csv(out / f"{name}.csv", index=False, float_format=f"%.{digits}g")
     with styled(STYLE):
-        save_figure(fit(draw(rows), STYLE), out / name, FORMATS)
+        save_figure(draw(rows), out / name, FORMATS)
 
 
 def _of_tables(out: Path) -> list[str]:

@@ -40,6 +40,7 @@ BOTH: Mapping[str, tuple[float, ...]] = {
     "watersic-e8": RATES,
     "quip-sharp": (2.0, 3.0, 4.0),
     "qtip": (1.0, 2.0, 3.0, 4.0),
+    "qtip-waterfilled": (1.0, 2.0, 3.0, 4.0),
     **{trellis(states): RATES for states in COSET_STATES},
 }
 TRAINED: Mapping[str, tuple[float, ...]] = {

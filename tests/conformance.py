@@ -65,7 +65,7 @@ SUBJECTS = [
     *(_subject(name + suffix) for name in _SCALAR for suffix in ("", "+haar")),
     *(_subject(name + "+rotation") for name in ("rtn", "hptq", "watersic-lmmse")),
     *(_subject(f"{name}+{order}") for name in ("hptq", "gptq+haar", "watersic") for order in ORDERS),
-    *(_subject(name + suffix, vector=True) for name in _VECTOR for suffix in ("", "+haar")),
+    *(_subject(name + suffix, vector=True) for name in _VECTOR for suffix in ("", "+haar")[: 1 + (name != "qtip-waterfilled")]),
     *map(_trained, _TRAINED),
     _trained("crvq", rotation="+haar"),
 ]

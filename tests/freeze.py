@@ -51,7 +51,9 @@ def method_forms() -> list[str]:
         (quantizer,) = make_quantizers([name], [3.0])
         if isinstance(quantizer, ActivationQuantizer):  # which needs more than a layer
             continue
-        forms += [name, name + ("+rotation" if quantizer.rotation is None else "+hadamard")]
+        forms.append(name)
+        if hasattr(quantizer, "rotation"):
+            forms.append(name + ("+rotation" if quantizer.rotation is None else "+hadamard"))
         if hasattr(quantizer, "order") and getattr(quantizer, "groups", "static") == "static":
             forms.append(name + "+act-order")
     return forms

@@ -26,6 +26,7 @@ from rdtools.records import (
     RowScales,
     ScalarSymbols,
     SharedHistogram,
+    TilePaths,
     TrellisPaths,
     Uniform,
     UniformGrid,
@@ -114,6 +115,14 @@ def _trellis():
     basis = Basis(3, np.arange(22) > 1, Rotation("hadamard", 20, 2**32 - 1), None, np.full(20, 1.5))
     yield "trellis 1mad", QuantizedWeight(basis, TrellisPaths(np.arange(64, dtype=np.uint8).reshape(2, 32), "1mad", 8, 1, 0.25))
     yield "trellis hyb", natural(TrellisPaths(paths[::-1].repeat(2, axis=1) + np.uint8(7), "hyb", 9, 4, 0.25), 16, 16)
+
+
+def _tiles():
+    """Two blocks of columns with a bit and with three, and one with none; two rows of tiles."""
+    rows = np.arange(2 * 32, dtype=np.uint8).reshape(2, 32)
+    paths = (rows, np.zeros((2, 0), dtype=np.uint8), rows.repeat(3, axis=1))
+    scales = np.array([0.0, 0.5, 0.25, 0.125, 2.0])
+    yield "tiles", natural(TilePaths(paths, np.array([1, 0, 3], dtype=np.uint8), "3inst", 12, scales), 20, 40)
 
 
 def _additive():
@@ -209,7 +218,7 @@ def following() -> list[QuantizedWeight]:
 
 
 #: By name.
-WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_points(), *_additive(), *_adaptive(), *_parts()])
+WEIGHTS = dict([*_scalar(), *_lattice(), *_trellis(), *_coset(), *_points(), *_tiles(), *_additive(), *_adaptive(), *_parts()])
 
 
 def stored(version: int, name: str) -> bytes:

@@ -70,6 +70,9 @@ ADDITIVE_HEAD = struct.Struct("<BBBBBII")
 ADDITIVE_ORDERS: tuple[StoredOrder, ...] = ("natural", "set", "permutation")
 CODEWORDS_DTYPE = "<f2"
 
+#: Paths of blocks of columns: code by place, state bits, rows of tiles, checksum; and the scales of one to four bits.
+TILE_HEAD, TILE_SCALES = struct.Struct("<BBII"), struct.Struct("<4f")
+
 #: Links of an input map by place, and the most bits that a number of copies may have.
 LINKS = ("select", "merge", "split", "principal")
 MOST_COPIES_BITS = 31

@@ -133,7 +133,7 @@ def read_v3(reader: Reader, max_weights: int) -> list[Matrix]:
     scales = _column_scales(shared, count) if flags & v2.COLUMN_SCALES else None
     if flags & v3.SEVERAL:
         shared.finish("the shared side information")
-    matrices = []
+    matrices: list[Matrix] = []
     for tag, row_kind, rows, size in heads:
         side = body.part(size) if flags & v3.SEVERAL else body
         follows, codec = bool(tag & v3.FOLLOWS), read_tag(side, tag & ~(v3.PARTS | v3.FOLLOWS))

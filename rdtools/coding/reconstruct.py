@@ -70,7 +70,7 @@ def rows_of(weight: QuantizedWeight, entries: int, like: Matrix | None = None) -
     ------
     rows, and Ŵ of these, which may be overwritten
     """
-    blocks = _sixteens(*weight.shape, entries)
+    blocks = _sixteens(weight.basis.rows, len(weight.basis.active), entries)
     if is_tensor(like) or codec_of(weight.symbols).part_values is None:
         whole = reconstruct(weight, like)
         yield from ((rows, whole[rows]) for rows in blocks)

@@ -66,14 +66,14 @@ def singular_message(layer: Layer, model: ErrorModel, excess: float, *, rotated:
 
     Parameters
     ----------
-    layer : in main memory
+    layer : the original
     model : kind of error
     excess : measured over predicted distortion
     rotated : whether the rows were rotated
     """
     if not (rotated and isinstance(model, BlockCode) and excess > _EXCESS):
         return ""
-    share = top_singular_share(layer.weight)
+    share = top_singular_share((layer.host or layer).weight)
     if share < _SINGULAR_SHARE:
         return ""
     return (
@@ -140,7 +140,7 @@ def result_row(
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
     rotated = quantized.weight.basis.row_rotation is not None
     excess = point.distortion / predicted if predicted > 0 else math.nan
-    singular = singular_message(layer.host or layer, model, excess, rotated=rotated)
+    singular = singular_message(layer, model, excess, rotated=rotated)
     diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,

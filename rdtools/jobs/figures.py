@@ -73,7 +73,7 @@ _TABLES: dict[str, tuple[Callable[[Path], pd.DataFrame], str]] = {
     "results": (_results, "rdtools report --out {run}"),
     "curves": (_curves, "rdtools report --out {run}"),
     "verdicts": (_verdicts, "rdtools verify {run}"),
-    "evaluation": (_evaluation, "rdtools eval {run}"),
+    "equal_footing": (_evaluation, "rdtools eval {run}"),
 }
 #: Tables that a module of their own writes.
 _MODULES = {
@@ -140,7 +140,7 @@ def figures(
     CorruptFile, OutputError
     """
     from rdtools.report.figures import MODULES, draw_figure, save_figure
-    from rdtools.report.figures.canvas import check_formats, fit, styled
+    from rdtools.report.figures.canvas import check_formats, styled
     from rdtools.report.style import STYLES
 
     folder = path_of("figures", run, "a run, such as 'rdtools-report'")
@@ -163,7 +163,7 @@ def figures(
             except _NoRows as reason:
                 drawn.missing[name] = str(reason)
                 continue
-            save_figure(fit(draw_figure(name, tables), style), place / name, formats)
+            save_figure(draw_figure(name, tables), place / name, formats)
             drawn.files[name] = [place / f"{name}.{kind}" for kind in formats]
             if captions:
                 text = module.CAPTION.plain(layers=_layers(tables[module.TABLES[0]]), run=manifest)

@@ -195,7 +195,7 @@ class _Job:
             parts = [list(item.layers)] if left and shares_file(self.quantizer) else [[layer] for layer in left]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
-                done |= self._quantize(work, entries, hessian, len(done.keys() - {entry.name for entry in entries}))
+                self._quantize(work, entries, hessian, done)  # type: ignore[arg-type]  # there is one where layers are left
             if replaced is not None:
                 replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
         layers = [done[layer.name] for item in inputs for layer in item.layers]
@@ -269,32 +269,32 @@ class _Job:
         for item, hessian in capture(opened.model, left, self.tokens, stages=opened.stages, folder=folder, progress=progress):
             yield item, hessian, None
 
-    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], hessian: Hessian | None, number: int) -> dict[str, SavedLayer]:
-        """Layers quantized, coded together and durable, by name."""
-        assert hessian is not None  # of layers that are left
+    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], hessian: Hessian, done: dict[str, SavedLayer]) -> None:
+        """Layers quantized, coded together and durable, and among those that are done."""
         started, answers = time.perf_counter(), []
         for entry in entries:
             key = LayerKey(self.original.name, entry.name, layer_type(entry.name), block_index(entry.name))
             with naming((layer := Layer(key, self.checkpoint.weight(entry.captured), hessian)).key.name):
                 answers.append((layer, self.quantizer.quantize(layer, seed=self.seed)))
-        files, saved = coded([answer.weight for _, answer in answers], [entry.name for entry in entries]), {}
-        for entry, (layer, quantized), file in zip(entries, answers, files, strict=True):
+        files = coded([answer.weight for _, answer in answers], [entry.name for entry in entries])
+        first = len(done.keys() - {entry.name for entry in entries})
+        for number, (entry, (layer, quantized), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
             with naming(entry.name):
                 point = measure(layer, quantized, file=file)
                 rounded = round_to_stored(reconstruct(quantized.weight), "bfloat16", name=entry.name)
-            after = weighted_error(layer.weight, rounded, hessian.matrix).mean
-            saved[entry.name] = SavedLayer(
+            after, energy = weighted_error(layer.weight, rounded, hessian.matrix).mean, layer.statistics.energy
+            done[entry.name] = SavedLayer(
                 layer=entry,
-                **work.write_container(number + len(saved) - file.place, file.data),
-                **{"place": file.place, "container_layers": file.layers},
+                **work.write_container(number - file.place, file.data),
+                place=file.place,
+                container_layers=file.layers,
                 total_bpw=point.total_bpw,
                 distortion=point.distortion,
                 relative_distortion=point.relative_distortion,
                 rounded_distortion=after,
-                rounded_relative_distortion=after / energy if (energy := layer.statistics.energy) > 0 else math.nan,
+                rounded_relative_distortion=after / energy if energy > 0 else math.nan,
                 damping=quantized.damping,
                 n_tokens=hessian.n_tokens,
                 seconds=(time.perf_counter() - started) / len(entries),
             )
-            work.add(saved[entry.name])
-        return saved
+            work.add(done[entry.name])

@@ -113,7 +113,7 @@ _FIXED_CODERS = {
     **{_Q + name: ("uniform grid", True) for name in ("RTN", "GPTQ", "WaterfilledGPTQ")},
     _Q + "QuIP": ("uniform grid", False),
     _Q + "QuIPSharp": ("lattice words", False),
-    _Q + "QTIP": ("trellis path", False),
+    **{_Q + name: ("trellis path", False) for name in ("QTIP", "WaterfilledQTIP")},
     _Q + "CRVQ": ("codebooks", True),
 }
 
@@ -170,6 +170,8 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
     ("quip-sharp-published", _Q + "QuIPSharp.published", "quip-sharp", _QUIP_SHARP, _2_4, {}, PURPLE, "P", "all settings of the paper"),
     ("qtip", _Q + "QTIP", "qtip", _QTIP, _1_4, {}, BLACK, "p", "trellis-coded tiles of 16 columns, 12 state bits"),
     ("qtip-published", _Q + "QTIP.published", "qtip", _QTIP, _1_4, {}, BLACK, "s", "all settings of the paper, 16 state bits"),
+    ("qtip-waterfilled", _Q + "WaterfilledQTIP", "qtip", _MATMUL, _1_4, {}, BLACK, "h",
+     "0 to 4 bits for every 16 columns by reverse waterfilling; outputs rotated"),
     ("aqlm-1x8", _Q + "CRVQ", "aqlm", _AQLM, _ONE, _NO_EXTENDED, YELLOW, "o", "for 8 weights a word of a trained codebook"),
     ("aqlm-2x8", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"basic": 2}, YELLOW, "s", "the sum of two codewords"),
     ("aqlm-1x16", _Q + "CRVQ", "aqlm", _AQLM, _TWO, _NO_EXTENDED | {"bits": 16}, YELLOW, "D", "one codeword of 65536"),

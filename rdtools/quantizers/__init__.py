@@ -14,6 +14,7 @@ from rdtools.quantizers.methods.lrc import LRC as LRC
 from rdtools.quantizers.methods.pca_split import PCASplit as PCASplit
 from rdtools.quantizers.methods.qllm import QLLM as QLLM
 from rdtools.quantizers.methods.qtip import QTIP as QTIP
+from rdtools.quantizers.methods.qtip_waterfilled import WaterfilledQTIP as WaterfilledQTIP
 from rdtools.quantizers.methods.quip import QuIP as QuIP
 from rdtools.quantizers.methods.quip_sharp import QuIPSharp as QuIPSharp
 from rdtools.quantizers.methods.rtn import HRTN as HRTN

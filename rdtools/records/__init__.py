@@ -54,5 +54,6 @@ from rdtools.records.symbols import LatticePoints as LatticePoints
 from rdtools.records.symbols import LatticeWords as LatticeWords
 from rdtools.records.symbols import ScalarSymbols as ScalarSymbols
 from rdtools.records.symbols import Symbols as Symbols
+from rdtools.records.symbols import TilePaths as TilePaths
 from rdtools.records.symbols import TrellisCode as TrellisCode
 from rdtools.records.symbols import TrellisPaths as TrellisPaths

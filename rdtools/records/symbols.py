@@ -229,3 +229,36 @@ class TrellisPaths(Symbols):
         check_array("paths", self.paths, np.uint8, (None, 32 * self.bits))
         if not (math.isfinite(self.scale) and self.scale >= 0):
             raise ValueError(f"scale {self.scale}, expected a finite number of at least 0")
+
+
+@dataclass(frozen=True, eq=False)
+class TilePaths(Symbols):
+    """Paths as `TrellisPaths` has them, of a rate of their own in every block of 16 columns.
+
+    ``X = scale_b · decode(paths)``, b the bits of the block, cut to the rows and columns of the basis; blocks of no bits are zero.
+
+    Attributes
+    ----------
+    paths : for each block of columns (tiles, 32 · bits) uint8, a path for each 16 rows
+    bits : (blocks,) uint8, per weight, 0 to 4
+    code, state_bits : as of `TrellisPaths`
+    scales : (5,) float64, float32 values by bits; the first is 0
+    """
+
+    paths: tuple[NDArray[np.uint8], ...]
+    bits: NDArray[np.uint8]
+    code: TrellisCode
+    state_bits: int
+    scales: Float64Array
+
+    def __post_init__(self) -> None:
+        check_array("bits", self.bits, np.uint8, (len(self.paths),))
+        check_array("scales", self.scales, np.float64, (5,))
+        if self.code not in get_args(TrellisCode):
+            raise ValueError(f"trellis code {self.code!r}, expected one of {', '.join(get_args(TrellisCode))}")
+        if (self.bits.size and self.bits.max() > 4) or not 4 <= self.state_bits <= 20:
+            raise ValueError(f"bits up to {self.bits.max(initial=0)} and {self.state_bits} state bits, expected 0 to 4 and 4 to 20")
+        if not (np.isfinite(self.scales).all() and (self.scales >= 0).all() and self.scales[0] == 0):
+            raise ValueError(f"scales {self.scales.tolist()}, expected finite numbers of at least 0, and 0 for no bits")
+        for path, bits in zip(self.paths, self.bits.tolist(), strict=True):
+            check_array("paths", path, np.uint8, (len(self.paths[0]), 32 * bits))

@@ -85,9 +85,9 @@ STYLES = {
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
 #: Full in the natural basis and order, hollow in a rotated basis, half full in another order, or both.
 _FILLS = ("full", "hollow", "left", "bottom")
-BOUND = {"color": "black", "linestyle": "-", "linewidth": 1.6}
+BOUND: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 #: Name → look of its curve; that of a bound without one.
-BOUNDS = {
+BOUNDS: dict[str, dict[str, Any]] = {
     "rd_bound": BOUND,
     "rd_bound_rowvar": {"color": "black", "linestyle": ":", "linewidth": 1.4},
     "rd_bound_aligned": {"color": "black", "linestyle": "-.", "linewidth": 1.2},

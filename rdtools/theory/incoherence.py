@@ -34,7 +34,7 @@ def top_singular_share(weight: Float64Array) -> float:
     if scale == 0:
         return 0.0
     scaled = weight / scale
-    v: Float64Array = np.random.default_rng(0).standard_normal(weight.shape[1])
+    v: Float64Array = np.asarray(np.random.default_rng(0).standard_normal(weight.shape[1]))
     share, energy = 0.0, float(np.einsum("ij,ij->", scaled, scaled))
     for _ in range(_POWER_ITERATIONS):
         u = scaled @ (v / np.linalg.norm(v))

@@ -197,4 +197,8 @@ def test_formulas_are_mathml():
     latex = pytest.importorskip("docutils.utils.math.latex2mathml", reason="docutils is not installed: pip install -e '.[docs]'")
     for path in [*DOCS.glob("*.md"), *(DOCS / "methods").glob("*.md")]:
         for formula in re.findall(r"\$\$(.+?)\$\$|\$([^$\n]+)\$", path.read_text(), flags=re.DOTALL):
-            assert latex.tex2mathml("".join(formula)).startswith("<math")
+            text = "".join(formula)
+            assert not re.search(r"\\(frac|sqrt)\s*[^{\s]", text), (
+                f"{path.name}: braces are needed, the translator takes \\frac12 for 12 over what follows"
+            )
+            assert latex.tex2mathml(text).startswith("<math")

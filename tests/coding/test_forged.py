@@ -107,7 +107,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
 
 @pytest.mark.parametrize(("name", "position", "value", "message"), [
     ("shared", 5, 0x1F, "input rotation 15, expected one of 0 None, 2 hadamard, 4 haar, 5 kronecker"),
-    ("shared", 10, 6, "codec 6, expected one of 0 ScalarSymbols, 1 LatticeWords, 2 TrellisPaths, 3 CosetSymbols, 4 AdditiveCodes, 5 "),
+    ("shared", 10, 7, "codec 7, expected one of 0 ScalarSymbols, 1 LatticeWords, 2 TrellisPaths, 3 CosetSymbols, 4 AdditiveCodes, 5 "),
     ("shared", 11, 3, "row rotation 3, expected one of"),
     ("shared", 5, 0x74, "column scales that are both shared and own"),
     ("trellis", 24, 9, "trellis code 9, expected one of 0 1mad, 1 3inst, 2 hyb"),
@@ -120,7 +120,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("adaptive coset", 24, 0xC1, "flags of integers 0xc1 with unknown options 0x40"),
     ("adaptive", 46, 11, "adaptive model of 4 columns and strength 11, expected"),
     ("adaptive", 48, 0xFF, "groups of 65284 columns in a matrix of 24 rows, expected at most 512"),
-    ("parts", 10, 0x86, "codec 6, expected one of 0 ScalarSymbols"),
+    ("parts", 10, 0x87, "codec 7, expected one of 0 ScalarSymbols"),
     ("points E8", 39, 2, "lattice 2, expected one of 0 D4, 1 E8"),
     ("coset", 33, 11, "bits of a state 11, expected one of 2 2, 3 3"),
     ("parts", 33, 0, "parts of a layer, of which none is there"),

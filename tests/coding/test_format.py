@@ -26,7 +26,7 @@ VALUES = json.loads((FOLDER / "values.json").read_text())
 #: Files of version 2 with a Haar rotation by NumPy's generator.
 UNBUILDABLE = ("column", "rows", "shared", "histogram")
 #: What version 2 has no files of.
-NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts", "points"))))
+NEW = ("integer gains", *(name for name in WEIGHTS if name.startswith(("adaptive", "additive", "coset", "parts", "points", "tiles"))))
 
 
 def digest(weight) -> str:
@@ -231,7 +231,7 @@ def test_changing_a_number_of_learnt_models_breaks_a_golden_file(constant, value
 ])  # fmt: skip
 def test_changing_the_arithmetic_of_learnt_models_breaks_a_golden_file(constant, value, name, monkeypatch):
     """In the reference, which writes the bytes of the compiled code as long as its numbers are these."""
-    monkeypatch.setattr(dispatch, "BACKENDS", ("reference",))
+    monkeypatch.setattr(dispatch, "available_backends", lambda: ("reference",))
     assert encode(WEIGHTS[name]).data == stored(3, name)
     monkeypatch.setattr(adaptive_coder_reference, constant, value)
     assert encode(WEIGHTS[name]).data != stored(3, name)
@@ -270,6 +270,13 @@ def test_changing_a_number_of_the_links_of_a_map_breaks_a_golden_file(constant, 
     assert holds("parts links")
     monkeypatch.setattr(format_v3, constant, value)
     assert not holds("parts links")
+
+
+@pytest.mark.parametrize(("constant", "value"), [("TILE_HEAD", struct.Struct(">BBII")), ("TILE_SCALES", struct.Struct(">4f"))])
+def test_changing_a_number_of_blocks_of_paths_breaks_a_golden_file(constant, value, monkeypatch):
+    assert holds("tiles")
+    monkeypatch.setattr(format_v3, constant, value)
+    assert not holds("tiles")
 
 
 def test_changing_the_order_of_the_lattices_breaks_a_golden_file(monkeypatch):
@@ -312,6 +319,8 @@ def test_every_number_of_the_formats_is_covered():
         "ROTATIONS",
         "OWN_SCALES",
         "LATTICES",
+        "TILE_HEAD",
+        "TILE_SCALES",
         "FOLLOWS",
         "CONTINUED",
         "SEVERAL",

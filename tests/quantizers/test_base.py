@@ -137,9 +137,9 @@ def test_quantizing_and_measuring_use_one_thread_of_blas(layer, monkeypatch):
 
     from rdtools.measure import point
 
-    real_error = point.weighted_error
+    real_error = point.errors_of
     monkeypatch.setattr(rd.HPTQ, "solve", lambda self, problem: spied(problem))
-    monkeypatch.setattr(point, "weighted_error", measured)
+    monkeypatch.setattr(point, "errors_of", measured)
     with threadpool_limits(2, user_api="blas"):
         before = threads()
         rd.measure(layer, rd.HPTQ(rate_bits=3).quantize(layer))

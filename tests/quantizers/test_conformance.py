@@ -16,7 +16,7 @@ from rdtools.measure import measure, weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import RTN
-from rdtools.records import AdditiveCodes, CosetSymbols, LatticePoints, LatticeWords, QuantizedLayer, ScalarSymbols, TrellisPaths
+from rdtools.records import AdditiveCodes, CosetSymbols, LatticePoints, LatticeWords, QuantizedLayer, ScalarSymbols, TilePaths, TrellisPaths
 from rdtools.testing import layers
 
 subjects = pytest.mark.parametrize("subject", SUBJECTS, ids=lambda s: s.name)
@@ -29,7 +29,12 @@ def gaussian_layer(m=192, n=48, exponent=1.0, seed=0) -> Layer:
 
 def same_integers(a: QuantizedLayer, b: QuantizedLayer) -> bool:
     """Whether two answers have the same integers, scales apart."""
-    pairs = {"integers": (ScalarSymbols, CosetSymbols, LatticePoints), "words": LatticeWords, "paths": TrellisPaths, "codes": AdditiveCodes}
+    pairs = {
+        "integers": (ScalarSymbols, CosetSymbols, LatticePoints),
+        "words": LatticeWords,
+        "paths": (TrellisPaths, TilePaths),
+        "codes": AdditiveCodes,
+    }
     name = next(name for name, kind in pairs.items() if isinstance(a.weight.symbols, kind))
     return np.array_equal(np.array(getattr(a.weight.symbols, name)), np.array(getattr(b.weight.symbols, name)))
 

@@ -25,6 +25,7 @@ from rdtools.report.figures import (
     legend_entries,
     write_figures,
 )
+from rdtools.report.figures.canvas import styled
 from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_tables
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
@@ -105,6 +106,15 @@ def test_which_rows_know_the_variances_of_rows_is_what_their_files_hold():
     kinds = {"hptq": "entropy_shared", "watersic": "entropy_column", "watersic-histogram": "entropy_histogram", "other": "fixed"}
     table = pd.DataFrame({"method": [*seen, *kinds], "rate_kind": ["fixed"] * len(seen) + list(kinds.values())})
     assert set(knowing_rows(table)["method"]) == {name for name, known in seen.items() if known} | {"watersic"}
+
+
+def test_a_legend_is_no_wider_than_its_figure(rows):
+    """In the narrowest style, of the figure with the longest labels."""
+    table, curves = rows
+    with styled("neurips"):
+        figure = draw_figure("rate_distortion", {"results": table, "curves": curves})
+        (legend,) = figure.legends
+        assert legend.get_window_extent(figure.canvas.get_renderer()).width <= figure.bbox.width == 5.5 * figure.dpi
 
 
 def test_methods_look_the_same_in_every_figure_of_a_report(rows):

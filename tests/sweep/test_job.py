@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from rdtools.errors import CorruptFile
+from rdtools.evaluation.layers import QuantizedLayers
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.methods import format_method, make_quantizers
@@ -105,6 +106,10 @@ def test_layers_of_one_input_share_a_file_whichever_of_them_are_asked_for(run, c
     alone = run_sweep(other, make_quantizers(methods[1:], [3.0]), layers=[name]).table
     assert alone["layer"].tolist() == [name]
     assert alone["total_bpw"].tolist() == [together.loc[name, "total_bpw"]]
+    # whoever evaluates the model has the same files
+    layers = QuantizedLayers(run, make_quantizers(methods[1:], [3.0])[0], seed=0)
+    assert sum(len(layers(number)) for number in (0, 1)) == len(together)
+    assert layers.sums.total_bpw == pytest.approx((together["total_bpw"] * weights).sum() / weights.sum())
 
 
 def test_progress_counts_rows_and_those_that_are_there(run):

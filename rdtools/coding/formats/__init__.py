@@ -6,7 +6,7 @@ from typing import Any
 
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
-from rdtools.coding.formats import additive, coset_trellis, lattice, lattice_points, scalar, trellis
+from rdtools.coding.formats import additive, coset_trellis, lattice, lattice_points, scalar, tile_paths, trellis
 from rdtools.records import QuantizedWeight
 
 #: By the byte that stands for a codec in a container; a tag is never used again for another.
@@ -17,6 +17,7 @@ CODECS: dict[int, Codec] = {
     3: coset_trellis.CODEC,
     4: additive.CODEC,
     5: lattice_points.CODEC,
+    6: tile_paths.CODEC,
 }
 
 

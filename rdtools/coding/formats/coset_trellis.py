@@ -110,7 +110,8 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     state_bits = side.choice("bits of a state", {bits: bits for bits in v3.COSET_STATE_BITS}, side.u8())
     segment = side.count("rows of a walk", 2**31)
     weight_std, noise_variance = v2.GAUSSIAN.unpack(side.take(v2.GAUSSIAN.size))
-    model, past = side.build(GaussianModel, weight_std, noise_variance, row_exponents), before
+    model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+    past: learnt.Before = before
     if flags & v3.COSET_ADAPTIVE:
         model, past = learnt.read_head(side, model, rows, before)
     grid = side.build(UniformGrid, step, exponents)

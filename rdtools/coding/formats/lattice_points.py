@@ -71,7 +71,7 @@ class _Places:
 
     def integer_models(self, first: int, stop: int, parities: NDArray[np.int64]) -> Int64Array:
         """(m, p) which Gaussian an integer of a block has, given its parity."""
-        return 2 * self.place[self.rows[:, None] - self.columns[first:stop]] + parities
+        return np.asarray(2 * self.place[self.rows[:, None] - self.columns[first:stop]] + parities, dtype=np.int64)
 
 
 def _runs(models: Int64Array) -> tuple[NDArray[np.intp], list[tuple[int, int]]]:
@@ -91,7 +91,7 @@ def _sorted_runs(values: Int64Array, models: Int64Array, known: Sequence[Model])
 def _whole_vectors(rows: int, lattice: LatticeName) -> int:
     """Rows that make whole vectors."""
     size = codewords(lattice).shape[1]
-    return rows // size * size
+    return int(rows // size * size)
 
 
 def encode(symbols: LatticePoints, before: Sequence[LatticePoints] = ()) -> tuple[bytes, bytes]:

@@ -155,7 +155,8 @@ def _read_symbols(
     kind = side.choice("entropy model", _models(), side.u8())
     if row_exponents is not None and kind not in ("column", "adaptive"):
         raise side.refusal(f"row exponents beside a {kind} model, expected them beside a Gaussian one only")
-    levels, histograms, past = 0, [], [one for one in before if isinstance(one.model, GaussianModel)]
+    levels, histograms = 0, []
+    past: learnt.Before = [one for one in before if isinstance(one.model, GaussianModel)]
     model: EntropyModel = ENTROPY_MODELS[kind]()
     if kind == "fixed":
         (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))

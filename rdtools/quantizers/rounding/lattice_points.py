@@ -22,7 +22,7 @@ def equal_rate_step(lattice: LatticeName) -> float:
     """
     words = codewords(lattice)
     checks = words.shape[1] - round(math.log2(len(words)))
-    return 0.5 * 2.0 ** (checks / words.shape[1])
+    return float(0.5 * 2.0 ** (checks / words.shape[1]))
 
 
 def nearest_points(

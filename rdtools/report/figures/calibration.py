@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -28,8 +28,11 @@ CAPTION = Caption(
 )
 
 
-_LEFT = {0.0: ("no damping", {"color": BLUE, "marker": "o"}), 0.01: ("damping 0.01", {"color": VERMILLION, "marker": "D"})}
-_RIGHT = {
+_LEFT: dict[float, tuple[str, dict[str, Any]]] = {
+    0.0: ("no damping", {"color": BLUE, "marker": "o"}),
+    0.01: ("damping 0.01", {"color": VERMILLION, "marker": "D"}),
+}
+_RIGHT: dict[float, tuple[str, dict[str, Any]]] = {
     0.0: ("exact Hessian", {"color": GREEN, "marker": "s"}),
     4.0: ("N = 4 n", {"color": BLUE, "marker": "o", "markerfacecolor": "white"}),
 }

@@ -6,6 +6,7 @@ import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,23 +15,29 @@ import numpy as np
 
 from rdtools.errors import UsageError
 from rdtools.files import atomic_path
-from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, TEX_ENGINES
+from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, TEX_ENGINES, Style
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+_STYLE: ContextVar[Style | None] = ContextVar("style", default=None)
 #: Formats of files of figures.
 FORMATS = (*SAVE_METADATA, "pgf")
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A blank figure of this size in inches, without a window."""
+    """A blank figure without a window, of this size in inches, `COLUMN` or `FULL` wide, or what the style of `styled` has in their place.
+
+    It grows in height, too, and shrinks in width alone.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height))
+    style = _STYLE.get()
+    factor = 1.0 if style is None else style.sized(width)
+    figure = Figure(figsize=(factor * width, max(factor, 1.0) * height))
     FigureCanvasAgg(figure)
     return figure
 
@@ -51,9 +58,14 @@ def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
     return list(entries.values()), list(entries)
 
 
-def add_legend(figure: Figure, columns: int, place: str = "outside lower center") -> None:
-    """One legend for all panels, beside them."""
-    figure.legend(*legend_entries(figure.axes), loc=place, ncols=columns)
+def add_legend(figure: Figure, columns: int, place: Any = "outside lower center") -> None:
+    """One legend for all panels, beside them, in fewer columns where these are too wide for the figure."""
+    canvas: Any = figure.canvas
+    for count in range(columns, 0, -1):
+        legend = figure.legend(*legend_entries(figure.axes), loc=place, ncols=count)
+        if count == 1 or legend.get_window_extent(canvas.get_renderer()).width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 @cache
@@ -78,9 +90,7 @@ def log_axes(axis: Axes, sides: str = "xy", *, base: float = 10) -> None:
         ticks.set_minor_formatter(_plain_logarithms()(base, minor_thresholds=(1.8, 0.4) if base == 10 else (0, 0)))
 
 
-def draw_means(
-    axis: Axes, values: pd.Series, by: pd.Series, *, order: Sequence[Any] | None = None, shift: float = 0.0, **look: Any
-) -> None:
+def draw_means(axis: Axes, values: pd.Series, by: pd.Series, *, order: list[str] | None = None, shift: float = 0.0, **look: Any) -> None:
     """Mean of each group as a marker, with a bar from min to max.
 
     Parameters
@@ -105,16 +115,13 @@ def styled(style: str | None = None) -> Iterator[None]:
     import matplotlib
 
     engine = next((name for name in TEX_ENGINES if shutil.which(name)), TEX_ENGINES[0])
-    with matplotlib.rc_context({**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}):
-        yield
-
-
-def fit(figure: Figure, style: str) -> Figure:
-    """The figure in the width of a style, whose text `styled` has set; it grows in height, too, and shrinks in width alone."""
-    width, height = figure.get_size_inches()
-    factor = STYLES[style].sized(width)
-    figure.set_size_inches(factor * width, max(factor, 1.0) * height)
-    return figure
+    settings: Any = {**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}
+    token = _STYLE.set(STYLES[style] if style else None)
+    try:
+        with matplotlib.rc_context(settings):
+            yield
+    finally:
+        _STYLE.reset(token)
 
 
 def check_formats(formats: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ from rdtools.report.style import BOUND, FULL, SCALAR, method_looks
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TABLES = ("evaluation",)
+TABLES = ("equal_footing",)
 #: Words around it.
 CAPTION = Caption(
     title="What the distortion of layers does to the model",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -41,7 +41,14 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 3)
     for i, (basis, (color, marker, face)) in enumerate(_BASES.items()):
         own, shift = rows[rows["basis"] == basis], 0.3 * (i - 0.5)
-        look = {"color": color, "marker": marker, "markerfacecolor": face, "label": f"LDLQ, {basis}", "order": types, "shift": shift}
+        look: dict[str, Any] = {
+            "color": color,
+            "marker": marker,
+            "markerfacecolor": face,
+            "label": f"LDLQ, {basis}",
+            "order": types,
+            "shift": shift,
+        }
         draw_means(axes[0], own["trace_ratio"], own["layer_type"], **look)
         draw_means(axes[1], own["proxy_loss_ratio"], own["layer_type"], **look)
         bound = own.groupby("layer_type")["incoherence_bound_ratio"].mean().reindex(types)

@@ -44,12 +44,11 @@ def draw(table: pd.DataFrame) -> Figure:
         means = rows.groupby("target_bpw")[["total_bpw", "rate_gap_total_bpw", "symbol_bpw", "entropy_pooled_bpw"]].mean()
         style = {**looks[str(method)], "linestyle": "--" if fixed else "-", "linewidth": 0.7}
         axis.plot(means["total_bpw"], means["rate_gap_total_bpw"], label=f"{method}, fixed" if fixed else str(method), **style)
-        for point in means.dropna().itertuples() if fixed else ():
-            saved = point.symbol_bpw - point.entropy_pooled_bpw
-            tip = (point.total_bpw - saved, point.rate_gap_total_bpw - saved)
-            arrow = {"arrowstyle": "->", "color": style["color"], "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
-            axis.annotate("", tip, (point.total_bpw, point.rate_gap_total_bpw), arrowprops=arrow)
-            axis.plot(*tip, color=style["color"], marker=".", markersize=2)
+        arrow = {"arrowstyle": "->", "color": style["color"], "linewidth": 0.5, "shrinkA": 0, "shrinkB": 0}
+        for x, y, symbols, entropy in means.dropna().to_numpy().tolist() if fixed else ():
+            tip = (x - (symbols - entropy), y - (symbols - entropy))
+            axis.annotate("", tip, (x, y), arrowprops=arrow)
+            axis.plot([tip[0]], [tip[1]], color=style["color"], marker=".", markersize=2)
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
     axis.set_xlabel("total rate (bpw)")
