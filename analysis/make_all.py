@@ -58,7 +58,7 @@ FIGURES = {
     "low_rate": (low_rate.run, low_rate.draw, 5),
     "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
     "equal_footing": (equal_footing.run, equal_footing.draw, 6),
-    "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 5),
+    "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 6),
     "whole_model": (lambda _: whole_model.run(), whole_model.draw, 6),
     "ablation": (ablation.run, ablation.draw, 6),
     "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),

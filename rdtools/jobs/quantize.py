@@ -203,7 +203,8 @@ class _Job:
             weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
             replaced=replaced,
             done=lambda item: all(layer.name in done for layer in item.layers),
-            **{"folder": work.folder, "progress": progress},
+            folder=work.folder,
+            progress=progress,
         )
         for item, given in run:
             left = [layer for layer in item.layers if layer.name not in done]
@@ -284,7 +285,9 @@ class _Job:
                 damping=one.answer.damping,
                 n_tokens=given.hessian.n_tokens,
                 seconds=together + time.perf_counter() - started,
-                **{"output_error": outputs[0], "relative_output_error": outputs[1], "rescaled": one.rescaled},
+                output_error=outputs[0],
+                relative_output_error=outputs[1],
+                rescaled=one.rescaled,
                 mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
             )
             work.add(done[entry.name])

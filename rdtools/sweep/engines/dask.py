@@ -12,7 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from rdtools.devices import HOST, methods_device
 from rdtools.errors import BackendUnavailable, ServiceUnavailable, UsageError, one_line
@@ -116,7 +116,7 @@ def _client(scheduler: str) -> Iterator[Any]:
     except ImportError as error:
         raise BackendUnavailable("`scheduler`: a cluster needs Dask: pip install 'rdtools[cluster]', or pip install distributed") from error
     try:
-        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        client: Any = cast(Any, Client)(scheduler, timeout=_CONNECT_S, set_as_default=False)  # it has no types
     except (OSError, ValueError) as error:
         raise ServiceUnavailable(
             f"`scheduler` {scheduler}: no Dask scheduler answers there ({one_line(error)}); expected an address such as tcp://host:8786: "

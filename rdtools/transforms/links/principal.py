@@ -92,11 +92,11 @@ class Principal(Link):
 
     @property
     def inputs(self) -> int:  # noqa: D102
-        return self.vectors.shape[1]
+        return int(self.vectors.shape[1])
 
     @property
     def outputs(self) -> int:  # noqa: D102
-        return self.vectors.shape[1]
+        return int(self.vectors.shape[1])
 
     @property
     def lossless(self) -> bool:  # noqa: D102
@@ -113,8 +113,8 @@ class Principal(Link):
         scales = 2.0 / np.cumsum(self.vectors**2, axis=1)[:, -1]
         starts: NDArray[np.int64] = np.arange(len(scales))
         order = slice(None, None, -1 if back else 1)
-        parts = (np.ascontiguousarray(part[order]) for part in (self.vectors, scales, starts))
-        householder_product(rows, *parts)
+        vectors = np.ascontiguousarray(self.vectors[order])
+        householder_product(rows, vectors, np.ascontiguousarray(scales[order]), np.ascontiguousarray(starts[order]))
         return finished(rows.reshape(x.shape))
 
     def _gained(self, x: Float64Array, gain: float) -> Float64Array:
