@@ -32,8 +32,8 @@ THEORY = "bounds and curves"
 #: Its row takes next to nothing beyond what all rows of a layer share.
 _PLAIN = RTN(rate_bits=4.0)
 #: Shapes (m, n) of the calibration. The first loads the kernels and is not counted; the others tell apart what is done per column, per
-#: weight and per n³.
-_SHAPES = ((64, 64), (64, 64), (256, 64), (64, 256), (64, 512))
+#: weight and per n³. Powers of two alone would hide what rotations of other orders cost.
+_SHAPES = ((64, 64), (64, 64), (64, 192), (256, 192), (64, 384))
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def row_seconds(timings: Timings, rows: int, columns: int) -> float:
 
     ``t ≈ c₀ + c₁ n + c₂ m n + c₃ n³`` with c ≥ 0 by least squares of the relative errors: what is done once, per column (entropy models,
     steps), per weight (search, coding), and for the Hessian (factor, rotations, plans). A sweep and the measurement take m n², which these
-    terms stand for where m and n are of one size; the estimate is good to a factor of some two beyond the shapes timed.
+    terms stand for where m and n are of one size: beyond the shapes timed this is an estimate, better for the sum than for each method.
 
     Parameters
     ----------
