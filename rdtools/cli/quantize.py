@@ -60,10 +60,11 @@ def quantize(
     from rdtools.jobs.calibration import CalibrationRequest
     from rdtools.jobs.export import check_export, export_saved
     from rdtools.jobs.quantize import quantize_model
+    from rdtools.jobs.recipes import weight_recipe
 
     console = PlainConsole(stderr=True)
     if export is not None:
-        check_export(export, method, bits)
+        check_export(export, weight_recipe(method, bits, allocation, damping))
 
     def stage(title: str, counted: str) -> Any:
         return progress_bar(title, console, counted=counted)

@@ -45,7 +45,7 @@ def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
     share = float(active.mean())
     factor = cholesky(hessian.matrix[np.ix_(active, active)], name=hessian.name).lower
     stride = _STEP_OCTAVES if len(factor) <= _FINE_COLUMNS else _COARSE_STEP_OCTAVES
-    octaves = 0.5 * np.log2(2 * np.pi * np.e) - top / share + np.arange(0.0, top / share + 2.5, stride)
+    octaves = 0.5 * np.log2(2 * np.pi * math.e) - top / share + np.arange(0.0, top / share + 2.5, stride)
     points: _Points = {}
     cancellation, ones = Cancellation(factor), np.ones(len(factor))
     for name, steps_of in FINITE_RATE.items():

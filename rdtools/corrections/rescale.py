@@ -84,7 +84,7 @@ def rescaled_weight(weight: QuantizedWeight, ideal: Float64Array, gram: Float64A
 
     def bits(name: Rescaled) -> float:
         _, error, added = choices[name]
-        return BITS_PER_OCTAVE * m * r * math.log2(max(error, np.finfo(np.float64).tiny)) + added
+        return float(BITS_PER_OCTAVE * m * r * math.log2(max(error, np.finfo(np.float64).tiny)) + added)
 
     best = min(choices, key=bits)
     return choices[best][0], best

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from rdtools.errors import UsageError
@@ -105,7 +105,7 @@ def parse_corrections(asked: str | Sequence[str]) -> tuple[str, ...]:
     return tuple(name for name in known if name in names)
 
 
-def compares_models(names: Sequence[str]) -> bool:
+def compares_models(names: Collection[str]) -> bool:
     """True if one of the corrections compares inputs of the original model with those of the quantized one."""
     return any(correction.both_models for correction in CORRECTIONS if correction.name in names)
 

@@ -71,7 +71,10 @@ class CorrectedInput:
 
     @cached_property
     def _factor(self) -> Float64Array:
-        return cholesky(self.moments.actual[np.ix_(self.coded, self.coded)], damping=self.damping, name=self.moments.name).lower
+        lower: Float64Array = cholesky(
+            self.moments.actual[np.ix_(self.coded, self.coded)], damping=self.damping, name=self.moments.name
+        ).lower
+        return lower
 
     def target(self, weight: Float64Array) -> Float64Array:
         """T (m, n); W itself where nothing changes it, and in columns that are not coded.

@@ -14,7 +14,8 @@ from rdtools.errors import OutputError, RateUnreachable, UsageError
 from rdtools.files import write_atomically
 from rdtools.foreign.packing_export import library, packed_layer, packed_tensors, quantization_config
 from rdtools.jobs.progress import log_sentence
-from rdtools.methods import parse_method
+from rdtools.jobs.recipes import Recipe
+from rdtools.methods import format_method
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.moments.layer import Layer
 from rdtools.runs.saved import SavedModel, decoded_layer, read_saved
@@ -26,27 +27,28 @@ FORMATS = (COMPRESSED_TENSORS,)
 _TRIAL = (64, 256)
 
 
-def check_export(export: str, method: str, bits: float) -> None:
+def check_export(export: str, recipe: Recipe) -> None:
     """Refuse a format that is not there, or that has no place for what a method gives, before a model is quantized.
 
     Parameters
     ----------
     export : name of the format
-    method, bits : of the model that is to be quantized
+    recipe : of the model that is to be quantized
 
     Raises
     ------
-    UsageError, BackendUnavailable, UnknownMethod
+    UsageError, BackendUnavailable
     """
     if export not in FORMATS:
         raise UsageError(f"`export` {export!r}: expected {' or '.join(FORMATS)}")
     library()
     layer = Layer.of(np.random.default_rng(0).standard_normal(_TRIAL), np.eye(_TRIAL[1]), name="a trial layer")
-    try:
-        answer = parse_method(method, bits).quantize(layer)
-    except RateUnreachable:
-        return  # of this layer, or refused by the quantization itself
-    packed_layer(answer.weight, name=method)
+    for quantizer in recipe.quantizers:
+        try:
+            answer = quantizer.quantize(layer)
+        except RateUnreachable:
+            continue  # of this layer, or refused by the quantization itself
+        packed_layer(answer.weight, name=format_method(quantizer))
 
 
 def export_saved(folder: Path, *, say: Callable[[str], None] = log_sentence) -> Path:

@@ -203,7 +203,8 @@ class _Job:
             weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
             replaced=replaced,
             done=lambda item: all(layer.name in done for layer in item.layers),
-            **{"folder": work.folder, "progress": progress},
+            folder=work.folder,
+            progress=progress,
         )
         for item, given in run:
             left = [layer for layer in item.layers if layer.name not in done]
@@ -261,7 +262,9 @@ class _Job:
                 answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
         files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})
+        together = (time.perf_counter() - started) / len(entries)
         for number, (entry, (layer, one), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
+            started = time.perf_counter()
             with naming(entry.name):
                 point = measure(one.subject, one.answer, file=file)
                 decoded = reconstruct(one.answer.weight)
@@ -281,8 +284,10 @@ class _Job:
                 rounded_relative_distortion=after / energy if energy > 0 else math.nan,
                 damping=one.answer.damping,
                 n_tokens=given.hessian.n_tokens,
-                seconds=(time.perf_counter() - started) / len(entries),
-                **{"output_error": outputs[0], "relative_output_error": outputs[1], "rescaled": one.rescaled},
+                seconds=together + time.perf_counter() - started,
+                output_error=outputs[0],
+                relative_output_error=outputs[1],
+                rescaled=one.rescaled,
                 mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
             )
             work.add(done[entry.name])

@@ -30,6 +30,12 @@ class Recipe:
     allocation: Allocation | None = None
     place: Path | None = None
 
+    @property
+    def quantizers(self) -> list[Quantizer]:
+        """All of them, each once."""
+        given = [self.of("")] if self.by_layer is None else self.by_layer.values()
+        return list({(settings_of(quantizer), quantizer.rate_bits): quantizer for quantizer in given}.values())
+
     def of(self, layer: str) -> Quantizer:
         """The quantizer of a layer."""
         found = self.quantizer if self.by_layer is None else self.by_layer[layer]
@@ -108,8 +114,8 @@ def weight_recipe(method: str | None, bits: float | None, allocation: Path | Non
         reason = infeasible_reason(recipe.of(""))
         if reason is not None:
             raise RateUnreachable(reason)
-    for quantizer in [recipe.quantizer] if recipe.by_layer is None else recipe.by_layer.values():
-        if quantizer is not None and quantizes_activations(quantizer):
+    for quantizer in recipe.quantizers:
+        if quantizes_activations(quantizer):
             raise UsageError(
                 f"{format_method(quantizer)}: quantizes activations, which no checkpoint of weights can hold; rdtools eval runs it from "
                 "a run"

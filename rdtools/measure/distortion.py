@@ -65,7 +65,7 @@ def weighted_error(
             f"distortion: weight {weight.shape}, reconstruction {reconstruction.shape}, Hessian {moment.shape}; "
             "expected (m, n), (m, n), (n, n)"
         )
-    losses = [quadratic_form(weight[part] - reconstruction[part], moment) for part in panels(*weight.shape, BLOCK_ENTRIES)]
+    losses = [quadratic_form(weight[part] - reconstruction[part], moment) for part in panels(len(weight), weight.shape[1], BLOCK_ENTRIES)]
     return over_rows(np.maximum(np.concatenate([np.zeros(0), *losses]), 0.0), weight.shape[1])
 
 

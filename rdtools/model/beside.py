@@ -202,13 +202,11 @@ def capture_beside(
     with ExitStack() as stack:
         if attention:
             stack.enter_context(explicit_attention(stages.model))
-        both = [Passes(stages, batches, folder=where) for _ in range(2)]
-        for passes in both:
-            stack.enter_context(passes)
+        original, quantized = (stack.enter_context(Passes(stages, batches, folder=where)) for _ in range(2))
         for number in range(len(stages.blocks)):
             steps = of.get(number, [])
             own = [item for step in steps for item in step]
-            pair = _Pair(stages, number, *both, own, contexts, residual, attention, mixing)
+            pair = _Pair(stages, number, original, quantized, own, contexts, residual, attention, mixing)
             with stages.block(number):
                 for item in own:
                     yield Beside(item) if done(item) else pair.beside(item)
@@ -216,9 +214,9 @@ def capture_beside(
                     finished += 1
                     progress(finished, total)
                 if number + 1 < len(stages.blocks):
-                    both[0].block(number, _unseen)
+                    original.block(number, _unseen)
                     with replaced_weights(stages.model, pair.weights):
-                        both[1].block(number, _unseen)
+                        quantized.block(number, _unseen)
                 finished += 1
                 progress(finished, total)
 

@@ -16,6 +16,7 @@ from rdtools.foreign.packing_export import packed_layer
 from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.export import check_export, export_saved
 from rdtools.jobs.quantize import quantize_model
+from rdtools.jobs.recipes import weight_recipe
 from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
 from rdtools.runs.saved import decoded_weight
@@ -100,4 +101,4 @@ def test_dead_columns_are_decoded_as_zero():
 
 def test_another_format_is_refused():
     with pytest.raises(UsageError, match="`export` 'gguf': expected compressed-tensors"):
-        check_export("gguf", "gptq", 3)
+        check_export("gguf", weight_recipe("gptq", 3, None, None))

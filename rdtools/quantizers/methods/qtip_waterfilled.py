@@ -154,5 +154,5 @@ class WaterfilledQTIP(SettledQuantizer):
             )
         parts = [self._round(weight[rows], factor, bits, scales(spread))[0] for rows in row_blocks(weight)]
         paths = tuple(np.concatenate(columns) for columns in zip(*(part.paths for part in parts), strict=True))
-        rate = self.rate_bits * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
+        rate = float(bits.mean() if len(bits) else 0.0) * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
         return Solution(replace(parts[0], paths=paths), rate, NoErrorModel(reason="blocks of columns have rates of their own"))

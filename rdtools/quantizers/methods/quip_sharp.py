@@ -113,7 +113,7 @@ class QuIPSharp(VectorQuantizer):
 
         values = block_ldlq(x, factor, self.block, round_block)
         # with small errors the nearest word is far from the one of least loss, and passes do harm
-        choices = [chosen(values)] if moment is None or self.undo else []
+        choices: Rounded = [chosen(values)] if moment is None or self.undo else []
         if moment is not None:
             choices.append(chosen(refine_blocks(x, moment, values, self.block, round_block, self.passes)))
         return choices

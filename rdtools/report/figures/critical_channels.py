@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import product
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -20,9 +21,9 @@ CAPTION = Caption(
     title="Critical channels",
     alt="Distortion over the share of critical channels, with the law, and over the total rate, with the rate–distortion bound.",
     text=(
-        "CRVQ on {{ layers }} synthetic layers of independent normal weights. Left: codes chosen without the Hessian, D over that with no "
-        "critical channel, by their share λ; lines: 1 − (1 − c₄/c₁) φ(λ). Middle: trained codes, over AQLM 1×8 in natural order. Right: "
-        "their relative distortion by the total rate of the file; lines: rate–distortion bound. No bars: one layer each."
+        "CRVQ with its own coder on {{ layers }} synthetic layers of independent normal weights. Left: codes chosen without the Hessian, "
+        "D over that with no critical channel, by their share λ; lines: 1 − (1 − c₄/c₁) φ(λ). Middle: trained codebooks, over AQLM 1×8 in "
+        "natural order. Right: D/D₀ by the total rate of the file; lines: rate–distortion bound. No bars: one layer each."
     ),
 )
 
@@ -36,22 +37,28 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 3.4)
     plain_axis, share_axis, rate_axis = figure.subplots(1, 3)
     plain, trained = rows[rows["epochs"] == 0], rows[rows["epochs"] > 0]
-    for name, own in plain.groupby("hessian", sort=False):
+    for name, colour in HESSIANS.items():
+        own = plain[plain["hessian"] == name]
+        if own.empty:
+            continue
         base = own[own["critical_groups"] == 0].iloc[0]
         measured, law = (own[column] / base[column] for column in ("relative_distortion", "pred_relative_distortion"))
         share = 100 * own["critical_share"]
-        plain_axis.plot(share, measured, color=HESSIANS[name], marker="*", linestyle="none", label=f"{name}, without H")
-        plain_axis.plot(share, law, color=HESSIANS[name], label=f"{name}, law")
-    for (name, order), own in trained.groupby(["hessian", "order"], sort=False):
+        plain_axis.plot(share, measured, color=colour, marker="*", linestyle="none", label=f"{name}, without H")
+        plain_axis.plot(share, law, color=colour, label=f"{name}, law")
+    for (name, colour), (order, marker) in product(HESSIANS.items(), ORDERS.items()):
+        own = trained[(trained["hessian"] == name) & (trained["order"] == order)]
+        if own.empty:
+            continue
         among = trained[(trained["hessian"] == name) & (trained["order"] == "natural_rest")]
         base = among[among["critical_groups"] == 0].iloc[0]
-        look = {"color": HESSIANS[name], "marker": ORDERS[order], "label": f"{name}, {order.replace('_', ' ')}"}
+        look = {"color": colour, "marker": marker, "label": f"{name}, {order.replace('_', ' ')}"}
         ratio = own["relative_distortion"] / base["relative_distortion"]
         share_axis.plot(100 * own["critical_share"], ratio, linewidth=0.7, **look)
         rate_axis.plot(own["total_bpw"], own["relative_distortion"], linestyle="none", **look)
-    for name, own in trained.groupby("hessian", sort=False):
-        bound = own.sort_values("total_bpw")
-        rate_axis.plot(bound["total_bpw"], bound["bound_relative_distortion"], color=HESSIANS[name], label=f"{name}, bound")
+    for name, colour in HESSIANS.items():
+        bound = trained[trained["hessian"] == name].sort_values("total_bpw")
+        rate_axis.plot(bound["total_bpw"], bound["bound_relative_distortion"], color=colour, label=f"{name}, bound")
     share_axis.axhline(1.0, color=GREY, linewidth=0.8)
     log_axes(share_axis, "y")
     log_axes(rate_axis, "y")

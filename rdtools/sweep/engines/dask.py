@@ -8,10 +8,11 @@ which several died is done here, in a process of its own, as by the local engine
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 from rdtools.devices import HOST, methods_device
 from rdtools.errors import BackendUnavailable, ServiceUnavailable, UsageError, one_line
@@ -85,10 +86,11 @@ def run_tasks(
     with _client(scheduler) as client, leases.kept_alive():
         pool, queue = Pool(tasks[0].run / ROWS, heard), TaskQueue(tasks, leases)
         running: dict[Any, Taken] = {}
+        command = secrets.token_hex(4)
         try:
             while running or not queue.empty:
                 while (taken := queue.take(None)) is not None:
-                    running[_submit(client, taken, device)] = taken
+                    running[_submit(client, taken, device, command)] = taken
                 if not running:
                     pool.wait_for_others(queue)
                     continue
@@ -114,7 +116,7 @@ def _client(scheduler: str) -> Iterator[Any]:
     except ImportError as error:
         raise BackendUnavailable("`scheduler`: a cluster needs Dask: pip install 'rdtools[cluster]', or pip install distributed") from error
     try:
-        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
+        client: Any = cast(Any, Client)(scheduler, timeout=_CONNECT_S, set_as_default=False)  # it has no types
     except (OSError, ValueError) as error:
         raise ServiceUnavailable(
             f"`scheduler` {scheduler}: no Dask scheduler answers there ({one_line(error)}); expected an address such as tcp://host:8786: "
@@ -124,10 +126,12 @@ def _client(scheduler: str) -> Iterator[Any]:
         yield client
 
 
-def _submit(client: Any, taken: Taken, device: str) -> Any:
-    """The future of a task; named by the keys of its rows, so that the cluster's own pages say which it is."""
+def _submit(client: Any, taken: Taken, device: str, command: str) -> Any:
+    """The future of a task, under its name, so that the cluster's own pages say which it is, and under that of the command: to a scheduler a
+    name means one result, and other runs have tasks of the same rows.
+    """
     resources = None if device == HOST else {"GPU": 1}
-    return client.submit(_perform, taken.task, device, key=f"rdtools-{taken.name}", pure=False, retries=_RETRIES, resources=resources)
+    return client.submit(_perform, taken.task, device, key=f"rdtools-{taken.name}-{command}", pure=False, retries=_RETRIES, resources=resources)
 
 
 def _check_connection(client: Any, scheduler: str) -> None:
