@@ -95,6 +95,7 @@ for name in rd.__all__:
 print(sorted(missing))
 """
     jobs = [
+        "allocate",
         "collect",
         "evaluate",
         "export_saved",
