@@ -81,7 +81,9 @@ def test_quantizing_takes_three_times_the_weights(name, layers):
     assert _slope(layers, method.quantize) <= ABOVE.get(name, LIMIT)
 
 
-@pytest.mark.parametrize("name", ["rtn", "watersic", "watersic-trellis-plain", "quip", "quip-sharp", "qtip", "qtip-waterfilled", "hptq+haar"])
+@pytest.mark.parametrize(
+    "name", ["rtn", "watersic", "watersic-trellis-plain", "quip", "quip-sharp", "qtip", "qtip-waterfilled", "hptq+haar"]
+)
 def test_measuring_takes_the_symbols_as_they_are_decoded(name, layers):
     """And one block of rows, whatever the number of rows."""
     method = parse_method(name, 2)

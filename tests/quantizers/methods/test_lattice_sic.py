@@ -122,7 +122,7 @@ def test_wider_steps_are_never_longer(lattice):
 
     lengths = [bits(step) for step in np.arange(3.0, 8.25, 0.25)]
     assert (np.diff(lengths) < 0).all()
-    assert 1.0 < lengths[0] / weight.size
+    assert lengths[0] / weight.size > 1.0
     assert lengths[-1] / weight.size < 0.15
 
 
