@@ -11,15 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rdtools.evaluation.noise import NOISE
-from rdtools.evaluation.power_law import PowerLaw
 from rdtools.jobs.allocate import allocate
 from rdtools.jobs.evaluate import PARQUET, evaluate
+from rdtools.report.figures.allocation import draw as draw
+from rdtools.report.figures.allocation import law as law
 from rdtools.runs.allocations import ALLOCATIONS
 
 METHOD, BITS = "watersic", 3.0
@@ -60,35 +58,3 @@ def evaluated(runs: Sequence[Path]) -> pd.DataFrame:
         METHODS
     )
     return rows.loc[kept, list(COLUMNS)].reset_index(drop=True)
-
-
-def law(rows: pd.DataFrame) -> PowerLaw:
-    """The power law through the rows of equal rates of one model."""
-    equal = rows[rows["allocation"].isna()]
-    return PowerLaw(equal["summed_relative_distortion"].to_numpy(), equal["kl_nats"].to_numpy(), seed=0)
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Measured KL of every plan over that of equal rates, with what was expected of it, a panel for each model."""
-    models = list(rows["model"].unique())
-    figure = Figure(figsize=(4.3 * len(models), 3.4))
-    FigureCanvasAgg(figure)
-    for axes, model in zip(np.atleast_1d(figure.subplots(1, len(models))), models, strict=True):
-        own = rows[rows["model"] == model]
-        plans = own[own["allocation"].notna()].set_index("allocation")
-        plans = plans.loc[[label for rule, source in PLANS if (label := f"{rule}, {source}") in plans.index]]
-        base = plans.loc["equal, measured", "kl_nats"]
-        place = np.arange(len(plans))
-        for label, value, marker, shift in (("measured", "kl", "o", 0.0), ("expected by slopes", "expected_kl", "s", 0.2)):
-            centre = plans[f"{value}_nats"]
-            bars = np.array([centre - plans[f"{value}_low"], plans[f"{value}_high"] - centre]) / base
-            axes.errorbar(place + shift, centre / base, yerr=bars, linestyle="none", capsize=2, marker=marker, label=label)
-        blind = [law(own).at(value).value / base for value in plans["summed_relative_distortion"]]
-        axes.plot(place - 0.2, blind, "^", label="expected by Σ D/D₀")
-        axes.axhline(1, color="black", linewidth=0.6)
-        fitted = law(own).power
-        axes.set_title(f"{model}: KL ∝ (Σ D/D₀)^{fitted.value:.2f} [{fitted.low:.2f}, {fitted.high:.2f}]", fontsize=8)
-        axes.set_xticks(place, list(plans.index), rotation=30, ha="right", fontsize=7)
-        axes.set_ylabel(f"KL over that of equal rates ({base:.3g} nats)")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=7)
-    return figure

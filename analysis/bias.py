@@ -14,30 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from rdtools.coding import reconstruct
 from rdtools.measure import weighted_error
 from rdtools.methods import parse_method
 from rdtools.moments.layer import Layer
+from rdtools.report.figures.bias import THEORY
+from rdtools.report.figures.bias import draw as draw
 from rdtools.runs.store import Run, open_run
 from rdtools.theory import bias_correction
 from rdtools.theory.waterfilling import distortion_rate, rate_distortion
 
 BITS, BIAS_BITS = 3.0, 16
-METHODS = ("hrtn", "hptq", "watersic")
+METHODS = tuple(THEORY)
 #: Models with more weights than this are measured in their middle block alone.
 MOST_WEIGHTS = 10**7
-#: Columns of theory and of measurements, with the labels of the figure.
-LABELS = {
-    "rounding_saving_bpw": "rounding to nearest, theory",
-    "hrtn_saving_bpw": "hrtn, measured",
-    "feedback_saving_bpw": "GPTQ, theory",
-    "hptq_saving_bpw": "hptq, measured",
-    "bound_saving_bpw": "R(D), theory",
-    "watersic_saving_bpw": "watersic, measured",
-}
+#: Columns of theory and of measurements.
+SAVINGS = tuple(f"{part}_saving_bpw" for method, (theory, _) in THEORY.items() for part in (theory, method))
 
 
 def _diagonal(moment: np.ndarray) -> np.ndarray:
@@ -101,39 +94,7 @@ def run(runs: Sequence[Path]) -> pd.DataFrame:
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Mean savings less the cost of the bias, by model and layer type, and how many layers gain."""
-    names = [name for name in LABELS if name in rows]
+    names = [name for name in SAVINGS if name in rows]
     net = rows[names].sub(rows["cost_bpw"], axis=0)
     groups = [rows["model"], rows["layer_type"]]
     return net.groupby(groups, sort=False).mean().join(net.gt(0).groupby(groups, sort=False).sum().add_suffix("_gain"))
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """Savings by layer type, a panel for each model, and the cost of the bias."""
-    models = list(rows["model"].unique())
-    figure = Figure(figsize=(4.2 * len(models), 3.4))
-    FigureCanvasAgg(figure)
-    for axes, model in zip(np.atleast_1d(figure.subplots(1, len(models))), models, strict=True):
-        own = rows[rows["model"] == model]
-        kinds = list(own["layer_type"].unique())
-        place, names = np.arange(len(kinds)), [name for name in LABELS if name in own and own[name].notna().any()]
-        for number, name in enumerate(names):
-            by = own.groupby("layer_type", sort=False)[name]
-            centre, low, high = by.mean(), by.min(), by.max()
-            axes.errorbar(
-                place + (number - len(names) / 2) * 0.11,
-                centre,
-                yerr=np.array([centre - low, high - centre]),
-                linestyle="none",
-                capsize=1.5,
-                marker="_" if "theory" in LABELS[name] else "o",
-                markersize=4,
-                color=f"C{list(LABELS).index(name) // 2}",
-                label=LABELS[name],
-            )
-        axes.plot(place, own.groupby("layer_type", sort=False)["cost_bpw"].mean(), "k--", linewidth=0.8, label="16/n, the bias's cost")
-        axes.set_xticks(place, [kind.removesuffix("_proj") for kind in kinds])
-        axes.set(title=model, ylabel="saved by the bias (bits per weight)")
-        axes.set_yscale("symlog", linthresh=0.001)
-        axes.set_ylim(bottom=0)
-    figure.legend(*np.atleast_1d(figure.axes)[0].get_legend_handles_labels(), loc="outside upper center", ncols=4, fontsize=7)
-    return figure

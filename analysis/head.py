@@ -12,8 +12,6 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rdtools.coding import encode, reconstruct
@@ -26,6 +24,7 @@ from rdtools.model.pretrained import load_model
 from rdtools.model.tokens import embedded_tokens
 from rdtools.moments.layer import Layer
 from rdtools.records import Hessian
+from rdtools.report.figures.head import draw as draw
 from rdtools.theory import output_head
 
 RATES, SMOOTHING = (1.5, 2.0, 3.0), (1.0, 0.3, 0.1, 0.01)
@@ -96,19 +95,3 @@ def run(rates: tuple[float, ...] = RATES, smoothing: tuple[float, ...] = SMOOTHI
                 }
             )
     return pd.DataFrame(found)
-
-
-def draw(rows: pd.DataFrame) -> Figure:
-    """KL and its proxy against the total rate of the head, a line for each ε."""
-    figure = Figure(figsize=(5.2, 3.6))
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    for number, (epsilon, own) in enumerate(rows.groupby("smoothing", sort=False)):
-        bars = np.array([own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]])
-        label = "equal steps" if epsilon == 1 else f"class-aware, ε = {epsilon:g}"
-        axes.errorbar(own["total_bpw"], own["kl_nats"], yerr=bars, marker="o", linestyle="none", capsize=2, color=f"C{number}", label=label)
-        axes.plot(own["total_bpw"], own["proxy_nats"], color=f"C{number}", linewidth=0.8)
-    axes.set(yscale="log", xlabel="total rate of the head (bpw)", ylabel="KL to the original (nats per token)")
-    axes.set_title("lines: second-order proxy", fontsize=8)
-    axes.legend(fontsize=7)
-    return figure

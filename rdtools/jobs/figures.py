@@ -114,7 +114,7 @@ def layer_count(rows: pd.DataFrame) -> int:
     if "layers" in rows:
         return int(rows["layers"].max())
     column = next((name for name in ("layer", "subject", "channels", "beta", "group", "hessian") if name in rows), None)
-    return 0 if column is None else int(rows[column].nunique())
+    return 0 if column is None else len(rows[[name for name in ("model", column) if name in rows]].drop_duplicates())
 
 
 def figures(

@@ -11,7 +11,9 @@ import pandas as pd
 from rdtools.report.captions import Caption
 from rdtools.report.figures import (
     ablation,
+    allocation,
     bench,
+    bias,
     bounds,
     calibration,
     coders,
@@ -22,6 +24,7 @@ from rdtools.report.figures import (
     gap_depth,
     gap_to_rd,
     gptq_watersic_gap,
+    head,
     heldout,
     incoherence,
     low_rank,
@@ -54,7 +57,7 @@ _PAGE = (gap_to_rd, rate_distortion, gptq_watersic_gap, predicted_measured, held
 _OTHERS = (
     *(gap_depth, rate_kinds, pooled, tightness, spectra, column_rates, incoherence, proxy_loss, calibration, rate_split),
     *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, ablation, low_rank, reassembly),
-    *(critical_channels, whole_model),
+    *(critical_channels, whole_model, allocation, bias, head),
     *(bench, default_model_loss),
 )
 

@@ -21,9 +21,9 @@ CAPTION = Caption(
     alt="KL divergence of quantized models by method over the number of corrections that are on.",
     text=(
         "KL divergence of the original from the quantized model, all matrices by one method, with WaterSIC's corrections added from left "
-        "to right. All methods see moments of the partly quantized model with damping 1e-4 and have a coder with a Gaussian model per "
-        "column, those called adaptive with learnt models; no bound enters. Marks without a neighbour were not measured further. Bars: "
-        "95 % bootstrap intervals over windows."
+        "to right. All methods see moments of the partly quantized model with damping 1e-4; their coder has a Gaussian model per column, "
+        "of those called adaptive learnt models; no bound enters. Marks without a neighbour were not measured further. Bars: 95 % "
+        "bootstrap intervals over windows."
     ),
 )
 #: Corrections that are on in each step, one more each time, as rows name them.

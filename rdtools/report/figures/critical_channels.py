@@ -21,10 +21,9 @@ CAPTION = Caption(
     title="Critical channels",
     alt="Distortion over the share of critical channels, with the law, and over the total rate, with the rate–distortion bound.",
     text=(
-        "CRVQ on {{ layers }} synthetic layers of independent normal weights. Left: codes chosen without the Hessian, D over that with no "
-        "critical channel, by their share λ; lines: 1 − (1 − c₄/c₁) φ(λ). Middle: trained codes, over AQLM 1×8 in natural order. Right: "
-        "their relative distortion by the total rate of the file; lines: rate–distortion bound. Fixed rates without an entropy coder; no "
-        "bars: one layer each."
+        "CRVQ with its own coder on {{ layers }} synthetic layers of independent normal weights. Left: codes chosen without the Hessian, "
+        "D over that with no critical channel, by their share λ; lines: 1 − (1 − c₄/c₁) φ(λ). Middle: trained codebooks, over AQLM 1×8 in "
+        "natural order. Right: D/D₀ by the total rate of the file; lines: rate–distortion bound. No bars: one layer each."
     ),
 )
 

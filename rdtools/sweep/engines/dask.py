@@ -127,13 +127,13 @@ def _client(scheduler: str) -> Iterator[Any]:
 
 
 def _submit(client: Any, taken: Taken, device: str, command: str) -> Any:
-    """The future of a task, under its name, so that the cluster's own pages say which it is.
-
-    And under that of the command: to a scheduler a name means one result, and other runs have tasks of the same rows.
+    """The future of a task, under its name, which the cluster's own pages show, and that of the command: to a scheduler a name means one
+    result, and other runs have tasks of the same rows.
     """
     resources = None if device == HOST else {"GPU": 1}
-    name = f"rdtools-{taken.name}-{command}"
-    return client.submit(_perform, taken.task, device, key=name, pure=False, retries=_RETRIES, resources=resources)
+    return client.submit(
+        _perform, taken.task, device, key=f"rdtools-{taken.name}-{command}", pure=False, retries=_RETRIES, resources=resources
+    )
 
 
 def _check_connection(client: Any, scheduler: str) -> None:

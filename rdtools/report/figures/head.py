@@ -1,0 +1,48 @@
+"""KL of a model whose output head alone is quantized, with equal steps or steps by class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from rdtools.methods import PALETTE
+from rdtools.report.captions import Caption
+from rdtools.report.figures.canvas import add_legend, log_axes, new_figure
+from rdtools.report.style import COLUMN
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TABLES = ("head",)
+#: Words around it.
+CAPTION = Caption(
+    title="The output head alone",
+    alt="KL divergence over the total rate of the output head, with equal row steps and with steps by class.",
+    text=(
+        "KL divergence of the original from the embedded model with one matrix quantized, its output head, by WaterSIC with its Gaussian "
+        "coder per column, over the total rate of the head with 16 bits per row for steps that differ; no bound enters; held-out windows. "
+        "Equal steps, or steps by how much a class matters, with smoothing ε; marks of one target rate stand side by side. Markers: "
+        "measured, bars 95 % bootstrap intervals over sequences; lines: the second-order proxy ½ Σ λ e H eᵀ."
+    ),
+)
+
+
+_MARKERS = ("o", "D", "v", "s")
+
+
+def draw(rows: pd.DataFrame) -> Figure:
+    """KL and its proxy against the total rate of the head, a line for each ε."""
+    figure = new_figure(COLUMN, 2.9)
+    axis = figure.subplots()
+    for place, (epsilon, own) in enumerate(rows.groupby("smoothing", sort=False)):
+        look = {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)]}
+        shift, label = (0.0, "equal steps") if epsilon == 1 else (0.04 * (place - 2), f"by class, ε = {epsilon:g}")
+        bars = [own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]]
+        style = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": label, **look}
+        axis.errorbar(own["total_bpw"] + shift, own["kl_nats"], yerr=bars, **style)
+        axis.plot(own["total_bpw"], own["proxy_nats"], color=look["color"], linewidth=0.8, zorder=1)
+    log_axes(axis, "y")
+    axis.set(xlabel="total rate of the head (bpw)", ylabel="KL (nats per token)")
+    add_legend(figure, 2)
+    return figure
