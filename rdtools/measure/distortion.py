@@ -12,8 +12,8 @@ from rdtools.errors import ShapeMismatch
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.ops import quadratic_form
 
-#: Weights whose errors are looked at in one go, 32 MB of them: with what decoding and the products take beside them, below 256 MB.
-BLOCK_ENTRIES = 2**22
+#: Weights whose errors are looked at in one go, 64 MB of them: with what decoding and the products take beside them, below 256 MB.
+BLOCK_ENTRIES = 2**23
 
 
 def mean_square(weight: Matrix, reconstruction: Matrix) -> float:
