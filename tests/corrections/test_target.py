@@ -65,9 +65,9 @@ def test_dead_inputs_leave_their_share_to_the_others(tokens):
     assert np.array_equal(layer.hessian.matrix[np.ix_(given.coded, given.coded)], moments.actual[np.ix_(given.coded, given.coded)])
 
 
-@pytest.mark.parametrize("settings", [{}, {"ridge": 0.05, "order": "reversed-act-order"}])
+@pytest.mark.parametrize("settings", [{}, {"order": "reversed-act-order"}])
 def test_the_problem_is_that_of_a_quantizer_that_takes_the_drift_itself(tokens, settings):
-    """Two ways to one problem: weights T under Σ_x̂, or the drift in the preparation, which puts the ridge and the damping in by itself."""
+    """Two ways to one problem: weights T under Σ_x̂, or the drift in the preparation, which puts the damping in by itself."""
     x, actual, lacking, _ = tokens
     W = np.random.default_rng(1).standard_normal((64, 12))
     lacking = np.random.default_rng(2).standard_normal((400, 64)) + actual[:, :1]
