@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
+from rdtools.coding import round_to_bfloat16
 from rdtools.errors import BackendUnavailable, UsageError
 from rdtools.records import QuantizedWeight, ScalarSymbols
 from rdtools.records.quantized import NO_PARTS
@@ -49,6 +50,7 @@ def _obstacle(weight: QuantizedWeight) -> str:
     if not isinstance(symbols, ScalarSymbols):
         return f"{type(symbols).__name__} in place of integers"
     grid, gains = symbols.grid, symbols.gains
+    scales = grid.step * (np.ones(1) if grid.rows is None else grid.rows.scales)
     shown = {
         "parts beside the weights": weight.parts != NO_PARTS,
         "a rotation": basis.rotation is not None or basis.row_rotation is not None,
@@ -57,6 +59,7 @@ def _obstacle(weight: QuantizedWeight) -> str:
         "integers without end, entropy-coded": grid.levels == 0,
         f"{grid.levels} levels": grid.levels > 2**MOST_BITS,
         "a grid without a level at zero": grid.offset != 0,
+        "scales that are no bfloat16 numbers": not np.array_equal(scales, round_to_bfloat16(scales)),
     }
     found = next((name for name, there in shown.items() if there), "")
     if found or grid.rows is None:

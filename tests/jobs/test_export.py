@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -87,6 +88,19 @@ def test_what_the_layout_cannot_hold_is_refused_by_name(method, bits, message):
     layer = Layer.of(np.random.default_rng(0).standard_normal((16, 256)), np.eye(256))
     with pytest.raises(UsageError, match=f"0.q_proj: {message}"):
         packed_layer(parse_method(method, bits).quantize(layer).weight, name="0.q_proj")
+
+
+def test_scales_that_bfloat16_would_round_are_refused():
+    layer = Layer.of(np.random.default_rng(0).standard_normal((16, 32)), np.eye(32))
+    weight = parse_method("gptq", 3).quantize(layer).weight
+
+    def packed(step):
+        symbols = replace(weight.symbols, grid=replace(weight.symbols.grid, rows=None, step=step))
+        return packed_layer(replace(weight, symbols=symbols), name="x")
+
+    assert (packed(0.125).scales == 0.125).all()
+    with pytest.raises(UsageError, match="x: scales that are no bfloat16 numbers, which"):
+        packed(float(np.float32(0.1)))
 
 
 def test_dead_columns_are_decoded_as_zero():
