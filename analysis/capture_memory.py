@@ -81,7 +81,8 @@ from pathlib import Path
 from rdtools.jobs.plan import preview
 from rdtools.jobs.settings import ReportSettings
 model, tokens, out = sys.argv[1:]
-print(json.dumps({"predicted_bytes": preview(ReportSettings(model=model, tokens=Path(tokens), out=Path(out))).capture_bytes}))
+settings = ReportSettings(model=model, tokens=Path(tokens), out=Path(out))
+print(json.dumps({"predicted_bytes": preview(settings, calibrate=lambda quantizers, heldout: {}).capture_bytes}))
 """
 
 

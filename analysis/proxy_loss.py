@@ -26,7 +26,6 @@ FIXED = ("rtn", "gptq")
 
 def rows_of(layer: Layer, vectors: np.ndarray) -> list[dict[str, object]]:
     """A row for each basis: traces, proxy loss of entropy-coded LDLQ in squared steps, and relative distortion of fixed rates at 2 bits."""
-    energy = float(np.einsum("ij,jk,ik->", layer.weight, layer.hessian.matrix, layer.weight)) / layer.weight.size
     values, rows = layer.spectrum.eigenvalues, []
     for basis, suffix in (("unrotated", ""), ("rotated", "+rotation")):
         quantizer = parse_method(f"hptq{suffix}", RATE)
@@ -36,7 +35,7 @@ def rows_of(layer: Layer, vectors: np.ndarray) -> list[dict[str, object]]:
         turned = vectors.T if rotation is None else rotate(vectors.T, rotation)
         trace = float(np.sum(np.diagonal(problem.factor) ** 2))
         loss = measure(layer, quantized).distortion * layer.weight.shape[1]  # of a row
-        point = {name: measure(layer, parse_method(name + suffix, RATE).quantize(layer)).distortion / energy for name in FIXED}
+        point = {name: measure(layer, parse_method(name + suffix, RATE).quantize(layer)).relative_distortion for name in FIXED}
         rows.append(
             {
                 "layer": layer.key.name,

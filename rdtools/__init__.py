@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rdtools.jobs.evaluate import evaluate as evaluate
     from rdtools.jobs.export import export_saved as export_saved
     from rdtools.jobs.notebook import collect as collect
+    from rdtools.jobs.plan import preview as preview
     from rdtools.jobs.quantize import quantize_model as quantize_model
     from rdtools.jobs.report import run_report as run_report
     from rdtools.jobs.show import open_run as open_run
@@ -72,6 +73,7 @@ _HOME = {
     "testing": "rdtools.testing",
     "tightness": "rdtools.claims",
     "open_run": "rdtools.jobs.show",
+    "preview": "rdtools.jobs.plan",
     "run_report": "rdtools.jobs.report",
     "verify": "rdtools.jobs.verify",
     "measure": "rdtools.measure",

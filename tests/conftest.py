@@ -57,6 +57,12 @@ def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2, hidd
     return folder
 
 
+@pytest.fixture
+def quick_calibration(monkeypatch):
+    """A dry run times methods on layers that take no time."""
+    monkeypatch.setattr("rdtools.sweep.pace._SHAPES", ((8, 8), (16, 8), (8, 16)))
+
+
 @contextlib.contextmanager
 def quick_figures():
     """Inside, a report draws its figures but writes blank files in their place, since writing them takes seconds."""

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
@@ -83,7 +84,7 @@ def test_the_number_of_processes_follows_from_the_memory(free, wanted, workers, 
     said = []
     monkeypatch.setattr("rdtools.sweep.memory.free_memory", lambda: int(free * each))
     monkeypatch.setattr("rdtools.sweep.memory.default_workers", lambda: 64)
-    assert choose_workers(run, wanted, each=each, say=said.append) == (64 if workers == "cores" else workers)
+    assert choose_workers(Path("run"), wanted, each=each, say=said.append) == (64 if workers == "cores" else workers)
     if words is None:
         assert said == []
     else:

@@ -77,6 +77,14 @@ def test_the_table_of_results_is_of_the_committed_rows():
     assert (gaps.idxmin(axis=1) == "watersic-trellis").all()
 
 
+def test_the_real_llama_has_the_means_of_the_committed_rows():
+    text = README[README.index("<!-- smollm2 -->") : README.index("<!-- /smollm2 -->")]
+    printed = {method: float(number.replace("−", "-")) for number, method in re.findall(r"(−?\d\.\d{3})\s+\(`([\w+-]+)`\)", text)}
+    table = pd.read_csv(ROOT / "figures" / "smollm2" / "results.csv").query("target_bpw == 3 and method in @printed")
+    assert len(table) == 210 * len(printed) == 210 * 6
+    assert table.groupby("method")["rate_gap_total_bpw"].mean().round(3).to_dict() == printed
+
+
 def test_the_committed_rows_come_out_again(tmp_path):
     """A square and a narrow matrix of one block, every printed method, recomputed.
 

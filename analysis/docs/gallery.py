@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from rdtools.jobs.figures import _layers, _NoRows, _table
+from rdtools.jobs.figures import NoRows, layer_count, read_table
 from rdtools.report.figures import MODULES
 from rdtools.report.figures.canvas import styled
 
@@ -38,8 +38,8 @@ def kept_tables(name: str) -> dict[str, pd.DataFrame]:
     """The tables that a figure draws, of the rows that the repository keeps; none where they are not all there."""
     module = MODULES[name]
     try:
-        tables = {table: _table(table, FOLDER, {}) for table in module.TABLES}
-    except _NoRows:
+        tables = {table: read_table(table, FOLDER, {}) for table in module.TABLES}
+    except NoRows:
         return {}
     return tables if set(getattr(module, "READS", ())) <= set(tables[module.TABLES[0]]) else {}
 
@@ -49,7 +49,7 @@ def scripts() -> Iterator[tuple[str, str]]:
     for name, module in MODULES.items():
         if tables := kept_tables(name):
             title = module.CAPTION.title
-            caption = re.sub(r"([*|]|_(?=\W|$))", r"\\\1", module.CAPTION.plain(layers=_layers(tables[module.TABLES[0]])))
+            caption = re.sub(r"([*|]|_(?=\W|$))", r"\\\1", module.CAPTION.plain(layers=layer_count(tables[module.TABLES[0]])))
             yield name, _SCRIPT.format(name=name, title=title, line="=" * len(title), caption=caption)
 
 

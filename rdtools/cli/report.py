@@ -21,10 +21,14 @@ from rdtools.cli.printing import (
     records,
 )
 from rdtools.cli.show import Format, check_format, print_summaries
+from rdtools.errors import counted
 from rdtools.methods import DEFAULT_METHODS, meaning_notes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rdtools.jobs.settings import ReportSettings
+    from rdtools.sweep.pace import MethodTime
 
 Model = Annotated[str, typer.Option("--model", help="'embedded', a local model directory or a hub id.")]
 Text = Annotated[Path | None, typer.Option(help="Calibrate on this UTF-8 text.")]
@@ -198,7 +202,27 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
     typer.echo(f"Layers: {found.layers} of {found.all_layers}")
     there = found.rows - found.remaining_rows
     typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.remaining_rows} to do in {found.tasks} tasks")
+    processes = counted(found.workers, "process", "processes")
+    typer.echo(f"Memory: up to about {in_gb(found.memory_bytes)} at its peak, with {processes}")
+    _print_times(found.times, processes)
     for note in found.notes:
         typer.echo(words(f"Note: {note}"))
     for pair in found.infeasible:
         typer.echo(words(f"Infeasible: {pair}"))
+
+
+#: Grounds of an estimate.
+_SOURCES = {"rows": "rows of this run", "calibration": "small layers, timed now", None: "nothing, none was timed yet"}
+
+
+def _print_times(times: Sequence[MethodTime], processes: str) -> None:
+    """A table of estimates, and their sum."""
+    if not times:
+        return
+    total = sum(found.minutes or 0.0 for found in times)
+    typer.echo(f"Time: about {total:.3g} minutes with {processes}, beside capture and page; an estimate for a machine without other work")
+    width = max(len(found.method) for found in times)
+    typer.echo(f"  {'method':<{width}}  {'rows':>6}  {'minutes':>8}  from")
+    for found in times:
+        minutes = "unknown" if found.minutes is None else f"{found.minutes:.3g}"
+        typer.echo(f"  {found.method:<{width}}  {found.rows:>6}  {minutes:>8}  {_SOURCES[found.source]}")

@@ -73,7 +73,7 @@ def singular_message(layer: Layer, model: ErrorModel, excess: float, *, rotated:
     """
     if not (rotated and isinstance(model, BlockCode) and excess > _EXCESS):
         return ""
-    share = top_singular_share((layer.host or layer).weight)
+    share = top_singular_share(layer.in_memory.weight)
     if share < _SINGULAR_SHARE:
         return ""
     return (

@@ -76,8 +76,8 @@ class QuantizedLayers:
         answers, name = [], ""
         try:
             for entry in entries:
-                layer, name = self._run[entry.name], entry.name
-                quantizer = self._quantizers[name]
+                name = entry.name
+                layer, quantizer = self._run[name], self._quantizers[name]
                 inputs = ActivationMemory(self._run, entry.hessian).read(quantizer, seed=self._seed)
                 moments = None if inputs is None else inputs.calibration
                 answers.append((layer, inputs, quantizer.quantize(layer, seed=self._seed, activations=moments)))

@@ -66,16 +66,16 @@ class PowerLaw:
 
     @property
     def power(self) -> Estimate:
-        """B."""
+        """Exponent b."""
         return self._estimate(float(self._coefficients[0]), self._again[0][:, 0])
 
     @property
     def factor(self) -> Estimate:
-        """A."""
+        """Factor a."""
         return self._estimate(float(np.exp(self._coefficients[1])), np.exp(self._again[0][:, 1]))
 
     def at(self, x: ArrayLike) -> Estimate:
-        """Y of a new point: the interval holds the fit's uncertainty and the scatter of points around it."""
+        """Estimate of y at a new point: the interval holds the fit's uncertainty and the scatter of points around it."""
         log = float(np.log(x))
         coefficients, noise = self._again
         again = coefficients[:, 0] * log + coefficients[:, 1] + noise

@@ -39,7 +39,7 @@ class DrawnFigures:
     missing: dict[str, str] = field(default_factory=dict)
 
 
-class _NoRows(Exception):
+class NoRows(Exception):
     """No rows, with a sentence on what makes them."""
 
 
@@ -56,7 +56,7 @@ def _verdicts(folder: Path) -> pd.DataFrame:
         return _kept(folder, "verdicts")
     verdicts = read_verdicts(folder / verify.VERDICTS, verify.VERDICT_VERSIONS)
     if verdicts.reason:
-        raise _NoRows(verdicts.reason)
+        raise NoRows(verdicts.reason)
     return verdicts.table
 
 
@@ -90,10 +90,18 @@ def _kept(folder: Path, name: str) -> pd.DataFrame:
         return pd.read_csv(path)
     command = _TABLES[name][1] if name in _TABLES else _MODULES.get(name, _OTHERS)
     run, rows = (shlex.quote(str(place)) for place in (folder, folder / "figures"))
-    raise _NoRows(f"{folder} has no rows of it: {command.format(run=run, rows=rows, name=name)} makes them")
+    raise NoRows(f"{folder} has no rows of it: {command.format(run=run, rows=rows, name=name)} makes them")
 
 
-def _table(name: str, folder: Path, makers: Makers) -> pd.DataFrame:
+def read_table(name: str, folder: Path, makers: Makers) -> pd.DataFrame:
+    """A table that figures draw, by name, of a run or a folder of rows.
+
+    Raises
+    ------
+    NoRows
+        With a sentence on what makes it, where the folder has none.
+    CorruptFile
+    """
     if name in _TABLES:
         return _TABLES[name][0](folder)
     if name in makers and is_run(folder):
@@ -101,7 +109,7 @@ def _table(name: str, folder: Path, makers: Makers) -> pd.DataFrame:
     return _kept(folder, name)
 
 
-def _layers(rows: pd.DataFrame) -> int:
+def layer_count(rows: pd.DataFrame) -> int:
     """Number of layers in rows: named, counted by an evaluation, or that claims were checked on; else of kinds of synthetic ones."""
     if "layers" in rows:
         return int(rows["layers"].max())
@@ -159,14 +167,14 @@ def figures(
         for name in names or MODULES:
             module = MODULES[name]
             try:
-                tables = {table: _table(table, folder, makers or {}) for table in module.TABLES}
-            except _NoRows as reason:
+                tables = {table: read_table(table, folder, makers or {}) for table in module.TABLES}
+            except NoRows as reason:
                 drawn.missing[name] = str(reason)
                 continue
             save_figure(draw_figure(name, tables), place / name, formats)
             drawn.files[name] = [place / f"{name}.{kind}" for kind in formats]
             if captions:
-                text = module.CAPTION.plain(layers=_layers(tables[module.TABLES[0]]), run=manifest)
+                text = module.CAPTION.plain(layers=layer_count(tables[module.TABLES[0]]), run=manifest)
                 drawn.files[name].append(place / f"{name}.txt")
                 write_atomically(drawn.files[name][-1], f"{module.CAPTION.title}. {text}\n".encode())
     if (names and drawn.missing) or not drawn.files:

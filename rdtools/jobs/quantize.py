@@ -262,7 +262,9 @@ class _Job:
                 answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
         files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})
+        together = (time.perf_counter() - started) / len(entries)
         for number, (entry, (layer, one), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
+            started = time.perf_counter()
             with naming(entry.name):
                 point = measure(one.subject, one.answer, file=file)
                 decoded = reconstruct(one.answer.weight)
@@ -282,7 +284,7 @@ class _Job:
                 rounded_relative_distortion=after / energy if energy > 0 else math.nan,
                 damping=one.answer.damping,
                 n_tokens=given.hessian.n_tokens,
-                seconds=(time.perf_counter() - started) / len(entries),
+                seconds=together + time.perf_counter() - started,
                 output_error=outputs[0],
                 relative_output_error=outputs[1],
                 rescaled=one.rescaled,

@@ -138,12 +138,13 @@ def run_report(
                     progress=progress,
                 )
         run.check()  # refuse altered files before any work
+        workers = 1 if settings.scheduler else choose_workers(out, settings.workers, each=worker_bytes(run), device=device, say=say)
         with stage("Quantize, code, measure", "rows") as progress:
             swept = run_sweep(
                 run,
                 quantizers,
                 seeds=settings.seeds,
-                workers=1 if settings.scheduler else choose_workers(run, settings.workers, each=worker_bytes(run), device=device, say=say),
+                workers=workers,
                 scheduler=settings.scheduler,
                 device=device,
                 layers=chosen,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
 from rdtools.model.checkpoint import find_model
-from rdtools.model.layer_names import layer_type
+from rdtools.model.layer_names import CapturedLayer, layer_type
 from rdtools.runs.run_manifest import is_run
 from rdtools.runs.store import open_run
 
@@ -26,11 +26,13 @@ class InputGroup:
     Attributes
     ----------
     layers : names
+    shapes : (m, n) of each
     columns : n of the input
     hessian_bytes : size of the file that holds the Hessian, or will
     """
 
     layers: tuple[str, ...]
+    shapes: tuple[tuple[int, int], ...]
     columns: int
     hessian_bytes: int
 
@@ -44,8 +46,8 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str,
     """
     if is_run(out):
         run = open_run(out)
-        names = [tuple(entry.name for entry in run.layers if entry.hessian == index) for index in range(len(run.hessians))]
-        return [InputGroup(group, entry.columns, entry.bytes) for group, entry in zip(names, run.hessians, strict=True)]
+        readers = [[layer.captured for layer in run.layers if layer.hessian == index] for index in range(len(run.hessians))]
+        return [_group(group, entry.columns, entry.bytes) for group, entry in zip(readers, run.hessians, strict=True)]
     from rdtools.model.opened import open_model  # loads torch
 
     checkpoint = find_model(model, with_code=trust_remote_code)
@@ -54,8 +56,11 @@ def input_groups(out: Path, model: str, *, trust_remote_code: bool, device: str,
 
 def groups_of(found: ModelLayers) -> list[InputGroup]:
     """Groups of the layers of a model that is open."""
-    names = [tuple(layer.name for layer in item.layers) for item in found.inputs]
-    return [InputGroup(group, item.columns, 4 * item.columns * (item.columns + 1)) for group, item in zip(names, found.inputs, strict=True)]
+    return [_group(item.layers, item.columns, 4 * item.columns * (item.columns + 1)) for item in found.inputs]
+
+
+def _group(layers: Sequence[CapturedLayer], columns: int, hessian_bytes: int) -> InputGroup:
+    return InputGroup(tuple(layer.name for layer in layers), tuple(layer.shape for layer in layers), columns, hessian_bytes)
 
 
 def select_layers(names: Sequence[str], *, patterns: Sequence[str] | None, types: Sequence[str] | None) -> list[str] | None:

@@ -187,7 +187,7 @@ def _verify_run(
         if verdicts.count:
             say(f"{verdicts.count} of {total} verdicts are already there; `fresh` checks them again")
         left = [part for task in tasks if (part := task.without(there)).layers]
-        count = choose_workers(run, workers, each=claim_bytes(run), say=say) if left and scheduler is None else 1
+        count = choose_workers(run.path, workers, each=claim_bytes(run), say=say) if left and scheduler is None else 1
         with stage("Verify", "") as progress:
 
             def heard(record: Record) -> None:

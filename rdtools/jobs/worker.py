@@ -85,7 +85,7 @@ def work(
         opened = _opened(path, listed)
         size = max(_BYTES[kind](opened) for kind in {task.kind for task in listed.tasks})
         say(f"{counted(len(listed.tasks), 'task')} listed in {path}")
-        processes = choose_workers(opened, workers, each=size, device=device, say=say)
+        processes = choose_workers(path, workers, each=size, device=device, say=say)
         leases = Leases(path, listed.command, patience_s=patience_s)
         made = run_tasks(tasks_of(opened, listed.tasks), leases, workers=processes, device=device, heard=heard)
         done, until = done + made, time.monotonic() if made else until

@@ -10,7 +10,7 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable
 from rdtools.planning.rate_curves import RateCurve
-from rdtools.theory.byte_budget import Choices, choose, choose_exactly
+from rdtools.theory.byte_budget import Choices, NoChoices, choose, choose_exactly
 
 #: Share of the budget that must be used, and that is aimed at where sizes of files are interpolated.
 LEAST, AIM = 0.998, 0.9995
@@ -112,8 +112,8 @@ class Shares:
         layers = [self._of(name, some) for name, some in options.items()]
         try:
             chosen = choose_exactly(layers, self.budget, least=LEAST * self.budget)
-        except RateUnreachable as error:
-            nearest = " and ".join(f"{self._above(float(word))}" for word in str(error).split(" take ")[-1].split(" and "))
+        except NoChoices as error:
+            nearest = " and ".join(map(self._above, error.nearest))
             raise RateUnreachable(
                 f"no choices take {LEAST:.1%} to 100 % of {self.bits:g} bits per weight; the nearest take {nearest}; ask for one of these, "
                 "or for a method that has every rate"

@@ -52,7 +52,7 @@ class Preparation:
 
     def __post_init__(self) -> None:
         check_rotation(self.rotation)
-        check_rotation(self.row_rotation)
+        check_rotation(self.row_rotation, "row_rotation")
         check_damping(self.damping)
         if self.order not in ORDERS:
             raise UsageError(f"order {self.order!r}: expected one of {', '.join(ORDERS)}")

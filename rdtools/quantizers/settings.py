@@ -72,7 +72,7 @@ def check_types(record: Any, names: Sequence[str]) -> None:
             raise WrongType(f"{type(record).__name__}: {name} {shown(value)}, expected {expected}")
 
 
-def check_rotation(rotation: str | None) -> None:
+def check_rotation(rotation: str | None, name: str = "rotation") -> None:
     """Refuse a rotation that there is not.
 
     Raises
@@ -80,7 +80,7 @@ def check_rotation(rotation: str | None) -> None:
     UsageError
     """
     if rotation not in _ROTATIONS:
-        raise UsageError(f"rotation {rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
+        raise UsageError(f"{name} {rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
 
 
 def check_damping(damping: float | None) -> None:

@@ -8,6 +8,7 @@ from rdtools.sweep.job import run_sweep as run_sweep
 from rdtools.sweep.memory import choose_workers as choose_workers
 from rdtools.sweep.memory import claim_bytes as claim_bytes
 from rdtools.sweep.memory import default_workers as default_workers
+from rdtools.sweep.memory import process_bytes as process_bytes
 from rdtools.sweep.memory import worker_bytes as worker_bytes
 from rdtools.sweep.plan import Task as Task
 from rdtools.sweep.plan import plan as plan

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 
 from rdtools.devices import HOST, device_names
 from rdtools.machine import free_memory, in_gb
@@ -19,12 +20,17 @@ def default_workers() -> int:
 PROCESS_BYTES = 400_000_000
 
 
-def worker_bytes(run: Run) -> int:
-    """Memory that a process takes at most: its libraries, and for its largest layer three times H and six times W.
+def process_bytes(shapes: Iterable[Sequence[int]]) -> int:
+    """Memory that a process takes at most for layers of (m, n) weights: its libraries, and for the largest three times H and six times W.
 
     Reading takes the file, the packed triangle and H; quantizing a factor beside H, and up to five arrays beside W.
     """
-    return PROCESS_BYTES + max(8 * entry.shape[1] * (3 * entry.shape[1] + 6 * entry.shape[0]) for entry in run.layers)
+    return PROCESS_BYTES + max(8 * n * (3 * n + 6 * m) for m, n in shapes)
+
+
+def worker_bytes(run: Run) -> int:
+    """Memory that a process takes at most for the layers of a run, see `process_bytes`."""
+    return process_bytes(entry.shape for entry in run.layers)
 
 
 def claim_bytes(run: Run) -> int:
@@ -39,19 +45,19 @@ def claim_bytes(run: Run) -> int:
 GPU_WORKERS = 2
 
 
-def choose_workers(run: Run, wanted: int | None, *, each: int, device: str = HOST, say: Callable[[str], None]) -> int:
+def choose_workers(run: Path, wanted: int | None, *, each: int, device: str = HOST, say: Callable[[str], None]) -> int:
     """Processes: those asked for, else one per core that fits the memory; what does not fit is said.
 
     Parameters
     ----------
-    run : to be worked on
+    run : directory to be worked on
     wanted : None for as many as there are cores; 0 leaves the work to others
     each : bytes that a process takes at most
     device : of torch, on which they work: each GPU has GPU_WORKERS where None is wanted
     say : called with a sentence where something is amiss
     """
     if wanted == 0:
-        say(f"nothing is done here: waiting for rdtools worker {run.path}")
+        say(f"nothing is done here: waiting for rdtools worker {run}")
         return 0
     free, cores = free_memory(), default_workers()
     if device != HOST:

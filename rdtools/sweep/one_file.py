@@ -39,7 +39,7 @@ class Waiting:
     seconds: float
 
 
-def turn(quantizer: Quantizer, order: dict[Quantizer, int]) -> int:
+def file_order(quantizer: Quantizer, order: dict[Quantizer, int]) -> int:
     """Place of a quantizer among others: those that put layers into one file come last, one after another."""
     return order.setdefault(quantizer, len(order) + 1) if shares_file(quantizer) else 0
 

@@ -26,7 +26,7 @@ from rdtools.records.rows import Status
 from rdtools.runs.journal import Record
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.activations import ActivationMemory
-from rdtools.sweep.one_file import Waiting, rows_in_one_file, turn, with_companions
+from rdtools.sweep.one_file import Waiting, file_order, rows_in_one_file, with_companions
 from rdtools.sweep.plan import LayerWork, Task
 
 Row = dict[str, Any]
@@ -108,7 +108,7 @@ def quantize_layers(
         prepared: dict[int, tuple[Layer, Problem]] = {}
         waiting: list[Waiting] = []
         order: dict[Quantizer, int] = {}
-        group.sort(key=lambda job: turn(jobs[job.number][1][job.which], order))
+        group.sort(key=lambda job: file_order(jobs[job.number][1][job.which], order))
         for place_in_group, job in enumerate(group):
             row: ResultRow | None = None
             number, settled, place = job.number, job.quantizer, job.place

@@ -20,6 +20,14 @@ from rdtools.errors import RateUnreachable, TheoryError
 UNITS = 2**18
 
 
+class NoChoices(RateUnreachable):
+    """No choices have a sum that was asked for; `nearest` has the sums just below and above it, as far as there are any."""
+
+    def __init__(self, message: str, nearest: tuple[float, ...] = ()) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+
 @dataclass(frozen=True, eq=False)
 class Choices:
     """What one layer can be.
@@ -149,8 +157,8 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
 
     Raises
     ------
-    RateUnreachable
-        If no choices are in the window; the message has the nearest sums below and above it.
+    NoChoices
+        If none are in the window; it has the nearest sums below and above.
 
     References
     ----------
@@ -194,7 +202,6 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
         chosen = traced(int(place))
         if least <= _bits(layers, chosen) <= budget:
             return chosen
-    below = [_bits(layers, traced(int(place))) for place in inside[-1:]]
-    above = [_bits(layers, traced(int(place))) for place in reached[len(inside) :][:1]]
-    nearest = " and ".join(f"{bits:.0f}" for bits in (*below, *above))
-    raise RateUnreachable(f"budget of {budget:.0f} bits: no choices take from {least:.0f} to {budget:.0f}; the nearest take {nearest}")
+    nearest = tuple(_bits(layers, traced(int(place))) for place in (*inside[-1:], *reached[len(inside) :][:1]))
+    shown = " and ".join(f"{bits:.0f}" for bits in nearest)
+    raise NoChoices(f"budget of {budget:.0f} bits: no choices take from {least:.0f} to {budget:.0f}; the nearest take {shown}", nearest)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 FOLDER = Path(__file__).resolve().parents[2] / "figures" / "smollm2"
+KINDS = ("q", "k", "v", "o", "gate", "up", "down")
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def test_the_table_is_that_of_the_rows(rows):
     assert len(lines) == 7
     for method, cells in lines:
         shown = [float(cell.replace("−", "-")) for cell in cells.split("|")]
-        types = [f"{kind}_proj" for kind in ("q", "k", "v", "o", "gate", "up", "down")]
+        types = [f"{kind}_proj" for kind in KINDS]
         assert shown == pytest.approx(means.loc[method, types].tolist(), abs=5.1e-4)
 
 
@@ -45,6 +46,30 @@ def test_the_sentences_hold(rows):
     assert (beyond.abs() < 0.03).mean() > 0.5
     assert beyond.idxmax() == "0.k"
     assert beyond["0.k"] == pytest.approx(0.81, abs=0.005)
+
+
+def test_the_blocks_with_learnt_models_are_those_of_the_rows(rows):
+    gallery, kept = (FOLDER.parent / "README.md").read_text(), pd.read_csv(FOLDER / "trellis.csv")
+    table = gallery[gallery.index("<!-- smollm2-trellis -->") : gallery.index("<!-- /smollm2-trellis -->")]
+    means = kept.pivot_table(index=["method", "target_bpw"], columns="layer_type", values="rate_gap_total_bpw")
+    lines = re.findall(r"^\| `([a-z+-]+)` \| (\d) \|(.*)\|$", table, flags=re.MULTILINE)
+    assert len(lines) == 11
+    for method, rate, cells in lines:
+        shown = [float(cell.replace("−", "-")) for cell in cells.split("|")]
+        assert shown == pytest.approx(means.loc[(method, float(rate)), [f"{kind}_proj" for kind in KINDS]].tolist(), abs=5.1e-4)
+    gaps = kept.pivot(index=["layer", "target_bpw"], columns="method", values="rate_gap_total_bpw")
+    gain = gaps["watersic-mmse"] - gaps["watersic-trellis"]
+    assert (round(gain.min(), 2), round(gain.max(), 2)) == (0.16, 0.23)
+    learnt = (gaps["watersic-trellis"] - gaps["watersic-trellis+adaptive"]).dropna()
+    assert learnt.groupby("target_bpw").mean().round(3).tolist() == [0.075, 0.098, 0.105]
+    assert round(learnt.max(), 2) == 0.67
+    turned = (gaps["watersic-mmse+rotation"] - gaps["watersic-mmse"]).dropna()
+    assert (len(turned), round(turned.mean(), 3)) == (28, 0.011)
+    all_layers = rows.pivot_table(index="layer", columns="method", values="rate_gap_total_bpw")
+    lost = all_layers["watersic+rotation"] - all_layers["watersic"]
+    assert round(lost.mean(), 2) == 0.17
+    middle = [name for name in lost.index if name.endswith((".gate", ".up")) and 1 <= int(name.split(".")[0]) <= 26]
+    assert round(lost[middle].mean(), 1) == 0.5
 
 
 def test_what_is_kept_is_small():

@@ -348,6 +348,7 @@ def test_other_settings_of_a_method_are_a_method_beside_it(reported, tiny_llama,
     assert set(read_results(reported)["method"]) == {*METHODS.split(","), "watersic(damping=0.1)"}
 
 
+@pytest.mark.usefixtures("quick_calibration")
 def test_what_gptq_means_now_is_said_where_it_could_be_taken_for_what_it_was(tmp_path, capsys):
     """And nothing is where the entropy-coded form is there too; a name of version 0.1 is refused with the new one."""
     options = ["report", "--out", str(tmp_path / "run"), "--rates", "2", "--dry-run", "--methods"]
@@ -389,6 +390,7 @@ def test_some_layers_by_name_and_type(tiny_llama, tiny_tokens, tmp_path, capsys)
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.usefixtures("quick_calibration")
 def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny_tokens, tmp_path, capsys):
     out, options = tmp_path / "run", ["--methods", "rtn-midrise,hptq", "--rates", "2.5,3"]
     assert _report(tiny_llama, tiny_tokens, out, *options, "--dry-run") == 0
@@ -399,6 +401,11 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     assert "Rows: 56 asked for, 0 already there, 56 to do in 16 tasks" in printed
     assert "Infeasible: rtn-midrise: 2.5 bits per weight cannot be reached" in printed
     assert "Note" not in printed
+    assert re.search(r"Memory: up to about [\d.]+ [GM]B at its peak, with \d+ process", printed)
+    assert re.search(r"Time: about [\d.e-]+ minutes with \d+ process", printed)
+    assert re.search(r"^  bounds and curves +14 +[\d.e-]+  small layers, timed now$", printed, re.MULTILINE)
+    assert re.search(r"^  rtn-midrise +14 +[\d.e-]+  small layers, timed now$", printed, re.MULTILINE)  # one rate of the two
+    assert re.search(r"^  hptq +28 +[\d.e-]+  small layers, timed now$", printed, re.MULTILINE)
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-midrise", "--rates", "3") == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
@@ -407,9 +414,15 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     size = sum(path.stat().st_size for path in (out / "hessians").iterdir())
     assert f"Hessians: 8, {size} bytes, captured" in printed
     assert "Rows: 56 asked for, 14 already there, 42 to do in 16 tasks" in printed
+    assert "rtn-midrise  " not in printed
+    assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-midrise", "--rates", "4", "--dry-run", "--json") == 0
+    (_, times) = json.loads(capsys.readouterr().out)["times"]
+    assert (times["method"], times["rows"], times["source"]) == ("rtn-midrise", 14, "rows")
+    assert times["minutes"] > 0
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
 
 
+@pytest.mark.usefixtures("quick_calibration")
 def test_a_dry_run_says_of_the_tokens_what_the_report_will(tiny_llama, tmp_path, capsys):
     repeated = tmp_path / "repeated.npy"
     np.save(repeated, np.tile(np.arange(16), (12, 1)))

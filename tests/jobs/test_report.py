@@ -10,7 +10,7 @@ import pytest
 from conftest import quick_figures
 
 import rdtools as rd
-from rdtools.errors import Busy, CorruptFile, UsageError, WrongType
+from rdtools.errors import Busy, CorruptFile, NotEnoughMemory, UsageError, WrongType
 from rdtools.files import sole_writer
 from rdtools.jobs.plan import preview
 from rdtools.jobs.report import run_report
@@ -18,6 +18,7 @@ from rdtools.jobs.settings import ReportSettings, read_settings
 from rdtools.jobs.show import show
 from rdtools.jobs.theory import theory
 from rdtools.jobs.verify import choose_claims
+from rdtools.sweep.memory import PROCESS_BYTES, process_bytes
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +39,7 @@ def settings(tiny_llama, tiny_tokens, tmp_path):
     )
 
 
+@pytest.mark.usefixtures("quick_calibration")
 def test_a_report_from_python_is_the_run_with_its_tables(settings):
     said, stages = [], []
 
@@ -62,7 +64,31 @@ def test_a_report_from_python_is_the_run_with_its_tables(settings):
     assert show(settings.out).outdated == ""
     assert run["0.q_proj"].key.type == "q_proj"
     assert theory(settings.out)["layer"].tolist() == list(run)
-    assert (preview(settings).remaining_rows, preview(settings).tasks) == (0, 0)
+    after = preview(settings)
+    assert (after.remaining_rows, after.tasks, after.times) == (0, 0, ())
+
+
+def test_a_dry_run_counts_memory_and_minutes_and_refuses_what_does_not_fit(settings, monkeypatch):
+    """Two processes at layers of 24 × 16 beside this one; half a minute per row of one method, none known of the other."""
+    settings = settings.changed({"workers": 2, "types": ["gate_proj"], "rates": [3.0]})
+    asked = []
+
+    def calibrate(quantizers, heldout):
+        asked.extend(quantizers)
+        return {"rtn-midrise": [(1, 1, 30.0)]}
+
+    found = rd.preview(settings, calibrate=calibrate)
+    assert asked == settings.quantizers()
+    assert [(one.method, one.rows, one.minutes) for one in found.times] == [
+        ("bounds and curves", 2, None), ("rtn-midrise", 2, 0.5), ("gptq-midrise+haar", 2, None)
+    ]  # fmt: skip
+    assert found.memory_bytes == max(found.capture_bytes, PROCESS_BYTES + 2 * process_bytes([(24, 16)]))
+    monkeypatch.setattr("rdtools.machine.free_memory", lambda: PROCESS_BYTES)
+    with pytest.raises(NotEnoughMemory, match=r"gate_proj: a process that quantizes it: needs [\d.]+ GB of memory, 0\.4 GB are free"):
+        preview(settings, calibrate=calibrate)
+    monkeypatch.setattr("rdtools.machine.free_memory", lambda: 1000)
+    with pytest.raises(NotEnoughMemory, match=r"tiny: a capture of 192 tokens: needs [\d.e-]+ GB of memory"):
+        preview(settings, calibrate=calibrate)
 
 
 def test_a_finished_report_is_left_as_it_is_until_something_changes(settings, monkeypatch):

@@ -107,7 +107,7 @@ def test_layers_of_one_input_share_a_file_whichever_of_them_are_asked_for(run, c
     assert alone["layer"].tolist() == [name]
     assert alone["total_bpw"].tolist() == [together.loc[name, "total_bpw"]]
     # whoever evaluates the model has the same files
-    layers = QuantizedLayers(run, make_quantizers(methods[1:], [3.0])[0], seed=0)
+    layers = QuantizedLayers(run, dict.fromkeys(run, make_quantizers(methods[1:], [3.0])[0]), seed=0, together=True)
     assert sum(len(layers(number)) for number in (0, 1)) == len(together)
     assert layers.sums.total_bpw == pytest.approx((together["total_bpw"] * weights).sum() / weights.sum())
 

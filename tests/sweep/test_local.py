@@ -132,7 +132,7 @@ def test_a_layer_whose_process_dies_again_and_again_is_given_up(dies_at, run, mo
         journal = JournalWriter(run.path / ROWS)
         for record in run_task(left):
             journal.append(record)
-        self._look()
+        self.look()
         return []
 
     monkeypatch.setattr(Pool, "run", die)

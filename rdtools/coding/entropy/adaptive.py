@@ -68,13 +68,10 @@ def learnt_models(
     before : symbols of matrices with the same columns and Gaussian models, from whose rows the models go on to learn
     """
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, model.row_exponents)
-    lowest = int(gaussians.distinct[0]) if gaussians.distinct.size else 0
-    gaussian = np.zeros(int(gaussians.distinct[-1]) - lowest + 1 if gaussians.distinct.size else 0, dtype=np.int64)
-    gaussian[gaussians.distinct - lowest] = np.arange(len(gaussians.distinct))
+    rows, gaussian = gaussians.lookup
     stds = np.clip(gaussian_stds(model, gaussians.steps), _SMALLEST, _LARGEST)
     roots = np.maximum(root_mean_squares(stds), _SMALLEST)
     walks = (coset_transitions(symbols.states), symbols.segment) if isinstance(symbols, CosetSymbols) else (NO_TRELLIS, 1)
-    rows = gaussians.rows - lowest
 
     def of_group(first: int, stop: int) -> LearntModels:
         prior = (stop - first) * (1, 1.4142135623730951)[model.strength % 2] * 2.0 ** (model.strength // 2 - 4)

@@ -58,14 +58,12 @@ def parity_table(std: float, parity: int) -> tuple[NDArray[np.uint32], int, int]
 def coset_tables(symbols: CosetSymbols) -> tuple[Int64Array, Int64Array, Int64Array, Tables]:
     """Exponents of rows and columns, places of Gaussians by their difference, and the tables, as in `rdtools.ops.coset_encode`."""
     gaussians = coset_gaussians(symbols)
-    lowest = int(gaussians.distinct[0]) if gaussians.distinct.size else 0
-    place = np.zeros(int(gaussians.distinct[-1]) - lowest + 1 if gaussians.distinct.size else 0, dtype=np.int64)
-    place[gaussians.distinct - lowest] = np.arange(len(gaussians.distinct))
+    rows, place = gaussians.lookup
     parts = [parity_table(std, parity) for std in gaussian_stds(symbols.model, gaussians.steps).tolist() for parity in (0, 1)]
     starts = np.cumsum([0, *(len(cumulative) for cumulative, _, _ in parts)], dtype=np.int64)
     flat = np.concatenate([cumulative for cumulative, _, _ in parts]) if parts else np.zeros(0, dtype=np.uint32)
     halves, shifts = (np.array([part[k] for part in parts[::2]], dtype=np.int64) for k in (1, 2))
-    return gaussians.rows - lowest, gaussians.columns, place, (flat, starts, halves, shifts)
+    return rows, gaussians.columns, place, (flat, starts, halves, shifts)
 
 
 def _counts(symbols: CosetSymbols, gaussians: Gaussians) -> IntegerCounts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -48,7 +49,11 @@ def fit_column_gaussians(
     return replace(symbols, model=replace(model, row_exponents=row_exponents))
 
 
-def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
+def _nothing(_: GaussianModel) -> float:
+    return 0.0
+
+
+def fit_gaussians(counts: IntegerCounts, steps: Float64Array, further_bits: Callable[[GaussianModel], float] = _nothing) -> GaussianModel:
     """The Gaussian models under which the integers are shortest: `weight_std` and `noise_variance` by descent of the code length, as
     float32.
 
@@ -59,10 +64,11 @@ def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
     ----------
     counts : from `count_by_gaussian`
     steps : `Gaussians.steps`
+    further_bits : of a model: what else in a file is coded under it
     """
     if counts.values.size == 0:
         return GaussianModel()
-    plain = GaussianModel(weight_std=fit_weight_std(counts, steps))
+    plain = GaussianModel(weight_std=fit_weight_std(counts, steps, further_bits))
     if len(steps) == 1:
         return plain  # equal Gaussians: a second number would say the same
 
@@ -70,7 +76,7 @@ def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
         return GaussianModel(weight_std=round_to_float32(plain.weight_std * math.exp(x[0])), noise_variance=round_to_float32(x[1]))
 
     def length(model: GaussianModel) -> float:
-        return gaussian_code_length(counts, gaussian_stds(model, steps))
+        return gaussian_code_length(counts, gaussian_stds(model, steps)) + further_bits(model)
 
     start = np.array([[0.0, 0.0], [-0.2, 0.0], [0.0, 0.2]])
     optimum = scipy.optimize.minimize(
@@ -83,8 +89,8 @@ def fit_gaussians(counts: IntegerCounts, steps: Float64Array) -> GaussianModel:
     return noisy if length(noisy) < length(plain) else plain
 
 
-def fit_weight_std(counts: IntegerCounts, steps: Float64Array) -> float:
-    """The float32 `weight_std` for which integers of standard deviation ``weight_std / steps`` are shortest.
+def fit_weight_std(counts: IntegerCounts, steps: Float64Array, further_bits: Callable[[GaussianModel], float] = _nothing) -> float:
+    """The float32 `weight_std` for which integers of standard deviation ``weight_std / steps``, and further bits, are shortest.
 
     Maximum likelihood of one scale, to 0.1 %, where the length is flat. The search starts at the root mean square of what the integers
     stand for, which outliers can only make too large, and walks whole octaves down and up first, past one that is no better, because
@@ -96,7 +102,8 @@ def fit_weight_std(counts: IntegerCounts, steps: Float64Array) -> float:
     start = float(np.sqrt((counts.counts * squares).sum() / counts.counts.sum())) or float(steps.min()) / 4
 
     def length(octaves: float) -> float:
-        return gaussian_code_length(counts, start * 2.0**octaves / steps)
+        std = start * 2.0**octaves
+        return gaussian_code_length(counts, std / steps) + further_bits(GaussianModel(weight_std=std))
 
     nearest, least = 0, length(0)
     for direction in (-1, 1):

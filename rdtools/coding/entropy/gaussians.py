@@ -109,11 +109,18 @@ class Gaussians:
         distinct = np.unique(np.unique(rows)[:, None] - np.unique(columns)) if m * r else np.zeros(0, dtype=np.int64)
         return cls(rows, columns, distinct, grid.step * power_of_eighths(-distinct))
 
+    @property
+    def lookup(self) -> tuple[Int64Array, Int64Array]:
+        """Exponents of the rows less the least difference, and which of the distinct Gaussians is at such an exponent less a column's."""
+        lowest, size = (int(self.distinct[0]), int(np.ptp(self.distinct)) + 1) if self.distinct.size else (0, 0)
+        place = np.zeros(size, dtype=np.int64)
+        place[self.distinct - lowest] = np.arange(len(self.distinct))
+        return self.rows - lowest, place
+
     def index(self, first: int, stop: int) -> NDArray[np.int16]:
         """(stop − first, m) which of the distinct Gaussians, for a span of columns."""
-        place = np.zeros(self.distinct[-1] - self.distinct[0] + 1, dtype=np.int16)
-        place[self.distinct - self.distinct[0]] = np.arange(len(self.distinct))
-        return np.asarray(place[self.rows[None, :] - self.columns[first:stop, None] - self.distinct[0]])
+        rows, place = self.lookup
+        return np.asarray(place.astype(np.int16)[rows[None, :] - self.columns[first:stop, None]])
 
 
 #: Integers whose Gaussians are looked up at a time, at least.

@@ -7,19 +7,20 @@ proportional to ``π₀^(N − |c|) (1 − π₀)^|c|``, π₀ being that of an 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Int64Array
+from rdtools.arrays import Float64Array, Int64Array
 from rdtools.coding import format_v2 as v2
 from rdtools.coding.entropy.fit import fit_gaussians
 from rdtools.coding.entropy.gaussians import Gaussians, count_by_gaussian, gaussian_code_length, gaussian_stds
 from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.normal import cell_probability
-from rdtools.records import LatticeName, LatticePoints, power_of_eighths
+from rdtools.records import GaussianModel, LatticeName, LatticePoints, power_of_eighths
 
 #: Check bits of each unit vector of information bits.
 _CHECKS: dict[LatticeName, tuple[tuple[int, ...], ...]] = {
@@ -56,23 +57,28 @@ def word_numbers(parities: NDArray[np.int32], lattice: LatticeName) -> Int64Arra
     return numbers if np.array_equal(words[numbers].transpose(0, 2, 1), grouped) else None
 
 
-def word_table(std: float, lattice: LatticeName) -> FrequencyTable:
-    """Frequencies of the codewords of a vector whose pairs of integers have this standard deviation, the same on every machine."""
-    even, std = 0.5, _SPREAD * std
-    if std < _COARSE:
-        # integers have twice the deviation of their pairs
-        terms = cell_probability(2 * np.arange(_TERMS), np.array(2 * max(std, v2.MIN_STD)))
-        even = min(float(terms[0]) + 2 * float(terms[1] + terms[2] + terms[3]), 1.0)
+def _word_probabilities(stds: Float64Array, lattice: LatticeName) -> Float64Array:
+    """(K, words) probabilities of the codewords of vectors whose pairs of integers have these K deviations, the same on every machine."""
+    spread = _SPREAD * stds
+    # integers have twice the deviation of their pairs
+    terms = cell_probability(2 * np.arange(_TERMS)[:, None], 2 * np.maximum(spread, v2.MIN_STD))
+    even = np.where(spread < _COARSE, np.minimum(terms[0] + 2 * (terms[1] + terms[2] + terms[3]), 1.0), 0.5)[:, None]
     words = codewords(lattice)
     ones = words.sum(axis=1, dtype=np.int64)
-    powers = np.ones(len(words))
-    for place in range(words.shape[1]):  # products in a fixed order
+    powers = np.ones((len(stds), len(words)))
+    for place in range(words.shape[1]):  # products, and sums, in a fixed order
         powers = powers * np.where(place < ones, 1.0 - even, even)
-    total = 0.0
-    for power in powers.tolist():
-        total += power
-    frequencies = np.maximum(1, np.floor(powers / total * 2**v2.PRECISION_BITS + 0.5)).astype(np.int64)
-    return FrequencyTable(np.arange(len(words)), frequencies)
+    total = np.zeros(len(stds))
+    for column in powers.T:
+        total = total + column
+    return np.asarray(powers / total[:, None])
+
+
+def word_table(std: float, lattice: LatticeName) -> FrequencyTable:
+    """Frequencies of the codewords of a vector whose pairs of integers have this standard deviation, the same on every machine."""
+    (probabilities,) = _word_probabilities(np.array([std]), lattice)
+    frequencies = np.maximum(1, np.floor(probabilities * 2**v2.PRECISION_BITS + 0.5)).astype(np.int64)
+    return FrequencyTable(np.arange(len(probabilities)), frequencies)
 
 
 def point_gaussians(symbols: LatticePoints) -> Gaussians:
@@ -80,14 +86,35 @@ def point_gaussians(symbols: LatticePoints) -> Gaussians:
     return Gaussians.of(symbols.integers.shape, symbols.grid, symbols.model.row_exponents)
 
 
-def word_stds(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, NDArray[np.float64]]:
-    """(vectors, r) places of the standard deviations of the vectors, by their mean row exponent, and these deviations."""
+def _word_steps(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, Float64Array]:
+    """(vectors, r) places of the steps of the vectors, by their mean row exponent, and these steps, in units of the rows' deviations."""
     size = symbols.size
     whole = len(symbols.integers) // size
     rows = gaussians.rows[: whole * size].reshape(whole, size).sum(axis=1) // size
     distinct, place = np.unique(rows[:, None] - gaussians.columns, return_inverse=True)
-    stds = gaussian_stds(symbols.model, symbols.grid.step * power_of_eighths(-distinct))
-    return place.reshape(whole, len(gaussians.columns)), stds
+    return place.reshape(whole, len(gaussians.columns)), symbols.grid.step * power_of_eighths(-distinct)
+
+
+def word_stds(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, Float64Array]:
+    """(vectors, r) places of the standard deviations of the vectors, and these deviations."""
+    place, steps = _word_steps(symbols, gaussians)
+    return place, gaussian_stds(symbols.model, steps)
+
+
+def _word_bits(symbols: LatticePoints, gaussians: Gaussians) -> Callable[[GaussianModel], float]:
+    """Bits of the codewords as a function of the model, but for what tables round."""
+    whole = len(symbols.integers) // symbols.size * symbols.size
+    numbers = word_numbers(symbols.integers[:whole] & 1, symbols.lattice)
+    assert numbers is not None
+    place, steps = _word_steps(symbols, gaussians)
+    count = len(codewords(symbols.lattice))
+    counts = np.bincount((place * count + numbers).ravel(), minlength=len(steps) * count).reshape(len(steps), count)
+
+    def bits(model: GaussianModel) -> float:
+        probabilities = np.maximum(_word_probabilities(gaussian_stds(model, steps), symbols.lattice), 2.0**-v2.PRECISION_BITS)
+        return -float((counts * np.log2(probabilities)).sum())
+
+    return bits
 
 
 def word_code_length(symbols: LatticePoints) -> float:
@@ -114,14 +141,19 @@ def point_code_length(symbols: LatticePoints) -> float:
 
 
 def fit_lattice_gaussians(symbols: LatticePoints, row_exponents: NDArray[np.uint8] | None) -> tuple[LatticePoints, float]:
-    """The same points with the Gaussian models under which their integers are shortest, and the length of the points, bits in all.
+    """The same points with the Gaussian models under which codewords and integers are shortest together, and their length, bits in all.
+
+    Integers alone would not do: of a coarse step nearly all are −1, 0 and 1, which their parity says but for a sign.
 
     Parameters
     ----------
     symbols : integers and steps
     row_exponents : (m,) standard deviations of the rows in eighths of an octave, or None for equal rows
     """
+    if symbols.integers.size == 0:
+        return replace(symbols, model=GaussianModel(row_exponents=row_exponents)), 0.0
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, row_exponents)
     counts = replace(count_by_gaussian(symbols.integers, gaussians), steps_per_integer=0.5)
-    fitted = replace(symbols, model=replace(fit_gaussians(counts, gaussians.steps), row_exponents=row_exponents))
+    model = fit_gaussians(counts, gaussians.steps, _word_bits(symbols, gaussians))
+    fitted = replace(symbols, model=replace(model, row_exponents=row_exponents))
     return fitted, point_code_length(fitted)

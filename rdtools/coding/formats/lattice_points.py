@@ -63,11 +63,9 @@ class _Places:
         gaussians = point_gaussians(symbols)
         words, stds = word_stds(symbols, gaussians)
         tables: list[Model] = [word_table(std, symbols.lattice) for std in stds.tolist()]
-        lowest = int(gaussians.distinct[0]) if gaussians.distinct.size else 0
-        place = np.zeros(int(gaussians.distinct[-1]) - lowest + 1 if gaussians.distinct.size else 0, dtype=np.int64)
-        place[gaussians.distinct - lowest] = np.arange(len(gaussians.distinct))
+        rows, place = gaussians.lookup
         both = [Gaussian(std, offset) for std in gaussian_stds(symbols.model, gaussians.steps).tolist() for offset in (0.0, 0.5)]
-        return cls(words, tables, gaussians.rows - lowest, gaussians.columns, place, both, symbols.lattice)
+        return cls(words, tables, rows, gaussians.columns, place, both, symbols.lattice)
 
     def integer_models(self, first: int, stop: int, parities: NDArray[np.int64]) -> Int64Array:
         """(m, p) which Gaussian an integer of a block has, given its parity."""

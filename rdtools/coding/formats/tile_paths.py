@@ -11,6 +11,7 @@ Layout::
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import numpy as np
 
@@ -63,6 +64,13 @@ def values(symbols: TilePaths, columns: int) -> Float64Array:
     return matrix
 
 
+def part_values(symbols: TilePaths, columns: int, rows: slice, some: slice) -> Float64Array:
+    """`values` of some rows and columns."""
+    down, across = (slice(part.start // TILE, -(-part.stop // TILE)) for part in (rows, slice(some.start, min(some.stop, columns))))
+    paths = tuple(path[down] for path in symbols.paths[across])
+    return values(replace(symbols, paths=paths, bits=symbols.bits[across]), TILE * len(paths))
+
+
 def length_bits(symbols: TilePaths) -> float:
     """Bits of all paths as stored."""
     return 8.0 * sum(path.size for path in symbols.paths)
@@ -73,6 +81,7 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
+    part_values=part_values,
     length_bits=length_bits,
     rate_kind=lambda _: "fixed",
     diagnostics=lambda symbols: Diagnostics(length_bits(symbols)),

@@ -19,7 +19,7 @@ from rdtools.quantizers.methods.gptq import GPTQ
 from rdtools.quantizers.methods.waterfilled_gptq import fixed_widths
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.settings import is_number
+from rdtools.quantizers.settings import check_choice, is_number
 from rdtools.records import ActivationGrid, ActivationMoments, Hessian, InputMap, LayerParts
 from rdtools.records.error_models import NoErrorModel
 from rdtools.seeds import rotation_seed
@@ -72,6 +72,8 @@ class PCASplit(ActivationQuantizer):
             raise UsageError(f"PCASplit: share {self.share!r} of the inputs, expected above 0 and below 1")
         if self.activation_bits is None:
             raise UsageError("PCASplit: activation_bits None, expected 2 to 16 bits: it is a split of activations that are quantized")
+        check_choice("activation_grid", self.activation_grid, ("symmetric", "asymmetric"))
+        _ = self.activation  # which refuses settings that cannot be
 
     @property
     def preparation(self) -> Preparation:

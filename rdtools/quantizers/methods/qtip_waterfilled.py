@@ -93,13 +93,18 @@ class WaterfilledQTIP(SettledQuantizer):
     state_bits: int = QTIP.state_bits
     row_rotation: RotationChoice | None = "auto"
 
-    max_rate_bits: ClassVar[float] = float(MOST)
     #: Rows on which the scale is searched.
     sample_rows: ClassVar[int] = QTIP.sample_rows
 
     def __post_init__(self) -> None:
         QTIP(rate_bits=1, code=self.code, state_bits=self.state_bits)  # which refuses codes that there are no tables of
         super().__post_init__()
+
+    def check_reachable(self, name: str) -> None:
+        """Refuse a rate above the most bits of a tile; see `Quantizer.check_reachable`."""
+        super().check_reachable(name)
+        if self.rate_bits > MOST:
+            raise RateUnreachable(f"{name}: {self.rate_bits:g} bits per weight cannot be reached: a tile has up to {MOST}; ask for these")
 
     @property
     def preparation(self) -> Preparation:
@@ -154,5 +159,5 @@ class WaterfilledQTIP(SettledQuantizer):
             )
         parts = [self._round(weight[rows], factor, bits, scales(spread))[0] for rows in row_blocks(weight)]
         paths = tuple(np.concatenate(columns) for columns in zip(*(part.paths for part in parts), strict=True))
-        rate = self.rate_bits * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
+        rate = float(bits.mean() if len(bits) else 0.0) * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
         return Solution(replace(parts[0], paths=paths), rate, NoErrorModel(reason="blocks of columns have rates of their own"))

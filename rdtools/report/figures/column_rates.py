@@ -19,8 +19,8 @@ CAPTION = Caption(
     title="Bits of each column",
     alt="Entropy of each column of one layer, columns in descending order of ℓ², measured and predicted, at two rates.",
     text=(
-        "Entropy of the integers of each column of one of the {{ layers }} layer drawn, that of the middle block whose ℓ² differ most,"
-        " columns in descending order of ℓ²; plug-in entropy with an ideal coder per column, no side information. Solid: ½ log₂(2πe "
+        "Entropy of the integers of each column of {{ layers }} layer, that of the middle block whose ℓ² differ most, columns in "
+        "descending order of ℓ²; plug-in entropy with an ideal coder per column, no side information. Solid: ½ log₂(2πe "
         "σ²/α²) with the step α of the column; for WaterSIC α ∝ 1/ℓ, on a grid of eighths of an octave, for "
         "GPTQ α is one for all. Dashed: entropy of a Gaussian weight rounded to that step. No bound enters and there are no bars."
     ),

@@ -20,8 +20,8 @@ CAPTION = Caption(
     title="Training of the embedded model",
     alt="Training and held-out loss over tokens seen.",
     text=(
-        "Loss of the embedded model, of which {{ layers }} matrices are analysed, while it was trained: mean of 250 steps, and on "
-        "modules that training has not seen. No method, coder or bound enters; there are no bars."
+        "Loss of the embedded model while it was trained: mean of 250 steps, and on modules that training has not seen. No layer is "
+        "quantized, so that no coder or bound enters; there are no bars."
     ),
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -39,7 +39,7 @@ def draw(rows: pd.DataFrame) -> Figure:
         look = {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)]}
         shift, label = (0.0, "equal steps") if epsilon == 1 else (0.04 * (place - 2), f"by class, ε = {epsilon:g}")
         bars = [own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]]
-        style = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": label, **look}
+        style: dict[str, Any] = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": label, **look}
         axis.errorbar(own["total_bpw"] + shift, own["kl_nats"], yerr=bars, **style)
         axis.plot(own["total_bpw"], own["proxy_nats"], color=look["color"], linewidth=0.8, zorder=1)
     log_axes(axis, "y")

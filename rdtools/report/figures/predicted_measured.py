@@ -29,7 +29,7 @@ CAPTION = Caption(
     alt="Ratio of measured to predicted distortion by method, one panel for each target rate.",
     text=(
         "One marker per layer and method: ratio of the distortion "
-        " of the decoded file to the predicted one, both at the entropy of the symbols under the method's own "
+        "of the decoded file to the predicted one, both at the entropy of the symbols under the method's own "
         "coder; no bound enters. High-rate theory assumes Gaussian weights and steps below a standard deviation; it is 1 % accurate "
         "from 4 bits on for Gaussian weights. Below about 3 bits many symbols are zero, the error fed back is no longer uniform, and "
         "the measured distortion exceeds it. Below 0 dB the weights are easier to code than Gaussian ones of the same variance."

@@ -23,8 +23,8 @@ CAPTION = Caption(
     title="Fixed rates and entropy-coded ones on one axis",
     alt="Total rate above R(D) over total rate for methods of fixed and of entropy-coded rate, and what an entropy coder would save.",
     text=(
-        "Total rate minus R(D), one variance, at the measured distortion over the total rate, mean over the {{ layers }} layers whose "
-        "rows of a method are all ok. Solid: methods with an entropy coder of their own; dashed: methods whose symbols have log₂ of "
+        "Total rate minus R(D), one variance, at the measured distortion over the total rate, mean over {{ layers }} layers, rows "
+        "with status ok. Solid: methods with an entropy coder of their own; dashed: methods whose symbols have log₂ of "
         "the number of levels. Thin arrows: the same integers of a fixed rate at their pooled plug-in entropy, which no table is "
         "counted to. There are no bars. Dotted: scalar integers with an ideal coder at high rate."
     ),

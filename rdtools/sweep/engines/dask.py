@@ -8,6 +8,7 @@ which several died is done here, in a process of its own, as by the local engine
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -85,10 +86,11 @@ def run_tasks(
     with _client(scheduler) as client, leases.kept_alive():
         pool, queue = Pool(tasks[0].run / ROWS, heard), TaskQueue(tasks, leases)
         running: dict[Any, Taken] = {}
+        command = secrets.token_hex(4)
         try:
             while running or not queue.empty:
                 while (taken := queue.take(None)) is not None:
-                    running[_submit(client, taken, device)] = taken
+                    running[_submit(client, taken, device, command)] = taken
                 if not running:
                     pool.wait_for_others(queue)
                     continue
@@ -124,10 +126,14 @@ def _client(scheduler: str) -> Iterator[Any]:
         yield client
 
 
-def _submit(client: Any, taken: Taken, device: str) -> Any:
-    """The future of a task; named by the keys of its rows, so that the cluster's own pages say which it is."""
+def _submit(client: Any, taken: Taken, device: str, command: str) -> Any:
+    """The future of a task, under its name, which the cluster's own pages show, and that of the command: to a scheduler a name means one
+    result, and other runs have tasks of the same rows.
+    """
     resources = None if device == HOST else {"GPU": 1}
-    return client.submit(_perform, taken.task, device, key=f"rdtools-{taken.name}", pure=False, retries=_RETRIES, resources=resources)
+    return client.submit(
+        _perform, taken.task, device, key=f"rdtools-{taken.name}-{command}", pure=False, retries=_RETRIES, resources=resources
+    )
 
 
 def _check_connection(client: Any, scheduler: str) -> None:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rdtools.coding import codewords, decode, encode
+from rdtools.coding import codewords, decode, encode, fit_lattice_gaussians
 from rdtools.errors import CodingError, RateUnreachable, UsageError
 from rdtools.measure import measure
 from rdtools.measure.point import same_weight
@@ -59,7 +59,7 @@ def test_the_nearest_point_is_that_of_all_points_around(lattice, rng):
 
 
 @names
-@pytest.mark.parametrize("rate", [0.5, 2.5, 8.0])
+@pytest.mark.parametrize("rate", [0.3, 2.5, 8.0])
 def test_every_rate_is_met_and_decoded_from_the_bytes_alone(lattice, rate):
     """259 rows make no whole vectors, and are of unequal size."""
     layer = gaussian_layer(259)
@@ -88,26 +88,42 @@ def test_its_distortion_is_watersics_less_the_granular_gain(lattice):
 
 @names
 def test_the_plan_predicts_rate_and_distortion(lattice):
-    """0.03 bit: four standard errors √(1/(2 mn)) log2 e of 8192 weights are 0.045 of the sample's variance, which is taken off."""
+    """0.03 bit: four standard errors, 0.007 over 40 seeds, of 8192 errors of weights of known variance."""
     layer = gaussian_layer(1024, 8)
     W = layer.weight / np.sqrt(np.mean(layer.weight**2))
     layer = Layer.of(W, layer.hessian.matrix)
     quantizer = LatticeWaterSIC(rate_bits=2.0, lattice=lattice)
     plan, point = quantizer.plan(layer), measure(layer, quantizer.quantize(layer))
     assert point.symbol_bpw == pytest.approx(2.0, abs=0.01)
-    assert 0.5 * np.log2(point.distortion / plan.point.distortion) == pytest.approx(0.0, abs=0.03)
+    assert 0.5 * np.log2(point.distortion / plan.point.distortion) + point.symbol_bpw - 2.0 == pytest.approx(0.0, abs=0.03)
 
 
-@pytest.mark.parametrize("shape", [(40, 1), (3, 300), (1, 400)])
-def test_fewer_rows_than_a_vector_and_one_column(shape):
-    layer = Layer.of(np.random.default_rng(0).standard_normal(shape), np.eye(shape[1]))
-    try:
-        q = LatticeSIC(rate_bits=3).quantize(layer)
-    except RateUnreachable as error:
-        assert "ask for one of these" in str(error)  # noqa: PT017
-        return
+@pytest.mark.parametrize("shape", [(3, 300), (1, 400)])
+def test_fewer_rows_than_a_vector(shape):
+    q = LatticeSIC(rate_bits=3).quantize(Layer.of(np.random.default_rng(0).standard_normal(shape), np.eye(shape[1])))
     assert abs(q.symbol_rate_bits - 3) <= 0.01
     assert same_weight(decode(encode(q.weight).data), q.weight)
+
+
+def test_five_vectors_do_not_have_every_rate():
+    layer = Layer.of(np.random.default_rng(0).standard_normal((40, 1)), np.eye(1))
+    with pytest.raises(RateUnreachable, match=r"jumps from 2\.98\d+ to 3\.0\d+ .*ask for one of these"):
+        LatticeSIC(rate_bits=3).quantize(layer)
+
+
+@names
+def test_wider_steps_are_never_longer(lattice):
+    """Model of codewords and integers is one: that of integers alone jumps where all but a few are −1, 0 and 1."""
+    weight = np.random.default_rng(0).standard_normal((2048, 4))
+
+    def bits(step):
+        points = np.stack([nearest_points(column / (0.5 * step), lattice, 2**30) for column in weight.T], axis=1)
+        return fit_lattice_gaussians(LatticePoints(points, UniformGrid(step), GaussianModel(), lattice), None)[1]
+
+    lengths = [bits(step) for step in np.arange(3.0, 8.25, 0.25)]
+    assert (np.diff(lengths) < 0).all()
+    assert lengths[0] / weight.size > 1.0
+    assert lengths[-1] / weight.size < 0.15
 
 
 def test_nothing_to_code_and_outliers():

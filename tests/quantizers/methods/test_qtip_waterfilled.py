@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from rdtools.coding import decode, encode
+from rdtools.coding import decode, encode, reconstruct, rows_of
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.measure import measure
 from rdtools.measure.point import same_weight
@@ -44,8 +44,20 @@ def test_unequal_columns_get_unequal_bits_and_the_file_decodes(rng):
     own, equal = measure(layer, quantized), measure(layer, QTIP(rate_bits=2).quantize(layer))
     assert own.distortion < 0.5 * equal.distortion
     assert own.total_bpw < equal.total_bpw + 0.3
-    half = WaterfilledQTIP(rate_bits=1.75, row_rotation=None).quantize(layer)
+    half = WaterfilledQTIP(rate_bits=1.745, row_rotation=None).quantize(layer)
     assert sum(half.weight.symbols.bits.tolist()) == 7
+    assert half.symbol_rate_bits == 1.75 * 32 / 20  # of the padded rows
+    assert measure(layer, half).symbol_bpw == half.symbol_rate_bits
+
+
+@pytest.mark.parametrize("row_rotation", [None, "auto"])
+def test_rows_decode_some_after_others(row_rotation, rng):
+    """40 rows and 72 columns, which end within a tile: three blocks of rows."""
+    layer = Layer.of(rng.standard_normal((40, 72)), np.diag(np.geomspace(1, 200, 72)))
+    weight = WaterfilledQTIP(rate_bits=2, row_rotation=row_rotation).quantize(layer).weight
+    parts = list(rows_of(weight, 16 * 72))
+    assert [rows.stop for rows, _ in parts] == [16, 32, 40]
+    np.testing.assert_array_equal(np.concatenate([part for _, part in parts]), reconstruct(weight))
 
 
 def test_equal_columns_get_equal_bits_and_zero_weights_stay(rng):

@@ -12,6 +12,7 @@ import rdtools.quantizers.grids.entropy as entropy_grid
 import rdtools.quantizers.rounding.sample_gains as sample_gains
 import rdtools.quantizers.rounding.sic as sweep
 import rdtools.quantizers.search.step as entropy_search
+from rdtools import arrays
 from rdtools.coding import decode, encode, reconstruct, scalar_code_length
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.measure import error, measure, weighted_error
@@ -423,6 +424,7 @@ def sweeps(monkeypatch):
     """
     monkeypatch.setattr(entropy_search, "SAMPLED_FROM", 2**18)
     monkeypatch.setattr(entropy_search, "SAMPLE", 2**18)
+    monkeypatch.setattr(arrays, "BLOCK_ROWS", 2**20)  # all rows of a sweep in one piece
     rows: list[int] = []
 
     def counted(kernel):
