@@ -79,7 +79,7 @@ def report(
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
     types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", "-w", help="Processes; by default one a core, with 0 `rdtools worker` does the work.")
+        int | None, typer.Option("--workers", "-w", help="Processes; by default one per core, with 0 `rdtools worker` does the work.")
     ] = None,
     scheduler: Scheduler = None,
     out: Out = Path("rdtools-report"),

@@ -19,7 +19,7 @@ _ELSEWHERE = {
     "-m": "--model",
 }
 #: What the parser says of a value, and what is expected in its place.
-_KINDS = {"valid integer": "a whole number, such as 2", "valid number": "a number, such as 0.01"}
+_KINDS = {"valid integer": "a whole number, such as 2", "valid number": "a number, such as 3 or 0.01"}
 
 
 def usage_message(error: Any, arguments: Sequence[str]) -> str:

@@ -35,7 +35,7 @@ def verify(
     seed: Annotated[int, typer.Option(help="Everything that is drawn comes from it.", min=0, max=SEED_END - 1)] = 0,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", "-w", help="Processes on a run; by default one a core, with 0 `rdtools worker` does the work.", min=0),
+        typer.Option("--workers", "-w", help="Processes on a run; by default one per core, with 0 `rdtools worker` does the work.", min=0),
     ] = None,
     scheduler: Scheduler = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Check everything again, what a run has finished too.")] = False,

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from rdtools.devices import check_device
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.files import sole_writer
 from rdtools.jobs.arguments import method_names, path_of
@@ -95,7 +96,8 @@ def allocate(
         if value not in get_args(kinds):
             raise UsageError(f"`{word}` {value!r}: expected one of {', '.join(get_args(kinds))}")
     if not (isinstance(bits, int | float) and math.isfinite(bits) and bits > 0):
-        raise UsageError(f"`bits` {bits!r}: expected a number above 0")
+        raise UsageError(f"`bits` {bits!r}: expected a finite number above 0")
+    check_device(device)
     curves, energies = _curves(opened, names, source, seed)
     if rule == "equal" and len(next(iter(curves.values()))) > 1:
         raise UsageError(f"`rule` equal: one rate of one method; got {', '.join(next(iter(curves.values())))}; name one in `methods`")
@@ -218,7 +220,7 @@ def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) 
         for method in chosen:
             some = own[(own["method"] == method) & (own[_COLUMNS[source]] > 0)].sort_values("target_bpw")
             if some.empty:
-                raise UsageError(f"{run.path}: no row of {method} on {entry.name} with a distortion ({source}); {report}")
+                raise UsageError(f"{run.path}: no row of {method} on {entry.name} with a distortion ({source}) and seed {seed}; {report}")
             energy = float((some["distortion"] / some["relative_distortion"]).iloc[0])
             energies[entry.name] = energy * math.prod(entry.shape)
             distortions = dict(zip(some["target_bpw"], some[_COLUMNS[source]] / energy, strict=True))

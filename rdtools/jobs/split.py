@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rdtools.errors import OutputError, UsageError
+from rdtools.errors import BadTokens, OutputError, UsageError
 from rdtools.files import write_atomically
 from rdtools.model.documents import PARTS, SHARES, divided, read_documents
 from rdtools.seeds import check_seed
@@ -42,7 +42,11 @@ def split_text(text: str | Path, out: str | Path, *, documents: str, shares: Seq
     OutputError
     """
     place, seed = Path(out), check_seed(seed)
-    parts = divided(read_documents(Path(text), documents), shares, seed=seed)
+    whole = read_documents(Path(text), documents)
+    try:
+        parts = divided(whole, shares, seed=seed)
+    except BadTokens as error:
+        raise BadTokens(f"{text}: {error}") from error
     there = next((name for name in PARTS if (place / f"{name}.txt").exists()), None)
     if there is not None:
         raise UsageError(f"{place / f'{there}.txt'}: exists; choose another directory")

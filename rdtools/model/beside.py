@@ -202,7 +202,10 @@ def capture_beside(
     with ExitStack() as stack:
         if attention:
             stack.enter_context(explicit_attention(stages.model))
-        original, quantized = (stack.enter_context(Passes(stages, batches, folder=where)) for _ in range(2))
+        # both know the blocks as they are before either is entered, which puts stops in their place
+        original, quantized = Passes(stages, batches, folder=where), Passes(stages, batches, folder=where)
+        stack.enter_context(original)
+        stack.enter_context(quantized)
         for number in range(len(stages.blocks)):
             steps = of.get(number, [])
             own = [item for step in steps for item in step]

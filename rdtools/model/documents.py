@@ -42,7 +42,8 @@ def read_documents(path: Path, separator: str) -> list[str]:
     documents = [part.strip() for part in text.split(separator.replace("\\n", "\n").replace("\\t", "\t"))]
     documents = [part for part in documents if part]
     if len(documents) < 2:
-        raise BadTokens(f"{path}: {len(documents)} documents between {separator!r}, expected at least two; name what separates them")
+        count = ("no document", "one document")[len(documents)]
+        raise BadTokens(f"{path}: {count} with {separator!r} as separator, expected at least two; name what separates its documents")
     return documents
 
 

@@ -140,7 +140,7 @@ def read_allocation(path: Path) -> Allocation:
         If it is no plan.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; expected a plan as rdtools allocate writes it")
+        raise UsageError(f"{path}: {'a directory' if path.is_dir() else 'no such file'}; expected a plan as rdtools allocate writes it")
     try:
         return Allocation.model_validate_json(path.read_bytes())
     except ValidationError as error:

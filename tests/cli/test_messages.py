@@ -84,7 +84,7 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
         (["report", "--dataset", "c4"], "no option --dataset; did you mean --text FILE or --tokens FILE: there are no data sets by name?"),
         (["report", "--workers", "x"], "--workers 'x': expected a whole number, such as 2"),
         (["report", "--workers=x"], "--workers 'x': expected a whole number, such as 2"),
-        (["report", "--damping", "1%"], "--damping '1%': expected a number, such as 0.01"),
+        (["report", "--damping", "1%"], "--damping '1%': expected a number, such as 3 or 0.01"),
         (["report", "embedded"], "'embedded': one argument too many; did you mean --model embedded?"),
         (["hessians", "collect", "x", "y"], "'y': one argument too many; did you mean --model y?"),
         (["eval", "x", "--bits", "3"], "no option --bits; did you mean --rates, such as --rates 3?"),

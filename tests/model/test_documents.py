@@ -31,7 +31,7 @@ def test_documents_are_tokenized_by_themselves(tmp_path):
 
 def test_what_cannot_be_divided_is_refused(tmp_path):
     (tmp_path / "a.txt").write_text("one document")
-    with pytest.raises(BadTokens, match=r"a.txt: 1 documents between '--', expected at least two"):
+    with pytest.raises(BadTokens, match=r"a.txt: one document with '--' as separator, expected at least two"):
         read_documents(tmp_path / "a.txt", "--")
     with pytest.raises(UsageError, match="`documents`: an empty separator"):
         read_documents(tmp_path / "a.txt", "")
