@@ -154,6 +154,8 @@ def figures(
     folder = path_of("figures", run, "a run, such as 'rdtools-report'")
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; expected the run directory of a report, or a folder of rows")
+    if not is_run(folder) and not any(any(folder.glob(f"{place}*.{kind}")) for place in ("", "figures/") for kind in ("csv", "parquet")):
+        raise UsageError(f"{folder}: no run and no rows in it; expected the run directory of a report, or a folder of rows")
     for given, known, kind in ((names, MODULES, "figure"), ((style,), STYLES, "style")):
         for name in given:
             if name not in known:

@@ -108,7 +108,8 @@ def weight_recipe(method: str | None, bits: float | None, allocation: Path | Non
         plan = read_allocation(allocation)
         recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=allocation)
     elif method is None or bits is None:
-        raise UsageError("got no method and rate; give `method` and `bits`, or an `allocation`")
+        missing = " and no ".join(word for word, value in (("`method`", method), ("`bits`", bits)) if value is None)
+        raise UsageError(f"got no {missing}; give `method` and `bits`, or an `allocation`")
     else:
         recipe = Recipe(parse_method(method, bits, **({} if damping is None else {"damping": damping})))
         reason = infeasible_reason(recipe.of(""))
