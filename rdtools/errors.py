@@ -42,6 +42,14 @@ class RateUnreachable(RdtoolsError, ValueError):
     """The method has no setting with this rate on this layer; the message says which rates it has."""
 
 
+class NoChoices(RateUnreachable):
+    """No choices have a sum that was asked for; `nearest` has the sums just below and above it, as far as there are any."""
+
+    def __init__(self, message: str, nearest: tuple[float, ...] = ()) -> None:
+        super().__init__(message)
+        self.nearest = nearest
+
+
 class TheoryError(RdtoolsError, ValueError):
     """An argument outside the domain of a formula: a singular spectrum where a determinant is needed, a probability above one."""
 

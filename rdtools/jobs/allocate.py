@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from rdtools.devices import check_device
-from rdtools.errors import RateUnreachable, UsageError
+from rdtools.errors import InvalidRate, RateUnreachable, UsageError
 from rdtools.files import sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, read_tokens
@@ -220,6 +221,8 @@ def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) 
         for method in chosen:
             some = own[(own["method"] == method) & (own[_COLUMNS[source]] > 0)].sort_values("target_bpw")
             if some.empty:
+                with contextlib.suppress(InvalidRate, RateUnreachable):
+                    parse_method(method, 3.0)  # an unknown name has no rows anywhere
                 raise UsageError(f"{run.path}: no row of {method} on {entry.name} with a distortion ({source}) and seed {seed}; {report}")
             energy = float((some["distortion"] / some["relative_distortion"]).iloc[0])
             energies[entry.name] = energy * math.prod(entry.shape)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import RateUnreachable
+from rdtools.errors import NoChoices, RateUnreachable
 from rdtools.planning.rate_curves import RateCurve
-from rdtools.theory.byte_budget import Choices, NoChoices, choose, choose_exactly
+from rdtools.theory.byte_budget import Choices, choose, choose_exactly
 
 #: Share of the budget that must be used, and that is aimed at where sizes of files are interpolated.
 LEAST, AIM = 0.998, 0.9995

@@ -148,7 +148,7 @@ class Quantizer(ABC):
         WrongType, UnsupportedOrder, NotPositiveSemidefinite, ShapeMismatch
         """
         check_layer(layer)
-        preparation = self.for_layer(layer.in_memory, seed=seed).preparation
+        preparation = self.for_layer(layer.host or layer, seed=seed).preparation
         return prepare(layer, preparation if drift is None else replace(preparation, drift=drift), seed=seed)
 
     def quantize(
@@ -199,7 +199,7 @@ class Quantizer(ABC):
         self.check_place(layer)
         self.check_reachable(f"{layer.key.name}: {type(self).__name__}")
         with one_blas_thread(), float32_products(place_of(layer.weight)):
-            settled = self.for_layer(layer.in_memory, seed=seed if problem is None else problem.seed)
+            settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
         return QuantizedLayer(

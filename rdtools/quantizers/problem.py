@@ -78,7 +78,7 @@ class Problem:
 
 
 def _check_drift(layer: Layer, drift: InputMoments) -> None:
-    name, H = layer.key.name, layer.in_memory.hessian.matrix
+    name, H = layer.key.name, (layer.host or layer).hessian.matrix
     drift.check(layer.weight.shape, name=name)
     if drift.actual_inputs != drift.inputs:
         raise ShapeMismatch(f"{name}: drift to {drift.actual_inputs} inputs, expected {drift.inputs}; likely moments behind an input map")
@@ -95,7 +95,7 @@ def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputM
     """
     active = layer.active
     if dead_threshold is not None:
-        energies = diagonal(layer.in_memory.hessian.matrix)
+        energies = diagonal((layer.host or layer).hessian.matrix)
         # the median: gated inputs have outliers, next to whose mean most others would look dead
         active = active & (energies >= dead_threshold * np.median(energies))
     return active if drift is None else active & (np.diagonal(drift.actual) > 0)

@@ -14,18 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
-from rdtools.errors import RateUnreachable, TheoryError
+from rdtools.errors import NoChoices, RateUnreachable, TheoryError
 
 #: Units of the budget in `choose_exactly`: a layer's bits are rounded up to one.
 UNITS = 2**18
-
-
-class NoChoices(RateUnreachable):
-    """No choices have a sum that was asked for; `nearest` has the sums just below and above it, as far as there are any."""
-
-    def __init__(self, message: str, nearest: tuple[float, ...] = ()) -> None:
-        super().__init__(message)
-        self.nearest = nearest
 
 
 @dataclass(frozen=True, eq=False)
