@@ -28,6 +28,9 @@ _LOOK_S, _CONNECT_S, _LOST_S = 0.5, 15, 60.0
 #: How often a task that an error ended is tried again: a file system may have been away.
 _RETRIES = 2
 
+#: Of a task that is to come about: one whose result died with its worker is done again, which finds its records in the journals.
+_WAITING = ("pending", "lost")
+
 #: In a worker of the cluster: one task at a time, each of which wants the process's threads and journal for itself.
 _one_at_a_time = threading.Lock()
 
@@ -97,7 +100,7 @@ def run_tasks(
                 time.sleep(_LOOK_S)
                 pool.look()
                 _check_connection(client, scheduler)
-                for future in [future for future in running if future.done()]:
+                for future in [future for future in running if future.status not in _WAITING]:
                     taken = running.pop(future)
                     if not _finished(future, scheduler):
                         pool.run_alone(taken.task)
@@ -148,7 +151,7 @@ def _finished(future: Any, scheduler: str) -> bool:
     """True if a task was done; False if so many workers died at it that Dask gives it to no other."""
     from distributed import KilledWorker
 
-    if future.status in ("cancelled", "lost"):
+    if future.status == "cancelled":
         raise _lost(scheduler)
     try:
         future.result()
