@@ -73,7 +73,7 @@ def explained_share(moment: Float64Array, mean: Float64Array) -> float:
 
     Examples
     --------
-    With |H| = 6 and |C| = 1:
+    With det H = 6 and det C = 1:
 
     >>> round(explained_share(np.array([[5.0, 2.0], [2.0, 2.0]]), np.array([2.0, 1.0])), 12)
     0.833333333333
