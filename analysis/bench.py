@@ -15,7 +15,7 @@ from pathlib import Path
 import numba
 import pandas as pd
 import torch
-from rdtools.analysis import bench_learnt, bench_ops
+from rdtools.analysis import bench_crvq, bench_learnt, bench_ops
 from rdtools.analysis.bench_measure import Op, environment, measure, passes
 from threadpoolctl import threadpool_limits
 
@@ -34,7 +34,7 @@ OPS = {
     "nearest_centroid": Op(bench_ops.build_nearest_centroid, (4096,), ("tests/kernels/test_nearest_centroid.py",)),
     "coding": Op(bench_ops.build_coding, (4096,), ("tests/coding/test_container.py", "tests/coding/entropy/test_models.py")),
     "trellis_sic": Op(bench_ops.build_trellis_sic, (4096,), ("tests/kernels/test_coset_trellis.py", "tests/kernels/test_coset_coder.py")),
-    "crvq": Op(bench_ops.build_crvq, (1024,), ("tests/quantizers/methods/test_crvq.py", "tests/kernels/test_codebook.py")),
+    "crvq": Op(bench_crvq.build_crvq, (1024,), ("tests/quantizers/methods/test_crvq.py", "tests/kernels/test_codebook.py")),
     "learnt": Op(bench_learnt.build_learnt, (4096,), ("tests/kernels/test_adaptive_coder.py", "tests/coding/entropy/test_adaptive.py")),
     "quantize": Op(bench_ops.build_quantize, (4096,), ("tests/quantizers/test_conformance.py", "tests/quantizers/test_against_theory.py")),
 }
