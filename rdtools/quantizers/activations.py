@@ -21,6 +21,7 @@ from rdtools.moments.layer import Layer
 from rdtools.quantizers.base import Quantizer, SettledQuantizer, Solution
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, draw_basis
+from rdtools.quantizers.settings import check_choice
 from rdtools.records import ActivationGrid, ActivationMoments, InputMap
 from rdtools.transforms.basis_map import input_map_of_basis
 from rdtools.transforms.links.fields import same_map
@@ -67,6 +68,11 @@ class ActivationQuantizer(SettledQuantizer):
     #: Clipping ratios that are searched, and tokens of the sample that the search looks at.
     clips: ClassVar[tuple[float, ...]] = tuple(round(1 - 0.05 * step, 2) for step in range(11))
     clip_tokens: ClassVar[int] = 512
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choice("activation_grid", self.activation_grid, ("symmetric", "asymmetric"))
+        _ = self.activation  # which refuses settings that cannot be
 
     @property
     def needs_sample(self) -> bool:
@@ -138,9 +144,11 @@ class ActivationQuantizer(SettledQuantizer):
         seed : of the run
         """
 
-    @abstractmethod
     def input_map_of(self, problem: Problem) -> InputMap:
-        """The map from the inputs of a layer to what a prepared problem quantizes, for comparison with that of the moments."""
+        """The map from the inputs of a layer to what a prepared problem quantizes, for comparison with that of the moments, which goes on
+        behind it if the method `extends_map`.
+        """
+        return input_map_of_basis(problem.basis)
 
     def check_activations(self, problem: Problem, activations: ActivationMoments | None) -> None:
         """Refuse moments that are missing, or not those of this method on this layer; raises UsageError."""
@@ -167,6 +175,11 @@ class ActivationQuantizer(SettledQuantizer):
         """Quantize a prepared layer, beside the moments of its activations where these are quantized; raises UsageError."""
         self.check_activations(problem, activations)
         return self.solve(problem) if activations is None else self.solve_beside(problem, activations)
+
+    def solve(self, problem: Problem) -> Solution:
+        """Quantize a prepared layer whose activations are left alone; a method that always quantizes them refuses, with UsageError."""
+        self.check_activations(problem, None)
+        raise AssertionError  # never, as the check refuses
 
     @abstractmethod
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:

@@ -19,12 +19,11 @@ from rdtools.quantizers.methods.gptq import GPTQ
 from rdtools.quantizers.methods.waterfilled_gptq import fixed_widths
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.settings import check_choice, is_number
+from rdtools.quantizers.settings import is_number
 from rdtools.records import ActivationGrid, ActivationMoments, Hessian, InputMap, LayerParts
 from rdtools.records.error_models import NoErrorModel
 from rdtools.seeds import rotation_seed
 from rdtools.transforms import RotationChoice, new_rotation, rotate
-from rdtools.transforms.basis_map import input_map_of_basis
 from rdtools.transforms.links import Principal
 
 
@@ -72,8 +71,6 @@ class PCASplit(ActivationQuantizer):
             raise UsageError(f"PCASplit: share {self.share!r} of the inputs, expected above 0 and below 1")
         if self.activation_bits is None:
             raise UsageError("PCASplit: activation_bits None, expected 2 to 16 bits: it is a split of activations that are quantized")
-        check_choice("activation_grid", self.activation_grid, ("symmetric", "asymmetric"))
-        _ = self.activation  # which refuses settings that cannot be
 
     @property
     def preparation(self) -> Preparation:
@@ -119,15 +116,6 @@ class PCASplit(ActivationQuantizer):
         # both kinds of columns share a scale per row
         gain = float(np.sqrt(fine / rest)) if fine > 0 and rest > 0 else 1.0
         return InputMap([*before.links, Principal.spanning(mixed, gain)], columns=before.inputs)
-
-    def input_map_of(self, problem: Problem) -> InputMap:
-        """The beginning of the map, before it is turned."""
-        return input_map_of_basis(problem.basis)
-
-    def solve(self, problem: Problem) -> Solution:
-        """Refuse to quantize without moments of activations; raises UsageError."""
-        self.check_activations(problem, None)
-        raise AssertionError  # never, as the check refuses
 
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Round the weights behind the map."""

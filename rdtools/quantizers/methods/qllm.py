@@ -25,7 +25,6 @@ from rdtools.quantizers.rounding.error_correction import error_correction
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import ActivationMoments, Hessian, InputMap, LayerParts, QuantizedLayer
 from rdtools.records.error_models import NoErrorModel
-from rdtools.transforms.basis_map import input_map_of_basis
 
 Rounding = Literal["nearest", "feedback"]
 Fit = Literal["unrounded", "rounded"]
@@ -88,7 +87,6 @@ class QLLM(ActivationQuantizer):
         super().__post_init__()
         check_choice("rounding", self.rounding, get_args(Rounding))
         check_choice("fit", self.fit, get_args(Fit))
-        check_choice("activation_grid", self.activation_grid, ("symmetric", "asymmetric"))
         if not (isinstance(self.weight_bits, int) and self.weight_bits in _WIDTHS):
             raise UsageError(f"weight_bits {self.weight_bits!r}: expected a whole number from {_WIDTHS[0]} to {_WIDTHS[-1]}")
         if not (isinstance(self.correction_rank, int) and self.correction_rank >= 0):
@@ -150,15 +148,6 @@ class QLLM(ActivationQuantizer):
         weight = np.concatenate([active_columns(layer.weight, active) for layer in layers])
         reassembly = self.reassembler.reassemble(sample[:, active], weight, moment=H[np.ix_(active, active)], name=first.hessian.name)
         return InputMap([*before.links, *reassembly.input_map.links], columns=len(active))
-
-    def input_map_of(self, problem: Problem) -> InputMap:
-        """The beginning of the map, before channels are reassembled."""
-        return input_map_of_basis(problem.basis)
-
-    def solve(self, problem: Problem) -> Solution:
-        """Refuse to quantize without moments of activations; raises UsageError."""
-        self.check_activations(problem, None)
-        raise AssertionError  # never, as the check refuses
 
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Round the weights behind the map, and once more with the correction."""

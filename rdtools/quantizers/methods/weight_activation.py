@@ -20,7 +20,6 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import ActivationMoments, InputMap, LayerParts
 from rdtools.transforms import RotationChoice
-from rdtools.transforms.basis_map import input_map_of_basis
 
 #: Bits of weights that are stored as they are, in practice: no level of their grid is further than 2^-16 of the range.
 _WIDE = 16.0
@@ -71,11 +70,10 @@ class WeightActivation(ActivationQuantizer):
 
     def __post_init__(self) -> None:
         check_choice(f"{type(self).__name__}: rounding", self.rounding, get_args(Rounding))
-        check_choice("activation_grid", self.activation_grid, ("symmetric", "asymmetric"))
         if not (isinstance(self.weight_bits, int) and 2 <= self.weight_bits <= _WIDE):
             raise UsageError(f"weight_bits {self.weight_bits!r}: expected a whole number from 2 to {_WIDE:g}")
         super().__post_init__()
-        _ = self.activation, self.weights  # which refuse settings that cannot be
+        _ = self.weights  # which refuses settings that cannot be
 
     @property
     def weights(self) -> RowGridQuantizer:
@@ -109,10 +107,6 @@ class WeightActivation(ActivationQuantizer):
     def choose_map(self, layers: Sequence[Layer], sample: Float64Array | None, *, seed: int) -> InputMap:
         """Active channels, rotated; see `ActivationQuantizer`."""
         return basis_map(layers[0], self.preparation, seed=seed)
-
-    def input_map_of(self, problem: Problem) -> InputMap:
-        """The map of the problem's basis."""
-        return input_map_of_basis(problem.basis)
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
