@@ -8,6 +8,7 @@ optimal for whole bits. Where mse were 4^{−b} and bits any positive numbers, t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,10 +65,27 @@ def allocate_widths(noise_gains: Float64Array, rate_bits: float, *, name: str = 
             f"{name}: {rate_bits:g} bits per weight cannot be reached by {r} columns of whole bits, at most {MAX_WIDTH} each; the nearest "
             f"rates are {choices}; ask for one of these or use entropy coding"
         )
-    # a column's first bit saves more than its second, so that the largest savings of all are the first bits of each
-    savings = np.multiply.outer(noise_gains, -np.diff(GRID_ERRORS))
-    chosen = np.argsort(-savings, axis=None, kind="stable")[:bits]
-    return np.bincount(chosen // MAX_WIDTH, minlength=r).astype(np.int64)
+    return greedy_bits(noise_gains, GRID_ERRORS, bits)
+
+
+def greedy_bits(gains: Float64Array, errors: Sequence[float] | Float64Array, total: int) -> Int64Array:
+    """Whole bits of least ``Σ_i g_i e(b_i)`` with so many in all, for an error e that is convex in them.
+
+    Parameters
+    ----------
+    gains : (r,) g ≥ 0
+    errors : e(b) of 0 bits to the most that one may have
+    total : at most the most times r
+
+    Examples
+    --------
+    >>> greedy_bits(np.array([64.0, 1.0, 1.0]), (1.0, 0.25, 0.0625, 0.015625, 0.004), 6).tolist()
+    [4, 1, 1]
+    """
+    # the first bit saves more than the second, so that the largest savings of all are the first bits of each
+    savings = np.multiply.outer(gains, -np.diff(errors))
+    chosen = np.argsort(-savings, axis=None, kind="stable")[:total]
+    return np.bincount(chosen // savings.shape[1], minlength=len(gains)).astype(np.int64)
 
 
 def width_exponents(widths: Int64Array) -> NDArray[np.uint8]:

@@ -14,6 +14,7 @@ from rdtools.errors import RateUnreachable
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.levels import check_step
+from rdtools.quantizers.grids.widths import greedy_bits
 from rdtools.quantizers.methods.qtip import QTIP, TRELLIS_RMS
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
@@ -56,9 +57,7 @@ def allot_bits(traces: Float64Array, errors: tuple[float, ...], rate_bits: float
             f"{name}: {rate_bits:g} bits per weight cannot be reached by {blocks} blocks of {TILE} columns with whole bits, at most {MOST} "
             f"each; the nearest rates are {' and '.join(f'{k / blocks:.4f}' for k in exact)}; ask for one of these"
         )
-    savings = np.multiply.outer(traces, -np.diff(errors))
-    chosen = np.argsort(-savings, axis=None, kind="stable")[:total]
-    return np.bincount(chosen // MOST, minlength=blocks).astype(np.int64)
+    return greedy_bits(traces, errors, total)
 
 
 @dataclass(frozen=True, kw_only=True)
