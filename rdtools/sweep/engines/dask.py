@@ -12,11 +12,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 from rdtools.devices import HOST, methods_device
 from rdtools.errors import BackendUnavailable, ServiceUnavailable, UsageError, one_line
-from rdtools.runs.journal import ROWS, Record, read_journals
+from rdtools.runs.journal import ROWS, JournalTail, Record, read_journals
 from rdtools.runs.leases import Leases
 from rdtools.runs.tasks import TASKS, check_versions, read_tasks
 from rdtools.sweep.engines.local import Pool, perform
@@ -35,8 +36,38 @@ _WAITING = ("pending", "lost")
 _one_at_a_time = threading.Lock()
 
 
-def _perform(task: Work, device: str) -> None:
-    """A task, in a worker of the cluster.
+@dataclass(frozen=True, eq=False)
+class _Finished:
+    """Keys of what is finished of a command's run, as a worker of the cluster has read them, and what tells of more."""
+
+    command: str
+    tail: JournalTail
+    keys: set[str]
+
+
+_known: _Finished | None = None
+
+
+def _finished_keys(task: Work, command: str) -> set[str]:
+    """Keys that are finished: all journals are read once for a command, and then what was appended to them.
+
+    Raises
+    ------
+    UsageError, CorruptFile
+    """
+    global _known
+    rows = task.run / ROWS
+    if _known is None or _known.command != command:
+        listed = read_tasks(task.run)
+        check_versions(listed.versions, listed.numbers, path=task.run / TASKS)
+        tail = JournalTail(rows)  # before all is read, so that nothing is missed between
+        _known = _Finished(command, tail, {key for key, record in read_journals(rows).records.items() if not record.failed})
+    _known.keys.update(record.key for record in _known.tail.read() if not record.failed)
+    return _known.keys
+
+
+def _perform(task: Work, device: str, command: str) -> None:
+    """A task of a command, in a worker of the cluster.
 
     Raises
     ------
@@ -50,10 +81,7 @@ def _perform(task: Work, device: str) -> None:
                 f"{task.run}: a Dask worker does not see it; a run that a cluster works on has to be on a file system that all of its "
                 "machines have under the same path"
             )
-        listed = read_tasks(task.run)
-        check_versions(listed.versions, listed.numbers, path=task.run / TASKS)
-        finished = {key for key, record in read_journals(task.run / ROWS).records.items() if not record.failed}
-        perform(task.without(finished), methods_device(device, lambda sentence: None))
+        perform(task.without(_finished_keys(task, command)), methods_device(device, lambda sentence: None))
 
 
 def run_tasks(
@@ -135,7 +163,7 @@ def _submit(client: Any, taken: Taken, device: str, command: str) -> Any:
     """
     resources = None if device == HOST else {"GPU": 1}
     return client.submit(
-        _perform, taken.task, device, key=f"rdtools-{taken.name}-{command}", pure=False, retries=_RETRIES, resources=resources
+        _perform, taken.task, device, command, key=f"rdtools-{taken.name}-{command}", pure=False, retries=_RETRIES, resources=resources
     )
 
 
