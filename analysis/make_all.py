@@ -41,34 +41,34 @@ from rdtools.claims.tightness import ratio
 from rdtools.jobs.figures import figures
 from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
 from rdtools.report import read_verdicts
-from rdtools.report.figures import MODULES, READS, save_figure
+from rdtools.report.figures import MODULES, READS, draw_figure, save_figure
 from rdtools.report.figures.canvas import styled
 from rdtools.runs.results import read_curves, read_results
 
-#: Figures whose rows are made anew: rows from runs or from synthetic layers, the drawing, and digits of the table.
+#: Figures whose rows are made anew: rows from runs or from synthetic layers, and digits of the table.
 FIGURES = {
-    "spectra": (spectra.run, spectra.draw, 5),
-    "column_rates": (column_rates.run, column_rates.draw, 5),
-    "incoherence": (incoherence.run, incoherence.draw, 5),
-    "proxy_loss": (proxy_loss.run, proxy_loss.draw, 5),
-    "calibration": (calibration.run, calibration.draw, 5),
-    "rate_split": (rate_split.run, rate_split.draw, 5),
-    "coders": (coders.run, coders.draw, 6),
-    "orders": (orders.run, orders.draw, 4),
-    "low_rate": (low_rate.run, low_rate.draw, 5),
-    "low_rank": (lambda _: low_rank.run(), low_rank.draw, 6),
-    "equal_footing": (equal_footing.run, equal_footing.draw, 6),
-    "critical_channels": (lambda _: critical_channels.run(), critical_channels.draw, 6),
-    "whole_model": (lambda _: whole_model.run(), whole_model.draw, 6),
-    "ablation": (ablation.run, ablation.draw, 6),
-    "reassembly": (lambda _: reassembly.run(), reassembly.draw, 5),
-    "trellis_frontier": (trellis_frontier.run, trellis_frontier.draw, 5),
-    "trellis_states": (trellis_states.run, trellis_states.draw, 5),
-    "trellis_stacked": (trellis_stacked.run, trellis_stacked.draw, 5),
-    "bounds": (bounds.run, bounds.draw, 5),
-    "allocation": (allocation.run, allocation.draw, 6),
-    "bias": (bias.run, bias.draw, 5),
-    "head": (lambda _: head.run(), head.draw, 5),
+    "spectra": (spectra.run, 5),
+    "column_rates": (column_rates.run, 5),
+    "incoherence": (incoherence.run, 5),
+    "proxy_loss": (proxy_loss.run, 5),
+    "calibration": (calibration.run, 5),
+    "rate_split": (rate_split.run, 5),
+    "coders": (coders.run, 6),
+    "orders": (orders.run, 4),
+    "low_rate": (low_rate.run, 5),
+    "low_rank": (lambda _: low_rank.run(), 6),
+    "equal_footing": (equal_footing.run, 6),
+    "critical_channels": (lambda _: critical_channels.run(), 6),
+    "whole_model": (lambda _: whole_model.run(), 6),
+    "ablation": (ablation.run, 6),
+    "reassembly": (lambda _: reassembly.run(), 5),
+    "trellis_frontier": (trellis_frontier.run, 5),
+    "trellis_states": (trellis_states.run, 5),
+    "trellis_stacked": (trellis_stacked.run, 5),
+    "bounds": (bounds.run, 5),
+    "allocation": (allocation.run, 6),
+    "bias": (bias.run, 5),
+    "head": (lambda _: head.run(), 5),
 }
 #: Figures of results that are kept of other models.
 COMPACT = ("gap_depth", "gap_to_rd", "pooled", "gptq_watersic_gap")
@@ -79,11 +79,11 @@ QUICK = ("spectra", "column_rates", "incoherence", "proxy_loss", "calibration", 
 
 def write_figure(name: str, runs: Sequence[Path], out: Path) -> None:
     """The table of one of `FIGURES` from runs, that of the embedded model first, and its drawing."""
-    make, draw, digits = FIGURES[name]
+    make, digits = FIGURES[name]
     rows = make(runs)
     rows.to_csv(out / f"{name}.csv", index=False, float_format=f"%.{digits}g")
     with styled(STYLE):
-        save_figure(draw(rows), out / name, FORMATS)
+        save_figure(draw_figure(name, {name: rows}), out / name, FORMATS)
 
 
 def _of_tables(out: Path) -> list[str]:

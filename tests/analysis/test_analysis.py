@@ -76,8 +76,8 @@ def test_the_gallery_is_complete_and_its_rows_draw(tmp_path, monkeypatch):
     for name in ("default_model_loss", "bench", "verdicts"):
         shutil.copy(FIGURES / f"{name}.csv", tmp_path)
     kept = [FIGURES / f"{name}.csv" for name in make_all.FIGURES]
-    for path, (_, draw, digits) in zip(kept, list(make_all.FIGURES.values()), strict=True):  # the tables are no run with Hessians
-        monkeypatch.setitem(make_all.FIGURES, path.stem, (lambda runs, path=path: pd.read_csv(path), draw, digits))
+    for path, (_, digits) in zip(kept, list(make_all.FIGURES.values()), strict=True):  # the tables are no run with Hessians
+        monkeypatch.setitem(make_all.FIGURES, path.stem, (lambda runs, path=path: pd.read_csv(path), digits))
     monkeypatch.setattr(make_all, "FORMATS", ("pdf",))
     assert make_all.main(["--run", str(tmp_path), "--out", str(tmp_path)]) == 0
     for path in kept:
