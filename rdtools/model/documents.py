@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.errors import BadTokens, UsageError
+from rdtools.model.tokens import read_text
 from rdtools.seeds import generator
 
 #: Parts of a text, in order, and their shares of the characters.
@@ -33,13 +34,7 @@ def read_documents(path: Path, separator: str) -> list[str]:
     """
     if not separator:
         raise UsageError("`documents`: an empty separator, expected what stands between documents, such as '<|endoftext|>'")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text") from error
-    except OSError as error:
-        raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
-    documents = [part.strip() for part in text.split(separator.replace("\\n", "\n").replace("\\t", "\t"))]
+    documents = [part.strip() for part in read_text(path).split(separator.replace("\\n", "\n").replace("\\t", "\t"))]
     documents = [part for part in documents if part]
     if len(documents) < 2:
         count = ("no document", "one document")[len(documents)]

@@ -156,6 +156,24 @@ def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
     return Tokens(ids.astype(np.int64), keep, path.name, "" if mask is None else "attention_mask of the file")
 
 
+def read_text(path: Path, *, hint: str = "") -> str:
+    """Contents of a UTF-8 text.
+
+    Raises
+    ------
+    BadTokens
+        If it is missing, no regular file or not UTF-8; `hint` goes on the last of these messages.
+    """
+    if path.exists() and not path.is_file():
+        raise BadTokens(f"{path}: not a regular file; expected plain text, which a report that goes on reads again: save it first")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text{hint}") from error
+    except OSError as error:
+        raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
+
+
 def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int, prefix: str = "") -> Tokens:
     """Windows of a text: tokenized whole, cut into windows of `length`, of which `sequences` evenly spaced ones are taken.
 
@@ -167,14 +185,7 @@ def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int, pr
     BadTokens
         If the file is missing, empty or not UTF-8 text.
     """
-    if path.exists() and not path.is_file():
-        raise BadTokens(f"{path}: not a regular file; expected plain text, which a report that goes on reads again: save it first")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text; use `{prefix}tokens` for ids") from error
-    except OSError as error:
-        raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
+    text = read_text(path, hint=f"; use `{prefix}tokens` for ids")
     ids = np.asarray(tokenizer(text, verbose=False)["input_ids"], dtype=np.int64)
     if not text.strip() or ids.size == 0:
         raise BadTokens(f"{path}: empty; expected text of at least one token")

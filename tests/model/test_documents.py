@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 
@@ -27,6 +29,15 @@ def test_documents_are_tokenized_by_themselves(tmp_path):
     ids, of = tokenize_documents(documents, lambda text, verbose: {"input_ids": [1, *map(len, text.split())]})
     assert ids.tolist() == [1, 3, 1, 3, 5]
     assert of.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_a_text_that_is_none_is_refused_as_by_a_capture(tmp_path):
+    """A pipe is, too, which reading would wait for."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "binary").write_bytes(b"\xff--")
+    for name, message in (("pipe", "not a regular file"), ("binary", "not UTF-8 text"), ("nothing", "cannot be read")):
+        with pytest.raises(BadTokens, match=f"{name}: {message}"):
+            read_documents(tmp_path / name, "--")
 
 
 def test_what_cannot_be_divided_is_refused(tmp_path):
