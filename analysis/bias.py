@@ -1,4 +1,4 @@
-"""What a bias of 16 bits per row saves, in bits per weight, by layer type and model: theory from H and E[x], and measured at 3 bits.
+"""Bits per weight that a bias of 16 bits per row saves, by layer type and model: theory from H and E[x], and measured at 3 bits.
 
 Theory: rounding to nearest and GPTQ with one step at high rate, and R(D) of Gaussian weights at 3 bits. Measured: ½ log2 of the distortion
 at 3 bits without the bias, over that with the best bias, of weights that were quantized for the covariance in place of the second moment;

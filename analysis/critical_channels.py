@@ -44,7 +44,7 @@ def layers() -> Iterator[tuple[str, Layer]]:
 
 
 def quantizer(groups: int, order: str, epochs: int) -> CRVQ:
-    """Of so many critical groups; AQLM for none."""
+    """A method with so many critical groups; AQLM for none."""
     settings: dict[str, Any] = {"channel_order": order, "epochs": epochs, "iterations": ITERATIONS}
     return CRVQ(rate_bits=1 + 24 * groups / COLUMNS, extended=3 if groups else 0, **settings)
 

@@ -1,4 +1,4 @@
-"""What the build adds to Sphinx: pages from tables, numbers from rows, docstrings with types, and formulas as MathML."""
+"""Additions to Sphinx for the build: pages from tables, numbers from rows, docstrings with types, and formulas as MathML."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def first_sentence(value: Any) -> str:
 
 @cache
 def environment() -> Environment:
-    """What a page may say between ``<<`` and ``>>``."""
+    """Names that a page may use between ``<<`` and ``>>``."""
     made = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
         variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",

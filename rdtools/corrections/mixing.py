@@ -61,7 +61,7 @@ def mixed(plain: InputMoments, weighted: InputMoments | None, mixture: Mixture) 
 
 
 def golden_section(value: Callable[[float], float], steps: int) -> float:
-    """Where a function on [0, 1] was least among its ends and `steps` points of a golden section search between them.
+    """The place on [0, 1] where a function was least among its ends and `steps` points of a golden section search between them.
 
     Examples
     --------

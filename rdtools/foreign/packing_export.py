@@ -45,7 +45,7 @@ class PackedLayer:
 
 
 def _obstacle(weight: QuantizedWeight) -> str:
-    """What of a quantized weight the layout has no place for; empty for nothing."""
+    """Parts of a quantized weight that the layout has no place for, in words; empty for none."""
     basis, symbols = weight.basis, weight.symbols
     if not isinstance(symbols, ScalarSymbols):
         return f"{type(symbols).__name__} in place of integers"

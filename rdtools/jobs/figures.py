@@ -27,7 +27,7 @@ Makers = Mapping[str, Callable[[Path], pd.DataFrame]]
 
 @dataclass(frozen=True)
 class DrawnFigures:
-    """What `figures` wrote, and why it left something out.
+    """Files that `figures` wrote, and the reasons why it left something out.
 
     Attributes
     ----------

@@ -78,7 +78,7 @@ def over_rows(losses: Float64Array, columns: int) -> Distortion:
 
 @dataclass(frozen=True)
 class Errors:
-    """What is measured of ``E = W − Ŵ``.
+    """Measures of ``E = W − Ŵ``.
 
     Attributes
     ----------

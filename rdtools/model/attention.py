@@ -1,4 +1,4 @@
-"""How much attention tokens receive in a model, block by block."""
+"""The attention that tokens receive in a model, block by block."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ class AttentionPlace:
 
 
 def attention_place(stages: Stages, number: int, inputs: Sequence[SharedInput]) -> AttentionPlace:
-    """Where the attention of a block is: a module named so, that has two of the inputs, in the order in which they are read.
+    """The place of a block's attention: a module named so, that has two of the inputs, in the order in which they are read.
 
     Raises
     ------

@@ -57,7 +57,7 @@ class Beside:
 
 @dataclass(eq=False)
 class _Seen:
-    """What one forward pass of a block shows of an input, for one batch."""
+    """Inputs that one forward pass of a block shows, for one batch."""
 
     block: Block
     watch: StreamWatch | None = None
@@ -117,7 +117,7 @@ class _Pair:
     def _batches(
         self, block: Block, watch: StreamWatch | None, place: AttentionPlace | None
     ) -> Iterator[tuple[_Seen, _Seen, NDArray[np.float64] | None]]:
-        """What both models show of an input, batch by batch: the stream, and the attention that tokens receive, where asked for."""
+        """An input of both models, batch by batch: the stream, and the attention that tokens receive, where asked for."""
         one, other = _Seen(block, watch), _Seen(block, watch)
         with ExitStack() as stack:
             if watch is not None:

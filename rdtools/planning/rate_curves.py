@@ -1,4 +1,4 @@
-"""What a method does to a layer as a function of its target rate, through the rates at which that is known."""
+"""Distortion and size of a layer as functions of a method's target rate, through the rates at which they are known."""
 
 from __future__ import annotations
 

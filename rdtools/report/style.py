@@ -54,7 +54,7 @@ RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
 
 @dataclass(frozen=True)
 class Style:
-    """How a figure is printed.
+    """The print of a figure in a venue.
 
     Attributes
     ----------

@@ -103,7 +103,7 @@ class Allocation(_Entry):
 
     @property
     def label(self) -> str:
-        """How the rates were chosen, in tables."""
+        """The way in which the rates were chosen, in tables."""
         return "by hand" if self.rule is None else f"{self.rule}, {self.source}"
 
     @property

@@ -22,7 +22,7 @@ UNITS = 2**18
 
 @dataclass(frozen=True, eq=False)
 class Choices:
-    """What one layer can be.
+    """The choices of one layer.
 
     Attributes
     ----------

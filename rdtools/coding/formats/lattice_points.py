@@ -40,7 +40,7 @@ from rdtools.records import GaussianModel, LatticeName, LatticePoints, UniformGr
 
 @dataclass(frozen=True, eq=False)
 class _Places:
-    """What both sides know of a matrix before its first symbol.
+    """Models of a matrix, which both sides know before its first symbol.
 
     Attributes
     ----------
@@ -149,7 +149,7 @@ def _decode_block(block: _Block) -> NDArray[np.int32]:
     inner: list[NDArray[np.intp]] = []
 
     def models() -> Iterator[tuple[int, Model]]:
-        """Of the codewords, and then, once these are decoded, of the integers."""
+        """Counts and models of the codewords, and then, once these are decoded, of the integers."""
         yield from ((count, places.tables[k]) for k, count in runs)
         numbers = _scattered(decoded, order, (len(places.words), width))
         parities[:whole] = codewords(places.lattice)[numbers].transpose(0, 2, 1).reshape(whole, width)

@@ -1,4 +1,4 @@
-"""What a bias of 16 bits per row saves, by layer type and model."""
+"""Bits that a bias of 16 bits per row saves, by layer type and model."""
 
 from __future__ import annotations
 

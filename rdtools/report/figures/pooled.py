@@ -1,4 +1,4 @@
-"""What one pooled frequency table costs against a model per column."""
+"""The cost of one pooled frequency table against a model per column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What LDLQ gains over rounding, its proxy loss, and what incoherence is worth at 2 bits."""
+"""The gain of LDLQ over rounding, its proxy loss, and the effect of incoherence at 2 bits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the bits of a file are for, by method."""
+"""The bits of a file by what they are for, and by method."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Who does the tasks of a run: functions of the tasks and their leases."""
+"""Engines, which do the tasks of a run: functions of the tasks and their leases."""
