@@ -1,6 +1,6 @@
 """Gaussian models learnt from decoded rows on the CPU: second moments, their factor, and the means of a row.
 
-Sums over rows are of integers, exact in float64, so that BLAS may add them in any order. Everything else is compiled without fastmath: LLVM
+Sums over rows are of integers, exact in float64, so that BLAS may add them in any order. All else is compiled without fastmath: LLVM
 then neither contracts a product and a sum nor reorders what is written, and lanes are elements of the result. Steps of the factorization and
 of the means are taken several at a time, in the reference's order for every element. Loops run over slices from 0: over a range that
 begins elsewhere LLVM cannot rule out that an index is negative, which counts from the end, and leaves them scalar.
