@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
+from rdtools.model.biases import added_biases
 from rdtools.model.capture import BATCH_TOKENS, Progress, Sums, memory_parts
 from rdtools.model.flights import Passes, shelf_folder
 from rdtools.model.inputs import SharedInput
@@ -21,7 +22,7 @@ from rdtools.model.stages import Stages
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.records import Hessian
 
-#: Weights (m, n) by name of the layer.
+#: Weights (m, n), or biases (m,), by name of the layer.
 Weights = Mapping[str, Float64Array]
 
 
@@ -63,6 +64,7 @@ def capture_sequentially(
     tokens: Tokens,
     *,
     replaced: Weights,
+    biases: Weights | None = None,
     done: Callable[[SharedInput], bool] = lambda item: False,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
@@ -78,6 +80,7 @@ def capture_sequentially(
     inputs : from `rdtools.model.inputs.find_layers`; those outside the blocks are left out
     tokens : to run through it
     replaced : weights of layers, which grow on the way
+    biases : (m,) of those of them that have one, added to their outputs; None for none
     done : True for an input whose weights are there already: its moment is None, and not summed
     folder : where hidden states between blocks are kept; None for memory
     progress : called with (steps done, steps in all)
@@ -96,6 +99,8 @@ def capture_sequentially(
                     yield from _moments(passes, number, step, contexts, done)
                     weights = [(running, replaced[running.name]) for item in step for running in item.running]
                     placed.enter_context(replaced_weights(stages.model, weights))
+                    beside = [(running, biases[running.name]) for running, _ in weights if biases and running.name in biases]
+                    placed.enter_context(added_biases(stages.model, beside))
                     finished += 1
                     progress(finished, total)
                 if number + 1 < len(stages.blocks):
