@@ -12,6 +12,7 @@ from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 from rdtools.model.in_memory import tokens_of
 from rdtools.model.repetition import repeated_sequences
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
+from rdtools.runs.run_manifest import CalibrationEntry
 from rdtools.runs.saved import HessianKind, is_saved
 from rdtools.runs.store import open_run
 
@@ -154,4 +155,23 @@ def padding_notes(tokens: Tokens) -> list[str]:
         [f"{tokens.source}: {left_out} of {tokens.mask.size} token ids are padding ({tokens.padding_from}) and left out"]
         if left_out
         else []
+    )
+
+
+def calibration_entry(tokens: Tokens, **others: Any) -> CalibrationEntry:
+    """Tokens as the manifest has them.
+
+    Parameters
+    ----------
+    tokens : that ran through the model
+    others : further fields, on how they did
+    """
+    return CalibrationEntry(
+        source=tokens.source,
+        sequences=tokens.ids.shape[0],
+        length=tokens.ids.shape[1],
+        padding=int((~tokens.mask).sum()),
+        padding_from=tokens.padding_from,
+        token_sha256=tokens.sha256,
+        **others,
     )
