@@ -19,7 +19,7 @@ from rdtools.quantizers.rounding.sic import Precision
 from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel
+from rdtools.records import CosetSymbols, GaussianModel
 from rdtools.records.error_models import TrellisSteps
 from rdtools.transforms import RotationChoice
 
@@ -167,6 +167,6 @@ class TrellisSIC(SettledQuantizer):
             relative_steps=steps,
             states=self.states,
             row_exponents=rows,
-            learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
+            learnt=symbols.model.learns,
         )
         return Solution(symbols, nearest.rate_bits, model)
