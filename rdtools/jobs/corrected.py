@@ -161,6 +161,7 @@ def given_inputs(
     seed: int,
     weights: Callable[[SharedInput], Mapping[LayerKey, Float64Array]],
     replaced: Mapping[str, Float64Array],
+    biases: Mapping[str, Float64Array],
     done: Callable[[SharedInput], bool],
     folder: Path,
     progress: Progress,
@@ -174,7 +175,7 @@ def given_inputs(
     corrections : names
     quantizer, seed : of a layer by its name, and of the run; trials are made by them
     weights : W of the layers of an input
-    replaced : Ŵ by layer, which the caller fills in before the next input is asked for
+    replaced, biases : Ŵ and b by layer, which the caller fills in before the next input is asked for; no bias beside corrections
     done, folder, progress : as of `rdtools.model.sequential.capture_sequentially`
     """
     from rdtools.model.beside import capture_beside
@@ -193,7 +194,7 @@ def given_inputs(
         return
     if hessians == "sequential":
         run: Iterator[tuple[SharedInput, Hessian | None]] = capture_sequentially(
-            stages, inputs, tokens, replaced=replaced, done=done, folder=folder, progress=progress
+            stages, inputs, tokens, replaced=replaced, biases=biases, done=done, folder=folder, progress=progress
         )
     else:
         run = capture(opened.model, [item for item in inputs if not done(item)], tokens, stages=stages, folder=folder, progress=progress)

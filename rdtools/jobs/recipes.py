@@ -58,6 +58,11 @@ class Recipe:
         return self.quantizer is not None and shares_file(self.quantizer)
 
     @property
+    def has_bias(self) -> bool:
+        """True if some layers get a bias per row beside their weights."""
+        return any(getattr(quantizer, "bias", False) for quantizer in self.quantizers)
+
+    @property
     def method(self) -> str:
         """Name in tables, several joined by ``&``."""
         return "&".join(self.allocation.methods) if self.quantizer is None and self.allocation else format_method(self.of(""))

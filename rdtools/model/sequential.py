@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
+from rdtools.model.biases import added_biases
 from rdtools.model.capture import BATCH_TOKENS, Progress, Sums, memory_parts
 from rdtools.model.flights import Passes, shelf_folder
 from rdtools.model.inputs import SharedInput
@@ -22,7 +23,7 @@ from rdtools.model.stages import Stages
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.records import Hessian
 
-#: Weights (m, n) by name of the layer.
+#: Weights (m, n), or biases (m,), by name of the layer.
 Weights = Mapping[str, Float64Array]
 
 
@@ -126,6 +127,7 @@ def capture_sequentially(
     tokens: Tokens,
     *,
     replaced: Weights,
+    biases: Weights | None = None,
     done: Callable[[SharedInput], bool] = lambda item: False,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
@@ -141,6 +143,7 @@ def capture_sequentially(
     inputs : from `rdtools.model.inputs.find_layers`; those outside the blocks are left out
     tokens : to run through it
     replaced : weights of layers, which grow on the way
+    biases : (m,) of those of them that have one, added to their outputs; None for none
     done : True for an input whose weights are there already: its moment is None, and not summed
     folder : where hidden states between blocks are kept; None for memory
     progress : called with (steps done, steps in all)
@@ -151,8 +154,12 @@ def capture_sequentially(
         As `rdtools.model.capture.capture`.
     """
 
-    def placed(step: Sequence[SharedInput]) -> AbstractContextManager[None]:
-        return replaced_weights(stages.model, [(running, replaced[running.name]) for item in step for running in item.running])
+    @contextmanager
+    def placed(step: Sequence[SharedInput]) -> Iterator[None]:
+        weights = [(running, replaced[running.name]) for item in step for running in item.running]
+        beside = [(running, biases[running.name]) for running, _ in weights if biases and running.name in biases]
+        with replaced_weights(stages.model, weights), added_biases(stages.model, beside):
+            yield
 
     for step in sequential_steps(stages, inputs, tokens, placed=placed, folder=folder, progress=progress):
         yield from _moments(step, done)

@@ -234,12 +234,13 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     NotPositiveSemidefinite
         If H cannot be factored with the damping asked for.
     ShapeMismatch, UsageError
-        If the drift is not of this layer.
+        If the drift is not of this layer. If the input is to be centred and its mean is not known.
     """
     preparation = Preparation() if preparation is None else preparation
     drift = preparation.drift
     if drift is not None:
         _check_drift(layer, drift)
+    layer = layer.centred if preparation.centred else layer
     basis = draw_basis(layer, preparation, seed=seed)
     active = basis.active
     weight = active_columns(layer.weight, active)

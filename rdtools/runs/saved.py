@@ -176,6 +176,18 @@ def decoded_layer(folder: Path, entry: SavedLayer) -> QuantizedWeight:
     return matrices[entry.place]
 
 
+def decoded_bias(folder: Path, entry: SavedLayer) -> Float64Array | None:
+    """(m,) the bias in a coded file, numbers of bfloat16; None without one.
+
+    Raises
+    ------
+    CorruptFile
+        As `decoded_layer`.
+    """
+    bias = decoded_layer(folder, entry).parts.bias
+    return None if bias is None else bias.values
+
+
 def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:
     """Ŵ (m, n) of a coded file, rounded to bfloat16: the weight that the checkpoint holds, to the bit.
 

@@ -82,6 +82,7 @@ class LatticeSIC(SettledQuantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal of H; None for none unless H is singular
     one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
+    bias : whether a bias of 16 bits per row takes the mean of the output error away, as of `ScalarQuantizer`
     backend : None, "numba" or "reference"; NumPy decides the points, whatever it is
 
     References
@@ -102,6 +103,7 @@ class LatticeSIC(SettledQuantizer):
     order: str = "natural"
     rotation: RotationChoice | None = None
     one_file: bool = field(default=False, metadata=LATER)
+    bias: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_choice(f"{type(self).__name__}: lattice", self.lattice, get_args(LatticeName))
@@ -110,7 +112,7 @@ class LatticeSIC(SettledQuantizer):
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge)
+        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge, centred=self.bias)
 
     @property
     def calls_kernels(self) -> bool:

@@ -54,16 +54,19 @@ class ScalarQuantizer(SettledQuantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
+    bias : whether a bias of 16 bits per row takes the mean of the output error away, and integers are decided for what is left then:
+        the covariance of the input in place of H
     """
 
     rotation: RotationChoice | None = None
+    bias: bool = field(default=False, metadata=LATER)
 
     on_device: ClassVar[bool] = True
 
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, factor=False)
+        return Preparation(rotation=self.rotation, factor=False, centred=self.bias)
 
     @property
     def calls_kernels(self) -> bool:

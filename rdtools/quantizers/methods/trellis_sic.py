@@ -113,6 +113,7 @@ class TrellisSIC(SettledQuantizer):
     adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
         models that are not learnt
     one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
+    bias : whether a bias of 16 bits per row takes the mean of the output error away, as of `ScalarQuantizer`
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
 
@@ -138,6 +139,7 @@ class TrellisSIC(SettledQuantizer):
     precision: Precision = "float64"
     adaptive_columns: int = 0
     one_file: bool = field(default=False, metadata=LATER)
+    bias: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_adaptive_columns(type(self).__name__, self.adaptive_columns)
@@ -148,7 +150,7 @@ class TrellisSIC(SettledQuantizer):
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge)
+        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge, centred=self.bias)
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
