@@ -12,6 +12,7 @@ from rdtools.claims.papers import (
     qllm,
     quip,
     quip_sharp,
+    softwater,
     watersic,
 )
 from rdtools.claims.record import Claim
@@ -26,6 +27,7 @@ CLAIMS: tuple[Claim, ...] = (
     *crvq.CLAIMS,
     *qllm.CLAIMS,
     *lrc.CLAIMS,
+    *softwater.CLAIMS,
     *derived_rotations.CLAIMS,
     *derived.CLAIMS,
     *derived_trellis.CLAIMS,
