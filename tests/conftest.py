@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -28,13 +30,57 @@ def _one_thread():
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _signals_are_heard():
+    """Also where a shell has them ignored, by jobs in the background and under nohup, which processes that tests start would inherit."""
+    numbers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda number, frame: None}
+    ignored = [number for number in numbers if signal.getsignal(number) is signal.SIG_IGN]
+    for number in ignored:
+        signal.signal(number, numbers[number])
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kernels_are_compiled_once(tmp_path_factory):
+    """Each of several test processes compiles a part of the kernels before the first test, so that none is compiled by all of them."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    from rdtools.ops import OPERATIONS, warm_up
+
+    slot, finished = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")), tmp_path_factory.getbasetemp().parent
+    modules = list(dict.fromkeys(operation.modules.get("numba") for operation in OPERATIONS.values()))
+    warm_up([operation.name for operation in OPERATIONS.values() if modules.index(operation.modules.get("numba")) % workers == slot])
+    (finished / f"kernels-{slot}").touch()
+    deadline = time.monotonic() + 300  # one that ended leaves its part to the tests that need it
+    while len(list(finished.glob("kernels-*"))) < workers and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
 
 
+#: Files of the tiny Llamas that were made before.
+_LLAMAS: dict[tuple[bool, int, int], dict[str, bytes]] = {}
+
+
 def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2, hidden: int = 16) -> Path:
     """A Llama of few blocks with random weights, saved as transformers saves models."""
+    if (shards, blocks, hidden) not in _LLAMAS:
+        _save_tiny_llama(folder, shards=shards, blocks=blocks, hidden=hidden)
+        _LLAMAS[shards, blocks, hidden] = {path.name: path.read_bytes() for path in folder.iterdir()}
+        return folder
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in _LLAMAS[shards, blocks, hidden].items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def _save_tiny_llama(folder: Path, *, shards: bool, blocks: int, hidden: int) -> None:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -54,7 +100,6 @@ def make_tiny_llama(folder: Path, *, shards: bool = False, blocks: int = 2, hidd
             )
         )
     model.save_pretrained(folder, max_shard_size="8KB" if shards else "1GB")
-    return folder
 
 
 @pytest.fixture

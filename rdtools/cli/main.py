@@ -26,6 +26,7 @@ from rdtools.cli import (
     methods,
     quantize,
     report,
+    rotate,
     show,
     split,
     theory,
@@ -53,6 +54,7 @@ app.command("theory")(theory.theory)
 app.command("verify")(verify.verify)
 app.command("eval")(evaluate.evaluate)
 app.command("quantize")(quantize.quantize)
+app.command("rotate")(rotate.rotate)
 app.command("allocate")(allocate.allocate)
 app.command("split")(split.split)
 app.command("worker")(worker.worker)

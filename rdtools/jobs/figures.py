@@ -137,7 +137,7 @@ def figures(
     out : folder of the files; by default ``figures/STYLE`` in the run
     names : of figures; all by default
     style : icml, neurips, ieee or slides
-    formats : png, pdf, svg and, where a TeX engine is installed, pgf
+    formats : png, pdf, svg, and pgf for LaTeX documents
     captions : write them, too
     makers : rows that are made here, by figure, where `run` is a run
 

@@ -20,7 +20,13 @@ if TYPE_CHECKING:
     from rdtools.quantizers import Quantizer
 
 #: Suffix → rotation, and the orders of columns that a suffix names.
-ROTATIONS: dict[str, str] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar", "kronecker": "kronecker"}
+ROTATIONS: dict[str, str] = {
+    "rotation": "auto",
+    "hadamard": "hadamard",
+    "haar": "haar",
+    "kronecker": "kronecker",
+    "inner-rotation": "inner",
+}
 ORDERS = ("reversed", "act-order", "reversed-act-order", "min-pivot")
 
 #: Suffix of methods whose symbol models the decoder learns, in groups of so many columns.

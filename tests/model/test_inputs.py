@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from conftest import quick_figures
 
 from rdtools.errors import BadActivations, ModelUnreadable, NotFiniteInput
 from rdtools.jobs.calibration import CalibrationRequest
@@ -167,7 +168,9 @@ def test_experts_have_the_moments_of_the_tokens_that_reach_them(tmp_path):
 
     model = build("mixtral", tmp_path / "model")
     np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(1, 48, (2, 9)))
-    done = run_report(model=str(tmp_path / "model"), tokens=tmp_path / "ids.npy", out=tmp_path / "run", methods=("rtn",), rates=(3.0,))
+    settings = {"model": str(tmp_path / "model"), "tokens": tmp_path / "ids.npy", "out": tmp_path / "run"}
+    with quick_figures():
+        done = run_report(**settings, methods=("rtn",), rates=(3.0,), workers=1)
     counts = done.table.set_index("layer")["n_tokens"]
     assert set(counts[~counts.index.str.contains("experts")]) == {18}
     for block, layer in enumerate(model.model.layers):
