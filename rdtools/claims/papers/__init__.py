@@ -13,6 +13,7 @@ from rdtools.claims.papers import (
     qllm,
     quip,
     quip_sharp,
+    softwater,
     watersic,
 )
 from rdtools.claims.record import Claim
@@ -28,6 +29,7 @@ CLAIMS: tuple[Claim, ...] = (
     *qllm.CLAIMS,
     *lrc.CLAIMS,
     *pca_split.CLAIMS,
+    *softwater.CLAIMS,
     *derived_rotations.CLAIMS,
     *derived.CLAIMS,
     *derived_trellis.CLAIMS,
