@@ -1,8 +1,8 @@
 """Gaussian models learnt from decoded rows on the CPU: second moments, their factor, and the means of a row.
 
 Sums over rows are of integers, exact in float64, so that BLAS may add them in any order. All else is compiled without fastmath: LLVM
-then neither contracts a product and a sum nor reorders what is written, and lanes are elements of the result. Steps of the factorization and
-of the means are taken several at a time, in the reference's order for every element. Loops run over slices from 0: over a range that
+then neither contracts a product and a sum nor reorders what is written, and lanes are elements of the result. Steps of the factorization
+and of the means are taken several at a time, in the reference's order for every element. Loops run over slices from 0: over a range that
 begins elsewhere LLVM cannot rule out that an index is negative, which counts from the end, and leaves them scalar.
 """
 
@@ -75,7 +75,7 @@ def _eliminate(y0, y1, y2, y3, c, i, r0, r1, r2, r3):  # type: ignore[no-untyped
 
 @jit(nogil=True, error_model="numpy")
 def _eliminate_rows(a, first, stop, c, begin, end):  # type: ignore[no-untyped-def]
-    """Rows from first to stop less the multiples c of rows from begin to end, a multiple of TILE; what is left of a diagonal is not read."""
+    """Rows from first to stop less the multiples c of rows from begin to end, a multiple of TILE; numbers below the diagonal are not read."""
     p = a.shape[0]
     for i in range(first, stop, TILE):
         if i + TILE > stop:
