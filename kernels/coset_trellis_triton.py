@@ -1,8 +1,8 @@
 """Successive cancellation with a trellis of cosets on the GPU: a program for each segment of rows, its costs in registers.
 
 The search is that of `rdtools.kernels.coset_trellis_numba`, with its roundings: distances in float64, costs in float32. Beside its cost
-every state carries the last 32 inputs of its walk, which are stored once in 32 − ν rows: they hold the inputs of these rows and, above them,
-the state before, so that the way back takes one dependent load for so many rows, and all rows then find their cosets side by side.
+every state carries the last 32 inputs of its walk, which are stored once in 32 − ν rows: they hold the inputs of these rows and, above
+them, the state before, so that the way back takes one dependent load for so many rows, and all rows then find their cosets side by side.
 Rows of different segments never meet, so that a program takes its segment through all columns of a strip.
 """
 

@@ -1,4 +1,4 @@
-"""Triton's walks of cosets against the CPU's kernel, under its interpreter or on a GPU; run by `test_coset_trellis`, in a process of its own.
+"""Triton's walks of cosets against the CPU's kernel, under its interpreter or on a GPU; `test_coset_trellis` runs this in a process.
 
 Every tensor lies in a larger one: around inputs there is NaN, around and in fresh ones what no kernel writes. Under the interpreter
 programs run in reverse order, and what lanes load and store between two barriers is looked at.
@@ -136,6 +136,15 @@ def test_strips_panels_and_tiles_do_not_change_a_walk(guarded, checked, monkeypa
     integers, residual = coset_trellis_sweep(*_on_device(W, L, np.full(5, 0.5)), 8, segment=4, backend="triton")
     np.testing.assert_array_equal(integers.cpu().numpy(), expected)
     np.testing.assert_array_equal(residual.cpu().numpy(), left)
+
+
+def test_a_walk_is_as_near_as_the_references():
+    """Dyadic targets, whose costs no sum rounds."""
+    one, steps = np.ones((1, 1)), np.full(1, 2.0)
+    x = np.random.default_rng(0).integers(-80, 80, (40, 1)) / 16
+    nearest = coset_trellis_sweep(x, one, steps, 16, segment=40, backend="reference")[1]
+    residual = coset_trellis_sweep(*_on_device(x, one, steps), 16, segment=40, backend="triton")[1]
+    assert float((residual**2).sum()) == (nearest**2).sum()
 
 
 @pytest.mark.skipif(not INTERPRETED, reason="looks at what the interpreter loads and stores")
