@@ -22,7 +22,8 @@ CAPTION = Caption(
     text=(
         "KL divergence of the original from the quantized model, all matrices by one method, with WaterSIC's corrections added from left "
         "to right. All methods see moments of the partly quantized model with damping 1e-4; their coder has a Gaussian model per column, "
-        "of those called adaptive learnt models; no bound enters. Panels are of one model, rate and number of scored tokens. Marks without a neighbour were not measured further. Bars: 95 % "
+        "of those called adaptive learnt models; no bound enters. Panels are of one model, rate and number of scored tokens. "
+        "Marks without a neighbour were not measured further. Bars: 95 % "
         "bootstrap intervals over windows."
     ),
 )
