@@ -23,6 +23,7 @@ from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane
 from rdtools.claims.evidence.normal_weights import NormalWeights
 from rdtools.claims.evidence.output_head import OutputHead
+from rdtools.claims.evidence.principal import PrincipalSplit
 from rdtools.claims.evidence.rotations import Rotations
 from rdtools.claims.evidence.trellis_walks import TrellisWalks
 from rdtools.claims.evidence.unit_rounding import UnitRounding
@@ -51,7 +52,8 @@ def changed(kind: type) -> Callable[..., Plant]:
 
 moment, rotations, rounding, planes, normal = (changed(kind) for kind in (Moment, Rotations, UnitRounding, NearestPlane, NormalWeights))
 mismatch, channels, low_rank, critical = (changed(kind) for kind in (Mismatch, Channels, LowRank, CriticalChannels))
-walks, learnt, mean_input, head = changed(TrellisWalks), changed(LearntModels), changed(MeanInput), changed(OutputHead)
+walks, learnt, mean_input = changed(TrellisWalks), changed(LearntModels), changed(MeanInput)
+principal, head = changed(PrincipalSplit), changed(OutputHead)
 
 
 def spectrum(**fields) -> Plant:
@@ -208,6 +210,9 @@ PLANTS: dict[str, Plant] = {
     "lrc.alternation": low_rank(alternation=lambda v: np.append(v.alternation, 1.01 * v.alternation[0])),
     "lrc.initialisation": low_rank(optimum_sampled=lambda v: 0.0),
     "lrc.weight-error-only": low_rank(weight_error_optimum=lambda v: v.weight_error_optimum * 1.01),
+    "pca-split.rest": principal(left=lambda p: 1.0001 * p.left),
+    "pca-split.optimal": principal(left_by_others=lambda p: 0.9999 * p.eigenvalues[p.channels :].sum()),
+    "pca-split.noise": principal(noise=lambda p: p.noise * 30),
     "rotation.haar-weight-incoherence": lambda e: e.having(
         replace(e[Weights], rotated_incoherence={"haar": np.array([1.001 * math.sqrt(64 * COLUMNS)])})
     ),

@@ -16,7 +16,7 @@ from rdtools.quantizers.rounding.nearest import nearest
 from rdtools.quantizers.rounding.sic import Precision, sic_rounding
 from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdaptiveModel, CodeModelKind, GaussianModel, ScalarSymbols
+from rdtools.records import CodeModelKind, ScalarSymbols
 from rdtools.records.error_models import ColumnSteps, StoredGrid
 from rdtools.transforms import RotationChoice
 
@@ -39,8 +39,8 @@ def column_steps(symbols: ScalarSymbols, relative_steps: Float64Array | None, *,
         waterfilled=waterfilled,
         lmmse=symbols.gains.of_integers,
         fitted=symbols.gains.columns is not None or symbols.grid.rows is not None,
-        row_exponents=symbols.model.row_exponents if isinstance(symbols.model, GaussianModel) else None,
-        learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
+        row_exponents=symbols.model.row_exponents,
+        learnt=symbols.model.learns,
     )
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rdtools.coding import exponent_bytes, fit_adaptive, fit_column_gaussians, row_exponents_if_shorter, scalar_code_length
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS, Candidate
 from rdtools.quantizers.search.step import ScaledGrid, search_rate
 from rdtools.quantizers.settings import is_number
-from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
+from rdtools.records import AdaptiveModel, CosetSymbols, ScalarSymbols
 
 Codes = TypeVar("Codes", ScalarSymbols, CosetSymbols)
 
@@ -33,8 +33,9 @@ def check_adaptive_columns(name: str, columns: object) -> None:
 
 def learnt(found: Candidate[Codes], grid: ScaledGrid[Codes], columns: int) -> Candidate[Codes]:
     """The same integers under learnt models where these are shorter, in groups of so many columns; new row exponents are charged."""
-    symbols, size = found.result.in_memory, max(math.prod(grid.target.shape), 1)
-    if isinstance(symbols.model, GaussianModel):
+    symbols: Any = found.result.in_memory
+    size = max(math.prod(grid.target.shape), 1)
+    if symbols.model.gaussian:
         symbols, bits = fit_adaptive(symbols, columns, found.rate_bits * size)
         return Candidate(bits / size, symbols)
     exponents = row_exponents_if_shorter(grid.target)
