@@ -126,7 +126,7 @@ class LatticeSIC(SettledQuantizer):
         rows = row_exponents_if_shorter(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
         grid = LatticeGrid(problem.target, shared.factor, shared.order, self.lattice, octave_exponents(steps), rows, name)
-        found = search_rate(grid, problem.weight_std, self.rate_bits)
-        widths = equal_rate_step(self.lattice) * found.result.column_steps
+        candidate = search_rate(grid, problem.weight_std, self.rate_bits)
+        widths = equal_rate_step(self.lattice) * candidate.result.column_steps
         model = LatticeSteps(widest_steps=widths, steps=widths, relative_steps=steps, lattice=self.lattice, row_exponents=rows)
-        return Solution(found.result, found.rate_bits, model)
+        return Solution(candidate.result, candidate.rate_bits, model)
