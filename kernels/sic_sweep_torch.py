@@ -20,7 +20,7 @@ from rdtools.arrays import dtype_name
 PANEL = 128
 
 
-class _Sweep:
+class Sweep:
     """The part that both sweeps share: everything in W's dtype, and the error of decided columns fed back."""
 
     def __init__(
@@ -83,7 +83,7 @@ def sic_sweep(
     residual: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep`, for tensors on one device."""
-    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
+    sweep = Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
     gains = gains.to(weight.dtype)
     for i, target in sweep.targets():
         sweep.decide(i, sweep.points(i, target), gains[i])
@@ -113,7 +113,7 @@ def sic_sweep_sample_gains(
     overwrite: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, for tensors on one device."""
-    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
+    sweep = Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
     gains = torch.ones(weight.shape[1], dtype=torch.float64, device=weight.device)
     for i, target in sweep.targets():
         points = sweep.points(i, target)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sysconfig
 import time
 from pathlib import Path
 
@@ -10,8 +11,16 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import rdtools
+
 # Two test processes share two cores: one thread each, set before a library reads them.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
+# Processes that tests start import the rdtools that is tested, and nothing from the folder that they start in: a checkout there would hide
+# what a wheel forgets.
+os.environ["PYTHONSAFEPATH"] = "1"
+_HOME = str(Path(rdtools.__file__).parents[1])
+if _HOME not in (sysconfig.get_path("purelib"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (_HOME, os.environ.get("PYTHONPATH"))))
 
 settings.register_profile("ci", derandomize=True, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("random", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

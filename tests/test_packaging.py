@@ -105,8 +105,8 @@ for name in rd.__all__:
         missing.add(name)
 print(sorted(missing))
 """
-    jobs = ["allocate", "collect", "evaluate", "export_saved", "open_run", "plot", "preview", "quantize_model", "run_report", "testing"]
-    jobs += ["tightness", "verify"]
+    jobs = ["allocate", "collect", "evaluate", "export_saved", "open_run", "plot", "preview", "quantize_model", "rotate_model"]
+    jobs += ["run_report", "testing", "tightness", "verify"]
     assert _run(code) == str(jobs)
 
 

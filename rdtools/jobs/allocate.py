@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from rdtools.devices import check_device
 from rdtools.errors import InvalidRate, RateUnreachable, UsageError
-from rdtools.files import sole_writer
+from rdtools.files import check_output_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, read_tokens
 from rdtools.jobs.expected_kl import expected_kl
@@ -99,10 +99,11 @@ def allocate(
     if not (isinstance(bits, int | float) and math.isfinite(bits) and bits > 0):
         raise UsageError(f"`bits` {bits!r}: expected a finite number above 0")
     check_device(device)
+    place = opened.path / ALLOCATIONS / f"{bits:g}-{rule}-{source}.json" if out is None else path_of("allocate", out, "a plan")
+    check_output_file(place)
     curves, energies = _curves(opened, names, source, seed)
     if rule == "equal" and len(next(iter(curves.values()))) > 1:
         raise UsageError(f"`rule` equal: one rate of one method; got {', '.join(next(iter(curves.values())))}; name one in `methods`")
-    place = opened.path / ALLOCATIONS / f"{bits:g}-{rule}-{source}.json" if out is None else path_of("allocate", out, "a plan")
     with sole_writer(opened.path):
         known = None
         if slopes or rule == "kl":

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rdtools.errors import UsageError, WrongType
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 from rdtools.model.in_memory import tokens_of
 from rdtools.model.repetition import repeated_sequences
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
-from rdtools.runs.run_manifest import CalibrationEntry
-from rdtools.runs.saved import HessianKind, is_saved
-from rdtools.runs.store import open_run
+
+if TYPE_CHECKING:
+    from rdtools.runs.run_manifest import CalibrationEntry  # which loads pydantic
 
 #: Windows of a text, or sequences of the embedded tokens, that held-out moments are taken over: enough for a mean that has seen no fit.
 EVALUATION_SEQUENCES = 32
@@ -115,27 +115,6 @@ def read_tokens(
     return tokens, heldout
 
 
-def sequential_tokens(path: Path, hessians: str, calibration: Any) -> Tokens | None:
-    """Tokens that layers are quantized with one after the other; None where the moments are the original's.
-
-    Raises
-    ------
-    UsageError
-        If the path is of a saved model, or tokens are given that nothing is quantized with.
-    """
-    if hessians not in get_args(HessianKind):
-        raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
-    if hessians == "original":
-        if calibration is not None:
-            raise UsageError("`calibration`: the moments of the original are in the run; give it with `hessians` 'sequential' alone")
-        return None
-    if is_saved(path):
-        raise UsageError(f"{path}: a saved model, whose layers are quantized already; leave `hessians` and `calibration` out")
-    run = open_run(path)
-    request = calibration if isinstance(calibration, CalibrationRequest) else CalibrationRequest(tokens=calibration)
-    return read_tokens(request, None, run.checkpoint(), trust_remote_code=run.manifest.calibration.trust_remote_code)[0]
-
-
 def check_held_out(heldout: Tokens, tokens: Tokens, say: Callable[[str], None]) -> None:
     """Refuse evaluation sequences that all are calibration sequences too, and say if some are."""
     shared = repeated_sequences(heldout, tokens)
@@ -166,6 +145,8 @@ def calibration_entry(tokens: Tokens, **others: Any) -> CalibrationEntry:
     tokens : that ran through the model
     others : further fields, on how they did
     """
+    from rdtools.runs.run_manifest import CalibrationEntry
+
     return CalibrationEntry(
         source=tokens.source,
         sequences=tokens.ids.shape[0],

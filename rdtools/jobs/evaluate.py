@@ -18,9 +18,10 @@ import pandas as pd
 from rdtools.errors import NotByBlocks, UsageError
 from rdtools.files import atomic_path, sole_writer
 from rdtools.jobs.arguments import method_names, path_of, target_rates
-from rdtools.jobs.calibration import EvaluationRequest, sequential_tokens
+from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.sequential import sequential_tokens
 from rdtools.jobs.settings import Stage
 from rdtools.jobs.subjects import Asked, Subject, Summed, subject_of_run, subject_of_saved
 from rdtools.model.tokens import Tokens

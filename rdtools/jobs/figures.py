@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rdtools.errors import UsageError
+from rdtools.evaluation.power_law import with_power_law
 from rdtools.files import write_atomically
 from rdtools.jobs import evaluate, verify
 from rdtools.jobs.arguments import path_of
@@ -65,7 +66,7 @@ def _evaluation(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         return _kept(folder, "equal_footing")
     table = pd.read_parquet(path)
-    return table[table["status"] == "ok"]
+    return with_power_law(table[table["status"] == "ok"])
 
 
 #: Table → how it is read from a folder, and the command whose output it is.

@@ -232,6 +232,7 @@ def _weighted(parts: Sequence[Hessian]) -> Hessian:
         mean("mean"),
         None if None in distinct else sum(number or 0 for number in distinct),
         mean("output_variances"),
+        mean("output_means"),
         parts[0].origin,
         parts[0].diagonal,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from rdtools.arrays import Float64Array
 from rdtools.planning.watersic_mmse import MmseWaterSIC
@@ -40,8 +39,6 @@ class TrellisWaterSIC(MmseWaterSIC):
 
     states: int = TrellisSIC.states
     segment: int = TrellisSIC.segment
-
-    on_device: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

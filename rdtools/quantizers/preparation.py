@@ -29,6 +29,7 @@ class Preparation:
     drift : moments of the inputs that the layer has, if they are not those that the weights were made for; μ, damping and the order of
         columns are then by them. Two drifts are equal only if they are the same object
     factor : True if the Hessian is looked at; False gives a problem without a factor
+    row_steps : (m,) the weights are divided by, row by row, before anything else; None for none
     centred : True for the covariance of the input in place of H, which is what is left beside a bias per row; see `Layer.centred`
 
     Raises
@@ -51,6 +52,7 @@ class Preparation:
     dead_threshold: float | None = None
     drift: InputMoments | None = None
     factor: bool = True
+    row_steps: tuple[float, ...] | None = None
     centred: bool = False
 
     def __post_init__(self) -> None:
@@ -68,6 +70,8 @@ class Preparation:
         if not self.factor and not (self.drift is None and self.dead_threshold is None):
             raise UsageError("drift and dead_threshold change the target by way of the Hessian; expected a method that uses it")
 
+        if self.row_steps is not None and not (self.drift is None and self.row_rotation is None and self.dead_threshold is None):
+            raise UsageError("row_steps beside a drift, dropped columns or a rotation of the outputs; expected none of these")
         if self.centred and self.drift is not None:
             raise UsageError("drift beside a bias per row: the mean of the drifted input is not known; choose a method without +bias")
 

@@ -244,6 +244,8 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     basis = draw_basis(layer, preparation, seed=seed)
     active = basis.active
     weight = active_columns(layer.weight, active)
+    if preparation.row_steps is not None:
+        weight = weight / beside(np.array(preparation.row_steps)[:, None], weight)
     whole = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
     moment: Matrix | Callable[[], Matrix] = whole if active.all() else partial(submatrix, whole, active)
     correction = None if _is_own(layer, active, drift) else _correction(layer, active, drift)

@@ -95,14 +95,15 @@ class CosetSymbols(Symbols):
 
     Attributes
     ----------
-    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to
+    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to; a tensor while a quantizer searches on
+        a device
     grid : steps of columns, without levels, offset and row scales
     model : under which the integers are coded, given their parity
     states : of the trellis, a power of two from 4 to 1024
     segment : rows after which a walk begins anew
     """
 
-    integers: NDArray[np.int32]
+    integers: Matrix
     grid: UniformGrid
     model: GaussianModel
     states: int

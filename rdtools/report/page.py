@@ -25,7 +25,7 @@ from rdtools.report.packed import PackedColumn, pack
 from rdtools.report.paired import paired_table
 from rdtools.report.provenance import code_commit
 from rdtools.report.row_data import layer_columns, printed_means, row_columns, short_names
-from rdtools.report.rows import format_number, ok_rows
+from rdtools.report.rows import compared_rows, format_number
 from rdtools.report.style import method_looks
 from rdtools.runs.results import CSV, PARQUET
 from rdtools.runs.store import Run
@@ -70,7 +70,7 @@ def _gaps(table: pd.DataFrame, target: float) -> dict[str, Any]:
 
 def headline(table: pd.DataFrame) -> list[str]:
     """Sentences that state what was found, computed from the rows."""
-    ok = ok_rows(table)
+    ok = compared_rows(table, "rate_gap_total_bpw").rows
     sentences = []
     for target in sorted(ok["target_bpw"].unique()):
         means = tables.layer_means(ok[ok["target_bpw"] == target], "rate_gap_total_bpw").sort_values(tables.ALL)
@@ -91,6 +91,7 @@ def _sections(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "target": f"{target:g}",
+            "note": tables.means_note(table, target),
             "gap": _gaps(table, target),
             "rowvar": _by_type(tables.knowing_rows(table), target=target, value="rate_gap_total_rowvar_bpw", digits=".3f"),
             "distortion": _by_type(table, target=target, value="relative_distortion", digits=".3g"),

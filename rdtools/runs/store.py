@@ -4,7 +4,7 @@
     .lock                      held while a process writes
     hessians/finished.jsonl    the Hessians of a capture that is not finished
     hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64; of an output head
-                               also "output_variances": E[p(1 − p)] of every output
+                               also "output_variances" and "output_means": E[p(1 − p)] and E[p] of every output
     heldout/                   the same over held-out tokens, where there were any
     spectra/0000.safetensors   the spectrum of a Hessian that was worked on, see `rdtools.runs.spectra`
 
@@ -176,7 +176,8 @@ class Run(Mapping[str, Layer]):
                 raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
-            hessian = Hessian(matrix, *facts, arrays.get("output_variances"), entry.origin, entry.diagonal)
+            outputs = arrays.get("output_variances"), arrays.get("output_means")
+            hessian = Hessian(matrix, *facts, *outputs, entry.origin, entry.diagonal)
             spectrum = read_spectrum(self.path, index, hessian=entry.sha256)
             if spectrum is not None:
                 remember_spectrum(hessian, spectrum)

@@ -16,10 +16,10 @@ from typing import Any
 from rdtools.errors import CorruptFile, OutputError, UsageError
 from rdtools.files import LOCK, check_file, sync_folder, write_atomically
 from rdtools.runs.finished import LIST, append_line, checked_entries, checked_line, different
+from rdtools.runs.run_manifest import UNFINISHED
 from rdtools.runs.saved import CONTAINERS, SavedLayer
 
-#: Ending of the directory's name behind that of the finished model.
-UNFINISHED, JOB = ".unfinished", "job.json"
+JOB = "job.json"
 
 
 class UnfinishedModel:

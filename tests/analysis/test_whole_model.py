@@ -17,15 +17,21 @@ FIGURES = Path(__file__).resolve().parents[2] / "figures"
 
 
 @pytest.fixture(scope="module")
-def rows():
-    return pd.read_csv(FIGURES / "whole_model.csv").set_index("method")
+def everything():
+    return pd.read_csv(FIGURES / "whole_model.csv")
+
+
+@pytest.fixture(scope="module")
+def rows(everything):
+    """Of the embedded model as it is, each layer quantized beside inputs of the original."""
+    return everything[everything["fused"].isna() & (everything["hessians"] != "sequential")].set_index("method")
 
 
 def test_rows_are_those_of_an_evaluation_and_drawn(rows):
     assert ["method", *rows] == ["method", *(name for name in whole_model.COLUMNS if name != "method")]
     assert set(whole_model.COLUMNS) <= {column.name for column in EVALUATION_COLUMNS}
     assert list(rows.index) == ["bf16-noise", *whole_model.ACTIVATIONS, *(name for name, _ in whole_model.CODEBOOKS)]
-    assert len(whole_model.draw(rows.reset_index()).axes) == 2
+    assert len(whole_model.draw(everything).axes) == 2
     quantized = rows.loc[list(whole_model.ACTIVATIONS)]
     assert (quantized["activation_bits"] == 4).all()
     assert quantized["activation_scope"].str.contains("KV cache").all()
@@ -59,12 +65,18 @@ def test_a_small_model_has_its_rows(tmp_path):
     tokens, held = (Tokens(part, np.ones_like(part, dtype=bool), name) for part, name in ((ids[:8], "some"), (ids[8:], "others")))
     made = whole_model.run(
         source=str(make_tiny_llama(tmp_path / "model", blocks=1)), tokens=tokens, evaluation=EvaluationRequest(tokens=held),
-        activations=("rtn-w4a4",), codebooks=(("aqlm-1x8(bits=2,epochs=1)", 0.25),), windows=2,
+        activations=("rtn-w4a4",), codebooks=(("aqlm-1x8(bits=2,epochs=1)", 0.25),), sequential=("rtn-w4a4",),
+        rotated=("gptq-w4a4+inner-rotation",), windows=2,
     )  # fmt: skip
-    assert made["method"].tolist() == ["bf16-noise", "rtn-w4a4", "aqlm-1x8(bits=2,epochs=1)"]
+    assert made["method"].tolist() == ["bf16-noise", "rtn-w4a4", "aqlm-1x8(bits=2,epochs=1)", "rtn-w4a4", "gptq-w4a4+inner-rotation"]
+    assert made["hessians"].tolist() == ["none", "original", "original", "sequential", "original"]
     assert list(made) == list(whole_model.COLUMNS)
-    assert made["perplexity_original"].nunique() == 1
-    assert made["activation_bits"].tolist() == [pytest.approx(np.nan, nan_ok=True), 4, pytest.approx(np.nan, nan_ok=True)]
+    np.testing.assert_allclose(made["perplexity_original"], made["perplexity_original"][0], rtol=1e-5)  # of the rotated model, too
+    assert made["activation_bits"].isna().tolist() == [True, False, True, False, False]
+    assert made["online_maps"].dropna().tolist() == ["none: 4 inputs", "none: 4 inputs", "none: 2 inputs; Rotate: 2 inputs"]
+    assert made["fused"].dropna().tolist() == ["gains of 3 norms; residual stream: hadamard of 16; values of each head: hadamard of 8"]
+    for name in ("kl_nats", "total_bpw"):  # rounding to nearest looks at no moments
+        assert made[name][3] == pytest.approx(made[name][1], rel=1e-9)
 
 
 def test_the_gallery_prints_the_rows(rows):

@@ -238,7 +238,7 @@ def test_an_outlier_costs_its_row_and_little_else_or_is_refused(subject: Subject
 
 
 @subjects
-@settings(max_examples=8)
+@settings(max_examples=6)
 @given(layer=layers(max_rows=12, max_columns=12, max_condition=1e4))
 def test_any_layer_is_quantized_or_refused_with_the_rates_that_exist(subject: Subject, layer):
     try:

@@ -59,14 +59,16 @@ def test_a_hessian_that_is_none_gives_failed_rows_and_not_an_exception():
 
 _KILLER = """
 import os
-import rdtools.sweep.task as task
-from rdtools.methods import format_method
-real = task.result_row
-def result_row(layer, quantizer, *others):
-    if layer.key.name == "model.layers.1.mlp.down_proj" and format_method(quantizer) == "gptq-midrise":
-        os.kill(os.getpid(), 9)
-    return real(layer, quantizer, *others)
-task.result_row = result_row
+import sys
+if "--multiprocessing-fork" in sys.orig_argv:
+    import rdtools.sweep.task as task
+    from rdtools.methods import format_method
+    real = task.result_row
+    def result_row(layer, quantizer, *others):
+        if layer.key.name == "model.layers.1.mlp.down_proj" and format_method(quantizer) == "gptq-midrise":
+            os.kill(os.getpid(), 9)
+        return real(layer, quantizer, *others)
+    task.result_row = result_row
 """
 
 

@@ -9,6 +9,7 @@ Of a Gaussian with a wide s the low bits of ``⌊q/2⌋`` are coded as equally l
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -78,7 +79,9 @@ def coset_code_length(symbols: CosetSymbols) -> float:
         return adaptive_code_length(symbols, model)
     gaussians = coset_gaussians(symbols)
     return (
-        gaussian_code_length(_counts(symbols, gaussians), gaussian_stds(symbols.model, gaussians.steps)) if symbols.integers.size else 0.0
+        gaussian_code_length(_counts(symbols, gaussians), gaussian_stds(symbols.model, gaussians.steps))
+        if math.prod(symbols.integers.shape)
+        else 0.0
     )
 
 
@@ -93,5 +96,5 @@ def fit_coset_gaussians(symbols: CosetSymbols, row_exponents: NDArray[np.uint8] 
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, row_exponents)
     counts = _counts(symbols, gaussians)
     model = replace(fit_gaussians(counts, gaussians.steps), row_exponents=row_exponents)
-    length = gaussian_code_length(counts, gaussian_stds(model, gaussians.steps)) if symbols.integers.size else 0.0
+    length = gaussian_code_length(counts, gaussian_stds(model, gaussians.steps)) if math.prod(symbols.integers.shape) else 0.0
     return replace(symbols, model=model), length

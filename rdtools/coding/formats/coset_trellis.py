@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Int64Array
+from rdtools.arrays import Int64Array, Matrix, as_dtype, beside
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
@@ -137,9 +137,16 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     return symbols
 
 
-def values(symbols: CosetSymbols, _: int) -> Float64Array:
-    """(m, r) the numbers that integers stand for: half a step each."""
-    return np.asarray(symbols.integers * (0.5 * symbols.column_steps))
+def values(symbols: CosetSymbols, columns: int) -> Matrix:
+    """(m, r) the numbers that integers stand for, where they are: half a step each."""
+    return part_values(symbols, columns, slice(None), slice(0, columns))
+
+
+def part_values(symbols: CosetSymbols, _: int, rows: slice, some: slice) -> Matrix:
+    """`values` of some rows and columns."""
+    numbers = as_dtype(symbols.integers[rows, some], "float64")
+    numbers *= beside(0.5 * symbols.column_steps[some], numbers)
+    return numbers
 
 
 CODEC = Codec(
@@ -147,9 +154,10 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
-    part_values=lambda symbols, _, rows, some: symbols.integers[rows, some] * (0.5 * symbols.column_steps[some]),
+    part_values=part_values,
     length_bits=coset_code_length,
     rate_kind=lambda symbols: _RATE_KINDS[symbols.model.kind],
     diagnostics=lambda symbols: Diagnostics(coset_code_length(symbols), symbols=symbols.integers.size),
+    values_on_device=True,
     exponents=lambda symbols: symbols.grid.exponents,
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Matrix, as_dtype, beside, put_columns, take_columns, take_rows
 from rdtools.coding import fit_coset_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
@@ -54,8 +56,8 @@ class TrellisGrid:
     name : of the layer and method, for messages
     """
 
-    target: Float64Array
-    factor: Float64Array
+    target: Matrix
+    factor: Matrix
     order: NDArray[np.intp]
     method: TrellisSIC
     exponents: NDArray[np.uint8]
@@ -71,23 +73,23 @@ class TrellisGrid:
             If the step is outside the normal range of float32.
         """
         method, order, known = self.method, self.order, self.row_exponents
-        part = self.target if rows is None else self.target[rows]
+        part = self.target if rows is None else take_rows(self.target, rows)
         grid = grid_of_step(log2_step, self.exponents, self.name)
-        ordered, _ = coset_trellis_sweep(
-            np.take(part, order, axis=1).astype(method.precision, copy=False),
+        ordered = as_dtype(take_columns(part, order), method.precision)
+        integers, _ = coset_trellis_sweep(
+            ordered,
             self.factor,
-            grid.column_steps(part.shape[1])[order],
+            beside(grid.column_steps(part.shape[1])[order], part),
             method.states,
             segment=int(method.segment),
             residual=False,
-            overwrite=True,
+            overwrite=ordered is not self.target,
             backend=method.backend,
         )
-        integers = np.empty_like(ordered)
-        integers[:, order] = ordered
+        integers = put_columns(integers, order)
         symbols = CosetSymbols(integers, grid, GaussianModel(), method.states, int(method.segment))
         symbols, bits = fit_coset_gaussians(symbols, known if known is None or rows is None else known[rows])
-        return Candidate(bits / max(part.size, 1), symbols)
+        return Candidate(bits / max(math.prod(part.shape), 1), symbols)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +142,8 @@ class TrellisSIC(SettledQuantizer):
     adaptive_columns: int = 0
     one_file: bool = field(default=False, metadata=LATER)
     bias: bool = field(default=False, metadata=LATER)
+
+    on_device: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_adaptive_columns(type(self).__name__, self.adaptive_columns)
