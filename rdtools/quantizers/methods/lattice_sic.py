@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, take_columns
 from rdtools.coding import fit_lattice_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
@@ -23,6 +23,10 @@ from rdtools.quantizers.settings import check_choice
 from rdtools.records import GaussianModel, LatticeName, LatticePoints
 from rdtools.records.error_models import LatticeSteps
 from rdtools.transforms import RotationChoice
+
+#: Parts of the rows that are decided one after another, for the memory that their errors take, and rows of a part at least; few, since
+#: each goes through all columns.
+_PARTS, _ROWS = 3, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,15 +54,16 @@ class LatticeGrid:
             known = self.row_exponents[rows]
         grid = grid_of_step(log2_step, self.exponents, self.name)
         spacings = 0.5 * grid.column_steps(part.shape[1])[self.order]
-        ordered = np.empty(part.shape, dtype=np.int32)
+        integers = np.empty(part.shape, dtype=np.int32)
+        height = max(_ROWS, -(-len(part) // (16 * _PARTS)) * 16)  # of whole vectors
+        for some in (slice(first, first + height) for first in range(0, len(part), height)):
 
-        def decide(targets: Float64Array, column: int) -> Float64Array:
-            ordered[:, column] = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
-            return np.asarray(spacings[column] * ordered[:, column, None])
+            def decide(targets: Float64Array, column: int, block: NDArray[np.int32] = integers[some]) -> Float64Array:
+                points = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
+                block[:, self.order[column]] = points
+                return np.asarray(spacings[column] * points[:, None])
 
-        block_ldlq(part[:, self.order], self.factor, 1, decide, keep=False)
-        integers = np.empty_like(ordered)
-        integers[:, self.order] = ordered
+            block_ldlq(take_columns(part[some], self.order), self.factor, 1, decide, keep=False)
         symbols, bits = fit_lattice_gaussians(LatticePoints(integers, grid, GaussianModel(), self.lattice), known)
         return Candidate(bits / max(part.size, 1), symbols)
 

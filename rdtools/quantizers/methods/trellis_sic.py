@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, panels, put_columns
 from rdtools.coding import fit_coset_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
@@ -83,9 +83,9 @@ class TrellisGrid:
             overwrite=True,
             backend=method.backend,
         )
-        integers = np.empty_like(ordered)
-        integers[:, order] = ordered
-        symbols = CosetSymbols(integers, grid, GaussianModel(), method.states, int(method.segment))
+        for some in panels(*ordered.shape):  # in place
+            ordered[some] = put_columns(ordered[some], order)
+        symbols = CosetSymbols(ordered, grid, GaussianModel(), method.states, int(method.segment))
         symbols, bits = fit_coset_gaussians(symbols, known if known is None or rows is None else known[rows])
         return Candidate(bits / max(part.size, 1), symbols)
 

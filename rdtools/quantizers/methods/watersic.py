@@ -105,5 +105,5 @@ class WaterSIC(Feedback, EntropyCoded):
             gains_stored=self.lmmse == "sample",
         )
         found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
-        symbols = rescaled(found.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else found.result
+        symbols = rescaled(found.result, problem.ideal, lambda: shared.unpenalized_moment, grid) if self.rescale else found.result
         return Solution(symbols, found.rate_bits, column_steps(symbols, steps))
