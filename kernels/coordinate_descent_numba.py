@@ -95,9 +95,11 @@ def coordinate_descent(
     used = [0] * len(tops)
 
     def descend(part: int) -> None:
-        rows = np.arange(tops[part], min(tops[part] + height, m))
+        own = slice(tops[part], min(tops[part] + height, m))
+        rows = np.arange(own.start, own.stop)
         g, z, d = (np.zeros((STRIP, LANES), dtype=dtype) for _ in range(3))
-        w, c = (np.ascontiguousarray(x[np.ix_(rows, order)]) for x in (weight, integers))
+        w = np.ascontiguousarray(weight[own] if in_order else weight[own][:, order])
+        c = np.array(integers[own] if in_order else integers[own][:, order], order="C")
         error = w - alphas * (c.astype(dtype) + dtype.type(offset))
         while len(rows) and used[part] < passes:
             used[part] += 1
@@ -118,7 +120,9 @@ def coordinate_descent(
             if not moved.all():
                 done = ~moved
                 result[np.ix_(rows[done], order)] = c[done]
-                rows, w, c, error = rows[moved], w[moved], c[moved], error[moved]
+                rows, w = rows[moved], w[moved]  # one after another, for the memory that they take
+                c = c[moved]
+                error = error[moved]
         result[np.ix_(rows, order)] = c
 
     for_each(descend, range(len(tops)), threads)

@@ -27,7 +27,7 @@ Matrix = Any
 PANEL_ENTRIES = 2**16
 #: Rows that are worked on together at least, and the share of all rows that they are at most, where a row costs several times its memory:
 #: enough for the sweeps to share out among threads, and for the products of matrices to run at full speed.
-BLOCK_ROWS, BLOCK_SHARE = 256, 16
+BLOCK_ROWS, BLOCK_SHARE = 128, 16
 
 
 def is_tensor(x: object) -> bool:
@@ -209,10 +209,12 @@ def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
     return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 
-def row_blocks(x: Matrix) -> Iterator[slice]:
-    """Slices of the rows of a matrix, from the first to the last: one in BLOCK_SHARE, BLOCK_ROWS at least; of a tensor all in one."""
+def row_blocks(x: Matrix, *, parts: int = 1) -> Iterator[slice]:
+    """Slices of the rows of a matrix, from the first to the last: one in BLOCK_SHARE, BLOCK_ROWS at least, or one in so many parts of
+    these; of a tensor all in one.
+    """
     rows = len(x)
-    height = rows if is_tensor(x) else BLOCK_ROWS * max(1, -(-rows // (BLOCK_SHARE * BLOCK_ROWS)))
+    height = rows if is_tensor(x) else BLOCK_ROWS * max(1, -(-rows // (BLOCK_SHARE * BLOCK_ROWS))) // parts
     return (slice(first, min(first + height, rows)) for first in range(0, rows, max(height, 1)))
 
 

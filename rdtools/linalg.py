@@ -221,13 +221,13 @@ def _equilibrated_cholesky(H: Matrix, *, overwrite: bool = False) -> Matrix | No
         L = scipy.linalg.cholesky(R.T, lower=False, overwrite_a=True, check_finite=False).T
     except np.linalg.LinAlgError:
         return None
-    if not _resolved(np.diagonal(L)):
+    if not resolved(np.diagonal(L)):
         return None
     L *= scale[:, None]
     return np.asarray(L)
 
 
-def _resolved(pivots: Float64Array) -> bool:
+def resolved(pivots: Float64Array) -> bool:
     """True if every column of a factor keeps more of its energy than rounding leaves."""
     return bool(np.isfinite(pivots).all() and (pivots**2).min() >= 10 * len(pivots) * np.finfo(np.float64).eps)
 
@@ -240,7 +240,7 @@ def _equilibrated_on_device(H: Matrix, *, overwrite: bool) -> Matrix | None:
     R = H.div_(scale[:, None]) if overwrite else H / scale[:, None]
     R /= scale
     L, info = torch.linalg.cholesky_ex(R)
-    if int(info) or not _resolved(diagonal(L)):
+    if int(info) or not resolved(diagonal(L)):
         return None
     L *= scale[:, None]
     return L

@@ -87,7 +87,7 @@ def vector_solved(vector: Float64Array, lower: Matrix) -> Float64Array:
     """
     if is_tensor(lower):
         return np.asarray(on_host(solved(beside(vector[None, :], lower), lower))[0])
-    return np.asarray(scipy.linalg.cho_solve((lower, True), vector))
+    return np.asarray(scipy.linalg.cho_solve((lower.T, False), vector))  # of rows one after another, a view in LAPACK's layout
 
 
 def moment_shares(factor: Matrix, added: float) -> Float64Array:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from rdtools.arrays import Float64Array, Matrix
+import numpy as np
+
+from rdtools.arrays import Float64Array, Matrix, is_tensor, panels
 from rdtools.transforms.haar import haar_matrix, haar_multiply
 
 #: Numbers of the factors A and B among the matrices of a seed; 0 is the Haar rotation of that seed.
@@ -44,6 +46,16 @@ def kronecker_multiply(x: Matrix, seed: int, *, transpose: bool = False) -> Matr
     ----------
     QuIP, arXiv 2307.13304, section 4 (Kronecker-structured orthogonal matrices).
     """
+    if is_tensor(x):
+        return _multiplied(x, seed, transpose)
+    given = np.reshape(x, (-1, x.shape[-1]))
+    product = np.empty(given.shape)
+    for rows in panels(*given.shape):  # which do not depend on each other
+        product[rows] = _multiplied(given[rows], seed, transpose)
+    return product.reshape(x.shape)
+
+
+def _multiplied(x: Matrix, seed: int, transpose: bool) -> Matrix:
     blocks = x.reshape(*x.shape[:-1], *kronecker_orders(x.shape[-1]))
     right = haar_multiply(blocks, seed, factor=_RIGHT, transpose=transpose)
     both = haar_multiply(right.swapaxes(-1, -2), seed, factor=_LEFT, transpose=transpose)

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Int64Array
+from rdtools.arrays import Float64Array, Int64Array, panels
 from rdtools.coding import format_v2 as v2
 from rdtools.coding.entropy.fit import fit_gaussians
 from rdtools.coding.entropy.gaussians import Gaussians, count_by_gaussian, gaussian_code_length, gaussian_stds
@@ -86,29 +86,39 @@ def point_gaussians(symbols: LatticePoints) -> Gaussians:
     return Gaussians.of(symbols.integers.shape, symbols.grid, symbols.model.row_exponents)
 
 
-def _word_steps(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, Float64Array]:
-    """(vectors, r) places of the steps of the vectors, by their mean row exponent, and these steps, in units of the rows' deviations."""
+def _word_steps(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, Int64Array, Float64Array]:
+    """Mean row exponents of the vectors, (vectors,), and, ascending, what these less columns' exponents are: of each the step, in units of
+    the rows' deviations.
+    """
     size = symbols.size
     whole = len(symbols.integers) // size
     rows = gaussians.rows[: whole * size].reshape(whole, size).sum(axis=1) // size
-    distinct, place = np.unique(rows[:, None] - gaussians.columns, return_inverse=True)
-    return place.reshape(whole, len(gaussians.columns)), symbols.grid.step * power_of_eighths(-distinct)
+    distinct = np.unique(np.unique(rows)[:, None] - np.unique(gaussians.columns))
+    return rows, distinct, symbols.grid.step * power_of_eighths(-distinct)
 
 
 def word_stds(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, Float64Array]:
     """(vectors, r) places of the standard deviations of the vectors, and these deviations."""
-    place, steps = _word_steps(symbols, gaussians)
-    return place, gaussian_stds(symbols.model, steps)
+    rows, distinct, steps = _word_steps(symbols, gaussians)
+    return np.searchsorted(distinct, rows[:, None] - gaussians.columns), gaussian_stds(symbols.model, steps)
+
+
+def _word_counts(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Array, Float64Array]:
+    """(K, words) how often each codeword occurs at each of K steps, and these steps, from some vectors after others."""
+    rows, distinct, steps = _word_steps(symbols, gaussians)
+    words, size = len(codewords(symbols.lattice)), symbols.size
+    counts = np.zeros(len(steps) * words, dtype=np.int64)
+    for some in panels(len(rows), size * len(gaussians.columns)):
+        numbers = word_numbers(symbols.integers[size * some.start : size * some.stop] & 1, symbols.lattice)
+        assert numbers is not None
+        place = np.searchsorted(distinct, rows[some, None] - gaussians.columns)
+        counts += np.bincount((place * words + numbers).ravel(), minlength=len(counts))
+    return counts.reshape(len(steps), words), steps
 
 
 def _word_bits(symbols: LatticePoints, gaussians: Gaussians) -> Callable[[GaussianModel], float]:
     """Bits of the codewords as a function of the model, but for what tables round."""
-    whole = len(symbols.integers) // symbols.size * symbols.size
-    numbers = word_numbers(symbols.integers[:whole] & 1, symbols.lattice)
-    assert numbers is not None
-    place, steps = _word_steps(symbols, gaussians)
-    count = len(codewords(symbols.lattice))
-    counts = np.bincount((place * count + numbers).ravel(), minlength=len(steps) * count).reshape(len(steps), count)
+    counts, steps = _word_counts(symbols, gaussians)
 
     def bits(model: GaussianModel) -> float:
         probabilities = np.maximum(_word_probabilities(gaussian_stds(model, steps), symbols.lattice), 2.0**-v2.PRECISION_BITS)
@@ -119,15 +129,11 @@ def _word_bits(symbols: LatticePoints, gaussians: Gaussians) -> Callable[[Gaussi
 
 def word_code_length(symbols: LatticePoints) -> float:
     """Ideal length of the codewords, bits in all."""
-    whole = len(symbols.integers) // symbols.size * symbols.size
-    numbers = word_numbers(symbols.integers[:whole] & 1, symbols.lattice)
-    assert numbers is not None
-    place, stds = word_stds(symbols, point_gaussians(symbols))
+    counts, steps = _word_counts(symbols, point_gaussians(symbols))
     bits = 0.0
-    for k, std in enumerate(stds.tolist()):
+    for std, occurring in zip(gaussian_stds(symbols.model, steps).tolist(), counts, strict=True):
         frequencies = word_table(std, symbols.lattice).frequencies
-        counts = np.bincount(numbers[place == k], minlength=len(frequencies))
-        bits -= float(counts @ np.log2(frequencies / frequencies.sum()))
+        bits -= float(occurring @ np.log2(frequencies / frequencies.sum()))
     return bits
 
 

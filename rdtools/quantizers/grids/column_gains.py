@@ -16,6 +16,13 @@ def point_values(symbols: ScalarSymbols) -> Matrix:
     return codec_of(symbols).values(symbols, symbols.integers.shape[1])
 
 
+def part_values(symbols: ScalarSymbols, rows: slice, columns: slice) -> Matrix:
+    """`point_values` of some rows and columns."""
+    part = codec_of(symbols).part_values
+    assert part is not None  # scalar integers are decoded one by one
+    return part(symbols, symbols.integers.shape[1], rows, columns)
+
+
 def widest_steps(symbols: ScalarSymbols) -> Float64Array:
     """(r,) largest distance over the rows between neighbouring points of each column: steps times fitted gains and row scales."""
     steps, rows = symbols.column_steps, symbols.grid.rows

@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Matrix, put_columns, take_columns, take_rows
+from rdtools.arrays import Float64Array, Matrix, put_columns, row_blocks, take_rows
 from rdtools.quantizers.grids.levels import grid_of_step
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.records import CosetSymbols, LatticePoints, UniformGrid
@@ -41,8 +41,8 @@ class ColumnWalks(ABC, Generic[Walks]):
     name: str
 
     @abstractmethod
-    def decide(self, ordered: Matrix, steps: Float64Array) -> Matrix:
-        """(m, r) int32 integers of a target whose columns and steps are in the order of the factor's."""
+    def decide(self, target: Matrix, steps: Float64Array) -> Matrix:
+        """(m, r) int32 integers of rows of the target, columns in the order of the factor's, as the steps have them."""
 
     @abstractmethod
     def fitted(self, integers: Matrix, grid: UniformGrid, row_exponents: RowExponents) -> tuple[Walks, float]:
@@ -60,6 +60,8 @@ class ColumnWalks(ABC, Generic[Walks]):
         if rows is not None:
             part, known = take_rows(part, rows), None if known is None else known[rows]
         grid = grid_of_step(log2_step, self.exponents, self.name)
-        integers = self.decide(take_columns(part, self.order), grid.column_steps(part.shape[1])[self.order])
-        symbols, bits = self.fitted(put_columns(integers, self.order), grid, known)
+        integers = self.decide(part, grid.column_steps(part.shape[1])[self.order])
+        for some in row_blocks(integers):  # in place
+            integers[some] = put_columns(integers[some], self.order)
+        symbols, bits = self.fitted(integers, grid, known)
         return Candidate(bits / max(math.prod(part.shape), 1), symbols)

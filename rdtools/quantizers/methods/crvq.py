@@ -28,6 +28,11 @@ from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
 
 
+def _padded(x: Float64Array, widths: tuple[tuple[int, int], tuple[int, int]]) -> Float64Array:
+    """`np.pad`; x itself, not a copy, where nothing is added."""
+    return np.pad(x, widths) if np.any(widths) else x
+
+
 @dataclass(frozen=True, kw_only=True)
 class CRVQ(SettledQuantizer):
     """Sums of codewords for groups of eight columns of a row, further ones in the groups of the critical channels.
@@ -156,14 +161,14 @@ class CRVQ(SettledQuantizer):
         return critical
 
     def _order(
-        self, target: Float64Array, moment: Float64Array, factor: Float64Array, critical: int, draws: np.random.Generator
+        self, target: Float64Array, energies: Float64Array, factor: Float64Array, critical: int, draws: np.random.Generator
     ) -> tuple[NDArray[np.int64], StoredOrder]:
         """Order of the columns, those that fill the last group up being the least important."""
         r = target.shape[1]
         scores = np.full(-(-r // GROUP) * GROUP, -1.0)
         if critical or self.channel_order != "natural_rest":
             scores[:r] = channel_importance(
-                target, np.diagonal(moment), factor, self.importance,
+                target, energies, factor, self.importance,
                 words=2**self.bits, iterations=self.iterations, generator=draws, backend=self.backend,
             )  # fmt: skip
         return channel_order(scores, self.channel_order, critical)
@@ -178,17 +183,22 @@ class CRVQ(SettledQuantizer):
         book_bits = [self.bits] * self.basic + [self.extended_bits] * (self.extended if critical else 0)
         draws = generator(problem.seed, "codebooks", problem.key.name)
         shared = problem.prepared_input
-        moment = shared.damped_moment
-        columns = self._order(problem.target, moment, shared.factor, critical, draws) if r else None
+        columns = self._order(problem.target, shared.energies + shared.added, shared.factor, critical, draws) if r else None
         order, stored = columns or (np.zeros(0, dtype=np.int64), "natural")
-        padding = len(order) - r
-        weight, moment = np.pad(problem.target, ((0, 0), (0, padding))), np.pad(moment, (0, padding))
+        padding = 0, len(order) - r
         training = Training(
             update=self.update, epochs=self.epochs, steps=self.steps, tolerance=self.tolerance, iterations=self.iterations,
             beam=self.beam, rate=self.learning_rate,
         )  # fmt: skip
         trained = train_codebooks(
-            weight[:, order], moment[np.ix_(order, order)], book_bits, critical, self.basic, training, draws, backend=self.backend
+            _padded(problem.target, ((0, 0), padding))[:, order],
+            _padded(shared.damped_moment, (padding, padding))[np.ix_(order, order)],
+            book_bits,
+            critical,
+            self.basic,
+            training,
+            draws,
+            backend=self.backend,
         )
         symbols = AdditiveCodes(
             codes=trained.codes,

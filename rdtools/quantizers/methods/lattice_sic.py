@@ -8,7 +8,7 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, take_columns
 from rdtools.coding import fit_lattice_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
@@ -23,6 +23,10 @@ from rdtools.records import GaussianModel, LatticeName, LatticePoints, UniformGr
 from rdtools.records.error_models import LatticeSteps
 from rdtools.transforms import RotationChoice
 
+#: Parts of the rows that are decided one after another, for the memory that their errors take, and rows of a part at least; few, since
+#: each goes through all columns.
+_PARTS, _ROWS = 3, 256
+
 
 @dataclass(frozen=True, eq=False)
 class LatticeGrid(ColumnWalks[LatticePoints]):
@@ -30,15 +34,17 @@ class LatticeGrid(ColumnWalks[LatticePoints]):
 
     lattice: LatticeName
 
-    def decide(self, ordered: Float64Array, steps: Float64Array) -> NDArray[np.int32]:
-        """(m, r) int32 integers of a target whose columns and steps are in the order of the factor's."""
-        spacings, integers = 0.5 * steps, np.empty(ordered.shape, dtype=np.int32)
+    def decide(self, target: Float64Array, steps: Float64Array) -> NDArray[np.int32]:
+        """(m, r) int32 integers of rows of the target, columns in the order of the factor's, as the steps have them."""
+        spacings, integers = 0.5 * steps, np.empty(target.shape, dtype=np.int32)
+        height = max(_ROWS, -(-len(target) // (16 * _PARTS)) * 16)  # of whole vectors
+        for some in (slice(first, first + height) for first in range(0, len(target), height)):
 
-        def decided(targets: Float64Array, column: int) -> Float64Array:
-            integers[:, column] = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
-            return np.asarray(spacings[column] * integers[:, column, None])
+            def decided(targets: Float64Array, column: int, part: NDArray[np.int32] = integers[some]) -> Float64Array:
+                part[:, column] = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
+                return np.asarray(spacings[column] * part[:, column, None])
 
-        block_ldlq(np.asfortranarray(ordered), self.factor, 1, decided, keep=False)  # it reads columns
+            block_ldlq(np.asfortranarray(take_columns(target[some], self.order)), self.factor, 1, decided, keep=False)  # it reads columns
         return integers
 
     def fitted(self, integers: NDArray[np.int32], grid: UniformGrid, row_exponents: RowExponents) -> tuple[LatticePoints, float]:

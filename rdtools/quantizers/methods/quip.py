@@ -134,19 +134,23 @@ class QuIP(SettledQuantizer):
         rounding = self._rounding(shared, levels, seed)
         half_range = 1.0 if self.half_range == "searched" else self.half_range
         if self.half_range == "searched" and std > 0:
-            sample = strided_rows(problem.target, SAMPLE_ROWS)
-
-            def loss(trial: float) -> float:
-                step = 2 * trial * std / (levels - 1)
-                values = step * (as_dtype(rounding(sample, step), "float64") + rounding.offset)
-                return frobenius_norm(take_columns(sample - values, shared.order) @ shared.factor)
-
-            half_range = search_scale(loss, normal_half_range(levels))
+            half_range = self._searched_half_range(problem, rounding)
         step = round_to_float32(2 * half_range * std / (levels - 1))
         if std > 0:
             check_step(step, name)
         symbols = ScalarSymbols(rounding(problem.target, step), UniformGrid(step, offset=rounding.offset, levels=levels), Uniform())
         return Solution(symbols, math.log2(levels), self._error_model(symbols, largest(problem.target)))
+
+    def _searched_half_range(self, problem: Problem, rounding: GridRounding) -> float:
+        shared, std = problem.prepared_input, problem.weight_std
+        sample = strided_rows(problem.target, SAMPLE_ROWS)
+
+        def loss(trial: float) -> float:
+            step = 2 * trial * std / (rounding.levels - 1)
+            values = step * (as_dtype(rounding(sample, step), "float64") + rounding.offset)
+            return frobenius_norm(take_columns(sample - values, shared.order) @ shared.factor)
+
+        return search_scale(loss, normal_half_range(rounding.levels))
 
     def _rounding(self, shared: PreparedInput, levels: int, seed: int | None) -> GridRounding:
         feedback, moment = shared.factor, None
@@ -155,7 +159,7 @@ class QuIP(SettledQuantizer):
         elif self.adaptive in ("ldlq-rg", "greedy"):
             moment = shared.moment_in(shared.order[::-1], shared.added)
         elif self.adaptive == "nearest":
-            feedback = beside(np.eye(len(feedback)), feedback)
+            feedback = None if seed is None else beside(np.eye(len(feedback)), feedback)
         return GridRounding(
             levels,
             shared.order,

@@ -115,7 +115,7 @@ class QuIPSharp(VectorQuantizer):
         # with small errors the nearest word is far from the one of least loss, and passes do harm
         choices: Rounded = [chosen(values)] if moment is None or self.undo else []
         if moment is not None:
-            choices.append(chosen(refine_blocks(x, moment, values, self.block, round_block, self.passes)))
+            choices.append(chosen(refine_blocks(x, moment, values, self.block, round_block, self.passes, overwrite=True)))
         return choices
 
     @staticmethod

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, as_dtype, beside
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, take_columns
 from rdtools.coding import fit_coset_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
@@ -44,9 +44,9 @@ class TrellisGrid(ColumnWalks[CosetSymbols]):
 
     method: TrellisSIC
 
-    def decide(self, ordered: Matrix, steps: Float64Array) -> Matrix:
-        """(m, r) int32 integers of a target whose columns and steps are in the order of the factor's."""
-        computed = as_dtype(ordered, self.method.precision)
+    def decide(self, target: Matrix, steps: Float64Array) -> Matrix:
+        """(m, r) int32 integers of rows of the target, columns in the order of the factor's, as the steps have them."""
+        computed = as_dtype(take_columns(target, self.order), self.method.precision)
         integers, _ = coset_trellis_sweep(
             computed,
             self.factor,

@@ -106,15 +106,16 @@ class VectorQuantizer(SettledQuantizer):
         """The method as it is tried in the search for a scale."""
         return self
 
+    def _searched_rms(self, weight: Matrix, factor: Matrix, moment: Matrix | None, std: float) -> float:
+        sample = strided_rows(weight, self.sample_rows, together=self.row_block)
+
+        def loss(rms: float) -> float:
+            return min(_losses(sample, factor, self._trial._round(sample, factor, moment, round_to_float32(std / rms))))
+
+        return search_scale(loss, self._input_rms)
+
     def _solve(self, weight: Matrix, factor: Matrix, moment: Matrix | None, std: float) -> Symbols:
-        input_rms = self._input_rms
-        if self.scale == "searched" and std > 0:
-            sample = strided_rows(weight, self.sample_rows, together=self.row_block)
-
-            def loss(rms: float) -> float:
-                return min(_losses(sample, factor, self._trial._round(sample, factor, moment, round_to_float32(std / rms))))
-
-            input_rms = search_scale(loss, input_rms)
+        input_rms = self._searched_rms(weight, factor, moment, std) if self.scale == "searched" and std > 0 else self._input_rms
         scale, found, losses = round_to_float32(std / input_rms), [], np.zeros(1)
         for rows in row_blocks(weight):
             choices = self._round(weight[rows], factor, moment, scale)

@@ -137,6 +137,8 @@ def refine_blocks(
     block: int,
     round_block: BlockRounding,
     passes: int,
+    *,
+    overwrite: bool = False,
 ) -> Matrix:
     """Round each block anew where the others put the optimum of its loss, from the last to the first, several times.
 
@@ -148,10 +150,11 @@ def refine_blocks(
     ----------
     weight : (m, n) float64 or float32, which everything is computed in
     moment : (n, n), H, with positive definite diagonal blocks
-    values : (m, n), Ŵ to start from; it is not changed
+    values : (m, n), Ŵ to start from
     block : g
     round_block : Q, called for each block of each pass: its last call for a block is the one that counts
     passes : at most so many
+    overwrite : use the memory of `values`, where they have W's dtype, for the new ones
 
     Returns
     -------
@@ -184,7 +187,7 @@ def refine_blocks(
         part.start: cholesky(as_dtype(moment[part, part], "float64"), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
         for part in _spans(0, n, block)
     }
-    values = copied(as_dtype(values, dtype))
+    values = as_dtype(values, dtype) if overwrite else copied(as_dtype(values, dtype))
     error = weight - values
     for _ in range(passes):
         changed = False

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, row_blocks
 from rdtools.ops import nearest_centroid
 from rdtools.quantizers.rounding.codebooks import k_means
 from rdtools.records.additive_codes import GROUP, StoredOrder
@@ -52,10 +52,15 @@ def channel_importance(
     if rule == "magnitude":
         return np.asarray(np.mean(np.abs(weight), axis=0))
     unit = float(np.sqrt(np.mean(weight**2))) or 1.0
-    vectors = np.pad(weight / unit, ((0, 0), (0, -n % GROUP))).astype(np.float32).reshape(-1, GROUP)
+    padded = np.zeros((m, -(-n // GROUP) * GROUP), dtype=np.float32)
+    for rows in row_blocks(weight):
+        padded[rows, :n] = weight[rows] / unit
+    vectors = padded.reshape(-1, GROUP)
     centroids = k_means(vectors, words, iterations, generator, backend=backend)
-    residual = (vectors - centroids[nearest_centroid(vectors, centroids, backend=backend)[0]]).reshape(m, -1)[:, :n]
-    squares = unit**2 * np.mean(residual.astype(np.float64) ** 2, axis=0)
+    vectors -= centroids[nearest_centroid(vectors, centroids, backend=backend)[0]]
+    residual = padded[:, :n].astype(np.float64)
+    residual *= residual
+    squares = unit**2 * np.mean(residual, axis=0)
     if rule == "residual":
         return np.asarray(squares * energies)
     inverse = scipy.linalg.solve_triangular(factor, np.eye(n), lower=True)

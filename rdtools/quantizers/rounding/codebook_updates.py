@@ -48,7 +48,8 @@ class Books:
 
     def values(self, scales: Float32Array, codebooks: Float32Array) -> Float32Array:
         """Values of the codes with other scales and codebooks."""
-        return -codebook_error(np.zeros_like(self.weight), scales, codebooks, self.codes, self.slots, backend=self.backend)
+        values = codebook_error(np.zeros_like(self.weight), scales, codebooks, self.codes, self.slots, backend=self.backend)
+        return np.negative(values, out=values)
 
     def gradient(self, product: Float32Array) -> tuple[Float64Array, Float64Array]:
         """Derivatives of ``tr(E H Eᵀ)`` by codebooks and scales, from ``E H``."""

@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, row_blocks
 from rdtools.ops import centroid_update, codebook_search, nearest_centroid
 from rdtools.quantizers.rounding.codebook_updates import Books, Float32Array, Update, adam_updates, least_squares
 from rdtools.records.additive_codes import GROUP, code_slots
@@ -99,22 +99,30 @@ def train_codebooks(
     """
     m, n = weight.shape
     groups, sizes = n // GROUP, np.array([2**e for e in book_bits])
-    norms = np.sqrt(np.sum(weight**2, axis=1))
+    norms = np.sqrt(np.concatenate([np.zeros(0), *(np.sum(weight[rows] ** 2, axis=1) for rows in row_blocks(weight))]))
     unit = float(np.sqrt(np.mean(norms**2))) or 1.0
-    W = (weight / unit).astype(np.float32)
-    H = (moment / (np.trace(moment) / max(n, 1) or 1.0)).astype(np.float32)
+    W, H, left = (np.empty(shape, dtype=np.float32) for shape in (weight.shape, moment.shape, (m, groups, GROUP)))
+    scale, lengths = np.trace(moment) / max(n, 1) or 1.0, np.where(norms > 0, norms, 1.0)[:, None]
+    for rows in row_blocks(weight):
+        W[rows] = weight[rows] / unit
+        left[rows] = (weight[rows] / lengths[rows]).reshape(-1, groups, GROUP)
+    for rows in row_blocks(moment):
+        H[rows] = moment[rows] / scale
     energies = np.diagonal(H)
     H[np.diag_indices(n)] = np.where(np.diagonal(moment) > 0, np.maximum(energies, np.finfo(np.float32).eps), 0.0)
-    left = (weight / np.where(norms > 0, norms, 1.0)[:, None]).astype(np.float32).reshape(m, groups, GROUP)
+    del weight, moment  # which a caller that has no other use for them has let go of
     codebooks, parts = np.zeros((len(sizes), int(sizes.max()), GROUP)), []
     for b, words in enumerate(sizes):
         count = groups if b < basic else critical
         vectors = left[:, :count].reshape(-1, GROUP)
         centroids = k_means(vectors, int(words), training.iterations, generator, backend=backend)
         index, _ = nearest_centroid(vectors, centroids, backend=backend)
-        left[:, :count] -= centroids[index].reshape(m, count, GROUP)
+        for rows in row_blocks(left):
+            left[rows, :count] -= centroids[index.reshape(m, count)[rows]]
         codebooks[b, :words] = centroids
         parts.append(index.reshape(m, count).astype(np.uint16))
+        del vectors, index
+    del left
     slots = code_slots(groups, critical, basic, len(sizes) - basic)
     books = Books(W, H, slots, codebooks, norms / unit, np.concatenate(parts, axis=1), backend)
     update = (
@@ -128,7 +136,9 @@ def train_codebooks(
         if not loss < (1.0 - training.tolerance) * best:
             break
         best = loss
+        del error
         update(product)
+        del product
         books.codes = codebook_search(
             books.error(), H, *books.rounded, books.codes, slots,
             visits=_visits(slots, groups, len(sizes), generator), sizes=sizes, beam=training.beam, backend=backend,

@@ -45,7 +45,9 @@ class GridRounding:
     def __call__(self, weight: Matrix, step: float) -> Matrix:
         """(m, r) integers, some rows after others, unless rounding is stochastic, whose generator counts rows from the first."""
         integers = empty_like(weight, "int32")
-        for rows in row_blocks(weight) if self.seed is None else (slice(None),):
+        # a greedy pass takes more memory for a row than feedback does
+        blocks = row_blocks(weight, parts=1 if self.moment is None else 2) if self.seed is None else (slice(None),)
+        for rows in blocks:
             set_columns(integers[rows], self.order, self._decided(take_columns(weight[rows], self.order), step))
         return integers
 
@@ -56,7 +58,7 @@ class GridRounding:
         scaled = weight / (step or 1.0)
         if self.clips_first:
             scaled = scaled.clip(lowest + offset, highest + offset)
-        ones = beside(np.ones(weight.shape[1]), weight)
+        ones = beside(np.ones(len(self.order)), weight)
         grid: dict[str, Any] = {"offset": offset, "integer_min": lowest, "integer_max": highest, "backend": self.backend}
         if self.feedback is None:
             integers = as_dtype((scaled - offset).round().clip(lowest, highest), "int32")
@@ -65,6 +67,7 @@ class GridRounding:
         if self.moment is not None:
             backward = np.arange(len(self.order))[::-1]
             first, start = take_columns(scaled, backward), take_columns(integers, backward)
+            del weight, scaled, integers
             better, _ = coordinate_descent(first, self.moment, start, ones, passes=self.passes, order=backward[::-1], **grid)
             integers = take_columns(better, backward)
         return integers

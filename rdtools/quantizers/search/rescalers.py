@@ -3,37 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from rdtools.arrays import (
     Float64Array,
     Matrix,
-    beside,
-    column_dots,
+    copied,
     diagonal,
-    inner_product,
     on_host,
     row_blocks,
-    row_dots,
-    submatrix,
     take_rows,
-    times_vector,
 )
 from rdtools.coding import column_scales, exponent_bytes, round_to_bfloat16
-from rdtools.linalg import cholesky
+from rdtools.in_place import factored_in_place
 from rdtools.ops import quadratic_form
-from rdtools.quantizers.grids.column_gains import point_values, without_column_gains
+from rdtools.quantizers.grids.column_gains import part_values, point_values, without_column_gains
 from rdtools.quantizers.grids.entropy import EntropyGrid
+from rdtools.quantizers.search.rescaler_steps import Fit, column_form, column_step, row_step
 from rdtools.quantizers.search.step import sample_rows
 from rdtools.records import RowScales, ScalarSymbols
-from rdtools.triangular import vector_solved
 
 #: Relative change of the error at which the alternation ends, worth 0.00007 bit, and rounds after which it ends in any case.
 CHANGE, ROUNDS = 1e-4, 100
-#: Shares of a column step that are tried until the error does not rise.
-_SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,58 +45,6 @@ class Rescalers:
     rows: Float64Array
     columns: Float64Array
     errors: tuple[float, ...]
-
-
-@dataclass(frozen=True, eq=False)
-class _ColumnForm:
-    """The error as a form in γ, t being fixed: ``γᵀ F γ − 2 bᵀ γ + total``, F = G ∘ (V₀ᵀ T² V₀) and b the diagonal of V₀ᵀ T O G."""
-
-    F: Matrix
-    b: Float64Array
-    total: float
-
-    def error(self, columns: Float64Array) -> float:
-        return float(columns @ times_vector(self.F, columns) - 2 * (self.b @ columns)) + self.total
-
-
-def _column_form(values: Matrix, gram: Matrix, cross: Matrix, total: float, rows: Float64Array) -> _ColumnForm:
-    scaled = values if (rows == 1).all() else values * beside(rows[:, None], values)
-    return _ColumnForm(gram * (scaled.T @ scaled), column_dots(scaled, cross), total)
-
-
-def _column_step(form: _ColumnForm, columns: Float64Array) -> Float64Array:
-    """γ of least error; columns that would be negative are held at zero, and columns of zeros stay as they are.
-
-    F may be singular and then damped, so that what is solved for is the change of γ: damped or not, that never raises the error. Holding
-    columns may, wherefore the change is cut until it does not.
-    """
-    free = diagonal(form.F) > 0
-    best = columns.copy()
-    while free.any():
-        F = form.F if free.all() else submatrix(form.F, free)
-        lower = cholesky(F, name="rescalers").lower
-        best[free] += vector_solved((form.b - times_vector(form.F, best))[free], lower)
-        negative = free & (best < 0)
-        if not negative.any():
-            break
-        best[negative] = 0.0
-        free &= ~negative
-    before = form.error(columns)
-    for share in _SHARES:
-        trial = columns + share * (best - columns)
-        if form.error(trial) <= before:
-            return trial
-    return columns
-
-
-def _row_step(values: Matrix, gram: Matrix, cross: Matrix, columns: Float64Array, rows: Float64Array) -> tuple[Float64Array, float]:
-    """Row factors t of least error, each row by itself, and the change of the error from `rows`."""
-    q, p = np.empty(len(values)), np.empty(len(values))
-    for some in row_blocks(values):
-        scaled = values[some] * beside(columns, values)
-        q[some], p[some] = quadratic_form(scaled, gram), row_dots(scaled, cross[some])
-    best = np.where(q > 0, np.maximum(p / np.where(q > 0, q, 1.0), 0.0), rows)
-    return best, float((best**2 - rows**2) @ q - 2 * ((best - rows) @ p))
 
 
 def fit_rescalers(
@@ -138,21 +81,25 @@ def fit_rescalers(
     >>> (found.rows[:, None] * [[2, 1], [4, 2]] * found.columns).round(9).tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    cross = ideal @ gram
-    total = inner_product(cross, ideal)
-    t, gamma = np.ones(len(values)), columns
-    form = _column_form(values, gram, cross, total, t)
-    errors = [form.error(gamma)]
+    return _alternated(Fit.of(lambda some, part: values[some, part], lambda: copied(gram), ideal), columns, with_rows=rows)
+
+
+def _alternated(fit: Fit, columns: Float64Array, *, with_rows: bool = True) -> Rescalers:
+    """`fit_rescalers` of what is fitted."""
+    t, gamma = np.ones(len(fit.cross)), columns
+    errors: list[float] = []
     for _ in range(ROUNDS):
-        gamma = _column_step(form, gamma)
+        form = column_form(fit, t)
+        errors = errors or [form.error(gamma)]
+        gamma = column_step(form, gamma)
         errors.append(form.error(gamma))
-        if not rows:
+        if not with_rows:
             break
-        t, change = _row_step(values, gram, cross, gamma, t)
+        del form  # whose matrix takes the place of G, and G that of the form
+        t, change = row_step(fit, gamma, t)
         mean = float(np.mean(t))
         if mean > 0:
             t, gamma = t / mean, gamma * mean
-        form = _column_form(values, gram, cross, total, t)
         errors.append(errors[-1] + min(change, 0.0))
         if errors[-3] - errors[-1] <= CHANGE * errors[-3]:
             break
@@ -167,17 +114,19 @@ def round_columns(gram: Matrix, columns: Float64Array) -> Float64Array:
 
     Parameters
     ----------
-    gram : (r, r) F, positive semidefinite
+    gram : (r, r) F, positive semidefinite, rows one after another; changed meanwhile, and left as it was
     columns : (r,) γ ≥ 0, where the error is least
     """
     stored = round_to_bfloat16(columns)
-    used = np.flatnonzero(diagonal(gram) > 0)
-    lower = on_host(cholesky(submatrix(gram, used), name="rescalers").lower)
+    positive = diagonal(gram) > 0
+    used = np.flatnonzero(positive)
     pull = np.zeros(len(used))
-    for k in range(len(used) - 1, -1, -1):
-        i = used[k]
-        stored[i] = round_to_bfloat16(np.array([max(columns[i] + pull[k] / lower[k, k], 0.0)]))[0]
-        pull[:k] += (columns[i] - stored[i]) * lower[k, :k]
+    with factored_in_place(gram, positive, name="rescalers") as factor:
+        lower = on_host(factor)
+        for k in range(len(used) - 1, -1, -1):
+            i = used[k]
+            stored[i] = round_to_bfloat16(np.array([max(columns[i] + pull[k] / lower[k, k], 0.0)]))[0]
+            pull[:k] += (columns[i] - stored[i]) * lower[k, :k]
     return stored
 
 
@@ -189,7 +138,7 @@ def _scale_bits(symbols: ScalarSymbols) -> int:
     return steps + stored + 32 * (gains.lmmse_std > 0)
 
 
-def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Matrix) -> float:
+def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Callable[[], Matrix]) -> float:
     """Bits a weight that steps finer by a quarter of an octave cost, over the octaves by which they lower the error.
 
     On the rows of `sample_rows`. ½ at high rate, and less where columns stay undecided.
@@ -198,22 +147,24 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Matrix)
     ----------
     grid : with its target (m, r)
     step : the finest step
-    ideal, gram : error is ``tr((ideal − V) gram (ideal − V)ᵀ)``
+    ideal, gram : error is ``tr((ideal − V) G (ideal − V)ᵀ)``, and `gram` makes a new G
     """
     rows = sample_rows(grid.target)
     aim = ideal if rows is None else take_rows(ideal, rows)
 
     def trial(log2_step: float) -> tuple[float, float]:
         candidate = grid.at(log2_step, rows)
-        errors = point_values(candidate.result)
+        rate, errors = candidate.rate_bits, point_values(candidate.result)
+        del candidate  # before G takes its memory
         errors -= aim
-        return candidate.rate_bits, float(quadratic_form(errors, gram).sum())
+        G = gram()
+        return rate, float(np.concatenate([quadratic_form(errors[some], G) for some in row_blocks(errors)]).sum())
 
     (fine_rate, fine_error), (rate, error) = trial(math.log2(step) - 0.25), trial(math.log2(step))
     return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0
 
 
-def rescaled(symbols: ScalarSymbols, ideal: Matrix, gram: Matrix, grid: EntropyGrid) -> ScalarSymbols:
+def rescaled(symbols: ScalarSymbols, ideal: Matrix, gram: Callable[[], Matrix], grid: EntropyGrid) -> ScalarSymbols:
     """Integers with the column gains, row scales, both or none that pay for themselves.
 
     A choice that brings the error from E₀ to E, all numbers as stored, is worth ``κ log2(E₀/E)`` bits per weight, κ being what finer steps
@@ -224,33 +175,33 @@ def rescaled(symbols: ScalarSymbols, ideal: Matrix, gram: Matrix, grid: EntropyG
     ----------
     symbols : of an unbounded grid, without row scales
     ideal : (m, r), which the error is against
-    gram : (r, r), under which; the moment with the damping and without the ridge
+    gram : makes a new (r, r) of what it is under, the moment with the damping and without the ridge
     grid : that the integers are of
     """
     if not symbols.integers.any():
         return symbols
     m, r = symbols.integers.shape
-    kappa = bits_per_octave(grid, symbols.grid.step, ideal, gram)  # before the matrices below take their memory
+    kappa = bits_per_octave(grid, symbols.grid.step, ideal, gram)
     bare = without_column_gains(symbols)
-    values, gains = point_values(bare), column_scales(symbols) / column_scales(bare)
-    cross = ideal @ gram
-    total = inner_product(cross, ideal)
+    gains = column_scales(symbols) / column_scales(bare)
+    # values are made of the integers where they are needed: beside these, O G and one matrix of G's size nothing is kept
+    fit = Fit.of(partial(part_values, bare), gram, ideal)
 
-    def stored(choice: ScalarSymbols, rows: Float64Array | None, *, fit: bool) -> tuple[ScalarSymbols, float]:
+    def stored(choice: ScalarSymbols, rows: Float64Array | None, *, fitted: bool) -> tuple[ScalarSymbols, float]:
         """The choice with row scales, and column gains fitted to them, and its error."""
         t = None if rows is None else round_to_bfloat16(rows)
-        form = _column_form(values, gram, cross, total, np.ones(m) if t is None else t)
-        columns = round_columns(form.F, _column_step(form, gains)) if fit else gains
-        choice = replace(bare, gains=replace(bare.gains, columns=columns)) if fit else choice
+        form = column_form(fit, np.ones(m) if t is None else t)
+        columns = round_columns(form.F, column_step(form, gains)) if fitted else gains
+        choice = replace(bare, gains=replace(bare.gains, columns=columns)) if fitted else choice
         return replace(choice, grid=replace(choice.grid, rows=None if t is None else RowScales(t[:, None]))), form.error(columns)
 
-    alone, _ = _row_step(values, gram, cross, gains, np.ones(m))
-    both = fit_rescalers(values, gram, ideal, gains).rows
+    alone, _ = row_step(fit, gains, np.ones(m))
+    both = _alternated(fit, gains).rows
     choices = [
-        stored(symbols, None, fit=False),
-        stored(symbols, None, fit=True),
-        stored(symbols, alone, fit=False),
-        stored(symbols, both, fit=True),
+        stored(symbols, None, fitted=False),
+        stored(symbols, None, fitted=True),
+        stored(symbols, alone, fitted=False),
+        stored(symbols, both, fitted=True),
     ]
 
     def bits(choice: tuple[ScalarSymbols, float]) -> float:
