@@ -105,8 +105,8 @@ for name in rd.__all__:
         missing.add(name)
 print(sorted(missing))
 """
-    jobs = ["allocate", "collect", "evaluate", "export_saved", "open_run", "plot", "preview", "quantize_model", "run_report", "testing"]
-    jobs += ["tightness", "verify"]
+    jobs = ["allocate", "collect", "evaluate", "export_saved", "open_run", "plot", "preview", "quantize_model", "rotate_model"]
+    jobs += ["run_report", "testing", "tightness", "verify"]
     assert _run(code) == str(jobs)
 
 
@@ -121,10 +121,14 @@ def test_help_loads_no_heavy_module():
 
 
 def test_kernels_resolve_from_the_checkout_and_elsewhere(tmp_path):
-    code = "import rdtools.kernels.sic_sweep_reference as k, rdtools.analysis.train_default_model; print(k.__name__)"
-    assert _run(code) == "rdtools.kernels.sic_sweep_reference"
+    code = (
+        "import importlib.util, rdtools.kernels.sic_sweep_reference as kernel\n"
+        "print(kernel.__name__, importlib.util.find_spec('rdtools.analysis.make_all').name)"
+    )
+    expected = "rdtools.kernels.sic_sweep_reference rdtools.analysis.make_all"
+    assert _run(code) == expected
     try:
-        assert _run(code, cwd=tmp_path) == "rdtools.kernels.sic_sweep_reference"
+        assert _run(code, cwd=tmp_path) == expected
     except subprocess.CalledProcessError as error:
         if "No module named 'rdtools'" in error.stderr:
             pytest.skip("rdtools is run from a checkout and not installed")

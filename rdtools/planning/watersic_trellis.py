@@ -59,5 +59,6 @@ class TrellisWaterSIC(MmseWaterSIC):
             damping=self.damping,
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
+            bias=self.bias,
         )
         return unplanned if plan is None else replace(unplanned, order=plan.order_name, ridge=ridge)

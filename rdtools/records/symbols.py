@@ -79,10 +79,9 @@ class ScalarSymbols(Symbols):
             )
         if self.gains.of_integers and (self.grid.levels or self.grid.offset):
             raise ValueError("gains of the integers on a grid with levels or an offset, expected an unbounded one around zero")
-        if isinstance(self.model, GaussianModel):
-            check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
-            if self.grid.step == 0:
-                raise ValueError("step 0 beside a Gaussian model, expected a step above 0")
+        check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
+        if self.model.gaussian and self.grid.step == 0:
+            raise ValueError("step 0 beside a Gaussian model, expected a step above 0")
 
     @property
     def column_steps(self) -> Float64Array:

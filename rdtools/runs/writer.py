@@ -54,7 +54,7 @@ class RunWriter:
     def add(self, hessian: Hessian, index: int) -> None:
         """Write the Hessian of this number; on return it is durable."""
         file = self._file_of(index)
-        beside = {"mean": hessian.mean, "output_variances": hessian.output_variances}
+        beside = {name: getattr(hessian, name) for name in ("mean", "output_variances", "output_means")}
         arrays = {"packed": pack(hessian.matrix), **{name: array for name, array in beside.items() if array is not None}}
         self._finished.begin()
         written = write_arrays(self._path / file, arrays)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from rdtools.coding.entropy.gaussians import Gaussians, count_by_gaussian, gauss
 from rdtools.coding.entropy.models import IntegerCounts
 from rdtools.normal import normal_cdf
 from rdtools.ops.coset_coder import Tables
-from rdtools.records import AdaptiveModel, CosetSymbols
+from rdtools.records import CosetSymbols
 
 
 def coset_gaussians(symbols: CosetSymbols) -> Gaussians:
@@ -73,8 +74,9 @@ def _counts(symbols: CosetSymbols, gaussians: Gaussians) -> IntegerCounts:
 
 def coset_code_length(symbols: CosetSymbols) -> float:
     """Ideal length of the integers under their model, bits in all, escapes included."""
-    if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
-        return adaptive_code_length(symbols, symbols.model)
+    model: Any = symbols.model
+    if model.learns:
+        return adaptive_code_length(symbols, model)
     gaussians = coset_gaussians(symbols)
     return (
         gaussian_code_length(_counts(symbols, gaussians), gaussian_stds(symbols.model, gaussians.steps))
