@@ -2,10 +2,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from rdtools.kernels import _threads
 from rdtools.kernels import adaptive_coder_numba as fast
 from rdtools.kernels import adaptive_coder_reference as reference
+from rdtools.kernels import adaptive_model_numba as models
 from rdtools.kernels.adaptive_moment_reference import adaptive_moment
 from rdtools.kernels.coset_trellis_reference import coset_transitions
+
+from rdtools.ops import map_on_threads
 
 CODERS = {"reference": reference, "numba": fast}
 NO_TRELLIS = np.zeros((0, 2), dtype=np.int32)
@@ -85,3 +89,30 @@ def test_every_word_is_that_of_the_reference_and_decodes(m, p, std, states, rng)
         np.testing.assert_array_equal(outside, escaped)
         # a range coder of 64 bits loses less than 2⁻³² of an interval a symbol, and its last word
         assert abs(32 * len(words) - bits) < 66
+
+
+@pytest.mark.parametrize("p", [1, 6, 37])
+def test_neither_panels_nor_threads_change_a_bit_of_the_factor(p, rng, monkeypatch):
+    """Panels of one tile and of several, shares of rows that tiles do not divide, and rows of several heavy columns."""
+    units = rng.integers(-256, 257, (20, p)) * np.exp2(-rng.integers(0, 6, p)).round(5)
+    sums = np.zeros((p, p))
+    models.add_products(sums, np.floor(units))
+    np.testing.assert_array_equal(sums, np.triu(np.floor(units).T @ np.floor(units)))
+    expected, d = reference.factor(sums + np.triu(sums, 1).T, 20, 3.0)
+    for name, value in (("THREADS_FROM", 1), ("SHARE", 6), ("thread_count", lambda: 2)):
+        monkeypatch.setattr(models, name, value)
+    for panel in (4, 16, 64):
+        monkeypatch.setattr(models, "PANEL", panel)
+        upper, own = np.full((p, p), np.nan), np.full(p, np.nan)
+        models.factor(sums, 20, 3.0, upper, own)
+        np.testing.assert_array_equal(np.triu(upper, 1), np.triu(expected, 1))
+        np.testing.assert_array_equal(own, d)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_results_come_in_order_whatever_threads_there_are(count, monkeypatch):
+    monkeypatch.setattr(_threads, "thread_count", lambda: count)
+    assert list(map_on_threads(lambda x: x * x, range(5))) == [0, 1, 4, 9, 16]
+    assert list(map_on_threads(abs, [])) == []
+    with pytest.raises(ZeroDivisionError):
+        list(map_on_threads(lambda x: 1 // x, range(5)))
