@@ -68,7 +68,7 @@ def rotate_model(
     checkpoint = find_model(str(source))
     check_memory(4 * checkpoint.parameters, f"{checkpoint.directory} in float32, all of which is in memory")
     loaded = load_model(checkpoint, say=say)
-    found = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
+    fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
     work = place.with_name(f"{place.name}.unfinished")
     shutil.rmtree(work, ignore_errors=True)
     try:
@@ -81,4 +81,4 @@ def rotate_model(
         raise OutputError(f"{work}: cannot be written: {error.strerror or error}; free some space or choose another place") from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    return found
+    return fused
