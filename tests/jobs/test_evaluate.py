@@ -23,6 +23,7 @@ from rdtools.model import stages
 from rdtools.model.pretrained import load_model
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
+from rdtools.quantizers import WeightActivation
 from rdtools.records import Hessian
 from rdtools.runs.store import open_run
 from rdtools.sweep import run_sweep
@@ -217,6 +218,20 @@ def test_layers_are_quantized_from_the_inputs_of_the_model_quantized_so_far(data
         assert row["status"] == "ok", row["message"]
         assert row["summed_distortion"] == pytest.approx(summed, rel=1e-4)
         assert np.exp(_nll(model, _windows(data))) == pytest.approx(row["perplexity"], rel=1e-4)
+
+
+def test_a_layer_that_cannot_be_quantized_in_its_turn_is_its_rows_alone(data, tmp_path, monkeypatch):
+    run, ids = open_run(_copy(data, tmp_path / "run")), np.load(data / "calibration.npy")
+    asked = {"rates": [4], "evaluation": EvaluationRequest(tokens=data / "held.npy"), "window": 12, "noise": False}
+
+    def nowhere(*args, **settings):
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(WeightActivation, "choose_map", nowhere)
+        table = evaluate(run.path, methods=["rtn-w4a4", "rtn"], hessians="sequential", calibration=ids, **asked)
+    assert table["status"].tolist() == ["failed", "ok"]
+    assert table["message"].iloc[0] == "model.layers.0.self_attn.q_proj: no room"
     assert not (run.path / "evaluation.unfinished").exists()
     with pytest.raises(UsageError, match=r"are not the calibration tokens of the run, calibration\.npy"):
         evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids[:4], **asked)
