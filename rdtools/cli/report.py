@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,6 +52,8 @@ Out = Annotated[
         "--out", "-o", help="Run directory; Hessians and finished rows in it are used again, other methods and rates add to its table."
     ),
 ]
+#: Names of the default methods in lines that help does not break, so that names can be copied.
+_DEFAULTS = textwrap.fill(", ".join(DEFAULT_METHODS), 46, break_on_hyphens=False)
 DryRun = Annotated[bool, typer.Option("--dry-run", "-n", help="Print what is to be done and stop; nothing is written.")]
 
 
@@ -68,7 +71,7 @@ def report(
     device: Device = "cpu",
     methods: Annotated[
         str | None,
-        typer.Option("--methods", "-m", help=f"Comma-separated names of `rdtools methods`; by default {', '.join(DEFAULT_METHODS)}."),
+        typer.Option("--methods", "-m", help=f"Comma-separated names of `rdtools methods`; by default\n\n\b\n{_DEFAULTS}"),
     ] = None,
     rates: Annotated[str, typer.Option("--rates", "-r", help="Target rates in bits per weight, comma-separated.")] = "2,3,4",
     damping: Annotated[

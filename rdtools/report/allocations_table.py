@@ -60,11 +60,11 @@ def allocations_table(plans: Mapping[str, Allocation], evaluated: pd.DataFrame) 
                 "least": plan.label,
                 "budget": f"{plan.bits:g}",
                 "files": "–" if np.isnan(plan.total_bpw) else f"{plan.total_bpw:.4f}",
-                "methods": ", ".join(plan.methods),
                 **types,
                 "Σ D/D₀": "–" if np.isnan(plan.summed_relative_distortion) else f"{plan.summed_relative_distortion:.4g}",
                 "KL expected": _kl(plan.expected_kl_nats, plan.expected_kl_low, plan.expected_kl_high),
                 "KL measured": _measured(plan, evaluated),
+                "methods": ", ".join(plan.methods),
             }
         )
     return pd.DataFrame(rows).fillna("–")

@@ -69,7 +69,11 @@ def option_rows(command: Any) -> Iterator[tuple[str, str, str]]:
         is_option = parameter.param_type_name == "option"
         names = (*parameter.opts, *parameter.secondary_opts) if is_option else (parameter.name.upper(),)
         default = parameter.default if isinstance(parameter.default, str | int | float | Path) and parameter.default is not False else ""
-        yield ", ".join(f"`{name}`" for name in names), f"`{default}`" if default != "" else "", getattr(parameter, "help", None) or ""
+        yield (
+            ", ".join(f"`{name}`" for name in names),
+            f"`{default}`" if default != "" else "",
+            (getattr(parameter, "help", None) or "").replace("\b", ""),
+        )
 
 
 def commands(command: Any = None, name: str = "rdtools") -> Iterator[tuple[str, Any]]:

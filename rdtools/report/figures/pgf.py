@@ -16,28 +16,28 @@ from rdtools.report.latex import latex_text
 _ALIGNED = {"left": ("", 0.0, ""), "center": ("\\hbox to 0pt{\\hss ", 0.5, "\\hss}"), "right": ("\\llap{", 1.0, "}")}
 
 
-class _Renderer(RendererPgf):  # type: ignore[misc]  # matplotlib's backends are not typed
+class _Renderer(RendererPgf):
     """Matplotlib's own, but that text is plain text, in which nothing is a command, and is as long as in the fonts of the style.
 
     So a file is the same whichever TeX engine is installed, or none.
     """
 
     def __init__(self, figure: Figure, file: IO[str] | None) -> None:
-        super().__init__(figure, file)
-        self._measure = RendererAgg(*figure.bbox.size, figure.dpi)
+        super().__init__(figure, file)  # type: ignore[no-untyped-call]  # matplotlib's backends are not typed
+        self._measure = RendererAgg(*figure.bbox.size, figure.dpi)  # type: ignore[no-untyped-call]
 
     def draw_text(self, gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, mtext: Any = None) -> None:
         width, _, _ = self.get_text_width_height_descent(s, prop, ismath)
         before, part, after = _ALIGNED[mtext.get_horizontalalignment() if mtext else "left"]
         radians, along = np.deg2rad(angle), part * width
-        super().draw_text(gc, x + along * np.cos(radians), y + along * np.sin(radians), before + latex_text(s) + after, prop, angle)
+        super().draw_text(gc, x + along * np.cos(radians), y + along * np.sin(radians), before + latex_text(s) + after, prop, angle)  # type: ignore[no-untyped-call]
 
     def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> tuple[float, float, float]:
-        size: tuple[float, float, float] = self._measure.get_text_width_height_descent(s, prop, ismath)
+        size: tuple[float, float, float] = self._measure.get_text_width_height_descent(s, prop, ismath)  # type: ignore[no-untyped-call]
         return size
 
 
-class _Canvas(FigureCanvasPgf):  # type: ignore[misc]
+class _Canvas(FigureCanvasPgf):
     def get_renderer(self) -> _Renderer:
         return _Renderer(self.figure, None)
 
