@@ -346,6 +346,7 @@ def test_every_number_of_the_formats_is_covered():
         "HAS_ACTIVATION",
         "HAS_LOW_RANK",
         "HAS_FINE",
+        "HAS_BIAS",
         "ACTIVATION_GRID",
         "FINE_CHANNELS",
         "LOW_RANK",
