@@ -92,11 +92,11 @@ def measure(out: Path, *, config: dict[str, object], sequences: int, length: int
     model, tokens = out / "model", out / "tokens.npy"
     write_checkpoint(model, config)
     np.save(tokens, np.random.default_rng(0).integers(0, int(str(config["vocab_size"])), (sequences, length)))
-    found: dict[str, object] = {"blocks": config["num_hidden_layers"], "sequences": sequences, "length": length}
+    facts: dict[str, object] = {"blocks": config["num_hidden_layers"], "sequences": sequences, "length": length}
     for program in (_PREVIEW, _CAPTURE):
         command = [sys.executable, "-c", program, str(model), str(tokens), str(out / "run")]
-        found |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    return found
+        facts |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return facts
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -54,13 +54,13 @@ def numbers(option: str, text: str, kind: Callable[[str], Item], expected: str) 
     ------
     UsageError
     """
-    found = []
+    values_shown = []
     for part in names(text):
         try:
-            found.append(kind(part))
+            values_shown.append(kind(part))
         except ValueError:
             raise UsageError(f"{option} {text!r}: {part!r} is not {expected}") from None
-    return tuple(found)
+    return tuple(values_shown)
 
 
 def in_keys(message: str) -> str:

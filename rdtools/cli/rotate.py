@@ -44,7 +44,7 @@ def rotate(
     from rdtools.jobs.rotate import rotate_model
 
     console = PlainConsole(stderr=True)
-    found = rotate_model(
+    fused = rotate_model(
         model,
         save,
         rotation=None if rotation is Kind.none else rotation.value,
@@ -53,8 +53,8 @@ def rotate(
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
     )
     if as_json:
-        print_json({"save": str(save), **asdict(found)})
+        print_json({"save": str(save), **asdict(fused)})
         return 0
-    typer.echo(f"{found.text}{'; output head untied' if found.untied else ''}")
-    typer.echo(f"logits of random tokens change by {found.change:.2g} of their spread\n{save}")
+    typer.echo(f"{fused.text}{'; output head untied' if fused.untied else ''}")
+    typer.echo(f"logits of random tokens change by {fused.change:.2g} of their spread\n{save}")
     return 0

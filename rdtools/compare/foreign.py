@@ -42,17 +42,17 @@ def best_beside(results: pd.DataFrame, layer: str, total_bpw: float) -> BesideRo
     rows = results[(results["layer"] == layer) & (results["status"] == "ok") & (results["relative_distortion"] > 0)]
     if "activation_bits" in rows:
         rows = rows[rows["activation_bits"].isna()]
-    found = []
+    candidates = []
     for method, points in rows.groupby("method"):
         points = points.sort_values("total_bpw")
         rates, logs = points["total_bpw"].to_numpy(), np.log(points["relative_distortion"].to_numpy())
         if rates[0] > total_bpw + _SAME_RATE:
             continue
         rate = min(total_bpw, float(rates[-1]))
-        found.append((float(np.interp(rate, rates, logs)), str(method), rate))
-    if not found:
+        candidates.append((float(np.interp(rate, rates, logs)), str(method), rate))
+    if not candidates:
         return None
-    least, method, rate = min(found)
+    least, method, rate = min(candidates)
     return BesideRow(method, rate, math.exp(least))
 
 
@@ -95,8 +95,8 @@ def foreign_row(
     H, mean = layer.hessian.matrix, layer.hessian.mean
     unread = "the file has another bias, and the run no mean of the input: D leaves it out" if bias is not None and mean is None else ""
     bias = bias if mean is not None else None
-    found = errors_of_matrix(layer.weight, values, H, facts.heldout, bias=bias, mean=mean)
-    error, known = found.distortion, facts if bias is None else facts.centred
+    errors = errors_of_matrix(layer.weight, values, H, facts.heldout, bias=bias, mean=mean)
+    error, known = errors.distortion, facts if bias is None else facts.centred
     energy, square = layer.statistics.energy, float(np.mean(np.square(layer.weight)))
     relative = error.mean / energy if energy > 0 else math.nan
     correlated = correlation(layer.weight, values)
@@ -126,7 +126,7 @@ def foreign_row(
         distortion=error.mean,
         distortion_stderr=error.stderr,
         relative_distortion=relative,
-        heldout_distortion=_heldout(layer, facts, found.heldout),
+        heldout_distortion=_heldout(layer, facts, errors.heldout),
         sqnr_db=_db(relative),
         weight_sqnr_db=_db(mean_square(layer.weight, values) / square) if square > 0 else math.nan,
         weight_correlation=correlated,

@@ -135,7 +135,7 @@ def result_row(
         predicted, finite, heldout_ratio = predicted + beside.pred_activation_noise_distortion, math.nan, math.nan
     bounds = (RD_BOUND, RD_BOUND_ROWVAR, RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE)
     bound, rowvar, aligned, covariance = (one.rate(known, point.distortion) for one in bounds)
-    turn = quantized.weight.basis.rotation
+    rotation = quantized.weight.basis.rotation
     outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
@@ -171,7 +171,7 @@ def result_row(
         rate_gap_total_aligned_bpw=math.nan if outlier else point.total_bpw - aligned,
         rate_gap_total_covariance_bpw=math.nan if outlier else point.total_bpw - covariance,
         pred_gptq_gap_as_run_bpw=promised.gptq_gap_bits,
-        rotation="none" if turn is None else turn.kind,
+        rotation="none" if rotation is None else rotation.kind,
         damping=quantized.damping,
         backend=quantized.backend,
         device=quantized.device,

@@ -58,9 +58,9 @@ class PowerLaw:
         rng, k = generator(self.seed, "bootstrap of a power law"), len(self.x)
         residuals = np.log(self.y) - np.polyval(self._coefficients, np.log(self.x))
         draws = [rng.integers(0, k, k) for _ in range(RESAMPLES)]
-        found = [self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1]
+        fits = [self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1]
         # residuals of a fit of two coefficients are smaller than errors by √((k − 2)/k)
-        return np.array(found), rng.choice(residuals * np.sqrt(k / (k - 2)), len(found))
+        return np.array(fits), rng.choice(residuals * np.sqrt(k / (k - 2)), len(fits))
 
     def _estimate(self, value: float, again: Float64Array) -> Estimate:
         low, high = np.quantile(again, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])

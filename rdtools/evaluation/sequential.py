@@ -92,7 +92,9 @@ class SequentialLayers(MeasuredLayers):
         """Layers of some inputs of a step by name, with the moments of their inputs."""
         by_block = {item.blocks[0]: item.name for item in part}
         names = {item.name: [layer.name for layer in item.layers if layer.name in entries] for item in part}
-        asking = {name: [q for q in (self._quantizers[of] for of in own) if quantizes_activations(q)] for name, own in names.items()}
+        asking = {
+            name: [q for q in (self._quantizers[of] for of in of_input) if quantizes_activations(q)] for name, of_input in names.items()
+        }
         sums = Sums(part)
         samples = {
             item.name: Sample(item.columns, seed=self._seed, name=item.name)
@@ -107,14 +109,14 @@ class SequentialLayers(MeasuredLayers):
 
         step.look(see)
         hessians = {item.name: sums.finish(item, step.contexts) for item in part}
-        layers = {of: self._layer(entries[of], hessians[name]) for name, own in names.items() for of in own}
+        layers = {of: self._layer(entries[of], hessians[name]) for name, of_input in names.items() for of in of_input}
         errors: dict[tuple[str, Any], ActivationAccumulator] = {}
         for name, quantizers in asking.items():
-            own = [layers[of] for of in names[name]]
+            of_input = [layers[of] for of in names[name]]
             for quantizer in quantizers:
                 key = name, activation_key(quantizer, 0, seed=self._seed)
                 if key not in errors:
-                    errors[key] = self._chosen(quantizer, own, None if name not in samples else _rows(name, samples[name]))
+                    errors[key] = self._chosen(quantizer, of_input, None if name not in samples else _rows(name, samples[name]))
         moments = self._errors(step, by_block, errors, hessians)
 
         def given(of: str, name: str) -> GivenLayer:
@@ -123,7 +125,7 @@ class SequentialLayers(MeasuredLayers):
                 return layers[of], None, None
             return layers[of], ActivationInputs(moments[name, activation_key(quantizer, 0, seed=self._seed)]), None
 
-        return {of: given(of, name) for name, own in names.items() for of in own}
+        return {of: given(of, name) for name, of_input in names.items() for of in of_input}
 
     def _layer(self, entry: LayerEntry, hessian: Hessian) -> Layer:
         return Layer(self._run.key(entry), self._run.checkpoint().weight(entry.captured), hessian)
@@ -147,9 +149,9 @@ class SequentialLayers(MeasuredLayers):
         """Moments of quantized activations, from a further look at the step."""
 
         def see(block: Block, x: torch.Tensor) -> None:
-            own = [sums for (name, _), sums in errors.items() if name == by_block.get(block)]
-            rows = x.float().cpu().numpy() if own else None
-            for sums in own:
+            sums_of_block = [sums for (name, _), sums in errors.items() if name == by_block.get(block)]
+            rows = x.float().cpu().numpy() if sums_of_block else None
+            for sums in sums_of_block:
                 assert rows is not None
                 sums.add(rows)
 

@@ -143,11 +143,11 @@ def allocate(
 
 def _typical(curves: Curves, bits: float) -> dict[str, Quantizer]:
     """For slopes: each layer by the first method, at the known rate nearest to the budget."""
-    found = {}
+    typical = {}
     for name, by_method in curves.items():
         method, curve = next(iter(by_method.items()))
-        found[name] = parse_method(method, min(set(curve.totals) or curve.distortions, key=lambda rate: abs(rate - bits)))
-    return found
+        typical[name] = parse_method(method, min(set(curve.totals) or curve.distortions, key=lambda rate: abs(rate - bits)))
+    return typical
 
 
 def _settled(run: Run, shares: Shares, seed: int, stage: Stage) -> dict[str, Pick]:
@@ -196,9 +196,9 @@ def _windows(run: Run, tokens: Any, most: int) -> Any:
     from rdtools.model.pretrained import model_limits
 
     request, manifest = tokens if isinstance(tokens, CalibrationRequest) else CalibrationRequest(tokens=tokens), run.manifest
-    found, _ = read_tokens(request, None, run.checkpoint(), trust_remote_code=manifest.calibration.trust_remote_code)
+    tokens_read, _ = read_tokens(request, None, run.checkpoint(), trust_remote_code=manifest.calibration.trust_remote_code)
     longest = model_limits(run.checkpoint(), trust_remote_code=manifest.calibration.trust_remote_code).longest
-    return cut(found, min(found.longest, longest or found.longest), most=most)
+    return cut(tokens_read, min(tokens_read.longest, longest or tokens_read.longest), most=most)
 
 
 #: Source → column of the rows that has distortions; R(D) is in the run's curves.
@@ -217,10 +217,10 @@ def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) 
     energies: dict[str, float] = {}
     curves: Curves = {}
     for entry in run.layers:
-        own = rows[rows["layer"] == entry.name]
+        of_layer = rows[rows["layer"] == entry.name]
         by_method: dict[str, RateCurve] = {}
         for method in chosen:
-            some = own[(own["method"] == method) & (own[_COLUMNS[source]] > 0)].sort_values("target_bpw")
+            some = of_layer[(of_layer["method"] == method) & (of_layer[_COLUMNS[source]] > 0)].sort_values("target_bpw")
             if some.empty:
                 with contextlib.suppress(InvalidRate, RateUnreachable):
                     parse_method(method, 3.0)  # an unknown name has no rows anywhere

@@ -47,8 +47,8 @@ class ModelBiases:
         return cls(checkpoint, there, bias_settings(opened.model, layers) if there else {})
 
     def _decoded(self, folder: Path, entries: Sequence[SavedLayer]) -> dict[str, Float64Array]:
-        found = {entry.layer.name: decoded_bias(folder, entry) for entry in entries} if self.there else {}
-        return {name: bias for name, bias in found.items() if bias is not None}
+        biases = {entry.layer.name: decoded_bias(folder, entry) for entry in entries} if self.there else {}
+        return {name: bias for name, bias in biases.items() if bias is not None}
 
     def running(self, folder: Path, entries: Sequence[SavedLayer]) -> dict[str, Float64Array]:
         """What the saved model will add to the outputs of layers, by their names."""

@@ -87,8 +87,8 @@ def given_beside(
 
         def value(mixture: Mixture) -> float:
             given = corrected(mixture)
-            found = {layer.key.name: quantized_layer(given, layer, quantizer(layer.key.name), seed=seed) for layer in layers}
-            return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in found.items()})
+            quantized = {layer.key.name: quantized_layer(given, layer, quantizer(layer.key.name), seed=seed) for layer in layers}
+            return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in quantized.items()})
 
         mixture = search_mixture(value, drift="drift" in names, attention=beside.weighted is not None)
     return Given(hessian, corrected(mixture or Mixture()), plain, mixture)
@@ -124,15 +124,15 @@ def quantized_layer(given: CorrectedInput | None, layer: Layer, quantizer: Quant
     quantizer : method and rate
     seed : of the run
     """
-    subject = layer if given is None else given.layer(layer.key, layer.weight)
-    answer = quantizer.quantize(subject, seed=seed)
+    prepared = layer if given is None else given.layer(layer.key, layer.weight)
+    answer = quantizer.quantize(prepared, seed=seed)
     if given is None or "rescale" not in given.names:
-        return Corrected(subject, answer)
+        return Corrected(prepared, answer)
     moment = given.hessian.matrix
     coded = np.diagonal(moment) > 0
     damping = answer.damping * float(np.mean(np.diagonal(moment)[coded])) if coded.any() else 0.0
-    scaled, which = rescaled_weight(answer.weight, subject.weight, moment + damping * np.diag(coded.astype(np.float64)))
-    return Corrected(subject, replace(answer, weight=scaled), which)
+    scaled, which = rescaled_weight(answer.weight, prepared.weight, moment + damping * np.diag(coded.astype(np.float64)))
+    return Corrected(prepared, replace(answer, weight=scaled), which)
 
 
 def output_error(weight: Float64Array, quantized: Float64Array, moments: InputMoments) -> tuple[float, float]:
@@ -145,9 +145,9 @@ def output_error(weight: Float64Array, quantized: Float64Array, moments: InputMo
     """
     bare = replace(moments, residual=None) if moments.residual is not None else moments
     layer = Layer.of(weight, Hessian(moments.reference, moments.tokens, name=moments.name), name=moments.name)
-    found = error(layer, EffectiveLayer(quantized, InputMap(columns=weight.shape[1])), bare).mean
+    mean_error = error(layer, EffectiveLayer(quantized, InputMap(columns=weight.shape[1])), bare).mean
     energy = layer.statistics.energy
-    return found, found / energy if energy > 0 else float("nan")
+    return mean_error, mean_error / energy if energy > 0 else float("nan")
 
 
 def given_inputs(

@@ -129,10 +129,10 @@ def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix) ->
         return None, 0.0
     name = f"{layer.tensor.removesuffix('weight')}bias"
     values, part = np.asarray(matrix.bias(), dtype=np.float64), slice(None) if layer.outputs is None else slice(*layer.outputs)
-    own = checkpoint.read(name) if name in checkpoint.shard_of else None
-    found = (values if own is None else values - own)[part]
-    share = len(found) / len(values)
-    return (found if found.any() else None), 0.0 if own is not None else matrix.bias_bits * share
+    stored = checkpoint.read(name) if name in checkpoint.shard_of else None
+    difference = (values if stored is None else values - stored)[part]
+    share = len(difference) / len(values)
+    return (difference if difference.any() else None), 0.0 if stored is not None else matrix.bias_bits * share
 
 
 def _results_beside(folder: Path) -> tuple[pd.DataFrame | None, str]:

@@ -70,8 +70,8 @@ class Method:
 
     def make(self, rate_bits: float, **settings: Any) -> Quantizer:
         """The quantizer at a rate, with further settings in place of the entry's."""
-        made: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
-        return made
+        quantizer: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
+        return quantizer
 
     def record(self) -> dict[str, Any]:
         """The entry as other programs read it."""

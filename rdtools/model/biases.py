@@ -130,9 +130,9 @@ def stored_bias(checkpoint: Checkpoint, layer: CapturedLayer, bias: Float64Array
     name = bias_name(layer)
     if name not in checkpoint.shard_of:
         return bias
-    own = _tensor(checkpoint, name)
-    part = own.double().numpy()[slice(None) if layer.outputs is None else slice(*layer.outputs)]
-    return np.asarray(torch.from_numpy(part + bias).to(own.dtype).double().numpy() - part)
+    stored = _tensor(checkpoint, name)
+    part = stored.double().numpy()[slice(None) if layer.outputs is None else slice(*layer.outputs)]
+    return np.asarray(torch.from_numpy(part + bias).to(stored.dtype).double().numpy() - part)
 
 
 def _tensor(checkpoint: Checkpoint, name: str) -> torch.Tensor:
@@ -160,8 +160,8 @@ def checkpoint_biases(
             of.setdefault(bias_name(layer), []).append((layer, biases[layer.name]))
     found = {}
     for name, parts in of.items():
-        first, own = parts[0][0], _tensor(checkpoint, name) if name in checkpoint.shard_of else None
+        first, stored = parts[0][0], _tensor(checkpoint, name) if name in checkpoint.shard_of else None
         shape = checkpoint.shapes[first.tensor]
         joined = torch.from_numpy(joined_bias(parts, shape[-1 if first.transposed else 0]))
-        found[name] = joined.to(torch.bfloat16) if own is None else (own.double() + joined).to(own.dtype)
+        found[name] = joined.to(torch.bfloat16) if stored is None else (stored.double() + joined).to(stored.dtype)
     return found

@@ -221,8 +221,8 @@ def _by_block(
     batches, where = list(tokens.batches(batch)), shelf_folder(stages, count, folder)
     parts = {number: memory_parts(some) for number, some in in_stages(stages, inputs, lambda item: item.blocks[0].parameter)}
     rounds = max(map(len, parts.values()))
-    for turn in range(rounds):
-        of = {number: part[turn] for number, part in parts.items() if turn < len(part)}
+    for round_number in range(rounds):
+        of = {number: part[round_number] for number, part in parts.items() if round_number < len(part)}
         outside = Sums(of.get(None, ()))
         last = blocks if None in of else max(number for number in of if number is not None) + 1
         with _batch_that_fits(max(batches, key=lambda ids: (len(ids) > 1, ids.size)), tokens, stages.device):
@@ -230,7 +230,7 @@ def _by_block(
             with passes:
                 for number in range(last):
                     sums = Sums(of.get(number, ()))
-                    before = turn * last + number
+                    before = round_number * last + number
                     passes.block(number, sums.see, functools.partial(_tell, progress, before, rounds * last, count))
                     for item in of.get(number, ()):
                         yield item, sums

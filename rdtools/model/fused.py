@@ -75,11 +75,11 @@ def fused_text(directory: Path) -> str | None:
         If it says what rdtools does not write.
     """
     place = directory / "config.json"
-    found = json.loads(place.read_text()).get(KEY)
-    if found is None:
+    entry = json.loads(place.read_text()).get(KEY)
+    if entry is None:
         return None
     try:
-        return Fused(**found).text
+        return Fused(**entry).text
     except TypeError as error:
         raise CorruptFile(f"{place}: {KEY} is not as rdtools writes it ({error}); make the model again with rdtools rotate") from error
 
@@ -114,18 +114,18 @@ def fuse(model: Any, *, rotation: RotationChoice | None, heads: bool, seed: int)
     for norm in stream.norms:
         norm.fold(model)
     turned = None if rotation is None else _rotate_stream(model, stream, rotation, seed)
-    own = None if rotation is None or not heads else _rotate_values(model, stream, rotation, seed)
+    heads_rotation = None if rotation is None or not heads else _rotate_values(model, stream, rotation, seed)
     after = _logits(model, ids)
     change = float(np.linalg.norm(after - before) / np.linalg.norm(before - before.mean(axis=-1, keepdims=True)))
     if not change <= TOLERANCE:
         raise ModelUnreadable(
             f"{type(model).__name__}: with gains and rotations in its weights it computes something else, its logits are off by "
             f"{change:.3g} of their spread; expected at most {TOLERANCE:g}: something else reads the residual stream or the values"
-            f"{'; leave `heads` out' if own else ''}"
+            f"{'; leave `heads` out' if heads_rotation else ''}"
         )
-    found = Fused(len(stream.norms), turned, own, seed, untied, change)
-    setattr(model.config, KEY, asdict(found))
-    return found
+    fused = Fused(len(stream.norms), turned, heads_rotation, seed, untied, change)
+    setattr(model.config, KEY, asdict(fused))
+    return fused
 
 
 def _logits(model: Any, ids: torch.Tensor) -> Float64Array:

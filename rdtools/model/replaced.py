@@ -124,9 +124,9 @@ def replaced_layers(
     functions: dict[Block, Compute] = {}
     for item in inputs:
         for block in item.blocks:
-            own = [running for running in item.running if running.name in layers and _is_in(running, block)]
-            computed = [(running, layers[running.name]) for running in own if layers[running.name].activation is not None]
-            alone = [(running, layers[running.name]) for running in own if layers[running.name].activation is None]
+            of_block = [running for running in item.running if running.name in layers and _is_in(running, block)]
+            computed = [(running, layers[running.name]) for running in of_block if layers[running.name].activation is not None]
+            alone = [(running, layers[running.name]) for running in of_block if layers[running.name].activation is None]
             weights += [(running, layer.matrix) for running, layer in alone]
             biases += [(running, layer.bias.values) for running, layer in alone if layer.bias is not None]
             if computed:

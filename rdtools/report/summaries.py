@@ -151,9 +151,9 @@ def _bd_rates(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     values = []
     for place, of_layer in rows.groupby(kept, sort=False, dropna=False):
         base = of_layer[of_layer["method"] == reference]
-        for method, own in of_layer.groupby("method", sort=False):
+        for method, of_method in of_layer.groupby("method", sort=False):
             if method != reference:
-                values.append((*place, method, bd_rate(base, own)))
+                values.append((*place, method, bd_rate(base, of_method)))
     return pd.DataFrame(values, columns=[*kept, "method", "value"])
 
 

@@ -12,55 +12,38 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import fit_lattice_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
-from rdtools.quantizers.grids.levels import grid_of_step
+from rdtools.quantizers.grids.walks import ColumnWalks, RowExponents
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
 from rdtools.quantizers.rounding.lattice_points import equal_rate_step, nearest_points
-from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import GaussianModel, LatticeName, LatticePoints
+from rdtools.records import GaussianModel, LatticeName, LatticePoints, UniformGrid
 from rdtools.records.error_models import LatticeSteps
 from rdtools.transforms import RotationChoice
 
 
 @dataclass(frozen=True, eq=False)
-class LatticeGrid:
-    """Column steps but for their scale, and the points that they give; attributes as of `TrellisGrid` in `trellis_sic.py`."""
+class LatticeGrid(ColumnWalks[LatticePoints]):
+    """The points of a lattice that steps give."""
 
-    target: Float64Array
-    factor: Float64Array
-    order: NDArray[np.intp]
     lattice: LatticeName
-    exponents: NDArray[np.uint8]
-    row_exponents: NDArray[np.uint8] | None
-    name: str
 
-    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[LatticePoints]:
-        """Points of some rows, or of all, where the finest step is so wide, and their rate.
+    def decide(self, ordered: Float64Array, steps: Float64Array) -> NDArray[np.int32]:
+        """(m, r) int32 integers of a target whose columns and steps are in the order of the factor's."""
+        spacings, integers = 0.5 * steps, np.empty(ordered.shape, dtype=np.int32)
 
-        Raises
-        ------
-        ScaleOutOfRange
-            If the step is outside the normal range of float32.
-        """
-        part, known = (self.target, self.row_exponents) if rows is None else (self.target[rows], None)
-        if rows is not None and self.row_exponents is not None:
-            known = self.row_exponents[rows]
-        grid = grid_of_step(log2_step, self.exponents, self.name)
-        spacings = 0.5 * grid.column_steps(part.shape[1])[self.order]
-        ordered = np.empty(part.shape, dtype=np.int32)
+        def decided(targets: Float64Array, column: int) -> Float64Array:
+            integers[:, column] = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
+            return np.asarray(spacings[column] * integers[:, column, None])
 
-        def decide(targets: Float64Array, column: int) -> Float64Array:
-            ordered[:, column] = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
-            return np.asarray(spacings[column] * ordered[:, column, None])
+        block_ldlq(np.asfortranarray(ordered), self.factor, 1, decided, keep=False)  # it reads columns
+        return integers
 
-        block_ldlq(part[:, self.order], self.factor, 1, decide, keep=False)
-        integers = np.empty_like(ordered)
-        integers[:, self.order] = ordered
-        symbols, bits = fit_lattice_gaussians(LatticePoints(integers, grid, GaussianModel(), self.lattice), known)
-        return Candidate(bits / max(part.size, 1), symbols)
+    def fitted(self, integers: NDArray[np.int32], grid: UniformGrid, row_exponents: RowExponents) -> tuple[LatticePoints, float]:
+        """The points with the models under which they are shortest, and their length, bits in all."""
+        return fit_lattice_gaussians(LatticePoints(integers, grid, GaussianModel(), self.lattice), row_exponents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,8 +108,8 @@ class LatticeSIC(SettledQuantizer):
         steps = np.asarray(1.0 / np.sqrt(shared.noise_gains))
         rows = row_exponents_if_shorter(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
-        grid = LatticeGrid(problem.target, shared.factor, shared.order, self.lattice, octave_exponents(steps), rows, name)
-        found = search_rate(grid, problem.weight_std, self.rate_bits)
-        widths = equal_rate_step(self.lattice) * found.result.column_steps
+        grid = LatticeGrid(problem.target, shared.factor, shared.order, octave_exponents(steps), rows, name, self.lattice)
+        candidate = search_rate(grid, problem.weight_std, self.rate_bits)
+        widths = equal_rate_step(self.lattice) * candidate.result.column_steps
         model = LatticeSteps(widest_steps=widths, steps=widths, relative_steps=steps, lattice=self.lattice, row_exponents=rows)
-        return Solution(found.result, found.rate_bits, model)
+        return Solution(candidate.result, candidate.rate_bits, model)

@@ -139,5 +139,5 @@ class EntropyCoded(ScalarQuantizer):
         """Quantize a prepared layer with equal steps."""
         name = f"{problem.key.name}: {type(self).__name__}"
         grid = entropy_grid(problem.target, self._rounding(problem), coding=self.coding, relative_steps=None, name=name)
-        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
-        return Solution(found.result, found.rate_bits, column_steps(found.result, None))
+        candidate = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
+        return Solution(candidate.result, candidate.rate_bits, column_steps(candidate.result, None))

@@ -63,11 +63,11 @@ def search_learnt_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: fl
         return search_rate(grid, weight_std, rate_bits)
     plain_bits, seen = rate_bits, []
     for _ in range(_TRIALS):
-        found = learnt(search_rate(grid, weight_std, plain_bits), grid, columns)
-        if abs(found.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS or not found.result.integers.any():
-            return found
-        seen.append(found.rate_bits)
-        plain_bits += rate_bits - found.rate_bits
+        candidate = learnt(search_rate(grid, weight_std, plain_bits), grid, columns)
+        if abs(candidate.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS or not candidate.result.integers.any():
+            return candidate
+        seen.append(candidate.rate_bits)
+        plain_bits += rate_bits - candidate.rate_bits
     raise RateUnreachable(
         f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: under learnt models neighbouring steps have "
         f"{', '.join(f'{rate:.4f}' for rate in seen)}, likely because few weights decide how strongly models learn; ask for one "

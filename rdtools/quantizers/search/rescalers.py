@@ -204,10 +204,10 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Matrix)
     aim = ideal if rows is None else take_rows(ideal, rows)
 
     def trial(log2_step: float) -> tuple[float, float]:
-        found = grid.at(log2_step, rows)
-        errors = point_values(found.result)
+        candidate = grid.at(log2_step, rows)
+        errors = point_values(candidate.result)
         errors -= aim
-        return found.rate_bits, float(quadratic_form(errors, gram).sum())
+        return candidate.rate_bits, float(quadratic_form(errors, gram).sum())
 
     (fine_rate, fine_error), (rate, error) = trial(math.log2(step) - 0.25), trial(math.log2(step))
     return max(fine_rate - rate, 0.0) / math.log2(error / fine_error) if error > fine_error > 0 else 0.0

@@ -37,9 +37,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 3.0)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     looks = method_looks(rows["method"].drop_duplicates())
-    for ax, ((model, rate, tokens), own) in zip(axes, panels, strict=True):
+    for ax, ((model, rate, tokens), of_panel) in zip(axes, panels, strict=True):
         for method, look in looks.items():
-            some = own[own["method"] == method].set_index("corrections").reindex(list(STEPS)).dropna(how="all")
+            some = of_panel[of_panel["method"] == method].set_index("corrections").reindex(list(STEPS)).dropna(how="all")
             if len(some):
                 bars = [some["kl_nats"] - some["kl_low"], some["kl_high"] - some["kl_nats"]]
                 style = {"capsize": 1.5, "elinewidth": 0.7, "label": method, **look, "linestyle": "-"}

@@ -44,16 +44,16 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 2.5)
     axes = figure.subplots(1, len(betas), squeeze=False)[0]
     for beta, axis in zip(betas, axes, strict=True):
-        own = rows[rows["beta"] == beta]
-        base = own[own["correction"] == "none"].iloc[0]
+        of_beta = rows[rows["beta"] == beta]
+        base = of_beta[of_beta["correction"] == "none"].iloc[0]
         for correction, (color, marker, label) in LOOKS.items():
-            part = own[own["correction"] == correction].sort_values("total_bpw")
+            part = of_beta[of_beta["correction"] == correction].sort_values("total_bpw")
             ratio = part["heldout_distortion"] / base["heldout_distortion"]
             axis.plot(part["total_bpw"], ratio, color=color, marker=marker, linestyle="none", label=label)
-        floor = own[own["correction"] == "none"].sort_values("total_bpw").iloc[-1]
+        floor = of_beta[of_beta["correction"] == "none"].sort_values("total_bpw").iloc[-1]
         level = floor["heldout_distortion"] / base["heldout_distortion"]
         axis.axhline(level, color=SKY, linewidth=0.7, linestyle="--", label="weights of 16 bits, activations of 4")
-        joint = pd.concat([base.to_frame().T, own[own["correction"] == "joint"]])
+        joint = pd.concat([base.to_frame().T, of_beta[of_beta["correction"] == "joint"]])
         bits = base["total_bpw"] + joint["factors_bpw"]
         bound = joint["reduced_rank_bound_distortion"] / base["distortion"]
         axis.plot(bits, bound, color=BLACK, label="least D of any weights and term of the rank")

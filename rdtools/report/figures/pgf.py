@@ -29,8 +29,8 @@ class _Renderer(RendererPgf):  # type: ignore[misc]  # matplotlib's backends are
     def draw_text(self, gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, mtext: Any = None) -> None:
         width, _, _ = self.get_text_width_height_descent(s, prop, ismath)
         before, part, after = _ALIGNED[mtext.get_horizontalalignment() if mtext else "left"]
-        turn, along = np.deg2rad(angle), part * width
-        super().draw_text(gc, x + along * np.cos(turn), y + along * np.sin(turn), before + latex_text(s) + after, prop, angle)
+        radians, along = np.deg2rad(angle), part * width
+        super().draw_text(gc, x + along * np.cos(radians), y + along * np.sin(radians), before + latex_text(s) + after, prop, angle)
 
     def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> tuple[float, float, float]:
         size: tuple[float, float, float] = self._measure.get_text_width_height_descent(s, prop, ismath)
