@@ -59,4 +59,4 @@ def test_the_rows_of_the_repository_say_what_the_gallery_says(rows):
 
 def test_rows_are_drawn(rows):
     figure = ablation.draw(rows)
-    assert len(figure.axes) == len(rows[["model", "target_bpw"]].drop_duplicates())
+    assert len(figure.axes) == len(rows[["model", "target_bpw", "scored_tokens"]].drop_duplicates())
