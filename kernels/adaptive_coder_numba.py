@@ -177,7 +177,7 @@ def _rows(  # type: ignore[no-untyped-def]
             for j in range(i + 1, min(p, top + STRIDE)):
                 means[j] = means[j] + upper[i, j] * innovation
             if i == top + STRIDE - 1:
-                advance(means[i + 1 :], innovations[top : i + 1], upper[top : i + 1, i + 1 :])
+                advance(means, innovations, upper, top)
         weigh(units, weighed[r - first])
     coder[0], coder[1], coder[2] = low, length, np.uint64(carry)
     coder[3], coder[4] = np.uint64(used), np.uint64(escapes)

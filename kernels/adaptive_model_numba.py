@@ -1,8 +1,8 @@
 """Gaussian models learnt from decoded rows on the CPU: second moments, their factor, and the means of a row.
 
 Sums over rows are of integers, exact in float64, so that BLAS may add them in any order. All else is compiled without fastmath: LLVM
-then neither contracts a product and a sum nor reorders what is written, and lanes are elements of the result. Steps of the factorization and
-of the means are taken several at a time, in the reference's order for every element. Loops run over slices from 0: over a range that
+then neither contracts a product and a sum nor reorders what is written, and lanes are elements of the result. Steps of the factorization
+and of the means are taken several at a time, in the reference's order for every element. Loops run over slices from 0: over a range that
 begins elsewhere LLVM cannot rule out that an index is negative, which counts from the end, and leaves them scalar.
 """
 
@@ -75,7 +75,7 @@ def _eliminate(y0, y1, y2, y3, c, i, r0, r1, r2, r3):  # type: ignore[no-untyped
 
 @jit(nogil=True, error_model="numpy")
 def _eliminate_rows(a, first, stop, c, begin, end):  # type: ignore[no-untyped-def]
-    """Rows from first to stop less the multiples c of rows from begin to end, a multiple of TILE; what is left of a diagonal is not read."""
+    """Rows from first to stop less the multiples c of rows from begin to end, a multiple of TILE; below the diagonal nothing is read."""
     p = a.shape[0]
     for i in range(first, stop, TILE):
         if i + TILE > stop:
@@ -136,10 +136,13 @@ def factor(sums: Float64Array, rows: int, prior: float, a: Float64Array, d: Floa
 
 
 @jit(nogil=True, error_model="numpy")
-def advance(means, e, rows):  # type: ignore[no-untyped-def]
-    """Means with the innovations e of STRIDE columns before them, whose rows of the factor are given."""
+def advance(means, innovations, upper, top):  # type: ignore[no-untyped-def]
+    """Means of the columns after STRIDE columns, with these columns' innovations."""
+    e, after = innovations[top : top + STRIDE], top + STRIDE
     e0, e1, e2, e3, e4, e5, e6, e7 = e[0], e[1], e[2], e[3], e[4], e[5], e[6], e[7]
-    r0, r1, r2, r3, r4, r5, r6, r7 = rows[0], rows[1], rows[2], rows[3], rows[4], rows[5], rows[6], rows[7]
+    r0, r1, r2, r3 = upper[top, after:], upper[top + 1, after:], upper[top + 2, after:], upper[top + 3, after:]
+    r4, r5, r6, r7 = upper[top + 4, after:], upper[top + 5, after:], upper[top + 6, after:], upper[top + 7, after:]
+    means = means[after:]
     for j in range(means.shape[0]):
         x = (((means[j] + r0[j] * e0) + r1[j] * e1) + r2[j] * e2) + r3[j] * e3
         means[j] = (((x + r4[j] * e4) + r5[j] * e5) + r6[j] * e6) + r7[j] * e7

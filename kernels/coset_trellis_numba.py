@@ -1,7 +1,7 @@
 """Successive cancellation with a trellis of cosets on the CPU: what is fed back as in `sic_sweep_numba`, walks one column at a time.
 
-Viterbi's search runs on the feed-forward form of the code, see `rdtools.kernels.coset_trellis_reference.butterfly_labels`: runs of states are
-compared element by element, and a branch has one of four distances.
+Viterbi's search runs on the feed-forward form of the code, see `rdtools.kernels.coset_trellis_reference.butterfly_labels`: runs of
+states are compared element by element, and a branch has one of four distances.
 """
 
 from __future__ import annotations

@@ -47,7 +47,8 @@ def butterfly_labels(states: int) -> NDArray[np.uint8]:
     """The coset c_j of the branch from state j to 2j in the feed-forward form of a code, (S/2,), which fast kernels search in.
 
     Its walks from state 0 have the same cosets: a register of ν inputs u, ``z_0 = h¹(D) u``, ``z_1 = h⁰(D) u``, because
-    ``h⁰ h¹ + h¹ h⁰ = 0``. There states j and j + S/2 go to 2j and 2j + 1, and the four branches carry the cosets c_j, c_j ⊕ 2, c_j ⊕ 2, c_j.
+    ``h⁰ h¹ + h¹ h⁰ = 0``. There states j and j + S/2 go to 2j and 2j + 1, and the four branches carry the cosets c_j, c_j ⊕ 2, c_j ⊕ 2 and
+    c_j.
     """
     h0, h1 = CODES[states]
     register = range(0, states, 2)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def _nearest_walks(x: Tensor, branches: Tensor, reach: float) -> Tensor:
-    """The walk nearest to each of (M, G) targets in float64, (M, G) float64; branches: the coset (S/2, 2, 2) by j, input and predecessor."""
+    """The walk nearest to each of (M, G) targets, float64 as they are; branches: the coset (S/2, 2, 2) by j, input and predecessor."""
     (M, G), half = x.shape, len(branches)
     cosets = torch.arange(4, dtype=x.dtype, device=x.device)
     points = 4.0 * ((x[:, :, None] - cosets) * 0.25).round().clip(-reach, reach) + cosets

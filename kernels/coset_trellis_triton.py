@@ -1,9 +1,9 @@
 """Successive cancellation with a trellis of cosets on the GPU: a program for each segment of rows, its costs in registers.
 
-The search is that of `rdtools.kernels.coset_trellis_numba`, with its roundings: distances in float64, costs in float32. Beside its cost every
-state carries the last 32 inputs of its walk, which are stored once in 32 − ν rows: they hold the inputs of these rows and, above them, the
-state before, so that the way back takes one dependent load for so many rows, and all rows then find their cosets side by side. Rows of
-different segments never meet, so that a program takes its segment through all columns of a strip.
+The search is that of `rdtools.kernels.coset_trellis_numba`, with its roundings: distances in float64, costs in float32. Beside its cost
+every state carries the last 32 inputs of its walk, which are stored once in 32 − ν rows: they hold the inputs of these rows and, above
+them, the state before, so that the way back takes one dependent load for so many rows, and all rows then find their cosets side by side.
+Rows of different segments never meet, so that a program takes its segment through all columns of a strip.
 """
 
 from __future__ import annotations
@@ -131,9 +131,10 @@ def coset_trellis_sweep(
     residual: bool = True,
     overwrite: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Same as `rdtools.kernels.coset_trellis_reference.coset_trellis_sweep`, for tensors on one device, by the decisions of the CPU's kernel.
+    """Same as `rdtools.kernels.coset_trellis_reference.coset_trellis_sweep`, for tensors on one device.
 
-    Sums over panels and strips are the device's, so that walks may differ from the CPU's where two are equally near to rounding.
+    It decides as the CPU's kernel does; sums over panels and strips are the device's, so that walks may differ where two are equally
+    near to rounding.
     """
     (m, n), device = weight.shape, weight.device
     L, spacings = factor.to(weight.dtype).contiguous(), (0.5 * steps).to(weight.dtype)

@@ -67,6 +67,7 @@ class Sweep:
         return q + self.offset
 
     def decide(self, i: int, points: Tensor, gain: Tensor) -> None:
+        """The error that a column is left with."""
         self.error[:, i] = self.weight[:, i] - gain * self.steps[i] * points
 
 

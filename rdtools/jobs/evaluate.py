@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -85,10 +86,14 @@ class _Job:
         shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
         entered: list[tuple[Contender, Summed]] = []
         ahead = 0
+
+        def step(before: int, done: int, total: int) -> None:
+            tell(before + done / total)
+
         try:
             for number, asked in enumerate(some):
                 (own := work / str(number)).mkdir(parents=True)
-                entered.append(asked.enter(opened, own, lambda done, total, ahead=ahead: tell(ahead + done / total)))
+                entered.append(asked.enter(opened, own, functools.partial(step, ahead)))
                 ahead += asked.ahead
             contenders = [contender for contender, _ in entered]
             told = len(some) + 1

@@ -110,6 +110,13 @@ def read_table(name: str, folder: Path, makers: Makers) -> pd.DataFrame:
     return _kept(folder, name)
 
 
+def _check_columns(module: Any, tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Refuse results of which only some columns are kept, unless the figure needs no other."""
+    lacking = [name for name in module.READS if name not in tables["results"]] if module.TABLES[0] == "results" else []
+    if lacking:
+        raise NoRows(f"the results in {folder} have no column {lacking[0]}, which those of rdtools report have")
+
+
 def layer_count(rows: pd.DataFrame) -> int:
     """Number of layers in rows: named, counted by an evaluation, or that claims were checked on; else of kinds of synthetic ones."""
     if "layers" in rows:
@@ -171,6 +178,7 @@ def figures(
             module = MODULES[name]
             try:
                 tables = {table: read_table(table, folder, makers or {}) for table in module.TABLES}
+                _check_columns(module, tables, folder)
             except NoRows as reason:
                 drawn.missing[name] = str(reason)
                 continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from rdtools.errors import OutputError, UsageError
 from rdtools.jobs.arguments import path_of
@@ -23,7 +23,7 @@ def rotate_model(
     model: str | Path,
     save: str | Path,
     *,
-    rotation: RotationChoice | None = "auto",
+    rotation: str | None = "auto",
     heads: bool = True,
     seed: int = 0,
     say: Callable[[str], None] = log_sentence,
@@ -68,7 +68,7 @@ def rotate_model(
     checkpoint = find_model(str(source))
     check_memory(4 * checkpoint.parameters, f"{checkpoint.directory} in float32, all of which is in memory")
     loaded = load_model(checkpoint, say=say)
-    fused = fuse(loaded, rotation=rotation, heads=heads, seed=seed)
+    fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
     work = place.with_name(f"{place.name}.unfinished")
     shutil.rmtree(work, ignore_errors=True)
     try:

@@ -49,11 +49,12 @@ class Norm:
 
     def fold(self, model: Any) -> None:
         """Take the gain into the matrices that read it: ``W diag(g)`` in place of W, and no gain."""
-        gain = self.module.weight.detach().double() + (1.0 - self.neutral)  # type: ignore[union-attr, operator]
+        weight = self.module.get_parameter("weight").detach()
+        gain = weight.double() + (1.0 - self.neutral)
         for block in self.readers:
             matrix = matrix_of(model, block)
             matrix.copy_(matrix.double() * gain)
-        self.module.weight.detach().fill_(self.neutral)  # type: ignore[union-attr, operator]
+        weight.fill_(self.neutral)
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,8 +95,8 @@ class CosetSymbols(Symbols):
 
     Attributes
     ----------
-    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to; a tensor while a quantizer searches on
-        a device
+    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to; a tensor while a quantizer searches
+        on a device
     grid : steps of columns, without levels, offset and row scales
     model : under which the integers are coded, given their parity
     states : of the trellis, a power of two from 4 to 1024

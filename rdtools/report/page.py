@@ -16,6 +16,7 @@ from markupsafe import Markup
 from rdtools._version import __version__
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.report import glossary, tables
+from rdtools.report.allocations_table import ALLOCATIONS_HEAD
 from rdtools.report.claims_table import Verdicts, claims_summary, verdict_columns
 from rdtools.report.figures import CAPTIONS
 from rdtools.report.foreign import FOREIGN_HEAD, foreign_by_type
@@ -134,6 +135,7 @@ def write_page(
     verdicts: Verdicts,
     command: str,
     foreign: pd.DataFrame | None = None,
+    allocations: pd.DataFrame | None = None,
 ) -> Path:
     """Write ``index.html`` into the run directory: the same bytes for the same run.
 
@@ -145,6 +147,7 @@ def write_page(
     verdicts : of ``rdtools verify`` on the run
     command : that made the run
     foreign : rows of files of others, None where none were measured
+    allocations : `allocations_table` of the run's plans, None where there are none
 
     Raises
     ------
@@ -181,6 +184,8 @@ def write_page(
         paired=_cells(paired_table(paired)),
         foreign=_cells(pd.DataFrame() if foreign is None else foreign_by_type(foreign)),
         foreign_head=FOREIGN_HEAD,
+        allocations=_cells(pd.DataFrame() if allocations is None else allocations),
+        allocations_head=ALLOCATIONS_HEAD,
         layer_head=tables.LAYER_HEAD,
         layer_types=_cells(printed_means(tables.layer_types(table))),
         statuses=tables.status_counts(table),

@@ -27,7 +27,7 @@ def rows(everything):
     return everything[everything["fused"].isna() & (everything["hessians"] != "sequential")].set_index("method")
 
 
-def test_rows_are_those_of_an_evaluation_and_drawn(rows):
+def test_rows_are_those_of_an_evaluation_and_drawn(everything, rows):
     assert ["method", *rows] == ["method", *(name for name in whole_model.COLUMNS if name != "method")]
     assert set(whole_model.COLUMNS) <= {column.name for column in EVALUATION_COLUMNS}
     assert list(rows.index) == ["bf16-noise", *whole_model.ACTIVATIONS, *(name for name, _ in whole_model.CODEBOOKS)]
@@ -87,3 +87,29 @@ def test_the_gallery_prints_the_rows(rows):
     for name, *cells in printed:
         row = rows.loc[name, ["total_bpw", "summed_relative_distortion", "kl_nats", "perplexity"]]
         assert [f"{value:.{digits}f}" for value, digits in zip(row, (3, 3, 4, 2), strict=True)] == cells
+
+
+def test_one_after_the_other_keeps_the_order_and_gains_nothing(everything, rows):
+    """KL of both, as the gallery prints it; rounding to nearest looks at no moments, and has the same to the last digit."""
+    gallery = (FIGURES / "README.md").read_text()
+    own = everything[everything["hessians"] == "sequential"].set_index("method")
+    printed = re.findall(r"^\| `(\S+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", gallery, flags=re.MULTILINE)
+    assert [name for name, *_ in printed] == list(own.index) == list(whole_model.SEQUENTIAL)
+    for name, *cells in printed:
+        values = rows.loc[name, "kl_nats"], *own.loc[name, ["kl_nats", "kl_low", "kl_high"]]
+        assert [f"{value:.4f}" for value in values] == cells
+        assert rows.loc[name, "kl_low"] < own.loc[name, "kl_high"]
+        assert own.loc[name, "kl_low"] < rows.loc[name, "kl_high"]
+    assert own.loc[["rtn-w4a4", "qllm-w4a4", "gptq-w4a4+rotation", "lrc-w4a4-r0.1"], "kl_nats"].is_monotonic_decreasing
+    assert own.loc["rtn-w4a4", "kl_nats"] == rows.loc["rtn-w4a4", "kl_nats"]
+
+
+def test_half_of_the_rotations_are_fused_for_nothing(everything, rows):
+    gallery, own = (FIGURES / "README.md").read_text(), everything[everything["fused"].notna()].set_index("method")
+    table = gallery[gallery.index("On the model of `rdtools rotate`") :]
+    printed = re.findall(r"^\| `(\S+)` \| [a-z0-9 ]+ \| ([\d.]+) \|$", table[: table.index("Half of the online")], flags=re.MULTILINE)
+    assert printed == [(name, f"{own.loc[name, 'kl_nats']:.4f}") for name in whole_model.ROTATED]
+    assert own.loc["gptq-w4a4+inner-rotation", "online_maps"] == "none: 12 inputs; Rotate: 12 inputs"
+    assert own.loc["gptq-w4a4+rotation", "online_maps"] == "Rotate: 24 inputs"
+    assert own.loc["gptq-w4a4+inner-rotation", "kl_low"] < rows.loc["gptq-w4a4+rotation", "kl_high"]  # intervals overlap
+    np.testing.assert_allclose(own["perplexity_original"], rows["perplexity_original"].iloc[0], rtol=1e-5)

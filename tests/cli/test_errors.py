@@ -166,6 +166,7 @@ def test_without_a_command_the_help_is_printed_in_lines(argv, words, capsys):
     error = capsys.readouterr().err
     assert error.startswith("Usage: ")
     assert "\\n" not in error
+    assert "..." not in error.replace("[ARGS]...", ""), "help of a command is cut off"
     assert all(any(line.strip().startswith(word) for line in error.splitlines()) for word in words)
 
 

@@ -159,7 +159,7 @@ def test_workers_end_with_their_parent(name, code, tiny_llama, tiny_tokens, tmp_
     # little to capture, and enough work for a minute, of which it gets a few seconds
     rates, seeds = ",".join(f"{1 + k / 16:g}" for k in range(64)), ",".join(map(str, range(8)))
     argv = ["report", "--model", str(tiny_llama), "--tokens", str(tiny_tokens), "--out", str(out), "--workers", "2"]
-    argv += ["--methods", "watersic-trellis-plain(states=1024)", "--rates", rates, "--seeds", seeds]
+    argv += ["--methods", "watersic-trellis-plain(states=64)", "--rates", rates, "--seeds", seeds]
     source = f"from rdtools.cli.main import run; import sys\nif __name__ == '__main__':\n    sys.argv[1:] = {argv}; run()"
     script = tmp_path / "go.py"
     script.write_text(source)

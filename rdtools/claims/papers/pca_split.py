@@ -26,7 +26,7 @@ def _noise_bound(e: Evidence) -> float:
     split = e[PrincipalSplit]
     k, n = split.channels, len(split.eigenvalues)
     parts = ((k, FINE_BITS, float(split.eigenvalues[:k].sum())), (n - k, BITS, _tail(e)))
-    return sum(channels * power / (4 * (2 ** (bits - 1) - 1) ** 2) for channels, bits, power in parts)
+    return float(sum(channels * power / (4 * (2 ** (bits - 1) - 1) ** 2) for channels, bits, power in parts))
 
 
 _SOURCE = Source("ResQ 2412.14363", "", "projection onto the subspace of largest variance")
