@@ -42,6 +42,8 @@ KEY = ["model", "layer", "method", "rate"]
 
 #: Names of version 0.1 whose meaning changed with the name.
 _MEANT = {"gptq": "hptq", "rtn": "hrtn"}
+#: Names of version 0.1 that had a suffix in another place.
+_SUFFIXED = {"quip-sharp+hadamard-unrefined": "quip-sharp-unrefined+hadamard"}
 
 
 def method_forms() -> list[str]:
@@ -63,6 +65,8 @@ def renamed(record: pd.DataFrame) -> pd.DataFrame:
     """A record of version 0.1 under the names of today."""
 
     def today(method: str) -> str:
+        if method in _SUFFIXED:
+            return _SUFFIXED[method]
         base, plus, suffixes = method.partition("+")
         return (RENAMED | _MEANT).get(base, base) + plus + suffixes
 

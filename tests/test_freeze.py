@@ -54,3 +54,10 @@ def test_distortions_may_differ_by_rounding_alone(record):
     far["distortion"] *= 1 + 3 * freeze.RELATIVE_DISTORTION
     assert freeze.compare_records(near, record) == []
     assert len(freeze.compare_records(far, record)) == len(record)
+
+
+def test_names_of_version_0_1_are_read_as_those_of_today():
+    old = pd.DataFrame({"method": ["gptq-int+act-order", "rtn", "gptq+rotation", "quip-sharp+hadamard-unrefined", "watersic"]})
+    today = ["gptq-midrise+act-order", "hrtn", "hptq+rotation", "quip-sharp-unrefined+hadamard", "watersic"]
+    assert freeze.renamed(old)["method"].tolist() == today
+    assert set(today) <= set(freeze.method_forms())

@@ -94,7 +94,7 @@ class MmseWaterSIC(Quantizer):
 
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
-        rotation = input_rotation(self.rotation, layer, int(layer.active.sum()), seed=seed)
+        rotation = input_rotation(self.rotation, layer.hessian.name, layer.key.type, int(layer.active.sum()), seed=seed)
         known = _plans.setdefault(layer.hessian, {})
         channel = self.channel
         key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())

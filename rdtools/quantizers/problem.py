@@ -105,11 +105,11 @@ def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputM
 INNER_TYPES = ("o_proj", "down_proj")
 
 
-def input_rotation(choice: RotationChoice | None, layer: Layer, channels: int, *, seed: int) -> Rotation | None:
-    """The rotation of so many active columns of a layer's input; None where none is asked for or nothing is active."""
-    if choice is None or channels == 0 or (choice == "inner" and layer.key.type not in INNER_TYPES):
+def input_rotation(choice: RotationChoice | None, input_name: str, layer_type: str, channels: int, *, seed: int) -> Rotation | None:
+    """The rotation of so many active channels of the input of a layer; None where none is asked for or nothing is active."""
+    if choice is None or channels == 0 or (choice == "inner" and layer_type not in INNER_TYPES):
         return None
-    return new_rotation(choice, channels, rotation_seed(seed, "rotation", layer.hessian.name))
+    return new_rotation(choice, channels, rotation_seed(seed, "rotation", input_name))
 
 
 def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
@@ -127,7 +127,7 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     """
     active = quantized_channels(layer, preparation.dead_threshold, preparation.drift)
     m, r = len(layer.weight), int(active.sum())
-    rotation = input_rotation(preparation.rotation, layer, r, seed=seed)
+    rotation = input_rotation(preparation.rotation, layer.hessian.name, layer.key.type, r, seed=seed)
     rows = preparation.row_rotation if r else None
     return Basis(m, active, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
