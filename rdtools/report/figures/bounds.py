@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -11,7 +12,7 @@ from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, new_figure
 from rdtools.report.rows import ordered_types
 from rdtools.report.style import BOUNDS as LOOKS
-from rdtools.report.style import FULL, ZERO
+from rdtools.report.style import FULL, OTHER_BOUND, ZERO
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,16 +37,16 @@ def draw(rows: pd.DataFrame) -> Figure:
     """Bounds less R(D), one variance, at its distortion at 3 bits, by layer type: mean over blocks, bars from min to max."""
     at_rate = rows[rows["rd_bound_rate_bpw"].round(6) == DRAWN]
     types = ordered_types(at_rate["layer_type"])
-    others = [bound for bound in BOUNDS.values() if bound.name != REFERENCE]
+    others = [bound for bound in BOUNDS.values() if bound.name != REFERENCE and f"{bound.name}_rate_bpw" in rows]
     figure = new_figure(FULL, 2.4)
     axis = figure.subplots()
-    for place, (bound, hatch) in enumerate(zip(others, ("", "////", "xxxx"), strict=True)):
+    for place, (bound, hatch) in enumerate(zip(others, cycle(("", "////", "xxxx")), strict=False)):
         below = at_rate[f"{bound.name}_rate_bpw"] - at_rate["rd_bound_rate_bpw"]
         by_type = below.groupby(at_rate["layer_type"])
         mean, low, high = (part.reindex(types) for part in (by_type.mean(), by_type.min(), by_type.max()))
-        x = [i + 0.27 * (place - 1) for i in range(len(types))]
-        color = LOOKS[bound.name]["color"]
-        axis.bar(x, mean, 0.25, color="white", edgecolor=color, hatch=hatch, linewidth=0.7, label=bound.label)
+        x = [i + 0.81 / len(others) * (place - (len(others) - 1) / 2) for i in range(len(types))]
+        color = LOOKS.get(bound.name, OTHER_BOUND)["color"]
+        axis.bar(x, mean, 0.75 / len(others), color="white", edgecolor=color, hatch=hatch, linewidth=0.7, label=bound.label)
         axis.errorbar(x, mean, yerr=[mean - low, high - mean], linestyle="none", color="black", capsize=1.5, elinewidth=0.7)
     axis.axhline(0, **ZERO)
     axis.set_xticks(range(len(types)), [kind.removesuffix("_proj") for kind in types])
