@@ -86,11 +86,11 @@ def row(model: str, method: str, bits: float, names: Sequence[str], *, name: str
             calibration=data.get("calibration"),
             say=lambda sentence: None,
         )
-        found = evaluate(folder / "model", evaluation=data.get("evaluation"), noise=False, windows=windows, say=lambda sentence: None)
+        evaluated = evaluate(folder / "model", evaluation=data.get("evaluation"), noise=False, windows=windows, say=lambda sentence: None)
     finally:
         shutil.rmtree(folder)
     outputs = [entry.relative_output_error for entry in saved.layers]
-    facts = found.iloc[0].to_dict() | {
+    facts = evaluated.iloc[0].to_dict() | {
         "model": name,
         "method": method,
         "corrections": step_name(names),
@@ -139,14 +139,14 @@ def main(argv: list[str] | None = None) -> int:
     for method, rate, names in list(rows_missing(table, name, options.methods.split(","), rates, steps)):
         data = {"calibration": calibration, "evaluation": evaluation, "windows": options.windows}
         try:
-            made = row(options.model, method, rate, names, name=name, **data)
+            result = row(options.model, method, rate, names, name=name, **data)
         except RateUnreachable as error:
             print(f"{method} at {rate:g} with {step_name(names)}: {error}", flush=True)
             continue
-        table = pd.concat([table, pd.DataFrame([made])], ignore_index=True) if len(table) else pd.DataFrame([made])
+        table = pd.concat([table, pd.DataFrame([result])], ignore_index=True) if len(table) else pd.DataFrame([result])
         with atomic_path(options.out) as out:
             table.to_csv(out, index=False, float_format="%.6g")
-        print(f"{method} {rate:g} {step_name(names)}: {made['total_bpw']:.4f} bpw, KL {made['kl_nats']:.5f}", flush=True)
+        print(f"{method} {rate:g} {step_name(names)}: {result['total_bpw']:.4f} bpw, KL {result['kl_nats']:.5f}", flush=True)
     return 0
 
 

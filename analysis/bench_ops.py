@@ -210,10 +210,10 @@ def build_coding(n: int) -> Iterator[Case]:
     shared, probabilities = peers.shared_symbols(integers)
 
     def round_trip(kind: CodeModelKind) -> Callable[[], Any]:
-        own = (
+        weight_of_kind = (
             weight if kind == "column" else dataclasses.replace(weight, symbols=dataclasses.replace(symbols, model=ENTROPY_MODELS[kind]()))
         )
-        return lambda: coding.decode(coding.encode(own).data).symbols.integers
+        return lambda: coding.decode(coding.encode(weight_of_kind).data).symbols.integers
 
     def wrong(decoded: Any) -> float:
         return float(np.mean(np.asarray(decoded).reshape(integers.shape) != integers))

@@ -57,16 +57,16 @@ def theory(hessian: np.ndarray, mean: np.ndarray, variance: float) -> dict[str, 
 
 def measured(layer: Layer, mean: np.ndarray) -> dict[str, float]:
     """Savings of `METHODS` on a layer: of weights made for the covariance, and of the bias beside weights made without it."""
-    moment, found = layer.hessian.matrix, {}
+    moment, errors = layer.hessian.matrix, {}
     centred = bias_correction.centred_moment(moment, mean)
     beside = Layer(layer.key, layer.weight, replace(layer.hessian, matrix=centred, mean=None))
     for method in METHODS:
         quantizer = parse_method(method, BITS)
         plain, made = (reconstruct(quantizer.quantize(some).weight) for some in (layer, beside))
         without = weighted_error(layer.weight, plain, moment).mean
-        found[f"{method}_saving_bpw"] = 0.5 * math.log2(without / weighted_error(layer.weight, made, centred).mean)
-        found[f"{method}_after_saving_bpw"] = 0.5 * math.log2(without / weighted_error(layer.weight, plain, centred).mean)
-    return found
+        errors[f"{method}_saving_bpw"] = 0.5 * math.log2(without / weighted_error(layer.weight, made, centred).mean)
+        errors[f"{method}_after_saving_bpw"] = 0.5 * math.log2(without / weighted_error(layer.weight, plain, centred).mean)
+    return errors
 
 
 def _rows(run: Run) -> list[dict[str, object]]:

@@ -63,7 +63,8 @@ def write_checkpoint(folder: Path, config: dict[str, object]) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-#: Run in a process of its own, whose peak is that of the capture alone; prints the peak and how the model was run.
+#: Run in a process of its own, whose peak is that of the capture alone; prints the peak and how the model was run. A capture has no
+#: workers; what a library starts and waits for, which Linux counts with the memory of the process that started it, is left out.
 _CAPTURE = """
 import json, resource, sys
 from pathlib import Path
@@ -71,7 +72,7 @@ from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 model, tokens, out = sys.argv[1:]
 run = collect(model, CalibrationRequest(tokens=Path(tokens)), out=Path(out))
-peak = 1024 * sum(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+peak = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(json.dumps({"measured_bytes": peak, "runner": run.manifest.calibration.runner}))
 """
 #: Likewise of a dry run.
@@ -91,11 +92,11 @@ def measure(out: Path, *, config: dict[str, object], sequences: int, length: int
     model, tokens = out / "model", out / "tokens.npy"
     write_checkpoint(model, config)
     np.save(tokens, np.random.default_rng(0).integers(0, int(str(config["vocab_size"])), (sequences, length)))
-    found: dict[str, object] = {"blocks": config["num_hidden_layers"], "sequences": sequences, "length": length}
+    facts: dict[str, object] = {"blocks": config["num_hidden_layers"], "sequences": sequences, "length": length}
     for program in (_PREVIEW, _CAPTURE):
         command = [sys.executable, "-c", program, str(model), str(tokens), str(out / "run")]
-        found |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
-    return found
+        facts |= json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+    return facts
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -105,14 +105,14 @@ def sizes(weight: QuantizedWeight) -> Iterator[Size]:
     common = 0
     for kind, label in MODELS.items():
         modelled = fit_column_gaussians(symbols, counts=counts) if kind == "column" else replace(symbols, model=ENTROPY_MODELS[kind]())
-        own = replace(weight, symbols=modelled)
-        container = encode(own)
+        coded = replace(weight, symbols=modelled)
+        container = encode(coded)
         _check(label, bool((decode(container.data).symbols.integers == integers).all()))
         side = len(container.data) - container.payload_bytes
         yield Size(f"range coder, {label}", container.payload_bytes, side)
-        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(own.symbols)), side)
+        yield Size(f"ANS, {label}", ans_bytes(integers, _tables(coded.symbols)), side)
         if kind == "shared":
-            common = side - round(scalar_code_length(own.symbols, counts)[1] / 8)
+            common = side - round(scalar_code_length(coded.symbols, counts)[1] / 8)
     for per_column, label in ((False, "pooled code"), (True, "code per column")):
         tables, words = huffman.encode(integers, per_column=per_column)
         _check("Huffman", bool((huffman.decode(tables + words, m, n, per_column=per_column) == integers).all()))

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from rdtools.evaluation.power_law import with_power_law
 from rdtools.jobs.evaluate import evaluate
 from rdtools.report.figures.equal_footing import draw as draw
-from rdtools.report.figures.equal_footing import slope as slope
 
 #: By coder: a pooled table, then a Gaussian model per column, then one per column and state of a trellis.
 METHODS = ("hrtn-column", "hptq", "hptq-column", "hptq+hadamard", "watersic", "watersic-mmse", "watersic-trellis")
@@ -22,11 +22,11 @@ COLUMNS = (
     *("model", "method", "target_bpw", "protocol", "scored_tokens", "clusters", "layers", "total_bpw"),
     *("summed_distortion", "summed_relative_distortion", "summed_heldout_distortion"),
     *("perplexity_original", "perplexity", "perplexity_stderr", "nll_increase_nats", "nll_increase_low", "nll_increase_high"),
-    *("kl_nats", "kl_low", "kl_high", "kl_p99_nats", "kl_cvar1_nats", "acceptance", "top1_agreement"),
+    *("kl_nats", "kl_low", "kl_high", "kl_p99_nats", "kl_cvar1_nats", "acceptance", "top1_agreement", "kl_power", "kl_factor"),
 )
 
 
 def run(runs: Sequence[Path], methods: Sequence[str] = METHODS, rates: Sequence[float] = RATES) -> pd.DataFrame:
     """A row for each method and rate, and one of the noise floor, on the first run, which keeps them; its Hessians are all that is read."""
     rows = evaluate(runs[0], methods=methods, rates=rates)
-    return rows.loc[rows["status"] == "ok", list(COLUMNS)].reset_index(drop=True)
+    return with_power_law(rows[rows["status"] == "ok"])[list(COLUMNS)].reset_index(drop=True)

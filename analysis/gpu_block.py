@@ -22,7 +22,7 @@ BLOCK = {"q, k, v": (6144, 4096), "o": (4096, 4096), "gate, up": (28672, 4096), 
 FORETOLD_MS = {
     ("sweep", 4096, 4096, "float32"): 4.0, ("sweep", 4096, 4096, "float64"): 5.2, ("sweep", 4096, 14336, "float32"): 26.0,
     ("sweep", 4096, 14336, "float64"): 28.5, ("hadamard", 4096, 4096, "float32"): 0.1, ("hadamard", 4096, 4096, "float64"): 0.15,
-    ("hadamard", 4096, 14336, "float32"): 0.7,
+    ("hadamard", 4096, 14336, "float32"): 0.7, ("walks", 4096, 4096, "float32"): 1000.0,
 }  # fmt: skip
 _SHRINK = 128
 _CODE_RANGE = {"integer_min": -128, "integer_max": 127}
@@ -173,3 +173,22 @@ def block_trellis() -> None:
             )
 
         attempt(f"trellis, {name}", work)
+
+
+def block_walks() -> None:
+    """Walks of every column of o under 8 and 256 states, in segments as stored and in short ones, which keep more of the GPU busy."""
+    m, n = BLOCK["o"]
+    for states, segment in ((8, 2048), (256, 2048), (256, 256)):
+
+        def work(states: int = states, segment: int = segment) -> dict[str, Any]:
+            rows, columns = (3, 4) if INTERPRET else (m, n)
+            drawn = Drawn.draw(rows, columns, torch.float32)
+            run: Callable[[], Any] = partial(
+                ops.coset_trellis_sweep, drawn.W, drawn.L, drawn.steps, states, segment=segment, residual=False, backend="triton"
+            )
+            times = milliseconds(run, budget_s=6.0, most=3)
+            floor, loss = _floor_of_sweep(rows, columns, torch.float32), drawn.loss(0.5 * run()[0])
+            row = {"m": rows, "n": columns, "states": states, "segment": segment, **times, "floor_ms": floor, "loss": loss}
+            return row | (_foretold("walks", rows, columns, torch.float32) if (states, segment) == (256, 2048) else {})
+
+        attempt(f"walks of o, {states} states, segments of {segment}", work)

@@ -87,6 +87,38 @@ def _trellis(sequences: int, length: int, bits: int, dtype: Any, backend: str, *
     return {"sequences": sequences, "length": length, "state_bits": bits, "error_ratio": ratio, **({} if good else _differing())}
 
 
+def _follow(integers: np.ndarray, states: int, segment: int) -> bool:
+    """True if every integer is as odd as the state that those before it in its column lead to."""
+    after, state = ops.coset_transitions(states), np.zeros(integers.shape[1], dtype=np.int64)
+    for k, row in enumerate(integers):
+        state = 0 * state if k % segment == 0 else state
+        if ((row ^ state) & 1).any():
+            return False
+        state = after[state, (row >> 1) & 1]
+    return True
+
+
+def _walks(m: int, n: int, dtype: Any, backend: str, *, states: int, segment: int) -> dict[str, Any]:
+    """Share of equal integers and the ratio of losses of device and CPU: of walks equally near to rounding either may be taken."""
+    W, L, steps, _ = small_problem(m, n, dtype)
+    search = {"states": states, "segment": segment, "residual": False}
+    found = _array(ops.coset_trellis_sweep(*on_device(W, L, steps), **search, backend="triton")[0])
+    expected = ops.coset_trellis_sweep(W, L, steps, **search, backend=backend)[0]
+    losses = [float((((W - 0.5 * steps * integers).astype(np.float64) @ L) ** 2).sum()) for integers in (found, expected)]
+    ratio, walks = losses[0] / losses[1], _follow(found, states, segment)
+    good = walks and abs(ratio - 1) < (1e-2 if m * n > 2000 else 0.1)
+    row = {
+        "m": m,
+        "n": n,
+        "states": states,
+        "cpu": backend,
+        "agree": float((found == expected).mean()),
+        "loss_ratio": ratio,
+        "walks": walks,
+    }
+    return row | ({} if good else _differing())
+
+
 def _each_dtype(name: str, work: Any, *arguments: Any, **settings: Any) -> None:
     for dtype in DTYPES:
         attempt(f"{name} {np.dtype(dtype)}", lambda dtype=dtype: work(*arguments, dtype, CPU, **settings))
@@ -113,6 +145,12 @@ def smoke_trellis() -> None:
             _each_dtype(f"trellis{', tail-biting' * tail_biting}", _trellis, 3, 16, bits, tail_biting=tail_biting)
 
 
+def smoke_walks() -> None:
+    """Few rows, segments that do not divide them, and as many warps as there are."""
+    for m, n, states, segment in ((5, 2, 4, 3),) if INTERPRET else ((1, 1, 4, 1), (7, 3, 8, 3), (70, 66, 256, 40), (40, 3, 1024, 40)):
+        _each_dtype("walks", _walks, m, n, states=states, segment=segment)
+
+
 def equal_hadamard() -> None:
     """Widths of models, with and without a core."""
     for n in (64, 96) if INTERPRET else (4096, 8192, 11008, 14336, 576, 1536):
@@ -133,3 +171,10 @@ def equal_trellis() -> None:
     sequences, bits = (2, 4) if INTERPRET else (16, 12)
     for tail_biting in (False, True):
         _each_dtype(f"trellis{', tail-biting' * tail_biting}", _trellis, sequences, 32 if INTERPRET else 256, bits, tail_biting=tail_biting)
+
+
+def equal_walks() -> None:
+    """A small layer on walks of both counts of states that results are given for."""
+    m, n = (6, 3) if INTERPRET else (256, 96)
+    for states in (4,) if INTERPRET else (8, 256):
+        _each_dtype("walks", _walks, m, n, states=states, segment=m)

@@ -38,7 +38,7 @@ def attempt(name: str, work: Callable[[], dict[str, Any]], **row: Any) -> bool:
     """A row of what `work` returns, or of its exception; True if there was none."""
     started = time.perf_counter()
     try:
-        found = work()
+        outcome = work()
     except Exception as error:  # whatever it is, the next row has its chance
         import traceback
 
@@ -47,8 +47,8 @@ def attempt(name: str, work: Callable[[], dict[str, Any]], **row: Any) -> bool:
             name, **row, status="failed", message=f"{type(error).__name__}: {error}"[:400], seconds=round(time.perf_counter() - started, 3)
         )
         return False
-    emit(name, **(row | found))
-    return found.get("status", "ok") == "ok"
+    emit(name, **(row | outcome))
+    return outcome.get("status", "ok") == "ok"
 
 
 def run(name: str) -> None:
@@ -113,7 +113,7 @@ def versions() -> None:
     """Interpreter, packages, driver and card; what is missing has a row of its own."""
     import rdtools
 
-    found = {name: _installed(name) for name in (*_PACKAGES, *_TEST_PACKAGES, *_PEERS)}
+    installed = {name: _installed(name) for name in (*_PACKAGES, *_TEST_PACKAGES, *_PEERS)}
     emit(
         "python",
         version=platform.python_version(),
@@ -121,9 +121,9 @@ def versions() -> None:
         rdtools=rdtools.__version__,
         home=str(Path(rdtools.__file__).parent),
     )
-    emit("packages", **{name: number for name, number in found.items() if number})
+    emit("packages", **{name: number for name, number in installed.items() if number})
     for name in (*_PACKAGES, *_TEST_PACKAGES):
-        if not found[name]:
+        if not installed[name]:
             emit(name, status="missing", message="not installed; what needs it fails and says so: give its wheel with --wheels")
     emit("environment", **{name: os.environ[name] for name in _VARIABLES if name in os.environ}, cores=os.cpu_count())
     if LOOK["root"]:

@@ -1,8 +1,8 @@
 """KL of the embedded model with its output head alone quantized, rows with equal steps or with steps by how much their class matters.
 
-WaterSIC on the head's rows divided by their steps β, decoded and multiplied by β again; ε smooths the predictions that the steps are made
-of, and ε = 1 is WaterSIC. Rates are of coded files, with 16/n bits per weight for β. H and the class variances behind β are of calibration
-tokens, KL and the second-order proxy ½ Σ λ_k e_k H e_kᵀ of held-out ones; bars are 95 % bootstrap intervals over sequences.
+The method ``softwater``: WaterSIC on the head's rows divided by their steps β, which are stored; ε smooths the predictions that the steps
+are made of, and ε = 1 is WaterSIC. Rates are of coded files, with β in them. H and the class variances behind β are of calibration tokens,
+KL and the second-order proxy ½ Σ λ_k e_k H e_kᵀ of held-out ones; bars are 95 % bootstrap intervals over sequences.
 """
 
 from __future__ import annotations
@@ -66,14 +66,16 @@ def run(rates: tuple[float, ...] = RATES, smoothing: tuple[float, ...] = SMOOTHI
     states = list(_states(model, held))
     tested, _, classes, _ = _moments(states, weight)
     full, (rows, columns) = weight.double().numpy(), weight.shape
+    head = Hessian(moment, count, name="head", output_variances=np.asarray(variances), output_means=np.asarray(mean))
+    layer = Layer.of(full, head, name="head")
     found = []
     for bits in rates:
         for epsilon in smoothing:
             lam = output_head.smoothed_variances(mean, variances, epsilon)
             steps = output_head.row_steps(lam)
-            layer = Layer.of(full / steps[:, None], Hessian(moment, count, name="head"), name="head")
-            quantized = parse_method("watersic", bits).quantize(layer).weight
-            decoded = reconstruct(quantized) * steps[:, None]
+            name = "watersic" if epsilon == 1 else f"softwater(smoothing={epsilon})"
+            quantized = parse_method(name, bits).quantize(layer).weight
+            decoded = reconstruct(quantized)
             error = full - decoded
             other = torch.from_numpy(decoded).float()
             scores = TokenScores.joined([compare_logits(x @ weight.T, x @ other.T, ids) for x, ids in states])
@@ -82,7 +84,7 @@ def run(rates: tuple[float, ...] = RATES, smoothing: tuple[float, ...] = SMOOTHI
                 {
                     "target_bpw": bits,
                     "smoothing": epsilon,
-                    "total_bpw": 8 * len(encode(quantized).data) / (rows * columns) + (16 / columns if epsilon < 1 else 0.0),
+                    "total_bpw": 8 * len(encode(quantized).data) / (rows * columns),
                     "class_gain_bpw": output_head.class_gain_bits(lam),
                     "step_ratio": float(steps.max() / steps.min()),
                     "largest_step_ratio": output_head.largest_step_ratio(epsilon, rows),

@@ -2,12 +2,14 @@
 
 A layer of 256 × 256 whose inputs have a covariance of eigenvalues i^−0.7 in a random basis and three massive channels, rotated by a
 Hadamard matrix; weights with singular values i^−β in random bases, independent normal ones for β = 0. Distortion is drawn over held-out
-tokens, the bound is of the calibration tokens, of which D is in the rows too.
+tokens, the bound is of the calibration tokens, of which D is in the rows too. Beside it GPTQ and WaterSIC with the bits of the factors in
+the weights, which leave the noise of the activations: at 16 bits it is all that is left.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -17,8 +19,8 @@ from rdtools.coding.reconstruct import effective_layer
 from rdtools.measure import error, measure
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import LRC, WeightActivation
-from rdtools.records import ActivationMoments
+from rdtools.quantizers import LRC, WaterSIC, WeightActivation
+from rdtools.records import ActivationMoments, LayerParts, QuantizedLayer
 from rdtools.report.figures.low_rank import LOOKS as LOOKS
 from rdtools.report.figures.low_rank import draw as draw
 from rdtools.theory.low_rank import reduced_rank_bound, tail_energy
@@ -45,10 +47,30 @@ def weights(beta: float, generator: np.random.Generator) -> Float64Array:
     return np.asarray((left * np.arange(1, SIZE + 1) ** -beta) @ right.T)
 
 
+#: Bits of weights without a term: about as many as the factors of each rank make, and 16, which stand for weights as they are.
+BITS = (4, 5, 7, 10, 14, 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodedBeside(WeightActivation):
+    """WaterSIC's weights, entropy-coded, at `rate_bits` in all, beside the activations of `WeightActivation`."""
+
+    def check_reachable(self, name: str) -> None:
+        """Any rate that WaterSIC has."""
+
+    def quantize(self, layer: Layer, *, seed: int = 0, activations: ActivationMoments | None = None) -> QuantizedLayer:
+        """WaterSIC's answer in the same basis, with the grid of the activations beside it."""
+        assert activations is not None
+        answer = WaterSIC(rate_bits=self.rate_bits, rotation=self.rotation).quantize(layer, seed=seed)
+        return replace(answer, weight=replace(answer.weight, parts=LayerParts(activations.grid)))
+
+
 def methods(shares: tuple[float, ...]) -> Iterator[tuple[str, float, WeightActivation]]:
-    """Correction, share of the rank and method; GPTQ with as many bits as the factors of each rank make."""
-    for bits in (4, 5, 7, 10, 14, 16):
+    """Correction, share of the rank and method; GPTQ and WaterSIC with as many bits as the factors of each rank make."""
+    for bits in BITS:
         yield "none", 0.0, WeightActivation(rate_bits=bits, weight_bits=bits, rotation="auto")
+    for bits in BITS[:-2]:
+        yield "none, entropy-coded", 0.0, CodedBeside(rate_bits=bits, rotation="auto")
     for correction in ("joint", "svd", "weights"):
         for share in shares:
             yield correction, share, LRC(rate_bits=4, rank=share, correction=correction)

@@ -77,8 +77,8 @@ def predicted_gap_bits(layer: Layer, quantizer: Method) -> float:
         return pooled_bits(np.sqrt(point.input_variances) / (steps * ell)), point
 
     octave = 0.5 * np.log2(2 * np.pi * np.e) - quantizer.rate_bits - np.mean(np.log2(relative))
-    found = brentq(lambda x: predict(x)[0] - quantizer.rate_bits, octave - 4, octave + 4, xtol=1e-4)
-    rate, point = predict(found)
+    root = brentq(lambda x: predict(x)[0] - quantizer.rate_bits, octave - 4, octave + 4, xtol=1e-4)
+    rate, point = predict(root)
     return share * (rate - float(rate_distortion(point.distortion, components(spectrum.eigenvalues)).rate_bits))
 
 

@@ -1,7 +1,7 @@
 """Every figure that the repository keeps, and the table behind each, but for timings: those are `rdtools.analysis.bench`'s.
 
 python -m rdtools.analysis.make_all --run rdtools-report --others runs/other [--only low_rate]
-python -m rdtools.analysis.make_all --run runs/smollm2 --out figures/smollm2 --compact
+python -m rdtools.analysis.make_all --run runs/smollm2 --out figures/smollm2 --compact [--heldout runs/smollm2-heldout]
 """
 
 from __future__ import annotations
@@ -92,26 +92,39 @@ def _of_tables(out: Path) -> list[str]:
     return [name for name in MODULES if name not in FIGURES and (out / f"{optional.get(name, 'results')}.csv").is_file()]
 
 
+def write_verdicts(run: Path, out: Path) -> None:
+    """Both sides of the claims that have a tightness, of a run that `rdtools verify` checked."""
+    verdicts = read_verdicts(run / VERDICTS, VERDICT_VERSIONS).table
+    if len(verdicts):
+        shown = verdicts.loc[ratio(verdicts).notna(), ["subject", *(name for name in VERDICT_COLUMNS if name != "statement")]]
+        shown.to_csv(out / "verdicts.csv", index=False, float_format="%.4g")
+
+
 def write_run(run: Path, out: Path) -> None:
     """The tables of a report and of its claims that figures read, and all figures that are drawn of them or of rows that are kept there."""
     results, curves = read_results(run, READS), read_curves(run)
     drawn = set(results.drop_duplicates("layer").groupby("layer_type")["layer"].apply(lambda s: s.iloc[len(s) // 2]))
     results[list(READS)].to_csv(out / "results.csv", index=False, float_format="%.6g")
     curves[curves["layer"].isin(drawn)].to_csv(out / "curves.csv", index=False, float_format="%.6g")
-    verdicts = read_verdicts(run / VERDICTS, VERDICT_VERSIONS).table
-    if len(verdicts):
-        shown = verdicts.loc[ratio(verdicts).notna(), ["subject", *(name for name in VERDICT_COLUMNS if name != "statement")]]
-        shown.to_csv(out / "verdicts.csv", index=False, float_format="%.4g")
+    write_verdicts(run, out)
     figures(out, out, names=_of_tables(out), style=STYLE, formats=FORMATS, captions=False)
 
 
-def write_compact(run: Path, out: Path) -> None:
+def _with_heldout(results: pd.DataFrame, heldout: Path) -> pd.DataFrame:
+    """Results with held-out numbers, of the layers and methods that another run of the same weights and Hessians has them of."""
+    reads, keys = MODULES["heldout"].READS, ["layer", "method", "target_bpw"]
+    known = read_results(heldout, reads)[list(reads)].drop(columns="status").dropna()
+    return results.merge(known.round({"effective_tokens": 1}), "left", keys)
+
+
+def write_compact(run: Path, out: Path, heldout: Path | None = None) -> None:
     """Columns of the results that some figures need, to four decimals and with short names, and these figures."""
     reads = [*dict.fromkeys(name for figure in COMPACT for name in MODULES[figure].READS)]
-    results = read_results(run, reads)[reads].round(4)
+    results = read_results(run, reads)[reads]
+    results = (results if heldout is None else _with_heldout(results, heldout)).round(4)
     results["layer"] = results["block"].astype(str) + "." + results["layer_type"].str.removesuffix("_proj")
     results.to_csv(out / "results.csv", index=False)
-    figures(out, out, names=COMPACT, style=STYLE, formats=FORMATS, captions=False)
+    figures(out, out, names=[*COMPACT, *(["heldout"] if heldout else [])], style=STYLE, formats=FORMATS, captions=False)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -120,13 +133,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--others", type=Path, nargs="*", default=[], help="runs of other models, which the figure of orders shows as well")
     parser.add_argument("--out", type=Path, default=Path("figures"))
     parser.add_argument("--compact", action="store_true", help="the quick figures and tables of any run, in few kilobytes")
-    parser.add_argument("--only", choices=list(FIGURES), help="one figure and its table")
+    parser.add_argument("--heldout", type=Path, help="with --compact: a run with held-out tokens of the same model and calibration")
+    parser.add_argument("--only", choices=[*FIGURES, "tightness"], help="one figure and its table")
     options = parser.parse_args(argv)
     options.out.mkdir(parents=True, exist_ok=True)
-    for name in QUICK if options.compact else FIGURES if options.only is None else [options.only]:
+    if options.only == "tightness":
+        write_verdicts(options.run, options.out)
+        figures(options.out, options.out, names=["tightness"], style=STYLE, formats=FORMATS, captions=False)
+    for name in QUICK if options.compact else FIGURES if options.only is None else {options.only} & set(FIGURES):
         write_figure(name, [options.run, *options.others], options.out)
     if options.compact:
-        write_compact(options.run, options.out)
+        write_compact(options.run, options.out, options.heldout)
     elif options.only is None:
         write_run(options.run, options.out)
     print(pd.Series(sorted(p.name for p in options.out.iterdir())).to_string(index=False))

@@ -179,13 +179,13 @@ class _Clock:
 def measure(path: Path, started: Browser) -> dict[str, tuple[float, float]]:
     """Wall and CPU seconds of opening a page, of sorting by numbers and by texts, and of a filter."""
     tab = started.new_page(viewport={"width": 1280, "height": 800})
-    clock, found = _Clock(tab), {}
+    clock, timings = _Clock(tab), {}
 
     def timed(name: str, work: Callable[[], object]) -> None:
         before = clock.now()
         work()
         after = clock.now()
-        found[name] = (after[0] - before[0], after[1] - before[1])
+        timings[name] = (after[0] - before[0], after[1] - before[1])
 
     def summaries() -> None:
         tab.goto(path.as_uri(), wait_until="commit")
@@ -200,7 +200,7 @@ def measure(path: Path, started: Browser) -> dict[str, tuple[float, float]]:
     for name in ("rate_gap_total_bpw", "relative_distortion", "layer", "message"):
         timed(f"sort by {name}", partial(tab.evaluate, SORT, name))
     timed("filter by text", search)
-    return found
+    return timings
 
 
 def main(argv: Sequence[str] | None = None) -> int:

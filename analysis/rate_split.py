@@ -12,7 +12,7 @@ from rdtools.coding import count_integers, encode, shared_table
 from rdtools.coding.entropy.exponents import exponent_bytes
 from rdtools.coding.entropy.models import histogram_bytes
 from rdtools.methods import parse_method
-from rdtools.records import GaussianModel, QuantizedWeight, ScalarSymbols
+from rdtools.records import QuantizedWeight, ScalarSymbols
 from rdtools.report.figures.rate_split import PARTS
 from rdtools.report.figures.rate_split import draw as draw
 
@@ -31,7 +31,7 @@ def split(weight: QuantizedWeight) -> dict[str, float]:
     if grid is not None and grid.rows is not None:
         zero_points = 0 if grid.rows.zero_points is None else grid.rows.zero_points.nbytes
         sizes["scales"] = 2 * grid.rows.scales.size + zero_points
-    if isinstance(model, GaussianModel) and model.row_exponents is not None:
+    if model is not None and model.row_exponents is not None:
         sizes["models"] = len(exponent_bytes(model.row_exponents))
     if isinstance(symbols, ScalarSymbols) and symbols.model.kind == "shared":
         sizes["models"] = len(histogram_bytes(shared_table(count_integers(symbols.integers))))

@@ -84,11 +84,11 @@ def measure(seed: int, *, similar: bool) -> Iterator[dict[str, Any]]:
     for variant, settings in VARIANTS.items():
         for threshold in THRESHOLDS:
             try:
-                found = Reassembler(threshold=threshold, weight_bits=BITS, grid=GRID, **settings).reassemble(train, weight)
+                reassembled = Reassembler(threshold=threshold, weight_bits=BITS, grid=GRID, **settings).reassemble(train, weight)
             except UsageError:
                 continue  # fewer channels are left to be merged than were added
-            row = known | {"variant": variant, "threshold": threshold, "expansion": found.expansion}
-            yield row | errors(found.input_map, test, weight)
+            row = known | {"variant": variant, "threshold": threshold, "expansion": reassembled.expansion}
+            yield row | errors(reassembled.input_map, test, weight)
 
 
 def run() -> pd.DataFrame:

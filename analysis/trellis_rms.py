@@ -95,9 +95,9 @@ def main(argv: list[str] | None = None) -> int:
     values, searched = trellis_values(code, int(state_bits)), 1024 if int(state_bits) <= 12 else 256
     rng = np.random.default_rng(0)
     rms = best_rms(rng.standard_normal((searched, 256), dtype=np.float32), values, int(bits)).input_rms
-    found = relative_error(rng.standard_normal((8 * searched, 256), dtype=np.float32), values, int(bits), rms)
-    spread = found.standard_error / found.relative_error
-    print(f'("{code}", {state_bits}, {bits}): ({rms:.4g}, {found.relative_error:.4g}),  # standard error {spread:.1%}')
+    error = relative_error(rng.standard_normal((8 * searched, 256), dtype=np.float32), values, int(bits), rms)
+    spread = error.standard_error / error.relative_error
+    print(f'("{code}", {state_bits}, {bits}): ({rms:.4g}, {error.relative_error:.4g}),  # standard error {spread:.1%}')
     return 0
 
 

@@ -91,18 +91,17 @@ def _rows(  # type: ignore[no-untyped-def]
     coder,
     words,
     escaped,
-    sums,
-    pending,
+    weighed,
     learnt,
 ):
     """Rows of a block: measured, encoded or decoded, and taken in; the outcome and bits.
 
-    `coder` holds low or value, length, carry, words used, escaped integers used, and rows pending for the sums; `learnt` is False as long
-    as there are no rows to learn from.
+    `coder` holds low or value, length, carry, words used and escaped integers used; `learnt` is False as long as there are no rows to
+    learn from; weighed: rows as they enter the second moment.
     """
     p, walks, bits = integers.shape[1], transitions.shape[0] > 0, 0.0
     low, length, carry = coder[0], coder[1], coder[2] != 0
-    used, escapes, waiting = np.int64(coder[3]), np.int64(coder[4]), np.int64(coder[5])
+    used, escapes = np.int64(coder[3]), np.int64(coder[4])
     conditional_stds, means, units, innovations = np.sqrt(d), np.empty(p), np.empty(p), np.empty(p)
     for r in range(first, stop):
         if r % segment == 0:
@@ -158,10 +157,9 @@ def _rows(  # type: ignore[no-untyped-def]
                     escapes += 1
                 left = _start(symbol, half, lowest, width, mean, std)
                 part = _start(symbol + 1, half, lowest, width, mean, std) - left
-                bits += PRECISION - math.log2(part)
-                if inside:
-                    bits += shift
-                if mode == _ENCODE:
+                if mode == _MEASURE:
+                    bits += PRECISION - math.log2(part) + (shift if inside else 0)
+                else:
                     low, length, carry, used = _narrow(low, length, carry, np.uint64(left), np.uint64(part), words, used)
                     if inside and shift:
                         back = np.uint64(PRECISION - shift)
@@ -180,15 +178,9 @@ def _rows(  # type: ignore[no-untyped-def]
                 means[j] = means[j] + upper[i, j] * innovation
             if i == top + STRIDE - 1:
                 advance(means, innovations, upper, top)
-        weigh(units, pending[waiting])
-        waiting += 1
-        if waiting == STRIDE:
-            add_products(sums, pending)
-            waiting = np.int64(0)
-    for spare in range(waiting, STRIDE):
-        pending[spare] = 0.0
+        weigh(units, weighed[r - first])
     coder[0], coder[1], coder[2] = low, length, np.uint64(carry)
-    coder[3], coder[4], coder[5] = np.uint64(used), np.uint64(escapes), np.uint64(waiting)
+    coder[3], coder[4] = np.uint64(used), np.uint64(escapes)
     return RIGHT, bits
 
 
@@ -196,18 +188,18 @@ def _walk(mode, integers, coder, words, escaped, rows, columns, gaussians: Gauss
     """All rows, block by block; outcome and bits."""
     m, p = integers.shape
     sums, upper, d = np.zeros((p, p)) if moment is None else moment.copy(), np.zeros((p, p)), np.ones(p)
-    state, pending, bits = np.zeros(p, dtype=np.int64), np.zeros((STRIDE, p)), 0.0
+    state, bits = np.zeros(p, dtype=np.int64), 0.0
     model = (rows, columns, *gaussians, upper, d, transitions, segment, state)
     for first, stop in row_blocks(m, p, before):
-        if int(coder[5]):
-            add_products(sums, pending)
-            coder[5] = 0
         if before + first:
             factor(sums, before + first, float(prior), upper, d)
-        outcome, part = _rows(mode, integers, first, stop, *model, coder, words, escaped, sums, pending, before + first > 0)
+        weighed = np.empty((stop - first, p))
+        outcome, part = _rows(mode, integers, first, stop, *model, coder, words, escaped, weighed, before + first > 0)
         bits += part
         if outcome != RIGHT:
             return outcome, bits
+        if stop < m:
+            add_products(sums, weighed)
     return RIGHT, bits
 
 
@@ -224,7 +216,7 @@ def adaptive_length(
 ) -> tuple[float, NDArray[np.int32], int]:
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_length`, faster."""
     block, escaped = np.require(integers, requirements=["C", "W", "A"]), np.empty(integers.size, dtype=np.int32)
-    coder, words = np.array([0, _WHOLE, 0, 0, 0, 0], dtype=np.uint64), np.zeros(0, dtype=np.uint32)
+    coder, words = np.array([0, _WHOLE, 0, 0, 0], dtype=np.uint64), np.zeros(0, dtype=np.uint32)
     rest = rows, columns, gaussians, prior, transitions, segment, before, moment
     outcome, bits = _walk(_MEASURE, block, coder, words, escaped, *rest)
     return float(bits), escaped[: int(coder[4])].copy(), int(outcome)
@@ -243,7 +235,7 @@ def adaptive_encode(
 ) -> tuple[NDArray[np.uint32], NDArray[np.int32], int]:
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_encode`, faster."""
     block, escaped = np.require(integers, requirements=["C", "W", "A"]), np.empty(integers.size, dtype=np.int32)
-    coder, words = np.array([0, _WHOLE, 0, 0, 0, 0], dtype=np.uint64), np.empty(2 * block.size + 1, dtype=np.uint32)
+    coder, words = np.array([0, _WHOLE, 0, 0, 0], dtype=np.uint64), np.empty(2 * block.size + 1, dtype=np.uint32)
     rest = rows, columns, gaussians, prior, transitions, segment, before, moment
     outcome, _ = _walk(_ENCODE, block, coder, words, escaped, *rest)
     if outcome != RIGHT:
@@ -268,7 +260,7 @@ def adaptive_decode(
     """Same as `rdtools.kernels.adaptive_coder_reference.adaptive_decode`, faster."""
     integers = np.zeros((len(rows), len(columns)), dtype=np.int32)
     first = [int(word) for word in words[:2]] + [0, 0]
-    coder = np.array([first[0] << 32 | first[1], _WHOLE, 0, 2, 0, 0], dtype=np.uint64)
+    coder = np.array([first[0] << 32 | first[1], _WHOLE, 0, 2, 0], dtype=np.uint64)
     rest = rows, columns, gaussians, prior, transitions, segment, before, moment
     outcome, _ = _walk(_DECODE, integers, coder, words, escaped.astype(np.int32), *rest)
     if outcome == RIGHT and int(coder[4]) != len(escaped):

@@ -61,9 +61,9 @@ def _decide_panel(F, rows, changes, ell, steps, gains, variance, channel, moment
     width, stop = rows.shape
     first = stop - width
     for i in range(stop - 1, first - 1, -1):
-        own = variance * ell[i] ** 2
+        rounding_noise = variance * ell[i] ** 2
         # rounding may leave a column that the ridge removes below zero
-        v = max(own + F[i, i], _EPS * own)
+        v = max(rounding_noise + F[i, i], _EPS * rounding_noise)
         bits, correlation, power = _through(channel, steps[i] * ell[i] / math.sqrt(v))
         gain = gains[i]
         if math.isnan(gain):
@@ -71,7 +71,7 @@ def _decide_panel(F, rows, changes, ell, steps, gains, variance, channel, moment
         g, p = gain * correlation, gain**2 * power
         moments[0, i], moments[1, i], moments[2, i], moments[3, i], moments[4, i] = v, bits, gain, g, p
         row, x = rows[i - first], changes[i - first]
-        s = 0.5 * (own * (1 - 2 * g) + p * v)
+        s = 0.5 * (rounding_noise * (1 - 2 * g) + p * v)
         for j in range(i):
             x[j] = s * row[j] - g * F[i, j]
         for k in range(first, i):

@@ -41,9 +41,9 @@ def cancellation_moments(
     F = np.tril(start) + np.tril(start, -1).T
     v, bits, used, g, p = (np.empty(len(factor)) for _ in range(5))
     for i in range(len(factor) - 1, -1, -1):
-        own = variance * factor[i, i] ** 2
+        rounding_noise = variance * factor[i, i] ** 2
         # rounding may leave a column that the ridge removes below zero
-        v[i] = max(own + F[i, i], np.finfo(np.float64).eps * own)
+        v[i] = max(rounding_noise + F[i, i], np.finfo(np.float64).eps * rounding_noise)
         r = steps[i] * factor[i, i] / math.sqrt(v[i])
         scalar = rounded_gaussian(r)
         more = [np.interp(math.log2(r), channel[:, 0], column) for column in channel.T[1:]] if len(channel) else (0.0, 0.0, 0.0)
@@ -53,6 +53,6 @@ def cancellation_moments(
         used[i] = gain if math.isnan(gains[i]) else gains[i]
         g[i], p[i] = used[i] * correlation, used[i] ** 2 * power
         row = factor[i, :i] / factor[i, i]
-        x = 0.5 * (own * (1 - 2 * g[i]) + p[i] * v[i]) * row - g[i] * F[i, :i]
+        x = 0.5 * (rounding_noise * (1 - 2 * g[i]) + p[i] * v[i]) * row - g[i] * F[i, :i]
         F[:i, :i] += np.outer(row, x) + np.outer(x, row)
     return v, bits, used, g, p

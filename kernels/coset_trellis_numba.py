@@ -1,8 +1,7 @@
 """Successive cancellation with a trellis of cosets on the CPU: what is fed back as in `sic_sweep_numba`, walks one column at a time.
 
-Viterbi's search runs on the feed-forward form of the code, whose walks from state 0 have the same cosets: a register of ν inputs u,
-``z_0 = h¹(D) u``, ``z_1 = h⁰(D) u``, because ``h⁰ h¹ + h¹ h⁰ = 0``. There states j and j + S/2 go to 2j and 2j + 1, and the four branches
-carry the cosets c_j, c_j ⊕ 2, c_j ⊕ 2, c_j: runs of states are compared element by element, and a branch has one of four distances.
+Viterbi's search runs on the feed-forward form of the code, see `rdtools.kernels.coset_trellis_reference.butterfly_labels`: runs of
+states are compared element by element, and a branch has one of four distances.
 """
 
 from __future__ import annotations
@@ -13,27 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from rdtools.kernels._jit import jit
 from rdtools.kernels._threads import for_each, thread_count
-from rdtools.kernels.coset_trellis_reference import CODES
+from rdtools.kernels.coset_trellis_reference import NEVER, RENEW, butterfly_labels
 from rdtools.kernels.sic_sweep_numba import ROWS, STRIP, _factor_panels, _load_columns, _strips
 
 from rdtools.arrays import Float64Array, FloatArray
 
-#: Rows after which the least cost is taken from all, so that float32 keeps its digits, and a cost that no walk has.
-_RENEW = 32
-_NEVER = 1e30
 #: Multiplied by eight bytes of 0 or 1, it has them as the bits of its highest byte, the first lowest.
 _GATHER = 0x0102040810204080
-
-
-def _parity(x: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.array([int(v).bit_count() % 2 for v in x], dtype=np.int64)
-
-
-def _labels(states: int) -> NDArray[np.uint8]:
-    """The coset c_j of the branch from state j to 2j, (S/2,)."""
-    h0, h1 = CODES[states]
-    register = 2 * np.arange(states // 2)
-    return (_parity(register & h1) + 2 * _parity(register & h0)).astype(np.uint8)
 
 
 @jit(nogil=True, error_model="numpy")
@@ -47,7 +32,7 @@ def _walk(x, reach, labels, cost, ways, flags, back, path):  # type: ignore[no-u
     S = cost.shape[0]
     half = S // 2
     eights = flags.view(np.uint64)
-    cost[:] = np.float32(_NEVER)
+    cost[:] = np.float32(NEVER)
     cost[0] = 0
     low, high = ways[0], ways[1]
     for t in range(x.shape[0]):
@@ -68,7 +53,7 @@ def _walk(x, reach, labels, cost, ways, flags, back, path):  # type: ignore[no-u
             cost[2 * j], cost[2 * j + 1] = low[j], high[j]
         for k in range(eights.shape[0]):
             back[t, k] = np.uint8((eights[k] * np.uint64(_GATHER)) >> np.uint64(56))
-        if t % _RENEW == 0:
+        if t % RENEW == 0:
             least = cost[0]
             for s in range(S):
                 least = min(least, cost[s])
@@ -141,7 +126,7 @@ def coset_trellis_sweep(
     threads = thread_count()
     panels = _factor_panels(factor, dtype, threads)
     spacings = (0.5 * steps).astype(dtype)
-    labels = _labels(states)
+    labels = butterfly_labels(states)
     integers = np.empty((m, n), dtype=np.int32)
     final = np.empty((m, n) if residual else (1, 1), dtype=dtype)
     segment = min(segment, max(m, 1))

@@ -39,6 +39,22 @@ def coset_transitions(states: int) -> NDArray[np.int32]:
     return np.stack([after, after ^ np.int32(h1 >> 1)], axis=1)
 
 
+#: Rows after which fast kernels take the least cost from all, so that float32 keeps its digits, and a cost that no walk has.
+RENEW, NEVER = 32, 1e30
+
+
+def butterfly_labels(states: int) -> NDArray[np.uint8]:
+    """The coset c_j of the branch from state j to 2j in the feed-forward form of a code, (S/2,), which fast kernels search in.
+
+    Its walks from state 0 have the same cosets: a register of ν inputs u, ``z_0 = h¹(D) u``, ``z_1 = h⁰(D) u``, because
+    ``h⁰ h¹ + h¹ h⁰ = 0``. There states j and j + S/2 go to 2j and 2j + 1, and the four branches carry the cosets c_j, c_j ⊕ 2, c_j ⊕ 2 and
+    c_j.
+    """
+    h0, h1 = CODES[states]
+    register = range(0, states, 2)
+    return np.array([(r & h1).bit_count() % 2 + 2 * ((r & h0).bit_count() % 2) for r in register], dtype=np.uint8)
+
+
 def nearest_in_cosets(x: Float64Array, largest: int) -> Float64Array:
     """The integer nearest to x in each coset 0 … 3, (…, 4), of magnitude ``largest`` at most but for the last few."""
     coset = np.arange(4.0)

@@ -51,8 +51,8 @@ def centroid_update(
     w = np.broadcast_to(weights.astype(np.float64), vectors.shape)
     new = centroids.astype(np.float64)
     for c in range(len(new)):
-        own = index == c
-        total = w[own].sum(axis=0)
-        sums = (w[own] * vectors[own]).sum(axis=0)
+        assigned = index == c
+        total = w[assigned].sum(axis=0)
+        sums = (w[assigned] * vectors[assigned]).sum(axis=0)
         new[c, total > 0] = sums[total > 0] / total[total > 0]
     return new.astype(centroids.dtype)

@@ -20,7 +20,7 @@ from rdtools.arrays import dtype_name
 PANEL = 128
 
 
-class _Sweep:
+class Sweep:
     """The part that both sweeps share: everything in W's dtype, and the error of decided columns fed back."""
 
     def __init__(
@@ -67,6 +67,7 @@ class _Sweep:
         return q + self.offset
 
     def decide(self, i: int, points: Tensor, gain: Tensor) -> None:
+        """The error that a column is left with."""
         self.error[:, i] = self.weight[:, i] - gain * self.steps[i] * points
 
 
@@ -83,7 +84,7 @@ def sic_sweep(
     residual: bool = True,
 ) -> tuple[Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep`, for tensors on one device."""
-    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
+    sweep = Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
     gains = gains.to(weight.dtype)
     for i, target in sweep.targets():
         sweep.decide(i, sweep.points(i, target), gains[i])
@@ -113,7 +114,7 @@ def sic_sweep_sample_gains(
     overwrite: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor | None]:
     """Same as `rdtools.kernels.sic_sweep_reference.sic_sweep_sample_gains`, for tensors on one device."""
-    sweep = _Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
+    sweep = Sweep(weight, factor, steps, offset, integer_min, integer_max, seed, residual)
     gains = torch.ones(weight.shape[1], dtype=torch.float64, device=weight.device)
     for i, target in sweep.targets():
         points = sweep.points(i, target)

@@ -53,12 +53,12 @@ def trellis_quantize(
     n, fan, table = T // V, 2 ** (bits_per_weight * V), values.to(sequences.dtype)
     x = sequences.reshape(S, n, V)
     batch = max(1, _ENTRIES // (count * max(V, n // fan + 1)))
-    found = []
+    batches = []
     for start in range(0, S, batch):
         some = x[start : start + batch]
         overlap = None
         if tail_biting:
             overlap = _viterbi(some.roll(n // 2, 1), table, fan, None)[:, n // 2] // fan
-        found.append(_viterbi(some, table, fan, overlap))
-    states = torch.cat(found) if S else torch.empty((0, n), dtype=torch.int32, device=x.device)
+        batches.append(_viterbi(some, table, fan, overlap))
+    states = torch.cat(batches) if S else torch.empty((0, n), dtype=torch.int32, device=x.device)
     return states, values[states.to(torch.int64)].reshape(S, T)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from rdtools.jobs.plan import preview as preview
     from rdtools.jobs.quantize import quantize_model as quantize_model
     from rdtools.jobs.report import run_report as run_report
+    from rdtools.jobs.rotate import rotate_model as rotate_model
     from rdtools.jobs.show import open_run as open_run
     from rdtools.jobs.split import split_text as split_text
     from rdtools.jobs.verify import verify as verify
@@ -66,6 +67,7 @@ _HOME = {
     "evaluate": "rdtools.jobs.evaluate",
     "quantize_model": "rdtools.jobs.quantize",
     "export_saved": "rdtools.jobs.export",
+    "rotate_model": "rdtools.jobs.rotate",
     "split_text": "rdtools.jobs.split",
     "collect": "rdtools.jobs.notebook",
     "load": "rdtools.coding",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from rdtools.errors import Busy, CorruptFile, OutputError
+from rdtools.errors import Busy, CorruptFile, OutputError, UsageError
 
 #: Name of the lock file of a run directory.
 LOCK = ".lock"
@@ -107,6 +107,21 @@ def atomic_path(path: Path) -> Iterator[Path]:
             raise _no_room(path, error) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+def check_output_file(path: Path) -> None:
+    """Refuse a place where no file can be written, before the work that it is the result of.
+
+    Raises
+    ------
+    UsageError
+        If it is a directory, or below something that is none.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: a directory, expected a file to write; give {path / 'NAME'}{path.suffix or '.json'}")
+    above = next((folder for folder in path.absolute().parents if folder.exists()), None)
+    if above is not None and not above.is_dir():
+        raise UsageError(f"{path}: cannot be written, because {above} is a file; choose another place")
 
 
 def write_atomically(path: Path, data: bytes) -> None:

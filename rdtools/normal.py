@@ -35,13 +35,14 @@ def normal_cdf(x: Float64Array) -> Float64Array:
     Abramowitz and Stegun, Handbook of Mathematical Functions (1964), 7.1.28.
     """
     u = np.abs(x) * SQRT_HALF
-    polynomial = np.zeros_like(u)
-    for a in reversed(ERF_COEFFICIENTS):
-        polynomial = (polynomial + a) * u
-    power = polynomial + 1.0
+    power = ERF_COEFFICIENTS[-1] * u
+    for a in reversed(ERF_COEFFICIENTS[:-1]):  # in place: entropy models are fitted by thousands of short calls
+        power += a
+        power *= u
+    power += 1.0
     with np.errstate(over="ignore"):  # far tail: the power overflows and its inverse is the right zero
         for _ in range(4):
-            power = power * power
+            power *= power
     half_tail = 0.5 / power
     return np.where(x < 0, half_tail, 1.0 - half_tail)
 
@@ -69,7 +70,12 @@ def cell_probability(z: NDArray[np.generic], std: Float64Array) -> Float64Array:
     Both boundaries are taken on the negative side, where the distribution function is accurate.
     """
     distance = np.abs(z)
-    return normal_cdf((0.5 - distance) / std) - normal_cdf((-0.5 - distance) / std)
+    boundaries = np.empty((2, *np.broadcast_shapes(np.shape(z), np.shape(std))))
+    np.divide(0.5 - distance, std, out=boundaries[0, ...])
+    np.divide(-0.5 - distance, std, out=boundaries[1, ...])
+    cdf = normal_cdf(boundaries)
+    probability: Float64Array = cdf[0] - cdf[1]
+    return probability
 
 
 def lmmse_gain(step_over_std: Float64Array) -> Float64Array:

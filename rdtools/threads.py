@@ -57,8 +57,8 @@ class _Limits:
         """Give back to this thread, if it is the last one inside to all, what was there before."""
         for library in self.libraries:
             count = self.before.get(library.filepath, 1)
-            own = getattr(library, "threading_layer", None) == "openmp"
-            if count != 1 and (own or self.threads == 0):
+            is_openmp = getattr(library, "threading_layer", None) == "openmp"
+            if count != 1 and (is_openmp or self.threads == 0):
                 self._take_control()
                 library.set_num_threads(count)
         self._take_control()  # whoever sets a limit next may

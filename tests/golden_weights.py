@@ -23,6 +23,7 @@ from rdtools.records import (
     LowRank,
     QuantizedWeight,
     Rotation,
+    RowBias,
     RowScales,
     ScalarSymbols,
     SharedHistogram,
@@ -187,7 +188,7 @@ def _adaptive():
 
 
 def _parts():
-    """Quantized activations, a low-rank term of 16 and of 32 bits, and both; in a file of several matrices only one has them."""
+    """Quantized activations, a low-rank term of 16 and of 32 bits, and both, a bias; in a file of several matrices only one has them."""
     left, right = np.array([[1.0], [-0.5]]), np.array([[0.25], [2.0], [0.0], [-3.0]])
     yield "parts", dataclasses.replace(example(), parts=LayerParts(ActivationGrid(4, clip=0.9), LowRank(left, right, "float16")))
     yield "parts asymmetric", dataclasses.replace(example(), parts=LayerParts(ActivationGrid(8, symmetric=False, group_size=2)))
@@ -206,6 +207,7 @@ def _parts():
     symbols = ScalarSymbols(np.array([[1, -2, 0, -1, 0], [-2, 1, -1, 0, 0]], dtype=np.int32), grid, Uniform())
     fine = ActivationGrid(4, clip=0.85, fine_channels=2, fine_bits=6)
     yield "parts fine", natural(symbols, 2, 5, LayerParts(fine, links=turn))
+    yield "parts bias", dataclasses.replace(example(), parts=LayerParts(bias=RowBias(np.array([-0.5, 96.0]))))
 
 
 def following() -> list[QuantizedWeight]:

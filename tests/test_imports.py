@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,34 +43,40 @@ def _part(path: Path) -> str:
     return relative.parts[0] if relative.parts[0] != "rdtools" else relative.parts[1].removesuffix(".py")
 
 
-def _imported(path: Path) -> set[str]:
-    """Parts of rdtools that a file imports, anywhere in it."""
-    parts = set()
+@functools.cache
+def _modules(path: Path) -> frozenset[str]:
+    """Modules that a file imports, anywhere in it."""
+    names = []
     for node in ast.walk(ast.parse(path.read_text())):
-        names = []
         if isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module] if node.module != "rdtools" else [f"rdtools.{alias.name}" for alias in node.names]
+            names += [node.module] if node.module != "rdtools" else [f"rdtools.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        parts |= {name.split(".")[1] for name in names if name.startswith("rdtools.")}
-    return parts
+            names += [alias.name for alias in node.names]
+    return frozenset(names)
 
 
-@pytest.mark.parametrize("path", list(_files()), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_point_along_the_data_flow(path):
-    part = _part(path)
-    if part in LAZY:
-        return
-    imported = _imported(path) - {part}
-    assert imported <= ONLY.get(part, set(ORDER[: ORDER.index(part)]))
+def _imported(path: Path) -> set[str]:
+    """Parts of rdtools that a file imports."""
+    return {name.split(".")[1] for name in _modules(path) if name.startswith("rdtools.")}
 
 
-@pytest.mark.parametrize("path", list(_files()), ids=lambda p: str(p.relative_to(ROOT)))
-def test_only_loading_and_training_import_transformers(path):
-    tops = {
-        alias.name.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import) for alias in node.names
-    } | {node.module.split(".")[0] for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) and node.module}
-    assert "transformers" not in tops or path.name in ("pretrained.py", "train_default_model.py")
+def _tops(path: Path) -> set[str]:
+    return {name.split(".")[0] for name in _modules(path)}
+
+
+def test_imports_point_along_the_data_flow():
+    wrong = {}
+    for path in _files():
+        part = _part(path)
+        if part not in LAZY:
+            other = _imported(path) - {part} - ONLY.get(part, set(ORDER[: ORDER.index(part)]))
+            wrong |= {str(path.relative_to(ROOT)): sorted(other)} if other else {}
+    assert wrong == {}
+
+
+def test_only_loading_and_training_import_transformers():
+    allowed = ("pretrained.py", "train_default_model.py")
+    assert [str(path.relative_to(ROOT)) for path in _files() if path.name not in allowed and "transformers" in _tops(path)] == []
 
 
 def test_files_are_short():

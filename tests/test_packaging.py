@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tomllib
@@ -22,6 +23,16 @@ def test_packages_are_the_folders_on_disk():
     for path in (ROOT / "rdtools").rglob("*.py"):
         folders.add(".".join(path.parent.relative_to(ROOT).parts))
     assert set(settings["packages"]) == folders
+
+
+def test_every_module_that_is_imported_by_name_is_in_a_package():
+    """A folder below `analysis` or `kernels` is found in an editable install alone."""
+    packages = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    named = re.compile(r"^\s*(?:from|import) (rdtools(?:\.\w+)*)\b", re.MULTILINE)
+    files = [path for folder in ("rdtools", "analysis", "kernels", "tests") for path in (ROOT / folder).rglob("*.py")]
+    imported = {name for path in files if "generated" not in path.parts for name in named.findall(path.read_text())}
+    assert len(imported) > 100
+    assert {name for name in imported if not {name, name.rpartition(".")[0]} & packages} == set()
 
 
 def test_pythons_that_are_promised_are_those_that_doctor_calls_tried():
@@ -94,8 +105,8 @@ for name in rd.__all__:
         missing.add(name)
 print(sorted(missing))
 """
-    jobs = ["allocate", "collect", "evaluate", "export_saved", "open_run", "plot", "preview", "quantize_model", "run_report", "testing"]
-    jobs += ["tightness", "verify"]
+    jobs = ["allocate", "collect", "evaluate", "export_saved", "open_run", "plot", "preview", "quantize_model", "rotate_model"]
+    jobs += ["run_report", "testing", "tightness", "verify"]
     assert _run(code) == str(jobs)
 
 
@@ -110,10 +121,14 @@ def test_help_loads_no_heavy_module():
 
 
 def test_kernels_resolve_from_the_checkout_and_elsewhere(tmp_path):
-    code = "import rdtools.kernels.sic_sweep_reference as k, rdtools.analysis.train_default_model; print(k.__name__)"
-    assert _run(code) == "rdtools.kernels.sic_sweep_reference"
+    code = (
+        "import importlib.util, rdtools.kernels.sic_sweep_reference as kernel\n"
+        "print(kernel.__name__, importlib.util.find_spec('rdtools.analysis.make_all').name)"
+    )
+    expected = "rdtools.kernels.sic_sweep_reference rdtools.analysis.make_all"
+    assert _run(code) == expected
     try:
-        assert _run(code, cwd=tmp_path) == "rdtools.kernels.sic_sweep_reference"
+        assert _run(code, cwd=tmp_path) == expected
     except subprocess.CalledProcessError as error:
         if "No module named 'rdtools'" in error.stderr:
             pytest.skip("rdtools is run from a checkout and not installed")

@@ -1,4 +1,4 @@
-"""Settings of the documentation: ``python -m sphinx -W --keep-going -b html analysis/docs OUT`` from the root of a checkout."""
+"""Settings of the documentation: ``sphinx-build -W --keep-going -b html analysis/docs OUT`` from the root of a checkout."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parents[1]))
+sys.path.insert(0, str(HERE))
 
 from rdtools._version import __version__ as release  # noqa: E402
 
@@ -19,7 +19,7 @@ extensions = [
     "sphinx.ext.intersphinx",
     "numpydoc",
     "sphinx_gallery.gen_gallery",
-    "rdtools.analysis.docs.extension",
+    "rdtools_docs.extension",
 ]
 exclude_patterns = ["templates", "methods", "generated/gallery_scripts", "_build"]
 nitpicky = True
@@ -43,7 +43,7 @@ sphinx_gallery_conf = {
     "gallery_dirs": ["generated/gallery"],
     "filename_pattern": "plot_",
     "download_all_examples": False,
-    "image_scrapers": ("rdtools.analysis.docs.gallery.scrape",),
+    "image_scrapers": ("rdtools_docs.gallery.scrape",),
     "within_subsection_order": "FileNameSortKey",
     "show_memory": False,
     "show_signature": False,

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rdtools.cli.printing import Json, in_options, names, numbers, print_json, records
-from rdtools.cli.report import EvaluationText, EvaluationTokens
+from rdtools.cli.quantize import Hessians
+from rdtools.cli.report import EvaluationText, EvaluationTokens, Length, Sequences, Text, TokenFile
 from rdtools.seeds import SEED_END
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ _SHOWN = {
     "target_bpw": ("target", "{:g}"),
     "total_bpw": ("bpw", "{:.3f}"),
     "allocation": ("rates by", "{}"),
+    "hessians": ("inputs", "{}"),
     "summed_relative_distortion": ("Σ D/D₀", "{:.4g}"),
     "expected_kl_nats": ("KL expected", "{:.3g}"),
     "expected_kl_by_slopes_nats": ("by slopes", "{:.3g}"),
@@ -43,6 +45,17 @@ def evaluate(
     allocation: Annotated[
         str | None, typer.Option(help="Plans of `rdtools allocate`, comma-separated, in place of --methods and --rates: a row for each.")
     ] = None,
+    hessians: Annotated[
+        Hessians,
+        typer.Option(
+            help="Inputs that the quantizers see: of the original model, or of the partly quantized one, activations included, which needs "
+            "the run's calibration data again."
+        ),
+    ] = Hessians.original,
+    text: Text = None,
+    tokens: TokenFile = None,
+    sequences: Sequences = None,
+    length: Length = None,
     damping: Annotated[float | None, typer.Option(help="Of methods named by --methods, relative to the mean diagonal.")] = None,
     seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
     evaluation_text: EvaluationText = None,
@@ -67,10 +80,11 @@ def evaluate(
     command goes on after an interrupt. Exits with 1 if a row failed.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
-    from rdtools.jobs.calibration import EvaluationRequest
+    from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
     from rdtools.jobs.evaluate import evaluate as run_evaluation
 
     console = PlainConsole(stderr=True)
+    given = any(value is not None for value in (text, tokens, sequences, length))
 
     def stage(title: str, counted: str) -> Any:
         return progress_bar(title, console, counted=counted)
@@ -80,6 +94,8 @@ def evaluate(
         methods=None if methods is None else names(methods),
         rates=None if rates is None else numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         allocations=() if allocation is None else names(allocation),
+        hessians=hessians.value,
+        calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length) if given else None,
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
@@ -114,13 +130,18 @@ def _print(table: pd.DataFrame) -> None:
         soft_wrap=True,
     )
     if len(ok):
-        shown = {name: look for name, look in _SHOWN.items() if ok[name].notna().any()}
+        plain = {"hessians"} if not (ok["hessians"] == "sequential").any() else set()
+        shown = {name: look for name, look in _SHOWN.items() if ok[name].notna().any() and name not in plain}
         columns = [["" if isna(value) else form.format(value) for value in ok[name]] for name, (_, form) in shown.items()]
         heads = [heading for heading, _ in shown.values()]
         for line in text_table(heads, list(zip(*columns, strict=True)), console.width):
             console.print(line, soft_wrap=True)
     for scope in ok["activation_scope"].dropna().unique():
         console.print(f"Methods with quantized activations: {scope}", soft_wrap=True)
+    for row in ok[ok["online_maps"].notna()].to_dict("records"):
+        console.print(f"{row['method']}: maps applied online: {row['online_maps']}", soft_wrap=True)
+    for fused in table["fused"].dropna().unique():
+        console.print(f"In the weights of the original, at no cost: {fused}", soft_wrap=True)
     for row in table[table["status"] == "failed"].to_dict("records"):
         rate = "" if row["target_bpw"] != row["target_bpw"] else f" at {row['target_bpw']:g}"
         console.print(in_options(f"{row['method']}{rate}: failed: {row['message']}"), soft_wrap=True)

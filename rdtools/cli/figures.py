@@ -14,7 +14,7 @@ def figures(
     run: Annotated[Path, typer.Option("--run", help="Run directory of rdtools report, or a folder of rows.")] = Path("rdtools-report"),
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the files; by default figures/STYLE in the run.")] = None,
     style: Annotated[str, typer.Option("--style", help="icml, neurips, ieee or slides.")] = "icml",
-    form: Annotated[str, typer.Option("--format", "-f", help="png, pdf, svg, pgf (needs TeX), comma-separated.")] = "pdf,png",
+    form: Annotated[str, typer.Option("--format", "-f", help="png, pdf, svg, pgf (for LaTeX), comma-separated.")] = "pdf,png",
     only: Annotated[str | None, typer.Option("--only", help="Only these figures, comma-separated.")] = None,
     as_json: Json = False,
 ) -> int:

@@ -14,7 +14,7 @@ from rdtools.errors import counted
 app = typer.Typer(help="Second moments of layer inputs.", no_args_is_help=True)
 
 
-@app.command()
+@app.command(short_help="The calibration pass alone: Hessians of every layer input")
 def collect(
     out: Annotated[Path, typer.Argument(help="Run directory to write.")],
     model: Model = "embedded",
@@ -89,7 +89,7 @@ _INSPECTED = {
 _HESSIANS = "QuIP#'s directory, GPTQ's .pt or .safetensors, or an importance matrix of llama.cpp."
 
 
-@app.command("import")
+@app.command("import", short_help="A run from Hessians of QuIP#, GPTQ or llama.cpp")
 def import_(
     path: Annotated[Path, typer.Argument(help=_HESSIANS)],
     out: Annotated[Path, typer.Argument(help="Run directory to write.")],
@@ -120,7 +120,7 @@ def import_(
     return 0
 
 
-@app.command()
+@app.command(short_help="One run from runs over different tokens")
 def merge(
     runs: Annotated[list[Path], typer.Argument(help="Run directories of one model over different tokens.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Run directory to write.")],
@@ -141,7 +141,7 @@ def merge(
     return 0
 
 
-@app.command()
+@app.command(short_help="Origin, tokens, rank and condition of every Hessian")
 def inspect(
     path: Annotated[Path, typer.Argument(help=f"Run directory, or {_HESSIANS}")],
     format: Format = None,
@@ -174,7 +174,7 @@ def inspect(
     return 0
 
 
-@app.command()
+@app.command(short_help="Every file of a run against its hash")
 def check(run: Annotated[Path, typer.Argument(help="Run directory.")], as_json: Json = False) -> int:
     """Compare every file of a run, and the model's, with the manifest."""
     from rdtools.runs.store import open_run

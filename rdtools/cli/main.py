@@ -1,4 +1,4 @@
-"""The ``rdtools`` command. Heavy imports are inside the verbs, so that ``--help`` is quick."""
+"""The ``rdtools`` command. Heavy imports are inside the commands, so that ``--help`` is quick."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ from rdtools.cli import (
     methods,
     quantize,
     report,
+    rotate,
     show,
     split,
     theory,
@@ -44,21 +45,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-app.command("report")(report.report)
-app.command("sweep")(report.sweep)
-app.command("show")(show.show)
-app.command("figures")(figures.figures)
-app.command("measure")(measure.measure)
-app.command("theory")(theory.theory)
-app.command("verify")(verify.verify)
-app.command("eval")(evaluate.evaluate)
-app.command("quantize")(quantize.quantize)
-app.command("allocate")(allocate.allocate)
-app.command("split")(split.split)
-app.command("worker")(worker.worker)
-app.command("methods")(methods.methods)
-app.command("columns")(columns.columns)
-app.command("doctor")(doctor.doctor)
+app.command("report", short_help="Measure the layers of a model: R(D), coded files, gaps, a page")(report.report)
+app.command("sweep", short_help="The report whose settings are in a file")(report.sweep)
+app.command("show", short_help="Tables of runs: a metric by layer type, block or layer")(show.show)
+app.command("figures", short_help="Figures of a run for print, with captions")(figures.figures)
+app.command("measure", short_help="Measure a quantized checkpoint that somebody else made")(measure.measure)
+app.command("theory", short_help="Spectra, incoherence, critical rates and gaps of layers")(theory.theory)
+app.command("verify", short_help="Check every claim of the theory on layers")(verify.verify)
+app.command("eval", short_help="Perplexity and KL of a run's quantized layers, or a saved model")(evaluate.evaluate)
+app.command("quantize", short_help="Quantize a whole model and save it")(quantize.quantize)
+app.command("rotate", short_help="Fold norms into the weights and rotate the residual stream")(rotate.rotate)
+app.command("allocate", short_help="Share a budget of bits out among the layers of a run")(allocate.allocate)
+app.command("split", short_help="Calibration, validation and test from one text")(split.split)
+app.command("worker", short_help="Do tasks of a run beside other processes")(worker.worker)
+app.command("methods", short_help="Every method: rates, family, paper")(methods.methods)
+app.command("columns", short_help="Every column of the results: unit, kind, meaning")(columns.columns)
+app.command("doctor", short_help="What works on this machine, and what to do about the rest")(doctor.doctor)
 app.add_typer(hessians.app, name="hessians")
 
 _OUTPUT, _INTERNAL, _INTERRUPTED, _PIPE_CLOSED, _SIGNALLED = 74, 70, 130, 141, 128

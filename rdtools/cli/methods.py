@@ -28,4 +28,6 @@ def methods(as_json: Json = False) -> int:
     console.print(table)
     suffixes = (", ".join(f"+{suffix}" for suffix in names) for names in (ROTATIONS, ORDERS))
     console.print(f"\nEach also with {', then '.join(suffixes)}; other settings as in gptq(group_size=64).", soft_wrap=True)
+    biased = ", ".join(entry.name for entry in METHODS.values() if hasattr(entry.make(3.0), "bias"))
+    console.print(f"With +bias, a bias of 16 bits per row that takes the mean of the output error away: {biased}.", soft_wrap=True)
     return 0

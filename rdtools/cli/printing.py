@@ -54,13 +54,13 @@ def numbers(option: str, text: str, kind: Callable[[str], Item], expected: str) 
     ------
     UsageError
     """
-    found = []
+    values_shown = []
     for part in names(text):
         try:
-            found.append(kind(part))
+            values_shown.append(kind(part))
         except ValueError:
             raise UsageError(f"{option} {text!r}: {part!r} is not {expected}") from None
-    return tuple(found)
+    return tuple(values_shown)
 
 
 def in_keys(message: str) -> str:
@@ -101,7 +101,7 @@ def print_tables(table: pd.DataFrame, words: Words = in_options) -> None:
 
     console = PlainConsole()
     for target in sorted(table["target_bpw"].unique()):
-        console.print(f"{terminal_head(target)}: {terminal_note(table)}", soft_wrap=True)
+        console.print(f"{terminal_head(target)}: {terminal_note(table, target)}", soft_wrap=True)
         for part in terminal_tables(table, target=target, width=console.width):
             console.print(part)
     for status, rows in problems(table).groupby("status"):

@@ -191,23 +191,23 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
     from rdtools.jobs.plan import preview
     from rdtools.machine import in_gb
 
-    found = preview(settings)
+    planned = preview(settings)
     if as_json:
-        print_json(asdict(found))
+        print_json(asdict(planned))
         return
-    state = "captured" if found.captured else "to be captured"
-    typer.echo(f"Hessians: {found.hessians}, {found.hessian_bytes} bytes, {state}")
-    if found.capture_bytes is not None:
-        typer.echo(f"Capture: about {in_gb(found.capture_bytes)} of memory at its peak")
-    typer.echo(f"Layers: {found.layers} of {found.all_layers}")
-    there = found.rows - found.remaining_rows
-    typer.echo(f"Rows: {found.rows} asked for, {there} already there, {found.remaining_rows} to do in {found.tasks} tasks")
-    processes = counted(found.workers, "process", "processes")
-    typer.echo(f"Memory: up to about {in_gb(found.memory_bytes)} at its peak, with {processes}")
-    _print_times(found.times, processes)
-    for note in found.notes:
+    state = "captured" if planned.captured else "to be captured"
+    typer.echo(f"Hessians: {planned.hessians}, {planned.hessian_bytes} bytes, {state}")
+    if planned.capture_bytes is not None:
+        typer.echo(f"Capture: about {in_gb(planned.capture_bytes)} of memory at its peak")
+    typer.echo(f"Layers: {planned.layers} of {planned.all_layers}")
+    there = planned.rows - planned.remaining_rows
+    typer.echo(f"Rows: {planned.rows} asked for, {there} already there, {planned.remaining_rows} to do in {planned.tasks} tasks")
+    processes = counted(planned.workers, "process", "processes")
+    typer.echo(f"Memory: up to about {in_gb(planned.memory_bytes)} at its peak, with {processes}")
+    _print_times(planned.times, processes)
+    for note in planned.notes:
         typer.echo(words(f"Note: {note}"))
-    for pair in found.infeasible:
+    for pair in planned.infeasible:
         typer.echo(words(f"Infeasible: {pair}"))
 
 
@@ -219,10 +219,10 @@ def _print_times(times: Sequence[MethodTime], processes: str) -> None:
     """A table of estimates, and their sum."""
     if not times:
         return
-    total = sum(found.minutes or 0.0 for found in times)
+    total = sum(method_time.minutes or 0.0 for method_time in times)
     typer.echo(f"Time: about {total:.3g} minutes with {processes}, beside capture and page; an estimate for a machine without other work")
-    width = max(len(found.method) for found in times)
+    width = max(len(method_time.method) for method_time in times)
     typer.echo(f"  {'method':<{width}}  {'rows':>6}  {'minutes':>8}  from")
-    for found in times:
-        minutes = "unknown" if found.minutes is None else f"{found.minutes:.3g}"
-        typer.echo(f"  {found.method:<{width}}  {found.rows:>6}  {minutes:>8}  {_SOURCES[found.source]}")
+    for method_time in times:
+        minutes = "unknown" if method_time.minutes is None else f"{method_time.minutes:.3g}"
+        typer.echo(f"  {method_time.method:<{width}}  {method_time.rows:>6}  {minutes:>8}  {_SOURCES[method_time.source]}")

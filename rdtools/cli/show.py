@@ -97,16 +97,16 @@ def print_summaries(
             raise UsageError("--format compressai: curves of every method over all rates; got another of the options that choose")
         typer.echo(to_compressai(tables), nl=False)
         return
-    found = summaries(tables, metric=metric or "gap", by=by or "type", rates=rates, methods=methods, reference=reference)
+    tables_shown = summaries(tables, metric=metric or "gap", by=by or "type", rates=rates, methods=methods, reference=reference)
     if as_json:
         print_json(
             [
                 {"metric": one.name, "by": by or "type", "target_bpw": one.target, "caption": caption(one), "rows": records(long_rows(one))}
-                for one in found
+                for one in tables_shown
             ]
         )
     else:
-        typer.echo(FORMATS[form](found) if form in FORMATS else to_text(found, PlainConsole().width), nl=False)
+        typer.echo(FORMATS[form](tables_shown) if form in FORMATS else to_text(tables_shown, PlainConsole().width), nl=False)
 
 
 def check_format(form: str | None) -> None:

@@ -31,10 +31,10 @@ def split(
         parts = [float(share) for share in shares.split(",")]
     except ValueError:
         raise UsageError(f"--shares {shares!r}: expected three numbers with commas between, such as 0.5,0.25,0.25") from None
-    found = split_text(text, out, documents=documents, shares=parts, seed=seed)
+    sizes = split_text(text, out, documents=documents, shares=parts, seed=seed)
     if as_json:
-        print_json({name: part.__dict__ for name, part in found.items()})
+        print_json({name: part.__dict__ for name, part in sizes.items()})
         return 0
-    for name, part in found.items():
+    for name, part in sizes.items():
         typer.echo(f"{out / f'{name}.txt'}: {part.documents} documents, {part.characters} characters")
     return 0

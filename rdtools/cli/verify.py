@@ -58,10 +58,10 @@ def verify(
     from rdtools.jobs.verify import choose_claims
     from rdtools.jobs.verify import verify as verify_claims
 
-    own = [] if claims_from is None else load_claims(claims_from)
-    patterns = ("" if own else "*") if claims is None else claims
-    chosen = [] if patterns == "" and own else choose_claims([part.strip() for part in patterns.split(",") if part.strip()])
-    chosen = [*own, *chosen]
+    loaded = [] if claims_from is None else load_claims(claims_from)
+    patterns = ("" if loaded else "*") if claims is None else claims
+    chosen = [] if patterns == "" and loaded else choose_claims([part.strip() for part in patterns.split(",") if part.strip()])
+    chosen = [*loaded, *chosen]
     if list_claims:
         _print_claims(chosen, as_json=as_json)
         return 0

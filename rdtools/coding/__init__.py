@@ -14,13 +14,13 @@ from rdtools.coding.entropy.fit import fit_column_gaussians as fit_column_gaussi
 from rdtools.coding.entropy.fit import row_exponents_if_shorter as row_exponents_if_shorter
 from rdtools.coding.entropy.lattice_points import codewords as codewords
 from rdtools.coding.entropy.lattice_points import fit_lattice_gaussians as fit_lattice_gaussians
-from rdtools.coding.entropy.length import scalar_code_length as scalar_code_length
 from rdtools.coding.entropy.models import count_integers as count_integers
 from rdtools.coding.entropy.models import mean_column_entropy as mean_column_entropy
 from rdtools.coding.entropy.models import pooled_entropy as pooled_entropy
 from rdtools.coding.entropy.models import shared_table as shared_table
 from rdtools.coding.formats import code_length as code_length
 from rdtools.coding.formats import codec_of as codec_of
+from rdtools.coding.formats.integer_models import scalar_code_length as scalar_code_length
 from rdtools.coding.formats.scalar import column_scales as column_scales
 from rdtools.coding.formats.scalar import integer_gains as integer_gains
 from rdtools.coding.formats.scalar import reconstruction_gains as reconstruction_gains

@@ -79,9 +79,9 @@ MOST_COPIES_BITS = 31
 
 #: Added to the tag of the codec where the layer has parts beside its weights: which of them; a grid of activations, its bits, symmetry,
 #: clip and group size, and of its fine channels their number and bits; a low-rank term, its rank and the dtype of its factors, by place
-#: in the table.
+#: in the table; and a bias, a bfloat16 per row.
 PARTS = 128
-HAS_ACTIVATION, HAS_LOW_RANK, HAS_LINKS, HAS_FINE = 1, 2, 4, 8
+HAS_ACTIVATION, HAS_LOW_RANK, HAS_LINKS, HAS_FINE, HAS_BIAS = 1, 2, 4, 8, 16
 #: Added to the tag of the codec of a matrix that shares with the one before it; and to the strength of models that go on learning.
 FOLLOWS, CONTINUED = 64, 16
 ACTIVATION_GRID = struct.Struct("<BBdI")

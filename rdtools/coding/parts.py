@@ -1,4 +1,4 @@
-"""The parts beside the weights of a layer, written and read: grid of its activations, low-rank term, and links of its input map.
+"""The parts beside the weights of a layer, written and read: grid of its activations, low-rank term, links of its input map, and bias.
 
 Layout::
 
@@ -7,6 +7,7 @@ Layout::
     its fine channels, if any       channels u32, bits u8
     low-rank term                   rank k u32, dtype u8, then U (m k) and V (n k) by rows, 16, 32 or 64 bits each
     links of the input map          see `rdtools.coding.links`
+    bias of the rows                m×bf16
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.fields import Reader
 from rdtools.coding.links import decode_links, encode_links
-from rdtools.records import ActivationGrid, Basis, LayerParts, LowRank
+from rdtools.records import ActivationGrid, Basis, LayerParts, LowRank, RowBias
+from rdtools.records.row_bias import BIAS_DTYPE
 from rdtools.records.stored import StoredDtype, bfloat16_patterns, bfloat16_values, stored_bits
+
+#: All parts that there may be.
+_PARTS = v3.HAS_ACTIVATION | v3.HAS_LOW_RANK | v3.HAS_LINKS | v3.HAS_FINE | v3.HAS_BIAS
 
 
 def _factor_bytes(factor: Float64Array, dtype: StoredDtype) -> bytes:
@@ -53,9 +58,11 @@ def encode_parts(parts: LayerParts) -> bytes:
         body += _factor_bytes(low.left, low.dtype) + _factor_bytes(low.right, low.dtype)
     if parts.links:
         body += encode_links(parts.links)
+    if parts.bias is not None:
+        body += _factor_bytes(parts.bias.values, BIAS_DTYPE)
     fine = grid is not None and grid.fine_channels > 0
     there = v3.HAS_ACTIVATION * (grid is not None) | v3.HAS_LOW_RANK * (low is not None) | v3.HAS_LINKS * bool(parts.links)
-    there |= v3.HAS_FINE * fine
+    there |= v3.HAS_FINE * fine | v3.HAS_BIAS * (parts.bias is not None)
     return bytes([there]) + body if there else b""
 
 
@@ -67,7 +74,7 @@ def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
     CorruptFile
     """
     rows, columns = basis.rows, len(basis.active)
-    there = side.flags("parts of a layer", v3.HAS_ACTIVATION | v3.HAS_LOW_RANK | v3.HAS_LINKS | v3.HAS_FINE, side.u8())
+    there = side.flags("parts of a layer", _PARTS, side.u8())
     if there == 0:
         raise side.refusal("parts of a layer, of which none is there")
     if there & v3.HAS_FINE and not there & v3.HAS_ACTIVATION:
@@ -89,4 +96,5 @@ def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
         left = _factor(side, rows, rank, dtype)
         low = side.build(LowRank, left, _factor(side, columns, rank, dtype), dtype)
     links = decode_links(side, int(basis.active.sum()), max_weights // max(rows, 1)) if there & v3.HAS_LINKS else ()
-    return LayerParts(grid, low, links)
+    bias = side.build(RowBias, _factor(side, rows, 1, BIAS_DTYPE)[:, 0]) if there & v3.HAS_BIAS else None
+    return LayerParts(grid, low, links, bias)

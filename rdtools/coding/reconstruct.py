@@ -12,7 +12,6 @@ from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, 
 from rdtools.coding.formats import codec_of
 from rdtools.coding.parts import coded_columns
 from rdtools.records import EffectiveLayer, InputMap, QuantizedWeight
-from rdtools.records.quantized import NO_PARTS
 from rdtools.records.stored import finished
 from rdtools.transforms import rotate_back
 from rdtools.transforms.basis_map import input_map_of_basis
@@ -93,7 +92,7 @@ def _input_map(weight: QuantizedWeight) -> InputMap:
 def effective_layer(weight: QuantizedWeight) -> EffectiveLayer:
     """The decoded values behind the input map, with what runs beside them."""
     parts = weight.parts
-    return EffectiveLayer(finished(_values(weight)), _input_map(weight), parts.activation, parts.low_rank)
+    return EffectiveLayer(finished(_values(weight)), _input_map(weight), parts.activation, parts.low_rank, parts.bias)
 
 
 def _reconstruct_beside(weight: QuantizedWeight, like: Matrix) -> Matrix:
@@ -121,7 +120,7 @@ def _reconstruct_beside(weight: QuantizedWeight, like: Matrix) -> Matrix:
 
 
 def reconstruct(weight: QuantizedWeight, like: Matrix | None = None) -> Matrix:
-    """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, and without rounding of activations.
+    """Ŵ, shape (m, n) float64; with ``U Vᵀ`` where there is a low-rank term, without rounding of activations, and without a bias.
 
     Takes memory for a block of rows beside it, and for the coded columns once more where they are not as many as the inputs.
 
@@ -132,7 +131,8 @@ def reconstruct(weight: QuantizedWeight, like: Matrix | None = None) -> Matrix:
         same bits on every machine. What runs beside the weights is put together in main memory
     """
     if is_tensor(like):
-        return _reconstruct_beside(weight, like) if weight.parts == NO_PARTS else beside(reconstruct(weight), like)
+        alone = weight.parts.low_rank is None and not weight.parts.links
+        return _reconstruct_beside(weight, like) if alone else beside(reconstruct(weight), like)
     values, input_map = _values(weight), _input_map(weight)
     (m, coded), n = values.shape, input_map.inputs
     pulled = values if coded == n else np.zeros((m, n))

@@ -55,10 +55,10 @@ class Bound:
 
     def distortion(self, facts: LayerFacts, rates: ArrayLike) -> NDArray[np.float64]:
         """Least distortion per weight at rates in bits per weight."""
-        known, asked = self._components(facts), np.asarray(rates, dtype=np.float64)
+        known, rates_bits = self._components(facts), np.asarray(rates, dtype=np.float64)
         if known is None:
-            return np.full(asked.shape, math.nan)
-        return np.asarray(distortion_rate(np.maximum(asked - self.bias(facts), 0.0), known).distortion)
+            return np.full(rates_bits.shape, math.nan)
+        return np.asarray(distortion_rate(np.maximum(rates_bits - self.bias(facts), 0.0), known).distortion)
 
 
 @per_hessian

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -48,6 +49,18 @@ class LayerFacts:
     row_covariance: RowCovariance | None = field(default=None, repr=False)
     components: dict[str, Components | None] = field(default_factory=dict, repr=False)
     layer: Layer | None = field(default=None, repr=False)
+
+    @cached_property
+    def centred(self) -> LayerFacts:
+        """The facts beside a bias per row: of the covariance of the input in place of H, without a held-out moment.
+
+        Raises
+        ------
+        UsageError
+            If the Hessian has no mean.
+        """
+        assert self.layer is not None
+        return layer_facts(self.layer.centred)
 
     @property
     def eigenvalues(self) -> Float64Array:

@@ -13,8 +13,7 @@ from rdtools.compare.facts import LayerFacts
 from rdtools.compare.rows import diagonal_message, outlier_message
 from rdtools.foreign.matching import check_related, correlation
 from rdtools.foreign.stored import ForeignModel, StoredMatrix
-from rdtools.measure import weighted_error
-from rdtools.measure.distortion import mean_square
+from rdtools.measure.distortion import errors_of_matrix, mean_square
 from rdtools.model.layer_names import CapturedLayer
 from rdtools.moments.layer import Layer
 from rdtools.records.foreign_rows import BesideRow, ForeignRow
@@ -43,17 +42,17 @@ def best_beside(results: pd.DataFrame, layer: str, total_bpw: float) -> BesideRo
     rows = results[(results["layer"] == layer) & (results["status"] == "ok") & (results["relative_distortion"] > 0)]
     if "activation_bits" in rows:
         rows = rows[rows["activation_bits"].isna()]
-    found = []
+    candidates = []
     for method, points in rows.groupby("method"):
         points = points.sort_values("total_bpw")
         rates, logs = points["total_bpw"].to_numpy(), np.log(points["relative_distortion"].to_numpy())
         if rates[0] > total_bpw + _SAME_RATE:
             continue
         rate = min(total_bpw, float(rates[-1]))
-        found.append((float(np.interp(rate, rates, logs)), str(method), rate))
-    if not found:
+        candidates.append((float(np.interp(rate, rates, logs)), str(method), rate))
+    if not candidates:
         return None
-    least, method, rate = min(found)
+    least, method, rate = min(candidates)
     return BesideRow(method, rate, math.exp(least))
 
 
@@ -71,6 +70,8 @@ def foreign_row(
     *,
     reading: str,
     results: pd.DataFrame | None = None,
+    bias: Float64Array | None = None,
+    bias_bits: float = 0.0,
 ) -> ForeignRow:
     """Measure a decoded matrix of a foreign file under the Hessian of a run.
 
@@ -82,21 +83,29 @@ def foreign_row(
     values : decoded
     reading : of the layout, with which it was decoded
     results : table of the run, for the best method beside; None for none
+    bias : (m,) that the file adds to the outputs beyond the original's own; None for none. Without a mean of the input D leaves it out,
+        which the message says
+    bias_bits : of a bias that the original has not
 
     Raises
     ------
     DataError
         If the matrix has nothing to do with the layer.
     """
-    error = weighted_error(layer.weight, values, layer.hessian.matrix)
+    H, mean = layer.hessian.matrix, layer.hessian.mean
+    unread = "the file has another bias, and the run no mean of the input: D leaves it out" if bias is not None and mean is None else ""
+    bias = bias if mean is not None else None
+    errors = errors_of_matrix(layer.weight, values, H, facts.heldout, bias=bias, mean=mean)
+    error, known = errors.distortion, facts if bias is None else facts.centred
     energy, square = layer.statistics.energy, float(np.mean(np.square(layer.weight)))
     relative = error.mean / energy if energy > 0 else math.nan
     correlated = correlation(layer.weight, values)
     check_related(stored, captured, correlated, relative)
     per_weight = 1 / math.prod(stored.shape)
-    total = stored.bits.total * per_weight
+    other = stored.bits.other + bias_bits
+    total = (stored.bits.codes + stored.bits.scales + other) * per_weight
     outlier = outlier_message(facts)
-    bounds = {name: bound.rate(facts, error.mean) for name, bound in BOUNDS.items()}
+    bounds = {name: bound.rate(known, error.mean) for name, bound in BOUNDS.items()}
     gaps = {name: math.nan if outlier or not math.isfinite(rate) else total - rate for name, rate in bounds.items()}
     equal = "" if error.mean > 0 else "the decoded weights have no error: R(D) is infinite, and no gap is given"
     return ForeignRow(
@@ -109,15 +118,15 @@ def foreign_row(
         fallback=stored.fallback,
         reading=reading,
         status=facts.status,
-        message="; ".join(filter(None, (outlier, diagonal_message(layer, feedback=False), equal, facts.message, stored.note))),
+        message="; ".join(filter(None, (outlier, diagonal_message(layer, feedback=False), unread, equal, facts.message, stored.note))),
         code_bpw=stored.bits.codes * per_weight,
         scale_bpw=stored.bits.scales * per_weight,
-        other_bpw=stored.bits.other * per_weight,
+        other_bpw=other * per_weight,
         total_bpw=total,
         distortion=error.mean,
         distortion_stderr=error.stderr,
         relative_distortion=relative,
-        heldout_distortion=_heldout(layer, facts, values),
+        heldout_distortion=_heldout(layer, facts, errors.heldout),
         sqnr_db=_db(relative),
         weight_sqnr_db=_db(mean_square(layer.weight, values) / square) if square > 0 else math.nan,
         weight_correlation=correlated,
@@ -133,8 +142,8 @@ def foreign_row(
     )
 
 
-def _heldout(layer: Layer, facts: LayerFacts, values: Float64Array) -> float:
+def _heldout(layer: Layer, facts: LayerFacts, distortion: float) -> float:
     if facts.heldout is None:
         return math.nan
     energy = facts.heldout.energy(layer)
-    return facts.heldout.distortion(layer, values) / energy if energy > 0 else math.nan
+    return distortion / energy if energy > 0 else math.nan

@@ -224,7 +224,7 @@ class Predictions:
     finite_rate_distortion : per weight at the very steps that were used, for iid Gaussian weights; nan for a fixed rate, above
         `rdtools.theory.finite_rate.FINITE_RATE_COLUMNS`, and from MAX_FEEDBACK_BITS of feedback on
     heldout_over_calibration : ratio of relative distortions at high rate if all tokens are independent and normal of one distribution;
-        1 without feedback, nan for an exact Hessian, with damping or a ridge, and where `predicted_heldout_ratio` has no formula
+        1 without feedback, nan for an exact Hessian, with damping, a ridge or a bias, and where `predicted_heldout_ratio` has no formula
     gptq_gap_bits : rate over R(D) of equal steps at high rate, in the basis and with the damping that were used; nan without feedback
     """
 
@@ -259,7 +259,9 @@ def predict(problem: Problem, spectrum: Spectrum, model: ErrorModel, *, rate_bit
     formula = FINITE_RATE_FORMULAS.get(type(model))
     finite_rate = math.nan if formula is None or problem.weight_std == 0 or retargeted else formula(model, context)
     heldout = math.nan
-    if tokens and shared is None:
+    if problem.preparation.centred:  # the error of the mean counts too
+        pass
+    elif tokens and shared is None:
         heldout = 1.0
     elif tokens and shared is not None and not (shared.added or retargeted):
         heldout = predicted_heldout_ratio(model, on_host(shared.factor), shared.order, tokens)

@@ -127,14 +127,15 @@ def result_row(
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
     entropies = {"shared": point.entropy_pooled_bpw, "column": point.entropy_per_column_bpw, None: point.symbol_bpw}
-    promised = predict(problem, facts.spectrum, model, rate_bits=entropies[model.histogram], tokens=counted_tokens(layer.hessian))
+    known = facts if quantized.weight.parts.bias is None else facts.centred
+    promised = predict(problem, known.spectrum, model, rate_bits=entropies[model.histogram], tokens=counted_tokens(layer.hessian))
     predicted, finite = promised.high_rate_distortion, promised.finite_rate_distortion
     heldout_ratio, rate = promised.heldout_over_calibration, point.symbol_bpw + point.low_rank_bpw
     if beside is not None:  # errors of weights and of activations are not correlated in either model
         predicted, finite, heldout_ratio = predicted + beside.pred_activation_noise_distortion, math.nan, math.nan
-    bound, rowvar = RD_BOUND.rate(facts, point.distortion), RD_BOUND_ROWVAR.rate(facts, point.distortion)
-    aligned, covariance = (known.rate(facts, point.distortion) for known in (RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE))
-    turn = quantized.weight.basis.rotation
+    bounds = (RD_BOUND, RD_BOUND_ROWVAR, RD_BOUND_ALIGNED, RD_BOUND_COVARIANCE)
+    bound, rowvar, aligned, covariance = (one.rate(known, point.distortion) for one in bounds)
+    rotation = quantized.weight.basis.rotation
     outlier = outlier_message(facts)
     gap_to, gap_to_rowvar = (math.nan, math.nan) if outlier else (bound, rowvar)
     overhead = _overhead_message(model, point, promised.gptq_gap_bits)
@@ -155,12 +156,12 @@ def result_row(
         activation=beside,
         pred_high_rate_distortion=predicted,
         measured_over_pred_high_rate=excess,
-        high_rate_valid=_high_rate_valid(facts, model, point.distortion),
+        high_rate_valid=_high_rate_valid(known, model, point.distortion),
         pred_finite_rate_distortion=finite,
         measured_over_pred_finite_rate=point.distortion / finite if finite > 0 else math.nan,
         pred_heldout_over_calibration=heldout_ratio,
         rd_bound_rate_bpw=bound,
-        rd_bound_distortion=float(RD_BOUND.distortion(facts, rate)),
+        rd_bound_distortion=float(RD_BOUND.distortion(known, rate)),
         rd_bound_rowvar_rate_bpw=rowvar,
         rd_bound_aligned_rate_bpw=aligned,
         rd_bound_covariance_rate_bpw=covariance,
@@ -170,7 +171,7 @@ def result_row(
         rate_gap_total_aligned_bpw=math.nan if outlier else point.total_bpw - aligned,
         rate_gap_total_covariance_bpw=math.nan if outlier else point.total_bpw - covariance,
         pred_gptq_gap_as_run_bpw=promised.gptq_gap_bits,
-        rotation="none" if turn is None else turn.kind,
+        rotation="none" if rotation is None else rotation.kind,
         damping=quantized.damping,
         backend=quantized.backend,
         device=quantized.device,

@@ -63,8 +63,8 @@ def rescaled_weight(weight: QuantizedWeight, ideal: Float64Array, gram: Float64A
         scaled = values if rows is None else rows[:, None] * values
         bare, scales, basis, symbols = scaled / before, before, weight.basis, weight.symbols
         if gamma is not ones:
-            found = round_columns(form * (bare.T @ bare), before * gamma)
-            scales = np.where(found > 0, found, _NEXT_TO_NOTHING * before)  # which has an inverse
+            solved = round_columns(form * (bare.T @ bare), before * gamma)
+            scales = np.where(solved > 0, solved, _NEXT_TO_NOTHING * before)  # which has an inverse
             basis = replace(basis, column_scales=scales)
         if rows is not None and isinstance(symbols, ScalarSymbols):
             symbols = replace(symbols, grid=replace(symbols.grid, rows=RowScales(rows[:, None])))

@@ -83,7 +83,7 @@ def parse_corrections(asked: str | Sequence[str]) -> tuple[str, ...]:
     Raises
     ------
     UsageError
-        For another name, and for mixing without anything to mix.
+        For another name, for commas alone, and for mixing without anything to mix.
 
     Examples
     --------
@@ -92,6 +92,8 @@ def parse_corrections(asked: str | Sequence[str]) -> tuple[str, ...]:
     """
     parts = asked.split(",") if isinstance(asked, str) else list(asked)
     names = {part.strip() for part in parts if part.strip()}
+    if asked and not names:
+        raise UsageError(f"`corrections` {asked!r}: no name in it; expected names of corrections, or nothing at all for none")
     known = [correction.name for correction in CORRECTIONS]
     if ALL in names:
         names = (names - {ALL}) | set(known)

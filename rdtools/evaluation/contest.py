@@ -58,11 +58,11 @@ class Contender:
     @contextmanager
     def around(self) -> Iterator[None]:
         """Inside, layers outside the blocks but the output head are in place: they run beside the first block or the last."""
-        own = {name: effective for name, effective in self._outside.items() if name not in self._head}
-        other = next((name for name, effective in own.items() if effective.activation is not None), None)
+        remaining = {name: effective for name, effective in self._outside.items() if name not in self._head}
+        other = next((name for name, effective in remaining.items() if effective.activation is not None), None)
         if other is not None:
             raise NotByBlocks(f"{other}: outside the decoder blocks, where no activations are quantized; choose a method without")
-        with self._placed(own):
+        with self._placed(remaining):
             yield
 
     @contextmanager

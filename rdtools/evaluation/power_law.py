@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
 from rdtools.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate
+from rdtools.evaluation.noise import NOISE
 from rdtools.seeds import generator
 
 
@@ -56,9 +58,9 @@ class PowerLaw:
         rng, k = generator(self.seed, "bootstrap of a power law"), len(self.x)
         residuals = np.log(self.y) - np.polyval(self._coefficients, np.log(self.x))
         draws = [rng.integers(0, k, k) for _ in range(RESAMPLES)]
-        found = [self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1]
+        fits = [self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1]
         # residuals of a fit of two coefficients are smaller than errors by √((k − 2)/k)
-        return np.array(found), rng.choice(residuals * np.sqrt(k / (k - 2)), len(found))
+        return np.array(fits), rng.choice(residuals * np.sqrt(k / (k - 2)), len(fits))
 
     def _estimate(self, value: float, again: Float64Array) -> Estimate:
         low, high = np.quantile(again, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -80,3 +82,15 @@ class PowerLaw:
         coefficients, noise = self._again
         again = coefficients[:, 0] * log + coefficients[:, 1] + noise
         return self._estimate(float(np.exp(np.polyval(self._coefficients, log))), np.exp(again))
+
+
+def with_power_law(rows: pd.DataFrame) -> pd.DataFrame:
+    """Evaluated rows with ``kl_power`` b and ``kl_factor`` a of ``KL = a (Σ D/D₀)^b`` through all but the noise floor.
+
+    Both are nan for fewer than two different Σ D/D₀.
+    """
+    measured = rows[(rows["method"] != NOISE) & rows["kl_nats"].gt(0) & rows["summed_relative_distortion"].gt(0)]
+    power, level = np.nan, np.nan
+    if measured["summed_relative_distortion"].nunique() > 1:
+        power, level = np.polyfit(np.log(measured["summed_relative_distortion"]), np.log(measured["kl_nats"]), 1)
+    return rows.assign(kl_power=float(power), kl_factor=float(np.exp(level)))

@@ -19,14 +19,24 @@ def dense_matrix(source: Source, tensor: str, note: str = "") -> StoredMatrix:
     """
     header = source.expect(tensor, dtypes=FLOATS)
 
-    def read() -> Values:
+    def read(name: str = tensor) -> Values:
         import torch
 
-        values: Values = source.tensor(tensor).to(torch.float64).numpy()
+        values: Values = source.tensor(name).to(torch.float64).numpy()
         return values
 
+    name = f"{tensor.removesuffix('weight')}bias"
+    bias = source.headers.get(name) if tensor.endswith(".weight") else None
     return StoredMatrix(
-        source.place(tensor), header.dtype, header.shape, StoredBits(header.bits), {"as stored": read}, as_tensor=True, note=note
+        source.place(tensor),
+        header.dtype,
+        header.shape,
+        StoredBits(header.bits),
+        {"as stored": read},
+        as_tensor=True,
+        note=note,
+        bias=None if bias is None else lambda: read(name),
+        bias_bits=0 if bias is None else bias.bits,
     )
 
 

@@ -33,12 +33,12 @@ def _gguf_of(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    found = sorted(path.glob("*.gguf"))
-    first = [file for file in found if "-of-" not in file.name or "-00001-of-" in file.name]
-    if not found or any(path.glob("*.safetensors")):
+    files = sorted(path.glob("*.gguf"))
+    first = [file for file in files if "-of-" not in file.name or "-00001-of-" in file.name]
+    if not files or any(path.glob("*.safetensors")):
         return None
     if len(first) != 1:
-        raise UsageError(f"{path}: {len(found)} GGUF files ({', '.join(file.name for file in found[:3])}, …); give one of them")
+        raise UsageError(f"{path}: {len(files)} GGUF files ({', '.join(file.name for file in files[:3])}, …); give one of them")
     return first[0]
 
 

@@ -48,15 +48,15 @@ def halves_together(values: Values, heads: int) -> Values:
 
 def _heads(file: GGUFFile, tensor: str) -> int:
     """Number of heads of a matrix of queries or keys; 0 for any other matrix, and where the file does not say."""
-    found = re.fullmatch(r"blk\.(\d+)\.attn_([qk])\.weight", tensor)
-    if found is None:
+    match = re.fullmatch(r"blk\.(\d+)\.attn_([qk])\.weight", tensor)
+    if match is None:
         return 0
     name = f"{file.metadata.get('general.architecture')}.attention.head_count"
     count = file.metadata.get(name)
-    if found.group(2) == "k":
+    if match.group(2) == "k":
         count = file.metadata.get(f"{name}_kv", count)
     if isinstance(count, np.ndarray):
-        count = count[int(found.group(1))] if int(found.group(1)) < len(count) else 0
+        count = count[int(match.group(1))] if int(match.group(1)) < len(count) else 0
     return int(count) if isinstance(count, int | np.integer) else 0
 
 

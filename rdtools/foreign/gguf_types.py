@@ -69,10 +69,10 @@ def named_type(file_name: str) -> GGUFType | None:
     >>> [named_type(f"x-{name}.gguf").name for name in ("Q2_K_S", "IQ2_M", "IQ2_S")], named_type("model.gguf")
     (['Q2_K', 'IQ2_S', 'IQ2_XS'], None)
     """
-    found = _NAME.findall(file_name)
-    if not found:
+    names = _NAME.findall(file_name)
+    if not names:
         return None
-    name = found[-1].upper()
+    name = names[-1].upper()
     name = _MIXTURES.get(name, name)
     return _BY_NAME.get(name) or _BY_NAME.get(re.sub(r"_[SML]$", "", name))
 

@@ -52,15 +52,15 @@ def gptq_hessians(path: Path, *, samples: int | None, sample_tokens: int | None)
     if path.suffix == ".safetensors":
         source = Source(path)
         square = [name for name, header in source.headers.items() if header.dtype in FLOATS and _is_square(header.shape)]
-        found = {name: partial(_read, source, name, counts) for name in square}
+        readers = {name: partial(_read, source, name, counts) for name in square}
     else:
         content = load_tensors(path)
         items = content.items() if isinstance(content, dict) else ()
         tensors = {str(name): value for name, value in items if _is_square(tuple(getattr(value, "shape", ())))}
-        found = {name: partial(_of_tensor, value, f"{path}: {name}", counts) for name, value in tensors.items()}
-    if not found:
+        readers = {name: partial(_of_tensor, value, f"{path}: {name}", counts) for name, value in tensors.items()}
+    if not readers:
         raise DataError(f"{path}: no square matrix under the name of a module; expected a dictionary from modules to their Hessians")
-    return {canonical(name): read for name, read in found.items()}
+    return {canonical(name): read for name, read in readers.items()}
 
 
 def _is_square(shape: tuple[int, ...]) -> bool:

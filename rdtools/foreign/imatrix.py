@@ -46,7 +46,7 @@ def _gguf_entry(sums: NDArray[np.float32], count: float, name: str) -> Hessian:
 
 
 def _of_gguf(path: Path) -> dict[str, Callable[[], Hessian]]:
-    file, found = read_gguf(path), dict[str, Callable[[], Hessian]]()
+    file, readers = read_gguf(path), dict[str, Callable[[], Hessian]]()
     for name, tensor in file.tensors.items():
         if not name.endswith(_SUMS):
             continue
@@ -55,8 +55,8 @@ def _of_gguf(path: Path) -> dict[str, Callable[[], Hessian]]:
             raise CorruptFile(f"{path}: {name} is not beside {stem}{_COUNTS}, both of type F32; copy the file again")
         values, number = file.raw(tensor).view("<f4").reshape(-1), file.raw(counts).view("<f4").reshape(-1)
         if number.size == 1:  # several for the experts of a stack
-            found[stem] = partial(_gguf_entry, values, float(number[0]), f"{path}: {stem}")
-    return found
+            readers[stem] = partial(_gguf_entry, values, float(number[0]), f"{path}: {stem}")
+    return readers
 
 
 class _Bytes:
@@ -89,13 +89,13 @@ def _of_dat(path: Path, sample_tokens: int | None) -> dict[str, Callable[[], Hes
         raise UsageError(
             f"{path}: the old format counts chunks and not tokens; give the tokens of a chunk, llama.cpp's -c, as `sample_tokens`"
         )
-    reader, found = _Bytes(path), dict[str, Callable[[], Hessian]]()
+    reader, readers = _Bytes(path), dict[str, Callable[[], Hessian]]()
     for number in range(max(0, reader.number("the number of entries"))):
         name = reader.take(reader.number(f"the name of entry {number}"), f"the name of entry {number}").decode("utf-8", "replace")
         calls, size = reader.number(f"the calls of {name[:60]}"), reader.number(f"the size of {name[:60]}")
         values = reader.take(4 * size, f"{name[:60]}")
-        found[name] = partial(_dat_entry, values, calls, sample_tokens, f"{path}: {name}")
-    return found
+        readers[name] = partial(_dat_entry, values, calls, sample_tokens, f"{path}: {name}")
+    return readers
 
 
 def imatrix_hessians(path: Path, *, sample_tokens: int | None = None) -> dict[str, Callable[[], Hessian]]:
@@ -114,9 +114,9 @@ def imatrix_hessians(path: Path, *, sample_tokens: int | None = None) -> dict[st
         is_gguf = file.read(4) == b"GGUF"
     entries = _of_gguf(path) if is_gguf else _of_dat(path, sample_tokens)
     named = {from_gguf(name): read for name, read in entries.items()}
-    found = {canonical(name): read for name, read in named.items() if name is not None}
-    if not found:
+    readers = {canonical(name): read for name, read in named.items() if name is not None}
+    if not readers:
         raise DataError(
             f"{path}: no matrix of a Llama-like model in it, such as blk.0.attn_q.weight; give an importance matrix of llama.cpp"
         )
-    return found
+    return readers

@@ -61,9 +61,9 @@ def _obstacle(weight: QuantizedWeight) -> str:
         "a grid without a level at zero": grid.offset != 0,
         "scales that are no bfloat16 numbers": not np.array_equal(scales, round_to_bfloat16(scales)),
     }
-    found = next((name for name, there in shown.items() if there), "")
-    if found or grid.rows is None:
-        return found
+    obstacle = next((name for name, there in shown.items() if there), "")
+    if obstacle or grid.rows is None:
+        return obstacle
     group, coded = grid.rows.group_size, int(basis.active.sum())
     if group and grid.rows.scales.shape[1] > 1 and coded < len(basis.active):
         return f"groups of {group} columns of the {coded} that are not always zero"

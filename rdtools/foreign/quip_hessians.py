@@ -83,8 +83,8 @@ def quip_hessian(path: Path) -> Hessian:
     for name, size in (("flatH", n * (n + 1) // 2), ("mu", n)):
         value = content[name]
         if not isinstance(value, torch.Tensor) or tuple(value.shape) != (size,) or not value.is_floating_point():
-            found = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
-            raise DataError(f"{path}: {name} is {found}, expected {size} numbers for n = {n}; truncated or altered: copy it again")
+            shape = tuple(value.shape) if isinstance(value, torch.Tensor) else type(value).__name__
+            raise DataError(f"{path}: {name} is {shape}, expected {size} numbers for n = {n}; truncated or altered: copy it again")
     mean = content["mu"].double().numpy()
     moment = symmetric(content["flatH"].double().numpy(), n) + np.outer(mean, mean)
     return Hessian(check_moment(moment, name=str(path)), tokens, name=path.name, mean=mean, origin=ORIGIN)
@@ -98,9 +98,9 @@ def is_quip(path: Path) -> bool:
 
 def quip_hessians(path: Path) -> dict[str, Callable[[], Hessian]]:
     """Module, from its block on → its Hessian, read when it is called; of a directory or one file."""
-    found: dict[str, Callable[[], Hessian]] = {}
+    readers: dict[str, Callable[[], Hessian]] = {}
     for file in [path] if path.is_file() else sorted(path.glob("*.pt")):
         named = _FILE.fullmatch(file.name)
         if named is not None:
-            found |= {f"layers.{named.group(1)}.{part}": partial(quip_hessian, file) for part in _PARTS[named.group(2)]}
-    return found
+            readers |= {f"layers.{named.group(1)}.{part}": partial(quip_hessian, file) for part in _PARTS[named.group(2)]}
+    return readers

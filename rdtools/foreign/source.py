@@ -63,13 +63,13 @@ class Source:
                 if place.stat().st_size > LARGEST:
                     raise ValueError(f"more than {LARGEST} bytes")
                 content = json.loads(place.read_text())
-                found = content.get("quantization_config") if inside else {"quant_method": "gptq", **content}
+                settings = content.get("quantization_config") if inside else {"quant_method": "gptq", **content}
             except (ValueError, OSError, RecursionError, AttributeError, TypeError) as error:
                 raise CorruptFile(f"{place}: not a configuration ({error}); copy it again") from error
-            if found is not None and not isinstance(found, dict):
-                raise CorruptFile(f"{place}: quantization_config is {found!r:.80}, expected an object; copy it again")
-            if found:
-                return found
+            if settings is not None and not isinstance(settings, dict):
+                raise CorruptFile(f"{place}: quantization_config is {settings!r:.80}, expected an object; copy it again")
+            if settings:
+                return settings
         return {}
 
     @cached_property

@@ -134,13 +134,13 @@ class _Passes:
         run = self._run
         tokens = {which: self._tokens_of(which) for which, keys in passes.items() if keys}  # refused before the model is loaded
         model = load_model(run.checkpoint(), trust_remote_code=self._trust, device=self._device, say=self._say)
-        found = find_layers(model, run.checkpoint(), head=run.manifest.model.head_analysed)
-        behind = self._chosen(model, found, wanted, passes)
+        layers = find_layers(model, run.checkpoint(), head=run.manifest.model.head_analysed)
+        behind = self._chosen(model, layers, wanted, passes)
         for which, all_keys in passes.items():
             keys = [key for key in all_keys if of_calibration(key) in behind]
             if keys:
                 self._say(f"quantized activations: {counted(len(keys), 'moment')} over the {which} tokens")
-                self._sum(model, found, tokens[which], keys, behind)
+                self._sum(model, layers, tokens[which], keys, behind)
 
     def _chosen(
         self,
@@ -179,20 +179,20 @@ class _Passes:
         for key in keys:
             write_failure(self._run, key, explained(error))
 
-    def _samples(self, model: Any, found: ModelLayers, asked: set[tuple[int, int]]) -> dict[tuple[int, int], Sample]:
+    def _samples(self, model: Any, layers: ModelLayers, keys: set[tuple[int, int]]) -> dict[tuple[int, int], Sample]:
         """Samples of activations over the calibration tokens, by input and seed."""
         from rdtools.model.activations import sample_activations
 
         run = self._run
         samples: dict[tuple[int, int], Sample] = {}
-        for seed in sorted({seed for _, seed in asked}):
-            names = {run.hessians[hessian].name: hessian for hessian, of in asked if of == seed}
-            inputs = [item for item in found.inputs if item.name in names]
+        for seed in sorted({seed for _, seed in keys}):
+            names = {run.hessians[hessian].name: hessian for hessian, of in keys if of == seed}
+            inputs = [item for item in layers.inputs if item.name in names]
             drawn = sample_activations(model, self._tokens_of("calibration"), inputs, seed=seed, progress=self._progress)
             samples |= {(names[name], seed): sample for name, sample in drawn.items()}
         return samples
 
-    def _sum(self, model: Any, found: ModelLayers, tokens: Tokens, keys: list[ActivationKey], behind: Behind) -> None:
+    def _sum(self, model: Any, layers: ModelLayers, tokens: Tokens, keys: list[ActivationKey], behind: Behind) -> None:
         from rdtools.model.activations import check_dropped, run_activations
 
         run = self._run
@@ -206,7 +206,7 @@ class _Passes:
                 return {run.hessians[hessian].name: _adding([sums[key] for key in part if key.hessian == hessian]) for hessian in
                         {key.hessian for key in part}}  # fmt: skip
 
-            run_activations(model, tokens, begin, found.inputs, progress=self._progress)
+            run_activations(model, tokens, begin, layers.inputs, progress=self._progress)
             for key in part:
                 done, name = sums.pop(key).of, run.hessians[key.hessian].name
                 try:

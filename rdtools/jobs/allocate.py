@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from rdtools.devices import check_device
 from rdtools.errors import InvalidRate, RateUnreachable, UsageError
-from rdtools.files import sole_writer
+from rdtools.files import check_output_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.calibration import CalibrationRequest, read_tokens
 from rdtools.jobs.expected_kl import expected_kl
@@ -99,10 +99,11 @@ def allocate(
     if not (isinstance(bits, int | float) and math.isfinite(bits) and bits > 0):
         raise UsageError(f"`bits` {bits!r}: expected a finite number above 0")
     check_device(device)
+    place = opened.path / ALLOCATIONS / f"{bits:g}-{rule}-{source}.json" if out is None else path_of("allocate", out, "a plan")
+    check_output_file(place)
     curves, energies = _curves(opened, names, source, seed)
     if rule == "equal" and len(next(iter(curves.values()))) > 1:
         raise UsageError(f"`rule` equal: one rate of one method; got {', '.join(next(iter(curves.values())))}; name one in `methods`")
-    place = opened.path / ALLOCATIONS / f"{bits:g}-{rule}-{source}.json" if out is None else path_of("allocate", out, "a plan")
     with sole_writer(opened.path):
         known = None
         if slopes or rule == "kl":
@@ -142,11 +143,11 @@ def allocate(
 
 def _typical(curves: Curves, bits: float) -> dict[str, Quantizer]:
     """For slopes: each layer by the first method, at the known rate nearest to the budget."""
-    found = {}
+    typical = {}
     for name, by_method in curves.items():
         method, curve = next(iter(by_method.items()))
-        found[name] = parse_method(method, min(set(curve.totals) or curve.distortions, key=lambda rate: abs(rate - bits)))
-    return found
+        typical[name] = parse_method(method, min(set(curve.totals) or curve.distortions, key=lambda rate: abs(rate - bits)))
+    return typical
 
 
 def _settled(run: Run, shares: Shares, seed: int, stage: Stage) -> dict[str, Pick]:
@@ -195,9 +196,9 @@ def _windows(run: Run, tokens: Any, most: int) -> Any:
     from rdtools.model.pretrained import model_limits
 
     request, manifest = tokens if isinstance(tokens, CalibrationRequest) else CalibrationRequest(tokens=tokens), run.manifest
-    found, _ = read_tokens(request, None, run.checkpoint(), trust_remote_code=manifest.calibration.trust_remote_code)
+    tokens_read, _ = read_tokens(request, None, run.checkpoint(), trust_remote_code=manifest.calibration.trust_remote_code)
     longest = model_limits(run.checkpoint(), trust_remote_code=manifest.calibration.trust_remote_code).longest
-    return cut(found, min(found.longest, longest or found.longest), most=most)
+    return cut(tokens_read, min(tokens_read.longest, longest or tokens_read.longest), most=most)
 
 
 #: Source → column of the rows that has distortions; R(D) is in the run's curves.
@@ -216,10 +217,10 @@ def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) 
     energies: dict[str, float] = {}
     curves: Curves = {}
     for entry in run.layers:
-        own = rows[rows["layer"] == entry.name]
+        of_layer = rows[rows["layer"] == entry.name]
         by_method: dict[str, RateCurve] = {}
         for method in chosen:
-            some = own[(own["method"] == method) & (own[_COLUMNS[source]] > 0)].sort_values("target_bpw")
+            some = of_layer[(of_layer["method"] == method) & (of_layer[_COLUMNS[source]] > 0)].sort_values("target_bpw")
             if some.empty:
                 with contextlib.suppress(InvalidRate, RateUnreachable):
                     parse_method(method, 3.0)  # an unknown name has no rows anywhere

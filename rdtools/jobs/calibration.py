@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdtools.errors import UsageError, WrongType
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint
 from rdtools.model.in_memory import tokens_of
 from rdtools.model.repetition import repeated_sequences
 from rdtools.model.tokens import Tokens, check_tokens, embedded_tokens, load_tokens, tokenize_text
+
+if TYPE_CHECKING:
+    from rdtools.runs.run_manifest import CalibrationEntry  # which loads pydantic
 
 #: Windows of a text, or sequences of the embedded tokens, that held-out moments are taken over: enough for a mean that has seen no fit.
 EVALUATION_SEQUENCES = 32
@@ -131,4 +134,25 @@ def padding_notes(tokens: Tokens) -> list[str]:
         [f"{tokens.source}: {left_out} of {tokens.mask.size} token ids are padding ({tokens.padding_from}) and left out"]
         if left_out
         else []
+    )
+
+
+def calibration_entry(tokens: Tokens, **others: Any) -> CalibrationEntry:
+    """Tokens as the manifest has them.
+
+    Parameters
+    ----------
+    tokens : that ran through the model
+    others : further fields, on how they did
+    """
+    from rdtools.runs.run_manifest import CalibrationEntry
+
+    return CalibrationEntry(
+        source=tokens.source,
+        sequences=tokens.ids.shape[0],
+        length=tokens.ids.shape[1],
+        padding=int((~tokens.mask).sum()),
+        padding_from=tokens.padding_from,
+        token_sha256=tokens.sha256,
+        **others,
     )

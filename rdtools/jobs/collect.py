@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
-from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, check_held_out, padding_notes, read_tokens
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, calibration_entry, check_held_out, padding_notes, read_tokens
 from rdtools.jobs.progress import log_sentence
 from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import Checkpoint, find_model
@@ -183,16 +183,7 @@ class _Capture:
 
     def described(self, of: Tokens) -> CalibrationEntry:
         """Tokens in the manifest."""
-        return CalibrationEntry(
-            source=of.source,
-            sequences=of.ids.shape[0],
-            length=of.ids.shape[1],
-            padding=int((~of.mask).sum()),
-            padding_from=of.padding_from,
-            token_sha256=of.sha256,
-            trust_remote_code=self.trust_remote_code,
-            device=self.device,
-        )
+        return calibration_entry(of, trust_remote_code=self.trust_remote_code, device=self.device)
 
     def fill(self, writer: RunWriter, of: Tokens, names: Sequence[str], before: int) -> None:
         """Capture the inputs that are missing, numbered as their names are; `before` tokens have been read."""

@@ -24,8 +24,8 @@ def _layers(given: object) -> list[Layer]:
     layers = list(several)
     wrong = next((item for item in layers if not isinstance(item, Layer)), None)
     if wrong is not None or not layers:
-        found = "nothing" if not layers else type(wrong).__name__
-        raise WrongType(f"compare: got {found} among the layers, expected Layers; make one with Layer.of(weight, hessian)")
+        got = "nothing" if not layers else type(wrong).__name__
+        raise WrongType(f"compare: got {got} among the layers, expected Layers; make one with Layer.of(weight, hessian)")
     return layers
 
 

@@ -87,8 +87,8 @@ def given_beside(
 
         def value(mixture: Mixture) -> float:
             given = corrected(mixture)
-            found = {layer.key.name: quantized_layer(given, layer, quantizer(layer.key.name), seed=seed) for layer in layers}
-            return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in found.items()})
+            quantized = {layer.key.name: quantized_layer(given, layer, quantizer(layer.key.name), seed=seed) for layer in layers}
+            return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in quantized.items()})
 
         mixture = search_mixture(value, drift="drift" in names, attention=beside.weighted is not None)
     return Given(hessian, corrected(mixture or Mixture()), plain, mixture)
@@ -124,15 +124,15 @@ def quantized_layer(given: CorrectedInput | None, layer: Layer, quantizer: Quant
     quantizer : method and rate
     seed : of the run
     """
-    subject = layer if given is None else given.layer(layer.key, layer.weight)
-    answer = quantizer.quantize(subject, seed=seed)
+    prepared = layer if given is None else given.layer(layer.key, layer.weight)
+    answer = quantizer.quantize(prepared, seed=seed)
     if given is None or "rescale" not in given.names:
-        return Corrected(subject, answer)
+        return Corrected(prepared, answer)
     moment = given.hessian.matrix
     coded = np.diagonal(moment) > 0
     damping = answer.damping * float(np.mean(np.diagonal(moment)[coded])) if coded.any() else 0.0
-    scaled, which = rescaled_weight(answer.weight, subject.weight, moment + damping * np.diag(coded.astype(np.float64)))
-    return Corrected(subject, replace(answer, weight=scaled), which)
+    scaled, which = rescaled_weight(answer.weight, prepared.weight, moment + damping * np.diag(coded.astype(np.float64)))
+    return Corrected(prepared, replace(answer, weight=scaled), which)
 
 
 def output_error(weight: Float64Array, quantized: Float64Array, moments: InputMoments) -> tuple[float, float]:
@@ -145,9 +145,9 @@ def output_error(weight: Float64Array, quantized: Float64Array, moments: InputMo
     """
     bare = replace(moments, residual=None) if moments.residual is not None else moments
     layer = Layer.of(weight, Hessian(moments.reference, moments.tokens, name=moments.name), name=moments.name)
-    found = error(layer, EffectiveLayer(quantized, InputMap(columns=weight.shape[1])), bare).mean
+    mean_error = error(layer, EffectiveLayer(quantized, InputMap(columns=weight.shape[1])), bare).mean
     energy = layer.statistics.energy
-    return found, found / energy if energy > 0 else float("nan")
+    return mean_error, mean_error / energy if energy > 0 else float("nan")
 
 
 def given_inputs(
@@ -161,6 +161,7 @@ def given_inputs(
     seed: int,
     weights: Callable[[SharedInput], Mapping[LayerKey, Float64Array]],
     replaced: Mapping[str, Float64Array],
+    biases: Mapping[str, Float64Array],
     done: Callable[[SharedInput], bool],
     folder: Path,
     progress: Progress,
@@ -174,7 +175,7 @@ def given_inputs(
     corrections : names
     quantizer, seed : of a layer by its name, and of the run; trials are made by them
     weights : W of the layers of an input
-    replaced : Ŵ by layer, which the caller fills in before the next input is asked for
+    replaced, biases : Ŵ and b by layer, which the caller fills in before the next input is asked for; no bias beside corrections
     done, folder, progress : as of `rdtools.model.sequential.capture_sequentially`
     """
     from rdtools.model.beside import capture_beside
@@ -193,7 +194,7 @@ def given_inputs(
         return
     if hessians == "sequential":
         run: Iterator[tuple[SharedInput, Hessian | None]] = capture_sequentially(
-            stages, inputs, tokens, replaced=replaced, done=done, folder=folder, progress=progress
+            stages, inputs, tokens, replaced=replaced, biases=biases, done=done, folder=folder, progress=progress
         )
     else:
         run = capture(opened.model, [item for item in inputs if not done(item)], tokens, stages=stages, folder=folder, progress=progress)

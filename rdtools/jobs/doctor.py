@@ -55,12 +55,12 @@ def _python() -> Iterator[Check]:
 
 def _packages() -> Iterator[Check]:
     needed = [line for line in requires("rdtools") or [] if "extra ==" not in line.replace("'", '"')]
-    found, missing, other = [], [], []
+    installed, missing, other = [], [], []
     for line in needed:
         name = line.partition(";")[0].strip()
         name = name[: next((place for place, c in enumerate(name) if not (c.isalnum() or c in "-_.")), len(name))]
         try:
-            found.append(f"{name} {version(name)}")
+            installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
             missing.append(name)
             continue
@@ -69,20 +69,20 @@ def _packages() -> Iterator[Check]:
     yield Check(
         "packages",
         "problem" if missing else "ok",
-        ", ".join(found),
+        ", ".join(installed),
         f"missing {', '.join(missing)}: pip install rdtools" if missing else "",
     )
     for sentence in other:
         yield Check("package version", "problem", sentence, "pip install --upgrade rdtools")
 
 
-def _meets(requirement: str, found: str) -> bool:
+def _meets(requirement: str, version: str) -> bool:
     """True if a version is one that is asked for, or if the package that reads such lines is not there."""
     try:
         from packaging.requirements import Requirement
     except ModuleNotFoundError:
         return True
-    return Requirement(requirement).specifier.contains(found, prereleases=True)
+    return Requirement(requirement).specifier.contains(version, prereleases=True)
 
 
 def _threads() -> Iterator[Check]:
@@ -126,8 +126,8 @@ def _memory() -> Iterator[Check]:
     for name, place in (("disk here", Path.cwd()), ("disk for temporary files", Path(tempfile.gettempdir()))):
         left, writable = shutil.disk_usage(place).free, os.access(place, os.W_OK)
         remedy = "" if writable and left >= _LOW_DISK else "free some space, or work in another place"
-        found = f"{in_gb(left)} free in {place}" + ("" if writable else ", which cannot be written to")
-        yield Check(name, "note" if remedy else "ok", found, remedy)
+        finding = f"{in_gb(left)} free in {place}" + ("" if writable else ", which cannot be written to")
+        yield Check(name, "note" if remedy else "ok", finding, remedy)
 
 
 def _devices() -> Iterator[Check]:
@@ -182,12 +182,12 @@ CHECKS: dict[str, Callable[[], Iterator[Check]]] = {
 
 def doctor() -> list[Check]:
     """Look at versions, threads, the kernels' cache, memory, disk and devices, and take a small layer the whole way; nothing is written."""
-    found: list[Check] = []
+    checks: list[Check] = []
     for name, look in CHECKS.items():
         try:
-            found += look()
+            checks += look()
         except Exception as error:  # any of a broken library is what a user came to hear
             missing = isinstance(error, ModuleNotFoundError | PackageNotFoundError)
             remedy = "pip install rdtools" if missing else "install rdtools anew: pip install --force-reinstall rdtools"
-            found.append(Check(name, "problem", f"{type(error).__name__}: {one_line(error)}", remedy))
-    return found
+            checks.append(Check(name, "problem", f"{type(error).__name__}: {one_line(error)}", remedy))
+    return checks

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,22 +22,27 @@ from rdtools.jobs.arguments import method_names, path_of, target_rates
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.progress import log_sentence, python_stage
+from rdtools.jobs.sequential import sequential_tokens
 from rdtools.jobs.settings import Stage
-from rdtools.jobs.subjects import Asked, Subject, subject_of_run, subject_of_saved
+from rdtools.jobs.subjects import Asked, Subject, Summed, subject_of_run, subject_of_saved
+from rdtools.model.tokens import Tokens
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
 from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
-from rdtools.runs.saved import is_saved
+from rdtools.runs.saved import HessianKind, is_saved
 from rdtools.seeds import check_seed
 
 if TYPE_CHECKING:
-    from rdtools.evaluation.windows import Windows  # which load torch
+    from rdtools.evaluation.contest import Contender  # which load torch
+    from rdtools.evaluation.windows import Windows
     from rdtools.model.opened import OpenModel
 
 #: Folder of the finished rows, and the tables that are made of them.
 FOLDER, PARQUET, CSV = "evaluation", "evaluation.parquet", "evaluation.csv"
 #: Rows that are made in one pass over the tokens, beside the original: each has hidden states of its own.
 ROUND = 6
+#: Folder of coded files that a round needs while it lasts.
+WORK = "evaluation.unfinished"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,25 +66,46 @@ class _Job:
         """Rows as they are finished, some in each pass."""
         opened = self._opened()
         rounds = [todo[first : first + ROUND] for first in range(0, len(todo), ROUND)]
-        steps, before = len(todo) + len(rounds), 0
+        steps, before = len(todo) + len(rounds) + sum(asked.ahead for asked in todo), 0
         for some in rounds:
             began = before
 
-            def tell(done: int, total: int, began: int = began, models: int = len(some) + 1) -> None:
-                progress(began + done * models / total, steps)
+            def tell(share: float, began: int = began) -> None:
+                progress(began + share, steps)
 
             yield from zip(some, self._round(opened, some, tell), strict=True)
-            before += len(some) + 1
+            before += len(some) + 1 + sum(asked.ahead for asked in some)
 
-    def _round(self, opened: OpenModel, some: Sequence[Asked], tell: Callable[[int, int], None]) -> list[EvaluationRow]:
+    def _round(self, opened: OpenModel, some: Sequence[Asked], tell: Callable[[float], None]) -> list[EvaluationRow]:
         from rdtools.evaluation.contest import contest
         from rdtools.evaluation.rows import model_scores
+        from rdtools.model.fused import fused_text
 
         assert opened.stages is not None
-        started, windows = time.perf_counter(), self.windows
-        entered = [asked.enter(opened) for asked in some]
-        contenders = [contender for contender, _ in entered]
-        scores = contest(opened.stages, contenders, windows, folder=self.subject.folder, progress=tell)
+        started, windows, work = time.perf_counter(), self.windows, self.subject.folder / WORK
+        shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
+        entered: list[tuple[Contender, Summed]] = []
+        ahead = 0
+
+        def step(before: int, done: int, total: int) -> None:
+            tell(before + done / total)
+
+        try:
+            for number, asked in enumerate(some):
+                (own := work / str(number)).mkdir(parents=True)
+                entered.append(asked.enter(opened, own, functools.partial(step, ahead)))
+                ahead += asked.ahead
+            contenders = [contender for contender, _ in entered]
+            told = len(some) + 1
+            scores = contest(
+                opened.stages,
+                contenders,
+                windows,
+                folder=self.subject.folder,
+                progress=lambda done, total: tell(ahead + done * told / total),
+            )
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
         return [
             EvaluationRow(
                 model=self.subject.name,
@@ -88,6 +116,7 @@ class _Job:
                 hessians=asked.hessians,
                 corrections=asked.corrections,
                 protocol=windows.protocol,
+                fused=fused_text(self.subject.checkpoint.directory),
                 evaluation=windows.source,
                 windows=len(windows.ids),
                 scored_tokens=windows.scored,
@@ -125,6 +154,8 @@ def evaluate(
     methods: str | Sequence[str] | None = None,
     rates: float | Sequence[float] | None = None,
     allocations: str | Path | Sequence[str | Path] = (),
+    hessians: HessianKind = "original",
+    calibration: Any = None,
     damping: float | None = None,
     seed: int = 0,
     evaluation: Any = None,
@@ -140,7 +171,8 @@ def evaluate(
     """Compare quantized models with the original on held-out tokens: a row for each method and rate of a run, or for a saved model.
 
     A saved model, of `rdtools.jobs.quantize.quantize_model`, is loaded from its files. Layers of a run are quantized again as those of its
-    rows were, which gives the same integers, and run in float32. Rows are kept as they are finished, and the same call goes on after an
+    rows were, which gives the same integers, and run in float32; or, with `hessians`, one after the other, each from the inputs that it has
+    in the model quantized so far, activations included. Rows are kept as they are finished, and the same call goes on after an
     interrupt; ``evaluation.parquet`` and ``evaluation.csv`` have all rows ever made there. `rdtools columns` describes the columns.
 
     Parameters
@@ -148,6 +180,8 @@ def evaluate(
     path : of a run with its Hessians, or of a saved model
     methods, rates : names and bits per weight, one or several; None for those that the run's reports were asked for
     allocations : plan files of `rdtools.allocate`, one or several, a row for each in place of methods and rates
+    hessians : "original" for moments of the original model, which are those of the run; "sequential" for those of the partly quantized one
+    calibration : for the latter the tokens of the run, or a `CalibrationRequest`; None for those of the embedded model
     damping : of methods that are named here or in a plan, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
     evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
@@ -184,7 +218,8 @@ def evaluate(
     plans = [path_of("evaluate", plan, "a plan") for plan in ([allocations] if isinstance(allocations, str | Path) else allocations)]
     if plans and (names is not None or rates is not None):
         raise UsageError("`allocations` say the method and rate of every layer; leave `methods` and `rates` out")
-    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed)
+    tokens = sequential_tokens(place, hessians, calibration)
+    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, tokens)
     found = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
@@ -232,10 +267,16 @@ def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, d
 
 
 def _subject(
-    path: Path, methods: Sequence[str] | None, rates: Sequence[float] | None, plans: Sequence[Path], damping: float | None, seed: int
+    path: Path,
+    methods: Sequence[str] | None,
+    rates: Sequence[float] | None,
+    plans: Sequence[Path],
+    damping: float | None,
+    seed: int,
+    tokens: Tokens | None,
 ) -> Subject:
     if not is_saved(path):
-        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans)
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, tokens=tokens)
     if methods is not None or rates is not None or damping is not None or plans:
         raise UsageError(
             f"{path}: a saved model, which has one method and rate, or a plan; leave `methods`, `rates`, `allocations` and `damping` out"

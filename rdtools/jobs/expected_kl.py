@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.evaluation.noise import NOISE
 from rdtools.evaluation.power_law import PowerLaw
 from rdtools.jobs.evaluate import FOLDER
 from rdtools.runs.journal import read_journals
@@ -41,15 +40,18 @@ def expected_kl(path: Path, distortions: Mapping[str, float], slopes: Mapping[st
 def evaluated_law(path: Path, slopes: Mapping[str, float] | None = None, seed: int = 0) -> PowerLaw | None:
     """The power law of KL on Σ slope · D/D₀, or on Σ D/D₀ without slopes, through a run's evaluated rows; None for fewer than three.
 
-    Rows of the noise floor, of plans and of quantized activations are left out; of several protocols or tokens, those of most rows stay. A
-    row that is weighted by slopes needs a row of each layer in the run's table. A sum of slopes alone is KL to first order; that the whole
-    differs from the sum of its parts is in the factor and the power.
+    Rows of the noise floor, of plans, of quantized activations and of layers quantized one after the other are left out; of several
+    protocols or tokens, those of most rows stay. A row that is weighted by slopes needs a row of each layer in the run's table. A sum of
+    slopes alone is KL to first order; that the whole differs from the sum of its parts is in the factor and the power.
     """
     rows = [record.value for record in read_journals(path / FOLDER).records.values()]
     usable = [
         row
         for row in rows
-        if row["status"] == "ok" and row["method"] != NOISE and "allocation" not in row and math.isnan(row.get("activation_bits", math.nan))
+        if row["status"] == "ok"
+        and row["hessians"] == "original"
+        and "allocation" not in row
+        and math.isnan(row.get("activation_bits", math.nan))
     ]
     tokens = Counter((row["protocol"], row["evaluation"], row["scored_tokens"]) for row in usable)
     kept = [row for row in usable if (row["protocol"], row["evaluation"], row["scored_tokens"]) == tokens.most_common(1)[0][0]]

@@ -18,6 +18,7 @@ from rdtools.jobs.recipes import Recipe
 from rdtools.methods import format_method
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.moments.layer import Layer
+from rdtools.records import Hessian
 from rdtools.runs.saved import SavedModel, decoded_layer, read_saved
 
 #: Names of formats.
@@ -42,7 +43,8 @@ def check_export(export: str, recipe: Recipe) -> None:
     if export not in FORMATS:
         raise UsageError(f"`export` {export!r}: expected {' or '.join(FORMATS)}")
     library()
-    layer = Layer.of(np.random.default_rng(0).standard_normal(_TRIAL), np.eye(_TRIAL[1]), name="a trial layer")
+    input_ = Hessian(np.eye(_TRIAL[1]), 0, name="a trial input", mean=np.zeros(_TRIAL[1]))
+    layer = Layer.of(np.random.default_rng(0).standard_normal(_TRIAL), input_, name="a trial layer")
     for quantizer in recipe.quantizers:
         try:
             answer = quantizer.quantize(layer)
@@ -104,11 +106,11 @@ def _write(original: Checkpoint, work: Path, folder: Path, saved: SavedModel) ->
     schemes: dict[str, tuple[int, int, bool]] = {}
     size = 0
 
-    def packed(tensor: str) -> dict[str, Any] | None:
+    def packed(tensor: str, values: Any) -> dict[str, Any]:
         nonlocal size
         entry = of.get(tensor)
         if entry is None:
-            return None
+            return {tensor: values}
         stem = tensor.removesuffix(".weight")
         layer = packed_layer(decoded_layer(folder, entry), name=stem)
         schemes[stem] = layer.bits, layer.group_size, layer.zero_points is not None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rdtools.errors import UsageError
+from rdtools.evaluation.power_law import with_power_law
 from rdtools.files import write_atomically
 from rdtools.jobs import evaluate, verify
 from rdtools.jobs.arguments import path_of
@@ -65,7 +66,7 @@ def _evaluation(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         return _kept(folder, "equal_footing")
     table = pd.read_parquet(path)
-    return table[table["status"] == "ok"]
+    return with_power_law(table[table["status"] == "ok"])
 
 
 #: Table → how it is read from a folder, and the command whose output it is.
@@ -109,6 +110,13 @@ def read_table(name: str, folder: Path, makers: Makers) -> pd.DataFrame:
     return _kept(folder, name)
 
 
+def _check_columns(module: Any, tables: Mapping[str, pd.DataFrame], folder: Path) -> None:
+    """Refuse results of which only some columns are kept, unless the figure needs no other."""
+    lacking = [name for name in module.READS if name not in tables["results"]] if module.TABLES[0] == "results" else []
+    if lacking:
+        raise NoRows(f"the results in {folder} have no column {lacking[0]}, which those of rdtools report have")
+
+
 def layer_count(rows: pd.DataFrame) -> int:
     """Number of layers in rows: named, counted by an evaluation, or that claims were checked on; else of kinds of synthetic ones."""
     if "layers" in rows:
@@ -137,7 +145,7 @@ def figures(
     out : folder of the files; by default ``figures/STYLE`` in the run
     names : of figures; all by default
     style : icml, neurips, ieee or slides
-    formats : png, pdf, svg and, where a TeX engine is installed, pgf
+    formats : png, pdf, svg, and pgf for LaTeX documents
     captions : write them, too
     makers : rows that are made here, by figure, where `run` is a run
 
@@ -170,6 +178,7 @@ def figures(
             module = MODULES[name]
             try:
                 tables = {table: read_table(table, folder, makers or {}) for table in module.TABLES}
+                _check_columns(module, tables, folder)
             except NoRows as reason:
                 drawn.missing[name] = str(reason)
                 continue

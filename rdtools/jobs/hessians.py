@@ -55,13 +55,13 @@ def _of_input(hessians: Hessians, names: Sequence[str], columns: int, path: Path
     DataError
         If the file has none, one of another size, or different ones for two layers.
     """
-    found = [(name, hessians[canonical(name)]()) for name in names if canonical(name) in hessians]
-    if not found:
+    named = [(name, hessians[canonical(name)]()) for name in names if canonical(name) in hessians]
+    if not named:
         raise DataError(f"{path}: no Hessian of {names[0]}; of another model, or unfinished: give a file with one for every input")
-    for name, hessian in found:
+    for name, hessian in named:
         if len(hessian.matrix) != columns:
             raise DataError(f"{path}: the Hessian of {name} is of {len(hessian.matrix)} inputs, the layer has {columns}; of another model")
-    (first, kept), *others = found
+    (first, kept), *others = named
     for name, other in others:
         if np.abs(other.matrix - kept.matrix).max() > _SAME * np.abs(kept.matrix).max():
             raise DataError(f"{path}: {first} and {name} read the same input, and their Hessians differ; of another model, or of two files")
@@ -99,9 +99,9 @@ def import_hessians(
     _new_directory(out)
     hessians = open_hessians(place, Counts(samples, sample_tokens), format)
     checkpoint = find_model(source)
-    found = open_model(checkpoint, say=say).layers
+    layers = open_model(checkpoint, say=say).layers
     model, digest = describe_model(checkpoint, source=source), _hash_of(place)
-    first = _of_input(hessians, [layer.name for layer in found.inputs[0].layers], found.inputs[0].columns, place)
+    first = _of_input(hessians, [layer.name for layer in layers.inputs[0].layers], layers.inputs[0].columns, place)
     calibration = CalibrationEntry(
         source=f"{place.name}, {first.origin}",
         sequences=samples or 1,
@@ -111,18 +111,18 @@ def import_hessians(
         trust_remote_code=False,
         runner=IMPORTED,
     )
-    check_disk(out, sum(4 * shared.columns * (shared.columns + 1) for shared in found.inputs), counted(len(found.inputs), "Hessian"))
-    names = [[layer.name for layer in shared.layers] for shared in found.inputs]
-    for shared, of in zip(found.inputs, names, strict=True):  # refused before anything is written
+    check_disk(out, sum(4 * shared.columns * (shared.columns + 1) for shared in layers.inputs), counted(len(layers.inputs), "Hessian"))
+    names = [[layer.name for layer in shared.layers] for shared in layers.inputs]
+    for shared, of in zip(layers.inputs, names, strict=True):  # refused before anything is written
         _of_input(hessians, of, shared.columns, place)
     writer = RunWriter(out, fingerprint(model, calibration, capture=None))
-    for index, (shared, of) in enumerate(zip(found.inputs, names, strict=True)):
+    for index, (shared, of) in enumerate(zip(layers.inputs, names, strict=True)):
         kept = _of_input(hessians, of, shared.columns, place)
         counts = (kept.n_tokens, kept.dropped_tokens, shared.name, kept.mean)
         writer.add(Hessian(kept.matrix, *counts, origin=kept.origin, diagonal=kept.diagonal), index)
-    sizes = {name: getattr(found, name) for name in ("parameters", "analysed", "head", "head_parameters")}
-    groups = {shared.name: shared.layers for shared in found.inputs}
-    entry = model.model_copy(update={**sizes, "uncovered": list(found.uncovered)})
+    sizes = {name: getattr(layers, name) for name in ("parameters", "analysed", "head", "head_parameters")}
+    groups = {shared.name: shared.layers for shared in layers.inputs}
+    entry = model.model_copy(update={**sizes, "uncovered": list(layers.uncovered)})
     return writer.finish(checkpoint, groups, model=entry, calibration=calibration, versions=versions())
 
 
@@ -232,6 +232,7 @@ def _weighted(parts: Sequence[Hessian]) -> Hessian:
         mean("mean"),
         None if None in distinct else sum(number or 0 for number in distinct),
         mean("output_variances"),
+        mean("output_means"),
         parts[0].origin,
         parts[0].diagonal,
     )

@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from rdtools.arrays import Float64Array
 from rdtools.compare import layer_facts
 from rdtools.compare.foreign import foreign_row
 from rdtools.errors import RdtoolsError, UsageError, counted
@@ -17,6 +19,8 @@ from rdtools.foreign.gguf_types import named_type
 from rdtools.foreign.matching import check_shape, decoded
 from rdtools.foreign.stored import ForeignModel, StoredMatrix
 from rdtools.jobs.selection import select_layers
+from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.layer_names import CapturedLayer
 from rdtools.report.figures.foreign import READS
 from rdtools.runs.foreign import has_foreign, read_foreign, write_foreign
 from rdtools.runs.result_files import outdated_numbers
@@ -113,7 +117,22 @@ def _row(run: Run, foreign: ForeignModel, entry: LayerEntry, matrix: StoredMatri
     values, reading = decoded(matrix, entry.captured, layer.weight)
     facts = layer_facts(layer, run.heldout(entry.hessian))
     run.keep_spectrum(entry.hessian)
-    return foreign_row(layer, facts, entry.captured, foreign, matrix, values, reading=reading, results=results).to_row()
+    bias, bits = _bias(run.checkpoint(), entry.captured, matrix)
+    return foreign_row(
+        layer, facts, entry.captured, foreign, matrix, values, reading=reading, results=results, bias=bias, bias_bits=bits
+    ).to_row()
+
+
+def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix) -> tuple[Float64Array | None, float]:
+    """What the bias of a foreign file adds to the outputs of a layer beyond the original's own, None for nothing, and bits of a new one."""
+    if matrix.bias is None or layer.rows is not None:
+        return None, 0.0
+    name = f"{layer.tensor.removesuffix('weight')}bias"
+    values, part = np.asarray(matrix.bias(), dtype=np.float64), slice(None) if layer.outputs is None else slice(*layer.outputs)
+    stored = checkpoint.read(name) if name in checkpoint.shard_of else None
+    difference = (values if stored is None else values - stored)[part]
+    share = len(difference) / len(values)
+    return (difference if difference.any() else None), 0.0 if stored is not None else matrix.bias_bits * share
 
 
 def _results_beside(folder: Path) -> tuple[pd.DataFrame | None, str]:

@@ -18,13 +18,15 @@ from rdtools.devices import check_device
 from rdtools.errors import NotByBlocks, UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
-from rdtools.jobs.calibration import CalibrationRequest, padding_notes, read_tokens
+from rdtools.jobs.biases import ModelBiases
+from rdtools.jobs.calibration import CalibrationRequest, calibration_entry, padding_notes, read_tokens
 from rdtools.jobs.corrected import Given, given_inputs, output_error, quantized_layer
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.recipes import Recipe, weight_recipe
 from rdtools.jobs.settings import Stage
 from rdtools.machine import check_disk
 from rdtools.measure import coded, measure, weighted_error
+from rdtools.measure.distortion import errors_of_matrix
 from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.model.layer_names import block_index, layer_type
 from rdtools.model.repetition import sampling_notes
@@ -34,7 +36,7 @@ from rdtools.records import LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
 from rdtools.runs.numbers import NUMBERS_VERSION
-from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry, describe_model
+from rdtools.runs.run_manifest import FileEntry, LayerEntry, ModelEntry, describe_model
 from rdtools.runs.saved import (
     LAYERS,
     HessianKind,
@@ -114,6 +116,8 @@ def quantize_model(
     if hessians not in get_args(HessianKind):
         raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
     names = check_corrections(corrections, hessians)
+    if names and recipe.has_bias:
+        raise UsageError(f"{recipe.method}: a bias with `corrections` {names[0]}, which knows no mean of its target; leave one of them out")
     check_device(device)
     checkpoint = find_model(source)
     request = calibration if isinstance(calibration, CalibrationRequest) else CalibrationRequest(tokens=calibration)
@@ -191,7 +195,8 @@ class _Job:
             self.say(sentence)
         check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
-        replaced: dict[str, Float64Array] = {}
+        biases = ModelBiases.of(self.checkpoint, opened, inputs, there=self.recipe.has_bias)
+        replaced, added = dict[str, Float64Array](), dict[str, Float64Array]()
         run = given_inputs(
             opened,
             inputs,
@@ -202,6 +207,7 @@ class _Job:
             seed=self.seed,
             weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
             replaced=replaced,
+            biases=added,
             done=lambda item: all(layer.name in done for layer in item.layers),
             folder=work.folder,
             progress=progress,
@@ -211,29 +217,26 @@ class _Job:
             parts = [list(item.layers)] if left and self.recipe.shares_file else [[layer] for layer in left]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
-                self._quantize(work, entries, given, done)  # type: ignore[arg-type]  # there is one where layers are left
+                self._quantize(work, entries, given, done, biases)  # type: ignore[arg-type]  # there is one where layers are left
             if self.hessians == "sequential":
                 replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
+                added |= biases.running(work.folder, [done[layer.name] for layer in item.layers])
         layers = [done[layer.name] for item in inputs for layer in item.layers]
-        captured = [entry.layer.captured for entry in layers]
-        files = save_checkpoint(self.checkpoint, work.folder, captured, lambda name: decoded_weight(work.folder, done[name]))
+        files = save_checkpoint(
+            self.checkpoint,
+            work.folder,
+            [entry.layer.captured for entry in layers],
+            lambda name: decoded_weight(work.folder, done[name]),
+            biases=biases.tensors(work.folder, layers),
+            settings=biases.settings,
+        )
         tied = getattr(opened.model.config.get_text_config(), "tie_word_embeddings", False)
         saved = SavedModel(
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             versions=versions(),
             numbers=NUMBERS_VERSION,
             original=self.original.model_copy(update={"head": opened.layers.head, "head_parameters": opened.layers.head_parameters}),
-            calibration=CalibrationEntry(
-                source=self.tokens.source,
-                sequences=self.tokens.ids.shape[0],
-                length=self.tokens.ids.shape[1],
-                padding=int((~self.tokens.mask).sum()),
-                padding_from=self.tokens.padding_from,
-                token_sha256=self.tokens.sha256,
-                trust_remote_code=False,
-                device=self.device,
-                runner=opened.runner,
-            ),
+            calibration=calibration_entry(self.tokens, trust_remote_code=False, device=self.device, runner=opened.runner),
             method=self.recipe.method,
             allocation=self.recipe.allocation,
             settings=self.recipe.settings,
@@ -253,7 +256,9 @@ class _Job:
     def _key(self, name: str) -> LayerKey:
         return LayerKey(self.original.name, name, layer_type(name), block_index(name))
 
-    def _quantize(self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer]) -> None:
+    def _quantize(
+        self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer], biases: ModelBiases
+    ) -> None:
         """Layers quantized, coded together and durable, and among those that are done."""
         started, answers = time.perf_counter(), []
         for entry in entries:
@@ -269,8 +274,10 @@ class _Job:
                 point = measure(one.subject, one.answer, file=file)
                 decoded = reconstruct(one.answer.weight)
                 rounded = round_to_stored(decoded, "bfloat16", name=entry.name)
-            before, after = (weighted_error(layer.weight, what, given.hessian.matrix).mean for what in (decoded, rounded))
-            before, energy = before if given.corrected else point.distortion, layer.statistics.energy
+                added = biases.beside(entry.captured, one.answer.weight)
+            moment, mean, energy = given.hessian.matrix, given.hessian.mean, layer.statistics.energy
+            after = errors_of_matrix(layer.weight, rounded, moment, bias=added, mean=mean).distortion.mean
+            before = weighted_error(layer.weight, decoded, moment).mean if given.corrected else point.distortion
             outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
             done[entry.name] = SavedLayer(
                 layer=entry,

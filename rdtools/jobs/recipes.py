@@ -38,9 +38,9 @@ class Recipe:
 
     def of(self, layer: str) -> Quantizer:
         """The quantizer of a layer."""
-        found = self.quantizer if self.by_layer is None else self.by_layer[layer]
-        assert found is not None
-        return found
+        quantizer = self.quantizer if self.by_layer is None else self.by_layer[layer]
+        assert quantizer is not None
+        return quantizer
 
     def check(self, layers: Sequence[str], files: Mapping[str, str]) -> None:
         """Refuse a plan that is not of these layers and files.
@@ -56,6 +56,11 @@ class Recipe:
     def shares_file(self) -> bool:
         """True if layers of one input go into one file where that is smaller; those of a plan have files of their own."""
         return self.quantizer is not None and shares_file(self.quantizer)
+
+    @property
+    def has_bias(self) -> bool:
+        """True if some layers get a bias per row beside their weights."""
+        return any(getattr(quantizer, "bias", False) for quantizer in self.quantizers)
 
     @property
     def method(self) -> str:
@@ -84,13 +89,13 @@ def quantizers_of(allocation: Allocation, damping: float | None) -> dict[str, Qu
         If one cannot be, which the message names.
     """
     others = {} if damping is None else {"damping": damping}
-    found = {}
+    quantizers = {}
     for entry in allocation.layers:
-        quantizer = found[entry.layer] = parse_method(entry.method, entry.rate_bits, **others)
+        quantizer = quantizers[entry.layer] = parse_method(entry.method, entry.rate_bits, **others)
         reason = infeasible_reason(quantizer)
         if reason is not None:
             raise RateUnreachable(f"{entry.layer}: {reason}")
-    return found
+    return quantizers
 
 
 def weight_recipe(method: str | None, bits: float | None, allocation: Path | None, damping: float | None) -> Recipe:

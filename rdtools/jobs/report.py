@@ -16,11 +16,13 @@ from rdtools.errors import WrongType
 from rdtools.files import sha256_of_file, sole_writer
 from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.collect import collect
+from rdtools.jobs.evaluate import PARQUET as EVALUATION
 from rdtools.jobs.plan import check_report, refuse_infeasible
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.settings import ReportSettings, Stage
 from rdtools.jobs.verify import VERDICT_VERSIONS, VERDICTS
 from rdtools.quantizers import quantizes_activations
+from rdtools.runs.allocations import ALLOCATIONS, read_allocation
 from rdtools.runs.foreign import LIST as FOREIGN
 from rdtools.runs.foreign import has_foreign, read_foreign
 from rdtools.runs.journal import encoded
@@ -159,12 +161,31 @@ def run_report(
     return Report(run, swept.table, swept.curves, page, (*run.notes, *swept.notes), swept.failed_curves)
 
 
+def _plan_files(run: Run) -> list[Path]:
+    return sorted((run.path / ALLOCATIONS).glob("*.json"))
+
+
+def _allocations(run: Run) -> pd.DataFrame | None:
+    """The table of the plans in a run, beside the KL of those that were evaluated; None where there are none.
+
+    Raises
+    ------
+    CorruptFile
+    """
+    from rdtools.report.allocations_table import allocations_table
+
+    plans = {path.stem: read_allocation(path) for path in _plan_files(run)}
+    evaluated = run.path / EVALUATION
+    return allocations_table(plans, pd.read_parquet(evaluated) if evaluated.is_file() else pd.DataFrame()) if plans else None
+
+
 def _made_of(run: Run, swept: SweepResult, command: str) -> str:
     """Hash of all that the files of a report depend on: run, rows, verdicts, files of others, command, and what writes them."""
     package = Path(__file__).resolve().parents[1]
     code = [path.read_bytes() for path in sorted(package.rglob("*")) if path.suffix in _CODE]
     libraries = [version(name) for name in ("matplotlib", "pandas", "pyarrow")]
-    checked = [sha256_of_file(path) if path.is_file() else "" for path in (run.path / VERDICTS, run.path / FOREIGN)]
+    others = (run.path / VERDICTS, run.path / FOREIGN, run.path / EVALUATION, *_plan_files(run))
+    checked = [(path.name, sha256_of_file(path)) for path in others if path.is_file()]
     rows = swept.keys, list(swept.table["wall_s"]), run.model_name, checked
     return hashlib.sha256(encoded([run.manifest.model_dump_json(), command, libraries, rows]) + b"".join(code)).hexdigest()
 
@@ -182,8 +203,8 @@ def _write(run: Run, swept: SweepResult, command: str, made_of: str, stage: Stag
     with stage("Figures and page", ""):
         figures = write_figures(swept.table, swept.curves, out / "figures")
         verdicts = read_verdicts(out / VERDICTS, VERDICT_VERSIONS)
-        foreign = read_foreign(out) if has_foreign(out) else None
-        page = write_page(run, swept.table, swept.curves, paired, figures, verdicts=verdicts, command=command, foreign=foreign)
+        tables = {"foreign": read_foreign(out) if has_foreign(out) else None, "allocations": _allocations(run)}
+        page = write_page(run, swept.table, swept.curves, paired, figures, verdicts=verdicts, command=command, **tables)
     files += [page, *(path.with_suffix(f".{kind}") for path in figures.values() for kind in SAVE_METADATA)]
     write_manifest(out, files, versions=run.manifest.versions, command=command, made_of=made_of)
     return page

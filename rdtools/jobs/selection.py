@@ -83,11 +83,11 @@ def select_layers(names: Sequence[str], *, patterns: Sequence[str] | None, types
     if patterns is not None:
         matched = set()
         for pattern in patterns:
-            found = fnmatch.filter(names, pattern)
-            if not found:
+            matching = fnmatch.filter(names, pattern)
+            if not matching:
                 near = difflib.get_close_matches(pattern, names, n=3, cutoff=0.0)
                 raise UsageError(f"`layers` {pattern!r}: matches none of {len(names)} layers; the nearest names are {', '.join(near)}")
-            matched.update(found)
+            matched.update(matching)
     if types is not None:
         known = list(dict.fromkeys(layer_type(name) for name in names))
         for kind in types:

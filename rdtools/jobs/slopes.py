@@ -109,12 +109,12 @@ def _measure(
     for first in range(0, len(todo), ROUND):
         some = todo[first : first + ROUND]
         layers = [QuantizedLayers(run, {name: quantizer}, seed=seed) for name, quantizer in some]
-        contenders = [Contender(opened.stages, opened.layers.inputs, own) for own in layers]
-        found = contest(opened.stages, contenders, windows, folder=run.path)
-        for (name, quantizer), own, contender, scores in zip(some, layers, contenders, found, strict=True):
+        contenders = [Contender(opened.stages, opened.layers.inputs, of_contender) for of_contender in layers]
+        all_scores = contest(opened.stages, contenders, windows, folder=run.path)
+        for (name, quantizer), of_contender, contender, scores in zip(some, layers, contenders, all_scores, strict=True):
             if scores is None:
                 raise RdtoolsError(f"{name}: {contender.failure}; its slope cannot be measured") from contender.failure
-            kl, distortion = model_scores(scores, windows, seed=seed), own.points[name].relative_distortion
+            kl, distortion = model_scores(scores, windows, seed=seed), of_contender.points[name].relative_distortion
             value = {
                 "layer": name,
                 "method": format_method(quantizer),

@@ -51,7 +51,7 @@ def split_text(text: str | Path, out: str | Path, *, documents: str, shares: Seq
     if there is not None:
         raise UsageError(f"{place / f'{there}.txt'}: exists; choose another directory")
     separator = documents.replace("\\n", "\n").replace("\\t", "\t")
-    found = {}
+    counts = {}
     try:
         place.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,5 +59,5 @@ def split_text(text: str | Path, out: str | Path, *, documents: str, shares: Seq
     for name, own in zip(PARTS, parts, strict=True):
         data = f"\n{separator}\n".join(own).encode()
         write_atomically(place / f"{name}.txt", data)
-        found[name] = Part(len(own), sum(map(len, own)), hashlib.sha256(data).hexdigest())
-    return found
+        counts[name] = Part(len(own), sum(map(len, own)), hashlib.sha256(data).hexdigest())
+    return counts

@@ -14,12 +14,13 @@ from rdtools.jobs.recipes import Recipe, quantizers_of
 from rdtools.methods import format_method, infeasible_reason, make_quantizers, parse_method
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
 from rdtools.model.layer_names import CapturedLayer
+from rdtools.model.tokens import Tokens
 from rdtools.quantizers import Quantizer
 from rdtools.records.evaluation_row import LayerSums
 from rdtools.runs.allocations import Allocation, read_allocation
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import CalibrationEntry
-from rdtools.runs.saved import check_saved, read_saved
+from rdtools.runs.saved import HessianKind, check_saved, read_saved
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import settings_of
 
@@ -36,6 +37,10 @@ class Summed(Protocol):
         """Once all of them were used."""
 
 
+#: See `Asked.enter`.
+Enter = Callable[["OpenModel", Path, Callable[[int, int], None]], "tuple[Contender, Summed]"]
+
+
 @dataclass(frozen=True, eq=False)
 class Asked:
     """A row that is asked for.
@@ -45,16 +50,19 @@ class Asked:
     method, target_bpw, hessians, corrections : columns of the row
     allocation : of the rates; None for one rate
     identity : of everything that decides the row beside the subject and the tokens
-    enter : the contender on an opened original, and the layers that know their sums
+    enter : the contender on an opened original, and the layers that know their sums; it is given a folder for files that are needed while
+        the contender runs, and tells its progress
+    ahead : True if `enter` runs the calibration tokens through the model
     """
 
     method: str
     target_bpw: float
     hessians: str
     identity: object
-    enter: Callable[[OpenModel], tuple[Contender, Summed]]
+    enter: Enter
     allocation: Allocation | None = None
     corrections: str = "none"
+    ahead: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +100,7 @@ class Subject:
         from rdtools.evaluation.layers import NoisyLayers
         from rdtools.evaluation.noise import NOISE
 
-        def enter(opened: OpenModel) -> tuple[Contender, Summed]:
+        def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
             layers = NoisyLayers(self.checkpoint, self.layers, seed=seed)
             assert opened.stages is not None
             return Contender(opened.stages, opened.layers.inputs, layers), layers
@@ -108,6 +116,7 @@ def subject_of_run(
     damping: float | None,
     seed: int,
     allocations: Sequence[Path] = (),
+    tokens: Tokens | None = None,
 ) -> Subject:
     """The model of a run, and a row for each method and rate, or for each plan.
 
@@ -118,18 +127,24 @@ def subject_of_run(
     damping : of methods that are named here, where their names have none
     seed : of the run
     allocations : plan files; methods and rates are then None
+    tokens : those of the run's calibration, for layers that are quantized from inputs of the partly quantized model; None for the original
 
     Raises
     ------
     UsageError
-        If there is nothing to evaluate, or a plan is of another model.
+        If there is nothing to evaluate, a plan is of another model, or the tokens are others.
     UnknownMethod, CorruptFile, ModelUnreadable
     """
     run = open_run(path)
     manifest = run.manifest
     held = () if manifest.heldout is None else manifest.heldout.hessians
-    asked = [_allocated(run, place, damping, seed) for place in allocations] or [
-        _asked(run, quantizer, seed) for quantizer in _quantizers(run, methods, rates, damping)
+    if tokens is not None and tokens.sha256 != manifest.calibration.token_sha256:
+        raise UsageError(
+            f"{path}: {tokens.source} are not the calibration tokens of the run, {manifest.calibration.source}; layers are quantized one "
+            "after the other from those: give the data that the run was made with"
+        )
+    asked = [_allocated(run, place, damping, seed, tokens) for place in allocations] or [
+        _asked(run, quantizer, seed, tokens) for quantizer in _quantizers(run, methods, rates, damping)
     ]
     return Subject(
         folder=run.path,
@@ -176,7 +191,7 @@ def subject_of_saved(path: Path) -> Subject:
         for name, file in original.files.items():
             check_file(checkpoint.directory / name, size=file.bytes, sha256=file.sha256)
 
-    def enter(opened: OpenModel) -> tuple[Contender, Summed]:
+    def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
         from rdtools.evaluation.contest import Contender
         from rdtools.model.stages import Stages
 
@@ -206,32 +221,45 @@ def subject_of_saved(path: Path) -> Subject:
     )
 
 
-def _entered(
-    run: Run, quantizers: Mapping[str, Quantizer], seed: int, *, together: bool
-) -> Callable[[OpenModel], tuple[Contender, Summed]]:
-    def enter(opened: OpenModel) -> tuple[Contender, Summed]:
+def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, tokens: Tokens | None, *, together: bool) -> Enter:
+    def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
         from rdtools.evaluation.contest import Contender
         from rdtools.evaluation.layers import QuantizedLayers
+        from rdtools.evaluation.sequential import SequentialLayers
 
-        layers = QuantizedLayers(run, quantizers, seed=seed, together=together)
         assert opened.stages is not None
-        return Contender(opened.stages, opened.layers.inputs, layers), layers
+        if tokens is None:
+            given = QuantizedLayers(run, quantizers, seed=seed, together=together)
+            return Contender(opened.stages, opened.layers.inputs, given), given
+        layers = SequentialLayers(run, quantizers, seed=seed, together=together)
+        contender = Contender(opened.stages, opened.layers.inputs, layers)
+        try:
+            layers.quantize(opened, tokens, folder, progress)
+        except Exception as error:  # of this row alone
+            contender.failure = error
+        return contender, layers
 
     return enter
 
 
-def _asked(run: Run, quantizer: Quantizer, seed: int) -> Asked:
-    rate = float(quantizer.rate_bits)
-    enter = _entered(run, dict.fromkeys(run, quantizer), seed, together=True)
-    return Asked(format_method(quantizer), rate, "original", [settings_of(quantizer), rate], enter)
+def _of(tokens: Tokens | None) -> tuple[HessianKind, list[str]]:
+    """Whose inputs the quantizers see, and what that adds to the identity of a row."""
+    return ("original", []) if tokens is None else ("sequential", ["sequential"])
 
 
-def _allocated(run: Run, place: Path, damping: float | None, seed: int) -> Asked:
+def _asked(run: Run, quantizer: Quantizer, seed: int, tokens: Tokens | None) -> Asked:
+    rate, (hessians, more) = float(quantizer.rate_bits), _of(tokens)
+    enter = _entered(run, dict.fromkeys(run, quantizer), seed, tokens, together=True)
+    return Asked(format_method(quantizer), rate, hessians, [settings_of(quantizer), rate, *more], enter, ahead=tokens is not None)
+
+
+def _allocated(run: Run, place: Path, damping: float | None, seed: int, tokens: Tokens | None) -> Asked:
     plan = read_allocation(place)
     recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=place)
     recipe.check(list(run), {name: file.sha256 for name, file in run.manifest.model.files.items()})
-    identity = [plan.label, recipe.settings]
-    return Asked(recipe.method, plan.bits, "original", identity, _entered(run, recipe.by_layer or {}, seed, together=False), plan)
+    hessians, more = _of(tokens)
+    enter = _entered(run, recipe.by_layer or {}, seed, tokens, together=False)
+    return Asked(recipe.method, plan.bits, hessians, [plan.label, recipe.settings, *more], enter, plan, ahead=tokens is not None)
 
 
 def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None) -> list[Quantizer]:

@@ -87,8 +87,8 @@ def work(
         say(f"{counted(len(listed.tasks), 'task')} listed in {path}")
         processes = choose_workers(path, workers, each=size, device=device, say=say)
         leases = Leases(path, listed.command, patience_s=patience_s)
-        made = run_tasks(tasks_of(opened, listed.tasks), leases, workers=processes, device=device, heard=heard)
-        done, until = done + made, time.monotonic() if made else until
+        outcomes = run_tasks(tasks_of(opened, listed.tasks), leases, workers=processes, device=device, heard=heard)
+        done, until = done + outcomes, time.monotonic() if outcomes else until
     if not seen:
         raise UsageError(f"{path}: no {TASKS}: start rdtools report or rdtools verify on it first, or wait for it with `wait`")
     return done

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, panels
+from rdtools.arrays import Float64Array, Matrix, panels, times_vector
 from rdtools.errors import ShapeMismatch
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.ops import quadratic_form
@@ -92,8 +92,40 @@ class Errors:
     heldout: float
 
 
+def without_mean(
+    losses: Float64Array,  # (m,)
+    errors: Matrix,  # (m, n)
+    mean: Float64Array,  # (n,)
+    bias: Float64Array,  # (m,)
+) -> Float64Array:
+    """``E(e x − b)² = e H eᵀ − (e μ)² + (e μ − b)²`` of each row, from ``e H eᵀ``: the losses beside a bias.
+
+    Parameters
+    ----------
+    losses : of the rows without a bias
+    errors : e, rows of W − Ŵ
+    mean : μ = E[x] over the tokens of the losses
+    bias : b
+
+    Examples
+    --------
+    x is 1 or 3 with equal chances, whose variance is 1.
+
+    >>> without_mean(np.array([5.0]), np.array([[1.0]]), np.array([2.0]), np.array([2.0])).tolist()
+    [1.0]
+    """
+    shifts = times_vector(errors, mean)
+    return np.asarray(np.maximum(losses - shifts**2, 0.0) + (shifts - bias) ** 2)
+
+
 def errors_of(
-    weight: Matrix, blocks: Iterable[tuple[slice, Matrix]], moment: Matrix | None, heldout: HeldoutMoment | None = None
+    weight: Matrix,
+    blocks: Iterable[tuple[slice, Matrix]],
+    moment: Matrix | None,
+    heldout: HeldoutMoment | None = None,
+    *,
+    bias: Float64Array | None = None,
+    mean: Float64Array | None = None,
 ) -> Errors:
     """Errors of a reconstruction that comes some rows after others, whose memory they take.
 
@@ -103,6 +135,8 @@ def errors_of(
     blocks : rows, and what is in their place, from the first to the last; overwritten
     moment : (n, n) the undamped H, or None
     heldout : H′, or None
+    bias : (m,) b of ``Ŵ x + b``, with which its error is ``E‖W x − Ŵ x − b‖²``; None for none
+    mean : (n,) E[x] of the moment, beside a bias; that of H′ is its own, and without it `heldout` is nan
     """
     (m, n), square = weight.shape, 0.0
     losses, others = [np.zeros(0)], [np.zeros(0)]
@@ -111,7 +145,25 @@ def errors_of(
         losses.append(np.full(len(block), np.nan) if moment is None else quadratic_form(block, moment))
         if heldout is not None:
             others.append(heldout.quadratic_form(block))
+        if bias is not None and mean is not None:  # the sign of e is that of Ŵ − W here, and so is that of b
+            losses[-1] = without_mean(losses[-1], block, mean, -bias[rows])
+        if bias is not None and heldout is not None:
+            others[-1] = np.full(len(block), np.nan) if heldout.mean is None else without_mean(others[-1], block, heldout.mean, -bias[rows])
         block *= block
         square += float(block.sum())
     held = float("nan") if heldout is None else float(np.concatenate(others).mean()) / n
     return Errors(over_rows(np.maximum(np.concatenate(losses), 0.0), n), square / float(m * n), held)
+
+
+def errors_of_matrix(
+    weight: Float64Array,
+    reconstruction: Float64Array,
+    moment: Float64Array,
+    heldout: HeldoutMoment | None = None,
+    *,
+    bias: Float64Array | None = None,
+    mean: Float64Array | None = None,
+) -> Errors:
+    """`errors_of` a reconstruction (m, n) that is there as a whole, and stays as it is."""
+    blocks = ((rows, np.array(reconstruction[rows])) for rows in panels(*reconstruction.shape, BLOCK_ENTRIES))
+    return errors_of(weight, blocks, moment, heldout, bias=bias, mean=mean)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from rdtools.errors import ShapeMismatch, UsageError
-from rdtools.measure.distortion import Distortion, over_rows, weighted_error
+from rdtools.measure.distortion import Distortion, errors_of_matrix, over_rows, weighted_error
 from rdtools.moments.layer import Layer
 from rdtools.ops import quadratic_form
 from rdtools.records import EffectiveLayer, InputMap, InputMoments
 
 
 def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None = None) -> Distortion:
-    """``D = E‖W x − Ŵ Q(T x) − U Vᵀ x‖²/(m n)``: the distortion per weight of what runs in place of ``W x``.
+    """``D = E‖W x − Ŵ Q(T x) − U Vᵀ x − b‖²/(m n)``: the distortion per weight of what runs in place of ``W x``.
 
     Where activations are not quantized, the layer is one matrix M and `moments` are those of its own input: with plain moments
     ``D = tr((W − M) H (W − M)ᵀ)/(m n)``, which is `rdtools.measure.weighted_error`; with an input x̂ that has drifted,
@@ -22,6 +22,8 @@ def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None 
 
         tr(A Σ_x Aᵀ) + tr((2 A + Ŵ T) F Ŵᵀ) + tr(Ŵ G Ŵᵀ),
         F = Σ_x Tᵀ − Σ_xx̂ = E[x (T x − x̂)ᵀ],    G = Σ_x̂ − (T Σ_xx̂)ᵀ = E[x̂ (x̂ − T x)ᵀ]
+
+    A bias b takes the mean away: ``E‖A x − b‖² = tr(A (Σ_x − μ μᵀ) Aᵀ) + ‖A μ − b‖²``, with plain moments and their mean μ only.
 
     Where x̂ = T x in the moments, F is exactly zero and G too but for rounding (exactly for T = I), so that nothing cancels there. With a
     residual moment S, the layer is to make up for d = r − r̂ as well: ``−2 tr(S Ŵᵀ)`` is added, and the terms ``E‖d‖² + 2 tr(W E[x dᵀ])``
@@ -43,7 +45,8 @@ def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None 
     ShapeMismatch
         If weight, layer and moments do not belong together.
     UsageError
-        For plain moments where activations are quantized, and for a residual moment beside a low-rank term that acts on x alone.
+        For plain moments where activations are quantized, and for a residual moment beside a low-rank term that acts on x alone. For a
+        bias beside moments without a mean, that are not plain, or with quantized activations.
 
     References
     ----------
@@ -62,6 +65,8 @@ def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None 
     if weight.shape != effective.shape:
         raise ShapeMismatch(f"{name}: weight {weight.shape} beside an effective layer {effective.shape}, expected equal shapes")
     quantized = effective.activation is not None
+    if effective.bias is not None:
+        return _with_bias(layer, effective, moments, name)
     if moments is None and not quantized:
         return weighted_error(weight, effective.matrix, layer.hessian.matrix)
     if moments is None:
@@ -101,3 +106,16 @@ def error(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None 
     if moments.residual is None:
         rows = np.maximum(rows, 0.0)
     return over_rows(rows, weight.shape[1])
+
+
+def _with_bias(layer: Layer, effective: EffectiveLayer, moments: InputMoments | None, name: str) -> Distortion:
+    """`error` beside a bias."""
+    known = layer.hessian if moments is None else moments
+    matrix = layer.hessian.matrix if moments is None else moments.reference
+    if known.mean is None or effective.activation is not None or not (moments is None or moments.is_plain):
+        raise UsageError(
+            f"{name}: a bias, expected plain moments with a mean of the input, and activations that are not quantized: no other error "
+            "beside a bias is known; measure with the Hessian of the layer's own input"
+        )
+    assert effective.bias is not None
+    return errors_of_matrix(layer.weight, effective.matrix, matrix, bias=effective.bias.values, mean=known.mean).distortion

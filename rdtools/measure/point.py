@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from rdtools.arrays import Float64Array
 from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, rows_of
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType, check_type
@@ -182,6 +183,22 @@ def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
         )
 
 
+def bias_beside(layer: Layer, weight: QuantizedWeight) -> dict[str, Float64Array]:
+    """Arguments `bias` and `mean` of `rdtools.measure.distortion.errors_of`; none without a bias.
+
+    Raises
+    ------
+    UsageError
+        If the layer's Hessian has no mean.
+    """
+    if weight.parts.bias is None:
+        return {}
+    mean = layer.hessian.mean
+    if mean is None:
+        raise UsageError(f"{layer.key.name}: a bias beside a Hessian without a mean of the input, expected one: collect it again")
+    return {"bias": weight.parts.bias.values, "mean": mean}
+
+
 def _ratio(value: float, by: float) -> float:
     return value / by if by > 0 else math.nan
 
@@ -196,7 +213,8 @@ def _measure(
     weight, bits = file.weight, file.bits
     alone = weight.parts.activation is None and moments is None
     blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
-    errors = errors_of(layer.weight, blocks, *((layer.hessian.matrix, heldout) if alone else (None,)))
+    beside = bias_beside(layer, weight)
+    errors = errors_of(layer.weight, blocks, *((layer.hessian.matrix, heldout) if alone else (None,)), **beside)
     effective = None if alone else effective_layer(weight)
     measured = errors.distortion if effective is None else error(layer, effective, moments)
     size, low = math.prod(layer.weight.shape), weight.parts.low_rank

@@ -1,4 +1,4 @@
-"""Names of methods: ``BASE``, ``BASE(setting=value,…)``, ``…+ROTATION``, ``…+ORDER``, ``…+adaptive`` and ``…+one-file``, in this order.
+"""Names of methods: ``BASE``, ``BASE(setting=value,…)``, ``+ROTATION``, ``+ORDER``, ``+adaptive``, ``+one-file``, ``+bias``, so ordered.
 
 ``hptq``, ``gptq(group_size=64)``, ``watersic(damping=0.01)+hadamard+act-order``. `parse_method` reads a name, `format_method` writes it,
 and ``parse(format(m)) == m``.
@@ -20,13 +20,21 @@ if TYPE_CHECKING:
     from rdtools.quantizers import Quantizer
 
 #: Suffix → rotation, and the orders of columns that a suffix names.
-ROTATIONS: dict[str, str] = {"rotation": "auto", "hadamard": "hadamard", "haar": "haar", "kronecker": "kronecker"}
+ROTATIONS: dict[str, str] = {
+    "rotation": "auto",
+    "hadamard": "hadamard",
+    "haar": "haar",
+    "kronecker": "kronecker",
+    "inner-rotation": "inner",
+}
 ORDERS = ("reversed", "act-order", "reversed-act-order", "min-pivot")
 
 #: Suffix of methods whose symbol models the decoder learns, in groups of so many columns.
 ADAPTIVE, ADAPTIVE_COLUMNS = "adaptive", 512
 #: Suffix of methods that put layers of one input into one file.
 ONE_FILE = "one-file"
+#: Suffix of methods with a bias per row beside the weights.
+BIAS = "bias"
 
 #: Setting → suffix → its value.
 _SUFFIXES: dict[str, dict[str, object]] = {
@@ -34,12 +42,14 @@ _SUFFIXES: dict[str, dict[str, object]] = {
     "order": {order: order for order in ORDERS},
     "adaptive_columns": {ADAPTIVE: ADAPTIVE_COLUMNS},
     "one_file": {ONE_FILE: True},
+    "bias": {BIAS: True},
 }
 _SUFFIX_NAMES = {
     "rotation": "rotation",
     "order": "order of columns",
     "adaptive_columns": "learnt symbol models",
     "one_file": "files of several layers",
+    "bias": "bias per row",
 }
 
 _NAME = re.compile(r"(?P<base>[^(+]+)(?:\((?P<settings>[^()]*)\))?(?P<suffixes>(?:\+[^+()]+)*)")
@@ -97,7 +107,8 @@ def format_method(quantizer: Quantizer) -> str:
     order = changed["order"] if changed.get("order") in ORDERS else None
     adaptive = ADAPTIVE if changed.get("adaptive_columns") == ADAPTIVE_COLUMNS else None
     one_file = ONE_FILE if changed.get("one_file") else None
-    suffixed = {"rotation": rotation, "order": order, "adaptive_columns": adaptive, "one_file": one_file}
+    bias = BIAS if changed.get("bias") else None
+    suffixed = {"rotation": rotation, "order": order, "adaptive_columns": adaptive, "one_file": one_file, "bias": bias}
     inside = [f"{k}={_written(v)}" for k, v in changed.items() if not suffixed.get(k)]
     return name + (f"({','.join(inside)})" if inside else "") + "".join(f"+{s}" for s in suffixed.values() if s)
 
@@ -134,7 +145,7 @@ def _read_name(name: str) -> tuple[Method, dict[str, Any]]:
             choices = [choice for several in _SUFFIXES.values() for choice in several]
             close = difflib.get_close_matches(suffix, choices, n=1)
             hint = f"; did you mean +{close[0]}?" if close else f"; expected one of {', '.join('+' + s for s in choices)}"
-            raise UnknownMethod(f"method {name!r}: +{suffix} is no rotation, order of columns, symbol model or kind of file{hint}")
+            raise UnknownMethod(f"method {name!r}: +{suffix} is no rotation, order of columns, symbol model, kind of file or bias{hint}")
         if key not in known:
             raise UnknownMethod(f"method {name!r}: {base} has no {_SUFFIX_NAMES[key]} to choose")
         if key in settings:

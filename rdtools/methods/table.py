@@ -70,8 +70,8 @@ class Method:
 
     def make(self, rate_bits: float, **settings: Any) -> Quantizer:
         """The quantizer at a rate, with further settings in place of the entry's."""
-        made: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
-        return made
+        quantizer: Quantizer = _constructor(self.home)(rate_bits=rate_bits, **(dict(self.settings) | settings))
+        return quantizer
 
     def record(self) -> dict[str, Any]:
         """The entry as other programs read it."""
@@ -158,6 +158,8 @@ _ROWS: tuple[tuple[str, str, str, str, Rates, Mapping[str, Any], str, str, str],
      "the same in vectors of E8 down every column"),
     ("watersic-d4", "rdtools.planning:LatticeWaterSIC", "watersic", "derived for this project", _ANY, {"lattice": "D4"}, GREEN, "d",
      "the same in vectors of D4"),
+    ("softwater", "rdtools.planning:SoftWater", "watersic", "SoftWater, arXiv 2608.12026", _ANY, {}, VERMILLION, "X",
+     "row steps of an output head by how much a class matters"),
     ("watersic-published", _Q + "WaterSIC.published", "watersic", _WATERSIC, _ANY, {}, VERMILLION, "P", "all settings of the paper"),
     ("quip", _Q + "QuIP", "quip", _QUIP, _1_12, {}, PURPLE, "h", "both sides rotated, LDLQ and greedy passes, range searched"),
     ("quip-ldlq", _Q + "QuIP", "quip", _QUIP, _1_12, {"adaptive": "ldlq"}, PURPLE, "D", "LDLQ alone"),

@@ -67,7 +67,7 @@ class AttentionPlace:
     @contextmanager
     def watched(self) -> Iterator[list[torch.Tensor]]:
         """Inside, the weights (b, h, t, t) of every forward pass are put into the list."""
-        found: list[torch.Tensor] = []
+        seen: list[torch.Tensor] = []
 
         def look(module: nn.Module, args: Any, output: Any) -> None:
             if not (isinstance(output, tuple) and len(output) > 1 and isinstance(output[1], torch.Tensor) and output[1].ndim == 4):
@@ -75,11 +75,11 @@ class AttentionPlace:
                     f"{type(module).__name__} returns no attention weights, which the correction `attention` takes tokens' weights from; "
                     "leave it out for this architecture"
                 )
-            found.append(output[1])
+            seen.append(output[1])
 
         handle = self.module.register_forward_hook(look)
         try:
-            yield found
+            yield seen
         finally:
             handle.remove()
 
@@ -93,17 +93,17 @@ def attention_place(stages: Stages, number: int, inputs: Sequence[SharedInput]) 
         If there is none, or several, or its queries, keys and values have several inputs.
     """
     path, block = stages.blocks[number]
-    found = []
+    modules = []
     for name, module in block.named_modules():
         inside = [item for item in inputs if item.running[0].tensor.startswith(f"{path}.{name}.")]
         if "Attention" in type(module).__name__ and len(inside) == 2:
-            found.append(AttentionPlace(module, *inside))
-    if len(found) != 1:
+            modules.append(AttentionPlace(module, *inside))
+    if len(modules) != 1:
         raise NotByBlocks(
-            f"{path}: {len(found)} modules of attention with one input of queries, keys and values and one of the output projection, "
+            f"{path}: {len(modules)} modules of attention with one input of queries, keys and values and one of the output projection, "
             "expected one; leave the corrections `attention` and `mixing` out for this architecture"
         )
-    return found[0]
+    return modules[0]
 
 
 @contextmanager

@@ -122,12 +122,12 @@ class _Pair:
         with ExitStack() as stack:
             if watch is not None:
                 stack.enter_context(watch.on(self._module))
-            found = [] if place is None else stack.enter_context(place.watched())
+            weights = [] if place is None else stack.enter_context(place.watched())
             # attention is known when its module returns, behind the product of interest
             ahead = stack.enter_context(closing(self.reference.looks(self.number, one.see, last=block if place is None else None)))
             behind = stack.enter_context(closing(self.drifted.looks(self.number, other.see, last=block)))
             for _ in ahead:
-                received = None if place is None else received_attention(found.pop()).cpu().numpy().reshape(-1)
+                received = None if place is None else received_attention(weights.pop()).cpu().numpy().reshape(-1)
                 with replaced_weights(self.stages.model, self.weights):
                     next(behind)
                 yield one, other, received
@@ -208,10 +208,10 @@ def capture_beside(
         stack.enter_context(quantized)
         for number in range(len(stages.blocks)):
             steps = of.get(number, [])
-            own = [item for step in steps for item in step]
-            pair = _Pair(stages, number, original, quantized, own, contexts, residual, attention, mixing)
+            items = [item for step in steps for item in step]
+            pair = _Pair(stages, number, original, quantized, items, contexts, residual, attention, mixing)
             with stages.block(number):
-                for item in own:
+                for item in items:
                     yield Beside(item) if done(item) else pair.beside(item)
                     pair.weights += _running(item, replaced)
                     finished += 1

@@ -58,7 +58,7 @@ class Sums:
         self._input_of = {block: item for item in part for block in item.blocks}
         self._last: dict[str, tuple[torch.Tensor, int]] = {}
         self.head = next((item for item in part if item.is_head), None)
-        self._variances: NDArray[np.float64] = np.zeros(0)
+        self._outputs: NDArray[np.float64] = np.zeros(0)  # sums of p (1 − p) and of p
         self._logits = self._dropped_logits = 0
 
     def see(self, block: Block, x: torch.Tensor) -> None:
@@ -80,16 +80,16 @@ class Sums:
             )
 
     def see_logits(self, logits: torch.Tensor) -> None:
-        """Add p(1 − p) of every output of the head."""
+        """Add p (1 − p) and p of every output of the head."""
         rows = logits.reshape(-1, logits.shape[-1])
         for first in range(0, len(rows), _LOGIT_ROWS):
             p = torch.softmax(rows[first : first + _LOGIT_ROWS].double(), dim=-1)
             tokens = len(p)
             p = p[p.isfinite().all(dim=1)]  # as of inputs, tokens that are not finite are left out
             self._dropped_logits += tokens - len(p)
-            total = (p * (1 - p)).sum(dim=0).cpu().numpy()
+            totals = torch.stack([(p * (1 - p)).sum(dim=0), p.sum(dim=0)]).cpu().numpy()
             self._logits += len(p)
-            self._variances = total + (self._variances if self._variances.size else 0.0)
+            self._outputs = totals + (self._outputs if self._outputs.size else 0.0)
 
     def finish(self, item: SharedInput, contexts: int) -> Hessian:
         """The moments of an input, whose sums are let go; `contexts` is the number of distinct contexts among all tokens.
@@ -112,8 +112,8 @@ class Sums:
                 f"{item.name}: {dropped} of {seen} tokens have NaN or infinite logits, at most {DROPPED_LIMIT:.0%} may; likely a damaged "
                 "output head: check the checkpoint, or leave `head` out"
             )
-        variances = self._variances / self._logits if item.is_head else None
-        return Hessian(sums.finish(), sums.kept, sums.dropped, item.name, sums.mean, min(sums.kept, contexts), variances)
+        outputs = self._outputs / self._logits if item.is_head else (None, None)
+        return Hessian(sums.finish(), sums.kept, sums.dropped, item.name, sums.mean, min(sums.kept, contexts), *outputs)
 
 
 def capture(
@@ -221,8 +221,8 @@ def _by_block(
     batches, where = list(tokens.batches(batch)), shelf_folder(stages, count, folder)
     parts = {number: memory_parts(some) for number, some in in_stages(stages, inputs, lambda item: item.blocks[0].parameter)}
     rounds = max(map(len, parts.values()))
-    for turn in range(rounds):
-        of = {number: part[turn] for number, part in parts.items() if turn < len(part)}
+    for round_number in range(rounds):
+        of = {number: part[round_number] for number, part in parts.items() if round_number < len(part)}
         outside = Sums(of.get(None, ()))
         last = blocks if None in of else max(number for number in of if number is not None) + 1
         with _batch_that_fits(max(batches, key=lambda ids: (len(ids) > 1, ids.size)), tokens, stages.device):
@@ -230,7 +230,7 @@ def _by_block(
             with passes:
                 for number in range(last):
                     sums = Sums(of.get(number, ()))
-                    before = turn * last + number
+                    before = round_number * last + number
                     passes.block(number, sums.see, functools.partial(_tell, progress, before, rounds * last, count))
                     for item in of.get(number, ()):
                         yield item, sums

@@ -72,7 +72,9 @@ def divided(documents: Sequence[str], shares: Sequence[float] = SHARES, *, seed:
         raise BadTokens(f"{len(documents)} documents of unequal length leave none for {empty[0]}; expected more of them, or other `shares`")
     of = np.empty(len(documents), dtype=np.int64)
     of[order] = part
-    return [[document for document, own in zip(documents, of, strict=True) if own == number] for number in range(len(PARTS))]
+    return [
+        [document for document, part_number in zip(documents, of, strict=True) if part_number == number] for number in range(len(PARTS))
+    ]
 
 
 def tokenize_documents(documents: Sequence[str], tokenizer: Any) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

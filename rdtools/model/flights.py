@@ -172,7 +172,7 @@ class Passes:
     def _store(self, flight: Flight, shelf: Shelf | None) -> None:
         if shelf is None or flight.module is None:
             return
-        own = {tensor.untyped_storage().data_ptr() for tensor in [*self._stages.model.parameters(), *self._stages.model.buffers()]}
+        parameters = {tensor.untyped_storage().data_ptr() for tensor in [*self._stages.model.parameters(), *self._stages.model.buffers()]}
         width = self._stages.model.config.get_text_config().hidden_size
         tensors = {
             value.untyped_storage().data_ptr(): value
@@ -182,7 +182,7 @@ class Passes:
             and value.shape[-1] == width
             and value.untyped_storage().nbytes() == value.numel() * value.element_size()
         }
-        shelf.take([value for place, value in tensors.items() if place not in own])
+        shelf.take([value for place, value in tensors.items() if place not in parameters])
 
     def block(self, number: int, see: See, progress: Callable[[int], None] = lambda done: None) -> None:
         """Run a block for every batch; each pass goes on to the next block, and from the last one to the output head or the end.

@@ -16,12 +16,9 @@ from rdtools.model.tokens import Tokens
 
 
 def _finishing(part: Sequence[SharedInput]) -> int:
-    """Most bytes while the sums of a part become Hessians one by one: those not written yet, and twice the file of the one that is.
-
-    A file of n columns has ``4 n²`` bytes, which are there as packed numbers and as the file's contents; a mask of what is finite has n².
-    """
+    """Most bytes while sums of a part become Hessians one by one: those not written yet, and ``4 n²`` for the file of the one that is."""
     sizes = [item.columns**2 for item in part]
-    return max((8 * sum(sizes[index:]) + 9 * size for index, size in enumerate(sizes)), default=0)
+    return max((8 * sum(sizes[index:]) + 4 * size for index, size in enumerate(sizes)), default=0)
 
 
 def _running(part: Sequence[SharedInput], batch: int, width: int) -> int:

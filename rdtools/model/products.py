@@ -138,7 +138,7 @@ def _blocks(places: ParameterPlaces, x: torch.Tensor, weight: torch.Tensor, is_i
         pairs = list(zip(x, weight, strict=True))
     else:
         return []
-    found = []
+    blocks = []
     for inputs, matrix in pairs:
         block = places.locate(matrix, is_in_out)
         if block is None:
@@ -146,8 +146,8 @@ def _blocks(places: ParameterPlaces, x: torch.Tensor, weight: torch.Tensor, is_i
         vectors = inputs.reshape(-1, inputs.shape[-1])
         # a stack of experts is given every token, zeros where it is not sent
         routed = len(pairs) > 1 and "experts" in block.parameter.split(".")
-        found.append((block, vectors[vectors.any(dim=1)] if routed else vectors))
-    return found
+        blocks.append((block, vectors[vectors.any(dim=1)] if routed else vectors))
+    return blocks
 
 
 class Products(TorchFunctionMode):

@@ -12,6 +12,7 @@ from torch.overrides import TorchFunctionMode
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import ModelUnreadable, NotByBlocks
+from rdtools.model.biases import added_biases
 from rdtools.model.inputs import SharedInput
 from rdtools.model.layer_names import CapturedLayer
 from rdtools.model.products import Block, ParameterPlaces, Product, product_of
@@ -116,21 +117,25 @@ def replaced_layers(
     ------
     NotByBlocks
         If layers with quantized activations are multiplied in a way that cannot be replaced, or were not multiplied at all.
-    ModelUnreadable
+    ModelUnreadable, UsageError
     """
     weights: list[tuple[CapturedLayer, Float64Array]] = []
+    biases: list[tuple[CapturedLayer, Float64Array]] = []
     functions: dict[Block, Compute] = {}
     for item in inputs:
         for block in item.blocks:
-            own = [running for running in item.running if running.name in layers and _is_in(running, block)]
-            computed = [(running, layers[running.name]) for running in own if layers[running.name].activation is not None]
-            weights += [(running, layers[running.name].matrix) for running in own if layers[running.name].activation is None]
+            of_block = [running for running in item.running if running.name in layers and _is_in(running, block)]
+            computed = [(running, layers[running.name]) for running in of_block if layers[running.name].activation is not None]
+            alone = [(running, layers[running.name]) for running in of_block if layers[running.name].activation is None]
+            weights += [(running, layer.matrix) for running, layer in alone]
+            biases += [(running, layer.bias.values) for running, layer in alone if layer.bias is not None]
             if computed:
                 parameter = model.get_parameter(block.parameter)
                 rows = parameter.shape[-1] if block.transposed else block.rows[1] - block.rows[0]
                 functions[block] = _function_of(block, computed, rows)
     with ExitStack() as stack:
         stack.enter_context(replaced_weights(model, weights))
+        stack.enter_context(added_biases(model, biases))
         if not functions:
             yield
             return

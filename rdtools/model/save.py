@@ -30,6 +30,9 @@ def save_checkpoint(
     folder: Path,
     layers: Sequence[CapturedLayer],
     weight: Callable[[str], Float64Array],
+    *,
+    biases: Mapping[str, torch.Tensor] | None = None,
+    settings: Mapping[str, bool] | None = None,
 ) -> list[Path]:
     """Write the files of a checkpoint again, with other weights in some layers, in bfloat16; the rest as it is stored.
 
@@ -42,6 +45,8 @@ def save_checkpoint(
     folder : to write to
     layers : with other weights, as they stand in the files
     weight : (m, n) of a layer by its name, numbers of bfloat16
+    biases : tensors by name, as of `rdtools.model.biases.checkpoint_biases`; new ones stand in the files of their weights
+    settings : of the configuration, in place of its own
 
     Returns
     -------
@@ -55,16 +60,25 @@ def save_checkpoint(
     of: dict[str, list[CapturedLayer]] = {}
     for layer in layers:
         of.setdefault(layer.tensor, []).append(layer)
-    written = save_tensors(checkpoint, folder, lambda name: None, lambda name, tensor: _replaced(tensor, of.get(name, ()), weight))
+    beside = biases or {}
+
+    def changed(name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+        tensors = {name: beside.get(name, tensor) if name not in of else _replaced(tensor, of[name], weight)}
+        new = f"{name.removesuffix('weight')}bias"
+        return tensors | ({new: beside[new]} if new in beside and name in of and new not in checkpoint.shard_of else {})
+
+    written = save_tensors(checkpoint, folder, changed)
     copy_other_files(checkpoint, folder)
+    if settings:
+        config = json.loads((folder / "config.json").read_text()) | dict(settings)
+        write_atomically(folder / "config.json", json.dumps(config, indent=2).encode())
     return [*written, folder / "config.json"]
 
 
 def save_tensors(
     checkpoint: Checkpoint,
     folder: Path,
-    others: Callable[[str], Mapping[str, torch.Tensor] | None],
-    changed: Callable[[str, torch.Tensor], torch.Tensor] = lambda name, tensor: tensor,
+    changed: Callable[[str, torch.Tensor], Mapping[str, torch.Tensor]],
 ) -> list[Path]:
     """Write the weight files of a checkpoint again, and their index.
 
@@ -72,8 +86,7 @@ def save_tensors(
     ----------
     checkpoint : the original
     folder : to write to
-    others : tensors that stand in the place of one by its name, or None to keep it
-    changed : what becomes of a tensor that is kept
+    changed : tensors by name that stand in the place of one, given its name and itself
 
     Returns
     -------
@@ -90,8 +103,7 @@ def save_tensors(
             tensors: dict[str, torch.Tensor] = {}
             with safe_open(shard, framework="pt") as stored:
                 for name in stored.keys():  # noqa: SIM118 - no mapping
-                    found = others(name)
-                    tensors |= {name: changed(name, stored.get_tensor(name))} if found is None else found
+                    tensors |= changed(name, stored.get_tensor(name))
             total += sum(tensor.nbytes for tensor in tensors.values())
             places |= dict.fromkeys(tensors, shard.name)
             save_file(tensors, folder / shard.name, {"format": "pt"})  # of several keys the order is not the same twice

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
+from rdtools.model.biases import added_biases
 from rdtools.model.capture import BATCH_TOKENS, Progress, Sums, memory_parts
 from rdtools.model.flights import Passes, shelf_folder
 from rdtools.model.inputs import SharedInput
 from rdtools.model.layer_names import expert_of, layer_type
-from rdtools.model.products import Block
+from rdtools.model.products import Block, See
 from rdtools.model.repetition import distinct_contexts
 from rdtools.model.replaced import replaced_weights
 from rdtools.model.stages import Stages
 from rdtools.model.tokens import Tokens, check_tokens
 from rdtools.records import Hessian
 
-#: Weights (m, n) by name of the layer.
+#: Weights (m, n), or biases (m,), by name of the layer.
 Weights = Mapping[str, Float64Array]
 
 
@@ -57,12 +59,75 @@ def inputs_by_block(
     return steps, distinct_contexts(tokens), list(tokens.batches(BATCH_TOKENS))
 
 
+@dataclass(frozen=True, eq=False)
+class Step:
+    """Inputs of a block that are read next, in the model whose earlier layers are replaced.
+
+    Attributes
+    ----------
+    inputs : of one step of `steps_of`
+    number : of the block, whose weights are in memory
+    contexts : distinct contexts among all tokens
+    """
+
+    inputs: Sequence[SharedInput]
+    number: int
+    contexts: int
+    _passes: Passes
+
+    def look(self, see: See) -> None:
+        """Run all tokens up to the inputs, and hand the products of the block to `see` as they come."""
+        last = self.inputs[0].blocks[-1] if len(self.inputs) == 1 else None
+        for _ in self._passes.looks(self.number, see, last=last):
+            pass
+
+
+def sequential_steps(
+    stages: Stages,
+    inputs: Sequence[SharedInput],
+    tokens: Tokens,
+    *,
+    placed: Callable[[Sequence[SharedInput]], AbstractContextManager[None]],
+    folder: Path | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Iterator[Step]:
+    """Steps of a model in the order in which it reads its inputs, the layers of each being replaced before the next one.
+
+    Parameters
+    ----------
+    stages, inputs, tokens, folder, progress : as of `capture_sequentially`
+    placed : puts what stands for the layers of a step in their places, while the rest of their block is run; of the last step of the
+        model, behind which nothing is run, it is not called
+
+    Raises
+    ------
+    BadTokens, NotByBlocks, ModelUnreadable, OutputError
+    """
+    of, contexts, batches = inputs_by_block(stages, inputs, tokens)
+    total, finished = sum(map(len, of.values())) + len(stages.blocks), 0
+    with Passes(stages, batches, folder=shelf_folder(stages, int(tokens.mask.sum()), folder)) as passes:
+        for number in range(len(stages.blocks)):
+            steps, goes_on = of.get(number, []), number + 1 < len(stages.blocks)
+            with stages.block(number), ExitStack() as stack:
+                for place, step in enumerate(steps, start=1):
+                    yield Step(step, number, contexts, passes)
+                    if goes_on or place < len(steps):
+                        stack.enter_context(placed(step))
+                    finished += 1
+                    progress(finished, total)
+                if goes_on:
+                    passes.block(number, _unseen)
+                finished += 1
+                progress(finished, total)
+
+
 def capture_sequentially(
     stages: Stages,
     inputs: Sequence[SharedInput],
     tokens: Tokens,
     *,
     replaced: Weights,
+    biases: Weights | None = None,
     done: Callable[[SharedInput], bool] = lambda item: False,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
@@ -78,6 +143,7 @@ def capture_sequentially(
     inputs : from `rdtools.model.inputs.find_layers`; those outside the blocks are left out
     tokens : to run through it
     replaced : weights of layers, which grow on the way
+    biases : (m,) of those of them that have one, added to their outputs; None for none
     done : True for an input whose weights are there already: its moment is None, and not summed
     folder : where hidden states between blocks are kept; None for memory
     progress : called with (steps done, steps in all)
@@ -87,38 +153,30 @@ def capture_sequentially(
     BadTokens, BadActivations, NotByBlocks, ModelUnreadable, OutputError
         As `rdtools.model.capture.capture`.
     """
-    of, contexts, batches = inputs_by_block(stages, inputs, tokens)
-    total, finished = sum(map(len, of.values())) + len(stages.blocks), 0
-    with Passes(stages, batches, folder=shelf_folder(stages, int(tokens.mask.sum()), folder)) as passes:
-        for number in range(len(stages.blocks)):
-            with stages.block(number), ExitStack() as placed:
-                for step in of.get(number, []):
-                    yield from _moments(passes, number, step, contexts, done)
-                    weights = [(running, replaced[running.name]) for item in step for running in item.running]
-                    placed.enter_context(replaced_weights(stages.model, weights))
-                    finished += 1
-                    progress(finished, total)
-                if number + 1 < len(stages.blocks):
-                    passes.block(number, _unseen)
-                finished += 1
-                progress(finished, total)
+
+    @contextmanager
+    def placed(step: Sequence[SharedInput]) -> Iterator[None]:
+        weights = [(running, replaced[running.name]) for item in step for running in item.running]
+        beside = [(running, biases[running.name]) for running, _ in weights if biases and running.name in biases]
+        with replaced_weights(stages.model, weights), added_biases(stages.model, beside):
+            yield
+
+    for step in sequential_steps(stages, inputs, tokens, placed=placed, folder=folder, progress=progress):
+        yield from _moments(step, done)
 
 
-def _moments(
-    passes: Passes, number: int, step: Sequence[SharedInput], contexts: int, done: Callable[[SharedInput], bool]
-) -> Iterator[tuple[SharedInput, Hessian | None]]:
+def _moments(step: Step, done: Callable[[SharedInput], bool]) -> Iterator[tuple[SharedInput, Hessian | None]]:
     wanted = []
-    for item in step:
+    for item in step.inputs:
         if done(item):
             yield item, None
         else:
             wanted.append(item)
     for part in memory_parts(wanted):
         sums = Sums(part)
-        for _ in passes.looks(number, sums.see, last=part[0].blocks[-1] if len(step) == 1 else None):
-            pass
+        step.look(sums.see)
         for item in part:
-            yield item, sums.finish(item, contexts)
+            yield item, sums.finish(item, step.contexts)
 
 
 def _unseen(block: Block, x: object) -> None:

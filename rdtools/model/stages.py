@@ -176,10 +176,10 @@ T = TypeVar("T")
 
 def in_stages(stages: Stages | None, items: Sequence[T], parameter: Callable[[T], str]) -> Iterator[tuple[int | None, list[T]]]:
     """Number of each block, None outside, and the items whose parameter belongs to it; all under None for a model that is in memory."""
-    found: dict[int | None, list[T]] = {}
+    by_stage: dict[int | None, list[T]] = {}
     for item in items:
-        found.setdefault(None if stages is None else stages.number_of(parameter(item)), []).append(item)
-    yield from found.items()
+        by_stage.setdefault(None if stages is None else stages.number_of(parameter(item)), []).append(item)
+    yield from by_stage.items()
 
 
 def in_memory(stages: Stages | None, number: int | None) -> AbstractContextManager[None]:

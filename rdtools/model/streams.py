@@ -91,14 +91,14 @@ def stream_writers(stages: Stages, number: int, passes: Passes, inputs: Sequence
         answer = next(looking)
         looking.close()
     after = [*watch.seen, answer[0] if isinstance(answer, tuple) else answer]
-    found = []
+    writers = []
     for name, before, place, output in outputs:
         behind = after[place]
         if float((before + output - behind).abs().max()) <= _TOLERANCE * float(behind.abs().max()):
-            found.append(name)
-    if not found:
+            writers.append(name)
+    if not writers:
         raise NotByBlocks(
             f"{path}: no layer adds its output to the residual stream as it stood at the last normalization, expected output and down "
             "projections that do; leave the correction `residual` out for this architecture"
         )
-    return found
+    return writers

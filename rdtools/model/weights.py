@@ -52,7 +52,7 @@ def find_weights(
     """
     prefix = f"{getattr(model, 'base_model_prefix', '')}."
     shapes = checkpoint.shapes
-    found, lost = {}, []
+    weights, lost = {}, []
     for layer in layers:
         shape = tuple(model.get_parameter(layer.tensor).shape)
         names = (layer.tensor, layer.tensor.removeprefix(prefix))
@@ -60,21 +60,21 @@ def find_weights(
         if tensor is None:
             lost.append(layer)
         else:
-            found[layer.name] = replace(layer, tensor=tensor)
+            weights[layer.name] = replace(layer, tensor=tensor)
     if lost:
-        taken = {layer.tensor for layer in found.values()}
+        taken = {layer.tensor for layer in weights.values()}
         tensors = [name for name, shape in shapes.items() if len(shape) >= 2 and name not in taken]
         if stages is not None:
             tensors = [name for name in tensors if block_index(name) == (-1 if number is None else number)]
         with in_memory(stages, number):
-            found |= _by_value(checkpoint, {layer: running_weight(model, layer) for layer in lost}, tensors)
-    missing = next((layer.name for layer in layers if layer.name not in found), None)
+            weights |= _by_value(checkpoint, {layer: running_weight(model, layer) for layer in lost}, tensors)
+    missing = next((layer.name for layer in layers if layer.name not in weights), None)
     if missing is not None:
         raise ModelUnreadable(
             f"{checkpoint.directory}: no tensor holds the weight that transformers runs as {missing}; it is computed from the files while "
             "loading: load the model and write it with save_pretrained(NEW_DIRECTORY, save_original_format=False)"
         )
-    return found
+    return weights
 
 
 def _probe(matrix: torch.Tensor) -> _Probe:
@@ -89,14 +89,14 @@ def _by_value(checkpoint: Checkpoint, wanted: Mapping[CapturedLayer, torch.Tenso
     for layer, weight in wanted.items():
         by_probe.setdefault(_probe(weight), []).append((layer, weight))
     sizes = {layer.shape for layer in wanted}
-    found: dict[str, CapturedLayer] = {}
+    by_name: dict[str, CapturedLayer] = {}
     for tensor in tensors:
         for candidate, values in _parts(checkpoint, tensor, sizes):
             same = by_probe.get(_probe(values), [])
             for layer, weight in same:
-                if layer.name not in found and torch.equal(values.to(torch.float32), weight.cpu()):
-                    found[layer.name] = replace(candidate, name=layer.name)
-    return found
+                if layer.name not in by_name and torch.equal(values.to(torch.float32), weight.cpu()):
+                    by_name[layer.name] = replace(candidate, name=layer.name)
+    return by_name
 
 
 def _parts(checkpoint: Checkpoint, tensor: str, sizes: set[tuple[int, int]]) -> Iterator[tuple[CapturedLayer, torch.Tensor]]:

@@ -33,12 +33,14 @@ class HeldoutMoment:
     n_tokens : tokens in the mean; 0 for an exact one
     read : (first, last) → those of the n(n+1)/2 numbers
     name : which input, for messages
+    mean : (n,) E[x] over the same tokens; None where it was not recorded
     """
 
     columns: int
     n_tokens: int
     read: Callable[[int, int], NDArray[np.float64]]
     name: str = "held-out moment"
+    mean: Float64Array | None = None
     _energies: WeakKeyDictionary[Layer, float] = field(default_factory=WeakKeyDictionary, init=False, repr=False)
     __repr__ = short_repr
 

@@ -14,11 +14,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array, Matrix, panels, place_of, take_columns
 from rdtools.devices import check_device
-from rdtools.errors import ShapeMismatch, WrongType
+from rdtools.errors import ShapeMismatch, UsageError, WrongType
 from rdtools.linalg import as_float64, check_moment, check_weight
+from rdtools.moments.per_hessian import per_hessian
 from rdtools.moments.spectrum import active_channels, spectrum_of
 from rdtools.ops import quadratic_form
 from rdtools.records import Hessian, LayerKey, Spectrum
+from rdtools.records.stored import finished
 from rdtools.reprs import by_size, html_table
 
 
@@ -59,6 +61,25 @@ def _hessian_on(hessian: Hessian, device: str) -> Hessian:
         matrix = import_module("torch").from_numpy(np.array(hessian.matrix)).to(device)
         _ON_DEVICE[hessian] = known = device, replace(hessian, matrix=matrix)
     return known[1]
+
+
+#: Variance of a channel over its energy below which it is constant: what is left of it is rounding.
+_CONSTANT = 1e-12
+
+
+@per_hessian
+def _covariance(hessian: Hessian) -> Hessian:
+    """``C = H − μ μᵀ`` with zeros for channels that are constant, its mean zero; layers of one input share the record."""
+    mean = hessian.mean
+    if mean is None:
+        origin = f"{hessian.origin} has none" if hessian.origin else "collect the Hessians again, which records it"
+        raise UsageError(f"{hessian.name}: no mean of the input, which a bias per row needs; {origin}, or choose a method without +bias")
+    energies = np.diagonal(hessian.matrix)
+    varies = energies - mean**2 > _CONSTANT * energies
+    matrix = hessian.matrix - np.outer(mean, mean)
+    if not varies.all():
+        matrix *= np.outer(varies, varies)
+    return replace(hessian, matrix=finished(matrix), mean=np.zeros(len(mean)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +223,20 @@ class Layer:
             raise ShapeMismatch(f"{name}: inputs of shape {checked.shape}, expected (tokens, n), at least one token")
         moment, mean = checked.T @ checked / len(checked), checked.mean(axis=0)
         return cls.of(weight, Hessian(moment, len(checked), name=f"{name}: Hessian", mean=mean), name=name)
+
+    @cached_property
+    def centred(self) -> Layer:
+        """The layer with the covariance ``H − μ μᵀ`` of its input in place of H, which is what it has beside the best bias per row.
+
+        Inputs that are constant are not active in it: a bias does all that they do.
+
+        Raises
+        ------
+        UsageError
+            If the Hessian has no mean.
+        """
+        host = Layer(self.key, self.in_memory.weight, _covariance(self.in_memory.hessian))
+        return host if self.host is None else Layer(self.key, self.weight, _hessian_on(host.hessian, self.device), host)
 
     @cached_property
     def statistics(self) -> LayerStatistics:

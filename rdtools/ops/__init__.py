@@ -43,6 +43,7 @@ from rdtools.ops.sic import INTEGER_MAX as INTEGER_MAX
 from rdtools.ops.sic import INTEGER_MIN as INTEGER_MIN
 from rdtools.ops.sic import sic_sweep as sic_sweep
 from rdtools.ops.sic import sic_sweep_sample_gains as sic_sweep_sample_gains
+from rdtools.ops.threads import map_on_threads as map_on_threads
 from rdtools.ops.trellis import trellis_decode as trellis_decode
 from rdtools.ops.trellis import trellis_pack as trellis_pack
 from rdtools.ops.trellis import trellis_quantize as trellis_quantize

@@ -154,5 +154,7 @@ def codebook_search(
         raise UsageError(f"{op}: beam {beam} and codebooks of {words.tolist()} words, expected at least 1, and 1 to {most} words")
     if codes.size and (codes >= words[slots[:, 1]]).any():
         raise UsageError(f"{op}: a code beyond the words of its codebook, expected codes below {words.tolist()}")
-    found: NDArray[np.uint16] = kernel(op, choose_backend(backend))(error, moment, scales, codebooks, codes, slots, order, words, beam=beam)
-    return found
+    searched: NDArray[np.uint16] = kernel(op, choose_backend(backend))(
+        error, moment, scales, codebooks, codes, slots, order, words, beam=beam
+    )
+    return searched

@@ -73,7 +73,7 @@ def coset_trellis_sweep(
     integer_max : no integer is larger
     residual : False if the residual is not wanted, which saves its memory
     overwrite : the weights may be overwritten, which saves a backend that can use it their memory
-    backend : None, "numba" or "reference"
+    backend : None, "numba", "reference", "triton" or "torch"
 
     Returns
     -------

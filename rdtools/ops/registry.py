@@ -171,7 +171,7 @@ OPERATIONS = {
         Operation("trellis_values", _family("trellis")),
         Operation("trellis_pack", _family("trellis")),
         Operation("trellis_unpack", _family("trellis")),
-        Operation("coset_trellis_sweep", _family("coset_trellis", "numba"), _coset_trellis),
+        Operation("coset_trellis_sweep", _family("coset_trellis", "numba", "triton", "torch"), _coset_trellis),
         Operation("coset_transitions", _family("coset_trellis")),
         Operation("coset_encode", _family("coset_coder", "numba"), lambda: _coset_coder(decode=False)),
         Operation("adaptive_encode", _family("adaptive_coder", "numba"), lambda: _adaptive_coder(decode=False)),

@@ -122,11 +122,11 @@ class Shares:
 
     def known(self, layer: str) -> list[Pick]:
         """Options whose files were measured, with the distortions of the curves."""
-        found = []
+        widths = []
         for method, curve in self.curves[layer].items():
             low, high = min(curve.distortions), max(curve.distortions)
-            found += self._picks(layer, method, np.array([target for target in sorted(curve.totals) if low <= target <= high]))
-        return found
+            widths += self._picks(layer, method, np.array([target for target in sorted(curve.totals) if low <= target <= high]))
+        return widths
 
     def _rate(self, bits: float) -> float:
         return bits / sum(self.weights.values())
@@ -139,8 +139,8 @@ class Shares:
         return Choices(np.array([pick.bits for pick in some]), self.losses[name] * np.array([pick.distortion for pick in some]))
 
     def _options(self, name: str) -> list[Pick]:
-        found = [pick for method, curve in self.curves[name].items() for pick in self._picks(name, method, curve.targets)]
-        return [pick for pick in found if (name, pick.method, pick.target) not in self.failed]
+        picks = [pick for method, curve in self.curves[name].items() for pick in self._picks(name, method, curve.targets)]
+        return [pick for pick in picks if (name, pick.method, pick.target) not in self.failed]
 
     def _picks(self, name: str, method: str, targets: Float64Array) -> list[Pick]:
         if not len(targets):

@@ -60,6 +60,11 @@ class LatticeWaterSIC(MmseWaterSIC):
     def _settled(self, plan: MmseSicPlan | None, ridge: float) -> SettledQuantizer:
         """`LatticeSIC` with the order of a plan and a relative ridge; as it is without a plan."""
         unplanned = LatticeSIC(
-            rate_bits=self.rate_bits, lattice=self.lattice, rotation=self.rotation, damping=self.damping, backend=self.backend
+            rate_bits=self.rate_bits,
+            lattice=self.lattice,
+            rotation=self.rotation,
+            damping=self.damping,
+            backend=self.backend,
+            bias=self.bias,
         )
         return unplanned if plan is None else replace(unplanned, order=plan.order_name, ridge=ridge)

@@ -60,6 +60,8 @@ class MmseWaterSIC(Quantizer):
     adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
         models that are not learnt
     one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
+    bias : whether a bias of 16 bits per row takes the mean of the output error away; plan and integers are then for the covariance of the
+        input in place of H
 
     References
     ----------
@@ -76,6 +78,7 @@ class MmseWaterSIC(Quantizer):
     rotation: RotationChoice | None = None
     adaptive_columns: int = 0
     one_file: bool = field(default=False, metadata=LATER)
+    bias: bool = field(default=False, metadata=LATER)
 
     on_device: ClassVar[bool] = True
 
@@ -91,7 +94,7 @@ class MmseWaterSIC(Quantizer):
 
     def plan(self, layer: Layer, *, seed: int = 0) -> MmseSicPlan:
         """Ridge, order and prediction for weights of mean square 1."""
-        rotation = input_rotation(self.rotation, int(layer.active.sum()), layer.hessian.name, seed=seed)
+        rotation = input_rotation(self.rotation, layer, int(layer.active.sum()), seed=seed)
         known = _plans.setdefault(layer.hessian, {})
         channel = self.channel
         key = (self.rate_bits, rotation, self.damping, None if channel is None else channel.tobytes())
@@ -110,6 +113,7 @@ class MmseWaterSIC(Quantizer):
 
     def for_layer(self, layer: Layer, *, seed: int = 0) -> SettledQuantizer:
         """The method that the plan asks for."""
+        layer = layer.centred if self.bias else layer
         if not layer.active.any():
             return self._settled(None, 0.0)
         plan = self.plan(layer, seed=seed)
@@ -123,6 +127,7 @@ class MmseWaterSIC(Quantizer):
             damping=self.damping,
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
+            bias=self.bias,
         )
         if plan is None:
             return unplanned

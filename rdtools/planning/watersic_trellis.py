@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from rdtools.arrays import Float64Array
 from rdtools.planning.watersic_mmse import MmseWaterSIC
@@ -41,8 +40,6 @@ class TrellisWaterSIC(MmseWaterSIC):
     states: int = TrellisSIC.states
     segment: int = TrellisSIC.segment
 
-    on_device: ClassVar[bool] = False
-
     def __post_init__(self) -> None:
         super().__post_init__()
         self._settled(None, 0.0)  # which refuses settings that cannot be
@@ -62,5 +59,6 @@ class TrellisWaterSIC(MmseWaterSIC):
             damping=self.damping,
             backend=self.backend,
             adaptive_columns=self.adaptive_columns,
+            bias=self.bias,
         )
         return unplanned if plan is None else replace(unplanned, order=plan.order_name, ridge=ridge)

@@ -89,9 +89,9 @@ class ActivationQuantizer(SettledQuantizer):
 
     def fits(self, grid: ActivationGrid) -> bool:
         """True for the grid of this method behind some map, with any clipping ratio where that is searched."""
-        own = self.activation
+        activation = self.activation
         same = replace(grid, fine_channels=0, fine_bits=ActivationGrid.fine_bits)
-        return own is not None and own == (replace(same, clip=1.0) if self.activation_clip is None else same)
+        return activation is not None and activation == (replace(same, clip=1.0) if self.activation_clip is None else same)
 
     def grid_behind(self, input_map: InputMap) -> ActivationGrid:
         """The grid behind a map, but for a clipping ratio that is searched."""

@@ -16,6 +16,7 @@ from rdtools.moments.layer import Layer
 from rdtools.ops import ON_DEVICE, choose_backend, device_backend
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
+from rdtools.quantizers.row_bias import with_bias
 from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
 from rdtools.quantizers.settings import check_damping, check_types
 from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
@@ -202,10 +203,13 @@ class Quantizer(ABC):
             settled = self.for_layer(layer.host or layer, seed=seed if problem is None else problem.seed)
             problem = settled.prepare(layer, seed=seed, drift=drift) if problem is None else problem
             solution = settled.answer(problem, activations)
+            weight = QuantizedWeight(problem.basis, solution.symbols.in_memory, solution.parts)
+            if problem.preparation.centred:
+                weight = with_bias(weight, layer)
         return QuantizedLayer(
             key=layer.key,
             weight_checksum=layer.weight_checksum,
-            weight=QuantizedWeight(problem.basis, solution.symbols.in_memory, solution.parts),
+            weight=weight,
             target_rate_bits=self.rate_bits,
             symbol_rate_bits=solution.rate_bits * problem.active_fraction,
             damping=problem.damping,

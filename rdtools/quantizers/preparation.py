@@ -17,7 +17,8 @@ class Preparation:
 
     Attributes
     ----------
-    rotation : None for the natural basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar
+    rotation : None for the natural basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar, and "inner" does so
+        for the inputs of `rdtools.quantizers.problem.INNER_TYPES` alone
     damping : relative to the mean diagonal; None for none unless H is singular, see `rdtools.linalg.cholesky`
     order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     ridge : penalty μ of the reconstruction's energy, relative to the mean diagonal
@@ -28,11 +29,13 @@ class Preparation:
     drift : moments of the inputs that the layer has, if they are not those that the weights were made for; μ, damping and the order of
         columns are then by them. Two drifts are equal only if they are the same object
     factor : True if the Hessian is looked at; False gives a problem without a factor
+    row_steps : (m,) the weights are divided by, row by row, before anything else; None for none
+    centred : True for the covariance of the input in place of H, which is what is left beside a bias per row; see `Layer.centred`
 
     Raises
     ------
     UsageError
-        For a setting that cannot be meant, and for a drift, or columns dropped, without a factor.
+        For a setting that cannot be meant, and for a drift, or columns dropped, without a factor. For a drift of a centred input.
 
     Examples
     --------
@@ -49,6 +52,8 @@ class Preparation:
     dead_threshold: float | None = None
     drift: InputMoments | None = None
     factor: bool = True
+    row_steps: tuple[float, ...] | None = None
+    centred: bool = False
 
     def __post_init__(self) -> None:
         check_rotation(self.rotation)
@@ -64,6 +69,11 @@ class Preparation:
             )
         if not self.factor and not (self.drift is None and self.dead_threshold is None):
             raise UsageError("drift and dead_threshold change the target by way of the Hessian; expected a method that uses it")
+
+        if self.row_steps is not None and not (self.drift is None and self.row_rotation is None and self.dead_threshold is None):
+            raise UsageError("row_steps beside a drift, dropped columns or a rotation of the outputs; expected none of these")
+        if self.centred and self.drift is not None:
+            raise UsageError("drift beside a bias per row: the mean of the drifted input is not known; choose a method without +bias")
 
     @property
     def per_layer(self) -> bool:

@@ -156,19 +156,19 @@ def prepare_input(
     def penalized() -> Matrix:  # a new matrix each time, which the factor takes the place of; the first is there already
         return _ordered(made.pop() if made else source(), source.is_new, order, penalty)
 
-    found = cholesky(penalized, damping=preparation.damping, name=name)
-    damping_added = found.damping * math.fsum(energies[order] + penalty) / max(len(energies), 1)
+    factored = cholesky(penalized, damping=preparation.damping, name=name)
+    damping_added = factored.damping * math.fsum(energies[order] + penalty) / max(len(energies), 1)
     return PreparedInput(
         moment=source,
-        factor=found.lower,
+        factor=factored.lower,
         order=order,
-        damping=found.damping,
+        damping=factored.damping,
         penalty=penalty,
         damping_added=damping_added,
         added=damping_added + penalty,
         preparation=preparation,
         name=name,
-        noise_gains=_by_column(diagonal(found.lower) ** 2, order),
+        noise_gains=_by_column(diagonal(factored.lower) ** 2, order),
         energies=energies,
     )
 
@@ -188,6 +188,6 @@ def shared_input(
         return known[1]
     del known
     _LAST.clear()  # before the next one takes its memory
-    made = prepare_input(moment, preparation, rotation, name=name)
-    _LAST[hessian] = key, made
-    return made
+    prepared = prepare_input(moment, preparation, rotation, name=name)
+    _LAST[hessian] = key, prepared
+    return prepared

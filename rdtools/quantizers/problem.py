@@ -101,9 +101,15 @@ def quantized_channels(layer: Layer, dead_threshold: float | None, drift: InputM
     return active if drift is None else active & (np.diagonal(drift.actual) > 0)
 
 
-def input_rotation(choice: RotationChoice | None, channels: int, name: str, *, seed: int) -> Rotation | None:
-    """The rotation of so many active columns of an input of this name; None where none is asked for or nothing is active."""
-    return None if choice is None or channels == 0 else new_rotation(choice, channels, rotation_seed(seed, "rotation", name))
+#: Types of the layers whose input "inner" rotates: those that read no residual stream, which `rdtools rotate` turns in the weights.
+INNER_TYPES = ("o_proj", "down_proj")
+
+
+def input_rotation(choice: RotationChoice | None, layer: Layer, channels: int, *, seed: int) -> Rotation | None:
+    """The rotation of so many active columns of a layer's input; None where none is asked for or nothing is active."""
+    if choice is None or channels == 0 or (choice == "inner" and layer.key.type not in INNER_TYPES):
+        return None
+    return new_rotation(choice, channels, rotation_seed(seed, "rotation", layer.hessian.name))
 
 
 def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basis:
@@ -121,7 +127,7 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     """
     active = quantized_channels(layer, preparation.dead_threshold, preparation.drift)
     m, r = len(layer.weight), int(active.sum())
-    rotation = input_rotation(preparation.rotation, r, layer.hessian.name, seed=seed)
+    rotation = input_rotation(preparation.rotation, layer, r, seed=seed)
     rows = preparation.row_rotation if r else None
     return Basis(m, active, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
@@ -228,15 +234,18 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     NotPositiveSemidefinite
         If H cannot be factored with the damping asked for.
     ShapeMismatch, UsageError
-        If the drift is not of this layer.
+        If the drift is not of this layer. If the input is to be centred and its mean is not known.
     """
     preparation = Preparation() if preparation is None else preparation
     drift = preparation.drift
     if drift is not None:
         _check_drift(layer, drift)
+    layer = layer.centred if preparation.centred else layer
     basis = draw_basis(layer, preparation, seed=seed)
     active = basis.active
     weight = active_columns(layer.weight, active)
+    if preparation.row_steps is not None:
+        weight = weight / beside(np.array(preparation.row_steps)[:, None], weight)
     whole = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
     moment: Matrix | Callable[[], Matrix] = whole if active.all() else partial(submatrix, whole, active)
     correction = None if _is_own(layer, active, drift) else _correction(layer, active, drift)

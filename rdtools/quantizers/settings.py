@@ -79,8 +79,9 @@ def check_rotation(rotation: str | None, name: str = "rotation") -> None:
     ------
     UsageError
     """
-    if rotation not in _ROTATIONS:
-        raise UsageError(f"{name} {rotation!r}: expected None, 'auto', 'haar', 'hadamard' or 'kronecker'")
+    allowed = _ROTATIONS if name == "row_rotation" else (*_ROTATIONS, "inner")
+    if rotation not in allowed:
+        raise UsageError(f"{name} {rotation!r}: expected None, {', '.join(map(repr, allowed[1:-1]))} or {allowed[-1]!r}")
 
 
 def check_damping(damping: float | None) -> None:

@@ -44,6 +44,7 @@ from rdtools.records.points import RDPoint as RDPoint
 from rdtools.records.quantized import LayerParts as LayerParts
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer
 from rdtools.records.quantized import QuantizedWeight as QuantizedWeight
+from rdtools.records.row_bias import RowBias as RowBias
 from rdtools.records.rows import CURVE_COLUMNS as CURVE_COLUMNS
 from rdtools.records.rows import LayerRow as LayerRow
 from rdtools.records.rows import ResultRow as ResultRow

@@ -14,12 +14,13 @@ from rdtools.linalg import check_weight
 from rdtools.records.activation_grid import ActivationGrid
 from rdtools.records.input_map import InputMap
 from rdtools.records.low_rank import LowRank
+from rdtools.records.row_bias import RowBias
 from rdtools.records.stored import finished, frozen
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EffectiveLayer:
-    """``y = Ŵ Q(T x) + U Vᵀ x`` in place of ``y = W x``.
+    """``y = Ŵ Q(T x) + U Vᵀ x + b`` in place of ``y = W x``.
 
     Attributes
     ----------
@@ -27,6 +28,7 @@ class EffectiveLayer:
     input_map : T, from n inputs to n′
     activation : Q, or None where activations are not quantized
     low_rank : U and V, or None; they act on the unquantized x
+    bias : b, or None
 
     Raises
     ------
@@ -45,6 +47,7 @@ class EffectiveLayer:
     input_map: InputMap
     activation: ActivationGrid | None = None
     low_rank: LowRank | None = None
+    bias: RowBias | None = None
 
     def __post_init__(self) -> None:
         inputs = self.input_map.outputs
@@ -59,6 +62,8 @@ class EffectiveLayer:
                 f"effective layer: low-rank term of shape {self.low_rank.shape}, expected {(len(weight), self.input_map.inputs)}: it "
                 "acts on x before the input map"
             )
+        if self.bias is not None and len(self.bias.values) != len(weight):
+            raise ShapeMismatch(f"effective layer: a bias of {len(self.bias.values)} numbers, expected {len(weight)}, one per row")
         object.__setattr__(self, "weight", weight)
 
     @property
@@ -68,7 +73,7 @@ class EffectiveLayer:
 
     @cached_property
     def matrix(self) -> Float64Array:
-        """(m, n) float64: the one matrix ``pull_back(Ŵ) + U Vᵀ`` that does all of it where activations are not quantized.
+        """(m, n) float64: the one matrix ``pull_back(Ŵ) + U Vᵀ`` that does all of it but the bias where activations are not quantized.
 
         Raises
         ------
@@ -85,8 +90,8 @@ class EffectiveLayer:
 
     @property
     def side_bits(self) -> float:
-        """Bits of the input map and the low-rank factors, in all."""
-        return self.input_map.bits + (0.0 if self.low_rank is None else self.low_rank.bits)
+        """Bits of the input map, the low-rank factors and the bias, in all."""
+        return self.input_map.bits + sum(0.0 if part is None else part.bits for part in (self.low_rank, self.bias))
 
     def total_bpw(self, weight_bits: float) -> float:
         """Bits of all stored parts per weight of the original layer: ``(weight_bits + side_bits)/(m n)``.
@@ -126,11 +131,12 @@ class EffectiveLayer:
         ShapeMismatch
         """
         y = np.asarray(self.actual_input(x) @ self.weight.T)
-        return y if self.low_rank is None else y + self.low_rank.apply(x)
+        y = y if self.low_rank is None else y + self.low_rank.apply(x)
+        return y if self.bias is None else y + self.bias.values
 
     def __repr__(self) -> str:
         m, n = self.shape
         parts = f"{m} × {n}, {self.input_map!r}"
         parts += "" if self.activation is None else f", {self.activation}"
-        parts += "" if self.low_rank is None else f", {self.low_rank!r}"
+        parts += "".join(f", {part!r}" for part in (self.low_rank, self.bias) if part is not None)
         return f"EffectiveLayer({parts})"

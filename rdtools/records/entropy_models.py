@@ -14,29 +14,45 @@ from rdtools.records.grids import check_array
 CodeModelKind = Literal["fixed", "shared", "column", "histogram", "adaptive"]
 
 
+class EntropyModel:
+    """Base of the models: what all of them are asked, whatever their kind; `rdtools.coding.formats.integer_models` has all else by kind."""
+
+    kind: ClassVar[CodeModelKind]
+    #: True if probabilities follow from the steps of the columns.
+    gaussian: ClassVar[bool] = False
+    row_exponents: NDArray[np.uint8] | None = None
+    #: Of learning; 0 for none.
+    strength: int = 0
+
+    @property
+    def learns(self) -> bool:
+        """True if the decoder learns the model from the rows that it has."""
+        return self.strength > 0
+
+
 @dataclass(frozen=True)
-class Uniform:
+class Uniform(EntropyModel):
     """All levels of a column are equally likely."""
 
     kind: ClassVar[CodeModelKind] = "fixed"
 
 
 @dataclass(frozen=True)
-class SharedHistogram:
+class SharedHistogram(EntropyModel):
     """One histogram of all integers."""
 
     kind: ClassVar[CodeModelKind] = "shared"
 
 
 @dataclass(frozen=True)
-class ColumnHistograms:
+class ColumnHistograms(EntropyModel):
     """One histogram per column."""
 
     kind: ClassVar[CodeModelKind] = "histogram"
 
 
 @dataclass(frozen=True, eq=False)
-class GaussianModel:
+class GaussianModel(EntropyModel):
     """Rounded Gaussian variables of variance ``(weight_std · 2^(row exponent / 8) / column step)² + noise_variance``.
 
     Attributes
@@ -50,6 +66,7 @@ class GaussianModel:
     noise_variance: float = 0.0
     row_exponents: NDArray[np.uint8] | None = None
     kind: ClassVar[CodeModelKind] = "column"
+    gaussian: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.weight_std) and self.weight_std >= 0 and math.isfinite(self.noise_variance)):
@@ -83,15 +100,12 @@ class AdaptiveModel(GaussianModel):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        learns = bool(self.strength)
-        if not learns <= self.columns <= self.MOST_COLUMNS * learns or self.strength not in self.STRENGTHS:
+        if not self.learns <= self.columns <= self.MOST_COLUMNS * self.learns or self.strength not in self.STRENGTHS:
             raise ValueError(
                 f"adaptive model of {self.columns} columns and strength {self.strength}, expected 1 to {self.MOST_COLUMNS} columns and "
                 "1 to 10, or 0 and 0"
             )
 
-
-EntropyModel = Uniform | SharedHistogram | ColumnHistograms | GaussianModel
 
 #: Models by kind; each can be made without arguments.
 ENTROPY_MODELS: dict[CodeModelKind, type[EntropyModel]] = {

@@ -22,7 +22,7 @@ class LayerSums:
     weights: Annotated[int, About("", "setting", "weights in them")]
     total_bpw: Annotated[float, About("bpw", "measured", "bits of the coded files of all quantized matrices over their weights")] = math.nan
     summed_distortion: Annotated[
-        float, About("", "measured", "Σ over matrices of m n D: squared error of the outputs per token, each beside original inputs")
+        float, About("", "measured", "Σ over matrices of m n D: squared error of the outputs per token, beside the inputs of `hessians`")
     ] = math.nan
     summed_relative_distortion: Annotated[float, About("", "measured", "Σ over matrices of D/D₀")] = math.nan
     summed_heldout_distortion: Annotated[
@@ -32,6 +32,9 @@ class LayerSums:
         float, About("bits", "setting", "of every input of the quantized layers; nan where they are not quantized")
     ] = math.nan
     activation_scope: Annotated[str | None, About("", "setting", "where activations are quantized and where they are not")] = None
+    online_maps: Annotated[
+        str | None, About("", "measured", "links of the maps that run before the rounding of activations, by the number of inputs")
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,9 @@ class EvaluationRow:
     scores: ModelScores | None = None
     allocation: Annotated[
         str | None, About("", "setting", "rule and source of rates that differ by layer, see rdtools allocate; none for one rate")
+    ] = None
+    fused: Annotated[
+        str | None, About("", "setting", "what rdtools rotate put into the weights of the original, which then costs nothing online")
     ] = None
     expected_kl_nats: Annotated[
         float,

@@ -24,6 +24,7 @@ class Hessian:
     mean : (n,) float64, E[x] over the same tokens; None where it was not recorded
     distinct_tokens : tokens that tell something new, see `rdtools.model.repetition`; None where they were not counted
     output_variances : (m,) float64, for the input of an output head: E[p(1 − p)] of each output's probability p; else None
+    output_means : (m,) float64, for the input of an output head: E[p] of each output's probability p; else None
     origin : where the matrix comes from, such as "QuIP#"; "" for a capture of rdtools
     diagonal : only the diagonal is known, and the rest is zero
 
@@ -40,6 +41,7 @@ class Hessian:
     mean: Float64Array | None = None
     distinct_tokens: int | None = None
     output_variances: Float64Array | None = None
+    output_means: Float64Array | None = None
     origin: str = ""
     diagonal: bool = False
     __repr__ = short_repr

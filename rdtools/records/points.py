@@ -73,7 +73,7 @@ class RDPoint:
         About(
             "bpw",
             "measured",
-            "total_bpw − symbol_bpw: scales, headers, checksums, what the coder loses; less what models of a file of several layers save",
+            "total_bpw − symbol_bpw: scales, bias, headers, checksums, what the coder loses; less what models of several layers save",
             "overhead",
         ),
     ]

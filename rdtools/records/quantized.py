@@ -14,6 +14,7 @@ from rdtools.records.error_models import UNSTATED, ErrorModel
 from rdtools.records.keys import LayerKey
 from rdtools.records.link import Link
 from rdtools.records.low_rank import LowRank
+from rdtools.records.row_bias import RowBias
 from rdtools.records.symbols import Symbols
 from rdtools.reprs import by_size, html_table
 
@@ -30,11 +31,13 @@ class LayerParts:
     activation : Q, the grid of the activations that the weights receive, or None
     low_rank : U and V, or None
     links : of the input map behind those of the basis, such as a reassembly of channels
+    bias : b, added to the output, or None
     """
 
     activation: ActivationGrid | None = None
     low_rank: LowRank | None = None
     links: tuple[Link, ...] = ()
+    bias: RowBias | None = None
 
 
 #: Of a layer that is its weights alone.

@@ -190,7 +190,8 @@ class ResultRow:
         About(
             "bpw",
             "bound",
-            "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance",
+            "R(D): least rate of any method at the measured D for i.i.d. Gaussian weights of one variance; with +bias it, the other "
+            "bounds and predictions are of the covariance of the input in place of H",
             "R(D), one variance",
         ),
     ] = math.nan

@@ -79,10 +79,9 @@ class ScalarSymbols(Symbols):
             )
         if self.gains.of_integers and (self.grid.levels or self.grid.offset):
             raise ValueError("gains of the integers on a grid with levels or an offset, expected an unbounded one around zero")
-        if isinstance(self.model, GaussianModel):
-            check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
-            if self.grid.step == 0:
-                raise ValueError("step 0 beside a Gaussian model, expected a step above 0")
+        check_array("row exponents", self.model.row_exponents, np.uint8, (m,))
+        if self.model.gaussian and self.grid.step == 0:
+            raise ValueError("step 0 beside a Gaussian model, expected a step above 0")
 
     @property
     def column_steps(self) -> Float64Array:
@@ -96,14 +95,15 @@ class CosetSymbols(Symbols):
 
     Attributes
     ----------
-    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to
+    integers : (m, r) int32, q; each is as odd as the state that those before it in its column lead to; a tensor while a quantizer searches
+        on a device
     grid : steps of columns, without levels, offset and row scales
     model : under which the integers are coded, given their parity
     states : of the trellis, a power of two from 4 to 1024
     segment : rows after which a walk begins anew
     """
 
-    integers: NDArray[np.int32]
+    integers: Matrix
     grid: UniformGrid
     model: GaussianModel
     states: int

@@ -13,24 +13,9 @@ import numpy as np
 import pandas as pd
 
 from rdtools.errors import CorruptFile, UsageError
+from rdtools.report.latex import latex_text
 from rdtools.report.rows import ok_rows
 from rdtools.report.summaries import Summary, caption
-
-#: What LaTeX takes for a command.
-_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: f"\\{c}" for c in "&%$#_{}"}}
-_LATEX_UNICODE = {"−": "$-$", "×": r"$\times$", "–": "--", "ø": r"{\o}", "µ": r"$\mu$"}
-
-
-def latex_text(text: str) -> str:
-    r"""Text with nothing that LaTeX would take for a command; what pdfLaTeX cannot print becomes a question mark.
-
-    Examples
-    --------
-    >>> print(latex_text("q_proj & 50 %"))
-    q\_proj \& 50 \%
-    """
-    known = _SPECIAL | _LATEX_UNICODE
-    return "".join(known.get(c, c if c.isascii() else "?") for c in text)
 
 
 def _labels(summary: Summary) -> tuple[list[str], list[str]]:

@@ -98,12 +98,12 @@ def _water_levels(spectra: Sequence[Spectrum | None], targets: Sequence[float]) 
 def layer_drawings(run: Run, table: pd.DataFrame, curves: pd.DataFrame) -> dict[str, list[PackedColumn]]:
     """Tables of the curves of each layer, of the spectra of each Hessian, and which layer has which Hessian."""
     number = {entry.name: entry.hessian for entry in run.layers}
-    own = [number.get(layer, -1) for layer in dict.fromkeys(table["layer"])]
-    used = sorted({index for index in own if index >= 0})
+    layer_numbers = [number.get(layer, -1) for layer in dict.fromkeys(table["layer"])]
+    used = sorted({index for index in layer_numbers if index >= 0})
     spectra = [read_spectrum(run.path, index, hessian=run.hessians[index].sha256) for index in used]
     place = {index: i for i, index in enumerate(used)}
     return {
-        "hessian_of_layer": [number_column("hessian", [place.get(index, -1) for index in own], Decimals(0))],
+        "hessian_of_layer": [number_column("hessian", [place.get(index, -1) for index in layer_numbers], Decimals(0))],
         **_pack_series("curves", list(_curves(table, curves)), _RATE, _DB),
         **_pack_series("spectra", list(_spectra(spectra)), Decimals(0), _LOG),
         "water_levels": _water_levels(spectra, sorted(table["target_bpw"].unique())),

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from rdtools._version import __version__
 from rdtools.files import sha256_of_file, write_atomically
 from rdtools.report import glossary, tables
+from rdtools.report.allocations_table import ALLOCATIONS_HEAD
 from rdtools.report.claims_table import Verdicts, claims_summary, verdict_columns
 from rdtools.report.figures import CAPTIONS
 from rdtools.report.foreign import FOREIGN_HEAD, foreign_by_type
@@ -25,7 +26,7 @@ from rdtools.report.packed import PackedColumn, pack
 from rdtools.report.paired import paired_table
 from rdtools.report.provenance import code_commit
 from rdtools.report.row_data import layer_columns, printed_means, row_columns, short_names
-from rdtools.report.rows import format_number, ok_rows
+from rdtools.report.rows import compared_rows, format_number
 from rdtools.report.style import method_looks
 from rdtools.runs.results import CSV, PARQUET
 from rdtools.runs.store import Run
@@ -70,7 +71,7 @@ def _gaps(table: pd.DataFrame, target: float) -> dict[str, Any]:
 
 def headline(table: pd.DataFrame) -> list[str]:
     """Sentences that state what was found, computed from the rows."""
-    ok = ok_rows(table)
+    ok = compared_rows(table, "rate_gap_total_bpw").rows
     sentences = []
     for target in sorted(ok["target_bpw"].unique()):
         means = tables.layer_means(ok[ok["target_bpw"] == target], "rate_gap_total_bpw").sort_values(tables.ALL)
@@ -91,6 +92,7 @@ def _sections(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "target": f"{target:g}",
+            "note": tables.means_note(table, target),
             "gap": _gaps(table, target),
             "rowvar": _by_type(tables.knowing_rows(table), target=target, value="rate_gap_total_rowvar_bpw", digits=".3f"),
             "distortion": _by_type(table, target=target, value="relative_distortion", digits=".3g"),
@@ -133,6 +135,7 @@ def write_page(
     verdicts: Verdicts,
     command: str,
     foreign: pd.DataFrame | None = None,
+    allocations: pd.DataFrame | None = None,
 ) -> Path:
     """Write ``index.html`` into the run directory: the same bytes for the same run.
 
@@ -144,6 +147,7 @@ def write_page(
     verdicts : of ``rdtools verify`` on the run
     command : that made the run
     foreign : rows of files of others, None where none were measured
+    allocations : `allocations_table` of the run's plans, None where there are none
 
     Raises
     ------
@@ -180,6 +184,8 @@ def write_page(
         paired=_cells(paired_table(paired)),
         foreign=_cells(pd.DataFrame() if foreign is None else foreign_by_type(foreign)),
         foreign_head=FOREIGN_HEAD,
+        allocations=_cells(pd.DataFrame() if allocations is None else allocations),
+        allocations_head=ALLOCATIONS_HEAD,
         layer_head=tables.LAYER_HEAD,
         layer_types=_cells(printed_means(tables.layer_types(table))),
         statuses=tables.status_counts(table),

@@ -39,10 +39,10 @@ def _interval(differences: np.ndarray) -> tuple[float, float]:
         return np.nan, np.nan
     from scipy.stats import bootstrap  # whose import takes a second, also for who only prints a table
 
-    found = bootstrap(
+    interval = bootstrap(
         (differences,), np.mean, n_resamples=_RESAMPLES, confidence_level=_CONFIDENCE, method="percentile", rng=np.random.default_rng(0)
     )
-    return float(found.confidence_interval.low), float(found.confidence_interval.high)
+    return float(interval.confidence_interval.low), float(interval.confidence_interval.high)
 
 
 def coder_of(method: str, rate_kind: str) -> str:
@@ -78,9 +78,9 @@ def paired_differences(table: pd.DataFrame) -> pd.DataFrame:
             difference = (gaps[method] - gaps[reference]).dropna()
             types = difference.index.get_level_values("layer_type")
             for layer_type in [ALL, *ordered_types(types.to_series())]:
-                own = difference[(types == layer_type) | (layer_type == ALL)].to_numpy()
-                if own.size:
-                    counts = len(own), int((own < 0).sum()), float(own.mean()), *_interval(own)
+                of_type = difference[(types == layer_type) | (layer_type == ALL)].to_numpy()
+                if of_type.size:
+                    counts = len(of_type), int((of_type < 0).sum()), float(of_type.mean()), *_interval(of_type)
                     rows.append((target, coder, method, reference, layer_type, *counts))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from rdtools.model.layer_names import LAYER_TYPES
@@ -13,6 +16,68 @@ from rdtools.model.layer_names import LAYER_TYPES
 def ok_rows(table: pd.DataFrame) -> pd.DataFrame:
     """Rows that may be averaged."""
     return table[table["status"] == "ok"]
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """Rows of methods whose means may be compared, because they are over the same layers at each target rate.
+
+    Attributes
+    ----------
+    rows : of these layers; all rows of the methods in `apart`
+    layers, every : at each target rate, the number of layers that all methods have, and of those that some method has
+    apart : methods that have so few layers that less than half would be left, and how many: their means are over other layers
+    """
+
+    rows: pd.DataFrame
+    layers: tuple[int, ...]
+    every: tuple[int, ...]
+    apart: dict[Hashable, int]
+
+    @property
+    def note(self) -> str:
+        """A sentence on which layers were left out; "" where none was."""
+        if not self.apart and self.layers == self.every:
+            return ""
+        low, high = min(self.layers), max(self.layers)
+        count = f"{low}" if low == high else f"{low} to {high}"
+        others = f"; {', '.join(f'{method}: its own {many}' for method, many in self.apart.items())}" if self.apart else ""
+        return f"means over the {count} of {max(self.every)} layers that all methods have{others}"
+
+
+def compared_rows(table: pd.DataFrame, value: str, *, by: Sequence[str] = ("target_bpw",), method: str = "method") -> Compared:
+    """Rows with status ok and a value, of the layers that all methods have where the columns `by` are the same.
+
+    A method that would leave less than half of the layers of the fullest one stands apart, with all of its layers.
+
+    Examples
+    --------
+    >>> rows = [(layer, method) for layer in "abc" for method in ("rtn", "gptq") if (layer, method) != ("b", "gptq")]
+    >>> table = pd.DataFrame([*rows, ("a", "qtip")], columns=["layer", "method"]).assign(target_bpw=3.0, status="ok", gap=0.1)
+    >>> found = compared_rows(table, "gap")
+    >>> "".join(found.rows["layer"]), found.note
+    ('aacca', 'means over the 2 of 3 layers that all methods have; qtip: its own 1')
+    """
+    known = ok_rows(table)
+    known = known[known[value].notna()]
+    kept = np.zeros(len(known), dtype=bool)
+    layers, every = [], []
+    apart: dict[Hashable, int] = {}
+    for places in known.groupby(list(by), dropna=False).indices.values():
+        part = known.iloc[places]
+        sets = {name: set(of_method["layer"]) for name, of_method in part.groupby(method, sort=False)}
+        fullest = max(sets.values(), key=len)
+        common, others = fullest, []
+        for name in sorted(sets, key=lambda name: -len(sets[name])):
+            if 2 * len(common & sets[name]) >= len(fullest):
+                common = common & sets[name]
+            else:
+                others.append(name)
+                apart[name] = min(len(sets[name]), apart.get(name, len(sets[name])))
+        kept[places] = part["layer"].isin(common) | part[method].isin(others)
+        layers.append(len(common))
+        every.append(len(set().union(*sets.values())))
+    return Compared(known[kept], tuple(layers), tuple(every), apart)
 
 
 def ordered_types(types: pd.Series) -> list[str]:

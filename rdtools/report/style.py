@@ -49,6 +49,7 @@ RC: Any = {  # rcParams are typed key by key in matplotlib's stubs
     "pdf.fonttype": 42,
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "rdtools",
+    "pgf.rcfonts": False,  # those of the document
 }
 
 
@@ -144,8 +145,6 @@ def method_style(method: str) -> dict[str, Any]:
     return method_looks([method])[method]
 
 
-#: Engines by which a file of the format pgf may be typeset, and the first of which measures its text.
-TEX_ENGINES = ("xelatex", "lualatex", "pdflatex")
 #: Metadata without a date, so that the same rows give the same bytes.
 SAVE_METADATA: dict[str, dict[str, Any]] = {
     "png": {"Software": "rdtools"},

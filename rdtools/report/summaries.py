@@ -12,7 +12,7 @@ import pandas as pd
 
 from rdtools.errors import UsageError, counted
 from rdtools.report.paired import coder_of
-from rdtools.report.rows import ok_rows, ordered_types
+from rdtools.report.rows import compared_rows, ok_rows, ordered_types
 from rdtools.report.tables import knowing_rows
 
 
@@ -75,8 +75,8 @@ class Summary:
     target : rate of all rows in bpw, None where rates are what is compared over
     reference : method that the others are compared with; "" without
     coders : a sentence on which coder each method has
-    matrices : how many the means are over
-    fewer : methods whose means are over fewer, and how many
+    matrices, every : how many the means are over, and how many some method has
+    fewer : methods that have less than half of them, and how many their means are over
     models : names
     cells : index (run, method) and columns of groups, or index of groups and columns (run, method)
     """
@@ -87,6 +87,7 @@ class Summary:
     reference: str
     coders: str
     matrices: int
+    every: int
     fewer: dict[str, int]
     models: tuple[str, ...]
     cells: pd.DataFrame
@@ -144,15 +145,15 @@ def bd_rate(reference: pd.DataFrame, method: pd.DataFrame) -> float:
 
 def _bd_rates(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     """One row for each run, layer and method, with the difference to the reference as ``value``; of several seeds, between the means."""
-    kept = ["run", "layer", "layer_type", "block", "rows", "columns"]
+    kept = ["run", "model", "layer", "layer_type", "block", "rows", "columns"]
     points = rows.groupby([*kept, "method", "target_bpw"], sort=False, dropna=False)
     rows = points[["total_bpw", "sqnr_db"]].mean().reset_index()
     values = []
     for place, of_layer in rows.groupby(kept, sort=False, dropna=False):
         base = of_layer[of_layer["method"] == reference]
-        for method, own in of_layer.groupby("method", sort=False):
+        for method, of_method in of_layer.groupby("method", sort=False):
             if method != reference:
-                values.append((*place, method, bd_rate(base, own)))
+                values.append((*place, method, bd_rate(base, of_method)))
     return pd.DataFrame(values, columns=[*kept, "method", "value"])
 
 
@@ -267,11 +268,15 @@ def summaries(
 
 
 def _summary(name: str, target: float | None, reference: str, rows: pd.DataFrame, values: pd.DataFrame, by: str) -> Summary:
-    counts = values.assign(known=values["value"].notna()).groupby(["run", "layer", "method"], sort=False)["known"].any()
-    counts = counts.groupby("method", sort=False).sum()
-    fewer = {str(method): int(count) for method, count in counts.items() if count < counts.max()}
     models = tuple(dict.fromkeys(rows["model"]))
-    return Summary(name, METRICS[name], target, reference, coders_of(rows), int(counts.max()), fewer, models, _cells(values, by))
+    several = values["run"].nunique() > 1
+    named = values["run"].astype(str) + ": " + values["method"].astype(str) if several else values["method"].astype(str)
+    found = compared_rows(values.assign(named=named, status="ok"), "value", by=["model"], method="named")
+    every, fewer = sum(found.every), {str(method): count for method, count in found.apart.items()}
+    coders, facts = coders_of(rows), (name, METRICS[name], target, reference)
+    if by == "layer":  # nothing is averaged
+        return Summary(*facts, coders, every, every, {}, models, _cells(values, by))
+    return Summary(*facts, coders, sum(found.layers), every, fewer, models, _cells(found.rows, by))
 
 
 def caption(summary: Summary, *, latex: bool = False) -> str:
@@ -279,8 +284,11 @@ def caption(summary: Summary, *, latex: bool = False) -> str:
     metric = summary.metric
     rate = "" if summary.target is None else f" at a target of {summary.target:g} bpw"
     against = f", relative to {summary.reference} (negative: less rate)" if summary.reference else ""
-    less = f" ({', '.join(f'{method}: {count}' for method, count in summary.fewer.items())})" if summary.fewer else ""
-    over = f"means over {counted(summary.matrices, 'matrix', 'matrices')}{less} of {' and '.join(summary.models)}"
+    less = f" ({', '.join(f'{method}: its own {count}' for method, count in summary.fewer.items())})" if summary.fewer else ""
+    some, common = counted(summary.matrices, "matrix", "matrices"), ""
+    if summary.matrices < summary.every:
+        some, common = f"the {summary.matrices} of {summary.every} matrices", " that all methods have"
+    over = f"means over {some} of {' and '.join(summary.models)}{common}{less}"
     return f"{metric.latex if latex else metric.head}{rate}{against}; {over}. Coders: {summary.coders}."
 
 

@@ -10,9 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from rdtools.errors import counted
 from rdtools.methods import entry_of
 from rdtools.records.rows import LAYER_COLUMNS, headings
-from rdtools.report.rows import ok_rows, ordered_types
+from rdtools.report.rows import compared_rows, ordered_types
 
 #: Columns of `by_type` with means over all layers: each layer counts once, or as often as it has weights.
 ALL, BY_WEIGHTS = "all", "by weights"
@@ -30,10 +31,10 @@ def layer_means(rows: pd.DataFrame, value: str) -> pd.DataFrame:
 def by_type(table: pd.DataFrame, *, target: float, value: str) -> pd.DataFrame:
     """Mean of a column over the layers of each type at one target rate: methods down, layer types across, then means over all layers.
 
-    The last two are means over layers and over weights, not over types. Only rows with status ok count; what no row has is nan.
+    The last two are means over layers and over weights, not over types. Only rows with status ok count, of layers that all methods have
+    (`compared_rows`); what no row has is nan.
     """
-    rows = ok_rows(table)
-    rows = rows[rows["target_bpw"] == target]
+    rows = compared_rows(table[table["target_bpw"] == target], value).rows
     methods = list(dict.fromkeys(table["method"]))
     means = rows.pivot_table(index="method", columns="layer_type", values=value, aggfunc="mean", observed=True)
     means = means.reindex(index=methods, columns=ordered_types(rows["layer_type"]))
@@ -49,12 +50,22 @@ def terminal_head(target: float) -> str:
 LAYER_HEAD = "Predicted differences in bpw at high rate, both methods with an ideal coder per column; R_c from R(D), one variance."
 
 
-def terminal_note(table: pd.DataFrame) -> str:
+def means_note(table: pd.DataFrame, target: float) -> str:
+    """A sentence on the layers that the means of `by_type` of the total rate above R(D) are over."""
+    found = compared_rows(table[table["target_bpw"] == target], "rate_gap_total_bpw")
+    every = table["layer"].nunique()
+    if found.note or not found.layers:
+        return found.note or "no row has one"
+    known = found.every[0]
+    return (
+        f"means over {counted(known, 'matrix', 'matrices') if known == every else f'the {known} of {every} matrices with rows that are ok'}"
+    )
+
+
+def terminal_note(table: pd.DataFrame, target: float) -> str:
     """The note on the last columns of `terminal_tables`."""
-    layers, every = ok_rows(table)["layer"].nunique(), table["layer"].nunique()
-    some = f"{layers} matrices" if layers == every else f"the {layers} of {every} matrices with rows that are ok"
     known = "above R(D), row variances, of coders that know these (row var.)"
-    return f"means over {some} (all), over their weights (by weight), and over matrices {known}"
+    return f"{means_note(table, target)} (all), over their weights (by weight), and over matrices {known}"
 
 
 #: Columns of the terminal for names of methods, at least; longer ones take more lines.

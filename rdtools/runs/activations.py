@@ -18,13 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import CorruptFile, OutputError, UsageError
 from rdtools.files import check_file, write_atomically
 from rdtools.linalg import check_moment
 from rdtools.records import ActivationGrid, ActivationMoments, InputMap
+from rdtools.runs.array_files import write_arrays
 from rdtools.runs.finished import checked_entries, checked_line
 from rdtools.runs.packing import pack, unpack
 from rdtools.runs.run_manifest import HessianEntry
@@ -119,9 +119,8 @@ def write_activations(run: Run, key: ActivationKey, moments: ActivationMoments) 
         "input": moments.name,
     }
     name = key.digest(run)
-    data = save({n: np.ascontiguousarray(a) for n, a in arrays.items()}, metadata={"rdtools": json.dumps(facts)})
-    write_atomically(run.path / FOLDER / f"{name}.safetensors", data)
-    _list(run, {"name": name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+    written = write_arrays(run.path / FOLDER / f"{name}.safetensors", arrays, {"rdtools": json.dumps(facts)})
+    _list(run, {"name": name, "bytes": written.bytes, "sha256": written.sha256})
 
 
 def write_failure(run: Run, key: ActivationKey, reason: str) -> None:

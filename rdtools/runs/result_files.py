@@ -104,12 +104,12 @@ def outdated_numbers(folder: Path) -> str:
     ------
     CorruptFile
     """
-    made = _read(folder)
-    if made.numbers == NUMBERS_VERSION:
+    rows = _read(folder)
+    if rows.numbers == NUMBERS_VERSION:
         return ""
     return (
-        f"{folder}: its rows have numbers of version {made.numbers}, this rdtools computes version {NUMBERS_VERSION}; give your commands "
-        f"again, the last of which was {made.command}: the calibration pass is kept"
+        f"{folder}: its rows have numbers of version {rows.numbers}, this rdtools computes version {NUMBERS_VERSION}; give your commands "
+        f"again, the last of which was {rows.command}: the calibration pass is kept"
     )
 
 

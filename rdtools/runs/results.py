@@ -138,8 +138,8 @@ def _refuse_schema(table: pd.DataFrame, path: Path) -> None:
     if {"target_rate_bits", "rate_bits"} & set(table.columns):
         raise UsageError(f"{path}: columns of rdtools 0.1, which have other names now; {_anew(path.parent)}")
     if set(table.get("schema_version", ())) - {SCHEMA_VERSION}:
-        found = ", ".join(f"{v:g}" for v in sorted(set(table["schema_version"])))
-        raise UsageError(f"{path}: columns of version {found}, this rdtools reads version {SCHEMA_VERSION}; {_anew(path.parent)}")
+        versions = ", ".join(f"{v:g}" for v in sorted(set(table["schema_version"])))
+        raise UsageError(f"{path}: columns of version {versions}, this rdtools reads version {SCHEMA_VERSION}; {_anew(path.parent)}")
 
 
 def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:

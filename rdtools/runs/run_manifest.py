@@ -17,6 +17,8 @@ from rdtools.runs.seal import UNSEALED, is_sealed, sealed
 MANIFEST = "manifest.json"
 #: Folders of second moments in a run directory: over the calibration tokens, and over held-out ones.
 HESSIANS, HELDOUT = "hessians", "heldout"
+#: Ending of the directory in which a quantized model is made.
+UNFINISHED = ".unfinished"
 #: Runners of runs whose tokens are not at hand: Hessians of others, and those of several runs.
 IMPORTED, MERGED = "imported", "merged"
 #: Raised whenever the same model and tokens give other Hessians: another rule for padding, for the layers found or for experts.
@@ -252,6 +254,14 @@ def is_run(path: Path) -> bool:
     return (path / MANIFEST).is_file()
 
 
+def unfinished_note(path: Path) -> str:
+    """A clause on a quantized model that is not finished, where there is one at this path or beside it; else empty."""
+    beside = path if path.suffix == UNFINISHED else path.with_name(path.name + UNFINISHED)
+    if not beside.is_dir():
+        return ""
+    return f"{beside} is a quantized model that was not finished: the same `rdtools quantize --save {beside.with_suffix('')}` goes on; "
+
+
 def read_manifest(path: Path) -> Manifest:
     """The manifest of a run directory.
 
@@ -263,7 +273,8 @@ def read_manifest(path: Path) -> Manifest:
         If it is damaged or of another version, or names files outside the run.
     """
     if not is_run(path):
-        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; rdtools report and rdtools hessians collect make one")
+        made = f"{unfinished_note(path)}rdtools report and rdtools hessians collect make one"
+        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; {made}")
     place = path / MANIFEST
     try:
         data = place.read_bytes()

@@ -25,7 +25,7 @@ from rdtools.files import check_file, write_atomically
 from rdtools.records import QuantizedWeight
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.allocations import Allocation
-from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry
+from rdtools.runs.run_manifest import CalibrationEntry, FileEntry, LayerEntry, ModelEntry, unfinished_note
 from rdtools.runs.seal import UNSEALED, Sealed, read_sealed, sealed
 
 SAVED, CONTAINERS, LAYERS = "quantization.json", "containers", "layers.csv"
@@ -151,7 +151,8 @@ def read_saved(folder: Path) -> SavedModel:
     CorruptFile
     """
     if not is_saved(folder):
-        raise UsageError(f"{folder}: no {SAVED}, so no quantized model of rdtools; rdtools quantize --save makes one")
+        made = f"{unfinished_note(folder)}rdtools quantize --save makes one"
+        raise UsageError(f"{folder}: no {SAVED}, so no quantized model of rdtools; {made}")
     return read_sealed(folder / SAVED, SavedModel, remedy=_AGAIN, other_version=_AGAIN)
 
 
@@ -174,6 +175,18 @@ def decoded_layer(folder: Path, entry: SavedLayer) -> QuantizedWeight:
     if entry.place >= len(matrices):
         raise CorruptFile(f"{path}: holds {len(matrices)} matrices, expected {entry.layer.name} behind {entry.place} of them; {_AGAIN}")
     return matrices[entry.place]
+
+
+def decoded_bias(folder: Path, entry: SavedLayer) -> Float64Array | None:
+    """(m,) the bias in a coded file, numbers of bfloat16; None without one.
+
+    Raises
+    ------
+    CorruptFile
+        As `decoded_layer`.
+    """
+    bias = decoded_layer(folder, entry).parts.bias
+    return None if bias is None else bias.values
 
 
 def decoded_weight(folder: Path, entry: SavedLayer) -> Float64Array:

@@ -83,11 +83,11 @@ def read_sealed(path: Path, kind: type[Contents], *, remedy: str, other_version:
         If it is of another version, has other contents or was altered; the message tells these apart.
     """
     try:
-        data, found, version = path.read_bytes(), version_of(path, kind), version_read(kind)
+        data, stored, version = path.read_bytes(), version_of(path, kind), version_read(kind)
     except OSError as error:
         raise CorruptFile(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
-    if found != version:
-        raise CorruptFile(f"{path}: of another rdtools: format version {found}, this one reads version {version}; {other_version}")
+    if stored != version:
+        raise CorruptFile(f"{path}: of another rdtools: format version {stored}, this one reads version {version}; {other_version}")
     try:
         contents = kind.model_validate_json(data)
     except ValidationError as error:

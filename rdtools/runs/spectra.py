@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from rdtools.errors import OutputError
-from rdtools.files import write_atomically
 from rdtools.records import Spectrum
+from rdtools.runs.array_files import write_arrays
 
 SPECTRA = "spectra"
 #: Raise it with every change after which a spectrum of the same Hessian has other numbers.
@@ -53,7 +52,7 @@ def write_spectrum(run: Path, index: int, spectrum: Spectrum, *, hessian: str) -
     facts = json.dumps({name: getattr(spectrum, name) for name in _FACTS}, sort_keys=True)
     about = {"version": str(SPECTRUM_VERSION), "hessian": hessian, "facts": facts, "sha256": _checksum(arrays, facts)}
     with contextlib.suppress(OutputError):  # it saves time and is no result: a disk that is full ends the run where a row is written
-        write_atomically(_file(run, index), save(arrays, metadata=about))
+        write_arrays(_file(run, index), arrays, about)
 
 
 def read_spectrum(run: Path, index: int, *, hessian: str) -> Spectrum | None:

@@ -4,7 +4,7 @@
     .lock                      held while a process writes
     hessians/finished.jsonl    the Hessians of a capture that is not finished
     hessians/0000.safetensors  "packed": lower triangle of E[x xᵀ] by rows, n(n+1)/2 float64; "mean": E[x], n float64; of an output head
-                               also "output_variances": E[p(1 − p)] of every output
+                               also "output_variances" and "output_means": E[p(1 − p)] and E[p] of every output
     heldout/                   the same over held-out tokens, where there were any
     spectra/0000.safetensors   the spectrum of a Hessian that was worked on, see `rdtools.runs.spectra`
 
@@ -19,8 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from rdtools.errors import CorruptFile, ModelUnreadable, UsageError, WrongType
@@ -32,6 +31,7 @@ from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remember_spectrum, remembered_spectrum, spectrum_with_vectors
 from rdtools.records import Hessian, InputMoments, LayerKey
+from rdtools.runs.heldout_file import heldout_of_file
 from rdtools.runs.packing import unpack
 from rdtools.runs.run_manifest import HessianEntry, LayerEntry, Manifest, read_manifest
 from rdtools.runs.spectra import read_spectrum, write_spectrum
@@ -176,7 +176,8 @@ class Run(Mapping[str, Layer]):
                 raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
-            hessian = Hessian(matrix, *facts, arrays.get("output_variances"), entry.origin, entry.diagonal)
+            outputs = arrays.get("output_variances"), arrays.get("output_means")
+            hessian = Hessian(matrix, *facts, *outputs, entry.origin, entry.diagonal)
             spectrum = read_spectrum(self.path, index, hessian=entry.sha256)
             if spectrum is not None:
                 remember_spectrum(hessian, spectrum)
@@ -212,14 +213,7 @@ class Run(Mapping[str, Layer]):
             return None
         path = self._check_hessian(entry, sha256=None if self._verified else entry.sha256)
 
-        def read(first: int, last: int) -> NDArray[np.float64]:
-            try:
-                with safe_open(path, framework="numpy") as file:
-                    return np.asarray(file.get_slice("packed")[first:last])
-            except (SafetensorError, OSError) as error:
-                raise CorruptFile(f"{path}: not a held-out moment of rdtools ({error}); collect it again") from error
-
-        return HeldoutMoment(entry.columns, entry.n_tokens, read, f"{entry.name}, held out")
+        return heldout_of_file(path, entry)
 
     def input_moments(self, name: str) -> InputMoments:
         """Second moment, mean and counts of a layer's input; the mean is None in runs before version 0.2, which did not keep it.

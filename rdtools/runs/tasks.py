@@ -87,7 +87,9 @@ def check_versions(listed: Mapping[str, str], numbers: int, *, path: Path) -> No
     """
     here = {**deciding_versions(), "numbers": str(NUMBERS_VERSION)}
     there = {**listed, "numbers": str(numbers)}
-    differing = [f"{name} {there.get(name, 'unknown')} there and {own} here" for name, own in here.items() if there.get(name) != own]
+    differing = [
+        f"{name} {there.get(name, 'unknown')} there and {version} here" for name, version in here.items() if there.get(name) != version
+    ]
     if differing:
         raise UsageError(
             f"{path}: of a command with other versions: {', '.join(differing)}; rows of two versions do not belong into one "

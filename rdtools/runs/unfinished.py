@@ -16,10 +16,10 @@ from typing import Any
 from rdtools.errors import CorruptFile, OutputError, UsageError
 from rdtools.files import LOCK, check_file, sync_folder, write_atomically
 from rdtools.runs.finished import LIST, append_line, checked_entries, checked_line, different
+from rdtools.runs.run_manifest import UNFINISHED
 from rdtools.runs.saved import CONTAINERS, SavedLayer
 
-#: Ending of the directory's name behind that of the finished model.
-UNFINISHED, JOB = ".unfinished", "job.json"
+JOB = "job.json"
 
 
 class UnfinishedModel:
@@ -68,14 +68,14 @@ class UnfinishedModel:
         CorruptFile
             If the coded file of one was altered.
         """
-        found: dict[str, SavedLayer] = {}
+        layers: dict[str, SavedLayer] = {}
         if self._list.is_file():
             for record in checked_entries(self._list.read_bytes()):
                 entry = SavedLayer.model_validate(record)
                 check_file(self.folder / entry.file, size=entry.bytes, sha256=entry.sha256)
-                found[entry.layer.name] = entry
-            write_atomically(self._list, b"".join(checked_line(entry.model_dump()) for entry in found.values()))
-        return found
+                layers[entry.layer.name] = entry
+            write_atomically(self._list, b"".join(checked_line(entry.model_dump()) for entry in layers.values()))
+        return layers
 
     def write_container(self, number: int, data: bytes) -> dict[str, Any]:
         """Write a coded file; returns its name, size and hash."""

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from safetensors.numpy import save
-
-from rdtools.files import write_atomically
 from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import CapturedLayer
 from rdtools.records import Hessian
+from rdtools.runs.array_files import write_arrays
 from rdtools.runs.finished import Fingerprint, FinishedHessians
 from rdtools.runs.packing import pack
 from rdtools.runs.run_manifest import (
@@ -57,10 +54,10 @@ class RunWriter:
     def add(self, hessian: Hessian, index: int) -> None:
         """Write the Hessian of this number; on return it is durable."""
         file = self._file_of(index)
-        beside = {"mean": hessian.mean, "output_variances": hessian.output_variances}
-        data = save({"packed": pack(hessian.matrix), **{name: array for name, array in beside.items() if array is not None}})
+        beside = {name: getattr(hessian, name) for name in ("mean", "output_variances", "output_means")}
+        arrays = {"packed": pack(hessian.matrix), **{name: array for name, array in beside.items() if array is not None}}
         self._finished.begin()
-        write_atomically(self._path / file, data)
+        written = write_arrays(self._path / file, arrays)
         self._finished.add(
             HessianEntry(
                 name=hessian.name,
@@ -71,8 +68,8 @@ class RunWriter:
                 distinct_tokens=hessian.distinct_tokens,
                 origin=hessian.origin,
                 diagonal=hessian.diagonal,
-                bytes=len(data),
-                sha256=hashlib.sha256(data).hexdigest(),
+                bytes=written.bytes,
+                sha256=written.sha256,
             )
         )
 

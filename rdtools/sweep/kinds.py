@@ -45,12 +45,12 @@ def _quantizer(method: PlannedMethod) -> Any:
     UsageError
         If its name stands for other settings here.
     """
-    made = parse_method(method.method, method.rate_bits)
-    if settings_of(made) != method.settings:
+    quantizer = parse_method(method.method, method.rate_bits)
+    if settings_of(quantizer) != method.settings:
         raise UsageError(
-            f"{method.method}: planned as {method.settings}, here it is {settings_of(made)}; give the command again, with this rdtools"
+            f"{method.method}: planned as {method.settings}, here it is {settings_of(quantizer)}; give the command again, with this rdtools"
         )
-    return made
+    return quantizer
 
 
 def _quantizations(run: Run, seed: int) -> list[Any]:

@@ -78,10 +78,10 @@ def with_companions(task: Task) -> tuple[LayerWork, ...]:
     if not sharing:
         return task.layers
     names = [entry.name for entry in open_run(task.run, verified=True).layers if entry.hessian == task.hessian]
-    asked = {work.name: work for work in task.layers}
+    by_name = {work.name: work for work in task.layers}
     works = []
     for name in names:
-        work = asked.get(name, LayerWork(name, (), ()))
+        work = by_name.get(name, LayerWork(name, (), ()))
         missing = tuple(q for q in sharing if q not in work.quantizers)
         works.append(replace(work, quantizers=(*work.quantizers, *missing), row_keys=(*work.row_keys, *("" for _ in missing))))
     return tuple(works)

@@ -70,7 +70,7 @@ def method_times(
     timed : rows of each method that the run has
     calibrated : what `calibrate` has timed, for the others
     """
-    found = []
+    times = []
     for method in dict.fromkeys(name for name, _, _ in todo):
         counts = {(m, n): count for (name, m, n), count in todo.items() if name == method}
         timings = timed.get(method) or calibrated.get(method)
@@ -78,8 +78,8 @@ def method_times(
         if timings:
             minutes = sum(count * row_seconds(timings, m, n) for (m, n), count in counts.items()) / 60 / workers
         source: Literal["rows", "calibration"] | None = "rows" if timed.get(method) else "calibration" if timings else None
-        found.append(MethodTime(method, sum(counts.values()), minutes, source))
-    return found
+        times.append(MethodTime(method, sum(counts.values()), minutes, source))
+    return times
 
 
 def row_seconds(timings: Timings, rows: int, columns: int) -> float:

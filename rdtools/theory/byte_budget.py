@@ -7,6 +7,7 @@ what waterfilling is for curves that are smooth.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,10 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.errors import NoChoices, RateUnreachable, TheoryError
 
-#: Units of the budget in `choose_exactly`: a layer's bits are rounded up to one.
+#: Units of the budget in `choose_exactly`, to which the bits of layers are rounded.
 UNITS = 2**18
+#: Fractions of its multiples are spread more evenly than those of any other number.
+_GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,8 +141,10 @@ def _bits(layers: Sequence[Choices], chosen: NDArray[np.int64]) -> float:
 def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0.0, units: int = UNITS) -> NDArray[np.int64]:
     """Choices of least summed loss among all whose bits are from `least` to `budget`, by dynamic programming over the bits used.
 
-    The bits of a choice are rounded up to units of the budget, so that the last l units of it, l layers, may stay unused. Time and memory
-    are units × choices: for few choices of each layer, such as those of methods of whole numbers of bits.
+    Bits are rounded to units of the budget, up or down by offsets that differ from layer to layer, so that errors do not add up where many
+    layers are equal: a sum of l layers is off by the order of √l units, few millionths of the budget each. Whether a choice is in the
+    window is decided by its bits themselves; of those that come out outside, the next best by loss is taken. Time and memory are
+    units × choices: for few choices of each layer, such as those of methods of whole numbers of bits.
 
     Parameters
     ----------
@@ -150,7 +155,7 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
     Raises
     ------
     NoChoices
-        If none are in the window; it has the nearest sums below and above.
+        If none that are found are in the window; it has the nearest sums below and above.
 
     References
     ----------
@@ -164,12 +169,13 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
     """
     widths = [float(np.ptp(layer.bits)) for layer in layers]
     size = max(1.0, np.ceil(budget / units))
-    top = int(np.ceil((budget + max(widths)) / size)) + len(layers) + 1
+    spare = 2 + math.isqrt(len(layers))
+    top = int(np.ceil((budget + max(widths)) / size)) + spare
     costs = np.full(top + 1, np.inf)
     back: list[tuple[NDArray[np.int16], NDArray[np.int64]]] = []
     costs[0] = 0.0
-    for layer in layers:
-        steps = np.ceil(layer.bits / size).astype(np.int64)
+    for number, layer in enumerate(layers):
+        steps = np.floor(layer.bits / size + number * _GOLDEN % 1.0).astype(np.int64)
         new, of = np.full(top + 1, np.inf), np.zeros(top + 1, dtype=np.int16)
         for k, (step, loss) in enumerate(zip(steps, layer.losses, strict=True)):
             if step > top:
@@ -189,11 +195,13 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
         return chosen
 
     reached = np.flatnonzero(np.isfinite(costs))
-    inside = reached[reached <= int(budget / size)]
-    for place in sorted(inside[inside >= int(least / size)], key=lambda place: costs[place]):
+    first, last = int(least / size) - spare, int(budget / size) + spare
+    for place in sorted(reached[(reached >= first) & (reached <= last)], key=lambda place: costs[place]):
         chosen = traced(int(place))
         if least <= _bits(layers, chosen) <= budget:
             return chosen
-    nearest = tuple(_bits(layers, traced(int(place))) for place in (*inside[-1:], *reached[len(inside) :][:1]))
+    around = np.searchsorted(reached, budget / size)
+    sums = sorted(_bits(layers, traced(int(place))) for place in reached[max(0, around - spare) : around + spare])
+    nearest = (*[total for total in sums if total < least][-1:], *[total for total in sums if total > budget][:1])
     shown = " and ".join(f"{bits:.0f}" for bits in nearest)
     raise NoChoices(f"budget of {budget:.0f} bits: no choices take from {least:.0f} to {budget:.0f}; the nearest take {shown}", nearest)

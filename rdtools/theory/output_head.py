@@ -18,13 +18,13 @@ from rdtools.linalg import log2_am_over_gm
 
 
 def _positive(variances: ArrayLike) -> Float64Array:
-    found = np.asarray(variances, dtype=np.float64)
-    if found.ndim != 1 or found.size == 0 or not np.isfinite(found).all() or not (found > 0).all():
+    array = np.asarray(variances, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all() or not (array > 0).all():
         raise TheoryError(
-            f"output head: variances of shape {found.shape}; expected one above 0 for each class, which `smoothed_variances` gives where a "
+            f"output head: variances of shape {array.shape}; expected one above 0 for each class, which `smoothed_variances` gives where a "
             "class was never likely"
         )
-    return found
+    return array
 
 
 def smoothed_variances(mean: ArrayLike, variances: ArrayLike, smoothing: float) -> Float64Array:

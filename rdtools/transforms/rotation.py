@@ -16,7 +16,7 @@ from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order
 from rdtools.transforms.kronecker import kronecker_multiply, kronecker_orders
 
-RotationChoice = Literal["haar", "hadamard", "kronecker", "auto"]
+RotationChoice = Literal["haar", "hadamard", "kronecker", "auto", "inner"]
 
 #: Rows, or columns, of an array that are rotated in one go where it is rotated in its own memory: so many that what a Haar rotation draws
 #: anew for them takes little of the time.
@@ -26,10 +26,10 @@ _TOGETHER = 256
 def new_rotation(choice: RotationChoice, order: int, seed: int) -> Rotation:
     """The rotation of a seed of 64 bits, such as `rdtools.seeds.rotation_seed` gives.
 
-    "auto" is a randomized Hadamard matrix where that order exists, else Haar (`Rotation.kind` tells).
+    "auto", and "inner" where it rotates, is a randomized Hadamard matrix where that order exists, else Haar (`Rotation.kind` tells).
     """
     automatic: RotationKind = "hadamard" if is_hadamard_order(order) else "haar"
-    return Rotation(automatic if choice == "auto" else choice, order, seed)
+    return Rotation(automatic if choice == "auto" or choice == "inner" else choice, order, seed)
 
 
 def _signs(rotation: Rotation) -> Float64Array:

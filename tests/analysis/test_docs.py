@@ -9,7 +9,7 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
-from rdtools.analysis.docs import container, examples, gallery, inventories, pages, reference
+from rdtools_docs import container, examples, gallery, inventories, pages, reference
 from typer.main import get_command
 
 from rdtools.cli.main import app

@@ -20,6 +20,10 @@ def test_the_rows_of_the_repository_say_what_the_figure_claims(rows):
     for _, own in rows.groupby("beta"):
         base = own[own["correction"] == "none"]
         assert base["heldout_distortion"].iloc[-1] > 0.85 * base["heldout_distortion"].iloc[0]
+        coded = own[own["correction"] == "none, entropy-coded"]  # fewer bits for the same, and no less than what activations leave
+        assert (coded["total_bpw"].to_numpy() < base["total_bpw"].to_numpy()[:4] + 0.01).all()
+        assert (coded["heldout_distortion"].to_numpy()[:3] < base["heldout_distortion"].to_numpy()[:3]).all()  # at 10 bits both are there
+        assert (coded["heldout_distortion"] > 0.99 * base["heldout_distortion"].iloc[-1]).all()
         joint = own[own["correction"] == "joint"].set_index("rank_share")["heldout_distortion"]
         assert joint.is_monotonic_decreasing
         for other in ("svd", "weights"):
@@ -34,6 +38,6 @@ def test_rows_are_made_and_drawn(rows, monkeypatch):
     monkeypatch.setattr(low_rank, "TOKENS", (600, 200))
     made = low_rank.run((0.5,), (0.1, 0.3))
     assert list(made) == list(rows)
-    assert len(made) == 6 + 3 * 2
+    assert len(made) == 6 + 4 + 3 * 2
     assert len(low_rank.draw(made).axes) == 1
     assert len(low_rank.draw(rows).axes) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -46,6 +47,24 @@ def test_the_sentences_hold(rows):
     assert (beyond.abs() < 0.03).mean() > 0.5
     assert beyond.idxmax() == "0.k"
     assert beyond["0.k"] == pytest.approx(0.81, abs=0.005)
+
+
+def test_held_out_ratios_are_what_the_gallery_says(rows):
+    held = rows[rows["heldout_over_calibration"].notna()].set_index(["method", "layer"])
+    ratio = held["heldout_over_calibration"]
+    own, hptq = held.loc["watersic"], ratio["hptq"]
+    measured, effective = own["heldout_over_calibration"], 1 / (1 - own["active_columns"] / own["effective_tokens"])
+    assert len(own) == 42
+    assert [round(v, 2) for v in (measured.min(), measured.max(), hptq.min(), hptq.max())] == [1.05, 1.84, 1.04, 1.38]
+    far = (measured / effective - 1).abs() >= 0.06
+    assert list(far[far].index) == ["18.o"]
+    assert (round(effective["18.o"], 1), round(measured["18.o"], 2)) == (6.2, 1.21)
+    assert (1 / (1 - own["active_columns"] / own["distinct_tokens"])).max() == pytest.approx(1.067, abs=0.001)
+    few = own[own["layer_type"] == "o_proj"]["effective_tokens"]
+    assert (round(few.min()), round(few.max()), own["distinct_tokens"].max()) == (687, 3962, 24479)
+    assert few.max() < own[own["layer_type"] != "o_proj"]["effective_tokens"].min()
+    assert [round(v, 3) for v in (measured.mean(), hptq.mean())] == [1.155, 1.116]
+    assert round((np.log2(measured) - np.log2(hptq)).mean() / 2, 3) == 0.021
 
 
 def test_the_blocks_with_learnt_models_are_those_of_the_rows(rows):

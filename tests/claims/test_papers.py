@@ -22,6 +22,8 @@ from rdtools.claims.evidence.mismatch import Mismatch
 from rdtools.claims.evidence.moment import Moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane
 from rdtools.claims.evidence.normal_weights import NormalWeights
+from rdtools.claims.evidence.output_head import OutputHead
+from rdtools.claims.evidence.principal import PrincipalSplit
 from rdtools.claims.evidence.rotations import Rotations
 from rdtools.claims.evidence.trellis_walks import TrellisWalks
 from rdtools.claims.evidence.unit_rounding import UnitRounding
@@ -51,6 +53,7 @@ def changed(kind: type) -> Callable[..., Plant]:
 moment, rotations, rounding, planes, normal = (changed(kind) for kind in (Moment, Rotations, UnitRounding, NearestPlane, NormalWeights))
 mismatch, channels, low_rank, critical = (changed(kind) for kind in (Mismatch, Channels, LowRank, CriticalChannels))
 walks, learnt, mean_input = changed(TrellisWalks), changed(LearntModels), changed(MeanInput)
+principal, head = changed(PrincipalSplit), changed(OutputHead)
 
 
 def spectrum(**fields) -> Plant:
@@ -207,6 +210,9 @@ PLANTS: dict[str, Plant] = {
     "lrc.alternation": low_rank(alternation=lambda v: np.append(v.alternation, 1.01 * v.alternation[0])),
     "lrc.initialisation": low_rank(optimum_sampled=lambda v: 0.0),
     "lrc.weight-error-only": low_rank(weight_error_optimum=lambda v: v.weight_error_optimum * 1.01),
+    "pca-split.rest": principal(left=lambda p: 1.0001 * p.left),
+    "pca-split.optimal": principal(left_by_others=lambda p: 0.9999 * p.eigenvalues[p.channels :].sum()),
+    "pca-split.noise": principal(noise=lambda p: p.noise * 30),
     "rotation.haar-weight-incoherence": lambda e: e.having(
         replace(e[Weights], rotated_incoherence={"haar": np.array([1.001 * math.sqrt(64 * COLUMNS)])})
     ),
@@ -237,6 +243,11 @@ PLANTS: dict[str, Plant] = {
     "trellis.learnt-models-cost": learnt(learnt_bits=lambda r: r.plain_bits + 9),
     "bias.determinant": mean_input(pivots=lambda m: 0.99 * m.pivots),
     "bias.conditional-variances": mean_input(pivots=lambda m: m.pivots * np.where(np.arange(COLUMNS) == 7, 2.1, 1.0)),
+    "softwater.class-gain": head(steps=lambda h: {0.1: h.steps[0.1] ** 1.1}),
+    "softwater.floor": head(smoothed=lambda h: {0.1: 0.1 * h.smoothed[0.1]}),
+    "softwater.step-ratio": head(steps=lambda h: {0.1: h.steps[0.1] * np.where(np.arange(len(h.mean)) == 3, 1e3, 1.0)}),
+    "softwater.equal-steps": head(steps=lambda h: {1.0: h.steps[1.0] * np.where(np.arange(len(h.mean)) == 3, 1.001, 1.0)}),
+    "softwater.proxy": head(errors=lambda h: 1.3 * h.errors),
     "bias.one-component": mean_input(eigenvalues=lambda m: m.eigenvalues / 4),
 }
 

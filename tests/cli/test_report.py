@@ -290,16 +290,6 @@ def test_a_layer_that_cannot_be_quantized_fails_alone(tiny_llama, tiny_tokens, t
     assert "rows failed" in capsys.readouterr().out
 
 
-def test_worker_processes_give_the_rows_of_one_process(reported):
-    from rdtools.methods import make_quantizers
-    from rdtools.sweep import run_sweep
-
-    run, methods = open_run(reported), make_quantizers(["hptq", "watersic"], [2.0])
-    alone, together = (run_sweep(run, methods, workers=w, fresh=True) for w in (1, 2))
-    pd.testing.assert_frame_equal(alone.table.drop(columns="wall_s"), together.table.drop(columns="wall_s"))
-    pd.testing.assert_frame_equal(alone.curves, together.curves)
-
-
 def test_an_interrupted_report_goes_on_and_ends_as_an_undisturbed_one(reported, tiny_llama, tiny_tokens, tmp_path, monkeypatch, capsys):
     from rdtools.sweep.kinds import KINDS
 

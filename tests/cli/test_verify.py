@@ -16,6 +16,7 @@ from conftest import make_tiny_llama
 
 import rdtools
 from rdtools import claims as registry
+from rdtools.claims.evidence.case import budget
 from rdtools.cli.main import main
 from rdtools.runs.store import open_run
 
@@ -132,7 +133,9 @@ def test_a_hessian_that_cannot_be_read_fails_its_verdicts_and_no_others(collecte
     assert "11 of 14 verdicts are already there" in capsys.readouterr().err
 
 
-def test_everything_on_a_run_of_random_weights(tiny_tokens, tmp_path, capsys):
+def test_everything_on_a_run_of_random_weights(tiny_tokens, tmp_path, monkeypatch, capsys):
+    """With fewer draws than the families of `rdtools verify` have."""
+    monkeypatch.setitem(budget.__kwdefaults__, "most", 4096)
     model, out = make_tiny_llama(tmp_path / "block", blocks=1), str(tmp_path / "run")
     assert main(["hessians", "collect", out, "--model", str(model), "--tokens", str(tiny_tokens)]) == 0
     assert main(["verify", out, "--workers", "1"]) == 0

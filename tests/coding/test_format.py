@@ -261,6 +261,12 @@ def test_changing_a_number_of_fine_channels_breaks_a_golden_file(constant, value
     assert not holds("parts fine")
 
 
+def test_changing_the_flag_of_a_bias_breaks_its_golden_file(monkeypatch):
+    assert holds("parts bias")
+    monkeypatch.setattr(format_v3, "HAS_BIAS", 32)
+    assert not holds("parts bias")
+
+
 @pytest.mark.parametrize(("constant", "value"), [
     ("HAS_LINKS", 8),
     ("LINKS", ("select", "split", "merge")),

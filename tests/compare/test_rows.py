@@ -78,14 +78,20 @@ def test_methods_without_a_formula_have_no_prediction(layer, rng):
         assert row["pred_gptq_gap_as_run_bpw"] == math.inf
 
 
-@pytest.mark.parametrize("damping", [0.01, 0.1, 1.0])
-@pytest.mark.parametrize("rotation", [None, "haar"])
-def test_predictions_hold_with_damping(damping, rotation):
-    """D = (1/12 n) Σ α² ℓ̃² [L̃⁻¹ H L̃⁻ᵀ]: measured at 5 bits within 1 %, and G is the measured difference to WaterSIC."""
+@pytest.fixture(scope="module")
+def damped():
+    """A layer, and the gap of WaterSIC without damping on it."""
     rng = np.random.default_rng(4)
     layer = rd.Layer.of(rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.0), rng), name="damped")
     reference = WaterSIC(rate_bits=5)
-    floor = result_row(layer, reference, reference.quantize(layer)).rate_gap_symbols_bpw
+    return layer, result_row(layer, reference, reference.quantize(layer)).rate_gap_symbols_bpw
+
+
+@pytest.mark.parametrize("damping", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("rotation", [None, "haar"])
+def test_predictions_hold_with_damping(damping, rotation, damped):
+    """D = (1/12 n) Σ α² ℓ̃² [L̃⁻¹ H L̃⁻ᵀ]: measured at 5 bits within 1 %, and G is the measured difference to WaterSIC."""
+    layer, floor = damped
     for quantizer in (HPTQ(rate_bits=5, damping=damping, rotation=rotation), WaterSIC(rate_bits=5, damping=damping, rotation=rotation)):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
         assert row["measured_over_pred_high_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
@@ -93,18 +99,26 @@ def test_predictions_hold_with_damping(damping, rotation):
             assert row["rate_gap_symbols_bpw"] - floor == pytest.approx(row["pred_gptq_gap_as_run_bpw"], abs=0.02)
 
 
+@pytest.fixture(scope="module")
+def steep():
+    rng = np.random.default_rng(4)
+    return rd.Layer.of(0.3 * rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.5), rng), name="finite")
+
+
 @pytest.mark.parametrize(("rotation", "damping"), [(None, None), ("haar", None), (None, 0.1)])
 @pytest.mark.parametrize("rate", [2.0, 3.0])
-def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rotation, damping):
+def test_finite_rate_predictions_hold_where_high_rate_theory_does_not(rate, rotation, damping, steep):
     """On normal weights within the 1 % that the recursion is good to, of whose error the sample's is a third."""
-    rng = np.random.default_rng(4)
-    layer = rd.Layer.of(0.3 * rng.standard_normal((8192, 32)), haar_moment(power_law(32, 1.5), rng), name="finite")
+    layer = steep
     settings = {"rate_bits": rate, "rotation": rotation, "damping": damping}
     for quantizer in (HRTN(**settings), HPTQ(**settings), WaterSIC(**settings), WaterSIC(lmmse=True, **settings)):
         row = result_row(layer, quantizer, quantizer.quantize(layer)).to_row()
         assert row["measured_over_pred_finite_rate"] == pytest.approx(1, abs=0.01), format_method(quantizer)
         assert row["high_rate_valid"] <= (rate > 2)
-    fine = result_row(layer, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(layer)).to_row()
+
+
+def test_at_a_high_rate_both_theories_say_the_same(steep):
+    fine = result_row(steep, WaterSIC(rate_bits=7), WaterSIC(rate_bits=7).quantize(steep)).to_row()
     assert fine["high_rate_valid"]
     assert fine["measured_over_pred_finite_rate"] == pytest.approx(fine["measured_over_pred_high_rate"], rel=0.003)
 

@@ -20,6 +20,8 @@ def test_names_come_in_the_order_of_the_table():
     ("asked", "hessians", "message"),
     [
         ("drft", "sequential", "`corrections` 'drft': expected some of drift, residual, dead, rescale, attention, mixing, or all"),
+        (",", "sequential", "`corrections` ',': no name in it; expected names of corrections, or nothing at all for none"),
+        ([""], "sequential", "no name in it"),
         ("mixing", "sequential", "mixing: alone, where there is nothing to mix; add drift, attention or both"),
         ("residual", "sequential", "residual: without drift"),
         ("rescale,drift", "original", "drift with `hessians` original: it compares both models; choose sequential"),

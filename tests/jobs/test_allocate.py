@@ -163,6 +163,15 @@ def test_what_cannot_be_is_refused(data, settings, error, message):
         allocate(data / "run", **({"bits": 3.0, "rule": "relative"} | settings))
 
 
+def test_a_place_for_the_plan_that_is_none_is_refused_before_any_work(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("rdtools.jobs.allocate._curves", lambda *_: pytest.fail("worked before the place was looked at"))
+    with pytest.raises(UsageError, match=r"a directory, expected a file to write; give .*NAME\.json"):
+        allocate(data / "run", 3.0, out=tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"cannot be written, because .*file is a file"):
+        allocate(data / "run", 3.0, out=tmp_path / "file" / "plan.json")
+
+
 def test_a_plan_of_another_model_or_of_none_is_refused(data, plans, tmp_path):
     plan, place = plans["relative"], tmp_path / "plan.json"
     for changed, message in (

@@ -17,9 +17,13 @@ from rdtools.jobs.activations import collect_activations
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 from rdtools.jobs.evaluate import CSV, evaluate
+from rdtools.measure import measure
 from rdtools.methods import make_quantizers
 from rdtools.model import stages
 from rdtools.model.pretrained import load_model
+from rdtools.moments.activations import ActivationAccumulator
+from rdtools.moments.layer import Layer
+from rdtools.records import Hessian
 from rdtools.runs.store import open_run
 from rdtools.sweep import run_sweep
 from rdtools.sweep.activations import ActivationMemory
@@ -169,3 +173,52 @@ def test_the_command_prints_rows_and_what_they_are_scored_on(data, table, capsys
     assert capsys.readouterr().err.rstrip().endswith("give both --methods and --rates")
     assert main([*argv, "--window", "33"]) == 2
     assert "--window 33: the model takes 32 tokens" in capsys.readouterr().err
+
+
+SEQUENTIAL = ["lrc-w4a4-r0.2", "qllm-w4a4(activation_clip=none)"]
+
+
+def _by_hand(run, ids, name):
+    """A model whose layers are quantized one after the other, from plain hooks on whole forward passes; a layer's D beside its inputs."""
+    quantizer, model, distortions = make_quantizers([name], [4])[0], load_model(run.checkpoint()), []
+    for block in range(2):
+        for group in ("q_proj k_proj v_proj", "o_proj", "gate_proj up_proj", "down_proj"):
+            part = "mlp" if group.split()[0] in ("gate_proj", "down_proj") else "self_attn"
+            names = [f"model.layers.{block}.{part}.{one}" for one in group.split()]
+            seen = []
+            with torch.no_grad(), model.get_submodule(names[0]).register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0])):
+                model(torch.from_numpy(ids))
+            rows = torch.cat(seen).reshape(-1, seen[0].shape[-1]).double().numpy()
+            hessian = Hessian(rows.T @ rows / len(rows), len(rows), name=names[0])
+            layers = [Layer(run[one].key, run[one].weight, hessian) for one in names]
+            chain = quantizer.choose_map(layers, rows, seed=0)
+            sums = ActivationAccumulator(chain, quantizer.choose_grid(layers, rows, chain))
+            sums.add(rows)
+            moments = sums.finish(hessian.matrix, name=names[0])
+            for layer in layers:
+                answer = quantizer.quantize(layer, activations=moments)
+                effective = effective_layer(answer.weight)
+                distortions.append(measure(layer, answer, moments=moments.moments).distortion * layer.weight.size)
+                module = model.get_submodule(layer.key.name)
+                module.forward = lambda x, effective=effective: torch.from_numpy(effective.apply(x.double().numpy())).float()
+    return model, sum(distortions)
+
+
+def test_layers_are_quantized_from_the_inputs_of_the_model_quantized_so_far(data, tmp_path, monkeypatch):
+    """Activations and low-rank terms included; 1e-4 relative, as a float32 activation rounded to the other side moves those behind it."""
+    run = open_run(_copy(data, tmp_path / "run"))
+    asked = {"rates": [4], "evaluation": EvaluationRequest(tokens=data / "held.npy"), "window": 12, "noise": False}
+    ids = np.load(data / "calibration.npy")
+    monkeypatch.setattr(stages, "KEPT_BYTES", 0)
+    table = evaluate(run.path, methods=SEQUENTIAL, hessians="sequential", calibration=ids, **asked)
+    assert table["hessians"].tolist() == ["sequential"] * 2
+    for name, row in zip(SEQUENTIAL, table.to_dict("records"), strict=True):
+        model, summed = _by_hand(run, ids, name)
+        assert row["status"] == "ok", row["message"]
+        assert row["summed_distortion"] == pytest.approx(summed, rel=1e-4)
+        assert np.exp(_nll(model, _windows(data))) == pytest.approx(row["perplexity"], rel=1e-4)
+    assert not (run.path / "evaluation.unfinished").exists()
+    with pytest.raises(UsageError, match=r"are not the calibration tokens of the run, calibration\.npy"):
+        evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids[:4], **asked)
+    with pytest.raises(UsageError, match="`calibration`: the moments of the original are in the run"):
+        evaluate(run.path, methods=["rtn"], calibration=ids, **asked)

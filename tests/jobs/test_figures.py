@@ -10,7 +10,7 @@ import pytest
 from rdtools.cli.main import main
 from rdtools.errors import UsageError
 from rdtools.jobs.figures import figures
-from rdtools.report.figures import MODULES, canvas
+from rdtools.report.figures import MODULES
 from rdtools.report.style import STYLES
 
 KEPT = Path(__file__).resolve().parents[2] / "figures"
@@ -68,12 +68,10 @@ def test_rows_that_can_be_made_of_a_run_are_made(rows, monkeypatch):
         (["--style", "nature"], "style 'nature', expected one of icml, neurips, ieee, slides"),
         (["--only", "gap"], "figure 'gap', expected one of gap_to_rd"),
         (["--format", "eps"], "format 'eps', expected one of png, pdf, svg, pgf"),
-        (["--format", "pgf"], "no TeX engine on the PATH"),
         (["--only", "low_rate"], "low_rate: .* has no rows of it: python -m rdtools.analysis.make_all"),
     ],
 )
-def test_what_cannot_be_drawn_is_a_sentence(options, message, rows, capsys, monkeypatch):
-    monkeypatch.setattr(canvas.shutil, "which", lambda name: None)
+def test_what_cannot_be_drawn_is_a_sentence(options, message, rows, capsys):
     assert main(["figures", "--run", str(rows), *options]) == 2
     assert re.search(message, capsys.readouterr().err)
 

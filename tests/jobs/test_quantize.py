@@ -152,6 +152,9 @@ def test_an_interrupted_model_goes_on_and_is_the_same(data, sequential, tmp_path
     with pytest.raises(KeyboardInterrupt):
         quantized(data, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+    for folder in (tmp_path / "new", tmp_path / "new.unfinished"):
+        with pytest.raises(UsageError, match=r"new\.unfinished is a quantized model that was not finished: the same .*--save .*new` goes"):
+            evaluate(folder, evaluation=EvaluationRequest(tokens=data / "held.npy"))
     with pytest.raises(UsageError, match="an unfinished model with other bits; delete it or choose another directory for `save`"):
         quantized(data, tmp_path / "new", bits=4)
     again = quantized(data, str(tmp_path / "new"))

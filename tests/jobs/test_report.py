@@ -93,6 +93,7 @@ def test_a_dry_run_counts_memory_and_minutes_and_refuses_what_does_not_fit(setti
 
 def test_a_finished_report_is_left_as_it_is_until_something_changes(settings, monkeypatch):
     """Not until a file of it, its rows, the command or the code that writes it are others."""
+    settings = settings.changed({"types": ["o_proj"]})
 
     def again(**changes):
         stages = []
@@ -127,10 +128,13 @@ def test_a_finished_report_is_left_as_it_is_until_something_changes(settings, mo
 
 
 def test_every_seed_has_rows_and_one_worker_gives_those_of_two(settings, tmp_path):
-    alone = run_report(settings, seeds=[0, 7], types=["o_proj"]).table
-    two = run_report(settings, seeds=[0, 7], types=["o_proj"], workers=2, out=tmp_path / "two").table
-    pd.testing.assert_frame_equal(alone.drop(columns="wall_s"), two.drop(columns="wall_s"))
-    assert alone.groupby(["layer", "method", "target_bpw"])["seed"].apply(list).tolist() == [[0, 7]] * 8
+    chosen = {"seeds": [0, 7], "types": ["o_proj"], "methods": [*settings.methods, "hptq", "watersic"]}
+    made = run_report(settings, **chosen)
+    two = run_report(settings, **chosen, workers=2, out=tmp_path / "two")
+    alone = made.table
+    pd.testing.assert_frame_equal(alone.drop(columns="wall_s"), two.table.drop(columns="wall_s"))
+    pd.testing.assert_frame_equal(made.curves, two.curves)
+    assert alone.groupby(["layer", "method", "target_bpw"])["seed"].apply(list).tolist() == [[0, 7]] * 16
     rotated = alone[alone["method"] == "gptq-midrise+haar"]
     assert (rotated.groupby(["layer", "target_bpw"])["distortion"].nunique() == 2).all()
     added = run_report(settings, seeds=[1], types=["o_proj"]).table

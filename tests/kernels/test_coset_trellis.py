@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from rdtools.kernels import coset_trellis_numba, coset_trellis_reference
 from rdtools.kernels.coset_trellis_reference import CODES, nearest_path
 from tolerances import rounding
@@ -71,7 +77,7 @@ def test_squared_distance_between_walks_that_part_and_meet_again(states, distanc
 @integers
 def test_both_forms_of_the_code_have_the_same_walks(states):
     """Inputs into the register of the fast kernel give cosets that the decoder's machine follows from state 0, and all of them."""
-    labels, after = coset_trellis_numba._labels(states), coset_transitions(states)
+    labels, after = coset_trellis_reference.butterfly_labels(states), coset_transitions(states)
     rng = np.random.default_rng(states)
     register = state = 0
     for u in rng.integers(0, 2, 400).tolist():
@@ -223,3 +229,43 @@ def test_distortion_at_high_rate_is_that_of_a_scalar_over_the_granular_gain():
 
 def test_the_codes_listed_are_those_of_the_reference():
     assert tuple(coset_trellis_reference.CODES) == COSET_STATES
+
+
+@pytest.mark.parametrize(("m", "n", "segment", "states"), [(1, 1, 1, 4), (9, 3, 4, 8), (3, 130, 5, 64), (35, 2, 35, 16)])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_torch_takes_the_walks_of_the_cpu(m, n, segment, states, dtype):
+    """Drawn targets have no two walks equally near to rounding; several panels, segments that do not divide the rows, renewed costs."""
+    W, L, steps = case(m, n, dtype)
+    expected, left = coset_trellis_sweep(W, L, steps, states, segment=segment)
+    there = [torch.from_numpy(np.array(x)) for x in (W, L, steps)]
+    integers, residual = coset_trellis_sweep(*there, states, segment=segment, backend="torch")
+    assert integers.dtype == torch.int32
+    np.testing.assert_array_equal(integers.numpy(), expected)
+    np.testing.assert_allclose(residual.numpy(), left, rtol=0, atol=8 * n * np.finfo(dtype).eps * np.abs(left).max())
+    assert (there[0].numpy() == W).all()
+    empty = coset_trellis_sweep(there[0][:0], *there[1:], states, segment=segment, residual=False, backend="torch")
+    assert (empty[0].shape, empty[1]) == ((0, n), None)
+
+
+def _run_triton_cases(*selection, **environment):
+    """In a process of its own: whether kernels are interpreted is decided when Triton is first imported."""
+    cases = Path(__file__).parent / "coset_trellis_triton_cases.py"
+    command = [sys.executable, "-P", "-m", "pytest", "-n", "0", "-q", *selection, str(cases)]
+    done = subprocess.run(command, cwd=cases.parents[2], env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_triton_under_the_interpreter():
+    _run_triton_cases(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+@pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
+def test_triton_compiles(tmp_path):
+    _run_triton_cases("-k", "compiles", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path), CUDA_VISIBLE_DEVICES="")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(find_spec("triton") is None or not torch.cuda.is_available(), reason="torch finds no GPU with its driver")
+def test_triton_on_a_gpu():
+    _run_triton_cases(TRITON_INTERPRET="0")

@@ -35,7 +35,7 @@ def test_the_codebook_is_that_of_the_paper():
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_structure_finds_what_looking_at_all_words_finds(scale, dtype, monkeypatch):
     """The same word, or one as near to rounding of the sums of both in float64."""
-    x = (np.random.default_rng(0).standard_normal((2000, 8)) * scale).astype(dtype)
+    x = (np.random.default_rng(0).standard_normal((1200, 8)) * scale).astype(dtype)
     ops.e8p_nearest(x[:1])
     real = np.empty
     slow_codes, slow = ops.e8p_nearest(x, backend="reference")

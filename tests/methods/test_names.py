@@ -33,6 +33,7 @@ CLASSES = tuple(sorted({type(parse_method(name, 3)) for name in METHODS}, key=la
 NUMBERS = {
     "damping": st.floats(0, 1e9),
     "ridge": st.floats(0, 1e9),
+    "smoothing": st.floats(0.001, 1.0),
     "slack": st.floats(0, 1e9),
     "half_range": st.floats(1e-300, 1e300),
     "dead_threshold": st.floats(0, 1),

@@ -5,6 +5,7 @@ import types
 import numpy as np
 import pytest
 import torch
+from conftest import quick_figures
 
 from rdtools.errors import BadActivations, ModelUnreadable, NotFiniteInput
 from rdtools.jobs.calibration import CalibrationRequest
@@ -109,6 +110,7 @@ def test_the_output_head_with_the_variance_of_its_softmax(loaded, tiny_tokens, t
         p = torch.softmax(x @ model.lm_head.weight.double().T, dim=1)
     np.testing.assert_allclose(hessian.matrix, (x.T @ x / len(x)).numpy(), rtol=0, atol=1e-6 * float((x**2).mean(0).max()))
     np.testing.assert_allclose(hessian.output_variances, (p * (1 - p)).mean(0).numpy(), rtol=1e-5)
+    np.testing.assert_allclose(hessian.output_means, p.mean(0).numpy(), rtol=1e-5)
 
 
 def test_a_token_that_is_not_finite_is_left_out_of_the_heads_variances_too(loaded, tiny_tokens, monkeypatch):
@@ -149,7 +151,7 @@ def test_a_run_keeps_the_head_and_what_share_was_analysed(tiny_llama, tiny_token
     request = CalibrationRequest(tokens=tiny_tokens)
     run = collect(str(tiny_llama), request, out=tmp_path / "with", head=True)
     assert run["lm_head"].weight.shape == (64, 16)
-    assert run["lm_head"].hessian.output_variances.shape == (64,)
+    assert run["lm_head"].hessian.output_variances.shape == run["lm_head"].hessian.output_means.shape == (64,)
     assert run["0.q_proj"].hessian.output_variances is None
     assert run.manifest.model.coverage == "Analysed: 100.0% of 4,864 parameters in linear maps"
     plain = collect(str(tiny_llama), request, out=tmp_path / "without")
@@ -166,7 +168,9 @@ def test_experts_have_the_moments_of_the_tokens_that_reach_them(tmp_path):
 
     model = build("mixtral", tmp_path / "model")
     np.save(tmp_path / "ids.npy", np.random.default_rng(0).integers(1, 48, (2, 9)))
-    done = run_report(model=str(tmp_path / "model"), tokens=tmp_path / "ids.npy", out=tmp_path / "run", methods=("rtn",), rates=(3.0,))
+    settings = {"model": str(tmp_path / "model"), "tokens": tmp_path / "ids.npy", "out": tmp_path / "run"}
+    with quick_figures():
+        done = run_report(**settings, methods=("rtn",), rates=(3.0,), workers=1)
     counts = done.table.set_index("layer")["n_tokens"]
     assert set(counts[~counts.index.str.contains("experts")]) == {18}
     for block, layer in enumerate(model.model.layers):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from rdtools.measure.point import same_weight
 from rdtools.methods import METHODS, make_quantizers
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
-from rdtools.quantizers import GPTQ, HPTQ, RTN, TrellisSIC, WaterSIC, base
+from rdtools.quantizers import GPTQ, HPTQ, RTN, LatticeSIC, WaterSIC, base
 from rdtools.quantizers.grids.entropy import entropy_grid
+from rdtools.quantizers.search import rate, step
 from rdtools.records import InputMoments
 
 #: One of each way through the house: grids of rows and groups, one step, column steps, gains, rescalers, planned ridge and order, widths,
@@ -26,6 +28,21 @@ NAMES = (
     "hptq(precision=float32)", "hptq-column+min-pivot", "watersic+adaptive", "watersic-mmse+kronecker", "watersic-published", "quip",
     "quip-sharp+haar", "qtip",
 )  # fmt: skip
+
+
+def _check(name, layer):
+    (quantizer,) = make_quantizers([name], [3.0])
+    expected = quantizer.quantize(layer)
+    numbers = _numbers(result_row(layer, quantizer, expected).to_row())
+    with other_device():
+        for place in ("cpu", DEVICE):
+            there = layer.on(place)
+            answer = quantizer.quantize(there)
+            assert (answer.device, answer.dtype) == (place, "float32" if "float32" in name else "float64")
+            row = result_row(there, quantizer, answer).to_row()
+            assert same_weight(answer.weight, expected.weight) or "adaptive" in name  # whose strength of learning is a float
+            assert _numbers(row) == pytest.approx(numbers, rel=1e-12, nan_ok=True)
+            assert row["backend"] == ("torch" if place == DEVICE or expected.backend == "numpy" else expected.backend)
 
 
 def _layer(m=48, n=16, *, dead=()):
@@ -44,19 +61,14 @@ def test_tensors_give_the_integers_and_the_numbers_of_arrays(name):
     """Drawn layers have no ties, so that integers are equal; every column of the row agrees to 1e-12 of it, for tensors in main memory,
     and for those elsewhere, of which nothing but integers, counts and vectors of numbers comes back.
     """
-    layer = _layer(dead=(3,))
-    (quantizer,) = make_quantizers([name], [3.0])
-    expected = quantizer.quantize(layer)
-    numbers = _numbers(result_row(layer, quantizer, expected).to_row())
-    with other_device():
-        for place in ("cpu", DEVICE):
-            there = layer.on(place)
-            answer = quantizer.quantize(there)
-            assert (answer.device, answer.dtype) == (place, "float32" if "float32" in name else "float64")
-            row = result_row(there, quantizer, answer).to_row()
-            assert same_weight(answer.weight, expected.weight) or "adaptive" in name  # whose strength of learning is a float
-            assert _numbers(row) == pytest.approx(numbers, rel=1e-12, nan_ok=True)
-            assert row["backend"] == ("torch" if place == DEVICE or expected.backend == "numpy" else expected.backend)
+    _check(name, _layer(dead=(3,)))
+
+
+def test_trellis_walks_of_tensors_are_those_of_arrays(monkeypatch):
+    """At the step of the first trial: on the other device every row of a column takes a dozen launches."""
+    monkeypatch.setattr(rate, "RATE_TOLERANCE_BITS", 9.0)
+    monkeypatch.setattr(step, "search_step", partial(rate.search_step, tolerance=9.0))
+    _check("watersic-trellis(states=4)", _layer(9, 5, dead=(3,)))
 
 
 def test_a_drift_of_arrays_goes_with_a_layer_on_a_device():
@@ -128,9 +140,9 @@ def test_methods_and_backends_that_work_in_main_memory_say_so():
     layer = _layer()
     with other_device():
         with pytest.raises(
-            BackendUnavailable, match=r"layer: TrellisSIC works in main memory, the layer is on meta; give it layer\.in_memory"
+            BackendUnavailable, match=r"layer: LatticeSIC works in main memory, the layer is on meta; give it layer\.in_memory"
         ):
-            TrellisSIC(rate_bits=3).quantize(layer.on(DEVICE))
+            LatticeSIC(rate_bits=3).quantize(layer.on(DEVICE))
         with pytest.raises(BackendUnavailable, match="'numba' for tensors on meta"):
             HPTQ(rate_bits=3, backend="numba").quantize(layer.on(DEVICE))
     with pytest.raises(BackendUnavailable, match="'torch' is for tensors on a GPU"):
@@ -141,5 +153,5 @@ def test_methods_and_backends_that_work_in_main_memory_say_so():
 
 def test_the_registry_knows_which_methods_work_on_devices():
     places = {name: entry.device for name, entry in METHODS.items()}
-    assert places["watersic-published"] == places["watersic-mmse"] == places["gptq"] == "any"
-    assert places["watersic-trellis"] == places["crvq"] == places["gptq-w4a4"] == "cpu"
+    assert places["watersic-published"] == places["watersic-trellis"] == places["gptq"] == "any"
+    assert places["watersic-e8"] == places["crvq"] == places["gptq-w4a4"] == "cpu"

@@ -115,6 +115,16 @@ def test_what_differs_between_layers_is_not_shared(layers, factored):
     assert len({id(problem.shared) for problem in problems}) == 3
 
 
+def test_an_inner_rotation_is_that_of_inputs_that_read_no_residual_stream(layers):
+    """Drawn as any other, so that output and down projections have the basis that "auto" gives them, and others their own."""
+    for name, rotated in (("b.o_proj", True), ("b.down_proj", True), ("b.q_proj", False), ("b.gate_proj", False)):
+        layer = Layer.of(layers[0].weight, layers[0].hessian, name=name)
+        basis = draw_basis(layer, Preparation(rotation="inner"), seed=3)
+        assert basis.rotation == (draw_basis(layer, Preparation(rotation="auto"), seed=3).rotation if rotated else None)
+    with pytest.raises(UsageError, match="row_rotation 'inner': expected None, 'auto', 'haar', 'hadamard' or 'kronecker'"):
+        Preparation(row_rotation="inner")
+
+
 @pytest.mark.parametrize("rotation", ["haar", "hadamard", "kronecker"])
 def test_layers_of_one_input_share_its_rotation_and_factor_and_turn_their_rows_apart(layers, factored, rotation, monkeypatch):
     turned = []

@@ -79,6 +79,20 @@ def test_means_are_over_layers_that_are_ok(rows):
     assert status_counts(broken) == {"ok": 30, "undersampled": 6}
 
 
+@pytest.mark.parametrize("name", ["gap_to_rd", "rate_kinds"])
+def test_figures_of_means_compare_methods_on_the_layers_that_all_have(name, rows):
+    """One row of one method fails: its layer leaves the means of the others at that rate, too, and the title counts."""
+    table, curves = rows
+    lost = (table["layer"] == "model.layers.0.q_proj") & (table["method"] == "hptq") & (table["target_bpw"] == 2.0)
+    columns = {"rate_kind": "entropy_shared", "symbol_bpw": 2.0, "entropy_pooled_bpw": 1.9}
+    titles = []
+    for status in ("ok", "failed"):
+        shown = table.assign(**columns, status=table["status"].where(~lost, status))
+        titles.append(draw_figure(name, {"results": shown, "curves": curves}).axes[0].get_title())
+    every = table["layer"].nunique()
+    assert titles == ["", f"means over the {every - 1} to {every} of {every} layers that all methods have"]
+
+
 def test_a_legend_names_what_any_panel_shows(rows):
     """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
     table, curves = rows

@@ -12,12 +12,14 @@ import rdtools.report.figures as figures
 from rdtools.jobs.verify import VERDICT_VERSIONS
 from rdtools.records.rows import COLUMNS
 from rdtools.report import Verdicts, claims_table, paired_differences, read_verdicts, write_page
+from rdtools.report.allocations_table import allocations_table
 from rdtools.report.captions import Caption
 from rdtools.report.decimals import decimals_of
 from rdtools.report.inline_svg import MAX_CHARACTERS, inline_figure
 from rdtools.report.page import _script_json
 from rdtools.report.row_data import short_names
 from rdtools.report.tables import problem_groups
+from rdtools.runs.allocations import Allocation
 
 METHODS = ("gptq", "hptq", "watersic")
 NONE = Verdicts(pd.DataFrame(columns=["subject"]), "none")
@@ -33,9 +35,31 @@ def table():
     return synthetic_table(9, methods=METHODS).assign(n_tokens=100_000)
 
 
-def _page(run, table, *, drawn=None, verdicts=NONE, foreign=None):
+def _page(run, table, *, drawn=None, verdicts=NONE, **tables):
     paired, command = paired_differences(table), "rdtools report"
-    return write_page(run, table, synthetic_curves(9), paired, drawn or {}, verdicts=verdicts, command=command, foreign=foreign).read_text()
+    return write_page(run, table, synthetic_curves(9), paired, drawn or {}, verdicts=verdicts, command=command, **tables).read_text()
+
+
+def test_plans_have_a_table_with_their_rates_by_type_and_the_kl_that_was_measured(run, table):
+    """The evaluated row of a plan is the one of its label, budget and size; another budget's is not."""
+    layers = [
+        {"layer": f"model.layers.{block}.mlp.up_proj", "method": "watersic", "rate_bits": rate, "weights": 4, "total_bpw": rate + 0.1}
+        | {"relative_distortion": 0.25}
+        for block, rate in enumerate((2.0, 3.5))
+    ]
+    plan = Allocation(model="m", bits=3.0, rule="kl", source="measured", layers=layers, expected_kl_nats=0.05)
+    row = {"allocation": "kl, measured", "status": "ok", "kl_nats": 0.0625, "kl_low": 0.06, "kl_high": 0.07}
+    evaluated = pd.DataFrame([row | {"target_bpw": bits, "total_bpw": 2.85} for bits in (3.0, 4.0)])
+    shown = allocations_table({"3-kl": plan, "4-kl": plan.model_copy(update={"bits": 5.0})}, evaluated)
+    assert shown.iloc[0].to_dict() == {
+        **{"plan": "3-kl", "least": "kl, measured", "budget": "3", "files": "2.8500", "methods": "watersic", "up": "2.00 to 3.50"},
+        **{"Σ D/D₀": "0.5", "KL expected": "0.05", "KL measured": "0.0625 (0.06 to 0.07)"},
+    }
+    assert shown["KL measured"].tolist()[1] == "–"
+    page = _page(run, table, allocations=shown)
+    assert '<a href="#allocations">' in page
+    assert "<td>2.00 to 3.50</td>" in page[page.index('<section id="allocations">') :].split("</section>")[0]
+    assert 'id="allocations"' not in _page(run, table)
 
 
 def test_files_of_others_have_a_table_of_their_own(run, table):

@@ -62,13 +62,17 @@ def test_blocks_and_layers_go_down_and_rows_that_are_not_ok_do_not_count():
     table = results()
     table.loc[(table["layer"] == NAMES[2]) & (table["method"] == "hptq"), "status"] = "failed"
     (blocks,) = summaries({"run": table}, by="block", rates=[3.0], methods=["hptq", "watersic"])
-    assert blocks.fewer == {"hptq": 2}
-    assert "means over 3 matrices (hptq: 2)" in caption(blocks)
+    assert "means over the 2 of 3 matrices of tiny_llama that all methods have" in caption(blocks)
     np.testing.assert_allclose(blocks.cells[("run", "hptq")], [0.1, 0.2])
-    np.testing.assert_allclose(blocks.cells[("run", "watersic")], [0.09, (0.18 + 0.27) / 2])
+    np.testing.assert_allclose(blocks.cells[("run", "watersic")], [0.09, 0.18])
+    table.loc[(table["layer"] == NAMES[1]) & (table["method"] == "hptq"), "status"] = "failed"
+    (types,) = summaries({"run": table}, rates=[3.0])
+    assert types.fewer == {"hptq": 1}
+    assert "means over 3 matrices of tiny_llama (hptq: its own 1)" in caption(types)
     (layers,) = summaries({"run": table}, by="layer", rates=[3.0])
     assert list(layers.cells.index) == ["0.q_proj", "1.q_proj", "1.up_proj"]
-    assert long_rows(layers).dropna()["value"].size == 5
+    assert long_rows(layers).dropna()["value"].size == 4
+    assert "means over 3 matrices of" in caption(layers)
 
 
 def test_several_runs_stand_side_by_side():

@@ -33,7 +33,7 @@ def test_a_report_that_is_killed_again_and_again_ends_as_an_undisturbed_one(tiny
         assert before <= after
         before = after
     with quick_figures():
-        assert main(argv) == 0
+        assert main([*common, "--out", str(out), "--workers", "1"]) == 0
     error = capsys.readouterr().err
     assert f"of {ROWS} rows are already there" in error
     assert before <= finished(out)

@@ -84,6 +84,15 @@ def test_on_rate_distortion_curves_it_is_waterfilling():
     assert _sums(layers, chosen)[0] == pytest.approx(2.5 * total, rel=1e-3)
 
 
+def test_sums_of_many_layers_are_found_in_a_narrow_window():
+    """600 equal layers whose bits are no multiples of a unit: up to 100 % of a budget that is met exactly, with one choice and with two."""
+    one = Choices(np.array([1_000_001.0]), np.array([1.0]))
+    assert choose_exactly([one] * 600, 600 * 1_000_001.0, least=600 * 1_000_001.0, units=2**12).sum() == 0
+    two = Choices(np.array([1_000_001.0, 2_000_003.0]), np.array([2.0, 1.0]))
+    budget = 300 * 3_000_004.0
+    assert choose_exactly([two] * 600, budget, least=0.998 * budget, units=2**15).sum() in (299, 300)
+
+
 def test_what_cannot_be_is_refused():
     layer = Choices(np.array([8.0, 16.0]), np.array([2.0, 1.0]))
     with pytest.raises(RateUnreachable, match="the cheapest choices of all layers take 16; expected at least as many"):

@@ -20,6 +20,8 @@ from rdtools.claims.evidence.mismatch import Mismatch, gather_mismatch
 from rdtools.claims.evidence.moment import Moment, gather_moment
 from rdtools.claims.evidence.nearest_plane import NearestPlane, gather_nearest_plane
 from rdtools.claims.evidence.normal_weights import NormalWeights, gather_normal_weights
+from rdtools.claims.evidence.output_head import OutputHead, gather_output_head
+from rdtools.claims.evidence.principal import PrincipalSplit, gather_principal
 from rdtools.claims.evidence.rotations import Rotations, gather_rotations
 from rdtools.claims.evidence.trellis_walks import TrellisWalks, gather_trellis_walks
 from rdtools.claims.evidence.unit_rounding import UnitRounding, gather_unit_rounding
@@ -55,6 +57,8 @@ EXPERIMENTS: dict[type, Experiment] = {
     Mismatch: Experiment(gather_mismatch, "moment"),
     TrellisWalks: Experiment(gather_trellis_walks, "moment"),
     CriticalChannels: Experiment(gather_critical_channels, "moment"),
+    PrincipalSplit: Experiment(gather_principal, "moment"),
+    OutputHead: Experiment(gather_output_head, "moment"),
     Weights: Experiment(gather_weights, "layer"),
     NearestPlane: Experiment(gather_nearest_plane, "layer"),
     Channels: Experiment(gather_channels, "layer"),

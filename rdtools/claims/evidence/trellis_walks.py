@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.claims.evidence.base import Estimate, NotApplicable
@@ -90,15 +91,34 @@ def _mean_of_runs(rows: Float64Array) -> Estimate:
 
 
 def _parity_faults(symbols: CosetSymbols) -> int:
-    """Integers whose parity is not that of the state their walk is in, followed row by row."""
-    transitions, faults = coset_transitions(symbols.states), 0
-    state = np.zeros(symbols.integers.shape[1], dtype=np.int64)
-    for r, row in enumerate(symbols.integers):
-        if r % symbols.segment == 0:
-            state[:] = 0
-        faults += int(np.count_nonzero((row - state) % 2))
-        state = transitions[state, row % 4 // 2].astype(np.int64)
-    return faults
+    """Integers whose parity is not that of the state their walk is in."""
+    transitions, segment = coset_transitions(symbols.states), symbols.segment
+    walks = (symbols.integers[start : start + segment] for start in range(0, len(symbols.integers), segment))
+    return sum(int(np.count_nonzero((walk - _states(transitions, walk % 4 // 2)) % 2)) for walk in walks)
+
+
+def _states(transitions: NDArray[np.int32], bits: NDArray[np.int32]) -> NDArray[np.int32]:
+    """State before each row of a walk, (m, n), for the second bits of its integers.
+
+    Runs of √m rows are followed side by side, first from every state that they may begin in, which gives the one in which each begins.
+    """
+    (m, n), states = bits.shape, len(transitions)
+    length = max(1, math.isqrt(m))
+    runs = -(-m // length)
+    padded = np.zeros((runs * length, n), dtype=np.int64)
+    padded[:m] = bits
+    steps = padded.reshape(runs, length, n).swapaxes(0, 1)
+    ends = np.broadcast_to(np.arange(states)[:, None, None], (states, runs, n))
+    for step in steps:
+        ends = transitions.ravel()[2 * ends + step]
+    begin = np.zeros((runs, n), dtype=np.int64)
+    for run in range(1, runs):
+        begin[run] = ends[begin[run - 1], run - 1, np.arange(n)]
+    answer = np.empty((length, runs, n), dtype=np.int32)
+    for place, step in enumerate(steps):
+        answer[place] = begin
+        begin = transitions.ravel()[2 * begin + step]
+    return answer.swapaxes(0, 1).reshape(-1, n)[:m]
 
 
 def _rate(symbols: CosetSymbols) -> Estimate:

@@ -9,9 +9,11 @@ from rdtools.claims.papers import (
     derived_trellis,
     lrc,
     matmul_ii,
+    pca_split,
     qllm,
     quip,
     quip_sharp,
+    softwater,
     watersic,
 )
 from rdtools.claims.record import Claim
@@ -26,6 +28,8 @@ CLAIMS: tuple[Claim, ...] = (
     *crvq.CLAIMS,
     *qllm.CLAIMS,
     *lrc.CLAIMS,
+    *pca_split.CLAIMS,
+    *softwater.CLAIMS,
     *derived_rotations.CLAIMS,
     *derived.CLAIMS,
     *derived_trellis.CLAIMS,

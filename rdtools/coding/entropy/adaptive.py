@@ -15,7 +15,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding.entropy.gaussians import Gaussians, gaussian_stds
 from rdtools.coding.entropy.models import varint_bytes
 from rdtools.normal import normal_cdf
-from rdtools.ops import LearntModels, adaptive_length, adaptive_moment, coset_transitions
+from rdtools.ops import LearntModels, adaptive_length, adaptive_moment, coset_transitions, map_on_threads
 from rdtools.ops.adaptive_coder import NO_TRELLIS
 from rdtools.records import AdaptiveModel, CosetSymbols, Gains, GaussianModel, ScalarSymbols, UniformGrid
 
@@ -95,11 +95,14 @@ def _as_learnt(symbols: ScalarSymbols | CosetSymbols) -> AdaptiveModel:
 
 def adaptive_code_length(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel) -> float:
     """Ideal length of the integers under models learnt with a strength above 0, bits in all, escaped integers included."""
-    of_group, bits = learnt_models(symbols, model), 0.0
-    for first, stop in groups(symbols.integers.shape[1], model):
+    of_group = learnt_models(symbols, model)
+
+    def group_bits(place: tuple[int, int]) -> float:
+        first, stop = place
         part, escaped = adaptive_length(symbols.integers[:, first:stop], of_group(first, stop))
-        bits += part + 8.0 * float(varint_bytes(escaped.astype(np.int64)).sum())
-    return bits
+        return part + 8.0 * float(varint_bytes(escaped.astype(np.int64)).sum())
+
+    return sum(map_on_threads(group_bits, list(groups(symbols.integers.shape[1], model))), 0.0)
 
 
 def _best(lengths: Callable[[int], float]) -> tuple[int, float]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.entropy.coder import Model, decode_runs
 from rdtools.coding.entropy.gaussians import Gaussian, Gaussians, gaussian_stds
-from rdtools.coding.entropy.models import FrequencyTable, uniform_table
+from rdtools.coding.entropy.models import FrequencyTable
 from rdtools.records import GaussianModel, ScalarSymbols
 
 
@@ -82,8 +82,10 @@ def spans(rows: int, columns: int) -> list[tuple[int, int]]:
     return [(first, min(first + width, columns)) for first in range(0, columns, width)] if rows else []
 
 
-def _by_gaussian(symbols: ScalarSymbols, model: GaussianModel, spans: list[tuple[int, int]]) -> list[Sequence]:
-    """Integers of one Gaussian model together: whole columns where rows are equal, else wherever they are."""
+def by_gaussian(symbols: ScalarSymbols, model: GaussianModel, spans: list[tuple[int, int]]) -> list[Sequence]:
+    """The sequence of each block that has integers of one Gaussian model together: whole columns where rows are equal, else wherever they
+    are. The integers themselves are not looked at.
+    """
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, model.row_exponents)
     models = [Gaussian(std) for std in gaussian_stds(model, gaussians.steps).tolist()]
     m = len(symbols.integers)
@@ -99,34 +101,22 @@ def _by_gaussian(symbols: ScalarSymbols, model: GaussianModel, spans: list[tuple
     return sequences
 
 
-def _by_column(symbols: ScalarSymbols, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
-    """Column after column, neighbours that share a table in one run."""
-    m, r = symbols.integers.shape
-    if symbols.grid.levels:
-        levels = symbols.grid.column_levels(r).tolist()
-        uniform = {k: uniform_table(k) for k in set(levels)}
-        tables = [uniform[k] for k in levels]
-    else:
-        tables = histograms * r if symbols.model.kind == "shared" else histograms
+def by_column(symbols: ScalarSymbols, tables: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
+    """The sequence of each block, column after column, neighbours that share a table in one run.
+
+    Parameters
+    ----------
+    symbols : of which only the shape is looked at
+    tables : of each column
+    spans : first and past-the-last columns of the blocks
+    """
+    m = len(symbols.integers)
     sequences = []
     for first, stop in spans:
         starts = [i for i in range(first, stop) if i == first or tables[i] is not tables[i - 1]]
         runs: list[tuple[int, Model]] = [(m * (j - i), tables[i]) for i, j in zip(starts, [*starts[1:], stop], strict=True)]
         sequences.append(Sequence(np.arange(stop - first), runs))
     return sequences
-
-
-def sequences(symbols: ScalarSymbols, histograms: list[FrequencyTable], spans: list[tuple[int, int]]) -> list[Sequence]:
-    """The sequence of each block.
-
-    Parameters
-    ----------
-    symbols : grid and entropy model; the integers themselves are not looked at
-    histograms : of the model: none, one, or one for each column
-    spans : first and past-the-last columns of the blocks
-    """
-    model = symbols.model
-    return _by_gaussian(symbols, model, spans) if isinstance(model, GaussianModel) else _by_column(symbols, histograms, spans)
 
 
 def decode_block(block: Block) -> NDArray[np.int32]:

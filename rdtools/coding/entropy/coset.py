@@ -9,7 +9,9 @@ Of a Gaussian with a wide s the low bits of ``⌊q/2⌋`` are coded as equally l
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +25,7 @@ from rdtools.coding.entropy.gaussians import Gaussians, count_by_gaussian, gauss
 from rdtools.coding.entropy.models import IntegerCounts
 from rdtools.normal import normal_cdf
 from rdtools.ops.coset_coder import Tables
-from rdtools.records import AdaptiveModel, CosetSymbols
+from rdtools.records import CosetSymbols
 
 
 def coset_gaussians(symbols: CosetSymbols) -> Gaussians:
@@ -72,11 +74,14 @@ def _counts(symbols: CosetSymbols, gaussians: Gaussians) -> IntegerCounts:
 
 def coset_code_length(symbols: CosetSymbols) -> float:
     """Ideal length of the integers under their model, bits in all, escapes included."""
-    if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
-        return adaptive_code_length(symbols, symbols.model)
+    model: Any = symbols.model
+    if model.learns:
+        return adaptive_code_length(symbols, model)
     gaussians = coset_gaussians(symbols)
     return (
-        gaussian_code_length(_counts(symbols, gaussians), gaussian_stds(symbols.model, gaussians.steps)) if symbols.integers.size else 0.0
+        gaussian_code_length(_counts(symbols, gaussians), gaussian_stds(symbols.model, gaussians.steps))
+        if math.prod(symbols.integers.shape)
+        else 0.0
     )
 
 
@@ -91,5 +96,5 @@ def fit_coset_gaussians(symbols: CosetSymbols, row_exponents: NDArray[np.uint8] 
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, row_exponents)
     counts = _counts(symbols, gaussians)
     model = replace(fit_gaussians(counts, gaussians.steps), row_exponents=row_exponents)
-    length = gaussian_code_length(counts, gaussian_stds(model, gaussians.steps)) if symbols.integers.size else 0.0
+    length = gaussian_code_length(counts, gaussian_stds(model, gaussians.steps)) if math.prod(symbols.integers.shape) else 0.0
     return replace(symbols, model=model), length

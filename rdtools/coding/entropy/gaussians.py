@@ -63,10 +63,10 @@ def gaussian_code_length(counts: IntegerCounts, integer_stds: Float64Array) -> f
     No frequency is below one, and the coder adds one to each, so that no probability is below 2·2⁻²⁴; a code outside the window of
     `column_table` costs an escape symbol and a variable-length integer.
     """
-    s = np.maximum(integer_stds, fmt.MIN_STD)[counts.columns]
+    stds = integer_stds[counts.columns]
+    s = np.maximum(stds, fmt.MIN_STD)
     z = np.abs(counts.values) * counts.steps_per_integer
     p = cell_probability(z, s)
-    stds = integer_stds[counts.columns]
     outside = z > (_window(stds) + 0.5 if math.isinf(counts.fine_std) else np.floor(fmt.WINDOW_STDS * stds) + 1)
     unit = 2.0**-fmt.PRECISION_BITS / np.maximum(1.0, s / counts.fine_std)
     length = -np.log2(np.minimum(np.maximum(np.where(outside, 0.0, p), unit) + unit, 1.0))

@@ -18,11 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, Int64Array
+from rdtools.arrays import Int64Array, Matrix, as_dtype, beside
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
@@ -35,7 +36,11 @@ from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.errors import CodingError, CorruptFile
 from rdtools.ops import coset_decode, coset_encode, coset_transitions
 from rdtools.ops.coset_coder import Tables
-from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, UniformGrid
+from rdtools.records import CodeModelKind, CosetSymbols, GaussianModel, UniformGrid
+
+#: Flags and rate kinds of the two kinds of models that the integers may have.
+_ADAPTIVE: dict[CodeModelKind, int] = {"column": 0, "adaptive": v3.COSET_ADAPTIVE}
+_RATE_KINDS: dict[CodeModelKind, str] = {"column": "entropy_trellis", "adaptive": "entropy_adaptive"}
 
 
 def encode(symbols: CosetSymbols, before: Sequence[CosetSymbols] = ()) -> tuple[bytes, bytes]:
@@ -46,18 +51,19 @@ def encode(symbols: CosetSymbols, before: Sequence[CosetSymbols] = ()) -> tuple[
     CodingError
         For integers that are no walks of the trellis.
     """
-    grid, model = symbols.grid, symbols.model
+    grid = symbols.grid
+    model: Any = symbols.model
     flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
-    flags |= v3.COSET_ADAPTIVE * isinstance(model, AdaptiveModel)
+    flags |= _ADAPTIVE[model.kind]
     side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
     side += b"".join(exponent_bytes(e) for e in (None if before else grid.exponents, model.row_exponents) if e is not None)
     side += v3.COSET_STATE.pack(symbols.states.bit_length() - 1) + varint(symbols.segment)
     side += v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
-    if isinstance(model, AdaptiveModel):
-        head, coded = learnt.encode_learnt(symbols, model, before) if model.strength else (learnt.head_bytes(model), b"")
-        side += head
-        if model.strength:
-            return bytes(side), coded
+    if model.learns:
+        head, coded = learnt.encode_learnt(symbols, model, before)
+        return bytes(side) + head, coded
+    if flags & v3.COSET_ADAPTIVE:
+        side += learnt.head_bytes(model)
     transitions, payload = coset_transitions(symbols.states), bytearray()
     rows, columns, gaussian, tables = coset_tables(symbols)
     for first, stop in spans(*symbols.integers.shape):
@@ -110,13 +116,13 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     state_bits = side.choice("bits of a state", {bits: bits for bits in v3.COSET_STATE_BITS}, side.u8())
     segment = side.count("rows of a walk", 2**31)
     weight_std, noise_variance = v2.GAUSSIAN.unpack(side.take(v2.GAUSSIAN.size))
-    model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
+    model: Any = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
     past: learnt.Before = before
     if flags & v3.COSET_ADAPTIVE:
         model, past = learnt.read_head(side, model, rows, before)
     grid = side.build(UniformGrid, step, exponents)
     symbols = side.build(CosetSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, 1 << state_bits, segment)
-    if isinstance(model, AdaptiveModel) and model.strength:
+    if model.learns:
         learnt.decode_groups(side, payload, symbols, model, past, apply)
         return symbols
     row_gaussians, column_gaussians, gaussian, tables = coset_tables(symbols)
@@ -131,9 +137,16 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     return symbols
 
 
-def values(symbols: CosetSymbols, _: int) -> Float64Array:
-    """(m, r) the numbers that integers stand for: half a step each."""
-    return np.asarray(symbols.integers * (0.5 * symbols.column_steps))
+def values(symbols: CosetSymbols, columns: int) -> Matrix:
+    """(m, r) the numbers that integers stand for, where they are: half a step each."""
+    return part_values(symbols, columns, slice(None), slice(0, columns))
+
+
+def part_values(symbols: CosetSymbols, _: int, rows: slice, some: slice) -> Matrix:
+    """`values` of some rows and columns."""
+    numbers = as_dtype(symbols.integers[rows, some], "float64")
+    numbers *= beside(0.5 * symbols.column_steps[some], numbers)
+    return numbers
 
 
 CODEC = Codec(
@@ -141,9 +154,10 @@ CODEC = Codec(
     encode=encode,
     decode=decode,
     values=values,
-    part_values=lambda symbols, _, rows, some: symbols.integers[rows, some] * (0.5 * symbols.column_steps[some]),
+    part_values=part_values,
     length_bits=coset_code_length,
-    rate_kind=lambda symbols: "entropy_adaptive" if isinstance(symbols.model, AdaptiveModel) else "entropy_trellis",
+    rate_kind=lambda symbols: _RATE_KINDS[symbols.model.kind],
     diagnostics=lambda symbols: Diagnostics(coset_code_length(symbols), symbols=symbols.integers.size),
+    values_on_device=True,
     exponents=lambda symbols: symbols.grid.exponents,
 )

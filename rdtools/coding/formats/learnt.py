@@ -24,7 +24,7 @@ from rdtools.coding.entropy.adaptive import MOST_INTEGERS_PER_BYTE, groups, lear
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.errors import CodingError, CorruptFile
-from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode
+from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode, map_on_threads
 from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
 
 #: Symbols of other matrices in the file, from whose rows models may go on to learn.
@@ -68,9 +68,13 @@ def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, b
         For integers that are no walks of their trellis.
     """
     side, payload = bytearray(), bytearray()
-    of_group = learnt_models(symbols, model, before)
-    for first, stop in groups(symbols.integers.shape[1], model):
-        words, escaped, fault = adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
+    of_group, places = learnt_models(symbols, model, before), list(groups(symbols.integers.shape[1], model))
+
+    def encode_group(place: tuple[int, int]) -> tuple[NDArray[np.uint32], NDArray[np.int32], str]:
+        first, stop = place
+        return adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
+
+    for (first, stop), (words, escaped, fault) in zip(places, map_on_threads(encode_group, places), strict=True):
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of their trellis")
         numbers, data = block_bytes(words, escaped.tolist())
@@ -114,5 +118,6 @@ def decode_groups(
     for number, (first, stop) in enumerate(places):
         words, escaped = read_block(side, payload, rows * (stop - first), name=f"group {number} of {len(places)}")
         coded.append(_Group(words, escaped, of_group(first, stop), payload.name))
-    for (first, stop), integers in zip(places, apply(_decode_group, coded), strict=True):
+    decoded = map_on_threads(_decode_group, coded) if apply is map else apply(_decode_group, coded)
+    for (first, stop), integers in zip(places, decoded, strict=True):
         symbols.integers[:, first:stop] = integers

@@ -32,58 +32,30 @@ from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding import format_v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
-from rdtools.coding.entropy.blocks import Block, decode_block, sequences, spans
+from rdtools.coding.entropy.blocks import Block, decode_block, spans
 from rdtools.coding.entropy.coder import encode_runs
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
-from rdtools.coding.entropy.length import scalar_code_length
-from rdtools.coding.entropy.models import (
-    FrequencyTable,
-    column_tables,
-    count_integers,
-    histogram_bytes,
-    mean_column_entropy,
-    pooled_entropy,
-    read_histogram,
-    shared_table,
-)
+from rdtools.coding.entropy.models import count_integers, mean_column_entropy, pooled_entropy
 from rdtools.coding.fields import Reader, varint
 from rdtools.coding.formats import learnt
+from rdtools.coding.formats.integer_models import MODEL_CODERS, StoredModel, scalar_code_length
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.coding.scales import bfloat16_bytes
 from rdtools.normal import gain_of_mean_square, lmmse_gain
-from rdtools.records import (
-    ENTROPY_MODELS,
-    AdaptiveModel,
-    CodeModelKind,
-    EntropyModel,
-    Gains,
-    GaussianModel,
-    RowScales,
-    ScalarSymbols,
-    UniformGrid,
-)
+from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, RowScales, ScalarSymbols, UniformGrid
 
 #: Frequencies of Gaussian models that any file may make a decoder compute, in about a second: 64 of the widest tables.
 MAX_FREQUENCIES = 2**25
 
-#: Rate kind of the integers under each entropy model.
-RATE_KINDS: dict[CodeModelKind, str] = {
-    "fixed": "fixed",
-    "shared": "entropy_shared",
-    "column": "entropy_column",
-    "adaptive": "entropy_adaptive",
-    "histogram": "entropy_histogram",
-}
-
 
 def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tuple[bytes, bytes]:
     """Side information and payload; the matrices before, if any, have the same step exponents."""
-    integers, model, grid, gains = symbols.integers, symbols.model, symbols.grid, symbols.gains
+    integers, grid, gains = symbols.integers, symbols.grid, symbols.gains
+    model: Any = symbols.model  # of the class that the entry of its kind expects
     m, r = integers.shape
-    row_exponents = model.row_exponents if isinstance(model, GaussianModel) else None
     flags = (
         fmt.STEP_EXPONENTS * (grid.exponents is not None)
-        | fmt.ROW_EXPONENTS * (row_exponents is not None)
+        | fmt.ROW_EXPONENTS * (model.row_exponents is not None)
         | fmt.ROW_SCALES * (grid.rows is not None)
         | fmt.ZERO_POINTS * (grid.rows is not None and grid.rows.zero_points is not None)
         | fmt.GAIN_STD * (gains.lmmse_std > 0)
@@ -94,8 +66,8 @@ def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tupl
     side = bytearray(fmt.SCALAR_HEAD.pack(flags, grid.step))
     if grid.exponents is not None and not before:
         side += exponent_bytes(grid.exponents)
-    if row_exponents is not None:
-        side += exponent_bytes(row_exponents)
+    if model.row_exponents is not None:
+        side += exponent_bytes(model.row_exponents)
     if grid.rows is not None:
         side += varint(grid.rows.scales.shape[1]) + varint(grid.rows.group_size) + bfloat16_bytes(grid.rows.scales)
         if grid.rows.zero_points is not None:
@@ -106,27 +78,23 @@ def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tupl
         side += bfloat16_bytes(gains.columns)
 
     side += bytes([_models().index(model.kind)])
-    histograms: list[FrequencyTable] = []
-    if grid.levels:
-        side += fmt.LEVELS.pack(grid.levels)
-    elif isinstance(model, GaussianModel):
-        side += fmt.GAUSSIAN.pack(model.weight_std, model.noise_variance)
-        if isinstance(model, AdaptiveModel):
-            if model.strength:
-                head, coded = learnt.encode_learnt(symbols, model, [one for one in before if isinstance(one.model, GaussianModel)])
-                return bytes(side) + head, coded
-            side += learnt.head_bytes(model)
-    elif integers.size:
-        counts = count_integers(integers)
-        histograms = [shared_table(counts)] if model.kind == "shared" else column_tables(counts)
-        side += b"".join(map(histogram_bytes, histograms))
-
+    coder = MODEL_CODERS[model.kind]
+    numbers, tables = coder.numbers(symbols, model)
+    side += numbers
+    if model.learns:
+        head, coded = learnt.encode_learnt(symbols, model, _learnable(before))
+        return bytes(side) + head, coded
     columns, payload = spans(m, r), bytearray()
-    for (first, stop), sequence in zip(columns, sequences(symbols, histograms, columns), strict=True):
+    for (first, stop), sequence in zip(columns, coder.sequences(symbols, model, tables, columns), strict=True):
         numbers, data = block_bytes(*encode_runs(sequence.read(integers[:, first:stop])))
         side += numbers
         payload += data
     return bytes(side), bytes(payload)
+
+
+def _learnable(before: Sequence[ScalarSymbols]) -> learnt.Before:
+    """Those from whose rows models of columns can go on to learn."""
+    return [symbols for symbols in before if symbols.model.gaussian]
 
 
 def _models() -> tuple[CodeModelKind, ...]:
@@ -134,10 +102,8 @@ def _models() -> tuple[CodeModelKind, ...]:
     return (*fmt.MODELS, *format_v3.NEW_MODELS)
 
 
-def _read_symbols(
-    side: Reader, rows: int, columns: int, before: Sequence[ScalarSymbols]
-) -> tuple[ScalarSymbols, list[FrequencyTable], learnt.Before]:
-    """The symbols without their integers, the histograms of their model, and symbols from which it goes on to learn."""
+def _read_symbols(side: Reader, rows: int, columns: int, before: Sequence[ScalarSymbols]) -> tuple[ScalarSymbols, StoredModel]:
+    """The symbols without their integers, and their model as it is stored."""
     flags, step = fmt.SCALAR_HEAD.unpack(side.take(fmt.SCALAR_HEAD.size))
     if flags & fmt.ZERO_POINTS and not flags & fmt.ROW_SCALES:
         raise side.refusal("zero points without row scales, expected both or none")
@@ -153,23 +119,11 @@ def _read_symbols(
     fitted = side.bfloat16("column gains", columns) if flags & fmt.COLUMN_GAINS else None
     gains = side.build(Gains, lmmse_std, fitted, bool(flags & format_v3.INTEGER_GAINS))
     kind = side.choice("entropy model", _models(), side.u8())
-    if row_exponents is not None and kind not in ("column", "adaptive"):
+    if row_exponents is not None and not ENTROPY_MODELS[kind].gaussian:
         raise side.refusal(f"row exponents beside a {kind} model, expected them beside a Gaussian one only")
-    levels, histograms = 0, []
-    past: learnt.Before = [one for one in before if isinstance(one.model, GaussianModel)]
-    model: EntropyModel = ENTROPY_MODELS[kind]()
-    if kind == "fixed":
-        (levels,) = fmt.LEVELS.unpack(side.take(fmt.LEVELS.size))
-    elif kind in ("column", "adaptive"):
-        weight_std, noise_variance = fmt.GAUSSIAN.unpack(side.take(fmt.GAUSSIAN.size))
-        model = plain = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
-        if kind == "adaptive":
-            model, past = learnt.read_head(side, plain, rows, past)
-    elif rows * columns:
-        shared = kind == "shared"
-        histograms = [read_histogram(side, rows * columns if shared else rows) for _ in range(1 if shared else columns)]
-    grid = side.build(UniformGrid, step, exponents, 0.5 if flags & fmt.MID_RISE else 0.0, levels, row_scales)
-    return side.build(ScalarSymbols, np.empty((rows, columns), dtype=np.int32), grid, model, gains), histograms, past
+    stored = MODEL_CODERS[kind].read(side, rows, columns, row_exponents, _learnable(before))
+    grid = side.build(UniformGrid, step, exponents, 0.5 if flags & fmt.MID_RISE else 0.0, stored.levels, row_scales)
+    return side.build(ScalarSymbols, np.empty((rows, columns), dtype=np.int32), grid, stored.model, gains), stored
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, before: Sequence[ScalarSymbols] = ()) -> ScalarSymbols:
@@ -179,20 +133,21 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     ------
     CorruptFile
     """
-    symbols, histograms, past = _read_symbols(side, rows, columns, before)
-    if isinstance(symbols.model, AdaptiveModel) and symbols.model.strength:
-        learnt.decode_groups(side, payload, symbols, symbols.model, past, apply)
+    symbols, stored = _read_symbols(side, rows, columns, before)
+    model: Any = symbols.model
+    if model.learns:
+        learnt.decode_groups(side, payload, symbols, model, stored.past, apply)
         return symbols
     places, remaining = spans(rows, columns), payload.remaining
-    stored = [
+    words_read = [
         read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(places)}")
         for number, (first, stop) in enumerate(places)
     ]
-    orders = sequences(symbols, histograms, places)
+    orders = MODEL_CODERS[model.kind].sequences(symbols, model, stored.tables, places)
     size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * remaining)
     if size > most:
         raise side.refusal(f"Gaussian models of {size} frequencies for {remaining} bytes, expected at most {most}")
-    blocks = [Block(rows, order, words, escaped, payload.name) for order, (words, escaped) in zip(orders, stored, strict=True)]
+    blocks = [Block(rows, order, words, escaped, payload.name) for order, (words, escaped) in zip(orders, words_read, strict=True)]
     for (first, stop), integers in zip(places, apply(decode_block, blocks), strict=True):
         symbols.integers[:, first:stop] = integers
     return symbols
@@ -290,7 +245,7 @@ CODEC = Codec(
     values=values,
     part_values=part_values,
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
-    rate_kind=lambda symbols: RATE_KINDS[symbols.model.kind],
+    rate_kind=lambda symbols: MODEL_CODERS[symbols.model.kind].rate_kind,
     diagnostics=_diagnostics,
     values_on_device=True,
     exponents=lambda symbols: symbols.grid.exponents,

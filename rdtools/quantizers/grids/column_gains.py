@@ -8,7 +8,7 @@ import numpy as np
 
 from rdtools.arrays import Float64Array, Matrix
 from rdtools.coding import codec_of, column_scales, round_to_bfloat16, spread_groups
-from rdtools.records import Gains, GaussianModel, ScalarSymbols
+from rdtools.records import Gains, ScalarSymbols
 
 
 def point_values(symbols: ScalarSymbols) -> Matrix:
@@ -34,7 +34,7 @@ def widest_steps(symbols: ScalarSymbols) -> Float64Array:
 
 def without_column_gains(symbols: ScalarSymbols) -> ScalarSymbols:
     """The integers that `with_column_gains` begins with: no gains, and no steps but one unless the code model needs them."""
-    if isinstance(symbols.model, GaussianModel):
+    if symbols.model.gaussian:
         return replace(symbols, gains=replace(symbols.gains, columns=None))
     return replace(symbols, grid=replace(symbols.grid, exponents=None), gains=Gains())
 

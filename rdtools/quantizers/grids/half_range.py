@@ -30,8 +30,8 @@ def normal_half_range(levels: int) -> float:
     """
 
     def error(log_range: float) -> float:
-        found = rounded_gaussian(2 * math.exp(log_range) / (levels - 1), levels)
-        return found.granular + found.overload
+        rounded = rounded_gaussian(2 * math.exp(log_range) / (levels - 1), levels)
+        return rounded.granular + rounded.overload
 
     grid = np.linspace(math.log(0.3), math.log(2 * (2 + 2 * math.sqrt(math.log(levels)))), 40)
     best = int(np.argmin([error(x) for x in grid]))

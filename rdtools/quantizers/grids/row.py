@@ -125,10 +125,10 @@ def _searched(values: Matrix, steps: Float64Array, lowest: Float64Array, levels:
     for top in range(0, len(values), rows):
         part = slice(top, top + rows)
         # a range of its own step 1: its errors compare as those of the row do
-        own = values[part] / beside(unit[part, None], values)
+        relative = values[part] / beside(unit[part, None], values)
         for shrinkage in _SHRINKAGES:
             stored = _grid(shrinkage * steps[part], shrinkage * lowest[part], levels, grid)
-            error = _search_errors(own, replace(stored, scales=stored.scales / unit[part]))
+            error = _search_errors(relative, replace(stored, scales=stored.scales / unit[part]))
             better = error < least[part]
             least[part] = np.where(better, error, least[part])
             chosen[part] = np.where(better, shrinkage, chosen[part])

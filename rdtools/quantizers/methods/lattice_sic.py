@@ -8,19 +8,18 @@ from typing import get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, take_columns
+from rdtools.arrays import Float64Array
 from rdtools.coding import fit_lattice_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
-from rdtools.quantizers.grids.levels import grid_of_step
+from rdtools.quantizers.grids.walks import ColumnWalks, RowExponents
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
 from rdtools.quantizers.rounding.lattice_points import equal_rate_step, nearest_points
-from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.search.step import search_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import GaussianModel, LatticeName, LatticePoints
+from rdtools.records import GaussianModel, LatticeName, LatticePoints, UniformGrid
 from rdtools.records.error_models import LatticeSteps
 from rdtools.transforms import RotationChoice
 
@@ -30,42 +29,30 @@ _PARTS, _ROWS = 3, 256
 
 
 @dataclass(frozen=True, eq=False)
-class LatticeGrid:
-    """Column steps but for their scale, and the points that they give; attributes as of `TrellisGrid` in `trellis_sic.py`."""
+class LatticeGrid(ColumnWalks[LatticePoints]):
+    """The points of a lattice that steps give."""
 
-    target: Float64Array
-    factor: Float64Array
-    order: NDArray[np.intp]
     lattice: LatticeName
-    exponents: NDArray[np.uint8]
-    row_exponents: NDArray[np.uint8] | None
-    name: str
 
-    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[LatticePoints]:
-        """Points of some rows, or of all, where the finest step is so wide, and their rate.
+    def row_parts(self, rows: int) -> list[slice]:
+        """Whole vectors of a few hundred rows, or of a third of them."""
+        height = max(_ROWS, -(-rows // (16 * _PARTS)) * 16)
+        return [slice(first, min(first + height, rows)) for first in range(0, rows, height)]
 
-        Raises
-        ------
-        ScaleOutOfRange
-            If the step is outside the normal range of float32.
-        """
-        part, known = (self.target, self.row_exponents) if rows is None else (self.target[rows], None)
-        if rows is not None and self.row_exponents is not None:
-            known = self.row_exponents[rows]
-        grid = grid_of_step(log2_step, self.exponents, self.name)
-        spacings = 0.5 * grid.column_steps(part.shape[1])[self.order]
-        integers = np.empty(part.shape, dtype=np.int32)
-        height = max(_ROWS, -(-len(part) // (16 * _PARTS)) * 16)  # of whole vectors
-        for some in (slice(first, first + height) for first in range(0, len(part), height)):
+    def decide(self, ordered: Float64Array, steps: Float64Array) -> NDArray[np.int32]:
+        """(m, r) int32 integers of a target whose columns and steps are in the order of the factor's."""
+        spacings, integers = 0.5 * steps, np.empty(ordered.shape, dtype=np.int32)
 
-            def decide(targets: Float64Array, column: int, block: NDArray[np.int32] = integers[some]) -> Float64Array:
-                points = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
-                block[:, self.order[column]] = points
-                return np.asarray(spacings[column] * points[:, None])
+        def decided(targets: Float64Array, column: int) -> Float64Array:
+            integers[:, column] = nearest_points(targets[:, 0] / spacings[column], self.lattice, INTEGER_MAX)
+            return np.asarray(spacings[column] * integers[:, column, None])
 
-            block_ldlq(take_columns(part[some], self.order), self.factor, 1, decide, keep=False)
-        symbols, bits = fit_lattice_gaussians(LatticePoints(integers, grid, GaussianModel(), self.lattice), known)
-        return Candidate(bits / max(part.size, 1), symbols)
+        block_ldlq(np.asfortranarray(ordered), self.factor, 1, decided, keep=False)  # it reads columns
+        return integers
+
+    def fitted(self, integers: NDArray[np.int32], grid: UniformGrid, row_exponents: RowExponents) -> tuple[LatticePoints, float]:
+        """The points with the models under which they are shortest, and their length, bits in all."""
+        return fit_lattice_gaussians(LatticePoints(integers, grid, GaussianModel(), self.lattice), row_exponents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +74,7 @@ class LatticeSIC(SettledQuantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto"
     damping : relative to the mean diagonal of H; None for none unless H is singular
     one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
+    bias : whether a bias of 16 bits per row takes the mean of the output error away, as of `ScalarQuantizer`
     backend : None, "numba" or "reference"; NumPy decides the points, whatever it is
 
     References
@@ -107,6 +95,7 @@ class LatticeSIC(SettledQuantizer):
     order: str = "natural"
     rotation: RotationChoice | None = None
     one_file: bool = field(default=False, metadata=LATER)
+    bias: bool = field(default=False, metadata=LATER)
 
     def __post_init__(self) -> None:
         check_choice(f"{type(self).__name__}: lattice", self.lattice, get_args(LatticeName))
@@ -115,7 +104,7 @@ class LatticeSIC(SettledQuantizer):
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge)
+        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge, centred=self.bias)
 
     @property
     def calls_kernels(self) -> bool:
@@ -128,8 +117,8 @@ class LatticeSIC(SettledQuantizer):
         steps = np.asarray(1.0 / np.sqrt(shared.noise_gains))
         rows = row_exponents_if_shorter(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
-        grid = LatticeGrid(problem.target, shared.factor, shared.order, self.lattice, octave_exponents(steps), rows, name)
-        found = search_rate(grid, problem.weight_std, self.rate_bits)
-        widths = equal_rate_step(self.lattice) * found.result.column_steps
+        grid = LatticeGrid(problem.target, shared.factor, shared.order, octave_exponents(steps), rows, name, self.lattice)
+        candidate = search_rate(grid, problem.weight_std, self.rate_bits)
+        widths = equal_rate_step(self.lattice) * candidate.result.column_steps
         model = LatticeSteps(widest_steps=widths, steps=widths, relative_steps=steps, lattice=self.lattice, row_exponents=rows)
-        return Solution(found.result, found.rate_bits, model)
+        return Solution(candidate.result, candidate.rate_bits, model)

@@ -16,7 +16,7 @@ from rdtools.quantizers.rounding.nearest import nearest
 from rdtools.quantizers.rounding.sic import Precision, sic_rounding
 from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdaptiveModel, CodeModelKind, GaussianModel, ScalarSymbols
+from rdtools.records import CodeModelKind, ScalarSymbols
 from rdtools.records.error_models import ColumnSteps, StoredGrid
 from rdtools.transforms import RotationChoice
 
@@ -39,8 +39,8 @@ def column_steps(symbols: ScalarSymbols, relative_steps: Float64Array | None, *,
         waterfilled=waterfilled,
         lmmse=symbols.gains.of_integers,
         fitted=symbols.gains.columns is not None or symbols.grid.rows is not None,
-        row_exponents=symbols.model.row_exponents if isinstance(symbols.model, GaussianModel) else None,
-        learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
+        row_exponents=symbols.model.row_exponents,
+        learnt=symbols.model.learns,
     )
 
 
@@ -54,16 +54,19 @@ class ScalarQuantizer(SettledQuantizer):
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
+    bias : whether a bias of 16 bits per row takes the mean of the output error away, and integers are decided for what is left then:
+        the covariance of the input in place of H
     """
 
     rotation: RotationChoice | None = None
+    bias: bool = field(default=False, metadata=LATER)
 
     on_device: ClassVar[bool] = True
 
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, factor=False)
+        return Preparation(rotation=self.rotation, factor=False, centred=self.bias)
 
     @property
     def calls_kernels(self) -> bool:
@@ -136,5 +139,5 @@ class EntropyCoded(ScalarQuantizer):
         """Quantize a prepared layer with equal steps."""
         name = f"{problem.key.name}: {type(self).__name__}"
         grid = entropy_grid(problem.target, self._rounding(problem), coding=self.coding, relative_steps=None, name=name)
-        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
-        return Solution(found.result, found.rate_bits, column_steps(found.result, None))
+        candidate = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
+        return Solution(candidate.result, candidate.rate_bits, column_steps(candidate.result, None))

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array, panels, put_columns
+from rdtools.arrays import Float64Array, Matrix, as_dtype, beside
 from rdtools.coding import fit_coset_gaussians, octave_exponents, row_exponents_if_shorter
 from rdtools.errors import UsageError
 from rdtools.ops import COSET_STATES, coset_trellis_sweep
 from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
-from rdtools.quantizers.grids.levels import grid_of_step
+from rdtools.quantizers.grids.walks import ColumnWalks, RowExponents
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.sic import Precision
 from rdtools.quantizers.search.learnt import check_adaptive_columns, search_learnt_rate
-from rdtools.quantizers.search.rate import Candidate
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel
+from rdtools.records import CosetSymbols, GaussianModel, UniformGrid
 from rdtools.records.error_models import TrellisSteps
 from rdtools.transforms import RotationChoice
 
@@ -40,54 +39,30 @@ def check_trellis(name: str, states: object, segment: object) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class TrellisGrid:
-    """Column steps but for their scale, and the walks that they give.
+class TrellisGrid(ColumnWalks[CosetSymbols]):
+    """The walks that steps give; `method` has states, walks, precision and backend."""
 
-    Attributes
-    ----------
-    target : (m, r) float64, what is quantized
-    factor : (r, r) float64, of the moment, columns in `order`
-    order : (r,) columns of the target in the order of the factor's
-    method : states, walks, precision and backend
-    exponents : (r,) steps in eighths of an octave above the finest
-    row_exponents : (m,) standard deviations of rows in eighths of an octave; None where they do not pay
-    name : of the layer and method, for messages
-    """
-
-    target: Float64Array
-    factor: Float64Array
-    order: NDArray[np.intp]
     method: TrellisSIC
-    exponents: NDArray[np.uint8]
-    row_exponents: NDArray[np.uint8] | None
-    name: str
 
-    def at(self, log2_step: float, rows: NDArray[np.intp] | None = None) -> Candidate[CosetSymbols]:
-        """Integers of some rows, or of all, where the finest step is so wide, and their rate.
-
-        Raises
-        ------
-        ScaleOutOfRange
-            If the step is outside the normal range of float32.
-        """
-        method, order, known = self.method, self.order, self.row_exponents
-        part = self.target if rows is None else self.target[rows]
-        grid = grid_of_step(log2_step, self.exponents, self.name)
-        ordered, _ = coset_trellis_sweep(
-            np.take(part, order, axis=1).astype(method.precision, copy=False),
+    def decide(self, ordered: Matrix, steps: Float64Array) -> Matrix:
+        """(m, r) int32 integers of a target whose columns and steps are in the order of the factor's."""
+        computed = as_dtype(ordered, self.method.precision)
+        integers, _ = coset_trellis_sweep(
+            computed,
             self.factor,
-            grid.column_steps(part.shape[1])[order],
-            method.states,
-            segment=int(method.segment),
+            beside(steps, computed),
+            self.method.states,
+            segment=int(self.method.segment),
             residual=False,
-            overwrite=True,
-            backend=method.backend,
+            overwrite=computed is not self.target,
+            backend=self.method.backend,
         )
-        for some in panels(*ordered.shape):  # in place
-            ordered[some] = put_columns(ordered[some], order)
-        symbols = CosetSymbols(ordered, grid, GaussianModel(), method.states, int(method.segment))
-        symbols, bits = fit_coset_gaussians(symbols, known if known is None or rows is None else known[rows])
-        return Candidate(bits / max(part.size, 1), symbols)
+        return integers
+
+    def fitted(self, integers: Matrix, grid: UniformGrid, row_exponents: RowExponents) -> tuple[CosetSymbols, float]:
+        """The walks with the model under which they are shortest, and their length, bits in all."""
+        symbols = CosetSymbols(integers, grid, GaussianModel(), self.method.states, int(self.method.segment))
+        return fit_coset_gaussians(symbols, row_exponents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +88,7 @@ class TrellisSIC(SettledQuantizer):
     adaptive_columns : columns in a group whose Gaussian models the decoder learns from the rows that it has, where that is shorter; 0 for
         models that are not learnt
     one_file : whether layers of one input go into one file where that is smaller; see `rdtools.measure.point.coded`
+    bias : whether a bias of 16 bits per row takes the mean of the output error away, as of `ScalarQuantizer`
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"
 
@@ -138,6 +114,9 @@ class TrellisSIC(SettledQuantizer):
     precision: Precision = "float64"
     adaptive_columns: int = 0
     one_file: bool = field(default=False, metadata=LATER)
+    bias: bool = field(default=False, metadata=LATER)
+
+    on_device: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_adaptive_columns(type(self).__name__, self.adaptive_columns)
@@ -148,7 +127,7 @@ class TrellisSIC(SettledQuantizer):
     @property
     def preparation(self) -> Preparation:
         """Settings of `prepare`: methods that agree in them may share its answer."""
-        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge)
+        return Preparation(rotation=self.rotation, damping=self.damping, order=self.order, ridge=self.ridge, centred=self.bias)
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
@@ -156,7 +135,7 @@ class TrellisSIC(SettledQuantizer):
         steps = np.asarray(1.0 / np.sqrt(shared.noise_gains))
         rows = row_exponents_if_shorter(problem.target)
         name = f"{problem.key.name}: {type(self).__name__}"
-        grid = TrellisGrid(problem.target, shared.factor, shared.order, self, octave_exponents(steps), rows, name)
+        grid = TrellisGrid(problem.target, shared.factor, shared.order, octave_exponents(steps), rows, name, self)
         nearest = search_learnt_rate(grid, problem.weight_std, self.rate_bits, int(self.adaptive_columns))
         symbols = nearest.result
         model = TrellisSteps(
@@ -165,6 +144,6 @@ class TrellisSIC(SettledQuantizer):
             relative_steps=steps,
             states=self.states,
             row_exponents=rows,
-            learnt=isinstance(symbols.model, AdaptiveModel) and symbols.model.strength > 0,
+            learnt=symbols.model.learns,
         )
         return Solution(symbols, nearest.rate_bits, model)

@@ -146,7 +146,7 @@ class WaterfilledGPTQ(Feedback, EntropyCoded):
         steps = relative_steps(shared.noise_gains, self.rate_bits)
         rounding = sic_rounding(shared.factor, shared.order, self.backend, self.precision)
         grid = entropy_grid(problem.target, rounding, coding=self.coding, relative_steps=steps, name=name)
-        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
+        candidate = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
         energies = steps**2 * shared.noise_gains
         waterfilled = bool(energies.size and np.ptp(np.log2(energies)) > 1e-6)
-        return Solution(found.result, found.rate_bits, column_steps(found.result, steps, waterfilled=waterfilled))
+        return Solution(candidate.result, candidate.rate_bits, column_steps(candidate.result, steps, waterfilled=waterfilled))

@@ -104,6 +104,6 @@ class WaterSIC(Feedback, EntropyCoded):
             gain_fit=sample_gain_fit(*decided, normal=self.lmmse is True) if self.lmmse else None,
             gains_stored=self.lmmse == "sample",
         )
-        found = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
-        symbols = rescaled(found.result, problem.ideal, lambda: shared.unpenalized_moment, grid) if self.rescale else found.result
-        return Solution(symbols, found.rate_bits, column_steps(symbols, steps))
+        candidate = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
+        symbols = rescaled(candidate.result, problem.ideal, lambda: shared.unpenalized_moment, grid) if self.rescale else candidate.result
+        return Solution(symbols, candidate.rate_bits, column_steps(symbols, steps))

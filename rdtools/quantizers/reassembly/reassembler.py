@@ -220,11 +220,11 @@ class Reassembler:
             counts = Split.within(maxima, float(threshold)).counts
             if int(counts.sum()) - len(maxima) > self._room(counts):
                 break
-            found = self._at(maxima, distances, weight, float(threshold), name)
-            error = self._error(found.input_map, inputs, weight, exact)
+            candidate = self._at(maxima, distances, weight, float(threshold), name)
+            error = self._error(candidate.input_map, inputs, weight, exact)
             tried += 1
             if error < least:
-                best, least = found, error
+                best, least = candidate, error
         assert best is not None  # the first threshold splits nothing
         return Reassembly(best.input_map, best.threshold, best.copies, best.split_channels, least, tried)
 

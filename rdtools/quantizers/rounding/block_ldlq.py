@@ -116,8 +116,8 @@ def block_ldlq(
     for panel in _spans(0, n, PANEL // block * block or block):
         fed_back = error[:, panel.stop :] @ as_dtype(factor[panel.stop :, panel], dtype)
         for part in _spans(panel.start, panel.stop, block):
-            own = as_dtype(factor[part.stop : panel.stop, part], dtype)
-            Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ own
+            coupling = as_dtype(factor[part.stop : panel.stop, part], dtype)
+            Y = fed_back[:, part.start - panel.start : part.stop - panel.start] + error[:, part.stop : panel.stop] @ coupling
             correction = as_dtype(right_divided(Y, factor[part, part]), dtype)
             rounded = round_block(_sum(weight[:, part], correction), part.start)
             error[:, part] = weight[:, part] - as_dtype(rounded, dtype)

@@ -123,13 +123,13 @@ def sweep_groups(
     def round_group(targets: Matrix, first_column: int) -> Matrix:
         columns = order[first_column : first_column + targets.shape[1]]
         width = len(columns)
-        own, inner = targets[:, :width], slice(first_column, first_column + width)
+        group_targets, inner = targets[:, :width], slice(first_column, first_column + width)
         group = int(columns.min()) // group_size
         if dynamic:
-            grids[group] = fit(own)
+            grids[group] = fit(group_targets)
         grid = grids[group]
         block, _ = sic_sweep(
-            grid.in_steps(own),
+            grid.in_steps(group_targets),
             contiguous(factor[inner, inner]),
             beside(np.ones(width), weight),
             offset=grid.offset,

@@ -24,8 +24,8 @@ Factors = tuple[Float64Array, Float64Array]
 
 def _ridged(moment: Float64Array, ridge: float, name: str) -> tuple[Float64Array, float]:
     """Lower factor of a moment plus a ridge relative to its mean diagonal, and the absolute ridge; a higher one where that is singular."""
-    found = cholesky(moment, damping=ridge if ridge > 0 else None, name=name)
-    return found.lower, found.damping * float(np.mean(np.diagonal(moment)))
+    factored = cholesky(moment, damping=ridge if ridge > 0 else None, name=name)
+    return factored.lower, factored.damping * float(np.mean(np.diagonal(moment)))
 
 
 @dataclass(frozen=True, eq=False)

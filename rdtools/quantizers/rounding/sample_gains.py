@@ -27,13 +27,13 @@ def sample_gain_fit(
 
     def fit(target: Matrix, steps: Float64Array) -> tuple[Matrix, Float64Array]:
         ordered, widths = as_dtype(contiguous(take_columns(target, order)), precision), beside(steps[order], target)
-        found, fitted, _ = sic_sweep_sample_gains(
+        integers, fitted, _ = sic_sweep_sample_gains(
             ordered, factor, widths, integer_min=-INTEGER_MAX, integer_max=INTEGER_MAX, residual=False, normal=normal,
             overwrite=ordered is not target, backend=backend,
         )  # fmt: skip
         del ordered
         gains = np.empty(len(order))
         gains[order] = on_host(fitted)
-        return put_columns(found, order), gains
+        return put_columns(integers, order), gains
 
     return fit

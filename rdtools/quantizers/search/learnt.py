@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rdtools.coding import exponent_bytes, fit_adaptive, fit_column_gaussians, row_exponents_if_shorter, scalar_code_length
 from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS, Candidate
 from rdtools.quantizers.search.step import ScaledGrid, search_rate
 from rdtools.quantizers.settings import is_number
-from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
+from rdtools.records import AdaptiveModel, CosetSymbols, ScalarSymbols
 
 Codes = TypeVar("Codes", ScalarSymbols, CosetSymbols)
 
@@ -33,8 +33,9 @@ def check_adaptive_columns(name: str, columns: object) -> None:
 
 def learnt(found: Candidate[Codes], grid: ScaledGrid[Codes], columns: int) -> Candidate[Codes]:
     """The same integers under learnt models where these are shorter, in groups of so many columns; new row exponents are charged."""
-    symbols, size = found.result.in_memory, max(math.prod(grid.target.shape), 1)
-    if isinstance(symbols.model, GaussianModel):
+    symbols: Any = found.result.in_memory
+    size = max(math.prod(grid.target.shape), 1)
+    if symbols.model.gaussian:
         symbols, bits = fit_adaptive(symbols, columns, found.rate_bits * size)
         return Candidate(bits / size, symbols)
     exponents = row_exponents_if_shorter(grid.target)
@@ -62,11 +63,11 @@ def search_learnt_rate(grid: ScaledGrid[Codes], weight_std: float, rate_bits: fl
         return search_rate(grid, weight_std, rate_bits)
     plain_bits, seen = rate_bits, []
     for _ in range(_TRIALS):
-        found = learnt(search_rate(grid, weight_std, plain_bits), grid, columns)
-        if abs(found.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS or not found.result.integers.any():
-            return found
-        seen.append(found.rate_bits)
-        plain_bits += rate_bits - found.rate_bits
+        candidate = learnt(search_rate(grid, weight_std, plain_bits), grid, columns)
+        if abs(candidate.rate_bits - rate_bits) <= RATE_TOLERANCE_BITS or not candidate.result.integers.any():
+            return candidate
+        seen.append(candidate.rate_bits)
+        plain_bits += rate_bits - candidate.rate_bits
     raise RateUnreachable(
         f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: under learnt models neighbouring steps have "
         f"{', '.join(f'{rate:.4f}' for rate in seen)}, likely because few weights decide how strongly models learn; ask for one "

@@ -153,9 +153,9 @@ def bits_per_octave(grid: EntropyGrid, step: float, ideal: Matrix, gram: Callabl
     aim = ideal if rows is None else take_rows(ideal, rows)
 
     def trial(log2_step: float) -> tuple[float, float]:
-        found = grid.at(log2_step, rows)
-        rate, errors = found.rate_bits, point_values(found.result)
-        del found  # before G takes its memory
+        candidate = grid.at(log2_step, rows)
+        rate, errors = candidate.rate_bits, point_values(candidate.result)
+        del candidate  # before G takes its memory
         errors -= aim
         G = gram()
         return rate, float(np.concatenate([quadratic_form(errors[some], G) for some in row_blocks(errors)]).sum())

@@ -99,8 +99,8 @@ def _search_by_sample(grid: ScaledGrid[Symbols], rows: NDArray[np.intp], rate_bi
         trials=SAMPLE_TRIALS,
         tolerance=SEARCH_TOLERANCE_BITS,
     )
-    found, x, _ = _secants(grid.at, rate_bits=rate_bits, start=x, slope=slope, trials=WHOLE_TRIALS, tolerance=RATE_TOLERANCE_BITS)
-    return found or search_step(grid.at, rate_bits=rate_bits, start=x, name=grid.name, tolerance=RATE_TOLERANCE_BITS)
+    candidate, x, _ = _secants(grid.at, rate_bits=rate_bits, start=x, slope=slope, trials=WHOLE_TRIALS, tolerance=RATE_TOLERANCE_BITS)
+    return candidate or search_step(grid.at, rate_bits=rate_bits, start=x, name=grid.name, tolerance=RATE_TOLERANCE_BITS)
 
 
 def search_rate(grid: ScaledGrid[Symbols], weight_std: float, rate_bits: float) -> Candidate[Symbols]:
@@ -131,13 +131,13 @@ def search_rate(grid: ScaledGrid[Symbols], weight_std: float, rate_bits: float) 
     start = math.log2(weight_std) - spread - octaves_of_rate(rate_bits)
     rows = sample_rows(W)
     if rows is None:
-        found = search_step(grid.at, rate_bits=rate_bits, start=start, name=grid.name)
+        candidate = search_step(grid.at, rate_bits=rate_bits, start=start, name=grid.name)
     else:
-        found = _search_by_sample(grid, rows, rate_bits, start)
+        candidate = _search_by_sample(grid, rows, rate_bits, start)
     # on a trellis the largest integers are up to ten below R(D), by coset
-    if largest(found.result.integers) >= INTEGER_MAX - 10:
+    if largest(candidate.result.integers) >= INTEGER_MAX - 10:
         raise RateUnreachable(
             f"{grid.name}: {rate_bits:g} bits per weight cannot be reached: a weight (largest {largest(W):.3g}, rms {weight_std:.3g}) "
             "would need a code of more than 32 bits; remove the outlier or ask for less"
         )
-    return found
+    return candidate

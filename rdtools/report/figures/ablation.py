@@ -22,7 +22,8 @@ CAPTION = Caption(
     text=(
         "KL divergence of the original from the quantized model, all matrices by one method, with WaterSIC's corrections added from left "
         "to right. All methods see moments of the partly quantized model with damping 1e-4; their coder has a Gaussian model per column, "
-        "of those called adaptive learnt models; no bound enters. Marks without a neighbour were not measured further. Bars: 95 % "
+        "of those called adaptive learnt models; no bound enters. Panels are of one model, rate and number of scored tokens. "
+        "Marks without a neighbour were not measured further. Bars: 95 % "
         "bootstrap intervals over windows."
     ),
 )
@@ -31,20 +32,20 @@ STEPS = tuple("+".join(one.name for one in CORRECTIONS[:count]) or "none" for co
 
 
 def draw(rows: pd.DataFrame) -> Figure:
-    """KL by corrections, a panel for each model and rate."""
-    panels = list(rows.groupby(["model", "target_bpw"], sort=False))
+    """KL by corrections, a panel for each model, rate and number of scored tokens."""
+    panels = list(rows.groupby(["model", "target_bpw", "scored_tokens"], sort=False))
     figure = new_figure(FULL, 3.0)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     looks = method_looks(rows["method"].drop_duplicates())
-    for ax, ((model, rate), own) in zip(axes, panels, strict=True):
+    for ax, ((model, rate, tokens), of_panel) in zip(axes, panels, strict=True):
         for method, look in looks.items():
-            some = own[own["method"] == method].set_index("corrections").reindex(list(STEPS)).dropna(how="all")
+            some = of_panel[of_panel["method"] == method].set_index("corrections").reindex(list(STEPS)).dropna(how="all")
             if len(some):
                 bars = [some["kl_nats"] - some["kl_low"], some["kl_high"] - some["kl_nats"]]
                 style = {"capsize": 1.5, "elinewidth": 0.7, "label": method, **look, "linestyle": "-"}
                 ax.errorbar([STEPS.index(name) for name in some.index], some["kl_nats"], yerr=bars, **style)
         ax.set_xticks(range(len(STEPS)), ["none", *(f"+{one.name}" for one in CORRECTIONS)], rotation=45, ha="right")
         log_axes(ax, "y")
-        ax.set(title=f"{model}, {rate:g} bits", ylabel="KL (nats per token)" if ax is axes[0] else "")
+        ax.set(title=f"{model}, {rate:g} bits,\n{tokens} tokens", ylabel="KL (nats per token)" if ax is axes[0] else "")
     add_legend(figure, 4)
     return figure

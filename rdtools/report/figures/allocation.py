@@ -49,9 +49,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     """KL of every plan over that of equal rates, with what was expected of it, a panel for each model."""
     panels = list(rows.groupby("model", sort=False))
     figure = new_figure(FULL, 3.0)
-    for axis, (model, own) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        plans = own[own["allocation"].notna()].set_index("allocation")
-        base, place, fitted = float(plans["kl_nats"]["equal, measured"]), np.arange(len(plans)), law(own)
+    for axis, (model, of_panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
+        plans = of_panel[of_panel["allocation"].notna()].set_index("allocation")
+        base, place, fitted = float(plans["kl_nats"]["equal, measured"]), np.arange(len(plans)), law(of_panel)
         for shift, (name, look) in zip((0.0, 0.22), LOOKS.items(), strict=True):
             centre, low, high = (plans[f"{name}_{end}"] / base for end in ("nats", "low", "high"))
             style = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, **look}

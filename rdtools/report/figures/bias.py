@@ -38,15 +38,15 @@ def draw(rows: pd.DataFrame) -> Figure:
     panels, looks = list(rows.groupby("model", sort=False)), method_looks(THEORY)
     figure = new_figure(FULL, 2.6)
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-    for axis, (model, own) in zip(axes, panels, strict=True):
-        types = ordered_types(own["layer_type"])
+    for axis, (model, of_panel) in zip(axes, panels, strict=True):
+        types = ordered_types(of_panel["layer_type"])
         for place, (method, (theory, label)) in enumerate(THEORY.items()):
             tick = {"marker": "_", "color": looks[method]["color"], "markersize": 5, "label": label}
             mark = {"markersize": 2.8, "label": f"{method}, measured", **looks[method]}
             for shift, name, look in ((-0.065, theory, tick), (0.065, method, mark)):
-                values = own[f"{name}_saving_bpw"]
-                draw_means(axis, values, own["layer_type"], order=types, shift=0.26 * (place - 1) + shift, **{**look, "capsize": 1})
-        cost = own.groupby("layer_type")["cost_bpw"].mean().reindex(types)
+                values = of_panel[f"{name}_saving_bpw"]
+                draw_means(axis, values, of_panel["layer_type"], order=types, shift=0.26 * (place - 1) + shift, **{**look, "capsize": 1})
+        cost = of_panel.groupby("layer_type")["cost_bpw"].mean().reindex(types)
         axis.plot(np.arange(len(types)), cost, label="16/n, its cost", **PREDICTED)
         log_axes(axis, "y")
         axis.set_title(model)

@@ -44,13 +44,13 @@ def draw(rows: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2)
     drawn = rows[(rows["tokens_per_column"] > 0) & rows["damping"].isin(list(_LEFT))]
     for damping, (label, look) in _LEFT.items():
-        own = drawn[drawn["damping"] == damping]
-        draw_means(left, own["penalty_bpw"], own["tokens_per_column"], label=label, **look)
+        of_damping = drawn[drawn["damping"] == damping]
+        draw_means(left, of_damping["penalty_bpw"], of_damping["tokens_per_column"], label=label, **look)
     predicted = drawn.groupby("tokens_per_column")["pred_calibration_bpw"].first()
     left.plot(predicted, label="theory: calibration alone", **{**PREDICTED, "linestyle": "-"})
     for size, (label, look) in _RIGHT.items():
-        own = rows[(rows["tokens_per_column"] == size) & (rows["damping"] > 0)]
-        draw_means(right, own["penalty_bpw"], own["damping"], label=label, **look)
+        of_damping = rows[(rows["tokens_per_column"] == size) & (rows["damping"] > 0)]
+        draw_means(right, of_damping["penalty_bpw"], of_damping["damping"], label=label, **look)
     right.plot(rows[rows["damping"] > 0].groupby("damping")["pred_damping_bpw"].first(), label="theory: damping alone", **PREDICTED)
     for axis, label in ((left, "tokens per column, N / n"), (right, "damping, of the mean diagonal")):
         axis.axhline(0, **ZERO)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ import numpy as np
 
 from rdtools.errors import UsageError
 from rdtools.files import atomic_path
-from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, TEX_ENGINES, Style
+from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, Style
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,8 +113,7 @@ def styled(style: str | None = None) -> Iterator[None]:
     """Inside, figures are drawn and saved in a style of `STYLES`, or in that of the page."""
     import matplotlib
 
-    engine = next((name for name in TEX_ENGINES if shutil.which(name)), TEX_ENGINES[0])
-    settings: Any = {**RC, **(STYLES[style].rc if style else {}), "pgf.texsystem": engine, "pgf.rcfonts": False}
+    settings: Any = {**RC, **(STYLES[style].rc if style else {})}
     token = _STYLE.set(STYLES[style] if style else None)
     try:
         with matplotlib.rc_context(settings):
@@ -125,7 +123,7 @@ def styled(style: str | None = None) -> Iterator[None]:
 
 
 def check_formats(formats: Sequence[str]) -> None:
-    """Refuse a format that is not known, or pgf without a TeX engine.
+    """Refuse a format that is not known.
 
     Raises
     ------
@@ -134,10 +132,6 @@ def check_formats(formats: Sequence[str]) -> None:
     for name in formats:
         if name not in FORMATS:
             raise UsageError(f"format {name!r}, expected one of {', '.join(FORMATS)}")
-    if "pgf" in formats and not any(shutil.which(name) for name in TEX_ENGINES):
-        raise UsageError(
-            f"format pgf: no TeX engine on the PATH ({', '.join(TEX_ENGINES)}), which measures its text; install one, or ask for pdf or svg"
-        )
 
 
 def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = tuple(SAVE_METADATA)) -> Path:
@@ -150,5 +144,10 @@ def save_figure(figure: Figure, stem: Path, formats: Sequence[str] = tuple(SAVE_
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in formats]
     for kind, path in zip(formats, paths, strict=True):
         with atomic_path(path) as scratch:
-            figure.savefig(scratch, format=kind, metadata=SAVE_METADATA.get(kind))
+            if kind == "pgf":
+                from rdtools.report.figures.pgf import save_pgf
+
+                save_pgf(figure, scratch, path.name)
+            else:
+                figure.savefig(scratch, format=kind, metadata=SAVE_METADATA[kind])
     return paths[0]

@@ -46,10 +46,10 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(len(layers), len(panels), squeeze=False, sharey=True)
     for layer, line in zip(layers, axes, strict=True):
         for (method, rate), axis in zip(panels, line, strict=True):
-            own = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_bpw"] == rate)]
+            of_matrix = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_bpw"] == rate)]
             for look, name in (("-", "pooled"), ("--", "per_column")):
-                axis.axvline(own[f"entropy_{name}_bpw"].iloc[0], color="black", linestyle=look, linewidth=0.7)
-            for row in own.itertuples():
+                axis.axvline(of_matrix[f"entropy_{name}_bpw"].iloc[0], color="black", linestyle=look, linewidth=0.7)
+            for row in of_matrix.itertuples():
                 y, (color, marker) = -coders.index(row.coder), LOOKS[row.coder.partition(",")[0]]
                 bare = row.total_bpw - row.side_bpw
                 axis.plot([bare, row.total_bpw], [y, y], color=color, linewidth=0.7)
@@ -57,6 +57,8 @@ def draw(rows: pd.DataFrame) -> Figure:
                 axis.plot(row.total_bpw, y, color=color, marker=marker, linestyle="none")
             axis.set_title(f"{method}, {rate:g} bits")
             axis.set_yticks(-np.arange(len(coders)), coders)
-        line[0].set_ylabel(f"{layer.removeprefix('model.layers.').rpartition('.')[2]}, {own['rows'].iloc[0]} × {own['columns'].iloc[0]}")
+        line[0].set_ylabel(
+            f"{layer.removeprefix('model.layers.').rpartition('.')[2]}, {of_matrix['rows'].iloc[0]} × {of_matrix['columns'].iloc[0]}"
+        )
     figure.supxlabel("bits per weight")
     return figure

@@ -33,11 +33,13 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 2.4)
     axes = figure.subplots(1, len(rates), squeeze=False)[0]
     for axis, rate in zip(axes, rates, strict=True):
-        for method, own in rows[rows["target_bpw"] == rate].groupby("method", sort=False):
-            look, x = looks[str(method)], own["rank"] + 1
-            axis.plot(x, own["entropy_bpw"], linestyle="none", label=f"{method}, measured", **{**look, "markersize": 1.8, "alpha": 0.7})
-            axis.plot(x, own["pred_high_rate_bpw"], color="black", linewidth=0.7)
-            axis.plot(x, own["pred_rounded_bpw"], color="black", linestyle="--", linewidth=0.7)
+        for method, of_method in rows[rows["target_bpw"] == rate].groupby("method", sort=False):
+            look, x = looks[str(method)], of_method["rank"] + 1
+            axis.plot(
+                x, of_method["entropy_bpw"], linestyle="none", label=f"{method}, measured", **{**look, "markersize": 1.8, "alpha": 0.7}
+            )
+            axis.plot(x, of_method["pred_high_rate_bpw"], color="black", linewidth=0.7)
+            axis.plot(x, of_method["pred_rounded_bpw"], color="black", linestyle="--", linewidth=0.7)
         axis.set_title(f"{rows['layer'].iloc[0].removeprefix('model.layers.')}, {rate:g} bits")
         axis.set_xlabel("column, descending in ℓ²")
         axis.set_ylim(bottom=0)

@@ -38,24 +38,24 @@ def draw(rows: pd.DataFrame) -> Figure:
     plain_axis, share_axis, rate_axis = figure.subplots(1, 3)
     plain, trained = rows[rows["epochs"] == 0], rows[rows["epochs"] > 0]
     for name, colour in HESSIANS.items():
-        own = plain[plain["hessian"] == name]
-        if own.empty:
+        of_hessian = plain[plain["hessian"] == name]
+        if of_hessian.empty:
             continue
-        base = own[own["critical_groups"] == 0].iloc[0]
-        measured, law = (own[column] / base[column] for column in ("relative_distortion", "pred_relative_distortion"))
-        share = 100 * own["critical_share"]
+        base = of_hessian[of_hessian["critical_groups"] == 0].iloc[0]
+        measured, law = (of_hessian[column] / base[column] for column in ("relative_distortion", "pred_relative_distortion"))
+        share = 100 * of_hessian["critical_share"]
         plain_axis.plot(share, measured, color=colour, marker="*", linestyle="none", label=f"{name}, without H")
         plain_axis.plot(share, law, color=colour, label=f"{name}, law")
     for (name, colour), (order, marker) in product(HESSIANS.items(), ORDERS.items()):
-        own = trained[(trained["hessian"] == name) & (trained["order"] == order)]
-        if own.empty:
+        of_hessian = trained[(trained["hessian"] == name) & (trained["order"] == order)]
+        if of_hessian.empty:
             continue
         among = trained[(trained["hessian"] == name) & (trained["order"] == "natural_rest")]
         base = among[among["critical_groups"] == 0].iloc[0]
         look = {"color": colour, "marker": marker, "label": f"{name}, {order.replace('_', ' ')}"}
-        ratio = own["relative_distortion"] / base["relative_distortion"]
-        share_axis.plot(100 * own["critical_share"], ratio, linewidth=0.7, **look)
-        rate_axis.plot(own["total_bpw"], own["relative_distortion"], linestyle="none", **look)
+        ratio = of_hessian["relative_distortion"] / base["relative_distortion"]
+        share_axis.plot(100 * of_hessian["critical_share"], ratio, linewidth=0.7, **look)
+        rate_axis.plot(of_hessian["total_bpw"], of_hessian["relative_distortion"], linestyle="none", **look)
     for name, colour in HESSIANS.items():
         bound = trained[trained["hessian"] == name].sort_values("total_bpw")
         rate_axis.plot(bound["total_bpw"], bound["bound_relative_distortion"], color=colour, label=f"{name}, bound")

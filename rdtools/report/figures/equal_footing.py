@@ -31,13 +31,6 @@ CAPTION = Caption(
 )
 
 
-def slope(rows: pd.DataFrame) -> tuple[float, float]:
-    """Slope b and factor a of ``KL = a (Σ D/D₀)^b``, by least squares of the logarithms."""
-    measured = rows[rows["method"] != NOISE]
-    power, level = np.polyfit(np.log(measured["summed_relative_distortion"]), np.log(measured["kl_nats"]), 1)
-    return float(power), float(np.exp(level))
-
-
 def draw(rows: pd.DataFrame) -> Figure:
     """KL over Σ D/D₀ with the fit; KL and perplexity over the total rate, with the noise floor and the original."""
     figure = new_figure(FULL, 2.7)
@@ -45,16 +38,16 @@ def draw(rows: pd.DataFrame) -> Figure:
     measured, floor = rows[rows["method"] != NOISE], rows[rows["method"] == NOISE]
     looks = method_looks(measured["method"])
     for place, (method, look) in enumerate(looks.items()):
-        own = measured[measured["method"] == method]
-        bars = np.array([own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]])
+        of_method = measured[measured["method"] == method]
+        bars = np.array([of_method["kl_nats"] - of_method["kl_low"], of_method["kl_high"] - of_method["kl_nats"]])
         style = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": method, **look}
-        sums.errorbar(own["summed_relative_distortion"], own["kl_nats"], yerr=bars, **style)
-        x = own["total_bpw"] + 0.04 * (place - (len(looks) - 1) / 2)
-        rates.errorbar(x, own["kl_nats"], yerr=bars, **style)
-        y, low, high = (own["perplexity_original"] * np.exp(own[f"nll_increase_{end}"]) for end in ("nats", "low", "high"))
+        sums.errorbar(of_method["summed_relative_distortion"], of_method["kl_nats"], yerr=bars, **style)
+        x = of_method["total_bpw"] + 0.04 * (place - (len(looks) - 1) / 2)
+        rates.errorbar(x, of_method["kl_nats"], yerr=bars, **style)
+        y, low, high = (of_method["perplexity_original"] * np.exp(of_method[f"nll_increase_{end}"]) for end in ("nats", "low", "high"))
         perplexities.errorbar(x, y, yerr=[y - low, high - y], **style)
-    if measured["summed_relative_distortion"].nunique() > 1:
-        power, factor = slope(rows)
+    power, factor = (float(rows[f"kl_{part}"].iloc[0]) for part in ("power", "factor"))
+    if np.isfinite(power):
         ends = np.geomspace(measured["summed_relative_distortion"].min(), measured["summed_relative_distortion"].max(), 2)
         sums.plot(ends, factor * ends**power, label=f"fit: {factor:.3f} (Σ D/D₀)^{power:.2f}", zorder=1, **{**BOUND, "linewidth": 1.0})
     for value in floor["kl_nats"]:

@@ -56,7 +56,10 @@ def draw(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(down, across, squeeze=False, sharex=True, sharey=True).ravel()
     for axis, method in zip(axes, methods, strict=False):
         cells = ok[ok["method"] == method].pivot_table(index="layer_type", columns="block", values="rate_gap_total_bpw")
-        image = axis.imshow(cells.reindex(index=types, columns=blocks), vmin=low, vmax=high, cmap="cividis", aspect="auto")
+        cells = cells.reindex(index=types, columns=blocks)
+        places = range(len(blocks)), range(len(types))
+        image = axis.pcolormesh(*places, cells, vmin=low, vmax=high, cmap="cividis", edgecolors="face", linewidth=0.2)
+        axis.set_ylim(len(types) - 0.5, -0.5)
         axis.set_facecolor("0.8")
         axis.grid(visible=False)
         axis.set_title(f"{method}, {rate:g} bits")
@@ -66,6 +69,7 @@ def draw(table: pd.DataFrame) -> Figure:
     for axis in axes[len(methods) :]:
         axis.axis("off")
     label = "total rate − R(D),\none variance (bpw)"
-    figure.colorbar(image, ax=list(axes), label=label, aspect=10 * down, extend="max" if top > high else "neither")
+    bar = figure.colorbar(image, ax=list(axes), label=label, aspect=10 * down, extend="max" if top > high else "neither")
+    bar.solids.set_edgecolor("face")
     figure.supxlabel("block")
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, draw_means, empty_figure, new_figure
-from rdtools.report.rows import ok_rows
+from rdtools.report.rows import compared_rows
 from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 TABLES = ("results",)
 #: Columns of the results that are drawn.
-READS = ("method", "target_bpw", "status", "rate_gap_total_bpw")
+READS = ("layer", "method", "target_bpw", "status", "rate_gap_total_bpw")
 
 #: Words around it on the page.
 CAPTION = Caption(
@@ -27,16 +27,17 @@ CAPTION = Caption(
     alt="Total rate above R(D) by method and target rate: a marker for the mean over layers, a bar from min to max.",
     text=(
         "Total rate of the file, each method with its own coder, minus R(D), one variance, at the measured distortion. Markers: mean "
-        "over {{ layers }} layers, rows with status ok; bars: min and max. At high rate, WaterSIC with an ideal coder per column is "
-        "{{ scalar_loss }} bit above R(D), one variance; overhead comes on top, and GPTQ with the same coder is a further G bits "
-        "above it."
+        "over those of {{ layers }} layers that all methods have with status ok, which a title counts where some lack; bars: min and "
+        "max. At high rate, WaterSIC with an ideal coder per column is {{ scalar_loss }} bit above R(D), one variance; overhead comes "
+        "on top, and GPTQ with the same coder is a further G bits above it."
     ),
 )
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """Total rate above R(D) at the measured distortion, by method: mean over layers, bars from min to max."""
-    ok = ok_rows(table)
+    found = compared_rows(table, "rate_gap_total_bpw")
+    ok = found.rows
     if ok.empty:
         return empty_figure("no row with status ok: nothing to draw")
     methods, looks = list(dict.fromkeys(ok["method"])), method_looks(table["method"])
@@ -50,6 +51,7 @@ def draw(table: pd.DataFrame) -> Figure:
         draw_means(axis, rows["rate_gap_total_bpw"], rows["target_bpw"], shift=shift, label=method, **looks[method])
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
+    axis.set_title(found.note, fontsize="small")
     axis.set_xticks(rates)
     axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")

@@ -98,9 +98,9 @@ def _draw_method(
         axis.plot(np.arange(len(types)) + offset, theory, color=look["color"], **_THEORY_TICK)
         types = []
     for j, kind in enumerate(types):
-        own = rows[rows["layer_type"] == kind].sort_values("block")
-        x = j + offset + (np.linspace(-0.32, 0.32, len(own)) * width if len(own) > 1 else np.zeros(len(own)))
-        axis.plot(x, own["pred_gptq_gap_as_run_bpw"], color=look["color"], **_THEORY_TICK)
-        axis.plot(x, own["rate_gap_symbols_bpw"].to_numpy() - reference[own["layer"]].to_numpy(), linestyle="none", **look)
+        of_type = rows[rows["layer_type"] == kind].sort_values("block")
+        x = j + offset + (np.linspace(-0.32, 0.32, len(of_type)) * width if len(of_type) > 1 else np.zeros(len(of_type)))
+        axis.plot(x, of_type["pred_gptq_gap_as_run_bpw"], color=look["color"], **_THEORY_TICK)
+        axis.plot(x, of_type["rate_gap_symbols_bpw"].to_numpy() - reference[of_type["layer"]].to_numpy(), linestyle="none", **look)
     if not rows.empty:
         axis.plot([], [], linestyle="none", label=str(rows["method"].iloc[0]), **look)

@@ -35,13 +35,13 @@ def draw(rows: pd.DataFrame) -> Figure:
     """KL and its proxy against the total rate of the head, a line for each ε."""
     figure = new_figure(COLUMN, 2.9)
     axis = figure.subplots()
-    for place, (epsilon, own) in enumerate(rows.groupby("smoothing", sort=False)):
+    for place, (epsilon, of_smoothing) in enumerate(rows.groupby("smoothing", sort=False)):
         look = {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)]}
         shift, label = (0.0, "equal steps") if epsilon == 1 else (0.04 * (place - 2), f"by class, ε = {epsilon:g}")
-        bars = [own["kl_nats"] - own["kl_low"], own["kl_high"] - own["kl_nats"]]
+        bars = [of_smoothing["kl_nats"] - of_smoothing["kl_low"], of_smoothing["kl_high"] - of_smoothing["kl_nats"]]
         style: dict[str, Any] = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": label, **look}
-        axis.errorbar(own["total_bpw"] + shift, own["kl_nats"], yerr=bars, **style)
-        axis.plot(own["total_bpw"], own["proxy_nats"], color=look["color"], linewidth=0.8, zorder=1)
+        axis.errorbar(of_smoothing["total_bpw"] + shift, of_smoothing["kl_nats"], yerr=bars, **style)
+        axis.plot(of_smoothing["total_bpw"], of_smoothing["proxy_nats"], color=look["color"], linewidth=0.8, zorder=1)
     log_axes(axis, "y")
     axis.set(xlabel="total rate of the head (bpw)", ylabel="KL (nats per token)")
     add_legend(figure, 2)

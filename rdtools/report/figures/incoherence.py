@@ -45,10 +45,12 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2)
     for axis, (column, title) in zip(axes, _SIDES.items(), strict=True):
         for i, (rotation, (color, marker, label)) in enumerate(LOOKS.items()):
-            own, shift = rows[rows["rotation"] == rotation], 0.18 * (i - 1.5)
-            draw_means(axis, own[column], own["layer_type"], order=types, shift=shift, color=color, marker=marker, label=label)
+            of_rotation, shift = rows[rows["rotation"] == rotation], 0.18 * (i - 1.5)
+            draw_means(
+                axis, of_rotation[column], of_rotation["layer_type"], order=types, shift=shift, color=color, marker=marker, label=label
+            )
             if column == "hessian_incoherence":
-                bound = own.groupby("layer_type")["hessian_incoherence_bound"].mean().reindex(types)
+                bound = of_rotation.groupby("layer_type")["hessian_incoherence_bound"].mean().reindex(types)
                 x = [place + shift for place in range(len(types))]
                 axis.plot(x, bound, color=color, linestyle="none", marker="_", markersize=6, alpha=0.7)
         log_axes(axis, "y")

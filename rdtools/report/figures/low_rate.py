@@ -42,15 +42,15 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, 2, sharey=True)
     looks = method_looks(rows["method"])
     for axis, (kind, column, title) in zip(axes, _PANELS, strict=True):
-        own = ok[ok["weights"] == kind]
-        for place, (method, points) in enumerate(own.groupby("method", sort=False)):
+        of_kind = ok[ok["weights"] == kind]
+        for place, (method, points) in enumerate(of_kind.groupby("method", sort=False)):
             style = looks[str(method)]
             predicted = points.groupby("target_bpw")["pred_rate_gap_bpw"].mean()
             draw_means(axis, points[column], points["target_bpw"], shift=0.02 * (place - 2), label=str(method), **style)
             axis.plot(predicted, **{**PREDICTED, "color": style["color"]})
         axis.axhline(SCALAR_LOSS_BITS, label="½ log₂(2πe/12)", **SCALAR)
         axis.axhline(0, **ZERO)
-        axis.set_title(f"{title} ({own['layer'].nunique()} {'Hessians' if kind == 'normal' else 'matrices'})")
+        axis.set_title(f"{title} ({of_kind['layer'].nunique()} {'Hessians' if kind == 'normal' else 'matrices'})")
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axes[0].set_ylabel("rate − R(D), one variance (bpw)")
     axes[0].plot([], [], label="theory at finite rate, Gaussian weights", **PREDICTED)

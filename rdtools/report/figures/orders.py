@@ -70,15 +70,15 @@ def _draw_types(axis: Axes, own: pd.DataFrame) -> None:
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Bits above WaterSIC at the highest rate by layer type: marks at the mean over blocks, bars from min to max, ticks at mean G."""
-    own = gptq_rows(rows)
-    top = own["target_bpw"].max()
-    own = own[own["target_bpw"] == top]
-    models = list(dict.fromkeys(own["model"]))
+    gptq = gptq_rows(rows)
+    top = gptq["target_bpw"].max()
+    gptq = gptq[gptq["target_bpw"] == top]
+    models = list(dict.fromkeys(gptq["model"]))
     figure = new_figure(FULL, 1.9 * len(models) + 0.6)
     axes = figure.subplots(len(models), len(CODINGS), squeeze=False, sharey="row")
     for model, line in zip(models, axes, strict=True):
         for (coding, label), axis in zip(CODINGS.items(), line, strict=True):
-            _draw_types(axis, own[(own["model"] == model) & (own["coding"] == coding)])
+            _draw_types(axis, gptq[(gptq["model"] == model) & (gptq["coding"] == coding)])
             axis.set_title(f"{model}, {label}, {top:g} bits")
         line[0].set_ylabel("GPTQ − WaterSIC (bpw)")
     axes[0, 0].plot([], [], color="black", label="G in theory", **_TICK)

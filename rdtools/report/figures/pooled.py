@@ -47,11 +47,11 @@ def draw(table: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(rates), sharey=True, squeeze=False)[0]
     looks = method_looks(pairs)
     for axis, rate in zip(axes, rates, strict=True):
-        own = wide.xs(rate, level="target_bpw").reset_index()
+        of_rate = wide.xs(rate, level="target_bpw").reset_index()
         for i, (pooled, column) in enumerate(pairs.items()):
             shift = 0.25 * (i - (len(pairs) - 1) / 2)
             look = {"order": types, "shift": shift, "label": f"{pooled} − {column}", **looks[pooled]}
-            draw_means(axis, own[pooled] - own[column], own["layer_type"], **look)
+            draw_means(axis, of_rate[pooled] - of_rate[column], of_rate["layer_type"], **look)
         axis.axhline(0, **ZERO)
         axis.set_title(f"{rate:g} bits")
         axis.set_xticks(range(len(types)), [kind.removesuffix("_proj") for kind in types])

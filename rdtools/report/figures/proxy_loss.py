@@ -40,7 +40,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 2.7)
     axes = figure.subplots(1, 3)
     for i, (basis, (color, marker, face)) in enumerate(_BASES.items()):
-        own, shift = rows[rows["basis"] == basis], 0.3 * (i - 0.5)
+        of_basis, shift = rows[rows["basis"] == basis], 0.3 * (i - 0.5)
         look: dict[str, Any] = {
             "color": color,
             "marker": marker,
@@ -49,15 +49,17 @@ def draw(rows: pd.DataFrame) -> Figure:
             "order": types,
             "shift": shift,
         }
-        draw_means(axes[0], own["trace_ratio"], own["layer_type"], **look)
-        draw_means(axes[1], own["proxy_loss_ratio"], own["layer_type"], **look)
-        bound = own.groupby("layer_type")["incoherence_bound_ratio"].mean().reindex(types)
+        draw_means(axes[0], of_basis["trace_ratio"], of_basis["layer_type"], **look)
+        draw_means(axes[1], of_basis["proxy_loss_ratio"], of_basis["layer_type"], **look)
+        bound = of_basis.groupby("layer_type")["incoherence_bound_ratio"].mean().reindex(types)
         axes[0].plot([place + shift for place in range(len(types))], bound, color=color, linestyle="none", marker="_", markersize=7)
         for j, (method, style) in enumerate(method_looks(_METHODS).items()):
             name = method + ("+rotation" if basis == "rotated" else "")
             style = {**style, "markerfacecolor": style["color"] if basis == "unrotated" else "white"}
             place = 0.2 * (2 * j + i - 1.5)
-            draw_means(axes[2], own[f"{method}_relative_distortion"], own["layer_type"], order=types, shift=place, label=name, **style)
+            draw_means(
+                axes[2], of_basis[f"{method}_relative_distortion"], of_basis["layer_type"], order=types, shift=place, label=name, **style
+            )
     axes[0].plot([], [], color="black", linestyle="none", marker="_", markersize=7, label="bound by incoherence")
     axes[0].axhline(1.0, color="black", linewidth=0.6)
     axes[1].axhline(1 / 12, label="1/12, uniform errors", **PREDICTED)

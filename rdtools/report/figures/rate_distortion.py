@@ -75,9 +75,9 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     for axis, (kind, layer) in zip(axes, layers.items(), strict=False):
         rows = ok[ok["layer"] == layer]
         signal = float((rows["distortion"] / rows["relative_distortion"]).iloc[0])
-        own = curves[curves["layer"] == layer]
+        of_layer = curves[curves["layer"] == layer]
         for name in (*_REFERENCES, *PREDICTIONS, *FINITE_RATE):
-            curve = own[own["curve"] == name]
+            curve = of_layer[of_layer["curve"] == name]
             if curve.empty:
                 continue
             if name in _REFERENCES:
@@ -109,7 +109,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
             axis.set_xlabel("total rate (bpw)")
         low, high = rows["total_bpw"].min(), rows["total_bpw"].max()
         axis.set_xlim(max(0, low - 0.6), high + 0.4)
-        shown = own[(own["curve"] == RD_BOUND.name) & own["rate_bpw"].between(*axis.get_xlim())]["distortion"]
+        shown = of_layer[(of_layer["curve"] == RD_BOUND.name) & of_layer["rate_bpw"].between(*axis.get_xlim())]["distortion"]
         floor = 10 * math.log10(max(shown.min(), 1e-300) / signal) if not shown.empty else None
         top = 10 * math.log10(rows["distortion"].max() / signal) if (rows["distortion"] > 0).any() else 0.0
         axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=top + 3)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure
-from rdtools.report.rows import ok_rows
+from rdtools.report.rows import compared_rows
 from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -23,17 +23,18 @@ CAPTION = Caption(
     title="Fixed rates and entropy-coded ones on one axis",
     alt="Total rate above R(D) over total rate for methods of fixed and of entropy-coded rate, and what an entropy coder would save.",
     text=(
-        "Total rate minus R(D), one variance, at the measured distortion over the total rate, mean over {{ layers }} layers, rows "
-        "with status ok. Solid: methods with an entropy coder of their own; dashed: methods whose symbols have log₂ of "
-        "the number of levels. Thin arrows: the same integers of a fixed rate at their pooled plug-in entropy, which no table is "
-        "counted to. There are no bars. Dotted: scalar integers with an ideal coder at high rate."
+        "Total rate minus R(D), one variance, at the measured distortion over the total rate, mean over those of {{ layers }} layers "
+        "that all methods have with status ok, which a title counts where some lack. Solid: methods with an entropy coder of their own; "
+        "dashed: methods whose symbols have log₂ of the number of levels. Thin arrows: the same integers of a fixed rate at their pooled "
+        "plug-in entropy, which no table is counted to. There are no bars. Dotted: scalar integers with an ideal coder at high rate."
     ),
 )
 
 
 def draw(table: pd.DataFrame) -> Figure:
     """Gap over total rate, a line for each method; arrows lead from fixed rates to the entropy of their integers."""
-    ok = ok_rows(table)
+    found = compared_rows(table, "rate_gap_total_bpw")
+    ok = found.rows
     if ok.empty:
         return empty_figure("no row with status ok: nothing to draw")
     looks = method_looks(table["method"])
@@ -51,6 +52,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axis.plot([tip[0]], [tip[1]], color=style["color"], marker=".", markersize=2)
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
+    axis.set_title(found.note, fontsize="small")
     axis.set_xlabel("total rate (bpw)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")
     add_legend(figure, 1, "outside right upper")

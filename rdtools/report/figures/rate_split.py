@@ -32,7 +32,7 @@ PARTS = {
     "payload": (SKY, "", "payload"),
     "steps": (VERMILLION, "////", "steps of columns"),
     "scales": (GREEN, "xxxx", "scales of rows or groups"),
-    "models": (ORANGE, "....", "entropy models"),
+    "models": (ORANGE, "\\\\\\\\", "entropy models"),
     "gains": (BLUE, "----", "gains of columns"),
     "rest": (BLACK, "", "headers, seeds, block sizes, codebooks"),
 }

@@ -45,12 +45,12 @@ def draw(rows: pd.DataFrame) -> Figure:
     """Error over threshold: marks at the mean over seeds, with bars from min to max, lines at the prediction."""
     figure = new_figure(FULL, 2.9)
     axes = figure.subplots(1, 2, sharey=True)
-    for axis, (kind, own) in zip(axes, rows.groupby("channels", sort=False), strict=True):
-        before = own[own["variant"] == "before"]
+    for axis, (kind, of_kind) in zip(axes, rows.groupby("channels", sort=False), strict=True):
+        before = of_kind[of_kind["variant"] == "before"]
         axis.axhline(before["relative_error"].mean(), color="black", linewidth=0.8, label="before, measured")
         axis.axhline(before["pred_relative_error"].mean(), color="black", linewidth=0.8, linestyle=":", label="before, predicted")
         for variant, (color, marker) in LOOKS.items():
-            part = own[own["variant"] == variant]
+            part = of_kind[of_kind["variant"] == variant]
             draw_means(axis, part["relative_error"], part["threshold"], color=color, marker=marker, label=variant)
             axis.plot(part.groupby("threshold")["pred_relative_error"].mean(), color=color, linewidth=0.8)
         log_axes(axis)

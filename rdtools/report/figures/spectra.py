@@ -37,11 +37,11 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 2.3)
     axes = figure.subplots(1, len(inputs), sharey=True, squeeze=False)[0]
     for axis, types in zip(axes, inputs, strict=True):
-        own = rows[rows["types"] == types]
+        of_types = rows[rows["types"] == types]
         for name, (label, look) in _CURVES.items():
-            curve = own[own["curve"] == name]
+            curve = of_types[of_types["curve"] == name]
             axis.plot(curve["index"], curve["value"], label=label, **look)
-        levels = own[own["curve"].str.startswith("water_level_")]
+        levels = of_types[of_types["curve"].str.startswith("water_level_")]
         for name, value, line in zip(levels["curve"], levels["value"], _LEVELS, strict=False):
             axis.axhline(value, color="black", linestyle=line, linewidth=0.7, label=f"water level, {name.rpartition('_')[2]} bits")
         log_axes(axis)

@@ -32,7 +32,7 @@ def draw(rows: pd.DataFrame) -> Figure:
     """KL over the total rate: activations of four bits on the left, codebooks on the right."""
     figure = new_figure(FULL, 3.6)
     axes = figure.subplots(1, 2)
-    measured = rows[rows["method"] != NOISE]
+    measured = rows[(rows["method"] != NOISE) & (rows["hessians"] == "original") & rows["fused"].isna()]
     looks = method_looks(measured["method"])
     for axis, quantized, title in zip(axes, (True, False), ("weights and activations of 4 bits", "codebooks"), strict=True):
         for _, row in measured[measured["activation_bits"].notna() == quantized].iterrows():

@@ -14,23 +14,21 @@ from rdtools.quantizers import GPTQ, RTN
 def find_params(x, bits, *, sym, mse):
     """`Quantizer.find_params` for each row of x: scale, as stored, and zero, with maxq = 2^bits − 1."""
     maxq = 2**bits - 1
-    scales, zeros = np.empty(len(x)), np.empty(len(x))
-    for k, row in enumerate(x):
-        low, high = min(row.min(), 0.0), max(row.max(), 0.0)
-        if sym:
-            high = max(abs(low), high)
-            low = -high
+    low, high = np.minimum(x.min(axis=1), 0.0), np.maximum(x.max(axis=1), 0.0)
+    if sym:
+        high = np.maximum(np.abs(low), high)
+        low = -high
 
-        def params(p, low=low, high=high):
-            scale = float(round_to_bfloat16(np.array(p * (high - low) / maxq)))
-            return scale, (maxq + 1) / 2 if sym else float(np.clip(np.round(-p * low / scale), 0, maxq))
+    def params(p):
+        scale = round_to_bfloat16(p * (high - low) / maxq).astype(np.float64)
+        return scale, np.full(len(x), (maxq + 1) / 2) if sym else np.clip(np.round(-p * low / scale), 0, maxq)
 
-        best, scales[k], zeros[k] = np.inf, *params(1.0)
-        for i in range(80 if mse else 0):
-            scale, zero = params(1 - i / 100)
-            error = np.sum(np.abs(quantize(row, scale, zero, maxq)[1] - row) ** 2.4)
-            if error < best:
-                best, scales[k], zeros[k] = error, scale, zero
+    best, (scales, zeros) = np.full(len(x), np.inf), params(1.0)
+    for i in range(80 if mse else 0):
+        scale, zero = params(1 - i / 100)
+        error = np.sum(np.abs(quantize(x, scale[:, None], zero[:, None], maxq)[1] - x) ** 2.4, axis=1)
+        better = error < best
+        best, scales, zeros = (np.where(better, new, old) for new, old in ((error, best), (scale, scales), (zero, zeros)))
     return scales, zeros
 
 

@@ -13,10 +13,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rdtools.analysis.docs.inventories import external_name
-
 from rdtools.docstrings import entries, field_annotations, field_meanings, sections, type_text
 from rdtools.methods import METHODS
+from rdtools_docs.inventories import external_name
 
 #: Package → what a reader finds in it. An object that several list is documented in the first.
 PACKAGES = {

@@ -5,20 +5,18 @@ from __future__ import annotations
 import inspect
 import shutil
 import sys
-from pathlib import Path
 from typing import Any
 
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
-from rdtools.analysis.docs import gallery, inventories, pages, reference
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
-HERE = Path(__file__).resolve().parent
+from rdtools_docs import DOCS, gallery, inventories, pages, reference
 
 
 def _generate(app: Sphinx, config: Config) -> None:
-    folder = HERE / "generated"
+    folder = DOCS / "generated"
     shutil.rmtree(folder, ignore_errors=True)
     config.intersphinx_mapping = inventories.write(folder / "inventories")
     pages.write(folder)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 from typing import NamedTuple
 
-GOLDEN = Path(__file__).resolve().parents[2] / "tests" / "golden" / "container" / "v3"
+from rdtools_docs import ROOT
+
+GOLDEN = ROOT / "tests" / "golden" / "container" / "v3"
 
 #: Field, its form (of `struct`, or a number of bytes), and its meaning in ``column.bin``: 2 × 4 weights, the second column always zero,
 #: the other three rotated by a Haar matrix, unequal steps, a Gaussian entropy model per column.

@@ -1,6 +1,6 @@
 """The examples of a page, run: Python blocks with their outputs compared, and command lines.
 
-``python -m rdtools.analysis.docs.examples`` from a checkout runs those of every page, in a folder of its own, and fails where one does.
+``PYTHONPATH=analysis/docs python -P -m rdtools_docs.examples`` runs those of every page, in a folder of its own, and fails where one does.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from rdtools.cli.main import main as rdtools
+from rdtools_docs import DOCS
 
-HERE = Path(__file__).resolve().parent
 PAGES = ("tutorial", "bounds", "choosing", "format", "extending")
 _BLOCK = re.compile(r"^```(pycon|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 def blocks(page: str) -> Iterator[tuple[str, str]]:
     """Language and text of each block of a page that runs."""
-    yield from _BLOCK.findall((HERE / f"{page}.md").read_text())
+    yield from _BLOCK.findall((DOCS / f"{page}.md").read_text())
 
 
 def run_python(text: str, names: dict[str, object], name: str) -> str:

@@ -12,8 +12,9 @@ import pandas as pd
 from rdtools.jobs.figures import NoRows, layer_count, read_table
 from rdtools.report.figures import MODULES
 from rdtools.report.figures.canvas import styled
+from rdtools_docs import ROOT
 
-FOLDER = Path(__file__).resolve().parents[2] / "figures"
+FOLDER = ROOT / "figures"
 _HEAD = "Figures\n=======\n\nEach is drawn here from the rows that the repository keeps, by the function that draws it for a paper.\n"
 _SCRIPT = '''"""
 {title}
@@ -24,7 +25,7 @@ _SCRIPT = '''"""
 Drawn from the rows in ``figures/`` of the repository. ``rdtools figures --run RUN --only {name}`` draws it of a run of yours.
 """
 
-from rdtools.analysis.docs.gallery import kept_tables
+from rdtools_docs.gallery import kept_tables
 
 from rdtools.report.figures import draw_figure
 from rdtools.report.figures.canvas import styled

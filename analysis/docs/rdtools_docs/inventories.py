@@ -11,7 +11,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).resolve().parent / "inventories"
+from rdtools_docs import DOCS
+
+FOLDER = DOCS / "inventories"
 
 
 @cache

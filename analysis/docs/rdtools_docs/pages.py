@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from rdtools.analysis.docs import container, reference
 from typer.main import get_command
 
 from rdtools import errors
@@ -29,9 +28,7 @@ from rdtools.records.foreign_rows import FOREIGN_COLUMNS
 from rdtools.records.rows import COLUMNS, LAYER_COLUMNS
 from rdtools.report.glossary import RATE_KINDS, TERMS
 from rdtools.transforms.orders import ORDERS
-
-HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+from rdtools_docs import DOCS, ROOT, container, reference
 
 
 @cache
@@ -98,7 +95,7 @@ def error_classes() -> list[type[errors.RdtoolsError]]:
 
 def card_note(name: str) -> str:
     """Hand-written equation, cost and difference to the paper's code of a class of quantizers."""
-    return (HERE / "methods" / f"{name}.md").read_text()
+    return (DOCS / "methods" / f"{name}.md").read_text()
 
 
 def entries_of(kind: type) -> list[Any]:
@@ -120,7 +117,7 @@ def first_sentence(value: Any) -> str:
 def environment() -> Environment:
     """Names that a page may use between ``<<`` and ``>>``."""
     made = Environment(
-        loader=FileSystemLoader(HERE), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
+        loader=FileSystemLoader(DOCS), undefined=StrictUndefined, keep_trailing_newline=True, trim_blocks=True, lstrip_blocks=True,
         variable_start_string="<<", variable_end_string=">>", block_start_string="<%", block_end_string="%>",
         comment_start_string="<#", comment_end_string="#>", autoescape=False,
     )  # fmt: skip

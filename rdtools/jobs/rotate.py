@@ -1,0 +1,84 @@
+"""A model written again with the gains of its norms folded and rotations in its weights: the same function, easier to quantize."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from rdtools.errors import OutputError, UsageError
+from rdtools.jobs.arguments import path_of
+from rdtools.jobs.progress import log_sentence
+from rdtools.machine import check_disk, check_memory
+from rdtools.model.checkpoint import find_model
+from rdtools.seeds import check_seed
+from rdtools.transforms import RotationChoice
+
+if TYPE_CHECKING:
+    from rdtools.model.fused import Fused  # which loads torch
+
+
+def rotate_model(
+    model: str | Path,
+    save: str | Path,
+    *,
+    rotation: str | None = "auto",
+    heads: bool = True,
+    seed: int = 0,
+    say: Callable[[str], None] = log_sentence,
+) -> Fused:
+    """Write a model of the same function whose norms have no gains, and whose residual stream and values are rotated.
+
+    Plain transformers loads it. Its weights are in float32, as every one of them is rounded anew, and its output head is a matrix of its
+    own. ``config.json`` says what was fused, and so do rows of `rdtools.evaluate`. See `rdtools.model.fused.fuse`. The inputs of output and
+    down projections are left to methods with ``+inner-rotation``, which rotate these alone, online.
+
+    Parameters
+    ----------
+    model : "embedded", a local directory or a hub id
+    save : directory that is made
+    rotation : "auto", "hadamard", "haar" or "kronecker"; None to fold gains alone
+    heads : rotate the values of each head, too
+    seed : that rotations are drawn from
+    say : called with sentences about what goes on
+
+    Raises
+    ------
+    UsageError
+        If the directory exists, or for a rotation that there is not.
+    ModelUnreadable
+        If the norms of the model cannot be folded, or it was fused before.
+    NotEnoughMemory, UnsupportedOrder, CorruptFile, OutputError
+    """
+    source, place, seed = (
+        path_of("rotate_model", model, "a model, or 'embedded'"),
+        path_of("rotate_model", save, "a directory"),
+        check_seed(seed),
+    )
+    choices = ("auto", "hadamard", "haar", "kronecker")
+    if rotation is not None and rotation not in choices:
+        raise UsageError(f"`rotation` {rotation!r}: expected one of {', '.join(choices)}, or None")
+    if place.exists():
+        raise UsageError(f"{place}: exists; choose another directory for `save`")
+    from rdtools.model.fused import fuse
+    from rdtools.model.pretrained import load_model, write_model
+    from rdtools.model.save import copy_other_files
+
+    checkpoint = find_model(str(source))
+    check_memory(4 * checkpoint.parameters, f"{checkpoint.directory} in float32, all of which is in memory")
+    loaded = load_model(checkpoint, say=say)
+    fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
+    work = place.with_name(f"{place.name}.unfinished")
+    shutil.rmtree(work, ignore_errors=True)
+    try:
+        work.mkdir(parents=True)
+        check_disk(work, 4 * checkpoint.parameters, "the checkpoint of a rotated model")
+        copy_other_files(checkpoint, work)
+        write_model(loaded, work)
+        work.rename(place)
+    except OSError as error:
+        raise OutputError(f"{work}: cannot be written: {error.strerror or error}; free some space or choose another place") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return fused

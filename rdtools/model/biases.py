@@ -1,0 +1,167 @@
+"""Biases of quantized layers: added while a model runs, and as the files and the configuration of its checkpoint hold them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+from rdtools.arrays import Float64Array
+from rdtools.errors import UsageError
+from rdtools.model.checkpoint import Checkpoint
+from rdtools.model.layer_names import CapturedLayer
+
+#: Settings of configurations, of Llama's and of others' made after it, that give linear layers of a block a bias.
+FLAGS = ("attention_bias", "mlp_bias")
+
+
+def bias_name(layer: CapturedLayer) -> str:
+    """Name of the bias beside the weight of a layer.
+
+    Raises
+    ------
+    UsageError
+        For a layer without a module of its own, such as an expert in a stack.
+    """
+    stem, _, last = layer.tensor.rpartition(".")
+    if last != "weight" or layer.rows is not None:
+        raise UsageError(
+            f"{layer.name}: a part of the stack {layer.tensor}, beside which no bias has a place; choose a method without +bias"
+        )
+    return f"{stem}.bias"
+
+
+def joined_bias(parts: Sequence[tuple[CapturedLayer, Float64Array]], rows: int) -> Float64Array:
+    """One vector of the outputs of a module from the biases of the layers that are parts of it, zeros elsewhere.
+
+    Examples
+    --------
+    >>> part = CapturedLayer("up_proj", "mlp.gate_up_proj.weight", (2, 8), outputs=(2, 4, 1))
+    >>> joined_bias([(part, np.array([1.0, 2.0]))], 4).tolist()
+    [0.0, 0.0, 1.0, 2.0]
+    """
+    joined = np.zeros(rows)
+    for layer, bias in parts:
+        joined[slice(None) if layer.outputs is None else slice(*layer.outputs)] = bias
+    return joined
+
+
+@contextmanager
+def added_biases(model: Any, biases: Sequence[tuple[CapturedLayer, Float64Array]]) -> Iterator[None]:
+    """Inside, these numbers are added to the outputs of layers that are in memory, in the precision in which the model runs.
+
+    Parameters
+    ----------
+    model : whose modules the layers are
+    biases : (m,) of layers as they stand in the model
+
+    Raises
+    ------
+    UsageError
+        For a layer without a module of its own.
+    """
+    of: dict[str, list[tuple[CapturedLayer, Float64Array]]] = {}
+    for layer, bias in biases:
+        of.setdefault(bias_name(layer), []).append((layer, bias))
+    handles = []
+    try:
+        for name, parts in of.items():
+            first = parts[0][0]
+            vector = torch.from_numpy(joined_bias(parts, model.get_parameter(first.tensor).shape[-1 if first.transposed else 0]))
+
+            def add(module: Any, given: Any, output: torch.Tensor, vector: torch.Tensor = vector) -> torch.Tensor:
+                return output + vector.to(output)
+
+            handles.append(model.get_submodule(name.rpartition(".")[0]).register_forward_hook(add))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def bias_settings(model: Any, layers: Sequence[CapturedLayer]) -> dict[str, bool]:
+    """Settings that a model's configuration needs for all these layers to have a bias; empty where they have one.
+
+    Parameters
+    ----------
+    model : of transformers
+    layers : as they stand in the model
+
+    Raises
+    ------
+    UsageError
+        If its class has no place for one of them; the message names it.
+    """
+    missing = {name: layer for layer in layers if getattr(model.get_submodule((name := bias_name(layer))[:-5]), "bias", None) is None}
+    if not missing:
+        return {}
+    config = copy.deepcopy(model.config)
+    flags = dict.fromkeys((flag for flag in FLAGS if getattr(config, flag, None) is False), True)
+    for flag in flags:
+        setattr(config, flag, True)
+    with torch.device("meta"):
+        grown = {name for name, _ in type(model)(config).named_parameters()} if flags else set()
+    added = grown - {name for name, _ in model.named_parameters()}
+    left = next((layer.name for name, layer in missing.items() if name not in added), None)
+    other = next(iter(sorted(added - missing.keys())), None)
+    if left is not None or other is not None:
+        place = f"{left}: a bias beside it has no place" if left is not None else f"{other}: no layer that is quantized, would have a bias"
+        raise UsageError(
+            f"{place} in a checkpoint of {type(model).__name__}; choose a method without +bias, or evaluate it from a run: rdtools eval RUN"
+        )
+    return flags
+
+
+def stored_bias(checkpoint: Checkpoint, layer: CapturedLayer, bias: Float64Array) -> Float64Array:
+    """What a checkpoint with a quantized layer adds to its outputs beyond the original's own bias: (m,) float64.
+
+    Without an own bias these are the numbers of the coded file, which are bfloat16; else the sum is rounded to the dtype of the original's.
+
+    Parameters
+    ----------
+    checkpoint : the original
+    layer : as it stands in its files
+    bias : (m,) of the coded file
+    """
+    name = bias_name(layer)
+    if name not in checkpoint.shard_of:
+        return bias
+    stored = _tensor(checkpoint, name)
+    part = stored.double().numpy()[slice(None) if layer.outputs is None else slice(*layer.outputs)]
+    return np.asarray(torch.from_numpy(part + bias).to(stored.dtype).double().numpy() - part)
+
+
+def _tensor(checkpoint: Checkpoint, name: str) -> torch.Tensor:
+    from safetensors import safe_open
+
+    with safe_open(checkpoint.directory / checkpoint.shard_of[name], framework="pt") as stored:
+        tensor: torch.Tensor = stored.get_tensor(name)
+    return tensor
+
+
+def checkpoint_biases(
+    checkpoint: Checkpoint, biases: Mapping[str, Float64Array], layers: Sequence[CapturedLayer]
+) -> dict[str, torch.Tensor]:
+    """Tensors of biases by their names in the files: new ones in bfloat16, an own one with the sum in its place.
+
+    Parameters
+    ----------
+    checkpoint : the original
+    biases : (m,) of the coded files, by name of the layer
+    layers : as they stand in the files
+    """
+    of: dict[str, list[tuple[CapturedLayer, Float64Array]]] = {}
+    for layer in layers:
+        if layer.name in biases:
+            of.setdefault(bias_name(layer), []).append((layer, biases[layer.name]))
+    found = {}
+    for name, parts in of.items():
+        first, stored = parts[0][0], _tensor(checkpoint, name) if name in checkpoint.shard_of else None
+        shape = checkpoint.shapes[first.tensor]
+        joined = torch.from_numpy(joined_bias(parts, shape[-1 if first.transposed else 0]))
+        found[name] = joined.to(torch.bfloat16) if stored is None else (stored.double() + joined).to(stored.dtype)
+    return found
