@@ -130,9 +130,7 @@ def field_annotations(kind: type) -> dict[str, tuple[str, Mapping[str, Any]]]:
         for name, annotation in (
             (n, a if isinstance(a, str) else inspect.formatannotation(a)) for n, a in inspect.get_annotations(base).items()
         )
-        if not annotation.removeprefix("typing.").startswith("ClassVar")
-        and not name.startswith("_")
-        and (known is None or name in known)
+        if not annotation.removeprefix("typing.").startswith("ClassVar") and not name.startswith("_") and (known is None or name in known)
     }
 
 
