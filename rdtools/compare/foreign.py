@@ -93,8 +93,10 @@ def foreign_row(
         If the matrix has nothing to do with the layer.
     """
     H, mean = layer.hessian.matrix, layer.hessian.mean
-    unread = "the file has another bias, and the run no mean of the input: D leaves it out" if bias is not None and mean is None else ""
-    bias = bias if mean is not None else None
+    without = mean is None
+    beside = "the run no mean of the input: D leaves it out" if without else "R(D) is of the covariance of the input, below that of H"
+    biased = "" if bias is None else f"the file has another bias, and {beside}"
+    bias = None if without else bias
     errors = errors_of_matrix(layer.weight, values, H, facts.heldout, bias=bias, mean=mean)
     error, known = errors.distortion, facts if bias is None else facts.centred
     energy, square = layer.statistics.energy, float(np.mean(np.square(layer.weight)))
@@ -118,7 +120,7 @@ def foreign_row(
         fallback=stored.fallback,
         reading=reading,
         status=facts.status,
-        message="; ".join(filter(None, (outlier, diagonal_message(layer, feedback=False), unread, equal, facts.message, stored.note))),
+        message="; ".join(filter(None, (outlier, diagonal_message(layer, feedback=False), biased, equal, facts.message, stored.note))),
         code_bpw=stored.bits.codes * per_weight,
         scale_bpw=stored.bits.scales * per_weight,
         other_bpw=other * per_weight,

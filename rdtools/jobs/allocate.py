@@ -24,6 +24,7 @@ from rdtools.model.layer_names import block_index
 from rdtools.planning.rate_curves import RateCurve
 from rdtools.planning.shares import Pick, Shares
 from rdtools.quantizers import Quantizer
+from rdtools.report.rows import bound_note
 from rdtools.runs.allocations import ALLOCATIONS, AllocatedLayer, Allocation, Rule, Source, write_allocation
 from rdtools.runs.results import read_curves, read_results
 from rdtools.runs.store import Run, open_run
@@ -213,6 +214,9 @@ def _curves(run: Run, methods: Sequence[str] | None, source: Source, seed: int) 
     rows = table[(table["status"] == "ok") & (table["seed"] == seed) & table["activation_bits"].isna()]
     bounds = read_curves(run.path) if source == "bound" else None
     chosen = list(rows["method"].unique() if methods is None else methods)
+    other = bound_note(chosen) if bounds is not None else ""
+    if other:
+        raise UsageError(f"`source` bound: the run has curves of H alone, and {other}; choose other methods, or `source` measured")
     report = "report it into this run first, at two rates or more"
     energies: dict[str, float] = {}
     curves: Curves = {}

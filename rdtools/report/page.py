@@ -26,7 +26,7 @@ from rdtools.report.packed import PackedColumn, pack
 from rdtools.report.paired import paired_table
 from rdtools.report.provenance import code_commit
 from rdtools.report.row_data import layer_columns, printed_means, row_columns, short_names
-from rdtools.report.rows import compared_rows, format_number
+from rdtools.report.rows import bound_note, compared_rows, format_number
 from rdtools.report.style import method_looks
 from rdtools.runs.results import CSV, PARQUET
 from rdtools.runs.store import Run
@@ -82,7 +82,8 @@ def headline(table: pd.DataFrame) -> list[str]:
                 f"rate of its files less R(D) is {best[tables.ALL]:.3f} bpw as a mean over matrices, {best[tables.BY_WEIGHTS]:.3f} as one "
                 f"over weights; {means.index[-1]} has the most, {last[tables.ALL]:.3f} and {last[tables.BY_WEIGHTS]:.3f}."
             )
-    return sentences
+    bound = bound_note(ok["method"])
+    return sentences + ([f"{bound}: gaps to it compare such methods with each other alone."] if bound else [])
 
 
 def _sections(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -187,6 +188,7 @@ def write_page(
         allocations=_cells(pd.DataFrame() if allocations is None else allocations),
         allocations_head=ALLOCATIONS_HEAD,
         layer_head=tables.LAYER_HEAD,
+        bound_note=bound_note(methods),
         layer_types=_cells(printed_means(tables.layer_types(table))),
         statuses=tables.status_counts(table),
         problems=_cells(tables.problem_groups(table)),

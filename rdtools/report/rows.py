@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from rdtools.methods.names import BIAS, entry_of
 from rdtools.model.layer_names import LAYER_TYPES
 
 
@@ -78,6 +79,18 @@ def compared_rows(table: pd.DataFrame, value: str, *, by: Sequence[str] = ("targ
         layers.append(len(common))
         every.append(len(set().union(*sets.values())))
     return Compared(known[kept], tuple(layers), tuple(every), apart)
+
+
+def bound_note(methods: Iterable[Any]) -> str:
+    """A sentence on the bound of methods with a bias per row, which is not that of others; "" without any.
+
+    Examples
+    --------
+    >>> bound_note(["hptq", "hptq+bias"]), bound_note(["hptq"])
+    ('R(D) of hptq+bias is of the covariance of the input, below that of H', '')
+    """
+    biased = [str(method) for method in dict.fromkeys(methods) if BIAS in entry_of(str(method))[1]]
+    return f"R(D) of {', '.join(biased)} is of the covariance of the input, below that of H" if biased else ""
 
 
 def ordered_types(types: pd.Series) -> list[str]:

@@ -12,7 +12,7 @@ import pandas as pd
 
 from rdtools.errors import UsageError, counted
 from rdtools.report.paired import coder_of
-from rdtools.report.rows import compared_rows, ok_rows, ordered_types
+from rdtools.report.rows import bound_note, compared_rows, ok_rows, ordered_types
 from rdtools.report.tables import knowing_rows
 
 
@@ -280,21 +280,21 @@ def _summary(name: str, target: float | None, reference: str, rows: pd.DataFrame
 
 
 def caption(summary: Summary, *, latex: bool = False) -> str:
-    """Caption of a table: metric with its bound, rate, reference, matrices that the means are over, and coders."""
-    metric = summary.metric
-    rate = "" if summary.target is None else f" at a target of {summary.target:g} bpw"
+    """Caption of a table: metric with its bound, rate, reference, matrices that the means are over, coders, and bounds that are others."""
+    metric, rate = summary.metric, "" if summary.target is None else f" at a target of {summary.target:g} bpw"
     against = f", relative to {summary.reference} (negative: less rate)" if summary.reference else ""
     less = f" ({', '.join(f'{method}: its own {count}' for method, count in summary.fewer.items())})" if summary.fewer else ""
     some, common = counted(summary.matrices, "matrix", "matrices"), ""
     if summary.matrices < summary.every:
         some, common = f"the {summary.matrices} of {summary.every} matrices", " that all methods have"
     over = f"means over {some} of {' and '.join(summary.models)}{common}{less}"
-    return f"{metric.latex if latex else metric.head}{rate}{against}; {over}. Coders: {summary.coders}."
+    methods = [place[1] for place in (*summary.cells.index, *summary.cells.columns) if isinstance(place, tuple)]
+    bound = bound_note(methods) if summary.name.startswith("gap") else ""
+    return f"{metric.latex if latex else metric.head}{rate}{against}; {over}. Coders: {summary.coders}.{bound and f' {bound}.'}"
 
 
 def long_rows(summary: Summary) -> pd.DataFrame:
     """One row for each value: run, method, group and value."""
     cells = summary.cells if isinstance(summary.cells.index, pd.MultiIndex) else summary.cells.T
-    names = zip(cells.index.to_list(), cells.to_numpy(), strict=True)
-    rows = [(run, method, group, value) for (run, method), values in names for group, value in zip(cells.columns, values, strict=True)]
+    rows = [(*names, group, value) for names, values in cells.iterrows() for group, value in values.items()]
     return pd.DataFrame(rows, columns=["run", "method", "group", "value"])

@@ -13,7 +13,7 @@ from rich.text import Text
 from rdtools.errors import counted
 from rdtools.methods import entry_of
 from rdtools.records.rows import LAYER_COLUMNS, headings
-from rdtools.report.rows import compared_rows, ordered_types
+from rdtools.report.rows import bound_note, compared_rows, ordered_types
 
 #: Columns of `by_type` with means over all layers: each layer counts once, or as often as it has weights.
 ALL, BY_WEIGHTS = "all", "by weights"
@@ -51,7 +51,12 @@ LAYER_HEAD = "Predicted differences in bpw at high rate, both methods with an id
 
 
 def means_note(table: pd.DataFrame, target: float) -> str:
-    """A sentence on the layers that the means of `by_type` of the total rate above R(D) are over."""
+    """A sentence on the layers that the means of `by_type` of the total rate above R(D) are over, and on bounds that are others."""
+    bound = bound_note(table["method"])
+    return "; ".join([_layers_note(table, target), *([bound] if bound else [])])
+
+
+def _layers_note(table: pd.DataFrame, target: float) -> str:
     found = compared_rows(table[table["target_bpw"] == target], "rate_gap_total_bpw")
     every = table["layer"].nunique()
     if found.note or not found.layers:

@@ -154,6 +154,7 @@ def test_methods_of_whole_numbers_of_bits_are_combined_exactly(data):
         ({"bits": 9.0}, RateUnreachable, "a budget of 9 bits per weight: known rates reach from"),
         ({"bits": math.nan}, UsageError, "`bits` nan: expected a finite number above 0"),
         ({"methods": ["gptq"]}, UsageError, "no row of gptq on model.layers.0.self_attn.q_proj"),
+        ({"methods": ["hptq+bias"], "source": "bound"}, UsageError, r"curves of H alone, and R\(D\) of hptq\+bias is of the covariance"),
         ({"rule": "kl"}, UsageError, "no calibration data; give a file as `text` or `tokens`"),
         ({"rule": "other"}, UsageError, "`rule` 'other': expected one of equal, uniform, relative, kl"),
     ],

@@ -153,3 +153,4 @@ def test_a_dense_file_of_others_is_measured_with_its_biases(data, tmp_path):
             row = table.loc[entry.layer.name]
             assert row["distortion"] == pytest.approx(entry.rounded_distortion, rel=1e-9)
             assert row["total_bpw"] == pytest.approx(16 + (name == "llama") * 16 / entry.layer.shape[1])
+            assert "the file has another bias, and R(D) is of the covariance of the input, below that of H" in row["message"]

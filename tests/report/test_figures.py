@@ -93,6 +93,20 @@ def test_figures_of_means_compare_methods_on_the_layers_that_all_have(name, rows
     assert titles == ["", f"means over the {every - 1} to {every} of {every} layers that all methods have"]
 
 
+@pytest.mark.parametrize("name", ["gap_to_rd", "rate_kinds", "gap_depth", "rate_distortion"])
+def test_another_bound_is_named_where_gaps_or_bounds_are_drawn(name, rows):
+    """With a bias per row R(D) is of the covariance of the input; without such methods nothing is said."""
+    table, curves = rows
+    columns = {"rate_kind": "entropy_shared", "symbol_bpw": 2.0, "entropy_pooled_bpw": 1.9}
+    said = []
+    for replaced in ("hptq+rotation", "hptq+bias"):
+        shown = table.assign(**columns, method=table["method"].replace("hptq+rotation", replaced).replace("watersic", "rtn"))
+        shown = shown[shown["method"] != "hptq"]
+        figure = draw_figure(name, {"results": shown, "curves": curves})
+        said.append([text for text in (figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)) if "covariance" in text])
+    assert said == [[], ["R(D) of hptq+bias is of the covariance of the input, below that of H"]]
+
+
 def test_a_legend_names_what_any_panel_shows(rows):
     """GPTQ is missing in the first panel, at 2 bits, and in the first layer type; WaterSIC in the second."""
     table, curves = rows

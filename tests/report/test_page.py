@@ -40,6 +40,13 @@ def _page(run, table, *, drawn=None, verdicts=NONE, **tables):
     return write_page(run, table, synthetic_curves(9), paired, drawn or {}, verdicts=verdicts, command=command, **tables).read_text()
 
 
+def test_another_bound_is_named_beside_gaps(run, table):
+    """In the sentences on top, below the table of gaps, at the curves and the rows of a layer."""
+    said = "R(D) of hptq+bias is of the covariance of the input, below that of H"
+    assert said not in _page(run, table)
+    assert _page(run, table.replace({"method": {"hptq": "hptq+bias"}})).count(said) >= 4
+
+
 def test_plans_have_a_table_with_their_rates_by_type_and_the_kl_that_was_measured(run, table):
     """The evaluated row of a plan is the one of its label, budget and size; another budget's is not."""
     layers = [

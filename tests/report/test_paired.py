@@ -71,6 +71,15 @@ def test_fixed_rates_are_paired_by_what_their_symbols_are():
     assert set(zip(two["coder"], two["method"], strict=True)) == {("fixed rate, trellis path", "qtip"), ("fixed rate, codebooks", "crvq")}
 
 
+def test_gaps_to_other_bounds_are_not_paired():
+    """Those with a bias per row are to R(D) of the covariance: they stand by themselves."""
+    found = paired_differences(_table({name: ("fixed", [0.5, 0.4]) for name in ("rtn", "gptq", "rtn+bias", "gptq+hadamard+bias")}))
+    assert set(zip(found["coder"], found["method"], found["reference"], strict=True)) == {
+        ("fixed rate, uniform grid", "rtn", "gptq"),
+        ("fixed rate, uniform grid, bias per row", "rtn+bias", "gptq+hadamard+bias"),
+    }
+
+
 @pytest.mark.parametrize("width", [80, 40])
 def test_paired_lines_fit_the_terminal_and_lose_nothing(width):
     rng = np.random.default_rng(0)

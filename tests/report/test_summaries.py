@@ -47,6 +47,16 @@ def results():
     return pd.DataFrame(rows)
 
 
+def test_captions_of_gaps_name_another_bound():
+    table = results().replace({"method": {"watersic": "watersic+bias"}})
+    for metric, by in (("gap", "type"), ("gap-rowvar", "layer")):
+        text = caption(summaries({"run": table}, metric=metric, by=by)[0])
+        assert "model per column, bias per row: watersic+bias" in text
+        assert text.endswith(" R(D) of watersic+bias is of the covariance of the input, below that of H.")
+    assert "covariance" not in caption(summaries({"run": table}, metric="total")[0])
+    assert "covariance" not in caption(summaries({"run": results()})[0])
+
+
 def test_means_are_by_type_over_matrices_and_over_weights():
     (first, *others) = summaries({"run": results()})
     assert [one.target for one in (first, *others)] == [2.0, 3.0, 4.0]

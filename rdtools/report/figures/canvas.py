@@ -14,6 +14,7 @@ import numpy as np
 
 from rdtools.errors import UsageError
 from rdtools.files import atomic_path
+from rdtools.report.rows import bound_note
 from rdtools.report.style import FULL, RC, SAVE_METADATA, STYLES, Style
 
 if TYPE_CHECKING:
@@ -46,6 +47,12 @@ def empty_figure(message: str) -> Figure:
     figure = new_figure(FULL, 1.2)
     figure.text(0.5, 0.5, textwrap.fill(message, 90), ha="center", va="center")
     return figure
+
+
+def note_bounds(figure: Figure, methods: Iterable[Any]) -> None:
+    """Say above the panels which methods have another bound than the one that is drawn."""
+    if note := bound_note(methods):
+        figure.suptitle(note, fontsize="small")
 
 
 def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:

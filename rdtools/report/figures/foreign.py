@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure
-from rdtools.report.rows import ok_rows
+from rdtools.report.rows import bound_note, ok_rows
 from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -55,6 +55,7 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
     axis.axhline(0.0, **ZERO)
     axis.set_xlabel("total rate (bpw)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")
-    axis.set_title(f"mean over {len(common)} matrices, each method and file with its own coder")
+    compared = f"mean over {len(common)} matrices, each method and file with its own coder"
+    axis.set_title("\n".join(filter(None, (compared, bound_note(ok["method"])))))
     add_legend(figure, 2)
     return figure

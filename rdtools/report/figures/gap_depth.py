@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import pandas as pd
 
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import empty_figure, new_figure
+from rdtools.report.figures.canvas import empty_figure, new_figure, note_bounds
 from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.style import FULL
 
@@ -73,4 +73,5 @@ def draw(table: pd.DataFrame) -> Figure:
     bar = figure.colorbar(image, ax=list(axes), label=label, aspect=10 * down, extend="max" if top > high else "neither")
     cast("QuadMesh", bar.solids).set_edgecolor("face")  # which it has beside a mesh
     figure.supxlabel("block")
+    note_bounds(figure, methods)
     return figure

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, draw_means, empty_figure, new_figure
-from rdtools.report.rows import compared_rows
+from rdtools.report.rows import bound_note, compared_rows
 from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -51,7 +51,7 @@ def draw(table: pd.DataFrame) -> Figure:
         draw_means(axis, rows["rate_gap_total_bpw"], rows["target_bpw"], shift=shift, label=method, **looks[method])
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
-    axis.set_title(found.note, fontsize="small")
+    axis.set_title("\n".join(filter(None, (found.note, bound_note(ok["method"])))), fontsize="small")
     axis.set_xticks(rates)
     axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")

@@ -12,7 +12,7 @@ from rdtools.compare.bounds import BOUNDS, RD_BOUND
 from rdtools.compare.curves import FINITE_RATE, PREDICTIONS, SHANNON, UNIVERSAL
 from rdtools.report import style
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure
+from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure, note_bounds
 from rdtools.report.glossary import REFERENCE_LABELS
 from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.style import FULL, method_looks, method_style
@@ -115,5 +115,6 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
         axis.set_ylim(bottom=None if floor is None else floor - 1.5, top=top + 3)
     for axis in axes[len(layers) :]:
         axis.axis("off")
+    note_bounds(figure, ok["method"])
     add_legend(figure, 4)
     return figure

@@ -8,7 +8,7 @@ import pandas as pd
 
 from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, empty_figure, new_figure
-from rdtools.report.rows import compared_rows
+from rdtools.report.rows import bound_note, compared_rows
 from rdtools.report.style import FULL, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axis.plot([tip[0]], [tip[1]], color=style["color"], marker=".", markersize=2)
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
-    axis.set_title(found.note, fontsize="small")
+    axis.set_title("\n".join(filter(None, (found.note, bound_note(ok["method"])))), fontsize="small")
     axis.set_xlabel("total rate (bpw)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")
     add_legend(figure, 1, "outside right upper")
