@@ -16,9 +16,10 @@ from rdtools.linalg import DAMPING_LADDER, cholesky, resolved
 
 @contextmanager
 def factored_in_place(moment: Matrix, used: NDArray[np.bool_] | None = None, *, name: str = "Hessian") -> Iterator[Matrix]:
-    """L of `cholesky`, in the lower triangle of the moment's own memory, which is as it was afterwards; a new matrix for a tensor.
+    """L of `cholesky`, in the lower triangle of the moment's own memory, which is as it was afterwards.
 
-    Meanwhile the other triangle keeps the moment, whose rows are one after another. Damped as `cholesky` damps.
+    Meanwhile the other triangle keeps the moment. A new matrix for a tensor, and for an array whose rows or columns are not one after
+    another. Damped as `cholesky` damps.
 
     Parameters
     ----------
@@ -39,12 +40,14 @@ def factored_in_place(moment: Matrix, used: NDArray[np.bool_] | None = None, *, 
     >>> F.tolist()
     [[4.0, 2.0], [2.0, 5.0]]
     """
-    if is_tensor(moment) or (used is not None and not used.any()):
+    if is_tensor(moment) or not (moment.flags.c_contiguous or moment.flags.f_contiguous) or (used is not None and not used.any()):
         yield cholesky(moment if used is None or used.all() else submatrix(moment, used), name=name).lower
-    elif used is None or used.all():
-        yield from _whole(moment, name)
+        return
+    by_rows = moment if moment.flags.c_contiguous else moment.T  # which is the same, as it is symmetric
+    if used is None or used.all():
+        yield from _whole(by_rows, name)
     else:
-        yield from _part(moment, used, name)
+        yield from _part(by_rows, used, name)
 
 
 def _whole(moment: Float64Array, name: str) -> Iterator[Float64Array]:
