@@ -68,7 +68,8 @@ def rotate_model(
         raise UsageError(f"{place}: exists; choose another directory for `save`")
     if work.exists():
         raise UsageError(
-            f"{work}: a rotated model that is not finished; delete it, unless a process still writes it, or choose another directory for `save`"
+            f"{work}: a rotated model that is not finished; delete it, unless a process still writes it, or choose another directory for "
+            "`save`"
         )
     check_output_file(place)
     from safetensors import SafetensorError
@@ -91,5 +92,6 @@ def rotate_model(
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except (OSError, SafetensorError) as error:  # the latter of a full disk
-        raise OutputError(f"{work}: cannot be written: {getattr(error, 'strerror', None) or error}; free some space or choose another place") from error
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{work}: cannot be written: {reason}; free some space or choose another place") from error
     return fused
