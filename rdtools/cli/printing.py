@@ -24,15 +24,20 @@ Scheduler = Annotated[
 ]
 
 
+#: Arguments whose options are called otherwise.
+_OTHERWISE = {"calibration": "--text and --tokens", "allocations": "--allocation"}
+
+
 @cache
 def _options() -> re.Pattern[str]:
-    """Settings of a report, which messages name between backquotes, and which are options here."""
+    """Arguments, which messages name between backquotes, and which are options here."""
     from rdtools.cli.report import report
     from rdtools.cli.show import show
 
     others = (
         *("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens"),
         *("allocation", "method", "bits", "rule", "source", "corrections", "export", "documents", "shares"),
+        *("rotation", "heads", "format", *_OTHERWISE),
     )
     options = [*signature(report).parameters, *signature(show).parameters, *others]
     return re.compile(f"`({'|'.join(options)})`")
@@ -75,7 +80,7 @@ def words_of(arguments: Sequence[str]) -> Words:
 
 def in_options(message: str) -> str:
     """A message of the library with the options of the command line in place of its arguments."""
-    return _options().sub(lambda found: "--" + found[1].replace("_", "-"), message)
+    return _options().sub(lambda found: _OTHERWISE.get(found[1]) or "--" + found[1].replace("_", "-"), message)
 
 
 def _plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from rdtools.errors import UsageError
+from rdtools.evaluation.noise import NOISE
 from rdtools.evaluation.power_law import with_power_law
 from rdtools.files import write_atomically
 from rdtools.jobs import evaluate, verify
@@ -66,7 +67,17 @@ def _evaluation(folder: Path) -> pd.DataFrame:
     if not path.is_file():
         return _kept(folder, "equal_footing")
     table = pd.read_parquet(path)
-    return with_power_law(table[table["status"] == "ok"])
+    rows = table[table["status"].eq("ok") & table["allocation"].isna()]
+    measured = rows[rows["method"] != NOISE]
+    of_original = measured[measured["hessians"] == "original"]  # else of a saved model, or of a run without such rows
+    kept = measured if of_original.empty else of_original
+    if kept.empty:
+        raise NoRows(f"{path} has no row of one method and rate with status ok")
+    on = ["protocol", "evaluation", "scored_tokens"]
+    tokens = kept.groupby(on)["method"].transform("size")
+    kept = kept[(kept[on] == kept.loc[tokens.idxmax(), on]).all(axis=1)]
+    floor = rows[(rows["method"] == NOISE) & (rows[on] == kept[on].iloc[0]).all(axis=1)]
+    return with_power_law(pd.concat([floor, kept]).sort_index())
 
 
 #: Table → how it is read from a folder, and the command whose output it is.

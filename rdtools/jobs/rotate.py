@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from rdtools.errors import OutputError, UsageError
+from rdtools.files import check_output_file
 from rdtools.jobs.arguments import path_of
 from rdtools.jobs.progress import log_sentence
 from rdtools.machine import check_disk, check_memory
@@ -17,6 +18,9 @@ from rdtools.transforms import RotationChoice
 
 if TYPE_CHECKING:
     from rdtools.model.fused import Fused  # which loads torch
+
+#: Ending of the directory's name while it is written.
+_SCRATCH = ".rotating"
 
 
 def rotate_model(
@@ -46,7 +50,7 @@ def rotate_model(
     Raises
     ------
     UsageError
-        If the directory exists, or for a rotation that there is not.
+        If the directory exists or cannot be made, or for a rotation that there is not.
     ModelUnreadable
         If the norms of the model cannot be folded, or it was fused before.
     NotEnoughMemory, UnsupportedOrder, CorruptFile, OutputError
@@ -59,26 +63,35 @@ def rotate_model(
     choices = ("auto", "hadamard", "haar", "kronecker")
     if rotation is not None and rotation not in choices:
         raise UsageError(f"`rotation` {rotation!r}: expected one of {', '.join(choices)}, or None")
+    work = place.with_name(f"{place.name}{_SCRATCH}")
     if place.exists():
         raise UsageError(f"{place}: exists; choose another directory for `save`")
+    if work.exists():
+        raise UsageError(
+            f"{work}: a rotated model that is not finished; delete it, unless a process still writes it, or choose another directory for "
+            "`save`"
+        )
+    check_output_file(place)
+    from safetensors import SafetensorError
+
     from rdtools.model.fused import fuse
     from rdtools.model.pretrained import load_model, write_model
     from rdtools.model.save import copy_other_files
 
     checkpoint = find_model(str(source))
     check_memory(4 * checkpoint.parameters, f"{checkpoint.directory} in float32, all of which is in memory")
+    check_disk(place, 4 * checkpoint.parameters, "the weights of a rotated model")
     loaded = load_model(checkpoint, say=say)
     fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
-    work = place.with_name(f"{place.name}.unfinished")
-    shutil.rmtree(work, ignore_errors=True)
     try:
         work.mkdir(parents=True)
-        check_disk(work, 4 * checkpoint.parameters, "the checkpoint of a rotated model")
-        copy_other_files(checkpoint, work)
-        write_model(loaded, work)
-        work.rename(place)
-    except OSError as error:
-        raise OutputError(f"{work}: cannot be written: {error.strerror or error}; free some space or choose another place") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        try:
+            copy_other_files(checkpoint, work)
+            write_model(loaded, work)
+            work.rename(place)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except (OSError, SafetensorError) as error:  # the latter of a full disk
+        reason = getattr(error, "strerror", None) or error
+        raise OutputError(f"{work}: cannot be written: {reason}; free some space or choose another place") from error
     return fused

@@ -24,7 +24,7 @@ def sequential_tokens(path: Path, hessians: str, calibration: Any) -> Tokens | N
         raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
     if hessians == "original":
         if calibration is not None:
-            raise UsageError("`calibration`: the moments of the original are in the run; give it with `hessians` 'sequential' alone")
+            raise UsageError("`calibration`: only for `hessians` sequential; the moments of the original model are in the run")
         return None
     if is_saved(path):
         raise UsageError(f"{path}: a saved model, whose layers are quantized already; leave `hessians` and `calibration` out")

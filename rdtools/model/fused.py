@@ -121,7 +121,7 @@ def fuse(model: Any, *, rotation: RotationChoice | None, heads: bool, seed: int)
         raise ModelUnreadable(
             f"{type(model).__name__}: with gains and rotations in its weights it computes something else, its logits are off by "
             f"{change:.3g} of their spread; expected at most {TOLERANCE:g}: something else reads the residual stream or the values"
-            f"{'; leave `heads` out' if heads_rotation else ''}"
+            f"{'; leave the values as they are, without `heads` (--no-heads)' if heads_rotation else ''}"
         )
     fused = Fused(len(stream.norms), turned, heads_rotation, seed, untied, change)
     setattr(model.config, KEY, asdict(fused))
@@ -175,7 +175,7 @@ def _rotate_stream(model: Any, stream: Stream, rotation: RotationChoice, seed: i
     if other is not None:
         raise ModelUnreadable(
             f"{other.parameter}: reads no normalization and has {matrix_of(model, other).shape[0]} outputs, expected a matrix that adds "
-            f"{drawn.order} to the residual stream; leave `rotation` out, which folds gains alone"
+            f"{drawn.order} to the residual stream; fold the gains alone, with `rotation` none"
         )
     _put(table, np.asarray(rotate(_array(table), drawn)))
     for block in stream.writers:
@@ -201,7 +201,7 @@ def _rotate_values(model: Any, stream: Stream, rotation: RotationChoice, seed: i
     if not values or values.keys() != outputs.keys() or len(values) != config.num_hidden_layers:
         raise UsageError(
             f"{type(model).__name__}: {len(values)} matrices called v_proj and {len(outputs)} called o_proj in "
-            f"{config.num_hidden_layers} blocks, expected one of each; leave `heads` out"
+            f"{config.num_hidden_layers} blocks, expected one of each; leave the values as they are, without `heads` (--no-heads)"
         )
     for place in values:
         drawn = new_rotation(rotation, order, rotation_seed(seed, "rotation", f"values of block {block_index(f'{place}.')}"))

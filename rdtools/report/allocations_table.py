@@ -31,10 +31,11 @@ def _kl(value: float | None, low: float | None = None, high: float | None = None
 
 
 def _measured(plan: Allocation, evaluated: pd.DataFrame) -> str:
-    """KL of the last evaluated row of the plan: of its label, its budget and the size of its files."""
-    if not {"allocation", "target_bpw", "total_bpw", "kl_nats", "status"} <= set(evaluated):
+    """KL of the last evaluated row of the plan: of its label, its budget and the size of its files, with the inputs of the original."""
+    if not {"allocation", "target_bpw", "total_bpw", "kl_nats", "status", "hessians"} <= set(evaluated):
         return "–"
     same = evaluated["allocation"].eq(plan.label) & evaluated["target_bpw"].eq(plan.bits) & evaluated["status"].eq("ok")
+    same &= evaluated["hessians"].eq("original")
     rows = evaluated[same & np.isclose(evaluated["total_bpw"], plan.total_bpw, rtol=1e-6)]
     return _kl(*rows[["kl_nats", "kl_low", "kl_high"]].iloc[-1]) if len(rows) else "–"
 

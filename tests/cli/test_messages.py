@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+import rdtools
 from rdtools.cli.main import main
 from rdtools.cli.printing import counted, in_options, print_tables
 from rdtools.jobs.settings import ReportSettings
@@ -19,6 +23,7 @@ from rdtools.jobs.settings import ReportSettings
         ("use `tokens` instead of `text`", "use --tokens instead of --text"),
         ("other `trust_remote_code`; choose", "other --trust-remote-code; choose"),
         ("`Layer` and `no_option` and text stay", "`Layer` and `no_option` and text stay"),
+        ("`calibration`: only for `hessians` sequential", "--text and --tokens: only for --hessians sequential"),
     ],
 )
 def test_arguments_become_options(message, shown):
@@ -28,6 +33,20 @@ def test_arguments_become_options(message, shown):
 def test_every_setting_of_a_report_becomes_its_option():
     names = [field.name for field in fields(ReportSettings)]
     assert in_options(" ".join(f"`{name}`" for name in names)) == " ".join("--" + name.replace("_", "-") for name in names)
+
+
+#: Words between backquotes that are no arguments of a command: corrections, and what a caller in Python gives.
+_NO_OPTIONS = {"attention", "mixing", "dead", "rescale", "residual"} | {"name", "activations", "prepare", "hessian", "smoothed_variances"}
+
+
+def test_every_argument_that_an_error_names_is_an_option():
+    """Else the command line would speak of what it does not have."""
+    root = Path(rdtools.__file__).parent
+    raised = (node for path in root.rglob("*.py") for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Raise))
+    texts = (part.value for node in raised for part in ast.walk(node) if isinstance(part, ast.Constant) and isinstance(part.value, str))
+    named = {word for text in texts for word in re.findall("`([a-z_]+)`", text)}
+    assert {"rates", "heads", "allocations"} <= named
+    assert {word for word in named - _NO_OPTIONS if in_options(f"`{word}`").startswith("`")} == set()
 
 
 def test_one_is_not_many():

@@ -235,5 +235,5 @@ def test_a_layer_that_cannot_be_quantized_in_its_turn_is_its_rows_alone(data, tm
     assert not (run.path / "evaluation.unfinished").exists()
     with pytest.raises(UsageError, match=r"are not the calibration tokens of the run, calibration\.npy"):
         evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids[:4], **asked)
-    with pytest.raises(UsageError, match="`calibration`: the moments of the original are in the run"):
+    with pytest.raises(UsageError, match="`calibration`: only for `hessians` sequential"):
         evaluate(run.path, methods=["rtn"], calibration=ids, **asked)

@@ -9,7 +9,7 @@ import pytest
 
 from rdtools.cli.main import main
 from rdtools.errors import UsageError
-from rdtools.jobs.figures import figures
+from rdtools.jobs.figures import figures, read_table
 from rdtools.report.figures import MODULES
 from rdtools.report.style import STYLES
 
@@ -49,6 +49,23 @@ def test_a_style_has_its_width_and_its_size_of_text(style, rows):
     assert max(sizes) == STYLES[style].rc.get("font.size", 8)
     with Image.open(paths[1]) as image:
         assert image.width == round(200 * STYLES[style].column)
+
+
+def test_the_power_law_of_a_run_is_through_rows_of_one_kind_of_inputs_and_tokens(tmp_path):
+    """Layers quantized one after the other have distortions beside other inputs, plans other rates; neither is on the line."""
+    kept = pd.read_csv(KEPT / "equal_footing.csv").drop(columns=["kl_power", "kl_factor"])
+    kept = kept.assign(status="ok", allocation=None, hessians="original", evaluation="text")
+    other = kept.assign(kl_nats=9 * kept["kl_nats"])
+    plan, sequential = other.assign(allocation="kl, measured"), other.iloc[1:].assign(hessians="sequential")
+    mixed = pd.concat([other.iloc[:4].assign(evaluation="other text"), plan, sequential, kept], ignore_index=True)
+    mixed.to_parquet(tmp_path / "evaluation.parquet")
+    rows = read_table("equal_footing", tmp_path, {})
+    assert sorted(rows["kl_nats"]) == sorted(kept["kl_nats"])
+    power = pd.read_csv(KEPT / "equal_footing.csv")["kl_power"].iloc[0]
+    assert rows["kl_power"].iloc[0] == pytest.approx(power, rel=1e-5)  # which is kept with six digits
+    plan.to_parquet(tmp_path / "evaluation.parquet")
+    with pytest.raises(UsageError, match="no row of one method and rate"):
+        figures(tmp_path, names=["equal_footing"])
 
 
 def test_rows_that_can_be_made_of_a_run_are_made(rows, monkeypatch):

@@ -85,7 +85,7 @@ def test_a_stream_of_one_outlier_channel_is_spread():
         ("gpt2", {"n_embd": 24, "n_layer": 1, "n_head": 4}, ModelUnreadable, r"transformer\.h\.0\.ln_1: LayerNorm, .* subtracts the mean"),
         ("gemma2", {"head_dim": 8}, ModelUnreadable, "post_attention_layernorm: no matrix multiplies what this normalization gives"),
         ("mixtral", {"num_local_experts": 2}, ModelUnreadable, "experts, whose tokens are picked"),
-        ("phi3", {}, UsageError, "0 matrices called v_proj and 2 called o_proj .*leave `heads` out"),
+        ("phi3", {}, UsageError, "0 matrices called v_proj and 2 called o_proj .*without `heads`"),
     ],
 )
 def test_models_that_cannot_be_folded_are_refused(kind, settings, error, message):
@@ -112,7 +112,7 @@ def test_the_command_writes_what_plain_transformers_loads(tmp_path, capsys):
     before, after = _logits(model), _logits(loaded)
     assert np.linalg.norm(after - before) <= 2e-6 * np.linalg.norm(before - before.mean(axis=-1, keepdims=True))
     assert (tmp_path / "rotated" / "tokenizer.json").exists()
-    assert not (tmp_path / "rotated.unfinished").exists()
+    assert not (tmp_path / "rotated.rotating").exists()
     assert fused_text(tmp_path / "rotated") == "gains of 5 norms; residual stream: hadamard of 24; values of each head: haar of 6"
     assert fused_text(tmp_path / "model") is None
     assert main(argv) == 2

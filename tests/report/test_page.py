@@ -55,8 +55,9 @@ def test_plans_have_a_table_with_their_rates_by_type_and_the_kl_that_was_measure
         for block, rate in enumerate((2.0, 3.5))
     ]
     plan = Allocation(model="m", bits=3.0, rule="kl", source="measured", layers=layers, expected_kl_nats=0.05)
-    row = {"allocation": "kl, measured", "status": "ok", "kl_nats": 0.0625, "kl_low": 0.06, "kl_high": 0.07}
-    evaluated = pd.DataFrame([row | {"target_bpw": bits, "total_bpw": 2.85} for bits in (3.0, 4.0)])
+    row = {"allocation": "kl, measured", "status": "ok", "kl_nats": 0.0625, "kl_low": 0.06, "kl_high": 0.07, "hessians": "original"}
+    others = [{"target_bpw": 4.0}, {"kl_nats": 0.5, "hessians": "sequential"}]
+    evaluated = pd.DataFrame([row | {"target_bpw": 3.0, "total_bpw": 2.85} | other for other in ({}, *others)])
     shown = allocations_table({"3-kl": plan, "4-kl": plan.model_copy(update={"bits": 5.0})}, evaluated)
     assert shown.iloc[0].to_dict() == {
         **{"plan": "3-kl", "least": "kl, measured", "budget": "3", "files": "2.8500", "methods": "watersic", "up": "2.00 to 3.50"},
