@@ -12,7 +12,7 @@ import pandas as pd
 from rdtools.arrays import Float64Array
 from rdtools.compare import layer_facts
 from rdtools.compare.foreign import foreign_row
-from rdtools.errors import RdtoolsError, UsageError, counted
+from rdtools.errors import DataError, RdtoolsError, UsageError, counted
 from rdtools.files import sole_writer
 from rdtools.foreign.formats import open_foreign
 from rdtools.foreign.gguf_types import named_type
@@ -117,21 +117,34 @@ def _row(run: Run, foreign: ForeignModel, entry: LayerEntry, matrix: StoredMatri
     values, reading = decoded(matrix, entry.captured, layer.weight)
     facts = layer_facts(layer, run.heldout(entry.hessian))
     run.keep_spectrum(entry.hessian)
-    bias, bits = _bias(run.checkpoint(), entry.captured, matrix)
+    bias, bits = _bias(run.checkpoint(), entry.captured, matrix, dense=foreign.format == "dense")
     return foreign_row(
         layer, facts, entry.captured, foreign, matrix, values, reading=reading, results=results, bias=bias, bias_bits=bits
     ).to_row()
 
 
-def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix) -> tuple[Float64Array | None, float]:
-    """What the bias of a foreign file adds to the outputs of a layer beyond the original's own, None for nothing, and bits of a new one."""
-    if matrix.bias is None or layer.rows is not None:
-        return None, 0.0
+def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix, *, dense: bool) -> tuple[Float64Array | None, float]:
+    """What the bias of a foreign file adds to the outputs of a layer beyond the original's own, None for nothing, and bits of a new one.
+
+    A dense file without one has none; biases that other formats keep elsewhere are not looked at.
+
+    Raises
+    ------
+    DataError
+        For one that is not of the layer, or not finite.
+    """
     name = f"{layer.tensor.removesuffix('weight')}bias"
-    values, part = np.asarray(matrix.bias(), dtype=np.float64), slice(None) if layer.outputs is None else slice(*layer.outputs)
     stored = checkpoint.read(name) if name in checkpoint.shard_of else None
-    difference = (values if stored is None else values - stored)[part]
-    share = len(difference) / len(values)
+    if layer.rows is not None or (matrix.bias is None and not (dense and stored is not None)):
+        return None, 0.0
+    rows = checkpoint.shapes[layer.tensor][-1 if layer.transposed else 0]
+    values = np.zeros(rows) if matrix.bias is None else np.asarray(matrix.bias(), dtype=np.float64)
+    if values.shape != (rows,) or not np.isfinite(values).all():
+        raise DataError(
+            f"{matrix.place}: a bias of shape {values.shape} beside it, expected {rows} finite numbers: a file of another model?"
+        )
+    difference = (values if stored is None else values - stored)[slice(None) if layer.outputs is None else slice(*layer.outputs)]
+    share = len(difference) / rows
     return (difference if difference.any() else None), 0.0 if stored is not None else matrix.bias_bits * share
 
 

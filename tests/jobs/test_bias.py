@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shutil
 
 import numpy as np
 import pytest
 import torch
 from conftest import make_tiny_llama
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, GPT2Config, Qwen2Config
 
-from rdtools.errors import UsageError
+from rdtools.errors import DataError, UsageError
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 from rdtools.jobs.evaluate import evaluate
@@ -154,3 +157,20 @@ def test_a_dense_file_of_others_is_measured_with_its_biases(data, tmp_path):
             assert row["distortion"] == pytest.approx(entry.rounded_distortion, rel=1e-9)
             assert row["total_bpw"] == pytest.approx(16 + (name == "llama") * 16 / entry.layer.shape[1])
             assert "the file has another bias, and R(D) is of the covariance of the input, below that of H" in row["message"]
+
+
+def test_a_dense_file_without_the_originals_bias_has_none(data, tmp_path):
+    """D of the same weights is ‖b‖²/(m n); a bias of another length, or of no numbers, is refused by name."""
+    run = collect(str(data / "gpt2"), CalibrationRequest(tokens=data / "calibration.npy"), out=tmp_path / "run")
+    tensors, name = load_file(data / "gpt2" / "model.safetensors"), "transformer.h.0.mlp.c_fc.bias"
+    shutil.copytree(data / "gpt2", tmp_path / "other")
+    own = tensors.pop(name).double()
+    for other, message in (
+        (None, ""),
+        (torch.zeros(3), r"shape \(3,\) beside it"),
+        (torch.full((24,), torch.nan), "expected 24 finite numbers"),
+    ):
+        save_file(tensors | ({} if other is None else {name: other}), tmp_path / "other" / "model.safetensors", {"format": "pt"})
+        with contextlib.nullcontext() if other is None else pytest.raises(DataError, match=message):
+            row = measure_file(tmp_path / "other", run=run.path).table.set_index("layer").loc[name.removesuffix(".bias")]
+            assert row["distortion"] == pytest.approx(float(own @ own) / (16 * 24), rel=1e-9)
