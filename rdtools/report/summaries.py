@@ -296,5 +296,5 @@ def caption(summary: Summary, *, latex: bool = False) -> str:
 def long_rows(summary: Summary) -> pd.DataFrame:
     """One row for each value: run, method, group and value."""
     cells = summary.cells if isinstance(summary.cells.index, pd.MultiIndex) else summary.cells.T
-    rows = [(*names, group, value) for names, values in cells.iterrows() for group, value in values.items()]
+    rows = [(*pair, group, value) for pair, values in cells.iterrows() for group, value in values.items()]  # type: ignore[misc]
     return pd.DataFrame(rows, columns=["run", "method", "group", "value"])
