@@ -19,8 +19,7 @@ def with_bias(weight: QuantizedWeight, layer: Layer) -> QuantizedWeight:
     """A weight beside ``b = (W − Ŵ) μ``, μ the mean of the layer's input, rounded as it is stored.
 
     Rounding leaves ``(b − (W − Ŵ) μ)²``, about 2.7e-6 of b² (2⁻⁷ between numbers, log-uniform mantissas), which D counts. That is
-    nothing unless a mean is hundreds of times what varies in the input; a constant input, whose column is not coded, is then served
-    better by a method without a bias at a high rate.
+    little unless a mean is hundreds of times what varies in the input.
 
     Parameters
     ----------
