@@ -92,7 +92,7 @@ def _sections(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             "target": f"{target:g}",
-            "note": tables.means_note(table, target),
+            "note": tables.means_note(table, target) + tables.bound_note(table["method"].unique()),
             "gap": _gaps(table, target),
             "rowvar": _by_type(tables.knowing_rows(table), target=target, value="rate_gap_total_rowvar_bpw", digits=".3f"),
             "distortion": _by_type(table, target=target, value="relative_distortion", digits=".3g"),

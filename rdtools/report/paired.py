@@ -13,6 +13,7 @@ import pandas as pd
 
 from rdtools.files import atomic_path
 from rdtools.methods import entry_of
+from rdtools.methods.names import BIAS
 from rdtools.report.rows import ok_rows, ordered_types
 
 #: Rate kind of a row → coder; of a fixed rate the method's entry says which it is. Methods are compared with those of the same coder only:
@@ -46,10 +47,14 @@ def _interval(differences: np.ndarray) -> tuple[float, float]:
 
 
 def coder_of(method: str, rate_kind: str) -> str:
-    """The coder of a row; "" where it is not known, so that nothing can be compared with it."""
+    """The coder of a row; "" where it is not known, so that nothing can be compared with it.
+
+    Rows with a bias have one of their own: their R(D) is that of the covariance of the input.
+    """
     entry, _ = entry_of(method)
     fixed = entry.fixed_coder if entry and rate_kind == "fixed" else ""
-    return CODERS.get(rate_kind, fixed and f"fixed rate, {fixed}")
+    coder = CODERS.get(rate_kind, fixed and f"fixed rate, {fixed}")
+    return f"{coder}, bias per row" if coder and method.endswith(f"+{BIAS}") else coder
 
 
 def paired_differences(table: pd.DataFrame) -> pd.DataFrame:

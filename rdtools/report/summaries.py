@@ -13,7 +13,7 @@ import pandas as pd
 from rdtools.errors import UsageError, counted
 from rdtools.report.paired import coder_of
 from rdtools.report.rows import compared_rows, ok_rows, ordered_types
-from rdtools.report.tables import knowing_rows
+from rdtools.report.tables import bound_note, knowing_rows
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,10 @@ def _summary(name: str, target: float | None, reference: str, rows: pd.DataFrame
     named = values["run"].astype(str) + ": " + values["method"].astype(str) if several else values["method"].astype(str)
     found = compared_rows(values.assign(named=named, status="ok"), "value", by=["model"], method="named")
     every, fewer = sum(found.every), {str(method): count for method, count in found.apart.items()}
-    coders, facts = coders_of(rows), (name, METRICS[name], target, reference)
+    coders, facts = (
+        coders_of(rows) + (bound_note(rows["method"].unique()) if "gap" in name else ""),
+        (name, METRICS[name], target, reference),
+    )
     if by == "layer":  # nothing is averaged
         return Summary(*facts, coders, every, every, {}, models, _cells(values, by))
     return Summary(*facts, coders, sum(found.layers), every, fewer, models, _cells(found.rows, by))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from rich.text import Text
 
 from rdtools.errors import counted
 from rdtools.methods import entry_of
+from rdtools.methods.names import BIAS
 from rdtools.records.rows import LAYER_COLUMNS, headings
 from rdtools.report.rows import compared_rows, ordered_types
 
@@ -62,10 +63,17 @@ def means_note(table: pd.DataFrame, target: float) -> str:
     )
 
 
+def bound_note(methods: Iterable[str]) -> str:
+    """A clause on methods whose R(D) is another one; "" where there are none."""
+    biased = any(method.endswith(f"+{BIAS}") for method in methods)
+    return f"; R(D) of methods with +{BIAS} is that of the covariance of the input" if biased else ""
+
+
 def terminal_note(table: pd.DataFrame, target: float) -> str:
     """The note on the last columns of `terminal_tables`."""
     known = "above R(D), row variances, of coders that know these (row var.)"
-    return f"{means_note(table, target)} (all), over their weights (by weight), and over matrices {known}"
+    bounds = bound_note(table["method"].unique())
+    return f"{means_note(table, target)} (all), over their weights (by weight), and over matrices {known}{bounds}"
 
 
 #: Columns of the terminal for names of methods, at least; longer ones take more lines.
