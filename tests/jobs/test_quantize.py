@@ -229,7 +229,6 @@ def test_arguments_that_cannot_be_are_refused_before_any_work(settings, message,
 def test_what_a_method_says_of_many_layers_is_said_once(data, tmp_path):
     said = []
     quantized(data, tmp_path / "saved", method="softwater", hessians="original", say=said.append)
-    assert [sentence for sentence in said if "equal row steps" in sentence] == [
-        "model.layers.0.self_attn.q_proj, and others like it: no predictions of classes, which the Hessian of an output head has: equal row "
-        "steps, as WaterSIC's"
-    ]
+    notes = [sentence for sentence in said if "equal row steps" in sentence]
+    assert len(notes) == 1
+    assert notes[0].startswith("model.layers.0.self_attn.q_proj, and others like it: no predictions of classes")
