@@ -67,9 +67,9 @@ def rows(code: int | LatticeName, batches: int) -> Iterator[list[float]]:
     samples = rng.standard_normal((batches, WALK))
     for octave in OCTAVES.tolist():
         lattice = [lattice_batch(code, octave, x) for x in samples] if isinstance(code, str) else []
-        batches = [(q, moments) for q, moments, _ in lattice] or [batch(seed, octave, x) for x in samples]
+        measured = [(q, moments) for q, moments, _ in lattice] or [batch(seed, octave, x) for x in samples]
         words = [bits for *_, bits in lattice] or [0.0] * batches
-        integers = np.concatenate([q for q, _ in batches])
+        integers = np.concatenate([q for q, _ in measured])
         counts = np.bincount(integers)
         r = 2.0**octave
 
@@ -84,9 +84,9 @@ def rows(code: int | LatticeName, batches: int) -> Iterator[list[float]]:
         plain = -np.log2(np.maximum(cell_probabilities(r, cells + 1), 1e-300))
         bits = [
             word + lengths[q].mean() - plain[np.abs(np.rint(x / r)).astype(int)].mean()
-            for (q, _), x, word in zip(batches, samples, words, strict=True)
+            for (q, _), x, word in zip(measured, samples, words, strict=True)
         ]
-        values = np.column_stack([bits, *np.array([moments for _, moments in batches]).T])
+        values = np.column_stack([bits, *np.array([moments for _, moments in measured]).T])
         errors = values.std(axis=0, ddof=1) / np.sqrt(batches) if batches > 1 else np.full(3, np.nan)
         yield [octave, batches * WALK, *values.mean(axis=0).tolist(), *errors.tolist()]
 

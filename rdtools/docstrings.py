@@ -12,7 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, Field
+from dataclasses import MISSING, Field, fields
 from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 _HEAD = re.compile(r"^(?P<name>[A-Z]\w+(?: \w+)?)\n-{3,}$", re.MULTILINE)
@@ -122,14 +122,15 @@ def field_meanings(kind: type) -> dict[str, str]:
 
 
 def field_annotations(kind: type) -> dict[str, tuple[str, Mapping[str, Any]]]:
-    """Field → annotation and the names of its module, fields of bases first."""
+    """Field → annotation and the names of its module, fields of bases first; what a base of a dataclass merely declares is no field."""
+    known = {field.name for field in fields(kind)} if "__dataclass_fields__" in vars(kind) else None
     return {
         name: (annotation, vars(sys.modules[base.__module__]))
         for base in reversed(kind.__mro__)
         for name, annotation in (
             (n, a if isinstance(a, str) else inspect.formatannotation(a)) for n, a in inspect.get_annotations(base).items()
         )
-        if not annotation.removeprefix("typing.").startswith("ClassVar") and not name.startswith("_")
+        if not annotation.removeprefix("typing.").startswith("ClassVar") and not name.startswith("_") and (known is None or name in known)
     }
 
 

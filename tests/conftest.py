@@ -5,7 +5,6 @@ import gc
 import os
 import signal
 import sysconfig
-import time
 from pathlib import Path
 
 import numpy as np
@@ -58,20 +57,16 @@ def _signals_are_heard():
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _kernels_are_compiled_once(tmp_path_factory):
-    """Each of several test processes compiles a part of the kernels before the first test, so that none is compiled by all of them."""
+def _kernels_are_compiled_once():
+    """Each of several test processes compiles a part of the kernels before its first test, so that few are compiled by all of them."""
     workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     if workers == 1:
         return
     from rdtools.ops import OPERATIONS, warm_up
 
-    slot, finished = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")), tmp_path_factory.getbasetemp().parent
+    slot = int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw"))
     modules = list(dict.fromkeys(operation.modules.get("numba") for operation in OPERATIONS.values()))
     warm_up([operation.name for operation in OPERATIONS.values() if modules.index(operation.modules.get("numba")) % workers == slot])
-    (finished / f"kernels-{slot}").touch()
-    deadline = time.monotonic() + 300  # one that ended leaves its part to the tests that need it
-    while len(list(finished.glob("kernels-*"))) < workers and time.monotonic() < deadline:
-        time.sleep(0.05)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.model.checkpoint import Checkpoint
@@ -25,8 +27,8 @@ class ModelBiases:
     Attributes
     ----------
     checkpoint : the original
-    there : whether the method has any
-    settings : of the configuration, in place of its own, so that all layers have a bias
+    there : whether the method has any, on some layer
+    settings : of the configuration, in place of its own, so that these have a bias
     """
 
     checkpoint: Checkpoint
@@ -34,8 +36,8 @@ class ModelBiases:
     settings: dict[str, bool]
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, opened: OpenModel, inputs: Sequence[SharedInput], *, there: bool) -> ModelBiases:
-        """Refuse a model that cannot hold them, before any work.
+    def of(cls, checkpoint: Checkpoint, opened: OpenModel, inputs: Sequence[SharedInput], has_bias: Callable[[str], bool]) -> ModelBiases:
+        """Refuse a model that cannot hold those of the layers that have one, before any work.
 
         Raises
         ------
@@ -44,7 +46,8 @@ class ModelBiases:
         from rdtools.model.biases import bias_settings
 
         layers = [layer for item in inputs for layer in item.running]
-        return cls(checkpoint, there, bias_settings(opened.model, layers) if there else {})
+        needed = {layer.name for layer in layers if has_bias(layer.name)}
+        return cls(checkpoint, bool(needed), bias_settings(opened.model, layers, needed))
 
     def _decoded(self, folder: Path, entries: Sequence[SavedLayer]) -> dict[str, Float64Array]:
         biases = {entry.layer.name: decoded_bias(folder, entry) for entry in entries} if self.there else {}
@@ -58,10 +61,13 @@ class ModelBiases:
         return {name: stored_bias(self.checkpoint, of[name], bias) for name, bias in self._decoded(folder, entries).items()}
 
     def tensors(self, folder: Path, entries: Sequence[SavedLayer]) -> dict[str, Any]:
-        """Tensors of biases for the saved model's files, by name."""
+        """Tensors of biases for the saved model's files, by name; of zeros where the settings ask for one that the method has not."""
         from rdtools.model.biases import checkpoint_biases
 
-        return checkpoint_biases(self.checkpoint, self._decoded(folder, entries), [entry.layer.captured for entry in entries])
+        captured = [entry.layer.captured for entry in entries]
+        alone = [layer for layer in captured if layer.rows is None] if self.settings else []
+        zeros = {layer.name: np.zeros(layer.shape[0]) for layer in alone}
+        return checkpoint_biases(self.checkpoint, zeros | self._decoded(folder, entries), captured)
 
     def beside(self, layer: CapturedLayer, weight: QuantizedWeight) -> Float64Array | None:
         """What the saved model will add to the outputs of a layer; None for nothing."""

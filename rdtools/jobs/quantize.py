@@ -116,7 +116,7 @@ def quantize_model(
     if hessians not in get_args(HessianKind):
         raise UsageError(f"`hessians` {hessians!r}: expected one of {', '.join(get_args(HessianKind))}")
     names = check_corrections(corrections, hessians)
-    if names and recipe.has_bias:
+    if names and any(getattr(quantizer, "bias", False) for quantizer in recipe.quantizers):
         raise UsageError(f"{recipe.method}: a bias with `corrections` {names[0]}, which knows no mean of its target; leave one of them out")
     check_device(device)
     checkpoint = find_model(source)
@@ -196,7 +196,7 @@ class _Job:
             self.say(sentence)
         check_disk(work.folder, sum(path.stat().st_size for path in self.checkpoint.shards), "the checkpoint of a quantized model")
         done, numbers = work.finished(), {item.name: number for number, item in enumerate(inputs)}
-        biases = ModelBiases.of(self.checkpoint, opened, inputs, there=self.recipe.has_bias)
+        biases = ModelBiases.of(self.checkpoint, opened, inputs, self.recipe.has_bias)
         replaced, added = dict[str, Float64Array](), dict[str, Float64Array]()
         run = given_inputs(
             opened,

@@ -57,10 +57,9 @@ class Recipe:
         """True if layers of one input go into one file where that is smaller; those of a plan have files of their own."""
         return self.quantizer is not None and shares_file(self.quantizer)
 
-    @property
-    def has_bias(self) -> bool:
-        """True if some layers get a bias per row beside their weights."""
-        return any(getattr(quantizer, "bias", False) for quantizer in self.quantizers)
+    def has_bias(self, layer: str) -> bool:
+        """True if a layer gets a bias per row beside its weights."""
+        return bool(getattr(self.of(layer), "bias", False))
 
     @property
     def method(self) -> str:

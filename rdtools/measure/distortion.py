@@ -165,5 +165,6 @@ def errors_of_matrix(
     mean: Float64Array | None = None,
 ) -> Errors:
     """`errors_of` a reconstruction (m, n) that is there as a whole, and stays as it is."""
-    blocks = ((rows, np.array(reconstruction[rows])) for rows in panels(*reconstruction.shape, BLOCK_ENTRIES))
+    m, n = reconstruction.shape
+    blocks = ((rows, np.array(reconstruction[rows])) for rows in panels(m, n, BLOCK_ENTRIES))
     return errors_of(weight, blocks, moment, heldout, bias=bias, mean=mean)

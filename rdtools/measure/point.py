@@ -214,7 +214,8 @@ def _measure(
     alone = weight.parts.activation is None and moments is None
     blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
     beside = bias_beside(layer, weight)
-    errors = errors_of(layer.weight, blocks, *((layer.hessian.matrix, heldout) if alone else (None,)), **beside)
+    moment, other = (layer.hessian.matrix, heldout) if alone else (None, None)
+    errors = errors_of(layer.weight, blocks, moment, other, **beside)
     effective = None if alone else effective_layer(weight)
     measured = errors.distortion if effective is None else error(layer, effective, moments)
     size, low = math.prod(layer.weight.shape), weight.parts.low_rank

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -83,20 +83,21 @@ def added_biases(model: Any, biases: Sequence[tuple[CapturedLayer, Float64Array]
             handle.remove()
 
 
-def bias_settings(model: Any, layers: Sequence[CapturedLayer]) -> dict[str, bool]:
-    """Settings that a model's configuration needs for all these layers to have a bias; empty where they have one.
+def bias_settings(model: Any, layers: Sequence[CapturedLayer], needed: Collection[str]) -> dict[str, bool]:
+    """Settings that a model's configuration needs for some layers to have a bias; empty where they have one.
 
     Parameters
     ----------
     model : of transformers
-    layers : as they stand in the model
+    layers : all that are quantized, as they stand in the model; the settings may give any of them a bias
+    needed : names of those that must have one
 
     Raises
     ------
     UsageError
         If its class has no place for one of them; the message names it.
     """
-    missing = {name: layer for layer in layers if getattr(model.get_submodule((name := bias_name(layer))[:-5]), "bias", None) is None}
+    missing = {name: layer for layer in layers if layer.name in needed and _has_none(model, name := bias_name(layer))}
     if not missing:
         return {}
     config = copy.deepcopy(model.config)
@@ -107,13 +108,17 @@ def bias_settings(model: Any, layers: Sequence[CapturedLayer]) -> dict[str, bool
         grown = {name for name, _ in type(model)(config).named_parameters()} if flags else set()
     added = grown - {name for name, _ in model.named_parameters()}
     left = next((layer.name for name, layer in missing.items() if name not in added), None)
-    other = next(iter(sorted(added - missing.keys())), None)
+    other = next(iter(sorted(added - {bias_name(layer) for layer in layers if layer.rows is None})), None)
     if left is not None or other is not None:
         place = f"{left}: a bias beside it has no place" if left is not None else f"{other}: no layer that is quantized, would have a bias"
         raise UsageError(
             f"{place} in a checkpoint of {type(model).__name__}; choose a method without +bias, or evaluate it from a run: rdtools eval RUN"
         )
     return flags
+
+
+def _has_none(model: Any, name: str) -> bool:
+    return getattr(model.get_submodule(name.rpartition(".")[0]), "bias", None) is None
 
 
 def stored_bias(checkpoint: Checkpoint, layer: CapturedLayer, bias: Float64Array) -> Float64Array:

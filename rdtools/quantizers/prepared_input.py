@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -88,12 +88,12 @@ class PreparedInput:
 
     def moment_in(self, order: NDArray[np.intp], added: float) -> Matrix:
         """(r, r) a new matrix of the moment, its columns in this order, with so much added to the diagonal."""
-        return _ordered(self.moment(), self.moment.is_new, order, added)
+        return _made(self.moment, order, added)
 
     @property
-    def unpenalized_moment(self) -> Matrix:
-        """(r, r) the moment with damping and without ridge, its columns those of the weights."""
-        return self.moment_in(np.arange(len(self.order)), self.damping_added)
+    def unpenalized_moment(self) -> Callable[[], Matrix]:
+        """Makes the moment (r, r) with damping and without ridge, its columns those of the weights, anew each time."""
+        return partial(_made, self.moment, np.arange(len(self.order)), self.damping_added)
 
     @cached_property
     def noise_weights(self) -> Float64Array:
@@ -115,6 +115,10 @@ def _by_column(ordered: Float64Array, order: NDArray[np.intp]) -> Float64Array:
     values = np.empty_like(ordered)
     values[order] = ordered
     return values
+
+
+def _made(moment: MomentSource, order: NDArray[np.intp], added: float) -> Matrix:
+    return _ordered(moment(), moment.is_new, order, added)
 
 
 def _ordered(moment: Matrix, is_new: bool, order: NDArray[np.intp], added: float) -> Matrix:

@@ -10,10 +10,10 @@ from numpy.typing import ArrayLike
 from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
 from rdtools.linalg import as_float64
-from rdtools.records.stored import as_stored, round_to_stored, stored_bits
+from rdtools.records.stored import StoredDtype, as_stored, round_to_stored, stored_bits
 
 #: In which biases are stored: that of the checkpoints that they go into.
-BIAS_DTYPE = "bfloat16"
+BIAS_DTYPE: StoredDtype = "bfloat16"
 
 
 @dataclass(frozen=True, eq=False, repr=False)

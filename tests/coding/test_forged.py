@@ -125,7 +125,7 @@ def test_every_value_of_the_head_of_version_2_is_refused_or_decoded(name):
     ("coset", 33, 11, "bits of a state 11, expected one of 2 2, 3 3"),
     ("parts", 33, 0, "parts of a layer, of which none is there"),
     ("parts", 33, 8, "fine channels of activations without a grid of the others"),
-    ("parts", 33, 16, "parts of a layer 0x10 with unknown options 0x10"),
+    ("parts", 33, 32, "parts of a layer 0x20 with unknown options 0x20"),
     ("parts", 34, 1, "activation grid: 1 bits, expected a whole number from 2 to 16"),
     ("parts", 35, 2, "symmetry of activations 2, expected one of 0 False, 1 True"),
     ("parts", 48, 9, "a low-rank term of rank 9 beside 2 rows and 4 columns"),

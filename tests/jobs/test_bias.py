@@ -95,6 +95,28 @@ def test_a_layer_without_a_place_for_a_bias_is_named_before_any_work(data, tmp_p
     assert not (tmp_path / "saved").exists()
 
 
+@pytest.mark.parametrize(("name", "biased"), [("llama", "o_proj"), ("qwen2", "k_proj")])
+def test_a_plan_may_have_biases_on_some_layers_alone(data, tmp_path, name, biased):
+    """Where the configuration gives others one with it, that is of zeros; what has its own keeps it. The checkpoint is whole."""
+    run = collect(str(data / name), CalibrationRequest(tokens=data / "calibration.npy"), out=tmp_path / "run")
+    layers = [{"layer": layer, "method": "gptq" + "+bias" * layer.endswith(biased), "rate_bits": 3.0} for layer in run]
+    plan = {"format": "rdtools-allocation", "version": 1, "model": run.manifest.model.name, "bits": 3.0, "layers": layers}
+    (tmp_path / "plan.json").write_text(json.dumps(plan))
+    saved = quantized(data, name, tmp_path / "saved", method=None, bits=None, allocation=tmp_path / "plan.json", hessians="original")
+    model, info = AutoModelForCausalLM.from_pretrained(tmp_path / "saved", dtype=torch.float32, output_loading_info=True)
+    assert {*info["missing_keys"], *info["unexpected_keys"]} == set()
+    original = _loaded(data / name)
+    for entry in saved.layers:
+        after, before = (some.get_submodule(entry.layer.name).bias for some in (model, original))
+        own = decoded_bias(tmp_path / "saved", entry)
+        assert (own is not None) == entry.layer.name.endswith(biased)
+        if after is None:
+            assert (own, before) == (None, None)
+        else:
+            parts = [torch.zeros_like(after), *([] if before is None else [before]), *([] if own is None else [torch.tensor(own).float()])]
+            torch.testing.assert_close(after, sum(parts))
+
+
 def test_corrections_are_refused(data, tmp_path):
     with pytest.raises(UsageError, match="gptq\\+bias: a bias with `corrections` drift, which knows no mean of its target"):
         quantized(data, "llama", tmp_path / "saved", corrections="drift")

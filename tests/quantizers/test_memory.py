@@ -27,12 +27,11 @@ NAMES = [
     *("gptq(group_size=8)", "hptq+haar", "hptq+act-order", "gptq+act-order", "watersic+rotation", "watersic-lmmse+act-order"),
     "aqlm-1x8(epochs=2,iterations=2)",
 ]
-#: In units of the weights: what a method takes at most; and of those that take more: a walk on a trellis goes down all rows of a column,
-#: so that beside the ridge's target a copy in the order of the columns becomes errors, and two trials' integers are there; stochastic
-#: rounding decides all rows in one piece; rescalers keep the ideal's product with H, and with dropped columns a target, beside two sets of
-#: integers; a Kronecker rotation of rescaled weights has them before and after.
+#: In units of the weights: what a method takes at most; and of those that take more: stochastic rounding decides all rows in one piece;
+#: rescalers keep the ideal's product with H, and with dropped columns a target, beside two sets of integers; a Kronecker rotation of
+#: rescaled weights has them before and after.
 LIMIT = 3.0
-ABOVE = {"watersic-trellis": 3.3, "quip-clamp-safe": 4.0, "watersic-published": 3.8, "quip-published": 3.6}
+ABOVE = {"quip-clamp-safe": 4.0, "watersic-published": 3.8, "quip-published": 3.6}
 #: The same of measuring: the symbols as they are decoded, four bytes for each weight and what reading them takes.
 MEASURED = 1.1
 COLUMNS, ROWS = 64, (512, 1024)

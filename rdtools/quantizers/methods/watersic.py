@@ -105,5 +105,5 @@ class WaterSIC(Feedback, EntropyCoded):
             gains_stored=self.lmmse == "sample",
         )
         candidate = search_learnt_rate(grid, problem.weight_std, self.rate_bits, self.adaptive_columns)
-        symbols = rescaled(candidate.result, problem.ideal, lambda: shared.unpenalized_moment, grid) if self.rescale else candidate.result
+        symbols = rescaled(candidate.result, problem.ideal, shared.unpenalized_moment, grid) if self.rescale else candidate.result
         return Solution(symbols, candidate.rate_bits, column_steps(symbols, steps))

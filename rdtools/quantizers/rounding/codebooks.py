@@ -105,7 +105,7 @@ def train_codebooks(
     scale, lengths = np.trace(moment) / max(n, 1) or 1.0, np.where(norms > 0, norms, 1.0)[:, None]
     for rows in row_blocks(weight):
         W[rows] = weight[rows] / unit
-        left[rows] = (weight[rows] / lengths[rows]).reshape(-1, groups, GROUP)
+        left[rows] = (weight[rows] / lengths[rows]).reshape(left[rows].shape)
     for rows in row_blocks(moment):
         H[rows] = moment[rows] / scale
     energies = np.diagonal(H)

@@ -39,8 +39,9 @@ def learnt(found: Candidate[Codes], grid: ScaledGrid[Codes], columns: int) -> Ca
         symbols, bits = fit_adaptive(symbols, columns, found.rate_bits * size)
         return Candidate(bits / size, symbols)
     exponents = row_exponents_if_shorter(grid.target)
-    modelled = fit_column_gaussians(symbols, row_exponents=exponents)
-    modelled, bits = fit_adaptive(modelled, columns, scalar_code_length(modelled)[0])
+    gaussian = fit_column_gaussians(symbols, row_exponents=exponents)
+    modelled: Any
+    modelled, bits = fit_adaptive(gaussian, columns, scalar_code_length(gaussian)[0])
     charged = bits + (0 if exponents is None else 8 * len(exponent_bytes(exponents)))
     return Candidate(bits / size, modelled) if charged < found.rate_bits * size else found
 

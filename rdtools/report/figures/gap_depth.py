@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ from rdtools.report.rows import ok_rows, ordered_types
 from rdtools.report.style import FULL
 
 if TYPE_CHECKING:
+    from matplotlib.collections import QuadMesh
     from matplotlib.figure import Figure
 
 TABLES = ("results",)
@@ -70,6 +71,6 @@ def draw(table: pd.DataFrame) -> Figure:
         axis.axis("off")
     label = "total rate − R(D),\none variance (bpw)"
     bar = figure.colorbar(image, ax=list(axes), label=label, aspect=10 * down, extend="max" if top > high else "neither")
-    bar.solids.set_edgecolor("face")
+    cast("QuadMesh", bar.solids).set_edgecolor("face")  # which it has beside a mesh
     figure.supxlabel("block")
     return figure
