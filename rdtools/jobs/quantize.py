@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -158,7 +158,6 @@ class _Job:
     seed: int
     device: str
     say: Callable[[str], None]
-    told: set[str] = field(default_factory=set)
 
     @cached_property
     def identity(self) -> dict[str, Any]:
@@ -254,12 +253,6 @@ class _Job:
         write_saved(work.folder, saved)
         return saved
 
-    def _tell(self, note: str, layer: str) -> None:
-        """What a method has to say on a layer, once for all layers of which it says the same."""
-        if note and note not in self.told:
-            self.told.add(note)
-            self.say(f"{layer}, and others like it: {note}")
-
     def _key(self, name: str) -> LayerKey:
         return LayerKey(self.original.name, name, layer_type(name), block_index(name))
 
@@ -277,7 +270,6 @@ class _Job:
         together = (time.perf_counter() - started) / len(entries)
         for number, (entry, (layer, one), file) in enumerate(zip(entries, answers, files, strict=True), start=first):
             started = time.perf_counter()
-            self._tell(one.answer.note, entry.name)
             with naming(entry.name):
                 point = measure(one.subject, one.answer, file=file)
                 decoded = reconstruct(one.answer.weight)

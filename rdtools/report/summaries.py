@@ -198,7 +198,7 @@ def coders_of(rows: pd.DataFrame) -> str:
     coders: dict[str, list[str]] = {}
     for method, kind in rows[["method", "rate_kind"]].drop_duplicates().itertuples(index=False):
         coders.setdefault(coder_of(str(method), str(kind)) or "of its own", []).append(str(method))
-    return "; ".join(f"{coder}: {', '.join(methods)}" for coder, methods in coders.items())
+    return "; ".join(f"{coder}: {', '.join(methods)}" for coder, methods in coders.items()) + bound_note(rows["method"].unique())
 
 
 def _chosen(names: Sequence[str], there: Sequence[str], setting: str) -> list[str]:
@@ -273,10 +273,7 @@ def _summary(name: str, target: float | None, reference: str, rows: pd.DataFrame
     named = values["run"].astype(str) + ": " + values["method"].astype(str) if several else values["method"].astype(str)
     found = compared_rows(values.assign(named=named, status="ok"), "value", by=["model"], method="named")
     every, fewer = sum(found.every), {str(method): count for method, count in found.apart.items()}
-    coders, facts = (
-        coders_of(rows) + (bound_note(rows["method"].unique()) if "gap" in name else ""),
-        (name, METRICS[name], target, reference),
-    )
+    coders, facts = coders_of(rows), (name, METRICS[name], target, reference)
     if by == "layer":  # nothing is averaged
         return Summary(*facts, coders, every, every, {}, models, _cells(values, by))
     return Summary(*facts, coders, sum(found.layers), every, fewer, models, _cells(found.rows, by))

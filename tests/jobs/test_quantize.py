@@ -224,11 +224,3 @@ def test_arguments_that_cannot_be_are_refused_before_any_work(settings, message,
     assert not list(tmp_path.iterdir())
     with pytest.raises(WrongType, match="quantize_model: got int, expected the path of a directory"):
         quantized(data, 3)
-
-
-def test_what_a_method_says_of_many_layers_is_said_once(data, tmp_path):
-    said = []
-    quantized(data, tmp_path / "saved", method="softwater", hessians="original", say=said.append)
-    notes = [sentence for sentence in said if "equal row steps" in sentence]
-    assert len(notes) == 1
-    assert notes[0].startswith("model.layers.0.self_attn.q_proj, and others like it: no predictions of classes")
