@@ -138,10 +138,12 @@ def subject_of_run(
     run = open_run(path)
     manifest = run.manifest
     held = () if manifest.heldout is None else manifest.heldout.hessians
-    if tokens is not None and tokens.sha256 != manifest.calibration.token_sha256:
+    known = manifest.calibration
+    if tokens is not None and tokens.sha256 != known.token_sha256:
         raise UsageError(
-            f"{path}: {tokens.source} are not the calibration tokens of the run, {manifest.calibration.source}; layers are quantized one "
-            "after the other from those: give the data that the run was made with"
+            f"{path}: {' × '.join(map(str, tokens.ids.shape))} tokens of {tokens.source} are not those of the run's calibration, "
+            f"{known.sequences} × {known.length} of {known.source}; layers are quantized one after the other from these: give the data, "
+            "`sequences` and `length` that the run was made with"
         )
     asked = [_allocated(run, place, damping, seed, tokens) for place in allocations] or [
         _asked(run, quantizer, seed, tokens) for quantizer in _quantizers(run, methods, rates, damping)

@@ -105,7 +105,13 @@ def test_the_command_writes_what_plain_transformers_loads(tmp_path, capsys):
     model.save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "tokenizer.json").write_text("{}")
     argv = ["rotate", "--model", str(tmp_path / "model"), "--save", str(tmp_path / "rotated")]
+    (tmp_path / "rotated.unfinished" / "containers").mkdir(parents=True)  # of rdtools quantize
+    (tmp_path / "rotated.rotating").mkdir()
+    assert main(argv) == 2
+    assert "rotated.rotating: a rotated model that is not finished; delete it" in capsys.readouterr().err
+    (tmp_path / "rotated.rotating").rmdir()
     assert main(argv) == 0
+    assert (tmp_path / "rotated.unfinished" / "containers").exists()
     printed = capsys.readouterr().out
     assert "gains of 5 norms; residual stream: hadamard of 24; values of each head: haar of 6; output head untied" in printed
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "rotated", dtype=torch.float32).eval()
@@ -115,6 +121,8 @@ def test_the_command_writes_what_plain_transformers_loads(tmp_path, capsys):
     assert not (tmp_path / "rotated.rotating").exists()
     assert fused_text(tmp_path / "rotated") == "gains of 5 norms; residual stream: hadamard of 24; values of each head: haar of 6"
     assert fused_text(tmp_path / "model") is None
+    assert main([*argv[:-1], str(tmp_path / "rotated" / "config.json" / "in")]) == 2
+    assert "config.json is a file; choose another place" in capsys.readouterr().err
     assert main(argv) == 2
     assert "rotated: exists; choose another directory for --save" in capsys.readouterr().err
     assert main([*argv[:-1], str(tmp_path / "twice"), "--model", str(tmp_path / "rotated")]) != 0
