@@ -74,10 +74,9 @@ def _evaluation(folder: Path) -> pd.DataFrame:
     if kept.empty:
         raise NoRows(f"{path} has no row of one method and rate with status ok")
     on = ["protocol", "evaluation", "scored_tokens"]
-    tokens = kept.groupby(on)["method"].transform("size")
-    kept = kept[(kept[on] == kept.loc[tokens.idxmax(), on]).all(axis=1)]
-    floor = rows[(rows["method"] == NOISE) & (rows[on] == kept[on].iloc[0]).all(axis=1)]
-    return with_power_law(pd.concat([floor, kept]).sort_index())
+    _, kept = max(kept.groupby(on), key=lambda group: len(group[1]))  # of several tokens, those of most rows
+    floor = rows[rows["method"] == NOISE].merge(kept[on].drop_duplicates(), on=on)
+    return with_power_law(pd.concat([floor, kept], ignore_index=True))
 
 
 #: Table → how it is read from a folder, and the command whose output it is.
