@@ -103,7 +103,7 @@ def weight_recipe(method: str | None, bits: float | None, allocation: Path | Non
     Raises
     ------
     UsageError
-        If there is neither, or both, or activations are quantized.
+        If there is neither, or both, or activations are quantized, or the method is one for output heads.
     RateUnreachable, UnknownMethod, CorruptFile
     """
     if allocation is not None and (method is not None or bits is not None):
@@ -124,5 +124,10 @@ def weight_recipe(method: str | None, bits: float | None, allocation: Path | Non
             raise UsageError(
                 f"{format_method(quantizer)}: quantizes activations, which no checkpoint of weights can hold; rdtools eval runs it from "
                 "a run"
+            )
+        if quantizer.heads_alone:
+            raise UsageError(
+                f"{format_method(quantizer)}: has steps of its own for output heads alone, which are not quantized here, and is watersic "
+                "elsewhere; give watersic"
             )
     return recipe

@@ -86,6 +86,8 @@ class SoftWater(Quantizer):
     order: str = "natural"
     rotation: RotationChoice | None = None
 
+    heads_alone: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (is_number(self.smoothing) and 0 < self.smoothing <= 1):

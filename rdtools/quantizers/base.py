@@ -88,6 +88,8 @@ class Quantizer(ABC):
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
     #: True where it takes a layer on a device and does everything there; else it works in main memory alone.
     on_device: ClassVar[bool] = False
+    #: True where it is a method of its own on output heads alone.
+    heads_alone: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

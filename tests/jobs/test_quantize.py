@@ -171,6 +171,7 @@ def test_an_interrupted_model_goes_on_and_is_the_same(data, sequential, tmp_path
     ("settings", "error", "message"),
     [
         ({"method": "rtn-w4a4", "bits": 4}, UsageError, "quantizes activations, which no checkpoint of weights can hold"),
+        ({"method": "softwater", "bits": 3}, UsageError, "softwater: has steps of its own for output heads alone.*give watersic"),
         ({"bits": 2.5}, RateUnreachable, "2.5 bits per weight cannot be reached"),
         ({"save": "model"}, UsageError, "exists and is no quantized model of rdtools; choose another directory for `save`"),
     ],
