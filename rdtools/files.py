@@ -71,8 +71,10 @@ def _scratch_beside(path: Path) -> Path:
             return scratch
 
 
-def _no_room(path: Path, error: OSError) -> OutputError:
-    return OutputError(f"{path}: cannot be written: {error.strerror or error}; free some space or choose another place, then run again")
+def no_room(path: Path, error: Exception) -> OutputError:
+    """The error of a file that the system, or a library that passes on what it says, refuses to write."""
+    reason = getattr(error, "strerror", None) or error
+    return OutputError(f"{path}: cannot be written: {reason}; free some space or choose another place, then run again")
 
 
 @contextlib.contextmanager
@@ -96,7 +98,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             yield scratch
         except OSError as error:
             if error.errno in _DISK_ERRORS:
-                raise _no_room(path, error) from error
+                raise no_room(path, error) from error
             raise
         try:
             with scratch.open("rb+") as file:
@@ -104,7 +106,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.replace(scratch, path)
             sync_folder(path.parent)
         except OSError as error:
-            raise _no_room(path, error) from error
+            raise no_room(path, error) from error
     finally:
         scratch.unlink(missing_ok=True)
 

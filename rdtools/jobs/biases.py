@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class ModelBiases:
-    """Where biases of quantized layers go; a method without any has none to put anywhere.
+    """Places of the biases of quantized layers; a method without any has none to put anywhere.
 
     Attributes
     ----------
@@ -54,7 +54,7 @@ class ModelBiases:
         return {name: bias for name, bias in biases.items() if bias is not None}
 
     def running(self, folder: Path, entries: Sequence[SavedLayer]) -> dict[str, Float64Array]:
-        """What the saved model will add to the outputs of layers, by their names."""
+        """Vectors that the saved model will add to the outputs of layers, by their names."""
         from rdtools.model.biases import stored_bias
 
         of = {entry.layer.name: entry.layer.captured for entry in entries}
@@ -70,7 +70,7 @@ class ModelBiases:
         return checkpoint_biases(self.checkpoint, zeros | self._decoded(folder, entries), captured)
 
     def beside(self, layer: CapturedLayer, weight: QuantizedWeight) -> Float64Array | None:
-        """What the saved model will add to the outputs of a layer; None for nothing."""
+        """The vector that the saved model will add to the outputs of a layer; None for nothing."""
         from rdtools.model.biases import stored_bias
 
         return None if weight.parts.bias is None else stored_bias(self.checkpoint, layer, weight.parts.bias.values)

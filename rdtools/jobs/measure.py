@@ -124,7 +124,7 @@ def _row(run: Run, foreign: ForeignModel, entry: LayerEntry, matrix: StoredMatri
 
 
 def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix, *, dense: bool) -> tuple[Float64Array | None, float]:
-    """What the bias of a foreign file adds to the outputs of a layer beyond the original's own, None for nothing, and bits of a new one.
+    """Numbers that a foreign file's bias adds to a layer's outputs beyond the original's own, None for nothing, and bits of a new one.
 
     A dense file without one has none; biases that other formats keep elsewhere are not looked at.
 

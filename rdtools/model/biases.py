@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -50,6 +50,18 @@ def joined_bias(parts: Sequence[tuple[CapturedLayer, Float64Array]], rows: int) 
     return joined
 
 
+def _joined(
+    biases: Sequence[tuple[CapturedLayer, Float64Array]], shape_of: Callable[[str], Sequence[int]]
+) -> Iterator[tuple[str, torch.Tensor]]:
+    """Names of the modules' biases, and `joined_bias` of the layers that are parts of each; `shape_of` a weight by its name."""
+    of: dict[str, list[tuple[CapturedLayer, Float64Array]]] = {}
+    for layer, bias in biases:
+        of.setdefault(bias_name(layer), []).append((layer, bias))
+    for name, parts in of.items():
+        first = parts[0][0]
+        yield name, torch.from_numpy(joined_bias(parts, shape_of(first.tensor)[-1 if first.transposed else 0]))
+
+
 @contextmanager
 def added_biases(model: Any, biases: Sequence[tuple[CapturedLayer, Float64Array]]) -> Iterator[None]:
     """Inside, these numbers are added to the outputs of layers that are in memory, in the precision in which the model runs.
@@ -64,16 +76,11 @@ def added_biases(model: Any, biases: Sequence[tuple[CapturedLayer, Float64Array]
     UsageError
         For a layer without a module of its own.
     """
-    of: dict[str, list[tuple[CapturedLayer, Float64Array]]] = {}
-    for layer, bias in biases:
-        of.setdefault(bias_name(layer), []).append((layer, bias))
     handles = []
     try:
-        for name, parts in of.items():
-            first = parts[0][0]
-            vector = torch.from_numpy(joined_bias(parts, model.get_parameter(first.tensor).shape[-1 if first.transposed else 0]))
+        for name, joined in _joined(biases, lambda tensor: model.get_parameter(tensor).shape):
 
-            def add(module: Any, given: Any, output: torch.Tensor, vector: torch.Tensor = vector) -> torch.Tensor:
+            def add(module: Any, given: Any, output: torch.Tensor, vector: torch.Tensor = joined) -> torch.Tensor:
                 return output + vector.to(output)
 
             handles.append(model.get_submodule(name.rpartition(".")[0]).register_forward_hook(add))
@@ -122,7 +129,7 @@ def _has_none(model: Any, name: str) -> bool:
 
 
 def stored_bias(checkpoint: Checkpoint, layer: CapturedLayer, bias: Float64Array) -> Float64Array:
-    """What a checkpoint with a quantized layer adds to its outputs beyond the original's own bias: (m,) float64.
+    """Numbers that a checkpoint with a quantized layer adds to its outputs beyond the original's own bias: (m,) float64.
 
     Without an own bias these are the numbers of the coded file, which are bfloat16; else the sum is rounded to the dtype of the original's.
 
@@ -159,14 +166,9 @@ def checkpoint_biases(
     biases : (m,) of the coded files, by name of the layer
     layers : as they stand in the files
     """
-    of: dict[str, list[tuple[CapturedLayer, Float64Array]]] = {}
-    for layer in layers:
-        if layer.name in biases:
-            of.setdefault(bias_name(layer), []).append((layer, biases[layer.name]))
-    found = {}
-    for name, parts in of.items():
-        first, stored = parts[0][0], _tensor(checkpoint, name) if name in checkpoint.shard_of else None
-        shape = checkpoint.shapes[first.tensor]
-        joined = torch.from_numpy(joined_bias(parts, shape[-1 if first.transposed else 0]))
-        found[name] = joined.to(torch.bfloat16) if stored is None else (stored.double() + joined).to(stored.dtype)
-    return found
+    tensors = {}
+    pairs = [(layer, biases[layer.name]) for layer in layers if layer.name in biases]
+    for name, joined in _joined(pairs, checkpoint.shapes.__getitem__):
+        stored = _tensor(checkpoint, name) if name in checkpoint.shard_of else None
+        tensors[name] = joined.to(torch.bfloat16) if stored is None else (stored.double() + joined).to(stored.dtype)
+    return tensors

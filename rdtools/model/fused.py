@@ -32,7 +32,7 @@ _TRIAL = (2, 24)
 
 @dataclass(frozen=True)
 class Fused:
-    """What was fused into the weights of a model.
+    """Gains and rotations that were fused into the weights of a model.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ class Fused:
 
 
 def fused_text(directory: Path) -> str | None:
-    """What config.json says was fused into the weights of a checkpoint, as `Fused.text`; None where it says nothing.
+    """`Fused.text` of a checkpoint, as its config.json has it; None where that says nothing.
 
     Raises
     ------

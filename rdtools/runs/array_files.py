@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
-from rdtools.errors import OutputError
-from rdtools.files import atomic_path
+from rdtools.files import atomic_path, no_room
 
 
 class Written(NamedTuple):
@@ -36,7 +35,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]], about: Mapping[
         try:
             save_file(stored, scratch, None if about is None else dict(about))
         except SafetensorError as error:  # which the library makes of what the system says
-            raise OutputError(f"{path}: cannot be written: {error}; free some space or choose another place, then run again") from error
+            raise no_room(path, error) from error
         with scratch.open("rb") as file:
             written = Written(scratch.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
     return written

@@ -1,4 +1,4 @@
-"""What makes the documentation's pages: in a checkout alone, beside the pages, and in no wheel."""
+"""Makes the pages of the documentation: in a checkout alone, beside the pages, and in no wheel."""
 
 from pathlib import Path
 

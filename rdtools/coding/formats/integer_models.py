@@ -132,7 +132,7 @@ def _gaussian_length(symbols: ScalarSymbols, model: GaussianModel, counts: Integ
 
 
 def _adaptive_numbers(symbols: ScalarSymbols, model: AdaptiveModel) -> tuple[bytes, Sequence[FrequencyTable]]:
-    """Those of the plain model; the strength is written with the integers where these are learnt, as it says what they go on from."""
+    """Fields of the plain model; the strength is written with the integers where these are learnt, as it says what they go on from."""
     return _gaussian_numbers(symbols, model)[0] + (b"" if model.learns else learnt.head_bytes(model)), ()
 
 

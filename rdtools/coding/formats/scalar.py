@@ -93,7 +93,7 @@ def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tupl
 
 
 def _learnable(before: Sequence[ScalarSymbols]) -> learnt.Before:
-    """Those from whose rows models of columns can go on to learn."""
+    """Symbols from whose rows models of columns can go on to learn."""
     return [symbols for symbols in before if symbols.model.gaussian]
 
 

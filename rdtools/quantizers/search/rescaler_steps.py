@@ -31,7 +31,7 @@ _SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)
 
 @dataclass(frozen=True, eq=False)
 class Fit:
-    """What is fitted: everything that is known before the first round.
+    """Everything that is known of a fit before its first round.
 
     Attributes
     ----------
