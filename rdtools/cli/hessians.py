@@ -97,6 +97,7 @@ def import_(
     format: Format = None,
     samples: Samples = None,
     sample_tokens: SampleTokens = None,
+    trust_remote_code: RemoteCode = False,
     as_json: Json = False,
 ) -> int:
     """Make a run of Hessians that others collected, as E[x xᵀ] over tokens; of an importance matrix, the diagonal alone."""
@@ -109,7 +110,16 @@ def import_(
 
     check_run_directory(out)
     with sole_writer(out):
-        run = import_hessians(path, model, out=out, format=format, samples=samples, sample_tokens=sample_tokens, say=say)
+        run = import_hessians(
+            path,
+            model,
+            out=out,
+            format=format,
+            samples=samples,
+            sample_tokens=sample_tokens,
+            trust_remote_code=trust_remote_code,
+            say=say,
+        )
     first = run.hessians[0]
     kind = "diagonal" if first.diagonal else "full"
     if as_json:

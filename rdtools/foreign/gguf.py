@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.errors import BackendUnavailable, DataError, UnsupportedDtype
+from rdtools.errors import DataError, UnsupportedDtype, optional_module
 from rdtools.foreign.gguf_header import GGUFFile, GGUFTensor, read_gguf
 from rdtools.foreign.gguf_types import GGUFType, named_type, type_note
 from rdtools.foreign.names import from_gguf
@@ -21,11 +21,7 @@ INTERLEAVED, AS_STORED = "rows of each head interleaved", "rows as stored"
 
 
 def _library() -> Any:
-    try:
-        import gguf
-    except ImportError as error:
-        raise BackendUnavailable("a GGUF file needs the package gguf: pip install 'rdtools[import]', or pip install gguf") from error
-    return gguf
+    return optional_module("gguf", "a GGUF file", "rdtools[import]")
 
 
 def _decode(file: GGUFFile, tensor: GGUFTensor) -> Values:
@@ -114,7 +110,7 @@ def open_gguf(path: Path) -> ForeignModel:
 
     Raises
     ------
-    CorruptFile, DataError, BackendUnavailable
+    CorruptFile, DataError, MissingPackage
     """
     library, files = _library(), [read_gguf(part) for part in _parts(path)]
     named = named_type(path.name) or _stated_type(library, files[0])

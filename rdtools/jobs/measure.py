@@ -67,7 +67,7 @@ def measure_file(
     Raises
     ------
     UsageError, DataError, CorruptFile, ModelUnreadable, ShapeMismatch, NotFiniteInput, UnsupportedDtype
-    BackendUnavailable, OutputError, Busy
+    MissingPackage, OutputError, Busy
     """
     opened = open_run(run)
     foreign = open_foreign(Path(path))
