@@ -126,7 +126,9 @@ def quantize_model(
     tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=trust_remote_code)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say)
+    job = _Job(
+        checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say
+    )
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
