@@ -180,9 +180,8 @@ def optional_module(module: str, need: str, install: str) -> Any:
     except ImportError as error:
         absent = isinstance(error, ModuleNotFoundError) and error.name in (None, module.partition(".")[0])
         reason = "which is not installed" if absent else f"which cannot be imported ({one_line(error)})"
-        raise MissingPackage(
-            f'{need} needs the package {package}, {reason}: pip install {"" if absent else "--upgrade "}"{install}"'
-        ) from error
+        command = f'pip install {"" if absent else "--upgrade "}"{install}"'
+        raise MissingPackage(f"{need} needs the package {package}, {reason}: {command}") from error
 
 
 def one_line(error: BaseException) -> str:

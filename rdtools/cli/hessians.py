@@ -168,6 +168,7 @@ def inspect(
     from rdtools.cli.printing import records
     from rdtools.jobs.hessians import inspect_hessians
     from rdtools.report.rows import format_number
+    from rdtools.report.whole_names import WholeName
 
     table = inspect_hessians(path, format=format, samples=samples, sample_tokens=sample_tokens)
     if as_json:
@@ -179,7 +180,7 @@ def inspect(
     for name, heading in _INSPECTED.items():
         shown.add_column(Text(heading), overflow="fold", justify="left" if name == "name" else "right", no_wrap=name != "name")
     for values in table[list(_INSPECTED)].itertuples(index=False):
-        shown.add_row(*(Text(format_number(value)) for value in values))
+        shown.add_row(WholeName(str(values[0])), *(Text(format_number(value)) for value in values[1:]))
     console.print(shown)
     return 0
 

@@ -56,7 +56,20 @@ def _heads(file: GGUFFile, tensor: str) -> int:
     return int(count) if isinstance(count, int | np.integer) else 0
 
 
-def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None) -> StoredMatrix:
+def _bias(file: GGUFFile, tensor: GGUFTensor, heads: int) -> Callable[[str], Values]:
+    """Reads the bias of a matrix with so many heads, whose rows its numbers go with."""
+
+    def read(reading: str) -> Values:
+        if tensor.type is None:
+            raise UnsupportedDtype(f"{file.path}: {tensor.name} has type {tensor.type_number}, which is not read here; convert it to F32")
+        values = _decode(file, tensor)
+        turned = reading == INTERLEAVED and values.ndim == 1 and len(values) % (2 * heads) == 0
+        return halves_together(values[:, None], heads)[:, 0] if turned else values
+
+    return read
+
+
+def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None, bias: tuple[GGUFFile, GGUFTensor] | None) -> StoredMatrix:
     place = f"{file.path}: {tensor.name}"
     kind = tensor.type
     if kind is None or len(tensor.shape) != 2:
@@ -74,7 +87,8 @@ def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None) -> Store
         readings = {INTERLEAVED: lambda: halves_together(read(), heads), AS_STORED: read}
     note, fallback = type_note(kind, named, tensor.shape[1])
     bits = StoredBits(codes, 8 * tensor.bytes - codes)
-    return StoredMatrix(place, kind.name, tensor.shape, bits, readings, stated=len(readings) == 1, note=note, fallback=fallback)
+    known: dict[str, Any] = {} if bias is None else {"bias": _bias(*bias, heads), "bias_bits": 8 * bias[1].bytes}
+    return StoredMatrix(place, kind.name, tensor.shape, bits, readings, stated=len(readings) == 1, note=note, fallback=fallback, **known)
 
 
 def _parts(path: Path) -> list[Path]:
@@ -115,11 +129,12 @@ def open_gguf(path: Path) -> ForeignModel:
     library, files = _library(), [read_gguf(part) for part in _parts(path)]
     named = named_type(path.name) or _stated_type(library, files[0])
     matrices: dict[str, StoredMatrix] = {}
+    biases = {tensor.name: (file, tensor) for file in files for tensor in file.tensors.values() if tensor.name.endswith(".bias")}
     for file in files:
         for tensor in file.tensors.values():
             name = from_gguf(tensor.name)
             if name is not None:
-                matrices[name] = _matrix(file, tensor, named)
+                matrices[name] = _matrix(file, tensor, named, biases.get(f"{tensor.name.removesuffix('weight')}bias"))
     if not matrices:
         raise DataError(
             f"{path}: no matrix of a Llama-like model, such as blk.0.attn_q.weight; importance matrices go to rdtools hessians import"

@@ -89,7 +89,7 @@ def test_a_basis_of_another_matrix_is_refused_with_both_sizes(change, error, wor
 
 def test_numbers_that_a_file_does_not_hold_are_refused():
     fixed, column = WEIGHTS["fixed"], WEIGHTS["column"]
-    with pytest.raises(UsageError, match="0.1.* would be stored as .*0.10000000149"):
+    with pytest.raises(UsageError, match=r"0\.1.* would be stored as .*0.10000000149"):
         encode(replace(column, symbols=replace(column.symbols, grid=replace(column.symbols.grid, step=0.1))))
     with pytest.raises(UsageError, match="integers beyond the levels of their columns"):
         encode(replace(fixed, symbols=replace(fixed.symbols, integers=fixed.symbols.integers + np.int32(1))))

@@ -58,8 +58,8 @@ def encode(symbols: AdditiveCodes) -> tuple[bytes, bytes]:
     payload = np.packbits(np.concatenate(parts)).tobytes()
     extended = len(bits) - symbols.basic
     head = packed(
-        v3.ADDITIVE_HEAD, v3.ADDITIVE_ORDERS.index(symbols.stored), symbols.basic, bits[0], extended, bits[-1] if extended else 0, symbols.critical,
-        zlib.crc32(payload),
+        v3.ADDITIVE_HEAD, v3.ADDITIVE_ORDERS.index(symbols.stored), symbols.basic, bits[0], extended, bits[-1] if extended else 0,
+        symbols.critical, zlib.crc32(payload),
     )  # fmt: skip
     return head, payload
 
