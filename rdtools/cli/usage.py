@@ -47,6 +47,9 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
         if given:
             return f"{name} {given[-1]!r}: expected {kind}"
     extra = re.search(r"unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", said)
-    if extra is not None and error.ctx is not None and any("--model" in parameter.opts for parameter in error.ctx.command.params):
-        return f"{extra[1]!r}: one argument too many; did you mean --model {extra[1]}?"
+    if extra is not None and error.ctx is not None:
+        known = [name for parameter in error.ctx.command.params for name in parameter.opts]
+        option = next((name for name in ("--model", "--run") if name in known), "")
+        meant = f"did you mean {option} {extra[1]}?" if option else "see rdtools " + f"{' '.join(arguments[:1])} --help"
+        return f"{extra[1]!r}: one argument too many; {meant}"
     return said
