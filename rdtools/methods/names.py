@@ -191,7 +191,7 @@ def _unknown(name: str, base: str) -> str:
         return f"method {name!r}: called {name.replace(base, RENAMED[base], 1)!r} since version 0.2"
     close = difflib.get_close_matches(base.lower(), METHODS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"unknown method {name!r}; {hint}`rdtools methods` lists all of them"
+    return f"unknown method {name[:60]!r}; {hint}`rdtools methods` lists all of them"
 
 
 def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[Quantizer]:

@@ -115,7 +115,8 @@ def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
         For a truncated file, or a pickle in disguise.
     """
     if not path.is_file():
-        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use `{prefix}text`")
+        what = "not a file" if path.exists() else "no such file"
+        raise BadTokens(f"{path}: {what}; expected token ids in .npy or .safetensors, or use `{prefix}text`")
     mask, pad = None, None
     if path.suffix == ".npy":
         try:
