@@ -166,7 +166,7 @@ class _Capture:
 
     @property
     def libraries(self) -> Fingerprint:
-        """What Hessians must agree in, too, to be finished ones of an unfinished capture."""
+        """Facts that Hessians must share to be finished ones of an unfinished capture."""
         return {"device": self.device, **{f"version of {name}": version for name, version in self.versions.items()}}
 
     @cached_property
