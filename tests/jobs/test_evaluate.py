@@ -191,7 +191,8 @@ def _by_hand(run, ids, name, *, drift):
 
     With drift the weights are T = W (E[x x̂ᵀ] + δI) (E[x̂ x̂ᵀ] + δI)⁻¹.
     """
-    quantizer, model, original, distortions = make_quantizers([name], [4])[0], load_model(run.checkpoint()), load_model(run.checkpoint()), []
+    quantizer, distortions = make_quantizers([name], [4])[0], []
+    model, original = (load_model(run.checkpoint()) for _ in range(2))
     for block in range(2):
         for group in ("q_proj k_proj v_proj", "o_proj", "gate_proj up_proj", "down_proj"):
             part = "mlp" if group.split()[0] in ("gate_proj", "down_proj") else "self_attn"
