@@ -23,6 +23,7 @@ from rdtools.runs.run_manifest import (
     IMPORTED,
     MERGED,
     CalibrationEntry,
+    HessianEntry,
     ModelEntry,
     describe_model,
     fingerprint,
@@ -56,8 +57,8 @@ def collect(
 
     Every Hessian is durable once it is finished. A capture that fails or is interrupted keeps those, and the same call computes the
     others; the finished run is the same as if nothing had happened. A run that is there already is used again even if it was captured
-    on another device or with other libraries; `Run.notes` then says so. Held-out moments are captured after the Hessians, in the same
-    way, and are added to a run that has none.
+    on another device or with other libraries; `Run.notes` then says so. Files of it that are missing are captured again. Held-out
+    moments are captured after the Hessians, in the same way, and are added to a run that has none.
 
     Parameters
     ----------
@@ -185,6 +186,15 @@ class _Capture:
         """Tokens in the manifest."""
         return calibration_entry(of, trust_remote_code=self.trust_remote_code, device=self.device)
 
+    def writer(self) -> RunWriter:
+        """The writer of the Hessians; it goes on with those of an unfinished capture."""
+        return RunWriter(self.out, {**self.identity, **self.libraries})
+
+    def heldout_writer(self, heldout: Tokens) -> RunWriter:
+        """The writer of the held-out moments; it goes on with those of an unfinished capture."""
+        identity = {"evaluation tokens" if name == "calibration tokens" else name: value for name, value in self.identity.items()}
+        return RunWriter(self.out, {**identity, "evaluation tokens": heldout.sha256, **self.libraries}, folder=HELDOUT)
+
     def fill(self, writer: RunWriter, of: Tokens, names: Sequence[str], before: int) -> None:
         """Capture the inputs that are missing, numbered as their names are; `before` tokens have been read."""
         from rdtools.model.capture import capture
@@ -225,12 +235,39 @@ class _Capture:
         for left in [self.out / FINISHED, *([self.out / HELDOUT / LIST] if held is not None else [])]:
             left.unlink(missing_ok=True)  # by a process that was killed just after it wrote the manifest
         moved = {name: getattr(self.model, name) for name in ("name", "source", "directory", "files")}
-        manifest = run.manifest.model_copy(update={"model": run.manifest.model.model_copy(update=moved)})
+        update: dict[str, object] = {"model": run.manifest.model.model_copy(update=moved)}
+        update["hessians"] = self.restored(run, run.manifest.hessians, self.tokens, self.writer())
+        if heldout is not None and held is not None:
+            update["heldout"] = held.model_copy(
+                update={"hessians": self.restored(run, held.hessians, heldout, self.heldout_writer(heldout))}
+            )
+        manifest = run.manifest.model_copy(update=update)
         if manifest != run.manifest:
             write_manifest(self.out, manifest)
         _say_all(sampling_notes(self.tokens, [entry.columns for entry in run.hessians]), self.say)
         notes = reuse_notes(run.manifest, device=self.device, versions=self.versions)
         return Run(self.out, manifest, checkpoint=self.checkpoint, notes=notes)
+
+    def restored(self, run: Run, entries: list[HessianEntry], of: Tokens, writer: RunWriter) -> list[HessianEntry]:
+        """Entries of a finished run, whose files are captured again where they are missing.
+
+        Raises
+        ------
+        UsageError
+            If a file is missing, and this capture is on another device or with other libraries.
+        """
+        missing = [str(self.out / entry.file) for entry in entries if not (self.out / entry.file).is_file()]
+        if not missing:
+            return entries
+        others, listed = (f" and {len(missing) - 1} more", "them") if missing[1:] else ("", "it")
+        shown = f"{missing[0]}{others}: missing, though the manifest lists {listed}"
+        other = reuse_notes(run.manifest, device=self.device, versions=self.versions)
+        if other:
+            raise UsageError(f"{shown}; {other[0]}: copy the file again, or choose another directory")
+        self.say(f"{shown}; captured again")
+        writer.keep(entries)
+        self.fill(writer, of, [entry.name for entry in entries], 0)
+        return writer.restored(entries)
 
     def without_heldout(self, run: Run) -> Run:
         """The run without its held-out moments, whose files are deleted."""
@@ -244,7 +281,7 @@ class _Capture:
         """A new run, or one that was begun, with all Hessians."""
         from rdtools.model.inputs import check_weights
 
-        writer = RunWriter(self.out, {**self.identity, **self.libraries})
+        writer = self.writer()
         opened, found = self.opened, self.opened.layers
         for shared in opened.loaded_inputs():
             check_weights(opened.model, self.checkpoint, shared)
@@ -261,8 +298,7 @@ class _Capture:
 
     def with_heldout(self, run: Run, heldout: Tokens) -> Run:
         """The run with held-out moments beside its Hessians."""
-        identity = {"evaluation tokens" if name == "calibration tokens" else name: value for name, value in self.identity.items()}
-        writer = RunWriter(self.out, {**identity, "evaluation tokens": heldout.sha256, **self.libraries}, folder=HELDOUT)
+        writer = self.heldout_writer(heldout)
         self.fill(writer, heldout, [entry.name for entry in run.hessians], int(self.tokens.mask.sum()))
         return writer.finish_heldout(run, self.described(heldout).model_copy(update={"runner": self.opened.runner}))
 
