@@ -69,6 +69,14 @@ def evaluate(
     ] = None,
     windows: Annotated[int | None, typer.Option(help="At most so many windows, evenly spaced; by default all.", min=1)] = None,
     noise: Annotated[bool, typer.Option(help="A row with noise of bfloat16's rounding size in the same weights.")] = True,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the original's predictions by their most probable tokens, .safetensors: written if it is not there; if it is, the "
+            "original is not run. KL is then a lower bound, acceptance an upper one."
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Tokens told apart in a new --reference; by default 1024.", min=1)] = None,
     device: Annotated[str, typer.Option(help="Torch device for the forward passes.")] = "cpu",
     fresh: Annotated[bool, typer.Option("--fresh", help="Make rows anew that are there.")] = False,
     as_json: Json = False,
@@ -103,6 +111,8 @@ def evaluate(
         window=window,
         windows=windows,
         noise=noise,
+        reference=reference,
+        top=top,
         device=device,
         fresh=fresh,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
