@@ -72,8 +72,8 @@ def evaluate(
     reference: Annotated[
         Path | None,
         typer.Option(
-            help="File of the original's predictions by their most probable tokens, .safetensors: written if it is not there; if it is, the "
-            "original is not run. KL is then a lower bound, acceptance an upper one."
+            help="File of the original's predictions by their most probable tokens, .safetensors: written if it is not there; if it is, "
+            "the original is not run. KL is then a lower bound, acceptance an upper one."
         ),
     ] = None,
     top: Annotated[int | None, typer.Option(help="Tokens told apart in a new --reference; by default 1024.", min=1)] = None,
@@ -88,8 +88,10 @@ def evaluate(
     command goes on after an interrupt. Exits with 1 if a row failed.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.evaluation.harness import lm_eval_command
     from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
     from rdtools.jobs.evaluate import evaluate as run_evaluation
+    from rdtools.runs.saved import is_saved
 
     console = PlainConsole(stderr=True)
     given = any(value is not None for value in (text, tokens, sequences, length))
@@ -122,6 +124,8 @@ def evaluate(
         print_json(records(table))
     else:
         _print(table)
+        if is_saved(run):
+            console.print(f"Tasks: {lm_eval_command(run, tokenizer=(run / 'tokenizer_config.json').is_file())}", soft_wrap=True)
     return 1 if (table["status"] == "failed").any() else 0
 
 

@@ -174,8 +174,8 @@ class StoredReference:
         rest, size = np.exp(self.predictions.log_rest), self.path.stat().st_size / 1e6
         return (
             f"{self.path}: {len(rest)} predictions of the original by the {self.top} most probable tokens, {size:.1f} MB; all others "
-            f"count as one, with {rest.mean():.2g} of the probability on average, {rest.max():.2g} at most: KL is a lower bound, acceptance an "
-            "upper one"
+            f"count as one, with {rest.mean():.2g} of the probability on average, {rest.max():.2g} at most: KL is a lower bound, "
+            "acceptance an upper one"
         )
 
 
