@@ -29,18 +29,18 @@ def test_a_gain_is_half_the_log_of_the_ratio_less_the_longer_file():
 
 def test_the_rows_of_the_repository_say_what_the_text_claims():
     """On the embedded model, whose inputs have small means, no stored bias pays for WaterSIC or GPTQ on any matrix; the files are longer by
-    16/n and at most 0.02 bit more; what is measured in files is what `figures/bias.csv` has less the cost.
+    16/n to 0.003 bit; what is measured in files is what `figures/bias.csv` has less the cost.
     """
     rows = pd.read_csv(FIGURES / "bias_rows.csv")
     assert list(rows) == list(bias_rows.COLUMNS)
     assert rows.groupby("method").size().to_dict() == dict.fromkeys(bias_rows.METHODS, 42)
     longer = rows["bias_total_bpw"] - rows["total_bpw"] - rows["cost_bpw"]
-    assert longer.abs().max() < 0.02
+    assert longer.abs().max() < 0.003
     assert (rows.loc[rows["method"].isin(["hptq", "watersic"]), "gain_bpw"] < 0).all()
-    kept = pd.read_csv(FIGURES / "bias.csv").set_index("layer")
+    kept = pd.read_csv(FIGURES / "bias.csv").query("model == 'embedded'").set_index("layer")
     for method in ("hrtn", "hptq", "watersic"):
         own = rows[rows["method"] == method].set_index("layer")["gain_bpw"]
         promised = kept.loc[own.index, f"{method}_saving_bpw"] - kept.loc[own.index, "cost_bpw"]
-        assert (own - promised).abs().max() < 0.02
+        assert (own - promised).abs().max() < 0.003
     figure = bias_rows.draw(rows)
     assert figure.axes[0].get_ylabel() == "gained by the bias (bpw)"
