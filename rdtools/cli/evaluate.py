@@ -77,6 +77,14 @@ def evaluate(
     ] = None,
     windows: Annotated[int | None, typer.Option(help="At most so many windows, evenly spaced; by default all.", min=1)] = None,
     noise: Annotated[bool, typer.Option(help="A row with noise of bfloat16's rounding size in the same weights.")] = True,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the original's predictions by their most probable tokens, .safetensors: written if it is not there; if it is, "
+            "the original is not run. KL is then a lower bound, acceptance an upper one."
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Tokens told apart in a new --reference; by default 1024.", min=1)] = None,
     device: Annotated[str, typer.Option(help="Torch device for the forward passes.")] = "cpu",
     fresh: Annotated[bool, typer.Option("--fresh", help="Make rows anew that are there.")] = False,
     as_json: Json = False,
@@ -88,8 +96,10 @@ def evaluate(
     command goes on after an interrupt. Exits with 1 if a row failed.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.evaluation.harness import lm_eval_command
     from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
     from rdtools.jobs.evaluate import evaluate as run_evaluation
+    from rdtools.runs.saved import is_saved
 
     console = PlainConsole(stderr=True)
     given = any(value is not None for value in (text, tokens, sequences, length))
@@ -112,6 +122,8 @@ def evaluate(
         window=window,
         windows=windows,
         noise=noise,
+        reference=reference,
+        top=top,
         device=device,
         fresh=fresh,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
@@ -121,6 +133,8 @@ def evaluate(
         print_json(records(table))
     else:
         _print(table)
+        if is_saved(run):
+            console.print(f"Tasks: {lm_eval_command(run, tokenizer=(run / 'tokenizer_config.json').is_file())}", soft_wrap=True)
     return 1 if (table["status"] == "failed").any() else 0
 
 

@@ -33,6 +33,7 @@ from rdtools.seeds import check_seed
 
 if TYPE_CHECKING:
     from rdtools.evaluation.contest import Contender  # which load torch
+    from rdtools.evaluation.stored import StoredReference
     from rdtools.evaluation.windows import Windows
     from rdtools.model.opened import OpenModel
 
@@ -53,12 +54,19 @@ class _Job:
     seed: int
     device: str
     say: Callable[[str], None]
+    stored: StoredReference | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Name of what rows are comparable by."""
+        return self.windows.protocol + ("" if self.stored is None else f", top {self.stored.top} of the original")
 
     def key(self, asked: Asked) -> str:
         """Hash of everything that decides the numbers of a row."""
         scored = hashlib.sha256(self.windows.ids.tobytes() + self.windows.clusters.tobytes()).hexdigest()
         parts = [NUMBERS_VERSION, self.subject.identity, asked.identity, scored, self.windows.ids.shape, self.seed]
         parts += [self.device] if self.device != "cpu" else []  # whose sums have other last digits
+        parts += [] if self.stored is None else ["top", self.stored.top]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def rows(self, todo: Sequence[Asked], progress: Callable[[float, float], None]) -> Iterator[tuple[Asked, EvaluationRow]]:
@@ -100,6 +108,7 @@ class _Job:
                 opened.stages,
                 contenders,
                 windows,
+                stored=self.stored,
                 folder=self.subject.folder,
                 progress=lambda done, total: tell(ahead + done * told / total),
             )
@@ -114,7 +123,7 @@ class _Job:
                 seed=self.seed,
                 hessians=asked.hessians,
                 corrections=asked.corrections,
-                protocol=windows.protocol,
+                protocol=self.protocol,
                 fused=fused_text(self.subject.checkpoint.directory),
                 evaluation=windows.source,
                 windows=len(windows.ids),
@@ -163,6 +172,8 @@ def evaluate(
     window: int | None = None,
     windows: int | None = None,
     noise: bool = True,
+    reference: str | Path | None = None,
+    top: int | None = None,
     device: str = "cpu",
     fresh: bool = False,
     say: Callable[[str], None] = log_sentence,
@@ -191,6 +202,10 @@ def evaluate(
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
     windows : at most so many, evenly spaced; None for all
     noise : add a row of the model with noise of bfloat16's rounding size in the weights of the same layers
+    reference : file of the original's predictions by their most probable tokens, written if it is not there, so that the original need not
+        run again for other methods or saved models; None to compare with whole predictions. All other tokens count as one, so that KL is a
+        lower bound and acceptance an upper one
+    top : tokens that are told apart in a new file; None for 1024
     device : torch device for the forward passes
     fresh : make rows anew that are there
     say : called with sentences about what goes on
@@ -233,7 +248,8 @@ def evaluate(
     )
     if found.left_out:
         say(f"{found.source}: {found.left_out} tokens at the ends of sequences fill no window of {found.length}")
-    job = _Job(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say)
+    stored = _stored(subject, found, reference, top, device)
+    job = _Job(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say, stored)
     with sole_writer(subject.folder):
         subject.check()
         folder = subject.folder / FOLDER
@@ -250,11 +266,33 @@ def evaluate(
                     with stage("Evaluate", "models") as progress:
                         for asked, row in job.rows(todo, progress):
                             writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+                    if stored is not None:
+                        say(stored.sentence())
             finally:
                 writer.close()
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])
+
+
+def _stored(subject: Subject, windows: Windows, reference: str | Path | None, top: int | None, device: str) -> StoredReference | None:
+    from rdtools.evaluation.stored import stored_reference
+    from rdtools.model.pretrained import model_limits
+
+    if reference is None:
+        if top is not None:
+            raise UsageError("`top`: of a file of predictions, and none is given as `reference`; give one, or leave it out")
+        return None
+    facts = {
+        "model": dict(subject.files),
+        "tokens": hashlib.sha256(windows.ids.tobytes()).hexdigest(),
+        "protocol": windows.protocol,
+        "number format": "float32",
+        "device": device,
+    }
+    limits = model_limits(subject.checkpoint, trust_remote_code=subject.trust_remote_code)
+    place = path_of("evaluate", reference, "a file of predictions")
+    return stored_reference(place, facts, tokens=windows.scored, top=top, vocabulary=limits.vocabulary)
 
 
 def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

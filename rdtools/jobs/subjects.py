@@ -73,7 +73,7 @@ class Subject:
     ----------
     folder : where rows and tables are kept
     name : of the original
-    checkpoint : its files
+    checkpoint, files : its files, and their SHA-256
     layers : that are quantized, as they stand in the files
     head : True if the output head is one of them
     trust_remote_code : of the original
@@ -86,6 +86,7 @@ class Subject:
     folder: Path
     name: str
     checkpoint: Checkpoint
+    files: Mapping[str, str]
     layers: Sequence[CapturedLayer]
     head: bool
     trust_remote_code: bool
@@ -137,6 +138,7 @@ def subject_of_run(
     """
     run = open_run(path)
     manifest = run.manifest
+    files = {name: file.sha256 for name, file in manifest.model.files.items()}
     held = () if manifest.heldout is None else manifest.heldout.hessians
     known = manifest.calibration
     tokens = None if ahead is None else ahead.tokens
@@ -153,12 +155,13 @@ def subject_of_run(
         folder=run.path,
         name=run.model_name,
         checkpoint=run.checkpoint(),
+        files=files,
         layers=[entry.captured for entry in run.layers],
         head=manifest.model.head_analysed,
         trust_remote_code=manifest.calibration.trust_remote_code,
         calibration=manifest.calibration,
         identity=[
-            {name: file.sha256 for name, file in manifest.model.files.items()},
+            files,
             [entry.sha256 for entry in (*run.hessians, *held)],
             [entry.name for entry in run.layers],
         ],
@@ -212,6 +215,7 @@ def subject_of_saved(path: Path) -> Subject:
         folder=path,
         name=original.name,
         checkpoint=checkpoint,
+        files={name: file.sha256 for name, file in original.files.items()},
         layers=[entry.layer.captured for entry in saved.layers],
         head=False,
         trust_remote_code=False,

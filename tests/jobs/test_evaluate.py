@@ -140,6 +140,28 @@ def test_finished_rows_are_used_again_and_one_failure_is_one_rows(data, table, m
     assert [line.split(",")[1] for line in lines[1:]] == ["bf16-noise", "rtn", "rtn-w4a4", "rtn-w4a8"]
 
 
+def test_stored_predictions_take_the_place_of_the_original(data, table, tmp_path, monkeypatch):
+    """All 64 tokens told apart give the same scores; fewer a lower KL, in rows of another protocol; a file that is there is read."""
+    run, said = _copy(data, tmp_path / "run"), []
+    asked = {"rates": [4], "evaluation": EvaluationRequest(tokens=data / "held.npy"), "window": 12, "noise": False}
+    whole = evaluate(run, methods=METHODS, reference=tmp_path / "64.safetensors", **asked)
+    for column in ("perplexity_original", "perplexity", "kl_nats", "kl_high", "kl_cvar1_nats", "acceptance", "top1_agreement"):
+        np.testing.assert_allclose(whole[column], table[column][1:], rtol=1e-12, atol=1e-15)
+    few = evaluate(run, methods=["rtn"], reference=tmp_path / "4.safetensors", top=4, say=said.append, **asked)
+    assert few["protocol"].tolist() == ["windows of 12, top 4 of the original"]
+    assert few["kl_nats"][0] < whole["kl_nats"][0]
+    assert few["perplexity"][0] == whole["perplexity"][0]
+    assert "132 predictions of the original by the 4 most probable tokens" in said[-1]
+    monkeypatch.setattr(contest, "top_predictions", None)
+    more = evaluate(run, methods=METHODS, reference=tmp_path / "4.safetensors", **asked)
+    assert more["kl_nats"][0] == few["kl_nats"][0]
+    assert evaluate(run, methods=["rtn"], reference=tmp_path / "4.safetensors", fresh=True, **asked)["kl_nats"][0] == few["kl_nats"][0]
+    with pytest.raises(UsageError, match=r"4.safetensors: predictions of another evaluation, whose tokens differs"):
+        evaluate(run, methods=METHODS, reference=tmp_path / "4.safetensors", **asked | {"windows": 3})
+    with pytest.raises(UsageError, match="`top`: of a file of predictions, and none is given as `reference`"):
+        evaluate(run, methods=METHODS, top=4, **asked)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
