@@ -110,6 +110,10 @@ class Stages:
         _put(here, [tensor for _, _, tensor in here], self._on_device)
         self.places = ParameterPlaces(model)
 
+    def twin(self) -> Stages:
+        """The same model with memory of its own, so that nothing that is done to the weights of one changes the other."""
+        return Stages(self._checkpoint, device=str(self.device))
+
     def number_of(self, parameter: str) -> int | None:
         """Number of the block that a parameter belongs to; None outside the blocks."""
         return next((number for number, (path, _) in enumerate(self.blocks) if parameter.startswith(f"{path}.")), None)
