@@ -145,8 +145,9 @@ def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
             f"{path}: token files are .npy or .safetensors; pickles (.pt, .pkl) could run code and are never loaded: "
             "save the ids with numpy.save"
         )
+    of_one = "; of one sequence: ids[None]" if ids.ndim == 1 else ""
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise BadTokens(f"{path}: array of shape {ids.shape} and dtype {ids.dtype}, expected integers (sequences, length)")
+        raise BadTokens(f"{path}: array of shape {ids.shape} and dtype {ids.dtype}, expected integers (sequences, length){of_one}")
     if mask is not None and mask.shape != ids.shape:
         raise BadTokens(f"{path}: attention_mask {mask.shape} beside input_ids {ids.shape}; expected the same shape")
     if mask is None and pad is not None:
