@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import ShapeMismatch
+from rdtools.linalg import symmetrize
 
 
 def integer_array(values: Any, *, name: str, expected: str) -> NDArray[np.int64]:
@@ -123,10 +124,8 @@ class Link(ABC):
 
     def _moment(self, moment: Float64Array) -> Float64Array:
         both = self._apply(np.ascontiguousarray(self._apply(moment).T))
-        # summed into a new array: the two triangles differ by rounding
-        both = both + both.T
-        both *= 0.5
-        return both
+        # the two triangles differ by rounding
+        return np.asarray(symmetrize(both if both.flags.writeable else both.copy()))
 
     def _checked(self, array: Any, last: int, what: str, expected: str, dimensions: int | None = None) -> Float64Array:
         values = np.asarray(array)
