@@ -124,21 +124,6 @@ def _symmetric(H: Float64Array, *, name: str) -> Float64Array:
     return mean
 
 
-def symmetrize(matrix: Matrix) -> Matrix:
-    """``(M + Mᵀ)/2`` in the memory of M, an array or a tensor, exactly symmetric.
-
-    Examples
-    --------
-    >>> symmetrize(np.array([[1.0, 4.0], [2.0, 3.0]])).tolist()
-    [[1.0, 3.0], [3.0, 3.0]]
-    """
-    n = len(matrix)
-    for rows in panels(n, n):
-        mean = 0.5 * (matrix[rows, rows.start :] + matrix[rows.start :, rows].T)
-        matrix[rows, rows.start :], matrix[rows.start :, rows] = mean, mean.T
-    return matrix
-
-
 def _check_correlations(H: Float64Array, *, name: str) -> None:
     """Refuse an entry of a symmetric matrix beyond the root of the product of its diagonal entries."""
     n = len(H)

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, symmetrize
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import symmetrize
 
 
 def integer_array(values: Any, *, name: str, expected: str) -> NDArray[np.int64]:

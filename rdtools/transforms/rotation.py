@@ -10,8 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor
-from rdtools.linalg import symmetrize
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, symmetrize
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.linalg
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, symmetrize
 from rdtools.errors import UsageError
-from rdtools.linalg import cholesky, symmetrize
+from rdtools.linalg import cholesky
 from rdtools.records import ActivationMoments
 from rdtools.triangular import lower_solved, solved
 
@@ -73,7 +73,7 @@ class ErrorMoments:
     @classmethod
     def plain(cls, moment: Maker, columns: int, ridge: float, name: str) -> ErrorMoments:
         """Without quantized activations."""
-        return cls(moment, lambda: np.zeros((columns, columns), order="F"), np.zeros((columns, columns)), ridge, name)
+        return cls(moment, lambda: np.zeros((columns, columns), order="F"), np.broadcast_to(0.0, (columns, columns)), ridge, name)
 
     @property
     def actual(self) -> Float64Array:
@@ -109,7 +109,7 @@ class ErrorMoments:
     def start(self, weight: Float64Array, rank: int) -> Factors:
         """The best L if Ŵ could be any real matrix: U the leading eigenvectors of ``W S Wᵀ``, ``V = Wᵀ U``."""
         m, form = len(weight), weight @ self.unexplained()
-        form = np.asfortranarray(form @ weight.T)
+        form = (weight @ form.T).T  # column-major, as LAPACK overwrites it
         _, U = scipy.linalg.eigh(form, subset_by_index=(m - rank, m - 1), overwrite_a=True, check_finite=False)
         return U, weight.T @ U
 
