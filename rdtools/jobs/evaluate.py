@@ -152,7 +152,9 @@ class _Job:
             subject.checkpoint, trust_remote_code=subject.trust_remote_code, device=self.device, head=subject.head, say=self.say
         )
         if opened.stages is None:
-            raise NotByBlocks(f"{subject.checkpoint.directory}: {opened.runner}; only a model that runs block by block is evaluated")
+            raise NotByBlocks(
+                f"{subject.checkpoint.directory}: {opened.runner}; only a model that runs block by block is evaluated; rdtools report measures its layers"
+            )
         return opened
 
 
