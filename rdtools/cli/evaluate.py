@@ -22,6 +22,7 @@ _SHOWN = {
     "total_bpw": ("bpw", "{:.3f}"),
     "allocation": ("rates by", "{}"),
     "hessians": ("inputs", "{}"),
+    "corrections": ("corrections", "{}"),
     "summed_relative_distortion": ("Σ D/D₀", "{:.4g}"),
     "expected_kl_nats": ("KL expected", "{:.3g}"),
     "expected_kl_by_slopes_nats": ("by slopes", "{:.3g}"),
@@ -56,6 +57,13 @@ def evaluate(
     tokens: TokenFile = None,
     sequences: Sequences = None,
     length: Length = None,
+    corrections: Annotated[
+        str,
+        typer.Option(
+            help="With --hessians sequential: drift, to ask of every layer for the outputs that it has in the original, not for those on "
+            "the inputs that it has in the quantized model."
+        ),
+    ] = "",
     damping: Annotated[float | None, typer.Option(help="Of methods named by --methods, relative to the mean diagonal.")] = None,
     seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
     evaluation_text: EvaluationText = None,
@@ -106,6 +114,7 @@ def evaluate(
         allocations=() if allocation is None else names(allocation),
         hessians=hessians.value,
         calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length) if given else None,
+        corrections=corrections,
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
@@ -144,7 +153,7 @@ def _print(table: pd.DataFrame) -> None:
         soft_wrap=True,
     )
     if len(ok):
-        plain = {"hessians"} if not (ok["hessians"] == "sequential").any() else set()
+        plain = {name for name, value in (("hessians", "sequential"), ("corrections", "drift")) if not (ok[name] == value).any()}
         shown = {name: look for name, look in _SHOWN.items() if ok[name].notna().any() and name not in plain}
         columns = [["" if isna(value) else form.format(value) for value in ok[name]] for name, (_, form) in shown.items()]
         heads = [heading for heading, _ in shown.values()]

@@ -22,10 +22,9 @@ from rdtools.jobs.arguments import method_names, path_of, target_rates
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.progress import log_sentence, python_stage
-from rdtools.jobs.sequential import sequential_tokens
+from rdtools.jobs.sequential import Sequential, sequential_request
 from rdtools.jobs.settings import Stage
 from rdtools.jobs.subjects import Asked, Subject, Summed, subject_of_run, subject_of_saved
-from rdtools.model.tokens import Tokens
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
 from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -165,6 +164,7 @@ def evaluate(
     allocations: str | Path | Sequence[str | Path] = (),
     hessians: HessianKind = "original",
     calibration: Any = None,
+    corrections: str | Sequence[str] = (),
     damping: float | None = None,
     seed: int = 0,
     evaluation: Any = None,
@@ -193,6 +193,8 @@ def evaluate(
     allocations : plan files of `rdtools.allocate`, one or several, a row for each in place of methods and rates
     hessians : "original" for moments of the original model, which are those of the run; "sequential" for those of the partly quantized one
     calibration : for the latter the tokens of the run, or a `CalibrationRequest`; None for those of the embedded model
+    corrections : "drift", for the latter, to ask of layers for the outputs of the original, ``W x``, and not for those on the inputs that
+        they have, ``W x̂``; distortions are then against that target's linear part in x̂, the only one that weights can reach
     damping : of methods that are named here or in a plan, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
     evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
@@ -233,8 +235,8 @@ def evaluate(
     plans = [path_of("evaluate", plan, "a plan") for plan in ([allocations] if isinstance(allocations, str | Path) else allocations)]
     if plans and (names is not None or rates is not None):
         raise UsageError("`allocations` say the method and rate of every layer; leave `methods` and `rates` out")
-    tokens = sequential_tokens(place, hessians, calibration)
-    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, tokens)
+    ahead = sequential_request(place, hessians, calibration, corrections)
+    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, ahead)
     found = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
@@ -311,10 +313,10 @@ def _subject(
     plans: Sequence[Path],
     damping: float | None,
     seed: int,
-    tokens: Tokens | None,
+    ahead: Sequential | None,
 ) -> Subject:
     if not is_saved(path):
-        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, tokens=tokens)
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, ahead=ahead)
     if methods is not None or rates is not None or damping is not None or plans:
         raise UsageError(
             f"{path}: a saved model, which has one method and rate, or a plan; leave `methods`, `rates`, `allocations` and `damping` out"

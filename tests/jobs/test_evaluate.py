@@ -201,19 +201,32 @@ def test_the_command_prints_rows_and_what_they_are_scored_on(data, table, capsys
 SEQUENTIAL = ["lrc-w4a4-r0.2", "qllm-w4a4(activation_clip=none)"]
 
 
-def _by_hand(run, ids, name):
-    """A model whose layers are quantized one after the other, from plain hooks on whole forward passes; a layer's D beside its inputs."""
-    quantizer, model, distortions = make_quantizers([name], [4])[0], load_model(run.checkpoint()), []
+def _inputs(model, ids, name):
+    seen = []
+    with torch.no_grad(), model.get_submodule(name).register_forward_pre_hook(lambda _, args: seen.append(args[0])):
+        model(torch.from_numpy(ids))
+    return torch.cat(seen).reshape(-1, seen[0].shape[-1]).double().numpy()
+
+
+def _by_hand(run, ids, name, *, drift):
+    """A model whose layers are quantized one after the other, from plain hooks on whole forward passes; a layer's D beside its inputs.
+
+    With drift the weights are T = W (E[x x̂ᵀ] + δI) (E[x̂ x̂ᵀ] + δI)⁻¹.
+    """
+    quantizer, distortions = make_quantizers([name], [4])[0], []
+    model, original = (load_model(run.checkpoint()) for _ in range(2))
     for block in range(2):
         for group in ("q_proj k_proj v_proj", "o_proj", "gate_proj up_proj", "down_proj"):
             part = "mlp" if group.split()[0] in ("gate_proj", "down_proj") else "self_attn"
             names = [f"model.layers.{block}.{part}.{one}" for one in group.split()]
-            seen = []
-            with torch.no_grad(), model.get_submodule(names[0]).register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0])):
-                model(torch.from_numpy(ids))
-            rows = torch.cat(seen).reshape(-1, seen[0].shape[-1]).double().numpy()
+            rows = _inputs(model, ids, names[0])
             hessian = Hessian(rows.T @ rows / len(rows), len(rows), name=names[0])
-            layers = [Layer(run[one].key, run[one].weight, hessian) for one in names]
+            moved = np.eye(rows.shape[1])
+            if drift:
+                ridge = 1e-4 * np.mean(np.diagonal(hessian.matrix)) * moved
+                cross = _inputs(original, ids, names[0]).T @ rows / len(rows)
+                moved = np.linalg.solve(hessian.matrix + ridge, (cross + ridge).T).T
+            layers = [Layer(run[one].key, run[one].weight @ moved, hessian) for one in names]
             chain = quantizer.choose_map(layers, rows, seed=0)
             sums = ActivationAccumulator(chain, quantizer.choose_grid(layers, rows, chain))
             sums.add(rows)
@@ -234,9 +247,11 @@ def test_layers_are_quantized_from_the_inputs_of_the_model_quantized_so_far(data
     ids = np.load(data / "calibration.npy")
     monkeypatch.setattr(stages, "KEPT_BYTES", 0)
     table = evaluate(run.path, methods=SEQUENTIAL, hessians="sequential", calibration=ids, **asked)
+    drifted = evaluate(run.path, methods=SEQUENTIAL[:1], hessians="sequential", calibration=ids, corrections="drift", **asked)
     assert table["hessians"].tolist() == ["sequential"] * 2
-    for name, row in zip(SEQUENTIAL, table.to_dict("records"), strict=True):
-        model, summed = _by_hand(run, ids, name)
+    assert [*table["corrections"], *drifted["corrections"]] == ["none", "none", "drift"]
+    for row in (*table.to_dict("records"), *drifted.to_dict("records")):
+        model, summed = _by_hand(run, ids, row["method"], drift=row["corrections"] == "drift")
         assert row["status"] == "ok", row["message"]
         assert row["summed_distortion"] == pytest.approx(summed, rel=1e-4)
         assert np.exp(_nll(model, _windows(data))) == pytest.approx(row["perplexity"], rel=1e-4)
@@ -259,3 +274,7 @@ def test_a_layer_that_cannot_be_quantized_in_its_turn_is_its_rows_alone(data, tm
         evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids[:4], **asked)
     with pytest.raises(UsageError, match="`calibration`: only for `hessians` sequential"):
         evaluate(run.path, methods=["rtn"], calibration=ids, **asked)
+    with pytest.raises(UsageError, match="`corrections` drift with `hessians` original: it compares both models; choose sequential"):
+        evaluate(run.path, methods=["rtn"], corrections="drift", **asked)
+    with pytest.raises(UsageError, match="`corrections` residual: rows have drift or none; for others save the model first"):
+        evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids, corrections=["drift", "residual"], **asked)
