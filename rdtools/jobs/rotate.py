@@ -105,11 +105,12 @@ def _weights(checkpoint: Checkpoint, work: Path, *, trust_remote_code: bool, say
     """The model: in memory where it is small or cannot be loaded by blocks, else in a file."""
     from rdtools.model import stages
     from rdtools.model.mapped import mapped_model
-    from rdtools.model.pretrained import load_model
+    from rdtools.model.pretrained import SHARD_BYTES, load_model
 
     size, model = 4 * checkpoint.parameters, None
     with ExitStack() as stack:
         if size > stages.KEPT_BYTES:
+            check_memory(min(size, SHARD_BYTES), f"{checkpoint.directory} in float32, of which as much as a file holds is in memory")
             try:
                 model = stack.enter_context(mapped_model(checkpoint, work, trust_remote_code=trust_remote_code, say=say))
             except NotByBlocks as reason:
