@@ -7,10 +7,10 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from functools import cache
-from inspect import signature
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.main import get_command
 
 from rdtools.errors import UsageError, counted
 
@@ -30,17 +30,14 @@ _OTHERWISE = {"calibration": "--text and --tokens", "allocations": "--allocation
 
 @cache
 def _options() -> re.Pattern[str]:
-    """Arguments, which messages name between backquotes, and which are options here."""
-    from rdtools.cli.report import report
-    from rdtools.cli.show import show
+    """Arguments, which messages name between backquotes, and which are options of a command here."""
+    from rdtools.cli.main import app
 
-    others = (
-        *("claims", "claims_from", "recheck", "wait", "window", "save", "hessians", "samples", "sample_tokens"),
-        *("allocation", "method", "bits", "rule", "source", "corrections", "export", "documents", "shares"),
-        *("rotation", "heads", "format", *_OTHERWISE),
-    )
-    options = [*signature(report).parameters, *signature(show).parameters, *others]
-    return re.compile(f"`({'|'.join(options)})`")
+    root: Any = get_command(app)
+    commands = [*root.commands.values(), *root.commands["hessians"].commands.values()]
+    long = {name for command in commands for option in command.params for name in option.opts if name.startswith("--")}
+    options = sorted(name.removeprefix("--").replace("-", "_") for name in long)
+    return re.compile(f"`({'|'.join([*options, *_OTHERWISE])})`")
 
 
 Words = Callable[[str], str]
