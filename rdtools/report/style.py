@@ -9,6 +9,7 @@ from typing import Any
 
 from rdtools.errors import UsageError
 from rdtools.methods import ORDERS, PALETTE, ROTATIONS, entry_of
+from rdtools.methods.table import YELLOW
 
 #: Inches that a figure is wide in one column and across the page; `STYLES` have their own in place of these.
 COLUMN, FULL = 3.25, 6.75
@@ -121,11 +122,10 @@ def _pale(color: str) -> str:
 
 
 def _drawn(color: str, marker: str, fill: str) -> dict[str, Any]:
-    look = {
-        "color": color,
-        "marker": marker,
-        "markerfacecolor": {"hollow": "white", "pale": _pale(color), "right": _pale(color)}.get(fill, color),
-    }
+    face = {"hollow": "white", "pale": _pale(color), "right": _pale(color)}.get(fill, color)
+    look = {"color": color, "marker": marker, "markerfacecolor": face}
+    if color == YELLOW:  # which is faint on white
+        look["markeredgecolor"] = "black"
     return look if fill in ("full", "hollow", "pale") else {**look, "fillstyle": fill, "markerfacecoloralt": "white"}
 
 
