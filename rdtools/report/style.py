@@ -85,7 +85,7 @@ STYLES = {
 
 #: Shapes, those that are easily taken for another last.
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
-#: Pairs of fills, natural basis first, then rotated: by itself; in another order; with learnt models, a bias, or a file of several layers.
+#: Pairs of fills, unrotated and rotated: by itself; in another order; with learnt models, a bias, or a file of several layers.
 _FILLS = ("full", "hollow", "left", "bottom", "pale", "right")
 BOUND: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 #: Name → look of its curve; that of a bound without one.
