@@ -66,7 +66,8 @@ def theory_curves(layer: Layer, rates: NDArray[np.float64], facts: LayerFacts | 
     spectrum, variance, active_fraction = facts.spectrum, facts.row.weight_variance, float(layer.active.mean())
     curves: _Points = {name: _pairs(rates, bound.distortion(facts, rates)) for name, bound in BOUNDS.items()}
     curves = {name: points for name, points in curves.items() if not any(math.isnan(distortion) for _, distortion in points)}
-    curves[UNIVERSAL] = _pairs(rates + active_fraction * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
+    if spectrum.has_eigenvalues:
+        curves[UNIVERSAL] = _pairs(rates + active_fraction * UNIVERSALITY_BITS, RD_BOUND.distortion(facts, rates))
     negentropy = active_fraction * facts.row.weight_negentropy_bpw
     if spectrum.rank == spectrum.active > 0 and not math.isnan(negentropy):
         curves[SHANNON] = _pairs(rates, np.array([bound_distortion(spectrum, float(rate) + negentropy, variance) for rate in rates]))

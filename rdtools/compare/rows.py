@@ -17,6 +17,7 @@ from rdtools.records import QuantizedLayer, RDPoint, ResultRow
 from rdtools.records.error_models import BlockCode, ErrorModel
 from rdtools.theory import sic
 from rdtools.theory.incoherence import top_singular_share
+from rdtools.widths import missing_spectrum_reason
 
 
 def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str:
@@ -90,10 +91,12 @@ def diagonal_message(layer: Layer, *, feedback: bool) -> str:
     return f"H is a diagonal ({layer.hessian.origin}): D and R(D) leave correlations of inputs out{unused}"
 
 
-def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool:
-    """True where high-rate theory may be used; never without a uniform grid."""
+def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool | None:
+    """True where high-rate theory may be used; never without a uniform grid; None where the smallest eigenvalue is not known."""
     if model.widest_steps is None:
         return False
+    if not facts.spectrum.has_eigenvalues:
+        return None
     return sic.high_rate_applies(model.widest_steps, facts.spectrum, distortion, row_variances(model, facts.row.weight_variance).minimum)
 
 
@@ -142,6 +145,7 @@ def result_row(
     rotated = quantized.weight.basis.row_rotation is not None
     excess = point.distortion / predicted if predicted > 0 else math.nan
     singular = singular_message(layer, model, excess, rotated=rotated)
+    nearly_dead, width = _nearly_dead_message(facts, quantized), missing_spectrum_reason(known.spectrum.active)
     diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,
@@ -149,9 +153,7 @@ def result_row(
         target_bpw=quantized.target_rate_bits,
         status=facts.status,
         seed=quantized.seed,
-        message="; ".join(
-            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead, singular))
-        ),
+        message="; ".join(filter(None, (outlier, diagonal, width, facts.message, quantized.note, nearly_dead, overhead, singular))),
         point=point,
         activation=beside,
         pred_high_rate_distortion=predicted,

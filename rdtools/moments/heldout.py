@@ -18,6 +18,7 @@ from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian
 from rdtools.reprs import short_repr
+from rdtools.widths import missing_spectrum_reason
 
 #: Entries of the moment that go to a device at a time.
 _DEVICE_ENTRIES = 2**24
@@ -134,9 +135,12 @@ def mean_ratio(hessian: Hessian, heldout: HeldoutMoment) -> float:
 def is_resolved(hessian: Hessian, heldout: HeldoutMoment, rank: int) -> bool:
     """True if held-out inputs have no energy, but for rounding, in the directions that a singular H of this rank lacks.
 
-    Such directions are a property of the layer's input, as that of a LayerNorm without bias, and not a want of tokens.
+    Such directions are a property of the layer's input, as that of a LayerNorm without bias, and not a want of tokens. False where H is too
+    wide for its eigenvectors.
     """
     active = active_channels(hessian.matrix)
+    if missing_spectrum_reason(int(active.sum())):
+        return False
     missing = eigendecomposition(hessian.matrix, name=hessian.name).vectors[:, rank:]
     energy = heldout.inner(np.eye(len(missing)), active)
     return bool(heldout.inner(missing @ missing.T, active) <= len(missing) * np.finfo(np.float64).eps * energy)

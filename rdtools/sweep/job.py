@@ -143,7 +143,7 @@ def run_sweep(
     ------
     UsageError, CorruptFile
         As `agenda`.
-    BackendUnavailable, ServiceUnavailable
+    MissingPackage, ServiceUnavailable
         As `rdtools.sweep.engines.dask.run_tasks`.
     OutputError
         If a row cannot be written.
@@ -188,7 +188,7 @@ def do_tasks(
 
     Raises
     ------
-    BackendUnavailable, ServiceUnavailable, OutputError
+    MissingPackage, ServiceUnavailable, OutputError
     """
     delete_leases(run.path)
     listed = write_tasks([task.listed for task in tasks], run.path)

@@ -28,6 +28,7 @@ from rdtools.report.figures import (
 )
 from rdtools.report.figures.canvas import styled
 from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_tables
+from rdtools.report.whole_names import parts_of
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
 
@@ -253,6 +254,8 @@ def test_the_terminal_tables_fit_with_all_digits(method, rows, width):
     assert len(re.findall(r"\d\.\d{3}(?!\d)", text)) == 3 * (len(LAYER_TYPES) + 2) + 1
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
+    printed = {line.split()[0] for line in text.splitlines() if line.strip()}
+    assert {part for part in parts_of(method) if width > 30 or len(part) < 12} <= {part for word in printed for part in parts_of(word)}
     for heading in ("q", "down", "all", "weight", "var."):
         assert heading in text
 

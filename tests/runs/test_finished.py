@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from rdtools.errors import CorruptFile, UsageError
-from rdtools.jobs import collect as collect_module
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 from rdtools.model import capture as capture_module
@@ -250,7 +249,7 @@ def test_nothing_finished_is_nothing_to_protect(tiny_llama, request_, tmp_path, 
 def test_a_note_is_synced_after_its_hessian(tiny_llama, request_, tmp_path, monkeypatch):
     """Order on disk: list begun, Hessian, its note; each synced."""
     synced = []
-    real = collect_module.RunWriter.add
+    real = RunWriter.add
 
     def watch(self, hessian, index):
         with monkeypatch.context() as patch:

@@ -9,6 +9,7 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
 from rdtools.records import InputMoments
+from rdtools.widths import check_spectrum_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +35,7 @@ def _support(actual: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Square roots of the eigenvalues of Σ_x̂ that are not 0 but for rounding, and their eigenvectors: equal copies of a channel are rounded
     alike, so that Σ_x̂ is singular behind every split.
     """
+    check_spectrum_width(len(actual))
     values, vectors = np.linalg.eigh(actual)
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
     return np.sqrt(values[kept]), vectors[:, kept]
