@@ -210,7 +210,7 @@ def test_rows_of_older_numbers_are_not_paired_and_said_to_be_old(reported, capsy
     assert json.loads(capsys.readouterr().out) == []
     assert main(["show", str(reported)]) == 0
     printed = capsys.readouterr()
-    assert "Total rate of the file above R(D), one variance, each method with its own coder" in printed.out
+    assert "Total rate of the file above R(D), one variance, each method with its own coder" in " ".join(printed.out.split())
     assert "rows left out" not in printed.err
     assert "numbers of version" in printed.err
 
