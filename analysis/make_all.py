@@ -15,6 +15,7 @@ from rdtools.analysis import (
     ablation,
     allocation,
     bias,
+    bias_rows,
     bounds,
     calibration,
     coders,
@@ -68,6 +69,7 @@ FIGURES = {
     "bounds": (bounds.run, 5),
     "allocation": (allocation.run, 6),
     "bias": (bias.run, 5),
+    "bias_rows": (bias_rows.run, 5),
     "head": (lambda _: head.run(), 5),
 }
 #: Figures of results that are kept of other models.

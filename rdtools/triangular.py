@@ -8,8 +8,9 @@ import scipy.linalg
 from rdtools.arrays import Float64Array, Matrix, beside, is_tensor, on_host, row_dots
 
 
-def triangular_inverse(factor: Matrix) -> Matrix:
-    """``L⁻¹`` of a lower triangular L with a positive diagonal, lower triangular, (n, n); n³/3 operations, half those of solving for I.
+def triangular_inverse(factor: Matrix, *, overwrite: bool = False) -> Matrix:
+    """``L⁻¹`` of a lower triangular L with a positive diagonal, lower triangular, (n, n); n³/3 operations, half those of solving for I. In
+    the memory of an array that may be overwritten and has rows one after another.
 
     Examples
     --------
@@ -21,7 +22,7 @@ def triangular_inverse(factor: Matrix) -> Matrix:
 
         return torch.linalg.solve_triangular(factor, torch.eye(len(factor), dtype=factor.dtype, device=factor.device), upper=False)
     # the upper triangle of a column-major view is the lower one in row-major memory
-    inverse, _ = scipy.linalg.lapack.dtrtri(factor.T, lower=0)
+    inverse, _ = scipy.linalg.lapack.dtrtri(factor.T, lower=0, overwrite_c=overwrite)
     return np.asarray(inverse.T)
 
 

@@ -61,6 +61,7 @@ class Codec:
     encode : side information and payload of the symbols; with `exponents` also given the symbols of the matrices that they follow
     decode : symbols from readers of side information and payload, rows, columns and a `Map`, and these symbols; everything that it reads
         is checked
+    fits : True if symbols are those of so many rows and columns
     values : (≥ m, ≥ r) float64, the numbers that symbols stand for, from symbols and number of columns r
     length_bits : ideal length of the symbols under their model, histograms included
     rate_kind : rate kind that `length_bits` is, see `rdtools.units`
@@ -76,6 +77,7 @@ class Codec:
     type: type[Any]
     encode: Callable[..., tuple[bytes, bytes]]
     decode: Callable[..., Any]
+    fits: Callable[[Any, int, int], bool]
     values: Callable[[Any, int], Matrix]
     length_bits: Callable[[Any], float]
     rate_kind: Callable[[Any], str]

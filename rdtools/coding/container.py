@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
+from rdtools.coding.agreement import check_agreement
 from rdtools.coding.codec import Codec
 from rdtools.coding.entropy.exponents import exponent_bytes
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
 from rdtools.coding.parts import coded_columns, encode_parts
@@ -107,7 +108,7 @@ def _rotation_kind(rotation: Rotation | None) -> int:
 
 
 def _seed(rotation: Rotation | None) -> bytes:
-    return b"" if rotation is None else v3.SEED.pack(rotation.seed)
+    return b"" if rotation is None else packed(v3.SEED, rotation.seed)
 
 
 def _may_follow(codec: Codec, chain: Sequence[Symbols], symbols: Symbols) -> bool:
@@ -130,9 +131,9 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
     Raises
     ------
     ShapeMismatch
-        For weights of different inputs.
+        For weights of different inputs, and parts of a weight that have other sizes than each other.
     UsageError
-        For no weight, or too many.
+        For no weight, or too many, and for numbers that are not those that a file stores.
     WrongType
         For anything but quantized weights.
     """
@@ -141,6 +142,8 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
         check_type("encode", type(weight), QuantizedWeight, "such as `weight` of what a quantizer answered")
     if not 1 <= len(several) <= 255:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
+    for weight in several:
+        check_agreement(weight)
     first = several[0].basis
     for place, weight in enumerate(several):
         if not np.array_equal(weight.basis.active, first.active) or weight.basis.rotation != first.rotation:

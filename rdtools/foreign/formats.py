@@ -49,7 +49,7 @@ def open_foreign(path: Path) -> ForeignModel:
     ------
     UsageError
         If there is none, or of a format that is not read.
-    DataError, CorruptFile, ModelUnreadable, BackendUnavailable
+    DataError, CorruptFile, ModelUnreadable, MissingPackage
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file or directory; give a GGUF file, or the directory of a quantized checkpoint")

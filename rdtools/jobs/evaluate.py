@@ -22,10 +22,9 @@ from rdtools.jobs.arguments import method_names, path_of, target_rates
 from rdtools.jobs.calibration import EvaluationRequest
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.progress import log_sentence, python_stage
-from rdtools.jobs.sequential import sequential_tokens
+from rdtools.jobs.sequential import Sequential, sequential_request
 from rdtools.jobs.settings import Stage
 from rdtools.jobs.subjects import Asked, Subject, Summed, subject_of_run, subject_of_saved
-from rdtools.model.tokens import Tokens
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
 from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -34,6 +33,7 @@ from rdtools.seeds import check_seed
 
 if TYPE_CHECKING:
     from rdtools.evaluation.contest import Contender  # which load torch
+    from rdtools.evaluation.stored import StoredReference
     from rdtools.evaluation.windows import Windows
     from rdtools.model.opened import OpenModel
 
@@ -54,12 +54,19 @@ class _Job:
     seed: int
     device: str
     say: Callable[[str], None]
+    stored: StoredReference | None = None
+
+    @property
+    def protocol(self) -> str:
+        """Name of what rows are comparable by."""
+        return self.windows.protocol + ("" if self.stored is None else f", top {self.stored.top} of the original")
 
     def key(self, asked: Asked) -> str:
         """Hash of everything that decides the numbers of a row."""
         scored = hashlib.sha256(self.windows.ids.tobytes() + self.windows.clusters.tobytes()).hexdigest()
         parts = [NUMBERS_VERSION, self.subject.identity, asked.identity, scored, self.windows.ids.shape, self.seed]
         parts += [self.device] if self.device != "cpu" else []  # whose sums have other last digits
+        parts += [] if self.stored is None else ["top", self.stored.top]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def rows(self, todo: Sequence[Asked], progress: Callable[[float, float], None]) -> Iterator[tuple[Asked, EvaluationRow]]:
@@ -101,6 +108,7 @@ class _Job:
                 opened.stages,
                 contenders,
                 windows,
+                stored=self.stored,
                 folder=self.subject.folder,
                 progress=lambda done, total: tell(ahead + done * told / total),
             )
@@ -115,7 +123,7 @@ class _Job:
                 seed=self.seed,
                 hessians=asked.hessians,
                 corrections=asked.corrections,
-                protocol=windows.protocol,
+                protocol=self.protocol,
                 fused=fused_text(self.subject.checkpoint.directory),
                 evaluation=windows.source,
                 windows=len(windows.ids),
@@ -156,6 +164,7 @@ def evaluate(
     allocations: str | Path | Sequence[str | Path] = (),
     hessians: HessianKind = "original",
     calibration: Any = None,
+    corrections: str | Sequence[str] = (),
     damping: float | None = None,
     seed: int = 0,
     evaluation: Any = None,
@@ -163,6 +172,8 @@ def evaluate(
     window: int | None = None,
     windows: int | None = None,
     noise: bool = True,
+    reference: str | Path | None = None,
+    top: int | None = None,
     device: str = "cpu",
     fresh: bool = False,
     say: Callable[[str], None] = log_sentence,
@@ -182,6 +193,8 @@ def evaluate(
     allocations : plan files of `rdtools.allocate`, one or several, a row for each in place of methods and rates
     hessians : "original" for moments of the original model, which are those of the run; "sequential" for those of the partly quantized one
     calibration : for the latter the tokens of the run, or a `CalibrationRequest`; None for those of the embedded model
+    corrections : "drift", for the latter, to ask of layers for the outputs of the original, ``W x``, and not for those on the inputs that
+        they have, ``W x̂``; distortions are then against that target's linear part in x̂, the only one that weights can reach
     damping : of methods that are named here or in a plan, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
     evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
@@ -189,6 +202,10 @@ def evaluate(
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
     windows : at most so many, evenly spaced; None for all
     noise : add a row of the model with noise of bfloat16's rounding size in the weights of the same layers
+    reference : file of the original's predictions by their most probable tokens, written if it is not there, so that the original need not
+        run again for other methods or saved models; None to compare with whole predictions. All other tokens count as one, so that KL is a
+        lower bound and acceptance an upper one
+    top : tokens that are told apart in a new file; None for 1024
     device : torch device for the forward passes
     fresh : make rows anew that are there
     say : called with sentences about what goes on
@@ -218,8 +235,8 @@ def evaluate(
     plans = [path_of("evaluate", plan, "a plan") for plan in ([allocations] if isinstance(allocations, str | Path) else allocations)]
     if plans and (names is not None or rates is not None):
         raise UsageError("`allocations` say the method and rate of every layer; leave `methods` and `rates` out")
-    tokens = sequential_tokens(place, hessians, calibration)
-    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, tokens)
+    ahead = sequential_request(place, hessians, calibration, corrections)
+    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, ahead)
     found = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
@@ -231,7 +248,8 @@ def evaluate(
     )
     if found.left_out:
         say(f"{found.source}: {found.left_out} tokens at the ends of sequences fill no window of {found.length}")
-    job = _Job(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say)
+    stored = _stored(subject, found, reference, top, device)
+    job = _Job(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say, stored)
     with sole_writer(subject.folder):
         subject.check()
         folder = subject.folder / FOLDER
@@ -248,11 +266,33 @@ def evaluate(
                     with stage("Evaluate", "models") as progress:
                         for asked, row in job.rows(todo, progress):
                             writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+                    if stored is not None:
+                        say(stored.sentence())
             finally:
                 writer.close()
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])
+
+
+def _stored(subject: Subject, windows: Windows, reference: str | Path | None, top: int | None, device: str) -> StoredReference | None:
+    from rdtools.evaluation.stored import stored_reference
+    from rdtools.model.pretrained import model_limits
+
+    if reference is None:
+        if top is not None:
+            raise UsageError("`top`: of a file of predictions, and none is given as `reference`; give one, or leave it out")
+        return None
+    facts = {
+        "model": dict(subject.files),
+        "tokens": hashlib.sha256(windows.ids.tobytes()).hexdigest(),
+        "protocol": windows.protocol,
+        "number format": "float32",
+        "device": device,
+    }
+    limits = model_limits(subject.checkpoint, trust_remote_code=subject.trust_remote_code)
+    place = path_of("evaluate", reference, "a file of predictions")
+    return stored_reference(place, facts, tokens=windows.scored, top=top, vocabulary=limits.vocabulary)
 
 
 def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -273,10 +313,10 @@ def _subject(
     plans: Sequence[Path],
     damping: float | None,
     seed: int,
-    tokens: Tokens | None,
+    ahead: Sequential | None,
 ) -> Subject:
     if not is_saved(path):
-        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, tokens=tokens)
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, ahead=ahead)
     if methods is not None or rates is not None or damping is not None or plans:
         raise UsageError(
             f"{path}: a saved model, which has one method and rate, or a plan; leave `methods`, `rates`, `allocations` and `damping` out"

@@ -66,6 +66,7 @@ def quantize_model(
     damping: float | None = None,
     seed: int = 0,
     calibration: Any = None,
+    trust_remote_code: bool = False,
     device: str = "cpu",
     say: Callable[[str], None] = log_sentence,
     stage: Stage = python_stage,
@@ -87,6 +88,7 @@ def quantize_model(
     damping : of the quantizer, where the name has none
     seed : rotations are drawn from it
     calibration : tokens, a `CalibrationRequest` or ids in memory; None for those of the embedded model
+    trust_remote_code : run code that comes with the model
     device : torch device for the forward passes
     say : called with sentences about what goes on
     stage : shows progress
@@ -119,12 +121,14 @@ def quantize_model(
     if names and any(getattr(quantizer, "bias", False) for quantizer in recipe.quantizers):
         raise UsageError(f"{recipe.method}: a bias with `corrections` {names[0]}, which knows no mean of its target; leave one of them out")
     check_device(device)
-    checkpoint = find_model(source)
+    checkpoint = find_model(source, with_code=trust_remote_code)
     request = calibration if isinstance(calibration, CalibrationRequest) else CalibrationRequest(tokens=calibration)
-    tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=False)
+    tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=trust_remote_code)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, device, say)
+    job = _Job(
+        checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say
+    )
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
@@ -156,6 +160,7 @@ class _Job:
     hessians: HessianKind
     corrections: tuple[str, ...]
     seed: int
+    trust_remote_code: bool
     device: str
     say: Callable[[str], None]
 
@@ -185,7 +190,7 @@ class _Job:
         from rdtools.model.save import save_checkpoint
         from rdtools.model.versions import versions
 
-        opened = open_model(self.checkpoint, device=self.device, say=self.say)
+        opened = open_model(self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, say=self.say)
         if opened.stages is None:
             raise NotByBlocks(f"{self.checkpoint.directory}: {opened.runner}; only a model that runs block by block is quantized")
         inputs = [item for item in opened.layers.inputs if opened.stages.number_of(item.blocks[0].parameter) is not None]
@@ -236,7 +241,7 @@ class _Job:
             versions=versions(),
             numbers=NUMBERS_VERSION,
             original=self.original.model_copy(update={"head": opened.layers.head, "head_parameters": opened.layers.head_parameters}),
-            calibration=calibration_entry(self.tokens, trust_remote_code=False, device=self.device, runner=opened.runner),
+            calibration=calibration_entry(self.tokens, trust_remote_code=self.trust_remote_code, device=self.device, runner=opened.runner),
             method=self.recipe.method,
             allocation=self.recipe.allocation,
             settings=self.recipe.settings,

@@ -30,6 +30,7 @@ def rotate_model(
     rotation: str | None = "auto",
     heads: bool = True,
     seed: int = 0,
+    trust_remote_code: bool = False,
     say: Callable[[str], None] = log_sentence,
 ) -> Fused:
     """Write a model of the same function whose norms have no gains, and whose residual stream and values are rotated.
@@ -45,6 +46,7 @@ def rotate_model(
     rotation : "auto", "hadamard", "haar" or "kronecker"; None to fold gains alone
     heads : rotate the values of each head, too
     seed : that rotations are drawn from
+    trust_remote_code : run code that comes with the model
     say : called with sentences about what goes on
 
     Raises
@@ -78,10 +80,10 @@ def rotate_model(
     from rdtools.model.pretrained import load_model, write_model
     from rdtools.model.save import copy_other_files
 
-    checkpoint = find_model(str(source))
+    checkpoint = find_model(str(source), with_code=trust_remote_code)
     check_memory(4 * checkpoint.parameters, f"{checkpoint.directory} in float32, all of which is in memory")
     check_disk(place, 4 * checkpoint.parameters, "the weights of a rotated model")
-    loaded = load_model(checkpoint, say=say)
+    loaded = load_model(checkpoint, trust_remote_code=trust_remote_code, say=say)
     fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
     try:
         work.mkdir(parents=True)

@@ -19,6 +19,7 @@ from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
 from rdtools.records import Coding
 from rdtools.seeds import SEED_END
+from rdtools.sweep.engines.dask import check_scheduler
 
 #: Called with a title and with what is counted, at the beginning of each stage; the block gets a function of (done, total).
 Stage = Callable[[str, str], AbstractContextManager[Callable[[float, float], None]]]
@@ -109,8 +110,7 @@ class ReportSettings:
                 shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) and value else repr(value)
                 expected = _EXPECTED.get(name) or _EXPECTED_TYPES[get_type_hints(ReportSettings)[name]]
                 raise UsageError(f"`{name}` {shown}: expected {expected}") from error
-        if self.scheduler is not None and self.workers is not None:
-            raise UsageError("`workers` and `scheduler`: expected one of them; a cluster has its own number of workers")
+        check_scheduler(self.scheduler, self.workers)
 
     @property
     def calibration(self) -> CalibrationRequest:

@@ -58,7 +58,7 @@ def open_model(
     ModelUnreadable, UsageError
     """
     try:
-        stages = Stages(checkpoint, device=device, say=say)
+        stages = Stages(checkpoint, trust_remote_code=trust_remote_code, device=device, say=say)
         return OpenModel(stages.model, stages, find_layers(stages.model, checkpoint, head=head, stages=stages), BY_BLOCKS)
     except NotByBlocks as reason:
         say(f"{checkpoint.directory}: run as a whole and not block by block: {reason}")

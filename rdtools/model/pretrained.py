@@ -142,7 +142,11 @@ class _Stored:
 
 
 def load_part(
-    checkpoint: Checkpoint, wanted: Callable[[str], bool], *, say: Callable[[str], None] = lambda sentence: None
+    checkpoint: Checkpoint,
+    wanted: Callable[[str], bool],
+    *,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> torch.nn.Module | None:
     """The model in float32 on the CPU, of whose weights only those made of wanted tensors are there, and the others on the meta device.
 
@@ -163,7 +167,7 @@ def load_part(
     ModelUnreadable
         As `load_model` does.
     """
-    config = _read_config(checkpoint, trust_remote_code=False)
+    config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
     known = MODEL_FOR_CAUSAL_LM_MAPPING if auto is AutoModelForCausalLM else MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     if type(config) not in known:

@@ -28,7 +28,7 @@ def remember_spectrum(hessian: Hessian, spectrum: Spectrum) -> None:
 
 
 def remembered_spectrum(hessian: Hessian) -> Spectrum | None:
-    """What `remember_spectrum` was given for a record; None without."""
+    """The spectrum that `remember_spectrum` was given for a record; None without."""
     return _REMEMBERED.get(hessian)
 
 
@@ -112,7 +112,7 @@ def _eigenvalues(matrix: Matrix, *, name: str) -> NDArray[np.float64]:
 def compute_spectrum(moment: Matrix, *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
     """Eigenvalues, Cholesky diagonal and rank of a checked second moment; its largest eigenvector entry where eigenvectors are given.
 
-    Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
+    Dead input channels (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
     without damping (see `rdtools.linalg.cholesky`); then, and only then, the rank is below the number of active columns: the number of
     eigenvalues above r·eps of the largest. The diagonal is that of the least damped matrix that has a factor, and `Spectrum.damping`
     says so. Above `rdtools.widths.WIDEST_SPECTRUM` active columns only the factor is computed, and a singular H has rank r − 1 at most.

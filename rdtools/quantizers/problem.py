@@ -207,7 +207,7 @@ def cross_target(
 
 
 def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int = 0) -> Problem:
-    """Drop dead columns, rescale, rotate, put in order, factor.
+    """Drop dead input channels, rescale, rotate, put in order, factor.
 
     With a ridge μ the quantizer minimizes ``tr((W − V) H (W − V)ᵀ) + μ ‖V‖²``, which is successive cancellation under ``H + μ I`` of the
     target ``T = W H (H + μ I)⁻¹``.

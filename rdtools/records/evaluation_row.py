@@ -87,7 +87,8 @@ class EvaluationRow:
         About(
             "",
             "setting",
-            "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before",
+            "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before; top K of the "
+            "original: all tokens but its K most probable ones count as one, which makes KL a lower bound and acceptance an upper one",
         ),
     ]
     evaluation: Annotated[str, About("", "setting", "source of the held-out tokens")]

@@ -68,7 +68,7 @@ class Spectrum:
     eigenvalues : (r,) float64, descending, ≥ 0; empty above `rdtools.widths.WIDEST_SPECTRUM` columns, where they are not computed
     cholesky_diagonal : (r,) float64, ℓ_ii of ``H + damping·mean(diag H)·I = L Lᵀ``
     diagonal : (r,) float64, H_ii
-    columns : n, dead columns included; r ≤ n
+    columns : n, dead input channels included; r ≤ n
     rank : r where H factors without damping, else the number of eigenvalues above r·eps of the largest; r − 1 at most without them
     damping : relative damping that `cholesky_diagonal` needed; 0 unless H is singular
     eigenvector_max : max|Q_ij| of the orthonormal eigenvectors Q, nan where they were not computed

@@ -36,6 +36,9 @@ from rdtools.runs.packing import unpack
 from rdtools.runs.run_manifest import HessianEntry, LayerEntry, Manifest, read_manifest
 from rdtools.runs.spectra import read_spectrum, write_spectrum
 
+#: Advice about a Hessian that is missing or damaged; `collect` captures those that are missing.
+_LOST = "copy it again, or delete it and give the command that made the run once more, which captures it anew"
+
 
 class Run(Mapping[str, Layer]):
     """An opened run: a mapping from layer names to layers, each read from disk, and checked, when it is asked for.
@@ -144,7 +147,7 @@ class Run(Mapping[str, Layer]):
         path = self.path / entry.file
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise CorruptFile(f"{path}: a symbolic link that leads out of the run; copy the file into it")
-        check_file(path, size=entry.bytes, sha256=sha256)
+        check_file(path, size=entry.bytes, sha256=sha256, remedy=_LOST)
         return path
 
     def _check_number(self, index: int) -> int:
@@ -171,9 +174,9 @@ class Run(Mapping[str, Layer]):
                 arrays = load(path.read_bytes())
                 packed = arrays["packed"]
             except (SafetensorError, KeyError) as error:
-                raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
+                raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); {_LOST}") from error
             if packed.size != entry.columns * (entry.columns + 1) // 2:
-                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
+                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; {_LOST}")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
             outputs = arrays.get("output_variances"), arrays.get("output_means")

@@ -1,6 +1,6 @@
 """The limit at high rate, and from which rate on that is the truth.
 
-Everything here is per weight of the full matrix of n columns, of which r have a positive diagonal; dead columns cost nothing, so
+Everything here is per weight of the full matrix of n columns, of which r have a positive diagonal; dead input channels cost nothing, so
 that a rate of R bits per weight is R n/r per active weight.
 """
 

@@ -15,6 +15,7 @@ import rdtools
 from rdtools.cli.main import main
 from rdtools.cli.printing import counted, in_options, print_tables
 from rdtools.jobs.settings import ReportSettings
+from rdtools.report import problem_lines
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,22 @@ def test_reasons_of_rows_name_options_and_one_row_is_one(capsys, monkeypatch):
     print_tables(pd.DataFrame([row | {"distortion": 0.1, "target_bpw": 2.0, "rate_gap_total_bpw": 0.1}]))
     printed = capsys.readouterr().out
     assert "1 row undersampled, left out of all means" in printed
-    assert "  --evaluation-text tells which" in printed
+    assert "  rtn at 2 on q: --evaluation-text tells which" in printed
+
+
+def test_a_reason_that_layers_or_methods_share_is_one_line():
+    rows = [
+        {"layer": f"{block}.q", "method": method, "target_bpw": rate, "status": status, "message": f"{block}.q: {reason} {block}"}
+        for method, rate, status, reason in (
+            ("qtip", 9.0, "infeasible", "no such rate"),
+            *((method, 2.0, "undersampled", "few tokens") for method in ("rtn", "gptq", "hptq", "qtip")),
+        )
+        for block in range(42)
+    ]
+    assert problem_lines(pd.DataFrame(rows)) == {
+        "infeasible": ["qtip at 9 on 42 layers, such as 0.q: no such rate 0"],
+        "undersampled": ["4 methods and rates, such as rtn at 2, on 42 layers, such as 0.q: few tokens 0"],
+    }
 
 
 def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):

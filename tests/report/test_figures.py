@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,11 @@ from rdtools.report.figures import (
 )
 from rdtools.report.figures.canvas import styled
 from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_tables
+from rdtools.report.whole_names import parts_of
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
+
+KEPT = Path(__file__).resolve().parents[2] / "figures"
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +95,19 @@ def test_figures_of_means_compare_methods_on_the_layers_that_all_have(name, rows
         titles.append(draw_figure(name, {"results": shown, "curves": curves}).axes[0].get_title())
     every = table["layer"].nunique()
     assert titles == ["", f"means over the {every - 1} to {every} of {every} layers that all methods have"]
+
+
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("rate_split", "payload_bpw"), ("low_rate", "rate_gap_total_bpw"), ("trellis_frontier", "rate_gap_total_bpw")]
+    + [(name, "rate_gap_total_bpw") for name in ("trellis_states", "trellis_stacked")],
+)
+def test_figures_of_kept_rows_compare_methods_on_the_layers_that_all_have(name, column):
+    """As above, where the trellis lacks the last of the trained matrices."""
+    kept = pd.read_csv(KEPT / f"{name}.csv")
+    lost = kept.index[kept["method"].eq("watersic-trellis")][-1]
+    figure = draw_figure(name, {name: kept.assign(**{column: kept[column].where(kept.index != lost)})})
+    assert any("that all methods have" in text for text in (figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)))
 
 
 @pytest.mark.parametrize("name", ["gap_to_rd", "rate_kinds", "gap_depth", "rate_distortion"])
@@ -235,6 +252,8 @@ def test_the_terminal_tables_fit_with_all_digits(method, rows, width):
     assert len(re.findall(r"\d\.\d{3}(?!\d)", text)) == 3 * (len(LAYER_TYPES) + 2) + 1
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
+    printed = {line.split()[0] for line in text.splitlines() if line.strip()}
+    assert {part for part in parts_of(method) if width > 30 or len(part) < 12} <= {part for word in printed for part in parts_of(word)}
     for heading in ("q", "down", "all", "weight", "var."):
         assert heading in text
 

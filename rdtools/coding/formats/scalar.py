@@ -37,12 +37,13 @@ from rdtools.coding.entropy.blocks import Sequence as BlockSequence
 from rdtools.coding.entropy.coder import encode_runs
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
 from rdtools.coding.entropy.models import FrequencyTable, count_integers, mean_column_entropy, pooled_entropy
-from rdtools.coding.fields import Reader, varint
+from rdtools.coding.fields import Reader, packed, varint
 from rdtools.coding.formats import learnt
 from rdtools.coding.formats.integer_models import MODEL_CODERS, StoredModel, scalar_code_length
 from rdtools.coding.formats.sampled_blocks import sample_blocks
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.coding.scales import bfloat16_bytes
+from rdtools.errors import UsageError
 from rdtools.normal import gain_of_mean_square, lmmse_gain
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, RowScales, ScalarSymbols, UniformGrid
 
@@ -82,8 +83,12 @@ def sample(symbols: ScalarSymbols) -> Sample | None:
 
 def _head(symbols: ScalarSymbols, before: Sequence[ScalarSymbols]) -> tuple[bytes, Sequence[FrequencyTable]]:
     """Side information before that of the blocks, and the histograms in it."""
-    grid, gains = symbols.grid, symbols.gains
+    integers, grid, gains = symbols.integers, symbols.grid, symbols.gains
     model: Any = symbols.model
+    if grid.levels and integers.size:
+        levels = grid.column_levels(integers.shape[1])
+        if (integers.min(0) < -(levels // 2)).any() or (integers.max(0) >= levels - levels // 2).any():
+            raise UsageError(f"encode: integers beyond the levels of their columns, {levels.min()} to {levels.max()} of them; clip them")
     flags = (
         fmt.STEP_EXPONENTS * (grid.exponents is not None)
         | fmt.ROW_EXPONENTS * (model.row_exponents is not None)
@@ -94,7 +99,7 @@ def _head(symbols: ScalarSymbols, before: Sequence[ScalarSymbols]) -> tuple[byte
         | fmt.MID_RISE * (grid.offset == 0.5)
         | format_v3.INTEGER_GAINS * gains.of_integers
     )
-    side = bytearray(fmt.SCALAR_HEAD.pack(flags, grid.step))
+    side = bytearray(packed(fmt.SCALAR_HEAD, flags, grid.step))
     if grid.exponents is not None and not before:
         side += exponent_bytes(grid.exponents)
     if model.row_exponents is not None:
@@ -104,7 +109,7 @@ def _head(symbols: ScalarSymbols, before: Sequence[ScalarSymbols]) -> tuple[byte
         if grid.rows.zero_points is not None:
             side += grid.rows.zero_points.tobytes()
     if gains.lmmse_std > 0:
-        side += fmt.GAIN.pack(gains.lmmse_std)
+        side += packed(fmt.GAIN, gains.lmmse_std)
     if gains.columns is not None:
         side += bfloat16_bytes(gains.columns)
 
@@ -263,6 +268,7 @@ CODEC = Codec(
     type=ScalarSymbols,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: symbols.integers.shape == (rows, columns),
     values=values,
     part_values=part_values,
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),

@@ -54,7 +54,7 @@ class ErrorMoments:
 
     @classmethod
     def of(cls, activations: ActivationMoments, ridge: float) -> ErrorMoments:
-        """Of moments behind a map that keeps what it takes of x: active channels, scaled and rotated."""
+        """The moments behind a map, of what it takes of x: active channels, scaled and rotated."""
         transform = activations.input_map
         return cls(
             transform.moment(activations.reference), transform.apply(activations.cross_error.T).T, activations.error, ridge,

@@ -14,6 +14,7 @@ from rdtools.report.figures import (
     allocation,
     bench,
     bias,
+    bias_rows,
     bounds,
     calibration,
     coders,
@@ -57,7 +58,7 @@ _PAGE = (gap_to_rd, rate_distortion, gptq_watersic_gap, predicted_measured, held
 _OTHERS = (
     *(gap_depth, rate_kinds, pooled, tightness, spectra, column_rates, incoherence, proxy_loss, calibration, rate_split),
     *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, ablation, low_rank, reassembly),
-    *(critical_channels, whole_model, allocation, bias, head),
+    *(critical_channels, whole_model, allocation, bias, bias_rows, head),
     *(bench, default_model_loss),
 )
 
