@@ -12,6 +12,7 @@ and 80 % quantiles over repetitions. An op whose tests fail is not reported. Row
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def _beside_others(rows: pd.DataFrame, place: Path) -> pd.DataFrame:
     """Rows with those of other ops that a file has, in the order of the ops."""
     if not place.is_file():
         return rows
-    before = pd.read_csv(place)
+    before, rows = pd.read_csv(place), pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")))  # both of a file's types
     table = pd.concat([before[~before["op"].isin(rows["op"])], rows], ignore_index=True)
     order = {name: number for number, name in enumerate(OPS)}
     return table.sort_values("op", key=lambda ops: ops.map(order), kind="stable", ignore_index=True)
