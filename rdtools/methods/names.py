@@ -190,9 +190,11 @@ def parse_method(name: str, rate_bits: float, **settings: Any) -> Quantizer:
 def _unknown(name: str, base: str) -> str:
     if base in RENAMED:
         return f"method {name!r}: called {name.replace(base, RENAMED[base], 1)!r} since version 0.2"
+    if len(name.split()) > 1 and all(part.partition("+")[0] in METHODS for part in name.split()):
+        return f"method {name[:60]!r}: several names, expected commas between them: {','.join(name.split())[:60]}"
     close = difflib.get_close_matches(base.lower(), METHODS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"unknown method {name!r}; {hint}`rdtools methods` lists all of them"
+    return f"unknown method {name[:60]!r}; {hint}`rdtools methods` lists all of them"
 
 
 def make_quantizers(

@@ -35,7 +35,8 @@ def is_number(value: object) -> bool:
 
 def shown(value: object) -> str:
     """A setting and its type, in the words of a message, whatever it is."""
-    return f"{' '.join(reprlib.repr(value).split())}: a {type(value).__name__}"
+    beyond = isinstance(value, int) and abs(value) >= 2**63
+    return f"{' '.join(reprlib.repr(value).split())}: {'beyond 64 bits' if beyond else f'a {type(value).__name__}'}"
 
 
 def _alternatives(hint: object) -> Iterator[object]:
