@@ -135,7 +135,7 @@ def result_row(
     facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
-    point = measure(layer, quantized, facts.heldout, file=file, moments=moments, heldout_moments=heldout)
+    point = measure(layer, quantized, facts.heldout, file=file, coding=quantizer.file_coding, moments=moments, heldout_moments=heldout)
     beside = None if activations is None else activation_point(layer, quantized.weight, activations.calibration)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
