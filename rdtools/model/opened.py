@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rdtools.errors import NotByBlocks
@@ -33,6 +34,19 @@ class OpenModel:
     stages: Stages | None
     layers: ModelLayers
     runner: str
+
+    def by_blocks(self, place: Path, done: str) -> Stages:
+        """The stages of a model that is to be evaluated or quantized, which `done` says.
+
+        Raises
+        ------
+        NotByBlocks
+            For a model that is run as a whole.
+        """
+        if self.stages is None:
+            remedy = "rdtools report measures its layers"
+            raise NotByBlocks(f"{place}: {self.runner}; only a model that runs block by block is {done}; {remedy}")
+        return self.stages
 
     def loaded_inputs(self) -> Iterator[SharedInput]:
         """Every input while the weights of the layers that read it are in memory; block by block."""
