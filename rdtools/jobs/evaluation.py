@@ -136,5 +136,5 @@ class EvaluationJob:
         opened = open_model(
             subject.checkpoint, trust_remote_code=subject.trust_remote_code, device=self.device, head=subject.head, say=self.say
         )
-        opened.by_blocks(subject.checkpoint.directory, "evaluated")
+        opened.staged(subject.checkpoint, "evaluated")
         return opened

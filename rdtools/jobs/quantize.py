@@ -103,11 +103,7 @@ def quantize_model(
         For an argument of another type.
     UsageError
         If the directory holds something else or a model of other settings, activations are quantized, or the plan is of another model.
-    RateUnreachable
-        If a layer cannot have the rate.
-    NotByBlocks
-        If the model does not run block by block.
-    UnknownMethod, BadTokens, BadActivations, ModelUnreadable, CorruptFile, OutputError, Busy
+    RateUnreachable, NotByBlocks, UnknownMethod, BadTokens, BadActivations, ModelUnreadable, CorruptFile, OutputError, Busy
     """
     path_of("quantize_model", model, "a model, or 'embedded', or the id of a hub")
     source, save = str(model), path_of("quantize_model", save, "a directory that is made, such as 'quantized'")
@@ -125,9 +121,8 @@ def quantize_model(
     tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=trust_remote_code)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(
-        checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say
-    )
+    original = describe_model(checkpoint, source=source)
+    job = _Job(checkpoint, original, tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say)
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
@@ -190,7 +185,7 @@ class _Job:
         from rdtools.model.versions import versions
 
         opened = open_model(self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, say=self.say)
-        stages = opened.by_blocks(self.checkpoint.directory, "quantized")
+        stages = opened.staged(self.checkpoint, "quantized")
         inputs = [item for item in opened.layers.inputs if stages.number_of(item.blocks[0].parameter) is not None]
         names = [layer.name for item in inputs for layer in item.layers]
         self.recipe.check(names, {name: file.sha256 for name, file in self.original.files.items()})

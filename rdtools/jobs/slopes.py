@@ -104,7 +104,7 @@ def _measure(
     model = run.manifest.model
     trusted = run.manifest.calibration.trust_remote_code
     opened = open_model(run.checkpoint(), trust_remote_code=trusted, device=device, head=model.head_analysed, say=say)
-    stages = opened.by_blocks(run.checkpoint().directory, "evaluated")
+    stages = opened.staged(run.checkpoint(), "evaluated")
     for first in range(0, len(todo), ROUND):
         some = todo[first : first + ROUND]
         layers = [QuantizedLayers(run, {name: quantizer}, seed=seed) for name, quantizer in some]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rdtools.errors import NotByBlocks
@@ -35,8 +34,8 @@ class OpenModel:
     layers: ModelLayers
     runner: str
 
-    def by_blocks(self, place: Path, done: str) -> Stages:
-        """The stages of a model that is to be evaluated or quantized, which `done` says.
+    def staged(self, checkpoint: Checkpoint, what: str) -> Stages:
+        """The stages, of a model that is to be quantized or evaluated, as `what` says.
 
         Raises
         ------
@@ -44,8 +43,10 @@ class OpenModel:
             For a model that is run as a whole.
         """
         if self.stages is None:
-            remedy = "rdtools report measures its layers"
-            raise NotByBlocks(f"{place}: {self.runner}; only a model that runs block by block is {done}; {remedy}")
+            raise NotByBlocks(
+                f"{checkpoint.directory}: {self.runner}; only a model that runs block by block is {what}; rdtools report measures the "
+                "layers of any"
+            )
         return self.stages
 
     def loaded_inputs(self) -> Iterator[SharedInput]:
