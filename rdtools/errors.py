@@ -101,6 +101,8 @@ class ModelUnreadable(DataError):
 class NotByBlocks(RdtoolsError, RuntimeError):
     """A model cannot be run one decoder block at a time; the message says why."""
 
+    exit_code = 65
+
 
 class BadTokens(DataError):
     """Calibration data that is empty, ragged or outside the vocabulary."""

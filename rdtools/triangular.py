@@ -55,6 +55,18 @@ def right_divided(values: Matrix, lower: Matrix) -> Matrix:
     return scipy.linalg.lapack.dtrtrs(lower.T, values.T, lower=0)[0].T
 
 
+def lower_solved(lower: Float64Array, values: Float64Array, *, transposed: bool = False) -> Float64Array:
+    """``L⁻¹ X``, or ``L⁻ᵀ X``, (n, k), for a lower triangular L, whose other half is not read; in X's memory where that is column-major.
+
+    Examples
+    --------
+    >>> lower_solved(np.array([[2.0, 7.0], [1.0, 1.0]]), np.array([[2.0], [1.0]])).tolist()
+    [[1.0], [0.0]]
+    """
+    # to LAPACK the transpose is upper triangular
+    return np.asarray(scipy.linalg.lapack.dtrtrs(lower.T, values, lower=0, trans=0 if transposed else 1, overwrite_b=1)[0])
+
+
 def solved(values: Matrix, lower: Matrix, *, overwrite: bool = False) -> Matrix:
     """``C (L Lᵀ)⁻¹``, (m, n), of values C for a lower triangular L; in C's own memory where that may be overwritten and has rows one after
     another.

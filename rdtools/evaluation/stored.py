@@ -28,7 +28,7 @@ from rdtools.files import atomic_path, check_output_file
 #: Tokens that are told apart where no number is given, and bytes of the numbers in a file, which are in memory until it is written.
 TOP, MOST_BYTES = 1024, 2**30
 _FORMAT = "rdtools-reference 1"
-_AGAIN = "remove it, and it is made again"
+_AGAIN = "choose another file, or remove it and it is made again"
 
 
 @dataclass(frozen=True, eq=False)

@@ -192,7 +192,9 @@ class _Job:
 
         opened = open_model(self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, say=self.say)
         if opened.stages is None:
-            raise NotByBlocks(f"{self.checkpoint.directory}: {opened.runner}; only a model that runs block by block is quantized")
+            raise NotByBlocks(
+                f"{self.checkpoint.directory}: {opened.runner}; only a model that runs block by block is quantized; rdtools report measures its layers"
+            )
         inputs = [item for item in opened.layers.inputs if opened.stages.number_of(item.blocks[0].parameter) is not None]
         names = [layer.name for item in inputs for layer in item.layers]
         self.recipe.check(names, {name: file.sha256 for name, file in self.original.files.items()})

@@ -11,7 +11,7 @@ import pandas as pd
 
 from rdtools.errors import NotByBlocks, RdtoolsError
 from rdtools.files import atomic_path
-from rdtools.jobs.evaluate import ROUND
+from rdtools.jobs.evaluation import ROUND
 from rdtools.jobs.settings import Stage
 from rdtools.methods import format_method
 from rdtools.quantizers import Quantizer

@@ -1,26 +1,23 @@
-"""Models that can be evaluated, with the rows that are asked for: the methods of a run, or a saved model."""
+"""Models that can be evaluated, with the rows that are asked for, and the methods of a run as one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rdtools.errors import ModelUnreadable, UsageError
-from rdtools.files import check_file
+from rdtools.errors import UsageError
 from rdtools.jobs.recipes import Recipe, quantizers_of
 from rdtools.jobs.sequential import Sequential
 from rdtools.methods import format_method, infeasible_reason, make_quantizers, parse_method
-from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
+from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import CapturedLayer
 from rdtools.quantizers import Quantizer
 from rdtools.records.evaluation_row import LayerSums
 from rdtools.runs.allocations import Allocation, read_allocation
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import CalibrationEntry
-from rdtools.runs.saved import check_saved, read_saved
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import settings_of
 
@@ -167,64 +164,6 @@ def subject_of_run(
         ],
         asked=asked,
         check=run.check,
-    )
-
-
-@dataclass(frozen=True)
-class _Known:
-    """Columns that need no layer to be looked at."""
-
-    sums: LayerSums
-
-
-def subject_of_saved(path: Path) -> Subject:
-    """The original of a saved model, and a row for the checkpoint as it is loaded from its files.
-
-    Raises
-    ------
-    UsageError, CorruptFile, ModelUnreadable
-        If the original is not where it was, or has other files.
-    """
-    saved = read_saved(path)
-    original = saved.original
-    try:
-        checkpoint = find_model(EMBEDDED) if original.directory is None else open_checkpoint(Path(original.directory), name=original.name)
-    except ModelUnreadable as error:
-        raise ModelUnreadable(f"{error}; {path} is compared with the model that it was made of: put that back there") from error
-
-    def check() -> None:
-        check_saved(path, saved)
-        for name, file in original.files.items():
-            check_file(checkpoint.directory / name, size=file.bytes, sha256=file.sha256)
-
-    def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
-        from rdtools.evaluation.contest import Contender
-        from rdtools.model.stages import Stages
-
-        assert opened.stages is not None
-        sums = LayerSums(
-            layers=len(saved.layers),
-            weights=saved.weights,
-            total_bpw=saved.total_bpw,
-            summed_distortion=sum(entry.rounded_distortion * math.prod(entry.layer.shape) for entry in saved.layers),
-            summed_relative_distortion=sum(entry.rounded_relative_distortion for entry in saved.layers),
-        )
-        return Contender(Stages(open_checkpoint(path), device=str(opened.stages.device)), ()), _Known(sums)
-
-    return Subject(
-        folder=path,
-        name=original.name,
-        checkpoint=checkpoint,
-        files={name: file.sha256 for name, file in original.files.items()},
-        layers=[entry.layer.captured for entry in saved.layers],
-        head=False,
-        trust_remote_code=False,
-        calibration=saved.calibration,
-        identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
-        asked=[
-            Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation, "+".join(saved.corrections) or "none")
-        ],
-        check=check,
     )
 
 

@@ -49,10 +49,14 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+#: Bytes of weights that are written together, from one copy in memory.
+SHARD_BYTES = 5 * 10**9
+
+
 def write_model(model: Any, folder: Path) -> None:
-    """Write weights, configuration and code of a loaded model of transformers into a folder, as safetensors."""
+    """Write weights, configuration and code of a loaded model of transformers into a folder, as safetensors of at most SHARD_BYTES."""
     with _quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=SHARD_BYTES)
 
 
 #: What to do about an error of transformers that holds these words.

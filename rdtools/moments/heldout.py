@@ -13,7 +13,7 @@ from scipy.linalg.lapack import dpotri
 
 from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, panels, row_dots
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_moment, cholesky
+from rdtools.linalg import as_float64, check_moment, cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian
@@ -49,8 +49,8 @@ class HeldoutMoment:
         object.__setattr__(self, "n_tokens", check_count(self.n_tokens, name=f"{self.name}: `n_tokens`"))
 
     @classmethod
-    def of(cls, moment: ArrayLike, *, n_tokens: int = 0, name: str = "held-out moment") -> HeldoutMoment:
-        """From a matrix (n, n) in memory.
+    def of(cls, moment: ArrayLike, *, n_tokens: int = 0, name: str = "held-out moment", mean: ArrayLike | None = None) -> HeldoutMoment:
+        """From a matrix (n, n) in memory, and from E[x], (n,), without which nothing is measured beside a bias per row.
 
         Raises
         ------
@@ -58,7 +58,10 @@ class HeldoutMoment:
         """
         matrix = check_moment(moment, name=name)
         packed = np.concatenate([np.zeros(0), *(row[: i + 1] for i, row in enumerate(matrix))])
-        return cls(len(matrix), n_tokens, lambda first, last: packed[first:last], name)
+        known = None if mean is None else as_float64(mean, name=f"{name}: mean")
+        if known is not None and known.shape != (len(matrix),):
+            raise ShapeMismatch(f"{name}: a mean of shape {known.shape}, expected ({len(matrix)},)")
+        return cls(len(matrix), n_tokens, lambda first, last: packed[first:last], name, known)
 
     def _panels(self, **entries: int) -> Iterator[tuple[slice, Float64Array]]:
         """Rows, and their entries up to the last one's diagonal, zeros above the diagonal; so many `entries` at a time."""

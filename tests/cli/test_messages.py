@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields
+from inspect import get_annotations
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,8 @@ import pandas as pd
 import pytest
 
 import rdtools
-from rdtools.cli.main import main
+from rdtools.cli import hessians
+from rdtools.cli.main import app, main
 from rdtools.cli.printing import counted, in_options, print_tables
 from rdtools.jobs.settings import ReportSettings
 from rdtools.report import problem_lines
@@ -34,6 +36,15 @@ def test_arguments_become_options(message, shown):
 def test_every_setting_of_a_report_becomes_its_option():
     names = [field.name for field in fields(ReportSettings)]
     assert in_options(" ".join(f"`{name}`" for name in names)) == " ".join("--" + name.replace("_", "-") for name in names)
+
+
+def test_every_command_that_takes_a_model_runs_its_code_where_it_is_trusted():
+    """One definition of the two options for all of them."""
+    functions = [command.callback for typer_app in (app, hessians.app) for command in typer_app.registered_commands]
+    taking = [get_annotations(f) for f in functions if "model" in get_annotations(f)]
+    assert len(taking) >= 5
+    for options in taking:
+        assert (options["model"], options["trust_remote_code"]) == ("Model", "RemoteCode")
 
 
 #: Words between backquotes that are no arguments of a command: corrections, and what a caller in Python gives.
@@ -123,7 +134,12 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
         (["report", "embedded"], "'embedded': one argument too many; did you mean --model embedded?"),
         (["hessians", "collect", "x", "y"], "'y': one argument too many; did you mean --model y?"),
         (["eval", "x", "--bits", "3"], "no option --bits; did you mean --rates, such as --rates 3?"),
-        (["measure", "x", "-o", "y"], "No such option: -o"),
+        (["measure", "x", "-o", "y"], "No such option: -o; see rdtools measure --help"),
+        (["verify", "run", "--seed", "-1"], "--seed '-1': expected a number of at least 0"),
+        (["rotate", "--save", "r", "--rotation", "x"], "--rotation 'x': expected one of auto, hadamard, haar, kronecker, none"),
+        (["figures", "nope"], "'nope': one argument too many; did you mean --run nope?"),
+        (["theory", "run", "more"], "'more': one argument too many; see rdtools theory --help"),
+        (["foo"], "No such command 'foo'; see rdtools --help"),
         (["reprt"], "No such command 'reprt'. Did you mean 'report'?"),
     ],
 )

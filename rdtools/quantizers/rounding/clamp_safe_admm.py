@@ -10,6 +10,7 @@ import scipy.linalg
 
 from rdtools.arrays import Float64Array, column_dots
 from rdtools.in_place import mirror_above
+from rdtools.triangular import lower_solved
 
 #: Over-relaxation of ADMM; 1.5 to 1.8 is the usual advice, and here it saves about a third of the iterations.
 _RELAXATION = 1.6
@@ -69,9 +70,8 @@ class SplitFeedback:
     def _solved(self, rows: slice, Z: Float64Array, V: Float64Array) -> Float64Array:
         """Rows of X."""
         target = self.rho * (Z - V) * self._energies - 2 * self._read(self._factored.T, rows)
-        for transposed in (1, 0):  # by C, then by its transpose, which LAPACK sees as they are in column-major memory
-            target = scipy.linalg.lapack.dtrtrs(self._factored.T, target.T, lower=0, trans=transposed, overwrite_b=1)[0].T
-            target = np.tril(target, rows.start - 1)
+        for transposed in (False, True):
+            target = np.tril(lower_solved(self._factored, target.T, transposed=transposed).T, rows.start - 1)
         return target
 
     def _moved(self, kept: Float64Array | None) -> Float64Array:
