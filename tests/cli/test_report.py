@@ -225,8 +225,9 @@ def test_a_second_run_uses_the_hessians_and_gives_the_same_numbers(reported, tin
     assert (out / "figures" / "rate_distortion.pdf").read_bytes() == figure
 
 
-def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path):
+def test_show_theory_and_verify_read_the_run(reported, capsys, tmp_path, monkeypatch):
     out = reported
+    monkeypatch.setenv("COLUMNS", "400")  # a head is one line
     assert main(["show", str(out)]) == 0
     heads = [line for line in capsys.readouterr().out.splitlines() if _COMPARES.search(line) and not line.startswith("Analysed")]
     assert heads
