@@ -106,10 +106,8 @@ def sampled(weight: QuantizedWeight, name: str) -> CodedWeight:
 
     Raises
     ------
-    CorruptFile
-        As `coded` does.
-    CodingError
-        If a coded block does not decode to its integers, or takes another length than by its model.
+    CorruptFile, CodingError
+        If what is coded does not decode to its integers, or a block takes another length than by its model.
     """
     found = sampled_bits(weight)
     return coded([weight], [name])[0] if found is None else CodedWeight(weight, b"", 0, 1, found.bits, found.share)
