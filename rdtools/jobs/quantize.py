@@ -28,11 +28,10 @@ from rdtools.machine import check_disk
 from rdtools.measure import coded, measure, weighted_error
 from rdtools.measure.distortion import errors_of_matrix
 from rdtools.model.checkpoint import Checkpoint, find_model
-from rdtools.model.layer_names import block_index, layer_type
+from rdtools.model.layer_names import layer_key
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
-from rdtools.records import LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -204,7 +203,7 @@ class _Job:
             corrections=self.corrections,
             quantizer=self.recipe.of,
             seed=self.seed,
-            weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
+            weights=lambda item: {layer_key(self.original.name, layer.name): self.checkpoint.weight(layer) for layer in item.layers},
             replaced=replaced,
             biases=added,
             done=lambda item: all(layer.name in done for layer in item.layers),
@@ -252,9 +251,6 @@ class _Job:
         write_saved(work.folder, saved)
         return saved
 
-    def _key(self, name: str) -> LayerKey:
-        return LayerKey(self.original.name, name, layer_type(name), block_index(name))
-
     def _quantize(
         self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer], biases: ModelBiases
     ) -> None:
@@ -262,7 +258,7 @@ class _Job:
         started, answers = time.perf_counter(), []
         for entry in entries:
             with naming(entry.name):
-                layer = Layer(self._key(entry.name), self.checkpoint.weight(entry.captured), given.hessian)
+                layer = Layer(layer_key(self.original.name, entry.name), self.checkpoint.weight(entry.captured), given.hessian)
                 answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
         files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})
