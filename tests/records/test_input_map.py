@@ -70,7 +70,7 @@ def test_links_that_do_not_fit_are_refused_by_name():
 
 
 def quantized_values(rows, columns, generator):
-    return ScalarSymbols(generator.integers(-4, 4, (rows, columns)).astype(np.int32), UniformGrid(0.3, offset=0.5), SharedHistogram())
+    return ScalarSymbols(generator.integers(-4, 4, (rows, columns)).astype(np.int32), UniformGrid(0.3125, offset=0.5), SharedHistogram())
 
 
 @given(st.sampled_from(("haar", "hadamard", "kronecker", None)), st.booleans(), st.booleans(), st.booleans(), generators())
@@ -87,7 +87,7 @@ def test_a_decoded_weight_is_that_of_the_container_to_the_bit(kind, dead, scaled
     basis = Basis(m, active, None if kind is None else Rotation(kind, r, int(seeds[1])), row_rotation, scales)
     symbols = quantized_values(m, r, generator)
     weight = QuantizedWeight(basis, symbols)
-    values = 0.3 * (symbols.integers + 0.5)
+    values = 0.3125 * (symbols.integers + 0.5)
     if row_rotation is not None:
         values = rotate_back(values.T, row_rotation).T
     columns = values if kind is None else rotate_back(values, basis.rotation)
