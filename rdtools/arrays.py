@@ -209,6 +209,21 @@ def panels(rows: int, columns: int, entries: int | None = None) -> Iterator[slic
     return (slice(first, min(first + height, rows)) for first in range(0, rows, height))
 
 
+def symmetrize(matrix: Matrix) -> Matrix:
+    """``(M + Mᵀ)/2`` in the memory of M, an array or a tensor, exactly symmetric.
+
+    Examples
+    --------
+    >>> symmetrize(np.array([[1.0, 4.0], [2.0, 3.0]])).tolist()
+    [[1.0, 3.0], [3.0, 3.0]]
+    """
+    n = len(matrix)
+    for rows in panels(n, n):
+        mean = 0.5 * (matrix[rows, rows.start :] + matrix[rows.start :, rows].T)
+        matrix[rows, rows.start :], matrix[rows.start :, rows] = mean, mean.T
+    return matrix
+
+
 def row_blocks(x: Matrix, *, parts: int = 1) -> Iterator[slice]:
     """Slices of the rows of a matrix, from the first to the last: one in BLOCK_SHARE, BLOCK_ROWS at least, or one in so many parts of
     these; of a tensor all in one.

@@ -57,12 +57,12 @@ def _whole(moment: Float64Array, name: str) -> Iterator[Float64Array]:
             damped = own + delta * (math.fsum(own) / len(own)) if delta else own
             if (damped > 0).all() and _factored_below(moment, damped):
                 break
-            _restore_below(moment, own)
+            mirror_above(moment, own)
         else:
             cholesky(moment, name=name)  # which refuses it, and says why
         yield moment
     finally:
-        _restore_below(moment, own)
+        mirror_above(moment, own)
 
 
 def _part(moment: Float64Array, used: NDArray[np.bool_], name: str) -> Iterator[Float64Array]:
@@ -95,8 +95,8 @@ def _factored_below(moment: Float64Array, energies: Float64Array) -> bool:
     return True
 
 
-def _restore_below(moment: Float64Array, energies: Float64Array) -> None:
-    """Make a matrix symmetric again from what is above its diagonal, and from its diagonal."""
+def mirror_above(moment: Float64Array, energies: Float64Array) -> None:
+    """Make a matrix symmetric from what is above its diagonal, and from the diagonal that it is to have, (n,)."""
     for i, row in enumerate(moment):
         row[:i] = moment[:i, i]
     moment[np.diag_indices(len(moment))] = energies

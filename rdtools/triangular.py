@@ -8,8 +8,9 @@ import scipy.linalg
 from rdtools.arrays import Float64Array, Matrix, beside, is_tensor, on_host, row_dots
 
 
-def triangular_inverse(factor: Matrix) -> Matrix:
-    """``L⁻¹`` of a lower triangular L with a positive diagonal, lower triangular, (n, n); n³/3 operations, half those of solving for I.
+def triangular_inverse(factor: Matrix, *, overwrite: bool = False) -> Matrix:
+    """``L⁻¹`` of a lower triangular L with a positive diagonal, lower triangular, (n, n); n³/3 operations, half those of solving for I. In
+    the memory of an array that may be overwritten and has rows one after another.
 
     Examples
     --------
@@ -21,7 +22,7 @@ def triangular_inverse(factor: Matrix) -> Matrix:
 
         return torch.linalg.solve_triangular(factor, torch.eye(len(factor), dtype=factor.dtype, device=factor.device), upper=False)
     # the upper triangle of a column-major view is the lower one in row-major memory
-    inverse, _ = scipy.linalg.lapack.dtrtri(factor.T, lower=0)
+    inverse, _ = scipy.linalg.lapack.dtrtri(factor.T, lower=0, overwrite_c=overwrite)
     return np.asarray(inverse.T)
 
 
@@ -52,6 +53,18 @@ def right_divided(values: Matrix, lower: Matrix) -> Matrix:
         return torch.linalg.solve_triangular(lower, values.to(lower.dtype), upper=False, left=False)
     # (L⁻ᵀ Yᵀ)ᵀ; LAPACK by itself, since for 8 columns SciPy's checks take as long as the work
     return scipy.linalg.lapack.dtrtrs(lower.T, values.T, lower=0)[0].T
+
+
+def lower_solved(lower: Float64Array, values: Float64Array, *, transposed: bool = False) -> Float64Array:
+    """``L⁻¹ X``, or ``L⁻ᵀ X``, (n, k), for a lower triangular L, whose other half is not read; in X's memory where that is column-major.
+
+    Examples
+    --------
+    >>> lower_solved(np.array([[2.0, 7.0], [1.0, 1.0]]), np.array([[2.0], [1.0]])).tolist()
+    [[1.0], [0.0]]
+    """
+    # to LAPACK the transpose is upper triangular
+    return np.asarray(scipy.linalg.lapack.dtrtrs(lower.T, values, lower=0, trans=0 if transposed else 1, overwrite_b=1)[0])
 
 
 def solved(values: Matrix, lower: Matrix, *, overwrite: bool = False) -> Matrix:

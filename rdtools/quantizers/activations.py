@@ -189,7 +189,11 @@ class ActivationQuantizer(SettledQuantizer):
 def heard_moment(moment: Float64Array) -> Float64Array:
     """A moment with next to no power in the place of none: channels that always round to zero keep their columns."""
     silent = np.diagonal(moment) == 0
-    return moment + np.diag(np.where(silent, 1e-8 * (float(np.mean(np.diagonal(moment))) or 1.0), 0.0)) if silent.any() else moment
+    if not silent.any():
+        return moment
+    heard = moment.copy()
+    heard[silent, silent] = 1e-8 * (float(np.mean(np.diagonal(moment))) or 1.0)
+    return heard
 
 
 def quantizes_activations(quantizer: Quantizer) -> TypeGuard[ActivationQuantizer]:

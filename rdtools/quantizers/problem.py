@@ -132,13 +132,6 @@ def draw_basis(layer: Layer, preparation: Preparation, *, seed: int = 0) -> Basi
     return Basis(m, active, rotation, None if rows is None else new_rotation(rows, m, rotation_seed(seed, "rows", layer.key.name)))
 
 
-def _into_basis(values: Matrix, basis: Basis) -> Matrix:
-    """Values of the active columns, already scaled, as those of the rotated ones."""
-    if basis.rotation is not None:
-        values = rotate(values, basis.rotation)
-    return values if basis.row_rotation is None else rotate_rows(values, basis.row_rotation)
-
-
 def _made(moment: Matrix | Callable[[], Matrix]) -> Matrix:
     return moment() if callable(moment) else moment
 
@@ -207,7 +200,7 @@ def cross_target(
 
 
 def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int = 0) -> Problem:
-    """Drop dead columns, rescale, rotate, put in order, factor.
+    """Drop dead input channels, rescale, rotate, put in order, factor.
 
     With a ridge μ the quantizer minimizes ``tr((W − V) H (W − V)ᵀ) + μ ‖V‖²``, which is successive cancellation under ``H + μ I`` of the
     target ``T = W H (H + μ I)⁻¹``.
@@ -224,7 +217,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     Parameters
     ----------
     layer : what to quantize
-    preparation : how; None for the natural basis and no damping unless H is singular
+    preparation : how; None for the unrotated basis and no damping unless H is singular
     seed : of the run; rotations are drawn from it and the names of input and layer, see `draw_basis`
 
     Raises
@@ -255,11 +248,14 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
         basis, scales = replace(basis, column_scales=scales), beside(scales, weight)
         weight, moment = weight / scales, partial(_scaled_moment, moment, scales)
         correction = None if correction is None else correction * scales
-    weight = _into_basis(weight, basis)
+    for turn, rotation in ((rotate, basis.rotation), (rotate_rows, basis.row_rotation)):
+        if rotation is not None:  # one after the other, so that what was there before is gone by then
+            weight = turn(weight, rotation)
+            correction = None if correction is None else turn(correction, rotation)
     shared, damping, target, ideal = None, 0.0, weight, weight
     if preparation.factor:
         shared = shared_input(layer.hessian, moment, preparation, basis.rotation, name=layer.key.name)
         damping = shared.damping
-        target, ideal = _targets(weight, None if correction is None else _into_basis(correction, basis), shared)
+        target, ideal = _targets(weight, correction, shared)
     std = float(np.sqrt(mean_square(weight))) if active.any() else 0.0
     return Problem(layer.key, preparation, shared, weight, target, ideal, basis, seed, float(np.mean(active)), std, damping)

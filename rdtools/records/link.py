@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, symmetrize
 from rdtools.errors import ShapeMismatch
 
 
@@ -123,10 +123,8 @@ class Link(ABC):
 
     def _moment(self, moment: Float64Array) -> Float64Array:
         both = self._apply(np.ascontiguousarray(self._apply(moment).T))
-        # summed into a new array: the two triangles differ by rounding
-        both = both + both.T
-        both *= 0.5
-        return both
+        # the two triangles differ by rounding
+        return np.asarray(symmetrize(both if both.flags.writeable else both.copy()))
 
     def _checked(self, array: Any, last: int, what: str, expected: str, dimensions: int | None = None) -> Float64Array:
         values = np.asarray(array)

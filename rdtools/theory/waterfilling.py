@@ -218,13 +218,13 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
 def joint_components(row_variances: ArrayLike, eigenvalues: ArrayLike, *, most: int = 4_000_000) -> Components:
     """Components ``σ_k² λ_i`` of rows of unequal variance, for the two functions above.
 
-    The limit for a matrix whose row k is N(0, σ_k² I) with the σ_k known to both sides. It never exceeds the limit for the mean
+    R(D) of a matrix whose row k is N(0, σ_k² I) with the σ_k known to both sides. It never exceeds R(D) for the mean
     variance, and lies ``½ log2(AM/GM of σ_k²)`` below it where every component is active.
 
     Parameters
     ----------
     row_variances : (m,), ≥ 0
-    eigenvalues : (n,), ≥ 0, zeros for dead columns
+    eigenvalues : (n,), ≥ 0, zeros for dead input channels
     most : entries kept. A larger problem is pooled over neighbouring rows of the sorted variances, each pool at its mean, which moves the
         limit up, by less than the spread of the logarithms inside a pool.
     """

@@ -10,7 +10,7 @@ from typing import Literal
 
 import numpy as np
 
-from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, panels
+from rdtools.arrays import Float64Array, Matrix, beside, contiguous, is_tensor, symmetrize
 from rdtools.records import Rotation, RotationKind
 from rdtools.transforms.haar import haar_multiply
 from rdtools.transforms.hadamard import core_order, hadamard_multiply, is_hadamard_order
@@ -93,11 +93,7 @@ def rotate_moment(moment: Matrix, rotation: Rotation) -> Matrix:
         full = rotate_rows(moment.T, rotation)
         for some in _parts(len(full)):
             full[some] = rotate(full[some], rotation)
-    n = len(full)
-    for rows in panels(n, n):  # in place
-        mean = 0.5 * (full[rows, rows.start :] + full[rows.start :, rows].T)
-        full[rows, rows.start :], full[rows.start :, rows] = mean, mean.T
-    return full
+    return symmetrize(full)
 
 
 def _parts(count: int) -> Iterator[slice]:

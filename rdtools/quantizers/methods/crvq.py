@@ -14,6 +14,7 @@ from rdtools.errors import RateUnreachable, UsageError
 from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.levels import check_step
 from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.prepared_input import PreparedInput
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.channel_order import ChannelOrder, Importance, channel_importance, channel_order
 from rdtools.quantizers.rounding.codebook_updates import Update
@@ -28,9 +29,14 @@ from rdtools.seeds import generator
 from rdtools.transforms import RotationChoice
 
 
-def _padded(x: Float64Array, widths: tuple[tuple[int, int], tuple[int, int]]) -> Float64Array:
-    """`np.pad`; x itself, not a copy, where nothing is added."""
-    return np.pad(x, widths) if np.any(widths) else x
+def _ordered_moment(shared: PreparedInput, order: NDArray[np.int64]) -> Float64Array:
+    """The damped moment, rows and columns in this order, zeros in place of those that there are not."""
+    known = order < len(shared.order)
+    if known.all():
+        return np.asarray(shared.moment_in(order, shared.added))
+    ordered = np.zeros((len(order), len(order)))
+    ordered[np.ix_(known, known)] = shared.moment_in(order[known], shared.added)
+    return ordered
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,14 +191,13 @@ class CRVQ(SettledQuantizer):
         shared = problem.prepared_input
         columns = self._order(problem.target, shared.energies + shared.added, shared.factor, critical, draws) if r else None
         order, stored = columns or (np.zeros(0, dtype=np.int64), "natural")
-        padding = 0, len(order) - r
         training = Training(
             update=self.update, epochs=self.epochs, steps=self.steps, tolerance=self.tolerance, iterations=self.iterations,
             beam=self.beam, rate=self.learning_rate,
         )  # fmt: skip
         trained = train_codebooks(
-            _padded(problem.target, ((0, 0), padding))[:, order],
-            _padded(shared.damped_moment, (padding, padding))[np.ix_(order, order)],
+            (np.pad(problem.target, ((0, 0), (0, len(order) - r))) if len(order) > r else problem.target)[:, order],
+            lambda: _ordered_moment(shared, order),
             book_bits,
             critical,
             self.basic,

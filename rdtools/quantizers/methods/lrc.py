@@ -10,12 +10,11 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.coding.formats import codec_of
 from rdtools.errors import UsageError
-from rdtools.linalg import cholesky
 from rdtools.quantizers.base import Solution
 from rdtools.quantizers.methods.weight_activation import WeightActivation
 from rdtools.quantizers.prepared_input import prepare_input
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rounding.low_rank import ErrorMoments, Factors, rank_of, weight_error_factors
+from rdtools.quantizers.rounding.low_rank import ErrorMoments, Factors, Maker, rank_of, weight_error_factors
 from rdtools.quantizers.settings import check_choice, is_number
 from rdtools.records import ActivationGrid, ActivationMoments, LayerParts, LowRank
 from rdtools.records.error_models import NoErrorModel
@@ -74,15 +73,13 @@ class LRC(WeightActivation):
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer whose activations are left alone."""
-        return self._solve(problem, None, ErrorMoments.plain(self._natural(problem), self.ridge, problem.key.name))
+        moment, columns = problem.prepared_input.moment, problem.target.shape[1]
+        made = moment if moment.is_new else lambda: np.array(moment())
+        return self._solve(problem, None, ErrorMoments.plain(made, columns, self.ridge, problem.key.name))
 
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Quantize a prepared layer whose activations are quantized."""
         return self._solve(problem, activations.grid, ErrorMoments.of(activations, self.ridge))
-
-    def _natural(self, problem: Problem) -> Float64Array:
-        """Moment of the inputs, columns those of the weights."""
-        return np.asarray(problem.prepared_input.moment())
 
     def _solve(self, problem: Problem, grid: ActivationGrid | None, moments: ErrorMoments) -> Solution:
         name = f"{problem.key.name}: LRC"
@@ -94,28 +91,33 @@ class LRC(WeightActivation):
         elif self.correction == "joint":
             solution, factors = self._alternate(problem, moments, rank)
         elif self.correction == "svd":
-            factors = weight_error_factors(W, np.zeros_like(W), np.ones(W.shape[1]), rank, name=name)
-            solution = self.weights.solve(replace(problem, target=W - factors[0] @ factors[1].T))
+            factors = weight_error_factors(W, 0.0, np.ones(W.shape[1]), rank, name=name)
+            solution = self.weights.solve(replace(problem, target=_rest(W, factors)))
         else:
             solution = self.weights.solve(problem)
-            metrics = {"weights": moments.input, "diagonal": np.diagonal(moments.input), "identity": np.ones(W.shape[1])}
-            factors = weight_error_factors(W, _values(solution, W.shape[1]), metrics[self.correction], rank, name=name)
+            factors = weight_error_factors(W, _values(solution, W.shape[1]), self._metric(moments, W.shape[1]), rank, name=name)
         reason = "weights rounded for what a low-rank term leaves, or errors that it takes away: no formula is known"
         parts = LayerParts(grid, self._stored(factors, problem, k))
         return replace(solution, parts=parts, error_model=NoErrorModel(reason=reason))
 
+    def _metric(self, moments: ErrorMoments, columns: int) -> Float64Array | Maker:
+        """What the error of the weights is weighted by."""
+        if self.correction == "weights":
+            return moments.input
+        return np.ones(columns) if self.correction == "identity" else np.diagonal(moments.input()).copy()
+
     def _alternate(self, problem: Problem, moments: ErrorMoments, rank: int) -> tuple[Solution, Factors]:
         W, name = problem.target, problem.key.name
-        order = replace(self.preparation, factor=True, rotation=None, damping=self.damping)
-        shared = prepare_input(moments.actual, order, None, name=f"{name}: moment of Q(x)")
-        natural = cholesky(moments.actual, damping=shared.damping, name=name).lower
+        preparation = replace(self.preparation, factor=True, rotation=None, damping=self.damping)
         factors, best = moments.start(W, rank), None
         for _ in range(self.rounds):
-            target = moments.retargeted(W - factors[0] @ factors[1].T, natural)
+            # anew in each round, so that it is gone where the singular value decomposition takes its memory
+            shared = prepare_input(lambda: moments.actual, preparation, None, name=f"{name}: moment of Q(x)")
+            target = moments.retargeted(_rest(W, factors), shared.factor)
             solution = self.weights.solve(replace(problem, target=target, shared=shared))
-            quantized = _values(solution, W.shape[1])
-            factors = moments.correction(W, quantized, rank)
-            loss = moments.loss(W, quantized, factors)
+            del shared, target
+            factors = moments.correction(W, _values(solution, W.shape[1]), rank)
+            loss = moments.loss(W, _values(solution, W.shape[1]), factors) if self.rounds > 1 else 0.0
             if best is None or loss < best[0]:
                 best = loss, solution, factors
         assert best is not None
@@ -128,6 +130,12 @@ class LRC(WeightActivation):
         balance = np.sqrt(np.where(sizes[0] * sizes[1] > 0, sizes[1] / np.where(sizes[0] > 0, sizes[0], 1.0), 1.0))
         spare = ((0, 0), (0, rank - U.shape[1]))
         return LowRank.rounded(np.pad(U * balance, spare), np.pad(V / balance, spare), self.factors)
+
+
+def _rest(weight: Float64Array, factors: Factors) -> Float64Array:
+    """``W − U Vᵀ``."""
+    term = factors[0] @ factors[1].T
+    return np.asarray(np.subtract(weight, term, out=term))
 
 
 def _values(solution: Solution, columns: int) -> Float64Array:

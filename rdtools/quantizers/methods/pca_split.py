@@ -18,9 +18,10 @@ from rdtools.quantizers.grids.widths import MAX_WIDTH
 from rdtools.quantizers.methods.gptq import GPTQ
 from rdtools.quantizers.methods.waterfilled_gptq import fixed_widths
 from rdtools.quantizers.preparation import Preparation
+from rdtools.quantizers.prepared_input import prepare_input
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.settings import is_number
-from rdtools.records import ActivationGrid, ActivationMoments, Hessian, InputMap, LayerParts
+from rdtools.records import ActivationGrid, ActivationMoments, InputMap, LayerParts
 from rdtools.records.error_models import NoErrorModel
 from rdtools.seeds import rotation_seed
 from rdtools.transforms import RotationChoice, new_rotation, rotate
@@ -122,11 +123,11 @@ class PCASplit(ActivationQuantizer):
         name, grid, before = problem.key.name, activations.grid, self.input_map_of(problem)
         links = activations.input_map.links[len(before.links) :]
         mapped = InputMap(links, columns=before.outputs).weight(problem.weight)
-        moment = heard_moment(activations.input_map.moment(activations.reference))
-        turned = Layer.of(mapped, Hessian(moment, 0, name=f"{name}: T x"), name=name)
-        prepared = GPTQ(rate_bits=2.0, damping=problem.damping or None).prepare(turned)
-        shared = prepared.prepared_input
+        preparation = GPTQ(rate_bits=2.0, damping=problem.damping or None).preparation
+        shared = prepare_input(
+            lambda: heard_moment(activations.input_map.moment(activations.reference)), preparation, None, name=f"{name}: T x"
+        )
         widths = np.where(np.arange(mapped.shape[1]) < grid.fine_channels, grid.fine_bits, self.weight_bits).astype(np.int64)
-        solution = fixed_widths(prepared.target, shared.factor, shared.order, widths, f"{name}: PCASplit")
+        solution = fixed_widths(mapped, shared.factor, shared.order, widths, f"{name}: PCASplit")
         reason = "columns of unequal bits behind a map that is chosen by their moments: no formula is known"
         return replace(solution, parts=LayerParts(grid, links=links), error_model=NoErrorModel(reason=reason))

@@ -25,6 +25,7 @@ from rdtools.quantizers.rounding.error_correction import error_correction
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import ActivationMoments, Hessian, InputMap, LayerParts, QuantizedLayer
 from rdtools.records.error_models import NoErrorModel
+from rdtools.records.stored import finished
 
 Rounding = Literal["nearest", "feedback"]
 Fit = Literal["unrounded", "rounded"]
@@ -155,11 +156,14 @@ class QLLM(ActivationQuantizer):
         links = activations.input_map.links[len(before.links) :]
         chain = InputMap(links, columns=before.outputs)
         mapped, moments = chain.weight(problem.weight), activations.moments
-        answer = self._rounded(problem, mapped, moments.actual)
         if self.correction_rank:
-            beside = mapped if self.fit == "unrounded" else reconstruct(answer.weight)
+            beside = mapped if self.fit == "unrounded" else reconstruct(self._rounded(problem, mapped, moments.actual).weight)
             correction = error_correction(before.pull_back(problem.weight), beside, moments, self.correction_rank)
-            answer = self._rounded(problem, mapped + correction.matrix, moments.actual)
+            del beside
+            corrected = correction.matrix
+            corrected += mapped
+            mapped = corrected
+        answer = self._rounded(problem, mapped, moments.actual)
         active = problem.basis.active
         return Solution(
             answer.weight.symbols,
@@ -171,5 +175,5 @@ class QLLM(ActivationQuantizer):
 
     def _rounded(self, problem: Problem, weight: Float64Array, moment: Float64Array) -> QuantizedLayer:
         """The weights on the grids of their rows; a channel that always rounds to zero is kept, with next to no weight."""
-        hessian = Hessian(heard_moment(moment), 0, name=f"{problem.key.name}: Q(T x)")
-        return self.weights.quantize(Layer.of(weight, hessian, name=problem.key.name))
+        hessian = Hessian(finished(heard_moment(moment)), 0, name=f"{problem.key.name}: Q(T x)")
+        return self.weights.quantize(Layer.of(finished(weight), hessian, name=problem.key.name))

@@ -155,7 +155,7 @@ class QuIP(SettledQuantizer):
     def _rounding(self, shared: PreparedInput, levels: int, seed: int | None) -> GridRounding:
         feedback, moment = shared.factor, None
         if self.adaptive == "clamp-safe" and len(feedback):
-            feedback = beside(clamp_safe_feedback(on_host(shared.damped_moment), self.slack).factor, feedback)
+            feedback = beside(clamp_safe_feedback(on_host(shared.damped_moment), self.slack, overwrite=True).factor, feedback)
         elif self.adaptive in ("ldlq-rg", "greedy"):
             moment = shared.moment_in(shared.order[::-1], shared.added)
         elif self.adaptive == "nearest":

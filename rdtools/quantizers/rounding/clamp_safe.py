@@ -16,19 +16,18 @@ image: columns from the first to the last, R upper triangular.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
 
-from rdtools.arrays import Float64Array
+from rdtools.arrays import Float64Array, Matrix, column_dots
 from rdtools.errors import NotConverged, UsageError
 from rdtools.linalg import cholesky
+from rdtools.quantizers.rounding.clamp_safe_admm import SplitFeedback, cut_shares
 from rdtools.triangular import triangular_inverse
 
-#: Over-relaxation of ADMM; 1.5 to 1.8 is the usual advice, and here it saves about a third of the iterations.
-_RELAXATION = 1.6
 #: Iterations from one look at the bound and the residuals to the next.
 _CHECK_EVERY = 10
 #: What the penalty changes by at most, and at least, at a time; it is the factorization that makes small changes not worth while.
@@ -70,6 +69,7 @@ def clamp_safe_feedback(
     *,
     tolerance: float = 1e-6,
     max_iterations: int = 2000,
+    overwrite: bool = False,
 ) -> ClampSafeFeedback:
     """Solve ``min tr(H Rᵀ R)`` over unit lower triangular R with ``(Rᵀ R)_jj ≤ 1 + c``, by ADMM.
 
@@ -81,11 +81,12 @@ def clamp_safe_feedback(
     - Z: columns of X + V longer than √c are cut to √c;
     - V ← V + X − Z.
 
-    and takes 2 n³ operations. With multipliers μ ≥ 0, the least of ``tr(H Rᵀ R) + Σ μ_j ((Rᵀ R)_jj − 1 − c)`` over all R is that of LDLQ
-    for H + diag(μ). So ``tr D(H + diag μ) − (1 + c) Σ μ_j`` is a lower bound for any μ, and the best feedback is LDLQ's under a damping of
-    each column's own. Every tenth step the μ that V stands for give a bound, and an R, its columns cut where they are too long; it ends
-    where the better of this R and Z is within the tolerance of the bound. That takes some tens of steps; some hundreds, rarely thousands,
-    where the condition of H is beyond 1e5.
+    and takes 2 n³ operations, some rows after others. With multipliers μ ≥ 0, the least of ``tr(H Rᵀ R) + Σ μ_j ((Rᵀ R)_jj − 1 − c)`` over
+    all R is that of LDLQ for H + diag(μ). So ``tr D(H + diag μ) − (1 + c) Σ μ_j`` is a lower bound for any μ, and the best feedback is
+    LDLQ's under a damping of each column's own. Every tenth step the μ that V stands for give a bound, and an R, its columns cut where they
+    are too long; it ends where the better of this R and Z is within the tolerance of the bound. That takes some tens of steps; some
+    hundreds, rarely thousands, where the condition of H is beyond 1e5. It takes three matrices of H's size: H and C are the triangles of
+    one, Z and V those of another, and the third is there where the bound is looked at.
 
     Parameters
     ----------
@@ -93,6 +94,7 @@ def clamp_safe_feedback(
     slack : c ≥ 0; QuIP takes 1
     tolerance : relative to the objective
     max_iterations : at least 1
+    overwrite : take H's own memory, its rows one after another, for the first of the three
 
     Raises
     ------
@@ -118,67 +120,58 @@ def clamp_safe_feedback(
             f"clamp-safe feedback: moment {moment.shape}, slack {slack}, tolerance {tolerance}, {max_iterations} iterations; "
             "expected (n, n), at least 0, positive, at least 1"
         )
+    energies = np.diagonal(moment).copy()
     free, least = _ldlq(moment)
-    if np.square(np.tril(free, -1)).sum(axis=0).max(initial=0.0) <= slack:
+    if (_below_squares(free) <= slack).all():
         return ClampSafeFeedback(free, least, least)
-    energies = np.diagonal(moment)
+    del free
     if slack == 0:
         trace = float(energies.sum())
         return ClampSafeFeedback(np.eye(n), trace, trace)
 
-    below = np.tril(moment, -1)
-    Z, V = np.zeros((n, n)), np.zeros((n, n))
-    rho = 0.1
-    C = np.linalg.cholesky(2 * moment + np.diag(rho * energies))
+    split = SplitFeedback(moment if overwrite and moment.flags.c_contiguous else np.array(moment, order="C"), slack)
     iteration, primal, dual = 0, math.inf, math.inf
     while iteration < max_iterations:
-        iteration, before = iteration + 1, Z
-        target = rho * (Z - V) * energies - 2 * below
-        forward = np.tril(scipy.linalg.solve_triangular(C, target.T, lower=True, check_finite=False).T, -1)
-        X = np.tril(scipy.linalg.solve_triangular(C, forward.T, lower=True, trans="T", check_finite=False).T, -1)
-        moved = _RELAXATION * X + (1 - _RELAXATION) * Z + V
-        Z = _cut(moved, slack)
-        V = moved - Z
+        iteration += 1
         if iteration % _CHECK_EVERY and iteration < max_iterations:
+            split.step()
             continue
+        primal, dual, lengths = split.watched_step()
         # V of a column that was cut points along it: ρ H_jj V_:j = 2 μ_j Z_:j
-        multipliers = 0.5 * rho * energies * np.sqrt(np.square(V).sum(axis=0) / slack)
-        damped, trace = _ldlq(moment + np.diag(multipliers))
+        multipliers = 0.5 * split.rho * energies * lengths / math.sqrt(slack)
+        damped, trace = _ldlq(lambda added=multipliers: split.moment(added))
         bound = trace - (1 + slack) * float(multipliers.sum())
-        allowed = [part + np.eye(n) for part in (Z, _cut(np.tril(damped, -1), slack))]
-        objectives = [float(np.einsum("ij,ij->", R @ moment, R)) for R in allowed]
-        best = int(np.argmin(objectives))
-        objective = objectives[best]
-        primal, dual = _ratio(X - Z, Z, energies), _ratio(Z - before, V, energies)
+        damped *= cut_shares(_below_squares(damped), slack)
+        damped[np.diag_indices(n)] = 1.0
+        of_damped, of_split = split.objective(lambda rows, R=damped: R[rows]), split.objective(split.rows)
+        objective = min(of_damped, of_split)
         if objective - bound <= tolerance * objective:
-            return ClampSafeFeedback(allowed[best], objective, bound, iteration, primal, dual)
+            best = split.whole() if of_split <= of_damped else damped
+            return ClampSafeFeedback(best, objective, bound, iteration, primal, dual)
+        del damped
         # a stiffer penalty lowers the primal residual and raises the other; they are kept about equal
         change = min(max(math.sqrt(primal / dual) if dual > 0 else 1.0, 1 / _LARGEST_CHANGE), _LARGEST_CHANGE)
         if not 1 / _MIN_CHANGE < change < _MIN_CHANGE:
-            rho *= change
-            V /= change
-            C = np.linalg.cholesky(2 * moment + np.diag(rho * energies))
+            split.stiffen(change)
     raise NotConverged(
         f"clamp-safe feedback: objective {objective:.8g} and lower bound {bound:.8g} after {iteration} iterations, expected a relative "
         f"difference of at most {tolerance:g}; residuals {primal:.1e} and {dual:.1e}; allow more iterations, or damp the moment more"
     )
 
 
-def _ldlq(moment: Float64Array) -> tuple[Float64Array, float]:
-    """R of least tr(H Rᵀ R) without a constraint, diag(L) L⁻¹, and that least value, tr D."""
+def _ldlq(moment: Matrix | Callable[[], Matrix]) -> tuple[Float64Array, float]:
+    """R of least tr(H Rᵀ R) without a constraint, diag(L) L⁻¹, and that least value, tr D; in one matrix, that of H if it is made anew."""
     L = cholesky(moment, damping=0.0, name="clamp-safe feedback").lower
-    pivots = np.diagonal(L)
-    return triangular_inverse(L) * pivots[:, None], float(pivots @ pivots)
+    pivots = np.diagonal(L).copy()
+    R = triangular_inverse(L, overwrite=True)
+    R *= pivots[:, None]
+    return R, float(pivots @ pivots)
 
 
-def _cut(below: Float64Array, slack: float) -> Float64Array:
-    """Columns longer than √c are cut to it."""
-    return np.asarray(below * np.sqrt(slack / np.maximum(np.square(below).sum(axis=0), slack)))
-
-
-def _ratio(difference: Float64Array, whole: Float64Array, energies: Float64Array) -> float:
-    """The ratio of two norms that weigh columns as the penalty does; infinite against nothing."""
-    part, full = (float(energies @ np.square(matrix).sum(axis=0)) for matrix in (difference, whole))
-    if full > 0:
-        return math.sqrt(part / full)
-    return math.inf if part > 0 else 0.0
+def _below_squares(R: Float64Array) -> Float64Array:
+    """``Σ_{i>j} R_ij²`` of a lower triangular R, whose diagonal is made exactly 1."""
+    places = np.diag_indices(len(R))
+    R[places] = 0.0
+    squares = column_dots(R, R)
+    R[places] = 1.0
+    return squares

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -76,7 +76,7 @@ class Trained:
 
 def train_codebooks(
     weight: Float64Array,  # (m, n)
-    moment: Float64Array,  # (n, n)
+    moment: Callable[[], Float64Array],  # makes (n, n)
     book_bits: Sequence[int],
     critical: int,
     basic: int,
@@ -101,16 +101,12 @@ def train_codebooks(
     groups, sizes = n // GROUP, np.array([2**e for e in book_bits])
     norms = np.sqrt(np.concatenate([np.zeros(0), *(np.sum(weight[rows] ** 2, axis=1) for rows in row_blocks(weight))]))
     unit = float(np.sqrt(np.mean(norms**2))) or 1.0
-    W, H, left = (np.empty(shape, dtype=np.float32) for shape in (weight.shape, moment.shape, (m, groups, GROUP)))
-    scale, lengths = np.trace(moment) / max(n, 1) or 1.0, np.where(norms > 0, norms, 1.0)[:, None]
+    W, left = (np.empty(shape, dtype=np.float32) for shape in (weight.shape, (m, groups, GROUP)))
+    lengths = np.where(norms > 0, norms, 1.0)[:, None]
     for rows in row_blocks(weight):
         W[rows] = weight[rows] / unit
         left[rows] = (weight[rows] / lengths[rows]).reshape(left[rows].shape)
-    for rows in row_blocks(moment):
-        H[rows] = moment[rows] / scale
-    energies = np.diagonal(H)
-    H[np.diag_indices(n)] = np.where(np.diagonal(moment) > 0, np.maximum(energies, np.finfo(np.float32).eps), 0.0)
-    del weight, moment  # which a caller that has no other use for them has let go of
+    del weight  # which a caller that has no other use for it has let go of
     codebooks, parts = np.zeros((len(sizes), int(sizes.max()), GROUP)), []
     for b, words in enumerate(sizes):
         count = groups if b < basic else critical
@@ -123,6 +119,7 @@ def train_codebooks(
         parts.append(index.reshape(m, count).astype(np.uint16))
         del vectors, index
     del left
+    H = _in_float32(moment())
     slots = code_slots(groups, critical, basic, len(sizes) - basic)
     books = Books(W, H, slots, codebooks, norms / unit, np.concatenate(parts, axis=1), backend)
     update = (
@@ -145,6 +142,17 @@ def train_codebooks(
         )  # fmt: skip
     trained = tuple(book[:words].copy() for book, words in zip(codebooks, sizes, strict=True))
     return Trained(trained, books.codes, books.scales * unit)
+
+
+def _in_float32(moment: Float64Array) -> Float32Array:
+    """H in units of its mean diagonal, whose resolution no diagonal entry but zero is below."""
+    H = np.empty(moment.shape, dtype=np.float32)
+    scale = np.trace(moment) / max(len(H), 1) or 1.0
+    for rows in row_blocks(moment):
+        H[rows] = moment[rows] / scale
+    energies = np.diagonal(H)
+    H[np.diag_indices(len(H))] = np.where(np.diagonal(moment) > 0, np.maximum(energies, np.finfo(np.float32).eps), 0.0)
+    return H
 
 
 def _visits(slots: NDArray[np.int64], groups: int, books: int, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.linalg
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
 from rdtools.records import InputMoments
+from rdtools.widths import check_spectrum_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,9 +36,11 @@ def _support(actual: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Square roots of the eigenvalues of Σ_x̂ that are not 0 but for rounding, and their eigenvectors: equal copies of a channel are rounded
     alike, so that Σ_x̂ is singular behind every split.
     """
-    values, vectors = np.linalg.eigh(actual)
+    check_spectrum_width(len(actual))
+    # divide and conquer: in the memory of the copy, and twice that for the work
+    values, vectors = scipy.linalg.eigh(np.array(actual, order="F"), driver="evd", overwrite_a=True, check_finite=False)
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)
-    return np.sqrt(values[kept]), vectors[:, kept]
+    return np.sqrt(values[kept]), vectors if kept.all() else vectors[:, kept]
 
 
 def error_correction(
@@ -68,11 +72,15 @@ def error_correction(
     """
     if not 0 <= rank <= min(quantized.shape):
         raise UsageError(f"{moments.name}: correction of rank {rank} for a weight {quantized.shape}, expected 0 to {min(quantized.shape)}")
-    K = weight @ moments.cross - quantized @ moments.actual  # E[(W x − Ŵ x̂) x̂ᵀ]
     S, V = _support(moments.actual)
-    P, s, Rt = np.linalg.svd(K @ V / S, full_matrices=False)
+    K = weight @ moments.cross
+    K -= quantized @ moments.actual  # E[(W x − Ŵ x̂) x̂ᵀ]
+    K = K @ V
+    K /= S
+    K = np.asfortranarray(K)
+    P, s, Rt = scipy.linalg.svd(K, full_matrices=False, overwrite_a=True, check_finite=False)
     k = min(rank, len(s))
     right = np.zeros((rank, len(moments.actual)))
-    left = np.zeros((len(K), rank))
+    left = np.zeros((len(weight), rank))
     left[:, :k], right[:k] = P[:, :k] * s[:k], (Rt[:k] / S) @ V.T
     return ErrorCorrection(left, right)

@@ -13,7 +13,7 @@ from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.linalg import as_float64
 from rdtools.ops import householder_product
 from rdtools.records.link import Link
-from rdtools.records.stored import as_stored, finished, round_to_stored, stored_bits
+from rdtools.records.stored import as_stored, round_to_stored, stored_bits
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,12 +115,12 @@ class Principal(Link):
         order = slice(None, None, -1 if back else 1)
         vectors = np.ascontiguousarray(self.vectors[order])
         householder_product(rows, vectors, np.ascontiguousarray(scales[order]), np.ascontiguousarray(starts[order]))
-        return finished(rows.reshape(x.shape))
+        return rows.reshape(x.shape)
 
     def _gained(self, x: Float64Array, gain: float) -> Float64Array:
-        factors = np.ones(self.inputs)
-        factors[: self.channels] = gain
-        return np.asarray(x * factors)
+        """The same array, its first channels multiplied."""
+        x[..., : self.channels] *= gain
+        return x
 
     def _apply(self, x: Float64Array) -> Float64Array:
         return self._gained(self._turned(x, back=False), self.gain)
@@ -129,4 +129,4 @@ class Principal(Link):
         return self._gained(self._turned(weight, back=False), 1 / self.gain)
 
     def _pull_back(self, weight: Float64Array) -> Float64Array:
-        return self._turned(self._gained(weight, self.gain), back=True)
+        return self._turned(self._gained(np.array(weight, dtype=np.float64), self.gain), back=True)

@@ -90,7 +90,7 @@ def test_the_steps_are_those_of_theory():
     U, V = steps.correction(W, What, k)
     found = low_rank_correction(W, What, in_basis, k, damping=ridge)
     assert pytest.approx(found.matrix, abs=budget) == U @ V.T
-    penalty = ridge * np.mean(np.diagonal(steps.input)) * np.linalg.norm(W - found.matrix) ** 2
+    penalty = ridge * np.mean(np.diagonal(steps.input())) * np.linalg.norm(W - found.matrix) ** 2
     assert (steps.loss(W, What, (U, V)) + penalty) / W.size == pytest.approx(found.distortion, rel=1e-9)  # L1: floor + tail
 
 
