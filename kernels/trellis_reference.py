@@ -179,11 +179,13 @@ def trellis_unpack(
     step_bits: int,
 ) -> States:
     """The states of circular bit strings, (S, n): state t is bits t kV … t kV + L − 1, after the last of which comes the first again."""
-    S = len(codes)
     bits = np.unpackbits(codes, axis=1)
-    n = bits.shape[1] // step_bits
-    starts = np.arange(n) * step_bits
-    states = np.zeros((S, n), dtype=np.int32)
-    for place in range(state_bits):
-        states = (states << np.int32(1)) | bits[:, (starts + place) % bits.shape[1]]
-    return states
+    steps = np.zeros((len(codes), bits.shape[1] // step_bits), dtype=np.int32)
+    for place in range(step_bits):
+        steps = (steps << np.int32(1)) | bits[:, place::step_bits]
+    # a state is the bits of as many steps as it takes, less those of the last one that are too many
+    count = -(-state_bits // step_bits)
+    states = steps
+    for later in range(1, count):
+        states = (states << np.int32(step_bits)) | np.roll(steps, -later, axis=1)
+    return states >> np.int32(count * step_bits - state_bits)

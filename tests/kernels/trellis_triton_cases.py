@@ -58,7 +58,8 @@ def test_neither_tiles_nor_batches_change_a_state(tile, scratch, poisoned, monke
     module = importlib.import_module("rdtools.kernels.trellis_triton")
     monkeypatch.setattr(module, "TILE", tile)
     monkeypatch.setattr(module, "SCRATCH", scratch)
-    x, values = np.random.default_rng(0).standard_normal((3, 14)), trellis_values("hyb", 7)
+    rng = np.random.default_rng(0)
+    x, values = rng.standard_normal((3, 10)), rng.standard_normal((2**6, 2)).astype(np.float32).astype(np.float64)
     assert (_search(x, values, 2) == trellis_quantize(x, values, 2, backend="reference")[0]).all()
 
 

@@ -76,17 +76,17 @@ def test_rows_of_a_device_are_checked_there_or_said_to_be_out_of_reach(run):
 @pytest.mark.parametrize("names", ["hptq,gptq", "gptq,hptq"])
 def test_methods_of_one_preparation_work_in_the_place_of_each(run, names, monkeypatch):
     """One that works in main memory alone, and takes the same factor: neither is given the layer of the other."""
-    monkeypatch.setattr(GPTQ, "on_device", False)
+    monkeypatch.setattr(HPTQ, "on_device", False)
     table = _swept(run, names)
     assert set(table.status) <= {"ok", "undersampled"}
-    assert dict(zip(table.method, table.device, strict=True)) == {"hptq": DEVICE, "gptq": "cpu"}
+    assert dict(zip(table.method, table.device, strict=True)) == {"hptq": "cpu", "gptq": DEVICE}
 
 
 #: What is made to run out of memory, and the stage that the sentence has to name.
 STAGES = {
     "copied": (Layer, "on", "its weights and Hessian are copied"),
     "factored": (task, "prepare", "its basis is changed and its Hessian factored"),
-    "decided": (HPTQ, "quantize", "its integers are decided"),
+    "decided": (GPTQ, "quantize", "its integers are decided"),
     "measured": (task, "result_row", "what was decoded is measured"),
 }
 
@@ -106,11 +106,11 @@ def test_a_device_out_of_memory_fails_the_row_at_that_stage_alone(stage, run, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, out_of_memory)
-        table = _swept(run, "hptq")
+        table = _swept(run, "gptq")
     assert list(table.status != "failed") == [False, True]
     message = table.message[table.status == "failed"].item()
     assert message.startswith(f"{LAYERS[0]}: {DEVICE} is out of memory while {sentence} (W of 8 × 16 and H of 16 × 16")
-    assert set(_swept(run, "hptq").status) <= {"ok", "undersampled"}
+    assert set(_swept(run, "gptq").status) <= {"ok", "undersampled"}
 
 
 def test_a_device_out_of_memory_for_eigenvectors_says_so(run, monkeypatch):
@@ -118,7 +118,7 @@ def test_a_device_out_of_memory_for_eigenvectors_says_so(run, monkeypatch):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Run, "keep_spectrum", out_of_memory)
-    table = _swept(run, "hptq")
+    table = _swept(run, "gptq")
     assert all("is out of memory while the eigenvectors of its Hessian are computed" in message for message in table.message)
 
 

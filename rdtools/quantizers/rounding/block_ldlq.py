@@ -221,7 +221,7 @@ def refine_blocks(
                     values[:, part] = new
                     error[:, part] = weight[:, part] - new
                     G[:, : local.start] += step @ H[part, panel.start : part.start]
-        if moved.all():
+        if len(rows) and moved.all():
             continue
         if values is not result:
             result[rows] = values
