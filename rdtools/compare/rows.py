@@ -9,7 +9,8 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIAN
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
-from rdtools.measure.point import CodedWeight, bias_rounding_distortion
+from rdtools.measure.bias import bias_rounding_distortion
+from rdtools.measure.point import CodedWeight
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem, Quantizer
@@ -135,7 +136,7 @@ def result_row(
     facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
-    point = measure(layer, quantized, facts.heldout, file=file, moments=moments, heldout_moments=heldout)
+    point = measure(layer, quantized, facts.heldout, file=file, coding=quantizer.file_coding, moments=moments, heldout_moments=heldout)
     beside = None if activations is None else activation_point(layer, quantized.weight, activations.calibration)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols

@@ -17,6 +17,7 @@ from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
+from rdtools.records import Coding
 from rdtools.seeds import SEED_END
 from rdtools.sweep.engines.dask import check_scheduler
 
@@ -34,6 +35,7 @@ _EXPECTED = {
     "methods": "a list of names, at least one, such as ['gptq', 'watersic']",
     "rates": "a list of bits per weight, at least one, such as [2, 3, 4]",
     "damping": "a number, such as 0.01",
+    "coding": "'exact' or 'sampled'",
     "seeds": f"a list of whole numbers from 0 to {SEED_END - 1}, at least one, such as [0, 1]",
     "layers": "a list of patterns, at least one, such as ['*.0.*']",
     "types": "a list of types of layers, at least one, such as ['q_proj']",
@@ -59,6 +61,7 @@ class ReportSettings:
     methods : names; None for the default ones
     rates : targets in bits per weight
     damping : of the quantizers, relative to the mean diagonal; None for none unless H is singular
+    coding : "exact", or "sampled" for rows of which a part of the file is coded and the rest counted by its entropy model
     seeds : of rotations; every method has a row for each
     layers : patterns such as ``*.0.*``; None for all layers
     types : of layers, such as ``q``; None for all
@@ -87,6 +90,7 @@ class ReportSettings:
     methods: Names | None = None
     rates: Annotated[tuple[float, ...], Field(min_length=1)] = (2.0, 3.0, 4.0)
     damping: float | None = None
+    coding: Coding = "exact"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=SEED_END)], ...], Field(min_length=1)] = (0,)
     layers: Names | None = None
     types: Names | None = None
@@ -126,7 +130,7 @@ class ReportSettings:
         UnknownMethod, InvalidRate, RateUnreachable, UsageError
         """
         names = DEFAULT_METHODS if self.methods is None else self.methods
-        return make_quantizers(list(dict.fromkeys(names)), sorted(dict.fromkeys(self.rates)), damping=self.damping)
+        return make_quantizers(list(dict.fromkeys(names)), sorted(dict.fromkeys(self.rates)), damping=self.damping, coding=self.coding)
 
     def changed(self, changes: Mapping[str, Any]) -> ReportSettings:
         """The settings with others in place of some.

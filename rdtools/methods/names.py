@@ -18,6 +18,7 @@ from rdtools.methods.table import METHODS, RENAMED, Method
 
 if TYPE_CHECKING:
     from rdtools.quantizers import Quantizer
+    from rdtools.records import Coding
 
 #: Suffix → rotation, and the orders of columns that a suffix names.
 ROTATIONS: dict[str, str] = {
@@ -196,9 +197,12 @@ def _unknown(name: str, base: str) -> str:
     return f"unknown method {name[:60]!r}; {hint}`rdtools methods` lists all of them"
 
 
-def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[Quantizer]:
-    """Every named method at every rate, with a damping where the name gives none; raises as `parse_method` does."""
-    others = {} if damping is None else {"damping": damping}
+def make_quantizers(
+    names: Sequence[str], rates: Sequence[float], *, damping: float | None = None, coding: Coding = "exact"
+) -> list[Quantizer]:
+    """Every named method at every rate, with a damping and a coding where the name gives none; raises as `parse_method` does."""
+    others: dict[str, Any] = {} if damping is None else {"damping": damping}
+    others |= {} if coding == "exact" else {"file_coding": coding}
     read = [_read_name(name) for name in names]
     return [entry.make(rate, **(others | settings)) for entry, settings in read for rate in rates]
 
