@@ -31,7 +31,7 @@ ACTIVATIONS = (
 #: Of those, quantized one after the other as well.
 SEQUENTIAL = ("rtn-w4a4", "gptq-w4a4", "qllm-w4a4", "gptq-w4a4+rotation", "lrc-w4a4-r0.1", "pca-split-w4a4-r0.1")
 #: Of those, with the correction for drift.
-DRIFT = ("lrc-w4a4-r0.1",)
+DRIFT = ("gptq-w4a4+rotation", "lrc-w4a4-r0.1")
 #: On the rotated model: the last but one rotates all inputs once more, online.
 ROTATED = ("rtn-w4a4", "gptq-w4a4", "gptq-w4a4+inner-rotation", "gptq-w4a4+rotation", "lrc-w4a4-r0.1+inner-rotation")
 #: About one bit per weight in the codes. A 32nd of the channels is critical in every matrix; 64 words because the 128 rows of k and v have
