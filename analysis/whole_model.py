@@ -2,7 +2,8 @@
 
 Every fourth sequence of its calibration tokens, the moments of the original model's activations, a quarter of the held-out windows, as
 `rdtools eval` compares them. Activations are rounded at the inputs of linear layers; the KV cache and attention products are not. Some
-methods again with layers quantized one after the other, from moments of the model quantized so far; and some on the model that
+methods again with layers quantized one after the other, from moments of the model quantized so far, for their own outputs or, with the
+correction for drift, for those of the original; and some on the model that
 `rdtools rotate` makes of it, whose residual stream is rotated in its weights.
 """
 
@@ -29,6 +30,8 @@ ACTIVATIONS = (
 )  # fmt: skip
 #: Of those, quantized one after the other as well.
 SEQUENTIAL = ("rtn-w4a4", "gptq-w4a4", "qllm-w4a4", "gptq-w4a4+rotation", "lrc-w4a4-r0.1", "pca-split-w4a4-r0.1")
+#: Of those, with the correction for drift.
+DRIFT = ("gptq-w4a4+rotation", "lrc-w4a4-r0.1")
 #: On the rotated model: the last but one rotates all inputs once more, online.
 ROTATED = ("rtn-w4a4", "gptq-w4a4", "gptq-w4a4+inner-rotation", "gptq-w4a4+rotation", "lrc-w4a4-r0.1+inner-rotation")
 #: About one bit per weight in the codes. A 32nd of the channels is critical in every matrix; 64 words because the 128 rows of k and v have
@@ -36,7 +39,7 @@ ROTATED = ("rtn-w4a4", "gptq-w4a4", "gptq-w4a4+inner-rotation", "gptq-w4a4+rotat
 CODEBOOKS = (("aqlm-1x8(epochs=10,iterations=20)", 1.0), ("crvq(extended_bits=6,epochs=10,iterations=20)", 1 + 18 / 256))
 STRIDE, WINDOWS = 4, 16
 COLUMNS = (
-    *("model", "method", "target_bpw", "hessians", "activation_bits", "activation_scope", "online_maps", "fused"),
+    *("model", "method", "target_bpw", "hessians", "corrections", "activation_bits", "activation_scope", "online_maps", "fused"),
     *("protocol", "scored_tokens", "clusters", "layers"),
     *("total_bpw", "summed_distortion", "summed_relative_distortion"),
     *("perplexity_original", "perplexity", "perplexity_stderr", "nll_increase_nats", "nll_increase_low", "nll_increase_high"),
@@ -53,6 +56,7 @@ def run(
     activations: tuple[str, ...] = ACTIVATIONS,
     codebooks: tuple[tuple[str, float], ...] = CODEBOOKS,
     sequential: tuple[str, ...] = SEQUENTIAL,
+    drift: tuple[str, ...] = DRIFT,
     rotated: tuple[str, ...] = ROTATED,
     windows: int = WINDOWS,
 ) -> pd.DataFrame:
@@ -64,7 +68,7 @@ def run(
         with tempfile.TemporaryDirectory() as made:
             return run(
                 Path(made) / "run", source=source, tokens=tokens, evaluation=evaluation, activations=activations, codebooks=codebooks,
-                sequential=sequential, rotated=rotated, windows=windows,
+                sequential=sequential, drift=drift, rotated=rotated, windows=windows,
             )  # fmt: skip
     if tokens is None:
         whole = embedded_tokens("calibration")
@@ -80,8 +84,10 @@ def run(
     parts = [activations_of(source, folder, activations, noise=True)]
     for name, rate in codebooks:
         parts.append(evaluate(folder, methods=[name], noise=False, **asked | {"rates": [rate]}))
-    if sequential:
-        parts.append(evaluate(folder, methods=list(sequential), hessians="sequential", calibration=tokens, noise=False, **asked))
+    for names, corrections in ((sequential, ()), (drift, ("drift",))):
+        if names:
+            more = {"hessians": "sequential", "calibration": tokens, "corrections": corrections}
+            parts.append(evaluate(folder, methods=list(names), noise=False, **more, **asked))
     if rotated:
         model = folder / "rotated"
         if not model.exists():

@@ -154,7 +154,8 @@ def _array(place: torch.Tensor) -> Float64Array:
 
 def _rotate_rows(matrix: torch.Tensor, drawn: Rotation) -> None:
     """``W Q`` in the place of W, group after group of as many columns as Q has, some rows at a time."""
-    for part in matrix.split(ROWS):
+    for first in range(0, len(matrix), ROWS):
+        part = matrix[first : first + ROWS]
         rows = _array(part)
         _put(part, np.asarray(rotate(rows.reshape(len(rows), -1, drawn.order), drawn)).reshape(rows.shape))
 

@@ -54,7 +54,9 @@ class Norm:
         weight = self.module.get_parameter("weight").detach()
         gain = weight.double() + (1.0 - self.neutral)
         for block in self.readers:
-            for rows in matrix_of(model, block).split(ROWS):
+            matrix = matrix_of(model, block)
+            for first in range(0, len(matrix), ROWS):
+                rows = matrix[first : first + ROWS]
                 rows.copy_(rows.double() * gain)
         weight.fill_(self.neutral)
 

@@ -66,14 +66,17 @@ def test_a_small_model_has_its_rows(tmp_path):
     made = whole_model.run(
         source=str(make_tiny_llama(tmp_path / "model", blocks=1)), tokens=tokens, evaluation=EvaluationRequest(tokens=held),
         activations=("rtn-w4a4",), codebooks=(("aqlm-1x8(bits=2,epochs=1)", 0.25),), sequential=("rtn-w4a4",),
-        rotated=("gptq-w4a4+inner-rotation",), windows=2,
+        drift=("rtn-w4a4",), rotated=("gptq-w4a4+inner-rotation",), windows=2,
     )  # fmt: skip
-    assert made["method"].tolist() == ["bf16-noise", "rtn-w4a4", "aqlm-1x8(bits=2,epochs=1)", "rtn-w4a4", "gptq-w4a4+inner-rotation"]
-    assert made["hessians"].tolist() == ["none", "original", "original", "sequential", "original"]
+    assert made["method"].tolist() == [
+        "bf16-noise", "rtn-w4a4", "aqlm-1x8(bits=2,epochs=1)", "rtn-w4a4", "rtn-w4a4", "gptq-w4a4+inner-rotation",
+    ]  # fmt: skip
+    assert made["hessians"].tolist() == ["none", "original", "original", "sequential", "sequential", "original"]
+    assert made["corrections"].tolist() == ["none"] * 4 + ["drift", "none"]
     assert list(made) == list(whole_model.COLUMNS)
     np.testing.assert_allclose(made["perplexity_original"], made["perplexity_original"][0], rtol=1e-5)  # of the rotated model, too
-    assert made["activation_bits"].isna().tolist() == [True, False, True, False, False]
-    assert made["online_maps"].dropna().tolist() == ["none: 4 inputs", "none: 4 inputs", "none: 2 inputs; Rotate: 2 inputs"]
+    assert made["activation_bits"].isna().tolist() == [True, False, True, False, False, False]
+    assert made["online_maps"].dropna().tolist() == [*["none: 4 inputs"] * 3, "none: 2 inputs; Rotate: 2 inputs"]
     assert made["fused"].dropna().tolist() == ["gains of 3 norms; residual stream: hadamard of 16; values of each head: hadamard of 8"]
     for name in ("kl_nats", "total_bpw"):  # rounding to nearest looks at no moments
         assert made[name][3] == pytest.approx(made[name][1], rel=1e-9)
@@ -92,7 +95,7 @@ def test_the_gallery_prints_the_rows(rows):
 def test_one_after_the_other_keeps_the_order_and_gains_nothing(everything, rows):
     """KL of both, as the gallery prints it; rounding to nearest looks at no moments, and has the same to the last digit."""
     gallery = (FIGURES / "README.md").read_text()
-    own = everything[everything["hessians"] == "sequential"].set_index("method")
+    own = everything[(everything["hessians"] == "sequential") & (everything["corrections"] == "none")].set_index("method")
     printed = re.findall(r"^\| `(\S+)` \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|$", gallery, flags=re.MULTILINE)
     assert [name for name, *_ in printed] == list(own.index) == list(whole_model.SEQUENTIAL)
     for name, *cells in printed:
@@ -102,6 +105,18 @@ def test_one_after_the_other_keeps_the_order_and_gains_nothing(everything, rows)
         assert own.loc[name, "kl_low"] < rows.loc[name, "kl_high"]
     assert own.loc[["rtn-w4a4", "qllm-w4a4", "gptq-w4a4+rotation", "lrc-w4a4-r0.1"], "kl_nats"].is_monotonic_decreasing
     assert own.loc["rtn-w4a4", "kl_nats"] == rows.loc["rtn-w4a4", "kl_nats"]
+
+
+def test_nothing_is_gained_by_asking_for_the_originals_outputs(everything):
+    """KL with the correction for drift and without, as the gallery has it: their intervals overlap."""
+    gallery = " ".join((FIGURES / "README.md").read_text().split())
+    own = everything[everything["hessians"] == "sequential"].set_index(["corrections", "method"])
+    assert list(own.loc["drift"].index) == list(whole_model.DRIFT)
+    for name in whole_model.DRIFT:
+        with_drift, without = own.loc["drift", name], own.loc["none", name]
+        assert f"{with_drift['kl_nats']:.4f} ({with_drift['kl_low']:.4f} to {with_drift['kl_high']:.4f})" in gallery
+        assert with_drift["kl_low"] < without["kl_high"]
+        assert without["kl_low"] < with_drift["kl_high"]
 
 
 def test_half_of_the_rotations_are_fused_for_nothing(everything, rows):

@@ -20,7 +20,7 @@ from rdtools.quantizers.rounding.sic import sic_rounding
 from rdtools.quantizers.search.learnt import search_learnt_rate
 from rdtools.quantizers.search.rescalers import rescaled
 from rdtools.quantizers.settings import check_choice
-from rdtools.records import CodeModelKind
+from rdtools.records import CodeModelKind, ScalarSymbols
 
 #: Settings of the paper; see `WaterSIC.published`.
 PUBLISHED: dict[str, Any] = {"coding": "shared", "damping": 1e-4, "dead_threshold": 1e-3, "lmmse": "sample", "rescale": True}
@@ -118,6 +118,7 @@ class WaterSIC(Feedback, EntropyCoded):
 
 def _needed_bits(answer: Solution, problem: Problem) -> float:
     """Rate of an answer and ½ log2 of its distortion, which is the same at every rate of a method at high rate."""
+    assert isinstance(answer.symbols, ScalarSymbols)
     errors = problem.ideal - point_values(answer.symbols)
     lost = float(quadratic_form(errors, problem.prepared_input.moment()).sum())
     return answer.rate_bits + 0.5 * math.log2(max(lost, np.finfo(np.float64).tiny))
