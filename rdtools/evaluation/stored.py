@@ -219,7 +219,7 @@ def stored_reference(path: Path, facts: Mapping[str, Any], *, tokens: int, top: 
 
 def _opened(path: Path) -> Any:
     try:
-        file = safe_open(path, framework="np")
+        file: Any = safe_open(path, framework="np")
         if (file.metadata() or {}).get("format") == _FORMAT:
             return file
         reason = f"no {_FORMAT}"
