@@ -49,7 +49,7 @@ def _values_of_rows(weight: QuantizedWeight, rows: slice, entries: int) -> Float
     if basis.row_rotation is None:
         return np.asarray(part(symbols, columns, rows, slice(0, columns))[: rows.stop - rows.start, :columns])
     values = np.empty((rows.stop - rows.start, columns))
-    for some in _sixteens(columns, basis.rows, entries):
+    for some in _sixteens(columns, basis.rows, entries // 4):  # which are there four times on the way
         decoded = part(symbols, columns, slice(0, basis.rows), some)[: basis.rows, : some.stop - some.start]
         values[:, some] = rotate_back(decoded.T, basis.row_rotation).T[rows]
     return values
