@@ -127,7 +127,8 @@ def layers():
 def _small_blocks(monkeypatch):
     """Blocks and panels as small beside these layers as they are beside real ones."""
     for module, name, value in (
-        (arrays, "BLOCK_ROWS", 32), (arrays, "PANEL_ENTRIES", 2**9), (rotation, "_TOGETHER", 8), (haar, "_PANEL", 8), (block_ldlq, "PANEL", 8),
+        (arrays, "BLOCK_ROWS", 32), (arrays, "PANEL_ENTRIES", 2**9), (rotation, "_TOGETHER", 8), (haar, "_PANEL", 8),
+        (block_ldlq, "PANEL", 8),
         (sic_sweep_numba, "PANEL", 8), (sic_sweep_numba, "STRIP", 2), (sic_sweep_numba, "ROWS", 64), (coset_trellis_numba, "STRIP", 2),
         (gaussians, "_BLOCK", 2**10), (format_v2, "BLOCK_SYMBOLS", 2**10), (distortion, "BLOCK_ENTRIES", 2**10),
         (moments, "_FORM_PANEL", 8), (row, "_SEARCH_CHUNK", 2**11), (rescaler_steps, "_WIDTH", 8), (clamp_safe_admm, "_ROWS", 8),
@@ -182,12 +183,3 @@ def test_measuring_takes_the_symbols_as_they_are_decoded(name, layers):
     measure(pair[0], answers[pair[0]])  # which loads modules and compiles kernels
     small, large = (_peak(lambda layer=layer: measure(layer, answers[layer])) for layer in pair)
     assert large - small <= MEASURED * (pair[1].weight.nbytes - pair[0].weight.nbytes)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_layer_takes_copies_of_what_it_is_given_and_no_more(dtype):
-    """H and W in float64, with room for panels."""
-    n, rng = 256, np.random.default_rng(0)
-    weight, factor = rng.standard_normal((2 * n, n)).astype(dtype), rng.standard_normal((n, n))
-    hessian = (factor @ factor.T).astype(dtype)
-    assert _peak(lambda: Layer.of(weight, hessian)) <= 8 * (3 * n * n + VECTORS * n)
