@@ -78,7 +78,10 @@ def rows_of(weight: QuantizedWeight, entries: int, like: Matrix | None = None) -
     for rows in blocks:
         values = _values_of_rows(weight, rows, entries)
         if input_map.links:
-            values = input_map.pull_back(values)
+            coded = values
+            values = coded if coded.shape[1] == input_map.inputs else np.empty((len(coded), input_map.inputs))
+            for some in _sixteens(*coded.shape, entries // 4):  # which a rotation needs several times
+                values[some] = input_map.pull_back(coded[some])
         if low_rank is not None:
             values = values + low_rank.left[rows] @ low_rank.right.T
         yield rows, values

@@ -29,7 +29,7 @@ SHORT = {"aqlm": "(bits=6,epochs=2,iterations=2)", "crvq": "(bits=6,extended_bit
 #: Names that differ from another one only in a number on which memory does not depend.
 ALIKE = (
     "*g128*", "*midrise*", "lrc-w4a4-r0.05", "lrc-w4a4-r0.[23]", "lrc-w4a8*", "*w4a8", "*w16a4", "pca-split-w4a4-r0.1", "watersic-d4",
-    "aqlm-2x8", "aqlm-1x16", "crvq-natural-rest", "qtip-published",
+    "aqlm-2x8", "aqlm-1x16", "crvq-natural-rest", "qtip-published", "gptq-mse", "watersic-shared", "watersic-lmmse-shared", "softwater",
 )  # fmt: skip
 NAMES = [
     *(name + SHORT.get(entry.family, "") for name, entry in METHODS.items() if not any(fnmatch(name, alike) for alike in ALIKE)),
@@ -78,7 +78,7 @@ VECTORS = 96
 #: The same of measuring: the symbols as they are decoded, four bytes for each weight and what reading them takes.
 MEASURED = 1.1
 #: Shapes of the layer on which kernels are compiled, and of pairs of layers whose difference is looked at.
-FIRST, TALL, WIDE, SQUARE = (64, 64), ((192, 64), (384, 64)), ((32, 128), (32, 256)), ((64, 64), (128, 128))
+FIRST, TALL, WIDE, SQUARE = (64, 64), ((128, 64), (256, 64)), ((32, 96), (32, 192)), ((64, 64), (128, 128))
 #: The pair on which measuring is looked at, whose matrices are large beside its blocks.
 TALLER = (512, 64), (1024, 64)
 
