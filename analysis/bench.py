@@ -2,6 +2,9 @@
 
 python -m rdtools.analysis.bench [--op NAME] [--out figures/bench.csv]
 
+Rows of the same ops in that file are replaced, those of others stay. `block` is a whole job on a block of Llama-3.2-1B's shapes, for which
+2.5 GB of memory and about ten minutes on two idle cores are needed; it is the one that an installed package without the tests can run.
+
 Every repetition times the floor and then the contestant, so that a ratio compares two neighbouring moments; rows give medians and 20 %
 and 80 % quantiles over repetitions. An op whose tests fail is not reported. Rows are of the CPU; of a GPU there are none.
 """
@@ -9,13 +12,14 @@ and 80 % quantiles over repetitions. An op whose tests fail is not reported. Row
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
 import numba
 import pandas as pd
 import torch
-from rdtools.analysis import bench_crvq, bench_learnt, bench_ops
+from rdtools.analysis import bench_block, bench_crvq, bench_learnt, bench_ops
 from rdtools.analysis.bench_measure import Op, environment, measure, passes
 from threadpoolctl import threadpool_limits
 
@@ -36,6 +40,7 @@ OPS = {
     "trellis_sic": Op(bench_ops.build_trellis_sic, (4096,), ("tests/kernels/test_coset_trellis.py", "tests/kernels/test_coset_coder.py")),
     "crvq": Op(bench_crvq.build_crvq, (1024,), ("tests/quantizers/methods/test_crvq.py", "tests/kernels/test_codebook.py")),
     "learnt": Op(bench_learnt.build_learnt, (4096,), ("tests/kernels/test_adaptive_coder.py", "tests/coding/entropy/test_adaptive.py")),
+    "block": Op(bench_block.build_block, (2048,), ()),
     "quantize": Op(bench_ops.build_quantize, (4096,), ("tests/quantizers/test_conformance.py", "tests/quantizers/test_against_theory.py")),
 }
 
@@ -59,6 +64,16 @@ def run(names: list[str], *, sizes: tuple[int, ...] | None, seconds: float, repe
     return pd.DataFrame(rows).assign(**environment(threads)), [name for name in names if not green[name]]
 
 
+def _beside_others(rows: pd.DataFrame, place: Path) -> pd.DataFrame:
+    """Rows with those of other ops that a file has, in the order of the ops."""
+    if not place.is_file():
+        return rows
+    before, rows = pd.read_csv(place), pd.read_csv(io.StringIO(rows.to_csv(index=False, float_format="%.6g")))  # both of a file's types
+    table = pd.concat([before[~before["op"].isin(rows["op"])], rows], ignore_index=True)
+    order = {name: number for number, name in enumerate(OPS)}
+    return table.sort_values("op", key=lambda ops: ops.map(order), kind="stable", ignore_index=True)
+
+
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--op", action="append", choices=sorted(OPS), help="may be given again; all if left out")
@@ -79,9 +94,10 @@ def main(argv: list[str] | None = None) -> int:
     for name in red:
         print(f"{name}: not reported, its tests fail or are missing: {' '.join(OPS[name].tests)}", file=sys.stderr)
     if not rows.empty:
-        rows.to_csv(options.out, index=False, float_format="%.6g")
+        table = _beside_others(rows, options.out)
+        table.to_csv(options.out, index=False, float_format="%.6g")
         with styled():
-            save_figure(draw(rows), options.out.with_suffix(""))
+            save_figure(draw(table), options.out.with_suffix(""))
         shown = ["op", "rows", "contestant", "dtype", "seconds", "cpu_seconds", "ratio_to_floor", "at_most", "relative_loss"]
         print(rows[shown].to_string(index=False, float_format="%.4g"))
     return 1 if red else 0

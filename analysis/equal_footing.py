@@ -17,7 +17,7 @@ from rdtools.report.figures.equal_footing import draw as draw
 
 #: By coder: a pooled table, then a Gaussian model per column, then one per column and state of a trellis.
 METHODS = ("hrtn-column", "hptq", "hptq-column", "hptq+hadamard", "watersic", "watersic-mmse", "watersic-trellis")
-RATES = (2.0, 3.0, 4.0)
+RATES = (1.5, 2.0, 3.0, 4.0)
 COLUMNS = (
     *("model", "method", "target_bpw", "protocol", "scored_tokens", "clusters", "layers", "total_bpw"),
     *("summed_distortion", "summed_relative_distortion", "summed_heldout_distortion"),

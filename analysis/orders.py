@@ -1,8 +1,8 @@
 """Bits by which entropy-coded GPTQ is above WaterSIC, by the order of its columns, with and without a random rotation, on every layer.
 
-Differences in measured bits hold what coders make of the codes besides what steps and order do. WaterSIC's code has a normal law a column,
-and deviations of rows where they pay; one histogram has neither, and is sent. At the highest rate GPTQ is therefore measured with
-WaterSIC's code as well: for independent weights that leaves the G of theory.
+Differences in measured bits hold what coders make of the integers besides what steps and order do. WaterSIC's coder has a Gaussian model
+per column, and standard deviations of rows where they pay; one histogram has neither, and is sent. At the highest rate GPTQ is therefore
+measured with WaterSIC's coder as well: for independent weights that leaves the G of theory.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def is_held_out(relative: Path) -> bool:
 
 
 def read_corpus(library: Path) -> tuple[list[str], list[str]]:
-    """Training and held-out documents: one a source file, one a documentation topic."""
+    """Training and held-out documents: one per source file, one per documentation topic."""
     training, held_out = [], []
     for path in sorted(library.rglob("*.py")):
         relative = path.relative_to(library)

@@ -57,11 +57,11 @@ def _nearest(vectors, table, of_mask, of_big, triples, others, codes, words):  #
                 square += y * y
                 total += a[j]
             parity = count & 1
+            # by counting, which takes no branches: an insertion sort guesses every second one wrong
             for j in range(8):
-                place = j
-                while place > 0 and a[order[place - 1]] < a[j]:
-                    order[place] = order[place - 1]
-                    place -= 1
+                place = 0
+                for k in range(8):
+                    place += (a[k] >= a[j]) if k < j else (a[k] > a[j])
                 order[place] = j
             smallest = a[order[7]]
             # ½‖y − σ s‖² for the patterns of k times 3/2, k = 0 … 4, of one 5/2, and of one 5/2 and one 3/2

@@ -1,11 +1,15 @@
 """Viterbi's search on the CPU: all states of one sequence side by side, one vector instruction for many of them.
 
 The costs of the predecessors of class c = 0 … 2^(L−kV) − 1 are ``cost[p 2^(L−kV) + c]``, p = 0 … 2^kV − 1: runs that are compared
-element by element, four at a time. Each minimum then goes to 2^kV neighbours, which is done by spreading it to two or four several times,
-because a loop that writes every element so often becomes vector instructions and one that writes it 2^kV times does not.
+element by element, four at a time, as soon as the last error is added to them. Each minimum then goes to 2^kV neighbours, which is done by
+spreading it to two, four or eight, because a loop that writes every element so often becomes vector instructions and one that writes it
+16 times does not. Only minima are kept; on the way back the predecessor is found by computing the 2^kV costs of its class again.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,61 +20,36 @@ from rdtools.arrays import Float64Array, FloatArray
 
 #: Sequences that a thread takes at a time: few, because one takes long.
 BLOCK = 4
+#: Bytes of a cache line: vector instructions on numbers that begin elsewhere take a third longer.
+_LINE = 64
 
 
-@jit(nogil=True, error_model="numpy")
-def _minimum_of_classes(cost, least, back):  # type: ignore[no-untyped-def]
-    """The least cost of each class, and the first p that has it."""
-    C = least.shape[0]
-    if cost.shape[0] == 2 * C:
-        a, b = cost[:C], cost[C:]
-        for c in range(C):
-            less = b[c] < a[c]
-            least[c] = b[c] if less else a[c]
-            back[c] = np.uint8(less)
-        return
-    for p in range(0, cost.shape[0] // C, 4):
-        four = cost[p * C : (p + 4) * C]
-        a, b, d, e = four[:C], four[C : 2 * C], four[2 * C : 3 * C], four[3 * C :]
-        if p == 0:
-            for c in range(C):
-                second, fourth = b[c] < a[c], e[c] < d[c]
-                low, high = b[c] if second else a[c], e[c] if fourth else d[c]
-                later = high < low
-                least[c] = high if later else low
-                back[c] = np.uint8(2 + fourth) if later else np.uint8(second)
-        else:
-            for c in range(C):
-                second, fourth = b[c] < a[c], e[c] < d[c]
-                low, high = b[c] if second else a[c], e[c] if fourth else d[c]
-                later = high < low
-                value, place = high if later else low, np.uint8(p + 2 + fourth) if later else np.uint8(p + second)
-                less = value < least[c]
-                least[c] = value if less else least[c]
-                back[c] = place if less else back[c]
+def _aligned(shape: tuple[int, ...], dtype: np.dtype[Any]) -> FloatArray:
+    """Memory for an array that begins with a cache line."""
+    size = math.prod(shape) * dtype.itemsize
+    memory = np.empty(size + _LINE, dtype=np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
 
 
 @jit(nogil=True, error_model="numpy")
 def _spread(source, target):  # type: ignore[no-untyped-def]
-    """Each element twice, or four times, as the sizes are."""
+    """Each element twice, four or eight times, as the sizes are."""
     if target.shape[0] == 2 * source.shape[0]:
         for i in range(source.shape[0]):
             target[2 * i], target[2 * i + 1] = source[i], source[i]
-        return
-    for i in range(source.shape[0]):
-        s = source[i]
-        target[4 * i], target[4 * i + 1], target[4 * i + 2], target[4 * i + 3] = s, s, s, s
+    elif target.shape[0] == 4 * source.shape[0]:
+        for i in range(source.shape[0]):
+            s = source[i]
+            target[4 * i], target[4 * i + 1], target[4 * i + 2], target[4 * i + 3] = s, s, s, s
+    else:
+        for i in range(source.shape[0]):
+            s = source[i]
+            target[8 * i], target[8 * i + 1], target[8 * i + 2], target[8 * i + 3] = s, s, s, s
+            target[8 * i + 4], target[8 * i + 5], target[8 * i + 6], target[8 * i + 7] = s, s, s, s
 
 
-# "contract" lets a product and a sum be one instruction, with one rounding instead of two; four at a time LLVM does not take the chance
-@jit(nogil=True, error_model="numpy", fastmath={"contract"})
-def _double_and_add(source, values, x, cost):  # type: ignore[no-untyped-def]
-    """The last doubling, with the error of the first of the V weights."""
-    for i in range(source.shape[0]):
-        d, e = values[2 * i] - x, values[2 * i + 1] - x
-        cost[2 * i], cost[2 * i + 1] = source[i] + d * d, source[i] + e * e
-
-
+# "contract" lets a product and a sum be one instruction, with one rounding instead of two, here and in the two functions below alike
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
 def _add(values, x, cost):  # type: ignore[no-untyped-def]
     for j in range(cost.shape[0]):
@@ -78,56 +57,89 @@ def _add(values, x, cost):  # type: ignore[no-untyped-def]
         cost[j] += d * d
 
 
-@jit(nogil=True, error_model="numpy")
-def _viterbi(x, first, values, fan, overlap, cost, scratch, back, states):  # type: ignore[no-untyped-def]
-    """The best states for values (V, 2^L), of which 2^kV = fan follow each, and x (n, V) as a circle that is read from `first` on.
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _minimum_of_classes(cost, values, x, least):  # type: ignore[no-untyped-def]
+    """The least cost of each class, with the error of the last of the V weights added."""
+    C = least.shape[0]
+    if cost.shape[0] == 2 * C:
+        a, b, va, vb = cost[:C], cost[C:], values[:C], values[C:]
+        for c in range(C):
+            d, e = va[c] - x, vb[c] - x
+            low, high = a[c] + d * d, b[c] + e * e
+            least[c] = high if high < low else low
+        return
+    for p in range(0, cost.shape[0] // C, 4):
+        four, their = cost[p * C : (p + 4) * C], values[p * C : (p + 4) * C]
+        a0, a1, a2, a3 = four[:C], four[C : 2 * C], four[2 * C : 3 * C], four[3 * C :]
+        v0, v1, v2, v3 = their[:C], their[C : 2 * C], their[2 * C : 3 * C], their[3 * C :]
+        for c in range(C):
+            d0, d1, d2, d3 = v0[c] - x, v1[c] - x, v2[c] - x, v3[c] - x
+            f0, f1, f2, f3 = a0[c] + d0 * d0, a1[c] + d1 * d1, a2[c] + d2 * d2, a3[c] + d3 * d3
+            low, high = f1 if f1 < f0 else f0, f3 if f3 < f2 else f2
+            low = high if high < low else low
+            least[c] = low if p == 0 or low < least[c] else least[c]
 
-    Overlap: what the first state begins and the last one ends with, −1 for anything. Scratch: cost (2^L,), scratch (2, 2^L), back
-    (n, 2^L / fan).
+
+@jit(nogil=True, error_model="numpy", fastmath={"contract"})
+def _best(least, values, x, step_bits, first, count, stride):  # type: ignore[no-untyped-def]
+    """The first state of least cost among so many, from the minima before its errors."""
+    lowest, best = least[0], first
+    for i in range(count):
+        state = first + i * stride
+        cost = least[state >> step_bits]
+        for v in range(values.shape[0]):
+            d = values[v, state] - x[v]
+            cost += d * d
+        if i == 0 or cost < lowest:
+            lowest, best = cost, state
+    return best
+
+
+@jit(nogil=True, error_model="numpy")
+def _viterbi(x, first, values, step_bits, overlap, scratch, least, states, stop):  # type: ignore[no-untyped-def]
+    """The best states, from number `stop` on, for values (V, 2^L) and x (n, V) as a circle that is read from `first` on.
+
+    Overlap: what the first state begins and the last one ends with, −1 for anything. Scratch: scratch (2, 2^L), least (n, 2^(L−kV)).
     """
     steps, dimension = x.shape
-    count = cost.shape[0]
-    C = count // fan
-    cost[:] = 0 if overlap < 0 else np.inf
+    count, C = values.shape[1], least.shape[1]
+    least[0] = 0 if overlap < 0 else np.inf
     if overlap >= 0:
-        cost[overlap * fan : (overlap + 1) * fan] = 0
-    for v in range(dimension):
-        _add(values[v], x[first, v], cost)
-    for t in range(1, steps):
+        least[0, overlap] = 0
+    for t in range(steps - 1):
         target = x[(first + t) % steps]
-        source, spread = scratch[0], scratch[1]
-        _minimum_of_classes(cost, source[:C], back[t])
+        cost, spread = least[t], scratch[0]
+        other = scratch[1]
         width = C
-        while 2 * width < count:
-            times = 4 if 8 * width <= count else 2
-            _spread(source[:width], spread[: times * width])
-            source, spread = spread, source
+        while width < count:
+            times = min(8, count // width) if count // width != 16 else 2
+            _spread(cost[:width], spread[: times * width])
+            cost, spread, other = spread, other, spread
             width *= times
-        _double_and_add(source[:width], values[0], target[0], cost)
-        for v in range(1, dimension):
+        for v in range(dimension - 1):
             _add(values[v], target[v], cost)
-    lowest, stride = (0, 1) if overlap < 0 else (overlap, C)
-    state = lowest
-    for j in range(lowest, count, stride):
-        if cost[j] < cost[state]:
-            state = j
+        _minimum_of_classes(cost, values[dimension - 1], target[dimension - 1], least[t + 1])
+    fan, last = 1 << step_bits, x[(first + steps - 1) % steps]
+    if overlap < 0:
+        state = _best(least[steps - 1], values, last, step_bits, 0, count, 1)
+    else:
+        state = _best(least[steps - 1], values, last, step_bits, overlap, fan, C)
     states[steps - 1] = state
-    for t in range(steps - 1, 0, -1):
-        c = state // fan
-        state = back[t, c] * C + c
-        states[t - 1] = state
+    for t in range(steps - 2, stop - 1, -1):
+        state = _best(least[t], values, x[(first + t) % steps], step_bits, state >> step_bits, fan, C)
+        states[t] = state
 
 
 @jit(nogil=True, error_model="numpy")
-def _quantize(sequences, values, fan, tail_biting, cost, scratch, back, states):  # type: ignore[no-untyped-def]
+def _quantize(sequences, values, step_bits, tail_biting, scratch, least, states):  # type: ignore[no-untyped-def]
     steps = sequences.shape[1]
     half = steps // 2
     for s in range(sequences.shape[0]):
         overlap = -1
         if tail_biting:
-            _viterbi(sequences[s], (steps - half) % steps, values, fan, -1, cost, scratch, back, states[s])
-            overlap = states[s, half] // fan
-        _viterbi(sequences[s], 0, values, fan, overlap, cost, scratch, back, states[s])
+            _viterbi(sequences[s], steps - half, values, step_bits, -1, scratch, least, states[s], half)
+            overlap = states[s, half] >> step_bits
+        _viterbi(sequences[s], 0, values, step_bits, overlap, scratch, least, states[s], 0)
 
 
 def trellis_quantize(
@@ -138,19 +150,19 @@ def trellis_quantize(
 ) -> tuple[NDArray[np.int32], Float64Array]:
     """Same as `rdtools.kernels.trellis_reference.trellis_quantize`, faster; costs in the dtype of the sequences.
 
-    Of paths equally near, to rounding, it may take another. A thread needs 2^(L−kV) T/V bytes for the ways back.
+    Of paths equally near, to rounding, it may take another. A thread needs 2^(L−kV) T/V numbers for the ways back.
     """
     (S, T), (count, V) = sequences.shape, values.shape
-    dtype, n, fan = sequences.dtype, T // V, 2 ** (bits_per_weight * V)
-    table = np.array(values.T, dtype=dtype, order="C")
+    dtype, n, step_bits = sequences.dtype, T // V, bits_per_weight * V
+    table = _aligned((V, count), dtype)
+    table[:] = values.T
     x = np.require(sequences, requirements=["C", "W", "A"]).reshape(S, n, V)  # a layout or read-only flag would be compiled anew
     states = np.empty((S, n), dtype=np.int32)
 
     def quantize(start: int) -> None:
         block = slice(start, start + BLOCK)
-        cost, scratch = np.empty(count, dtype=dtype), np.empty((2, count), dtype=dtype)
-        back = np.empty((n, count // fan), dtype=np.uint8)
-        _quantize(x[block], table, fan, tail_biting, cost, scratch, back, states[block])
+        scratch, least = _aligned((2, count), dtype), _aligned((n, count >> step_bits), dtype)
+        _quantize(x[block], table, step_bits, tail_biting, scratch, least, states[block])
 
     for_each(quantize, range(0, S, BLOCK), thread_count())
     return states, values[states].reshape(S, T)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
 
 
 class RdtoolsError(Exception):
@@ -99,6 +101,8 @@ class ModelUnreadable(DataError):
 class NotByBlocks(RdtoolsError, RuntimeError):
     """A model cannot be run one decoder block at a time; the message says why."""
 
+    exit_code = 65
+
 
 class BadTokens(DataError):
     """Calibration data that is empty, ragged or outside the vocabulary."""
@@ -140,6 +144,10 @@ class BackendUnavailable(RdtoolsError, RuntimeError):
     """A kernel backend that was asked for by name and is missing."""
 
 
+class MissingPackage(UsageError, ImportError):
+    """An option that needs a package which is not installed, or which cannot be imported; the message says how to install it."""
+
+
 class NotConverged(RdtoolsError, RuntimeError):
     """An iteration that did not reach its tolerance in the iterations it was given."""
 
@@ -153,6 +161,30 @@ def check_type(verb: str, got: type, expected: type, example: str) -> None:
     """
     if not issubclass(got, expected):
         raise WrongType(f"{verb}: got {got.__name__}, expected {expected.__name__}, {example}")
+
+
+def optional_module(module: str, need: str, install: str) -> Any:
+    """Module of a package that rdtools can do without.
+
+    Parameters
+    ----------
+    module : its full name
+    need : what needs it, for the message
+    install : what pip installs it by, such as ``rdtools[export]``
+
+    Raises
+    ------
+    MissingPackage
+    """
+    package = module.partition(".")[0]
+    try:
+        import_module(package)  # alone first: of a package that is there and too old, a part may be missing
+        return import_module(module)
+    except ImportError as error:
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
+        reason = "which is not installed" if absent else f"which cannot be imported ({one_line(error)})"
+        command = f'pip install {"" if absent else "--upgrade "}"{install}"'
+        raise MissingPackage(f"{need} needs the package {package.replace('_', '-')}, {reason}: {command}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -180,8 +180,12 @@ def sha256_of_file(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def check_file(path: Path, *, size: int, sha256: str | None) -> None:
+def check_file(path: Path, *, size: int, sha256: str | None, remedy: str = "copy it again") -> None:
     """Compare a file with what a manifest says of it; its size alone where no hash is given.
+
+    Parameters
+    ----------
+    remedy : the advice in the message of an error
 
     Raises
     ------
@@ -192,10 +196,10 @@ def check_file(path: Path, *, size: int, sha256: str | None) -> None:
     with contextlib.suppress(OSError):  # a name that is too long is no file either
         there = path.is_file()
     if not there:
-        raise CorruptFile(f"{path}: missing, though the manifest lists it; copy the run again or collect it anew")
+        raise CorruptFile(f"{path}: missing, though the manifest lists it; {remedy}")
     actual = path.stat().st_size
     if actual != size:
         kind = "truncated" if actual < size else "longer than written"
-        raise CorruptFile(f"{path}: {actual} bytes, expected {size}: {kind}; copy it again or collect it anew")
+        raise CorruptFile(f"{path}: {actual} bytes, expected {size}: {kind}; {remedy}")
     if sha256 is not None and sha256_of_file(path) != sha256:
-        raise CorruptFile(f"{path}: its SHA-256 is not the manifest's: altered since it was written; copy it again")
+        raise CorruptFile(f"{path}: its SHA-256 is not the manifest's: altered since it was written; {remedy}")

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rdtools.arrays import Float64Array, Matrix, add_to_diagonal, copied, diagonal, is_tensor, on_host, panels
 from rdtools.errors import NotFiniteInput, NotPositiveSemidefinite, NotSymmetric, ShapeMismatch, UnsupportedDtype
+from rdtools.widths import check_spectrum_width
 
 #: Relative asymmetry up to which a matrix is symmetrized: float32 accumulation leaves about 1e-7 × √tokens.
 ASYMMETRY_LIMIT = 1e-6
@@ -178,10 +179,8 @@ def clip_eigenvalues(eigenvalues: Float64Array, *, name: str = "Hessian") -> Flo
 
 
 def symmetric_eigenvalues(matrix: Matrix) -> Float64Array:
-    """Eigenvalues of a symmetric matrix, ascending, (n,), in main memory.
-
-    By ``syevr``, whose workspace does not overflow the 32-bit integers of LAPACK from n = 32767 on, as that of ``syevd`` does.
-    """
+    """Eigenvalues of a symmetric matrix, ascending, (n,), in main memory; refused above `rdtools.widths.WIDEST_SPECTRUM` columns."""
+    check_spectrum_width(len(matrix))
     if is_tensor(matrix):
         import torch
 

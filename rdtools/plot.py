@@ -126,8 +126,8 @@ def spectrum(layers: Layer | Iterable[Layer]) -> Figure:
             of = layer.spectrum
             if of.active == 0:
                 continue
-            places, scale = np.arange(1, of.active + 1), of.eigenvalues.mean()
-            axis.plot(places, of.eigenvalues / scale, color=f"C{number % 10}", label=f"{layer.key.name}: λ")
+            places, scale = np.arange(1, of.active + 1), of.diagonal.mean()
+            axis.plot(places[: len(of.eigenvalues)], of.eigenvalues / scale, color=f"C{number % 10}", label=f"{layer.key.name}: λ")
             axis.plot(places, np.sort(of.cholesky_diagonal**2)[::-1] / scale, "--", color=f"C{number % 10}", label=f"{layer.key.name}: ℓ²")
         log_axes(axis)
         axis.set(xlabel="index, descending", ylabel="λ and ℓ², over the mean of λ")

@@ -44,7 +44,7 @@ def test_columns_are_in_the_docstring_of_a_point(kind):
 def test_choices_and_defaults_are_those_that_are_checked():
     body = attributes(rd.WaterSIC)
     assert "coding : {'shared', 'column', 'histogram'}, default 'column'" in body
-    assert "lmmse : bool or {'sample'}, default False" in body
+    assert "lmmse : bool or {'sample', 'either'}, default False" in body
     assert all(f'"{order}"' in body for order in ORDERS)
     for coding in ("fixed", "adaptive"):
         with pytest.raises(rd.methods.WrongType.__mro__[1], match="coding"):

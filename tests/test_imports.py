@@ -10,7 +10,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 #: The ground floor: no part of the data flow.
 _FLOOR = (
-    *("_version", "errors", "arrays", "units", "reprs", "seeds", "threads", "linalg", "in_place", "triangular", "normal", "rounded"),
+    *("_version", "errors", "arrays", "units", "reprs", "seeds", "threads"),
+    *("widths", "linalg", "in_place", "triangular", "normal", "rounded"),
     *("files", "machine", "devices", "orphans", "doors", "docstrings"),
 )
 #: Order of the parts: each imports only those before it.

@@ -32,6 +32,10 @@ class Sources(StrEnum):
     bound = "bound"
 
 
+#: Beside a KL that is expected without slopes, of a plan that gives layers other shares than the rows did.
+UNWEIGHTED = ", as of one rate for all layers: which layers the plan takes bits from is not in it; --slopes measures what each is worth"
+
+
 def allocate(
     run: Annotated[Path, typer.Argument(help="Run directory of a report that quantized every layer at two rates or more.")],
     bits: Annotated[float, typer.Option(help="Budget in total bits per weight over all layers, scales and models included.")],
@@ -109,6 +113,7 @@ def allocate(
         shown.print(
             f"KL expected {plan.expected_kl_nats:.4g} nats ({plan.expected_kl_low:.4g} to {plan.expected_kl_high:.4g}) by the "
             "power law of the run's evaluated rows"
+            + ("" if plan.rule == "equal" or plan.expected_kl_by_slopes_nats is not None else UNWEIGHTED)
         )
     if plan.expected_kl_by_slopes_nats is not None:
         shown.print(f"Σ slope · D/D₀ {plan.expected_kl_by_slopes_nats:.4g} nats: KL if that of layers one by one added up")

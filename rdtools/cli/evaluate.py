@@ -22,6 +22,7 @@ _SHOWN = {
     "total_bpw": ("bpw", "{:.3f}"),
     "allocation": ("rates by", "{}"),
     "hessians": ("inputs", "{}"),
+    "corrections": ("corrections", "{}"),
     "summed_relative_distortion": ("Σ D/D₀", "{:.4g}"),
     "expected_kl_nats": ("KL expected", "{:.3g}"),
     "expected_kl_by_slopes_nats": ("by slopes", "{:.3g}"),
@@ -56,6 +57,13 @@ def evaluate(
     tokens: TokenFile = None,
     sequences: Sequences = None,
     length: Length = None,
+    corrections: Annotated[
+        str,
+        typer.Option(
+            help="With --hessians sequential: drift, to ask of every layer for the outputs that it has in the original, not for those on "
+            "the inputs that it has in the quantized model."
+        ),
+    ] = "",
     damping: Annotated[float | None, typer.Option(help="Of methods named by --methods, relative to the mean diagonal.")] = None,
     seed: Annotated[int, typer.Option(help="Of the run's rotations, of the noise and of the bootstrap.", min=0, max=SEED_END - 1)] = 0,
     evaluation_text: EvaluationText = None,
@@ -69,6 +77,14 @@ def evaluate(
     ] = None,
     windows: Annotated[int | None, typer.Option(help="At most so many windows, evenly spaced; by default all.", min=1)] = None,
     noise: Annotated[bool, typer.Option(help="A row with noise of bfloat16's rounding size in the same weights.")] = True,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            help="File of the original's predictions by their most probable tokens, .safetensors: written if it is not there; if it is, "
+            "the original is not run. KL is then a lower bound, acceptance an upper one."
+        ),
+    ] = None,
+    top: Annotated[int | None, typer.Option(help="Tokens told apart in a new --reference; by default 1024.", min=1)] = None,
     device: Annotated[str, typer.Option(help="Torch device for the forward passes.")] = "cpu",
     fresh: Annotated[bool, typer.Option("--fresh", help="Make rows anew that are there.")] = False,
     as_json: Json = False,
@@ -80,8 +96,10 @@ def evaluate(
     command goes on after an interrupt. Exits with 1 if a row failed.
     """
     from rdtools.cli.console import PlainConsole, progress_bar
+    from rdtools.evaluation.harness import lm_eval_command
     from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
     from rdtools.jobs.evaluate import evaluate as run_evaluation
+    from rdtools.runs.saved import is_saved
 
     console = PlainConsole(stderr=True)
     given = any(value is not None for value in (text, tokens, sequences, length))
@@ -96,6 +114,7 @@ def evaluate(
         allocations=() if allocation is None else names(allocation),
         hessians=hessians.value,
         calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length) if given else None,
+        corrections=corrections,
         damping=damping,
         seed=seed,
         evaluation=EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens),
@@ -103,6 +122,8 @@ def evaluate(
         window=window,
         windows=windows,
         noise=noise,
+        reference=reference,
+        top=top,
         device=device,
         fresh=fresh,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
@@ -112,6 +133,8 @@ def evaluate(
         print_json(records(table))
     else:
         _print(table)
+        if is_saved(run):
+            console.print(f"Tasks: {lm_eval_command(run, tokenizer=(run / 'tokenizer_config.json').is_file())}", soft_wrap=True)
     return 1 if (table["status"] == "failed").any() else 0
 
 
@@ -130,7 +153,7 @@ def _print(table: pd.DataFrame) -> None:
         soft_wrap=True,
     )
     if len(ok):
-        plain = {"hessians"} if not (ok["hessians"] == "sequential").any() else set()
+        plain = {name for name, value in (("hessians", "sequential"), ("corrections", "drift")) if not (ok[name] == value).any()}
         shown = {name: look for name, look in _SHOWN.items() if ok[name].notna().any() and name not in plain}
         columns = [["" if isna(value) else form.format(value) for value in ok[name]] for name, (_, form) in shown.items()]
         heads = [heading for heading, _ in shown.values()]

@@ -97,6 +97,7 @@ def import_(
     format: Format = None,
     samples: Samples = None,
     sample_tokens: SampleTokens = None,
+    trust_remote_code: RemoteCode = False,
     as_json: Json = False,
 ) -> int:
     """Make a run of Hessians that others collected, as E[x xᵀ] over tokens; of an importance matrix, the diagonal alone."""
@@ -109,7 +110,16 @@ def import_(
 
     check_run_directory(out)
     with sole_writer(out):
-        run = import_hessians(path, model, out=out, format=format, samples=samples, sample_tokens=sample_tokens, say=say)
+        run = import_hessians(
+            path,
+            model,
+            out=out,
+            format=format,
+            samples=samples,
+            sample_tokens=sample_tokens,
+            trust_remote_code=trust_remote_code,
+            say=say,
+        )
     first = run.hessians[0]
     kind = "diagonal" if first.diagonal else "full"
     if as_json:
@@ -158,6 +168,7 @@ def inspect(
     from rdtools.cli.printing import records
     from rdtools.jobs.hessians import inspect_hessians
     from rdtools.report.rows import format_number
+    from rdtools.report.whole_names import WholeName
 
     table = inspect_hessians(path, format=format, samples=samples, sample_tokens=sample_tokens)
     if as_json:
@@ -169,7 +180,7 @@ def inspect(
     for name, heading in _INSPECTED.items():
         shown.add_column(Text(heading), overflow="fold", justify="left" if name == "name" else "right", no_wrap=name != "name")
     for values in table[list(_INSPECTED)].itertuples(index=False):
-        shown.add_row(*(Text(format_number(value)) for value in values))
+        shown.add_row(WholeName(str(values[0])), *(Text(format_number(value)) for value in values[1:]))
     console.print(shown)
     return 0
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import shlex
 import signal
+import stat
 import sys
 import threading
 import traceback
@@ -102,6 +105,26 @@ def _endings() -> list[signal.Signals]:
 _RENAMED = {("compare",): "show", ("hessians", "verify"): "hessians check"}
 
 
+def _check_words(arguments: Sequence[str]) -> None:
+    """Refuse words of version 0.1 by those of today, empty ones, which as paths would be the current directory, and pipes and devices.
+
+    Raises
+    ------
+    UsageError
+    """
+    for old, new in _RENAMED.items():
+        if tuple(arguments[: len(old)]) == old:
+            raise UsageError(f"rdtools {' '.join(old)}: called rdtools {new} since version 0.2")
+    for before, word in itertools.pairwise(["rdtools", *arguments]):
+        if word == "" or (word.startswith("--") and word.endswith("=")):
+            raise UsageError(f"{word.rstrip('=') or before}: got nothing, expected a value; is a variable of the shell not set?")
+        kind = stat.S_IFREG
+        with contextlib.suppress(OSError, ValueError):  # no path, or none that is there
+            kind = stat.S_IFMT(os.stat(word.partition("=")[2] if word.startswith("--") else word).st_mode)
+        if kind not in (stat.S_IFREG, stat.S_IFDIR):
+            raise UsageError(f"{word}: a pipe or a device, expected a file or a directory; write what it gives into a file first")
+
+
 def _say(message: str) -> None:
     """One line on standard error, whatever a path in it may hold."""
     line = "".join(c if c.isprintable() else repr(c)[1:-1] for c in message)
@@ -142,9 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     in_main_thread = threading.current_thread() is threading.main_thread()
     previous = {number: signal.signal(number, _on_terminate) for number in _endings()} if in_main_thread else {}
     try:
-        for old, new in _RENAMED.items():
-            if tuple(arguments[: len(old)]) == old:
-                raise UsageError(f"rdtools {' '.join(old)}: called rdtools {new} since version 0.2")
+        _check_words(arguments)
         result = app(args=arguments, standalone_mode=False, obj=shlex.join(["rdtools", *arguments]))
         if result == _INTERRUPTED:  # typer's answer to KeyboardInterrupt
             raise KeyboardInterrupt

@@ -33,6 +33,7 @@ def measure(
     from rdtools.cli.printing import names
     from rdtools.jobs.measure import measure_file
     from rdtools.report.foreign import FOREIGN_HEAD, foreign_by_type
+    from rdtools.report.whole_names import WholeName
 
     with progress_bar("Matrices", PlainConsole(stderr=True)) as progress:
         measured = measure_file(
@@ -52,7 +53,7 @@ def measure(
     for heading in means.columns:
         shown.add_column(Text(str(heading)), overflow="fold", justify="left" if heading in ("type", "stored", "best here") else "right")
     for values in means.itertuples(index=False):
-        shown.add_row(*map(Text, values))
+        shown.add_row(*map(WholeName, values))
     console.print(shown)
     for note in measured.notes:
         console.print(in_options(note), soft_wrap=True)

@@ -16,11 +16,11 @@ def methods(as_json: Json = False) -> int:
     if as_json:
         typer.echo(json.dumps([entry.record() for entry in METHODS.values()], indent=1))
         return 0
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from rdtools.cli.console import PlainConsole
 
-    table = Table("method", "bits", "device", "description", box=None, pad_edge=False)
+    table = Table(Column("method", no_wrap=True), "bits", "device", "description", box=None, pad_edge=False)
     for entry in METHODS.values():
         values = entry.rates.get("values") or [entry.rates["min"], entry.rates["max"]]
         table.add_row(entry.name, f"{values[0]:g} to {values[-1]:g}", entry.device, entry.description)

@@ -102,18 +102,17 @@ def print_json(value: object) -> None:
 def print_tables(table: pd.DataFrame, words: Words = in_options) -> None:
     """Print a table for each rate, and the rows that are not ok."""
     from rdtools.cli.console import PlainConsole
-    from rdtools.report import problems, terminal_head, terminal_note, terminal_tables
+    from rdtools.report import problem_lines, terminal_head, terminal_note, terminal_tables
 
     console = PlainConsole()
     for target in sorted(table["target_bpw"].unique()):
-        console.print(f"{terminal_head(target)}: {terminal_note(table, target)}", soft_wrap=True)
+        console.print(f"{terminal_head(target)}: {terminal_note(table, target)}")
         for part in terminal_tables(table, target=target, width=console.width):
             console.print(part)
-    for status, rows in problems(table).groupby("status"):
-        console.print(f"{counted(len(rows), 'row')} {status}, left out of all means")
-        reasons = [row["message"] or f"{row['layer']}: {row['method']} at {row['target_bpw']:g}" for row in rows.to_dict("records")]
-        for reason in list(dict.fromkeys(reasons))[:5]:
-            console.print(words(f"  {reason}"), soft_wrap=True)
+    for status, lines in problem_lines(table).items():
+        console.print(f"{counted(int(table['status'].eq(status).sum()), 'row')} {status}, left out of all means")
+        for line in lines:
+            console.print(words(f"  {line}"), soft_wrap=True)
     unbounded = table[(table["status"] == "ok") & table["rate_gap_total_bpw"].isna()]
     if len(unbounded):
         have = "has" if len(unbounded) == 1 else "have"

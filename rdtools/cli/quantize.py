@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from rdtools.cli.printing import Json, in_options, print_json
-from rdtools.cli.report import Device, Length, Model, Sequences, Text, TokenFile
+from rdtools.cli.report import Device, Length, Model, RemoteCode, Sequences, Text, TokenFile
 from rdtools.corrections.table import CORRECTIONS
 from rdtools.seeds import SEED_END
 
@@ -33,6 +33,7 @@ def quantize(
         Path | None, typer.Option(help="A plan of `rdtools allocate`, in place of --method and --bits: those of every layer.")
     ] = None,
     model: Model = "embedded",
+    trust_remote_code: RemoteCode = False,
     hessians: Annotated[
         Hessians, typer.Option(help="Inputs that the quantizer sees: of the partly quantized model, or of the original one.")
     ] = Hessians.sequential,
@@ -80,6 +81,7 @@ def quantize(
         damping=damping,
         seed=seed,
         calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length),
+        trust_remote_code=trust_remote_code,
         device=device,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
         stage=stage,

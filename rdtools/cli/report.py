@@ -78,6 +78,10 @@ def report(
         float | None,
         typer.Option(help="Of the quantizers, relative to the mean diagonal; by default none unless H is singular."),
     ] = None,
+    coding: Annotated[
+        str,
+        typer.Option(help="exact, or sampled: an eighth of each large file is coded and checked, the rest counted by its entropy model."),
+    ] = "exact",
     seeds: Annotated[str, typer.Option(help="Rotations are drawn from them, one row for each; comma-separated.")] = "0",
     layers: Annotated[str | None, typer.Option(help="Only layers whose name matches, such as '*.0.*'; comma-separated.")] = None,
     types: Annotated[str | None, typer.Option(help="Only layers of these types, such as q_proj,o_proj.")] = None,
@@ -119,6 +123,7 @@ def report(
         methods=None if methods is None else names(methods),
         rates=numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
+        coding=coding,  # type: ignore[arg-type] (checked there)
         seeds=numbers("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
         layers=None if layers is None else names(layers),
         types=None if types is None else names(types),

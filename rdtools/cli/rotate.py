@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from rdtools.cli.printing import Json, in_options, print_json
-from rdtools.cli.report import Model
+from rdtools.cli.report import Model, RemoteCode
 from rdtools.seeds import SEED_END
 
 
@@ -27,6 +27,7 @@ class Kind(StrEnum):
 def rotate(
     save: Annotated[Path, typer.Option("--save", "-o", help="Directory that is made.")],
     model: Model = "embedded",
+    trust_remote_code: RemoteCode = False,
     rotation: Annotated[
         Kind, typer.Option(help="Of residual stream and values; auto: Hadamard where that order exists, else Haar; none: fold gains alone.")
     ] = Kind.auto,
@@ -50,6 +51,7 @@ def rotate(
         rotation=None if rotation is Kind.none else rotation.value,
         heads=heads,
         seed=seed,
+        trust_remote_code=trust_remote_code,
         say=lambda sentence: console.print(in_options(sentence), soft_wrap=True),
     )
     if as_json:

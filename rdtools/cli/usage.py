@@ -18,6 +18,7 @@ _ELSEWHERE = {
     "-o": "--out",
     "-m": "--model",
 }
+_BOUND, _CHOICES = re.compile(r"should be (greater|less) than or equal to (\S+)"), re.compile(r"is not one of (.+?)\.?$")
 #: What the parser says of a value, and what is expected in its place.
 _KINDS = {"valid integer": "a whole number, such as 2", "valid number": "a number, such as 3 or 0.01"}
 
@@ -30,10 +31,12 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
     error : of click, under whatever name typer brings it along
     arguments : of the command line
     """
-    said = str(error.format_message())
+    said, context = str(error.format_message()), getattr(error, "ctx", None)
+    words = arguments[: 2 if arguments[:1] == ["hessians"] else 1] if context is not None and context.parent is not None else ()
+    command = " ".join(["rdtools", *words, "--help"])
     option = getattr(error, "option_name", None)
     if option is not None and getattr(error, "possibilities", None) is not None:
-        known = [name for parameter in error.ctx.command.params for name in parameter.opts if name.startswith("--")] if error.ctx else []
+        known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")] if context else []
         elsewhere = _ELSEWHERE.get(option, "")
         if not any(word in known for word in re.findall(r"--[a-z-]+", elsewhere)):
             elsewhere = ""  # of another command
@@ -41,12 +44,20 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
         if nearest:
             return f"no option {option}; did you mean {nearest}?"
     kind = next((kind for words, kind in _KINDS.items() if words in said), "")
+    bound, choices = _BOUND.search(said), _CHOICES.search(said)
+    if bound is not None:
+        kind = f"a number of at {'least' if bound[1] == 'greater' else 'most'} {bound[2]}"
+    elif choices is not None:
+        kind = f"one of {choices[1].replace(chr(39), '')}"
     for name in getattr(getattr(error, "param", None), "opts", ()) if kind else ():
         given = [value for at, value in itertools.pairwise(arguments) if at == name]
         given += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{name}=")]
         if given:
             return f"{name} {given[-1]!r}: expected {kind}"
     extra = re.search(r"unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", said)
-    if extra is not None and error.ctx is not None and any("--model" in parameter.opts for parameter in error.ctx.command.params):
-        return f"{extra[1]!r}: one argument too many; did you mean --model {extra[1]}?"
-    return said
+    if extra is not None and context is not None:
+        known = [name for parameter in context.command.params for name in parameter.opts]
+        option = next((name for name in ("--model", "--run") if name in known), "")
+        meant = f"did you mean {option} {extra[1]}?" if option else f"see {command}"
+        return f"{extra[1]!r}: one argument too many; {meant}"
+    return said if "Did you mean" in said else f"{said.rstrip('.')}; see {command}"

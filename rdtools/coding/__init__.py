@@ -7,6 +7,7 @@ from rdtools.coding.container import container_bits as container_bits
 from rdtools.coding.container import decode as decode
 from rdtools.coding.container import decode_all as decode_all
 from rdtools.coding.container import encode as encode
+from rdtools.coding.container import sampled_bits as sampled_bits
 from rdtools.coding.entropy.adaptive import fit_adaptive as fit_adaptive
 from rdtools.coding.entropy.coset import fit_coset_gaussians as fit_coset_gaussians
 from rdtools.coding.entropy.exponents import exponent_bytes as exponent_bytes

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
+from rdtools.coding.agreement import check_agreement
 from rdtools.coding.codec import Codec
 from rdtools.coding.entropy.exponents import exponent_bytes
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.formats import tagged_codec
 from rdtools.coding.frames import Matrix, read_v2, read_v3
 from rdtools.coding.parts import coded_columns, encode_parts
@@ -107,7 +108,7 @@ def _rotation_kind(rotation: Rotation | None) -> int:
 
 
 def _seed(rotation: Rotation | None) -> bytes:
-    return b"" if rotation is None else v3.SEED.pack(rotation.seed)
+    return b"" if rotation is None else packed(v3.SEED, rotation.seed)
 
 
 def _may_follow(codec: Codec, chain: Sequence[Symbols], symbols: Symbols) -> bool:
@@ -130,9 +131,9 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
     Raises
     ------
     ShapeMismatch
-        For weights of different inputs.
+        For weights of different inputs, and parts of a weight that have other sizes than each other.
     UsageError
-        For no weight, or too many.
+        For no weight, or too many, and for numbers that are not those that a file stores.
     WrongType
         For anything but quantized weights.
     """
@@ -141,6 +142,8 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
         check_type("encode", type(weight), QuantizedWeight, "such as `weight` of what a quantizer answered")
     if not 1 <= len(several) <= 255:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
+    for weight in several:
+        check_agreement(weight)
     first = several[0].basis
     for place, weight in enumerate(several):
         if not np.array_equal(weight.basis.active, first.active) or weight.basis.rotation != first.rotation:
@@ -149,6 +152,12 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
                 f"{weight.basis.rotation}, the first {int(first.active.sum())} of {len(first.active)} and {first.rotation}; weights in a "
                 "file share their input: encode them apart"
             )
+    return _container(several, following, lambda codec, symbols, chain: codec.encode(symbols, chain) if chain else codec.encode(symbols))
+
+
+def _container(several: Sequence[QuantizedWeight], following: bool, coded: Callable[..., tuple[bytes, bytes]]) -> Container:
+    """A file of weights of one input, from their side information and payload by codec, symbols, and those before."""
+    first = several[0].basis
     own_scales = not all(_same(weight.basis.column_scales, first.column_scales) for weight in several)
     inactive = not first.active.all()
     shared = _seed(first.rotation)
@@ -166,7 +175,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
         side = _seed(basis.row_rotation)
         if own_scales:
             side += b"\0" if basis.column_scales is None else b"\1" + bfloat16_bytes(basis.column_scales)
-        content, payload = codec.encode(weight.symbols, chain) if chain else codec.encode(weight.symbols)
+        content, payload = coded(codec, weight.symbols, chain)
         parts = encode_parts(weight.parts)
         sides.append(side + parts + content)
         payloads.append(payload)
@@ -190,6 +199,35 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
         for weight, side, payload, others in zip(several, sides, payloads, common, strict=True)
     )
     return Container(data, matrices)
+
+
+@dataclass(frozen=True)
+class SampledBits:
+    """Bits of a matrix of which a sample of blocks was coded.
+
+    Attributes
+    ----------
+    bits : coded ones, and those of the other blocks by their model
+    share : coded integers over all
+    """
+
+    bits: MatrixBits
+    share: float
+
+
+def sampled_bits(weight: QuantizedWeight) -> SampledBits | None:
+    """The bits of a file of a matrix, of whose symbols every eighth block is coded and decoded; None where the whole has to be coded.
+
+    Raises
+    ------
+    CodingError
+    """
+    codec = tagged_codec(weight.symbols)[1]
+    sample = codec.sample(weight.symbols) if codec.sample else None
+    if sample is None:
+        return None
+    (bits,) = container_bits(_container((weight,), False, lambda *_: (sample.side, sample.payload)))
+    return SampledBits(MatrixBits(bits.payload + sample.left_payload_bits, bits.overhead + sample.left_side_bits), sample.share)
 
 
 _FRAMES: dict[int, Callable[[Reader, int], list[Matrix]]] = {v2.VERSION: read_v2, v3.VERSION: read_v3}

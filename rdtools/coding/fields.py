@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
+import struct
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rdtools.coding import format_v2 as fmt
-from rdtools.errors import CorruptFile
+from rdtools.errors import CorruptFile, UsageError
 from rdtools.records.stored import bfloat16_values
 
 T = TypeVar("T")
@@ -28,6 +29,37 @@ def varint(value: int) -> bytes:
         u >>= fmt.VARINT_BITS
     out.append(u)
     return bytes(out)
+
+
+def packed(layout: struct.Struct, *values: Any) -> bytes:
+    """Numbers as a file stores them, which are these again when they are read.
+
+    Raises
+    ------
+    UsageError
+        For a number that the layout does not hold, such as one of float64 where float32 is stored.
+    """
+    try:
+        data = layout.pack(*values)
+    except (struct.error, OverflowError) as error:
+        raise UsageError(f"encode: {values} cannot be stored ({error}); round them before") from error
+    if layout.unpack(data) != values:
+        raise UsageError(f"encode: {values} would be stored as {layout.unpack(data)}; round them before: a record holds what is read")
+    return data
+
+
+def narrowed(values: NDArray[Any], dtype: str) -> NDArray[Any]:
+    """Numbers in the dtype that a file stores, which holds them all.
+
+    Raises
+    ------
+    UsageError
+    """
+    with np.errstate(over="ignore"):
+        stored = values.astype(dtype)
+    if not (np.array_equal(stored, values) and np.isfinite(values).all()):
+        raise UsageError(f"encode: numbers that {np.dtype(dtype).name} does not hold, expected ones that it does; round them before")
+    return stored
 
 
 class Reader:

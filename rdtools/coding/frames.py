@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
+from rdtools.coding.agreement import MAX_SIDE, rotation_fault
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import read_tag
@@ -19,7 +20,6 @@ from rdtools.coding.parts import decode_parts
 from rdtools.errors import CorruptFile
 from rdtools.records import Basis, LayerParts, Rotation, RotationKind
 from rdtools.records.quantized import NO_PARTS
-from rdtools.transforms import is_hadamard_order
 from rdtools.transforms.rotation import dense_numbers
 
 
@@ -32,10 +32,6 @@ class Matrix:
     side: Reader
     parts: LayerParts = NO_PARTS
     follows: bool = False
-
-
-#: Rows or columns that a file may hold: a forged size is refused before memory is taken.
-MAX_SIDE = 2**24
 
 
 def _check_size(reader: Reader, rows: int, columns: int, max_weights: int) -> None:
@@ -78,8 +74,9 @@ def _rotation(side: Reader, kind: RotationKind | None, order: int, seed: int, ma
     if kind is None:
         return None
     rotation = Rotation(kind, order, seed)
-    if order < 1 or (kind == "hadamard" and not is_hadamard_order(order)):
-        raise side.refusal(f"a {kind} rotation of order {order}, expected an order that exists")
+    fault = rotation_fault(rotation, order)
+    if fault:
+        raise side.refusal(f"a {kind} rotation {fault}")
     if dense_numbers(rotation) > max_weights:
         raise side.refusal(f"a {kind} rotation of order {order}, expected a matrix of at most {max_weights} numbers (argument max_weights)")
     return rotation

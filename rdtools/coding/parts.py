@@ -18,7 +18,7 @@ import numpy as np
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v3 as v3
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.links import decode_links, encode_links
 from rdtools.records import ActivationGrid, Basis, LayerParts, LowRank, RowBias
 from rdtools.records.row_bias import BIAS_DTYPE
@@ -50,9 +50,9 @@ def encode_parts(parts: LayerParts) -> bytes:
     grid, low = parts.activation, parts.low_rank
     body = b""
     if grid is not None:
-        body += v3.ACTIVATION_GRID.pack(grid.bits, grid.symmetric, grid.clip, grid.group_size)
+        body += packed(v3.ACTIVATION_GRID, grid.bits, grid.symmetric, grid.clip, grid.group_size)
         if grid.fine_channels:
-            body += v3.FINE_CHANNELS.pack(grid.fine_channels, grid.fine_bits)
+            body += packed(v3.FINE_CHANNELS, grid.fine_channels, grid.fine_bits)
     if low is not None:
         body += v3.LOW_RANK.pack(low.rank, list(v3.FACTOR_DTYPES).index(low.dtype))
         body += _factor_bytes(low.left, low.dtype) + _factor_bytes(low.right, low.dtype)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
+from rdtools.errors import UsageError
 from rdtools.records.stored import bfloat16_patterns, bfloat16_values
 
 
@@ -18,17 +19,27 @@ def round_to_bfloat16(values: Float64Array) -> Float64Array:
     >>> round_to_bfloat16(np.array([1.0, 1.003, 0.1])).tolist()
     [1.0, 1.0, 0.10009765625]
     """
-    return bfloat16_values(_stored_patterns(values))
+    return bfloat16_values(np.minimum(bfloat16_patterns(values), 0x7F7F))
 
 
-def _stored_patterns(values: Float64Array) -> NDArray[np.uint32]:
-    """Bits of non-negative numbers, none of them infinity."""
-    return np.minimum(bfloat16_patterns(values), 0x7F7F)
+def stored_patterns(values: Float64Array) -> NDArray[np.uint32]:
+    """Bits of scales as a container stores them.
+
+    Raises
+    ------
+    UsageError
+        For numbers that are negative or no finite ones of bfloat16.
+    """
+    patterns = np.minimum(bfloat16_patterns(values), 0x7F7F)
+    wrong = bfloat16_values(patterns) != values
+    if wrong.any():
+        raise UsageError(f"encode: a scale of {values[wrong][0]!r}, expected finite numbers of bfloat16 of at least 0; round them before")
+    return patterns
 
 
 def bfloat16_bytes(values: Float64Array) -> bytes:
-    """Scales as a container stores them."""
-    return _stored_patterns(values).astype(fmt.SCALES_DTYPE).tobytes()
+    """Scales as a container stores them; raises as `stored_patterns`."""
+    return stored_patterns(values).astype(fmt.SCALES_DTYPE).tobytes()
 
 
 def octave_exponents(steps: Float64Array) -> NDArray[np.uint8]:

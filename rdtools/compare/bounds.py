@@ -30,7 +30,8 @@ class Bound:
     name : of the curve, and the beginning of the columns
     label : in figures
     decoder : what the decoder knows beside the bits
-    parts : variances of the components of a layer; None where they cannot be estimated, and the bound is nan
+    parts : variances of the components of a layer; None where they cannot be estimated, and the bound is nan, as where H
+        has no eigenvalues
     bias : bits per weight that are added to the rate, because the components are estimated from the weights themselves
     """
 
@@ -42,7 +43,7 @@ class Bound:
 
     def _components(self, facts: LayerFacts) -> Components | None:
         if self.name not in facts.components:
-            facts.components[self.name] = self.parts(facts)
+            facts.components[self.name] = self.parts(facts) if facts.spectrum.has_eigenvalues else None
         return facts.components[self.name]
 
     def rate(self, facts: LayerFacts, distortion: float) -> float:

@@ -64,7 +64,7 @@ class LayerFacts:
 
     @property
     def eigenvalues(self) -> Float64Array:
-        """(n,) of H, zeros for columns that are not active."""
+        """(n,) of H, zeros for columns that are not active; only where H has them."""
         return np.concatenate([self.spectrum.eigenvalues, np.zeros(self.spectrum.columns - self.spectrum.active)])
 
 
@@ -104,7 +104,7 @@ def layer_facts(layer: Layer, heldout: HeldoutMoment | None = None) -> LayerFact
         row_covariance_saving_stderr_bpw=math.nan if covariance is None else spectrum.active / n * covariance.saving_stderr_bits,
         weight_incoherence=incoherence.weight_incoherence(weight),
         hessian_incoherence=incoherence.hessian_incoherence(spectrum_with_vectors(layer.hessian)),
-        top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if spectrum.active else math.nan,
+        top_eigenvalue_fraction=float(spectrum.eigenvalues[0] / spectrum.eigenvalues.sum()) if len(spectrum.eigenvalues) else math.nan,
         min_conditional_variance_ratio=min_conditional_variance_ratio(spectrum),
         critical_rate_bpw=high_rate.critical_rate_bits(spectrum),
         pred_gptq_gap_bpw=sic.gptq_gap_bits(spectrum),

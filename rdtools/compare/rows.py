@@ -9,6 +9,7 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIAN
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
+from rdtools.measure.bias import bias_rounding_distortion
 from rdtools.measure.point import CodedWeight
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
@@ -17,6 +18,17 @@ from rdtools.records import QuantizedLayer, RDPoint, ResultRow
 from rdtools.records.error_models import BlockCode, ErrorModel
 from rdtools.theory import sic
 from rdtools.theory.incoherence import top_singular_share
+from rdtools.widths import missing_spectrum_reason
+
+#: Share of D from which on a row says that it is the rounding of its bias.
+_ROUNDING_SHARE = 0.01
+
+
+def _rounding_message(layer: Layer, quantized: QuantizedLayer, distortion: float) -> str:
+    share = bias_rounding_distortion(layer, quantized.weight) / distortion if distortion > 0 else 0.0
+    if share < _ROUNDING_SHARE:
+        return ""
+    return f"{100 * share:.2g} % of D is the rounding of the bias to bfloat16, beside a mean that is far larger than what varies"
 
 
 def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str:
@@ -90,10 +102,12 @@ def diagonal_message(layer: Layer, *, feedback: bool) -> str:
     return f"H is a diagonal ({layer.hessian.origin}): D and R(D) leave correlations of inputs out{unused}"
 
 
-def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool:
-    """True where high-rate theory may be used; never without a uniform grid."""
+def _high_rate_valid(facts: LayerFacts, model: ErrorModel, distortion: float) -> bool | None:
+    """True where high-rate theory may be used; never without a uniform grid; None where the smallest eigenvalue is not known."""
     if model.widest_steps is None:
         return False
+    if not facts.spectrum.has_eigenvalues:
+        return None
     return sic.high_rate_applies(model.widest_steps, facts.spectrum, distortion, row_variances(model, facts.row.weight_variance).minimum)
 
 
@@ -122,7 +136,7 @@ def result_row(
     facts = layer_facts(layer.in_memory) if facts is None else facts
     heldout = None if activations is None or activations.heldout is None else activations.heldout.moments
     moments = None if activations is None else activations.calibration.moments
-    point = measure(layer, quantized, facts.heldout, file=file, moments=moments, heldout_moments=heldout)
+    point = measure(layer, quantized, facts.heldout, file=file, coding=quantizer.file_coding, moments=moments, heldout_moments=heldout)
     beside = None if activations is None else activation_point(layer, quantized.weight, activations.calibration)
     model = quantized.error_model
     # theory knows no frequency tables to be sent: at the entropy of the symbols
@@ -142,6 +156,8 @@ def result_row(
     rotated = quantized.weight.basis.row_rotation is not None
     excess = point.distortion / predicted if predicted > 0 else math.nan
     singular = singular_message(layer, model, excess, rotated=rotated)
+    rounded = _rounding_message(layer, quantized, point.distortion)
+    nearly_dead, width = _nearly_dead_message(facts, quantized), missing_spectrum_reason(known.spectrum.active)
     diagonal = diagonal_message(layer, feedback=not math.isnan(promised.gptq_gap_bits))
     return ResultRow(
         facts=facts.row,
@@ -150,7 +166,7 @@ def result_row(
         status=facts.status,
         seed=quantized.seed,
         message="; ".join(
-            filter(None, (outlier, diagonal, facts.message, quantized.note, _nearly_dead_message(facts, quantized), overhead, singular))
+            filter(None, (outlier, diagonal, width, facts.message, quantized.note, nearly_dead, overhead, singular, rounded))
         ),
         point=point,
         activation=beside,

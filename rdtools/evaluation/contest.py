@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+import functools
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from rdtools.errors import BadTokens, NotByBlocks
 from rdtools.evaluation.scores import TokenScores, check_finite, compare_logits
+from rdtools.evaluation.stored import StoredReference, TopPredictions, compare_top, top_predictions
 from rdtools.evaluation.windows import Windows
 from rdtools.model.flights import Passes, shelf_folder
 from rdtools.model.inputs import SharedInput
@@ -25,6 +31,8 @@ BATCH_TOKENS, BATCH_LOGITS = 4096, 2**26
 #: Effective layers by name of a block, or with None of those outside the blocks; called once for each.
 Layers = Callable[[int | None], Mapping[str, EffectiveLayer]]
 Progress = Callable[[int, int], None]
+#: From logits (b, L, V) of a contender and their windows (b, L) to scores.
+Compare = Callable[[torch.Tensor, NDArray[np.int64]], TokenScores]
 
 
 def no_layers(number: int | None) -> Mapping[str, EffectiveLayer]:
@@ -88,18 +96,21 @@ def contest(
     contenders: Sequence[Contender],
     windows: Windows,
     *,
+    stored: StoredReference | None = None,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> list[TokenScores | None]:
     """Scores of every contender, None of one that failed and holds why.
 
     The original's logits are computed once, beside those of all contenders, and nothing as large as the vocabulary is kept.
+    Its predictions by a number of tokens may be in a file, and are written there if they are not; then the original is not run.
 
     Parameters
     ----------
     original : the model that contenders are compared with
     contenders : models of as many blocks
     windows : of held-out tokens
+    stored : of the original's predictions; None to compare with all of its logits
     folder : where hidden states between blocks are kept if they take more than a quarter of the free memory; None for memory
     progress : called with (steps done, steps in all), a step being one block of one model
 
@@ -115,7 +126,8 @@ def contest(
     vocabulary = original.model.get_input_embeddings().num_embeddings
     batches = list(windows.batches(min(BATCH_TOKENS, BATCH_LOGITS // vocabulary)))
     where = shelf_folder(original, windows.ids.size * (1 + len(contenders)), folder)
-    runs = [Passes(stages, batches, head=True, folder=where) for stages in (original, *(one.stages for one in contenders))]
+    runs = [Passes(one.stages, batches, head=True, folder=where) for one in contenders]
+    itself = None if stored is not None and stored.known else Passes(original, batches, head=True, folder=where)
     blocks, done = len(original.blocks), 0
     total = (blocks + 1) * (len(contenders) + 1)
 
@@ -125,33 +137,58 @@ def contest(
         progress(done, total)
 
     with ExitStack() as stack:
-        stack.enter_context(runs[0])
-        for one, run in zip(contenders, runs[1:], strict=True):
+        if itself is not None:
+            stack.enter_context(itself)
+        for one, run in zip(contenders, runs, strict=True):
             with _failing(one), one.around():
                 stack.enter_context(run)
         for number in range(blocks):
-            runs[0].block(number, _unseen)
+            if itself is not None:
+                itself.block(number, _unseen)
             step()
-            for one, run in zip(contenders, runs[1:], strict=True):
+            for one, run in zip(contenders, runs, strict=True):
                 if one.failure is None:
                     with _failing(one), one.at(number):
                         run.block(number, _unseen)
                 step()
         scores: list[list[TokenScores]] = [[] for _ in contenders]
         heads = [run.outputs(_unseen) for run in runs]
+        kept: list[TopPredictions] = []
+        comparisons = _comparisons(itself, batches, stored, kept)
         with original.tables():
             for ids in batches:
-                reference = next(heads[0]).logits
-                check_finite(reference, "the original model")
-                for one, head, own in zip(contenders, heads[1:], scores, strict=True):
+                compare = next(comparisons)
+                for one, head, own in zip(contenders, heads, scores, strict=True):
                     if one.failure is None:
                         with _failing(one), one.at_head():
-                            own.append(compare_logits(reference, next(head).logits, ids))
-                del reference
-            for head in heads:
+                            own.append(compare(next(head).logits, ids))
+                del compare
+            if kept and stored is not None:
+                stored.write(kept)
+            for head in (comparisons, *heads):
                 head.close()
         progress(total, total)
     return [None if one.failure is not None else TokenScores.joined(own) for one, own in zip(contenders, scores, strict=True)]
+
+
+def _comparisons(
+    itself: Passes | None, batches: Sequence[NDArray[np.int64]], stored: StoredReference | None, kept: list[TopPredictions]
+) -> Generator[Compare]:
+    """A function that compares logits with the original's, batch by batch; its predictions that are to be written are kept."""
+    if itself is None:
+        assert stored is not None
+        yield from (functools.partial(compare_top, part) for part in stored.batches(batches))
+        return
+    with closing(itself.outputs(_unseen)) as head:
+        for ids in batches:
+            logits = next(head).logits
+            check_finite(logits, "the original model")
+            if stored is None:
+                yield functools.partial(compare_logits, logits)
+            else:
+                kept.append(top_predictions(logits, ids, stored.top))
+                yield functools.partial(compare_top, kept[-1])
+            del logits
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A power law of the divergence of a model on the distortion of its layers, with bootstrap intervals over its points."""
+"""A power law of the divergence of a model on the distortion of its layers, with intervals."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.stats import t as student_t
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
@@ -20,8 +21,8 @@ from rdtools.seeds import generator
 class PowerLaw:
     """Least squares of ``ln y = ln a + b ln x``, and the same through points drawn again with replacement.
 
-    Errors of layers partly cancel and partly add across depth, so that b is not assumed to be 1. The interval is that of pairs (x, y) drawn
-    again: it does not know what the points have in common, such as the tokens that all of them were measured on.
+    Errors of layers partly cancel and partly add across depth, so that b is not assumed to be 1. Intervals of a and b are those of pairs
+    (x, y) drawn again: they do not know what the points have in common, such as the tokens that all of them were measured on.
 
     Attributes
     ----------
@@ -53,14 +54,11 @@ class PowerLaw:
         return self._fit(self.x, self.y)
 
     @cached_property
-    def _again(self) -> tuple[Float64Array, Float64Array]:
-        """(r, 2) coefficients of resamples, and (r,) a residual of a point drawn with each."""
+    def _again(self) -> Float64Array:
+        """(r, 2) coefficients of resamples."""
         rng, k = generator(self.seed, "bootstrap of a power law"), len(self.x)
-        residuals = np.log(self.y) - np.polyval(self._coefficients, np.log(self.x))
         draws = [rng.integers(0, k, k) for _ in range(RESAMPLES)]
-        fits = [self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1]
-        # residuals of a fit of two coefficients are smaller than errors by √((k − 2)/k)
-        return np.array(fits), rng.choice(residuals * np.sqrt(k / (k - 2)), len(fits))
+        return np.array([self._fit(self.x[draw], self.y[draw]) for draw in draws if len(np.unique(self.x[draw])) > 1])
 
     def _estimate(self, value: float, again: Float64Array) -> Estimate:
         low, high = np.quantile(again, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
@@ -69,19 +67,27 @@ class PowerLaw:
     @property
     def power(self) -> Estimate:
         """Exponent b."""
-        return self._estimate(float(self._coefficients[0]), self._again[0][:, 0])
+        return self._estimate(float(self._coefficients[0]), self._again[:, 0])
 
     @property
     def factor(self) -> Estimate:
         """Factor a."""
-        return self._estimate(float(np.exp(self._coefficients[1])), np.exp(self._again[0][:, 1]))
+        return self._estimate(float(np.exp(self._coefficients[1])), np.exp(self._again[:, 1]))
 
     def at(self, x: ArrayLike) -> Estimate:
-        """Estimate of y at a new point: the interval holds the fit's uncertainty and the scatter of points around it."""
-        log = float(np.log(x))
-        coefficients, noise = self._again
-        again = coefficients[:, 0] * log + coefficients[:, 1] + noise
-        return self._estimate(float(np.exp(np.polyval(self._coefficients, log))), np.exp(again))
+        """Estimate of y at a new x, with Student's prediction interval for another point like those of the fit.
+
+        ``ln y ± t s √(1 + 1/k + (ln x − m)²/S)``, m and S the mean of ln x and the sum of squares about it, s² that of the residuals over
+        k − 2, t the quantile of k − 2 degrees of freedom: exact for any k if errors of ln y are independent Gaussian ones of one variance.
+        Intervals of resampled points hold the truth in two of three cases for k = 3. A point of another kind, such as a plan that gives
+        layers other shares of the distortion than the points have, is beyond what the interval knows.
+        """
+        logs, log, k = np.log(self.x), float(np.log(x)), len(self.x)
+        residuals = np.log(self.y) - np.polyval(self._coefficients, logs)
+        spread = 1 + 1 / k + (log - logs.mean()) ** 2 / np.sum((logs - logs.mean()) ** 2)
+        deviation = float(np.sqrt(residuals @ residuals / (k - 2) * spread))
+        value, width = float(np.polyval(self._coefficients, log)), deviation * float(student_t.ppf((1 + CONFIDENCE) / 2, k - 2))
+        return Estimate(float(np.exp(value)), float(np.exp(value)) * deviation, float(np.exp(value - width)), float(np.exp(value + width)))
 
 
 def with_power_law(rows: pd.DataFrame) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -13,7 +13,7 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import BadActivations
 
 #: Tokens whose probabilities are in memory at a time, in float64.
-_ROWS = 128
+ROWS = 128
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,21 +70,24 @@ def compare_logits(reference: torch.Tensor, logits: torch.Tensor, ids: NDArray[n
     BadActivations
         If those of the other model are NaN or infinite.
     """
-    targets = torch.from_numpy(ids[:, 1:].reshape(-1)).to(logits.device)
     check_finite(logits, "the quantized model")
-    originals, others = (of[:, :-1].reshape(-1, of.shape[-1]) for of in (reference, logits))
     parts = []
-    for first in range(0, len(targets), _ROWS):
-        some = slice(first, first + _ROWS)
-        p, q = (torch.log_softmax(of[some].double(), dim=-1) for of in (originals, others))
-        target = targets[some, None]
-        kl = (p.exp() * (p - q)).sum(dim=-1).clamp(min=0)  # rounding may leave −1e-17 of equal ones
-        scores = (
-            -p.gather(1, target)[:, 0],
-            -q.gather(1, target)[:, 0],
-            kl,
-            torch.minimum(p, q).exp().sum(dim=-1),
-            (p.argmax(dim=-1) == q.argmax(dim=-1)).double(),
-        )
-        parts.append(TokenScores(*(score.cpu().numpy() for score in scores)))
+    for (originals, target), (rows, _) in zip(predictions(reference, ids), predictions(logits, ids), strict=True):
+        p, q = (torch.log_softmax(of.double(), dim=-1) for of in (originals, rows))
+        nll, other = (-of.gather(1, target)[:, 0] for of in (p, q))
+        parts.append(compare(p, q, nll, other, p.argmax(dim=-1) == q.argmax(dim=-1)))
     return TokenScores.joined(parts)
+
+
+def predictions(logits: torch.Tensor, ids: NDArray[np.int64]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Logits (t, V) of predicted tokens and the tokens that came (t, 1), some at a time."""
+    targets, rows = torch.from_numpy(ids[:, 1:].reshape(-1)).to(logits.device), logits[:, :-1].reshape(-1, logits.shape[-1])
+    for first in range(0, len(targets), ROWS):
+        yield rows[first : first + ROWS], targets[first : first + ROWS, None]
+
+
+def compare(p: torch.Tensor, q: torch.Tensor, reference_nll: torch.Tensor, nll: torch.Tensor, agreement: torch.Tensor) -> TokenScores:
+    """Scores of tokens from log probabilities (t, k) by both models; where p has −∞ nothing is added."""
+    kl = torch.where(p > -torch.inf, p.exp() * (p - q), 0.0).sum(dim=-1).clamp(min=0)  # rounding may leave −1e-17 of equal ones
+    scores = (reference_nll, nll, kl, torch.minimum(p, q).exp().sum(dim=-1), agreement.double())
+    return TokenScores(*(score.cpu().numpy() for score in scores))

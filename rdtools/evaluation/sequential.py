@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,11 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import MAX_WEIGHTS, decode_all
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.compare.activations import ActivationInputs
+from rdtools.corrections.target import DAMPING, CorrectedInput
 from rdtools.evaluation.layers import GivenLayer, LayerFailed, MeasuredLayers, is_in
 from rdtools.files import write_atomically
 from rdtools.model.activations import Sample, check_dropped
+from rdtools.model.beside import check_comparable
 from rdtools.model.capture import Progress, Sums, memory_parts
 from rdtools.model.inputs import SharedInput
 from rdtools.model.opened import OpenModel
@@ -25,9 +27,11 @@ from rdtools.model.sequential import Step, sequential_steps
 from rdtools.model.tokens import Tokens
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
-from rdtools.quantizers import ActivationQuantizer, quantizes_activations
-from rdtools.records import ActivationMoments, EffectiveLayer, Hessian
+from rdtools.moments.paired import PairedAccumulator
+from rdtools.quantizers import ActivationQuantizer, Quantizer, quantizes_activations
+from rdtools.records import ActivationMoments, EffectiveLayer, Hessian, LayerKey
 from rdtools.runs.run_manifest import LayerEntry
+from rdtools.runs.store import Run
 from rdtools.sweep.activations import activation_key
 from rdtools.threads import one_blas_thread
 
@@ -37,8 +41,19 @@ class SequentialLayers(MeasuredLayers):
 
     An input's moments, E[x xᵀ] as those of its rounding, are over the x that reaches it when all layers before it run as they were decoded,
     with their activations quantized and their low-rank terms. The target is the original weight: errors of earlier layers are in x, and are
-    not made up for. Distortions are beside these inputs.
+    not made up for; with the correction "drift" it is the one whose outputs on this x are those of the original on its own, see
+    `rdtools.corrections.target`, for quantized activations and low-rank terms as for weights alone: what x does not say of the original's
+    is next to uncorrelated with its rounding. Distortions are beside these inputs and against this target.
+
+    Parameters
+    ----------
+    run, quantizers, seed, together : as of `rdtools.evaluation.layers.MeasuredLayers`
+    corrections : "drift" or none
     """
+
+    def __init__(self, run: Run, quantizers: Mapping[str, Quantizer], *, corrections: Collection[str] = (), **settings: Any) -> None:
+        super().__init__(run, quantizers, **settings)
+        self._corrections = corrections
 
     #: File of each layer, and its place there.
     _kept: Mapping[str, tuple[Path, int]] = {}
@@ -70,7 +85,11 @@ class SequentialLayers(MeasuredLayers):
             own = {layer.name: effective.pop(layer.name) for item in step for layer in item.layers if layer.name in entries}
             return replaced_layers(stages.model, stages.places, step, own)
 
-        for step in sequential_steps(stages, inputs, tokens, placed=placed, folder=folder, progress=progress):
+        original = None
+        if self._corrections:
+            check_comparable(inputs)
+            original = stages.twin()
+        for step in sequential_steps(stages, inputs, tokens, placed=placed, original=original, folder=folder, progress=progress):
             for part in memory_parts(step.inputs):
                 given = self._moments(step, part, entries)
                 for own in self._files(entries[layer.name] for item in part for layer in item.layers if layer.name in entries):
@@ -95,21 +114,12 @@ class SequentialLayers(MeasuredLayers):
         asking = {
             name: [q for q in (self._quantizers[of] for of in of_input) if quantizes_activations(q)] for name, of_input in names.items()
         }
-        sums = Sums(part)
         samples = {
             item.name: Sample(item.columns, seed=self._seed, name=item.name)
             for item in part
             if any(quantizer.needs_sample for quantizer in asking[item.name])
         }
-
-        def see(block: Block, x: torch.Tensor) -> None:
-            sums.see(block, x)
-            if by_block.get(block) in samples:
-                samples[by_block[block]].add(x.float().cpu().numpy())
-
-        step.look(see)
-        hessians = {item.name: sums.finish(item, step.contexts) for item in part}
-        layers = {of: self._layer(entries[of], hessians[name]) for name, of_input in names.items() for of in of_input}
+        layers, hessians = (self._beside if self._corrections else self._alone)(step, part, names, entries, samples)
         errors: dict[tuple[str, Any], ActivationAccumulator] = {}
         for name, quantizers in asking.items():
             of_input = [layers[of] for of in names[name]]
@@ -127,8 +137,54 @@ class SequentialLayers(MeasuredLayers):
 
         return {of: given(of, name) for name, of_input in names.items() for of in of_input}
 
-    def _layer(self, entry: LayerEntry, hessian: Hessian) -> Layer:
-        return Layer(self._run.key(entry), self._run.checkpoint().weight(entry.captured), hessian)
+    def _alone(
+        self,
+        step: Step,
+        part: Sequence[SharedInput],
+        names: Mapping[str, Sequence[str]],
+        entries: Mapping[str, LayerEntry],
+        samples: Mapping[str, Sample],
+    ) -> tuple[dict[str, Layer], dict[str, Hessian]]:
+        """Layers by name under the moments of their inputs, and these by input; some of the rows fill the samples."""
+        by_block, sums = {item.blocks[0]: item.name for item in part}, Sums(part)
+
+        def see(block: Block, x: torch.Tensor) -> None:
+            sums.see(block, x)
+            if by_block.get(block) in samples:
+                samples[by_block[block]].add(x.float().cpu().numpy())
+
+        step.look(see)
+        hessians = {item.name: sums.finish(item, step.contexts) for item in part}
+        layers = {of: Layer(*self._weight(entries[of]), hessians[name]) for name, of_input in names.items() for of in of_input}
+        return layers, hessians
+
+    def _beside(
+        self,
+        step: Step,
+        part: Sequence[SharedInput],
+        names: Mapping[str, Sequence[str]],
+        entries: Mapping[str, LayerEntry],
+        samples: Mapping[str, Sample],
+    ) -> tuple[dict[str, Layer], dict[str, Hessian]]:
+        """The same with the weights that make up for drift."""
+        layers: dict[str, Layer] = {}
+        hessians: dict[str, Hessian] = {}
+        for item in part:
+            sums = PairedAccumulator(item.columns)
+            for x, actual in step.look_beside(item.blocks[0]):
+                sums.add(x, actual)
+                if item.name in samples:
+                    samples[item.name].add(actual)
+            check_dropped(item.name, sums.kept, sums.dropped)
+            moments, own = sums.finish(name=item.name, distinct=step.contexts), names[item.name]
+            damping = self._quantizers[own[0]].damping
+            given = CorrectedInput(moments, self._corrections, DAMPING if damping is None else damping)
+            hessians[item.name] = given.hessian
+            layers |= {of: given.layer(*self._weight(entries[of])) for of in own}
+        return layers, hessians
+
+    def _weight(self, entry: LayerEntry) -> tuple[LayerKey, Float64Array]:
+        return self._run.key(entry), self._run.checkpoint().weight(entry.captured)
 
     def _chosen(self, quantizer: ActivationQuantizer, layers: Sequence[Layer], sample: Float64Array | None) -> ActivationAccumulator:
         """Sums that are empty yet, behind the map and on the grid that a method chooses for an input."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from rdtools.errors import DataError, UsageError
-from rdtools.foreign.dense import dense_matrices
+from rdtools.foreign.dense import bias_beside, dense_matrices
 from rdtools.foreign.packing import Positions, unpack
 from rdtools.foreign.source import Source
 from rdtools.foreign.stored import ForeignModel, StoredBits, StoredMatrix, Values
@@ -45,7 +45,8 @@ def _matrix(source: Source, stem: str) -> StoredMatrix:
         return values
 
     bits = StoredBits(m * n * 4, scales.bits + qzeros.bits)
-    return StoredMatrix(source.place(f"{stem}.qweight"), f"int4 g{n // groups}", (m, n), bits, {"as stored": decode})
+    beside, kind = bias_beside(source, stem), f"int4 g{n // groups}"
+    return StoredMatrix(source.place(f"{stem}.qweight"), kind, (m, n), bits, {"as stored": decode}, **beside)
 
 
 def open_awq(source: Source) -> ForeignModel:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rdtools.errors import DataError, UsageError
-from rdtools.foreign.dense import dense_matrices
+from rdtools.foreign.dense import bias_beside, dense_matrices
 from rdtools.foreign.packing import Positions, dense_positions, padded_positions, unpack, words_for
 from rdtools.foreign.source import Source
 from rdtools.foreign.stored import ForeignModel, StoredBits, StoredMatrix, Values
@@ -101,7 +101,8 @@ def _matrix(source: Source, stem: str, widths: list[int]) -> StoredMatrix:
         return result
 
     kind = f"int{bits} g{n // groups}" if groups > 1 else f"int{bits} {'rows' if math.prod(scale.shape) > 1 else 'matrix'}"
-    return StoredMatrix(source.place(name), kind, (m, n), StoredBits(m * n * bits, scales, other), {"as stored": decode})
+    size, beside = StoredBits(m * n * bits, scales, other), bias_beside(source, stem)
+    return StoredMatrix(source.place(name), kind, (m, n), size, {"as stored": decode}, **beside)
 
 
 def open_compressed_tensors(source: Source) -> ForeignModel:

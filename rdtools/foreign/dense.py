@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rdtools.errors import DataError
 from rdtools.foreign.source import FLOATS, Source
 from rdtools.foreign.stored import ForeignModel, StoredBits, StoredMatrix, Values
 
 #: Endings of tensors that belong to a quantized weight; beside dense ones they say that the configuration is missing.
 _PARTS = ("weight_scale", "weight_scale_inv", "weight_packed", "qweight", "qzeros", "weight_zero_point", "SCB", "absmax", "quant_map")
+
+
+def bias_beside(source: Source, stem: str) -> dict[str, Any]:
+    """Arguments `bias` and `bias_bits` of a `StoredMatrix` for the bias of a module; none without one.
+
+    Raises
+    ------
+    UnsupportedDtype
+    """
+    name = f"{stem}.bias"
+    if name not in source.headers:
+        return {}
+    header = source.expect(name, dtypes=FLOATS)
+    return {"bias": lambda reading: _numbers(source, name), "bias_bits": header.bits}
+
+
+def _numbers(source: Source, name: str) -> Values:
+    import torch
+
+    values: Values = source.tensor(name).to(torch.float64).numpy()
+    return values
 
 
 def dense_matrix(source: Source, tensor: str, note: str = "") -> StoredMatrix:
@@ -18,25 +41,15 @@ def dense_matrix(source: Source, tensor: str, note: str = "") -> StoredMatrix:
     UnsupportedDtype
     """
     header = source.expect(tensor, dtypes=FLOATS)
-
-    def read(name: str = tensor) -> Values:
-        import torch
-
-        values: Values = source.tensor(name).to(torch.float64).numpy()
-        return values
-
-    name = f"{tensor.removesuffix('weight')}bias"
-    bias = source.headers.get(name) if tensor.endswith(".weight") else None
     return StoredMatrix(
         source.place(tensor),
         header.dtype,
         header.shape,
         StoredBits(header.bits),
-        {"as stored": read},
+        {"as stored": lambda: _numbers(source, tensor)},
         as_tensor=True,
         note=note,
-        bias=None if bias is None else lambda: read(name),
-        bias_bits=0 if bias is None else bias.bits,
+        **(bias_beside(source, tensor.removesuffix(".weight")) if tensor.endswith(".weight") else {}),
     )
 
 

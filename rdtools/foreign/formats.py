@@ -33,7 +33,7 @@ def _gguf_of(path: Path) -> Path | None:
     """
     if path.is_file():
         return path if path.suffix == ".gguf" else None
-    files = sorted(path.glob("*.gguf"))
+    files = sorted(file for file in path.glob("*.gguf") if file.is_file())
     first = [file for file in files if "-of-" not in file.name or "-00001-of-" in file.name]
     if not files or any(path.glob("*.safetensors")):
         return None
@@ -49,7 +49,7 @@ def open_foreign(path: Path) -> ForeignModel:
     ------
     UsageError
         If there is none, or of a format that is not read.
-    DataError, CorruptFile, ModelUnreadable, BackendUnavailable
+    DataError, CorruptFile, ModelUnreadable, MissingPackage
     """
     if not path.exists():
         raise UsageError(f"{path}: no such file or directory; give a GGUF file, or the directory of a quantized checkpoint")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.errors import BackendUnavailable, DataError, UnsupportedDtype
+from rdtools.errors import DataError, UnsupportedDtype, optional_module
 from rdtools.foreign.gguf_header import GGUFFile, GGUFTensor, read_gguf
 from rdtools.foreign.gguf_types import GGUFType, named_type, type_note
 from rdtools.foreign.names import from_gguf
@@ -21,11 +21,7 @@ INTERLEAVED, AS_STORED = "rows of each head interleaved", "rows as stored"
 
 
 def _library() -> Any:
-    try:
-        import gguf
-    except ImportError as error:
-        raise BackendUnavailable("a GGUF file needs the package gguf: pip install 'rdtools[import]', or pip install gguf") from error
-    return gguf
+    return optional_module("gguf", "a GGUF file", "rdtools[import]")
 
 
 def _decode(file: GGUFFile, tensor: GGUFTensor) -> Values:
@@ -60,7 +56,20 @@ def _heads(file: GGUFFile, tensor: str) -> int:
     return int(count) if isinstance(count, int | np.integer) else 0
 
 
-def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None) -> StoredMatrix:
+def _bias(file: GGUFFile, tensor: GGUFTensor, heads: int) -> Callable[[str], Values]:
+    """Reads the bias of a matrix with so many heads, whose rows its numbers go with."""
+
+    def read(reading: str) -> Values:
+        if tensor.type is None:
+            raise UnsupportedDtype(f"{file.path}: {tensor.name} has type {tensor.type_number}, which is not read here; convert it to F32")
+        values = _decode(file, tensor)
+        turned = reading == INTERLEAVED and values.ndim == 1 and len(values) % (2 * heads) == 0
+        return halves_together(values[:, None], heads)[:, 0] if turned else values
+
+    return read
+
+
+def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None, bias: tuple[GGUFFile, GGUFTensor] | None) -> StoredMatrix:
     place = f"{file.path}: {tensor.name}"
     kind = tensor.type
     if kind is None or len(tensor.shape) != 2:
@@ -78,7 +87,8 @@ def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None) -> Store
         readings = {INTERLEAVED: lambda: halves_together(read(), heads), AS_STORED: read}
     note, fallback = type_note(kind, named, tensor.shape[1])
     bits = StoredBits(codes, 8 * tensor.bytes - codes)
-    return StoredMatrix(place, kind.name, tensor.shape, bits, readings, stated=len(readings) == 1, note=note, fallback=fallback)
+    known: dict[str, Any] = {} if bias is None else {"bias": _bias(*bias, heads), "bias_bits": 8 * bias[1].bytes}
+    return StoredMatrix(place, kind.name, tensor.shape, bits, readings, stated=len(readings) == 1, note=note, fallback=fallback, **known)
 
 
 def _parts(path: Path) -> list[Path]:
@@ -114,16 +124,17 @@ def open_gguf(path: Path) -> ForeignModel:
 
     Raises
     ------
-    CorruptFile, DataError, BackendUnavailable
+    CorruptFile, DataError, MissingPackage
     """
     library, files = _library(), [read_gguf(part) for part in _parts(path)]
     named = named_type(path.name) or _stated_type(library, files[0])
     matrices: dict[str, StoredMatrix] = {}
+    biases = {tensor.name: (file, tensor) for file in files for tensor in file.tensors.values() if tensor.name.endswith(".bias")}
     for file in files:
         for tensor in file.tensors.values():
             name = from_gguf(tensor.name)
             if name is not None:
-                matrices[name] = _matrix(file, tensor, named)
+                matrices[name] = _matrix(file, tensor, named, biases.get(f"{tensor.name.removesuffix('weight')}bias"))
     if not matrices:
         raise DataError(
             f"{path}: no matrix of a Llama-like model, such as blk.0.attn_q.weight; importance matrices go to rdtools hessians import"

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from rdtools.errors import DataError, UsageError
-from rdtools.foreign.dense import dense_matrices
+from rdtools.foreign.dense import bias_beside, dense_matrices
 from rdtools.foreign.packing import dense_positions, unpack, words_for
 from rdtools.foreign.source import Source
 from rdtools.foreign.stored import ForeignModel, StoredBits, StoredMatrix, Values
@@ -65,6 +65,7 @@ def _matrix(source: Source, stem: str, bits: int, size: int, offset: int) -> Sto
         (m, n),
         StoredBits(m * n * bits, scales.bits + qzeros.bits, other),
         {names[less]: read(less) for less in (offset, 1 - offset)},
+        **bias_beside(source, stem),
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
 from rdtools.coding import round_to_bfloat16
-from rdtools.errors import BackendUnavailable, UsageError
+from rdtools.errors import UsageError, optional_module
 from rdtools.records import QuantizedWeight, ScalarSymbols
 from rdtools.records.quantized import NO_PARTS
 from rdtools.records.symbols import Gains
@@ -108,17 +108,9 @@ def library() -> Any:
 
     Raises
     ------
-    BackendUnavailable
-        If it is not installed.
+    MissingPackage
     """
-    try:
-        from compressed_tensors.compressors.pack_quantized import helpers
-    except ImportError as error:
-        raise BackendUnavailable(
-            "`export` compressed-tensors: the package compressed-tensors of version 0.20 or later is not installed; "
-            "pip install 'rdtools[export]'"
-        ) from error
-    return helpers
+    return optional_module("compressed_tensors.compressors.pack_quantized.helpers", "`export` compressed-tensors:", "rdtools[export]")
 
 
 def packed_tensors(layer: PackedLayer) -> dict[str, torch.Tensor]:
@@ -126,7 +118,7 @@ def packed_tensors(layer: PackedLayer) -> dict[str, torch.Tensor]:
 
     Raises
     ------
-    BackendUnavailable
+    MissingPackage
     """
     import torch
 

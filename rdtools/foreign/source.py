@@ -76,7 +76,7 @@ class Source:
     def _file_of(self) -> dict[str, Path]:
         if self.path.is_file():
             return dict.fromkeys(tensor_names(self.path), self.path)
-        single = sorted(self.path.glob("*.safetensors"))
+        single = sorted(path for path in self.path.glob("*.safetensors") if path.is_file())
         standard = any((self.path / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json"))
         if not standard and len(single) == 1:
             return dict.fromkeys(tensor_names(single[0]), single[0])

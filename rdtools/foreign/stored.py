@@ -52,7 +52,7 @@ class StoredMatrix:
     as_tensor : the values are laid out as the tensor of the original; else as (out_features, in_features)
     note : what a reader should know of its type; "" for nothing
     fallback : the type is one that the quantizer took because the one in the file's name does not fit the shape
-    bias : reads the bias beside a dense weight; None without one, and for other formats, whose biases are not looked at
+    bias : reads the bias beside the matrix, under one of the readings; None without one
     bias_bits : that the file spends on it
     """
 
@@ -65,7 +65,7 @@ class StoredMatrix:
     as_tensor: bool = False
     note: str = ""
     fallback: bool = False
-    bias: Callable[[], Values] | None = None
+    bias: Callable[[str], Values] | None = None
     bias_bits: int = 0
     __repr__ = short_repr
 

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rdtools.errors import UsageError
-from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, calibration_entry, check_held_out, padding_notes, read_tokens
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest, check_held_out, padding_notes, read_tokens
+from rdtools.jobs.calibration_pass import CalibrationPass, Progress
 from rdtools.jobs.progress import log_sentence
-from rdtools.machine import check_disk, check_memory
 from rdtools.model.checkpoint import Checkpoint, find_model
-from rdtools.model.repetition import sampling_notes
-from rdtools.model.tokens import Tokens
-from rdtools.runs.finished import FINISHED, LIST, Fingerprint, check_run_directory, different
-from rdtools.runs.run_manifest import (
-    CAPTURE_VERSION,
-    HELDOUT,
-    IMPORTED,
-    MERGED,
-    CalibrationEntry,
-    ModelEntry,
-    describe_model,
-    fingerprint,
-    is_run,
-    reuse_notes,
-    write_manifest,
-)
+from rdtools.runs.finished import check_run_directory
+from rdtools.runs.run_manifest import IMPORTED, MERGED, describe_model, is_run
 from rdtools.runs.store import Run, open_run
-from rdtools.runs.writer import RunWriter
-
-if TYPE_CHECKING:
-    from rdtools.model.opened import OpenModel  # which loads torch
-
-Progress = Callable[[int, int], None]
 
 
 def collect(
@@ -56,8 +32,8 @@ def collect(
 
     Every Hessian is durable once it is finished. A capture that fails or is interrupted keeps those, and the same call computes the
     others; the finished run is the same as if nothing had happened. A run that is there already is used again even if it was captured
-    on another device or with other libraries; `Run.notes` then says so. Held-out moments are captured after the Hessians, in the same
-    way, and are added to a run that has none.
+    on another device or with other libraries; `Run.notes` then says so. Files of it that are missing are captured again. Held-out
+    moments are captured after the Hessians, in the same way, and are added to a run that has none.
 
     Parameters
     ----------
@@ -86,7 +62,7 @@ def collect(
     tokens, heldout = read_tokens(request, evaluation, checkpoint, trust_remote_code=trust_remote_code)
     if heldout is not None:
         check_held_out(heldout, tokens, say)
-    job = _Capture(
+    job = CalibrationPass(
         out=out,
         checkpoint=checkpoint,
         model=describe_model(checkpoint, source=source).model_copy(update={"head_analysed": head}),
@@ -97,7 +73,8 @@ def collect(
         say=say,
         progress=progress,
     )
-    _say_all([*checkpoint.notes, *(note for of in (tokens, heldout) if of is not None for note in padding_notes(of))], say)
+    for sentence in [*checkpoint.notes, *(note for of in (tokens, heldout) if of is not None for note in padding_notes(of))]:
+        say(sentence)
     run = job.reused(heldout) if is_run(out) else job.captured()
     return run if heldout is None or run.manifest.heldout is not None else job.with_heldout(run, heldout)
 
@@ -130,153 +107,3 @@ def _without_tokens(out: Path, checkpoint: Checkpoint, request: CalibrationReque
             "; of each, the diagonal alone is known: D and R(D) leave correlations of inputs out, and feedback of errors has none to use"
         )
     return Run(out, run.manifest, checkpoint=checkpoint, notes=(note,))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Capture:
-    """A model, its calibration tokens, and the run directory that second moments go to; arguments as of `collect`."""
-
-    out: Path
-    checkpoint: Checkpoint
-    model: ModelEntry
-    tokens: Tokens
-    trust_remote_code: bool
-    device: str
-    fresh: bool
-    say: Callable[[str], None]
-    progress: Progress
-
-    @cached_property
-    def versions(self) -> dict[str, str]:
-        """Versions of the libraries that run the model."""
-        from rdtools.model.versions import versions
-
-        return versions()
-
-    @cached_property
-    def calibration(self) -> CalibrationEntry:
-        """The calibration tokens in the manifest."""
-        return self.described(self.tokens)
-
-    @cached_property
-    def identity(self) -> Fingerprint:
-        """Everything that a run must agree in to be this one."""
-        return fingerprint(self.model, self.calibration, capture=CAPTURE_VERSION)
-
-    @property
-    def libraries(self) -> Fingerprint:
-        """What Hessians must agree in, too, to be finished ones of an unfinished capture."""
-        return {"device": self.device, **{f"version of {name}": version for name, version in self.versions.items()}}
-
-    @cached_property
-    def opened(self) -> OpenModel:
-        """The model and its layers; loaded only where something is to be captured."""
-        from rdtools.model.opened import open_model
-
-        return open_model(
-            self.checkpoint,
-            trust_remote_code=self.trust_remote_code,
-            device=self.device,
-            head=self.model.head_analysed,
-            say=self.say,
-        )
-
-    def described(self, of: Tokens) -> CalibrationEntry:
-        """Tokens in the manifest."""
-        return calibration_entry(of, trust_remote_code=self.trust_remote_code, device=self.device)
-
-    def fill(self, writer: RunWriter, of: Tokens, names: Sequence[str], before: int) -> None:
-        """Capture the inputs that are missing, numbered as their names are; `before` tokens have been read."""
-        from rdtools.model.capture import capture
-        from rdtools.model.footprint import capture_bytes
-
-        opened, number = self.opened, {name: index for index, name in enumerate(names)}
-        missing = [shared for shared in opened.layers.inputs if not writer.has(shared.name, number[shared.name])]
-        check_disk(self.out, sum(4 * shared.columns * (shared.columns + 1) for shared in missing), f"{len(missing)} Hessians")
-        if missing and self.device == "cpu":
-            check_memory(capture_bytes(opened, of), f"a capture of {int(of.mask.sum())} tokens")
-        for shared, hessian in capture(
-            opened.model,
-            missing,
-            of,
-            stages=opened.stages,
-            folder=self.out,
-            progress=lambda done, total: self.progress(before + done, before + total),
-        ):
-            writer.add(hessian, number[shared.name])
-            del hessian
-
-    def reused(self, heldout: Tokens | None) -> Run:
-        """The run that is there, if it is this one, under the name and place that the model has now."""
-        run = open_run(self.out, checkpoint=self.checkpoint)
-        before, held = fingerprint(run.manifest.model, run.manifest.calibration, capture=run.manifest.capture), run.manifest.heldout
-        names = different(before, self.identity)
-        if names:
-            remedy = _remedy(self.out, names, head=self.model.head_analysed)
-            raise UsageError(f"{self.out}: holds a run with other {' and '.join(names)}; {remedy}")
-        if heldout is not None and held is not None and held.tokens.token_sha256 != heldout.sha256:
-            place = self.out / HELDOUT
-            if not self.fresh:
-                raise UsageError(
-                    f"{self.out}: holds held-out moments of other evaluation tokens in {place}; a report with `fresh` replaces them and "
-                    "starts its table over; or choose another directory"
-                )
-            run, held = self.without_heldout(run), None
-        for left in [self.out / FINISHED, *([self.out / HELDOUT / LIST] if held is not None else [])]:
-            left.unlink(missing_ok=True)  # by a process that was killed just after it wrote the manifest
-        moved = {name: getattr(self.model, name) for name in ("name", "source", "directory", "files")}
-        manifest = run.manifest.model_copy(update={"model": run.manifest.model.model_copy(update=moved)})
-        if manifest != run.manifest:
-            write_manifest(self.out, manifest)
-        _say_all(sampling_notes(self.tokens, [entry.columns for entry in run.hessians]), self.say)
-        notes = reuse_notes(run.manifest, device=self.device, versions=self.versions)
-        return Run(self.out, manifest, checkpoint=self.checkpoint, notes=notes)
-
-    def without_heldout(self, run: Run) -> Run:
-        """The run without its held-out moments, whose files are deleted."""
-        manifest = run.manifest.model_copy(update={"heldout": None})
-        write_manifest(self.out, manifest)
-        for path in (self.out / HELDOUT).iterdir():
-            path.unlink()
-        return open_run(self.out, checkpoint=self.checkpoint)
-
-    def captured(self) -> Run:
-        """A new run, or one that was begun, with all Hessians."""
-        from rdtools.model.inputs import check_weights
-
-        writer = RunWriter(self.out, {**self.identity, **self.libraries})
-        opened, found = self.opened, self.opened.layers
-        for shared in opened.loaded_inputs():
-            check_weights(opened.model, self.checkpoint, shared)
-        _say_all(sampling_notes(self.tokens, [shared.columns for shared in found.inputs]), self.say)
-        self.fill(writer, self.tokens, [shared.name for shared in found.inputs], 0)
-        sizes = {name: getattr(found, name) for name in ("parameters", "analysed", "head", "head_parameters")}
-        return writer.finish(
-            self.checkpoint,
-            {shared.name: shared.layers for shared in found.inputs},
-            model=self.model.model_copy(update={**sizes, "uncovered": list(found.uncovered)}),
-            calibration=self.calibration.model_copy(update={"runner": opened.runner}),
-            versions=self.versions,
-        )
-
-    def with_heldout(self, run: Run, heldout: Tokens) -> Run:
-        """The run with held-out moments beside its Hessians."""
-        identity = {"evaluation tokens" if name == "calibration tokens" else name: value for name, value in self.identity.items()}
-        writer = RunWriter(self.out, {**identity, "evaluation tokens": heldout.sha256, **self.libraries}, folder=HELDOUT)
-        self.fill(writer, heldout, [entry.name for entry in run.hessians], int(self.tokens.mask.sum()))
-        return writer.finish_heldout(run, self.described(heldout).model_copy(update={"runner": self.opened.runner}))
-
-
-def _remedy(out: Path, names: list[str], *, head: bool) -> str:
-    """Advice about a run that was captured otherwise."""
-    if "rules of capture" in names:
-        new = shlex.quote(f"{out}-new")
-        return f"an earlier rdtools captured it; it can still be read; give the same command another directory, such as {new}"
-    if names == ["`head`"]:
-        return f"{'leave `head` out' if head else 'give `head` too (--head)'}, or choose another directory"
-    return "choose another directory, or delete this one"
-
-
-def _say_all(sentences: list[str], say: Callable[[str], None]) -> None:
-    for sentence in sentences:
-        say(sentence)

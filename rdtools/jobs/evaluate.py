@@ -2,150 +2,36 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import json
-import math
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from rdtools.errors import NotByBlocks, UsageError
+from rdtools.errors import UsageError
 from rdtools.files import atomic_path, sole_writer
 from rdtools.jobs.arguments import method_names, path_of, target_rates
 from rdtools.jobs.calibration import EvaluationRequest
+from rdtools.jobs.evaluation import EvaluationJob
 from rdtools.jobs.held_out import held_out_windows
 from rdtools.jobs.progress import log_sentence, python_stage
-from rdtools.jobs.sequential import sequential_tokens
+from rdtools.jobs.saved_subject import subject_of_saved
+from rdtools.jobs.sequential import Sequential, sequential_request
 from rdtools.jobs.settings import Stage
-from rdtools.jobs.subjects import Asked, Subject, Summed, subject_of_run, subject_of_saved
-from rdtools.model.tokens import Tokens
-from rdtools.records.evaluation_row import EVALUATION_COLUMNS, EvaluationRow, LayerSums
+from rdtools.jobs.subjects import Asked, Subject, subject_of_run
+from rdtools.records.evaluation_row import EVALUATION_COLUMNS
 from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
-from rdtools.runs.numbers import NUMBERS_VERSION
 from rdtools.runs.saved import HessianKind, is_saved
 from rdtools.seeds import check_seed
 
 if TYPE_CHECKING:
-    from rdtools.evaluation.contest import Contender  # which load torch
+    from rdtools.evaluation.stored import StoredReference
     from rdtools.evaluation.windows import Windows
-    from rdtools.model.opened import OpenModel
 
 #: Folder of the finished rows, and the tables that are made of them.
 FOLDER, PARQUET, CSV = "evaluation", "evaluation.parquet", "evaluation.csv"
-#: Rows that are made in one pass over the tokens, beside the original: each has hidden states of its own.
-ROUND = 6
-#: Folder of coded files that a round needs while it lasts.
-WORK = "evaluation.unfinished"
-
-
-@dataclass(frozen=True, eq=False)
-class _Job:
-    """Rows that are asked for, with what they are scored on."""
-
-    subject: Subject
-    windows: Windows
-    seed: int
-    device: str
-    say: Callable[[str], None]
-
-    def key(self, asked: Asked) -> str:
-        """Hash of everything that decides the numbers of a row."""
-        scored = hashlib.sha256(self.windows.ids.tobytes() + self.windows.clusters.tobytes()).hexdigest()
-        parts = [NUMBERS_VERSION, self.subject.identity, asked.identity, scored, self.windows.ids.shape, self.seed]
-        parts += [self.device] if self.device != "cpu" else []  # whose sums have other last digits
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-    def rows(self, todo: Sequence[Asked], progress: Callable[[float, float], None]) -> Iterator[tuple[Asked, EvaluationRow]]:
-        """Rows as they are finished, some in each pass."""
-        opened = self._opened()
-        rounds = [todo[first : first + ROUND] for first in range(0, len(todo), ROUND)]
-        steps, before = len(todo) + len(rounds) + sum(asked.ahead for asked in todo), 0
-        for some in rounds:
-            began = before
-
-            def tell(share: float, began: int = began) -> None:
-                progress(began + share, steps)
-
-            yield from zip(some, self._round(opened, some, tell), strict=True)
-            before += len(some) + 1 + sum(asked.ahead for asked in some)
-
-    def _round(self, opened: OpenModel, some: Sequence[Asked], tell: Callable[[float], None]) -> list[EvaluationRow]:
-        from rdtools.evaluation.contest import contest
-        from rdtools.evaluation.rows import model_scores
-        from rdtools.model.fused import fused_text
-
-        assert opened.stages is not None
-        started, windows, work = time.perf_counter(), self.windows, self.subject.folder / WORK
-        shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
-        entered: list[tuple[Contender, Summed]] = []
-        ahead = 0
-
-        def step(before: int, done: int, total: int) -> None:
-            tell(before + done / total)
-
-        try:
-            for number, asked in enumerate(some):
-                (own := work / str(number)).mkdir(parents=True)
-                entered.append(asked.enter(opened, own, functools.partial(step, ahead)))
-                ahead += asked.ahead
-            contenders = [contender for contender, _ in entered]
-            told = len(some) + 1
-            scores = contest(
-                opened.stages,
-                contenders,
-                windows,
-                folder=self.subject.folder,
-                progress=lambda done, total: tell(ahead + done * told / total),
-            )
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        return [
-            EvaluationRow(
-                model=self.subject.name,
-                method=asked.method,
-                target_bpw=asked.target_bpw,
-                status="ok" if found is not None else "failed",
-                seed=self.seed,
-                hessians=asked.hessians,
-                corrections=asked.corrections,
-                protocol=windows.protocol,
-                fused=fused_text(self.subject.checkpoint.directory),
-                evaluation=windows.source,
-                windows=len(windows.ids),
-                scored_tokens=windows.scored,
-                clusters=len(np.unique(windows.token_clusters)),
-                allocation=None if asked.allocation is None else asked.allocation.label,
-                **({} if asked.allocation is None else asked.allocation.expectations),
-                sums=layers.sums if found is not None else self._unmeasured,
-                scores=None if found is None else model_scores(found, windows, seed=self.seed),
-                message="" if contender.failure is None else str(contender.failure) or type(contender.failure).__name__,
-                wall_s=time.perf_counter() - started,
-            )
-            for asked, (contender, layers), found in zip(some, entered, scores, strict=True)
-        ]
-
-    @property
-    def _unmeasured(self) -> LayerSums:
-        layers = self.subject.layers
-        return LayerSums(len(layers), sum(math.prod(layer.shape) for layer in layers))
-
-    def _opened(self) -> OpenModel:
-        from rdtools.model.opened import open_model
-
-        subject = self.subject
-        opened = open_model(
-            subject.checkpoint, trust_remote_code=subject.trust_remote_code, device=self.device, head=subject.head, say=self.say
-        )
-        if opened.stages is None:
-            raise NotByBlocks(f"{subject.checkpoint.directory}: {opened.runner}; only a model that runs block by block is evaluated")
-        return opened
 
 
 def evaluate(
@@ -156,6 +42,7 @@ def evaluate(
     allocations: str | Path | Sequence[str | Path] = (),
     hessians: HessianKind = "original",
     calibration: Any = None,
+    corrections: str | Sequence[str] = (),
     damping: float | None = None,
     seed: int = 0,
     evaluation: Any = None,
@@ -163,6 +50,8 @@ def evaluate(
     window: int | None = None,
     windows: int | None = None,
     noise: bool = True,
+    reference: str | Path | None = None,
+    top: int | None = None,
     device: str = "cpu",
     fresh: bool = False,
     say: Callable[[str], None] = log_sentence,
@@ -182,6 +71,8 @@ def evaluate(
     allocations : plan files of `rdtools.allocate`, one or several, a row for each in place of methods and rates
     hessians : "original" for moments of the original model, which are those of the run; "sequential" for those of the partly quantized one
     calibration : for the latter the tokens of the run, or a `CalibrationRequest`; None for those of the embedded model
+    corrections : "drift", for the latter, to ask of layers for the outputs of the original, ``W x``, and not for those on the inputs that
+        they have, ``W x̂``; distortions are then against that target's linear part in x̂, the only one that weights can reach
     damping : of methods that are named here or in a plan, where their names have none
     seed : of the run's rotations, of the noise and of the bootstrap
     evaluation : held-out tokens, an `EvaluationRequest` or ids in memory; None for those of the embedded model
@@ -189,6 +80,10 @@ def evaluate(
     window : tokens in a window; None for the longest that the model and the tokens have, at most 2048
     windows : at most so many, evenly spaced; None for all
     noise : add a row of the model with noise of bfloat16's rounding size in the weights of the same layers
+    reference : file of the original's predictions by their most probable tokens, written if it is not there, so that the original need not
+        run again for other methods or saved models; None to compare with whole predictions. All other tokens count as one, so that KL is a
+        lower bound and acceptance an upper one
+    top : tokens that are told apart in a new file; None for 1024
     device : torch device for the forward passes
     fresh : make rows anew that are there
     say : called with sentences about what goes on
@@ -218,8 +113,8 @@ def evaluate(
     plans = [path_of("evaluate", plan, "a plan") for plan in ([allocations] if isinstance(allocations, str | Path) else allocations)]
     if plans and (names is not None or rates is not None):
         raise UsageError("`allocations` say the method and rate of every layer; leave `methods` and `rates` out")
-    tokens = sequential_tokens(place, hessians, calibration)
-    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, tokens)
+    ahead = sequential_request(place, hessians, calibration, corrections)
+    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, ahead)
     found = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
@@ -231,7 +126,8 @@ def evaluate(
     )
     if found.left_out:
         say(f"{found.source}: {found.left_out} tokens at the ends of sequences fill no window of {found.length}")
-    job = _Job(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say)
+    stored = _stored(subject, found, reference, top, device)
+    job = EvaluationJob(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say, stored)
     with sole_writer(subject.folder):
         subject.check()
         folder = subject.folder / FOLDER
@@ -248,11 +144,33 @@ def evaluate(
                     with stage("Evaluate", "models") as progress:
                         for asked, row in job.rows(todo, progress):
                             writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+                    if stored is not None:
+                        say(stored.sentence())
             finally:
                 writer.close()
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])
+
+
+def _stored(subject: Subject, windows: Windows, reference: str | Path | None, top: int | None, device: str) -> StoredReference | None:
+    from rdtools.evaluation.stored import stored_reference
+    from rdtools.model.pretrained import model_limits
+
+    if reference is None:
+        if top is not None:
+            raise UsageError("`top`: of a file of predictions, and none is given as `reference`; give one, or leave it out")
+        return None
+    facts = {
+        "model": dict(subject.files),
+        "tokens": hashlib.sha256(windows.ids.tobytes()).hexdigest(),
+        "protocol": windows.protocol,
+        "number format": "float32",
+        "device": device,
+    }
+    limits = model_limits(subject.checkpoint, trust_remote_code=subject.trust_remote_code)
+    place = path_of("evaluate", reference, "a file of predictions")
+    return stored_reference(place, facts, tokens=windows.scored, top=top, vocabulary=limits.vocabulary)
 
 
 def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -273,10 +191,10 @@ def _subject(
     plans: Sequence[Path],
     damping: float | None,
     seed: int,
-    tokens: Tokens | None,
+    ahead: Sequential | None,
 ) -> Subject:
     if not is_saved(path):
-        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, tokens=tokens)
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, ahead=ahead)
     if methods is not None or rates is not None or damping is not None or plans:
         raise UsageError(
             f"{path}: a saved model, which has one method and rate, or a plan; leave `methods`, `rates`, `allocations` and `damping` out"

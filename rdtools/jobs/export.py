@@ -38,7 +38,7 @@ def check_export(export: str, recipe: Recipe) -> None:
 
     Raises
     ------
-    UsageError, BackendUnavailable
+    UsageError, MissingPackage
     """
     if export not in FORMATS:
         raise UsageError(f"`export` {export!r}: expected {' or '.join(FORMATS)}")
@@ -72,7 +72,7 @@ def export_saved(folder: Path, *, say: Callable[[str], None] = log_sentence) -> 
     ------
     UsageError
         If a layer has no place in the format; the message names it. Nothing is written.
-    BackendUnavailable, CorruptFile, OutputError
+    MissingPackage, CorruptFile, OutputError
     """
     library()
     saved = read_saved(folder)

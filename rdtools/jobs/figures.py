@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from rdtools.errors import UsageError
+from rdtools.errors import OutputError, UsageError
 from rdtools.evaluation.noise import NOISE
 from rdtools.evaluation.power_law import with_power_law
 from rdtools.files import write_atomically
@@ -180,7 +180,10 @@ def figures(
                 raise UsageError(f"{kind} {name!r}, expected one of {', '.join(known)}")
     check_formats(formats)
     place = folder / "figures" / style if out is None else Path(out)
-    place.mkdir(parents=True, exist_ok=True)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{place}: cannot be made: {error.strerror}; choose another place for `out`") from error
     manifest: Manifest | None = read_manifest(folder) if is_run(folder) else None
     drawn = DrawnFigures()
     with styled(style):

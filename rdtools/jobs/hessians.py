@@ -76,6 +76,7 @@ def import_hessians(
     format: str | None = None,
     samples: int | None = None,
     sample_tokens: int | None = None,
+    trust_remote_code: bool = False,
     say: Callable[[str], None] = lambda sentence: None,
 ) -> Run:
     """A run from Hessians that others collected, converted to E[x xᵀ], uncentred mean over tokens, without factor 2, and marked.
@@ -87,6 +88,7 @@ def import_hessians(
     out : run directory, new or empty
     format : "quip", "gptq" or "imatrix"; None to tell by the names
     samples, sample_tokens : what GPTQ's mean is over, and the tokens of each sample or chunk, where the file does not say
+    trust_remote_code : run code that comes with the model
 
     Raises
     ------
@@ -98,8 +100,8 @@ def import_hessians(
     place, out = Path(path), Path(out)
     _new_directory(out)
     hessians = open_hessians(place, Counts(samples, sample_tokens), format)
-    checkpoint = find_model(source)
-    layers = open_model(checkpoint, say=say).layers
+    checkpoint = find_model(source, with_code=trust_remote_code)
+    layers = open_model(checkpoint, trust_remote_code=trust_remote_code, say=say).layers
     model, digest = describe_model(checkpoint, source=source), _hash_of(place)
     first = _of_input(hessians, [layer.name for layer in layers.inputs[0].layers], layers.inputs[0].columns, place)
     calibration = CalibrationEntry(
@@ -108,7 +110,7 @@ def import_hessians(
         length=sample_tokens or max(1, first.n_tokens),
         padding=0,
         token_sha256=digest,
-        trust_remote_code=False,
+        trust_remote_code=trust_remote_code,
         runner=IMPORTED,
     )
     check_disk(out, sum(4 * shared.columns * (shared.columns + 1) for shared in layers.inputs), counted(len(layers.inputs), "Hessian"))

@@ -67,7 +67,7 @@ def measure_file(
     Raises
     ------
     UsageError, DataError, CorruptFile, ModelUnreadable, ShapeMismatch, NotFiniteInput, UnsupportedDtype
-    BackendUnavailable, OutputError, Busy
+    MissingPackage, OutputError, Busy
     """
     opened = open_run(run)
     foreign = open_foreign(Path(path))
@@ -117,16 +117,16 @@ def _row(run: Run, foreign: ForeignModel, entry: LayerEntry, matrix: StoredMatri
     values, reading = decoded(matrix, entry.captured, layer.weight)
     facts = layer_facts(layer, run.heldout(entry.hessian))
     run.keep_spectrum(entry.hessian)
-    bias, bits = _bias(run.checkpoint(), entry.captured, matrix, dense=foreign.format == "dense")
+    bias, bits = _bias(run.checkpoint(), entry.captured, matrix, reading)
     return foreign_row(
         layer, facts, entry.captured, foreign, matrix, values, reading=reading, results=results, bias=bias, bias_bits=bits
     ).to_row()
 
 
-def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix, *, dense: bool) -> tuple[Float64Array | None, float]:
+def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix, reading: str) -> tuple[Float64Array | None, float]:
     """Numbers that a foreign file's bias adds to a layer's outputs beyond the original's own, None for nothing, and bits of a new one.
 
-    A dense file without one has none; biases that other formats keep elsewhere are not looked at.
+    A file without one has none, whatever its format: that of the original, if there is one, is then taken away.
 
     Raises
     ------
@@ -135,10 +135,10 @@ def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix, *,
     """
     name = f"{layer.tensor.removesuffix('weight')}bias"
     stored = checkpoint.read(name) if name in checkpoint.shard_of else None
-    if layer.rows is not None or (matrix.bias is None and not (dense and stored is not None)):
+    if layer.rows is not None or (matrix.bias is None and stored is None):
         return None, 0.0
     rows = checkpoint.shapes[layer.tensor][-1 if layer.transposed else 0]
-    values = np.zeros(rows) if matrix.bias is None else np.asarray(matrix.bias(), dtype=np.float64)
+    values = np.zeros(rows) if matrix.bias is None else np.asarray(matrix.bias(reading), dtype=np.float64)
     if values.shape != (rows,) or not np.isfinite(values).all():
         raise DataError(
             f"{matrix.place}: a bias of shape {values.shape} beside it, expected {rows} finite numbers: a file of another model?"

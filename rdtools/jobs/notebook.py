@@ -12,7 +12,7 @@ from typing import Any
 from rdtools.errors import WrongType
 from rdtools.files import sole_writer
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
-from rdtools.jobs.collect import Progress
+from rdtools.jobs.calibration_pass import Progress
 from rdtools.jobs.collect import collect as collect_run
 from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.show import ReportedRun, open_run

@@ -38,7 +38,7 @@ class Preview:
     rows, remaining_rows, tasks : rows asked for, those to be done, and the tasks they come in
     workers : processes that memory and times are predicted for: those of the report on this machine; one where others do the work
     memory_bytes : predicted most that the report takes at a time: the capture, or all processes at layers of the largest size
-    times : estimated minutes of each method, and of the theory; the capture and the page come on top
+    times : estimated minutes of each method, and of the theory; the calibration pass and the page are not in them
     infeasible : a sentence for each method and rate that no layer can have together
     notes : sentences about the memory, the calibration and the held-out tokens, as a report says them
     """

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from rdtools.errors import OutputError, UsageError
+from rdtools.errors import NotByBlocks, OutputError, UsageError
 from rdtools.files import check_output_file
 from rdtools.jobs.arguments import path_of
 from rdtools.jobs.progress import log_sentence
 from rdtools.machine import check_disk, check_memory
-from rdtools.model.checkpoint import find_model
+from rdtools.model.checkpoint import Checkpoint, find_model
 from rdtools.seeds import check_seed
 from rdtools.transforms import RotationChoice
 
@@ -30,13 +31,15 @@ def rotate_model(
     rotation: str | None = "auto",
     heads: bool = True,
     seed: int = 0,
+    trust_remote_code: bool = False,
     say: Callable[[str], None] = log_sentence,
 ) -> Fused:
     """Write a model of the same function whose norms have no gains, and whose residual stream and values are rotated.
 
     Plain transformers loads it. Its weights are in float32, as every one of them is rounded anew, and its output head is a matrix of its
     own. ``config.json`` says what was fused, and so do rows of `rdtools.evaluate`. See `rdtools.model.fused.fuse`. The inputs of output and
-    down projections are left to methods with ``+inner-rotation``, which rotate these alone, online.
+    down projections are left to methods with ``+inner-rotation``, which rotate these alone, online. Weights of a large model are in a file
+    while they are changed, mapped into memory, for which a block of them, or a file that is written, is enough.
 
     Parameters
     ----------
@@ -45,6 +48,7 @@ def rotate_model(
     rotation : "auto", "hadamard", "haar" or "kronecker"; None to fold gains alone
     heads : rotate the values of each head, too
     seed : that rotations are drawn from
+    trust_remote_code : run code that comes with the model
     say : called with sentences about what goes on
 
     Raises
@@ -75,19 +79,18 @@ def rotate_model(
     from safetensors import SafetensorError
 
     from rdtools.model.fused import fuse
-    from rdtools.model.pretrained import load_model, write_model
+    from rdtools.model.pretrained import write_model
     from rdtools.model.save import copy_other_files
 
-    checkpoint = find_model(str(source))
-    check_memory(4 * checkpoint.parameters, f"{checkpoint.directory} in float32, all of which is in memory")
-    check_disk(place, 4 * checkpoint.parameters, "the weights of a rotated model")
-    loaded = load_model(checkpoint, say=say)
-    fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
+    checkpoint = find_model(str(source), with_code=trust_remote_code)
+    check_disk(place, 8 * checkpoint.parameters, "the weights of a rotated model, and those that are rotated,")
     try:
         work.mkdir(parents=True)
         try:
-            copy_other_files(checkpoint, work)
-            write_model(loaded, work)
+            with _weights(checkpoint, work, trust_remote_code=trust_remote_code, say=say) as loaded:
+                fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
+                copy_other_files(checkpoint, work)
+                write_model(loaded, work)
             work.rename(place)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -95,3 +98,24 @@ def rotate_model(
         reason = getattr(error, "strerror", None) or error
         raise OutputError(f"{work}: cannot be written: {reason}; free some space or choose another place") from error
     return fused
+
+
+@contextmanager
+def _weights(checkpoint: Checkpoint, work: Path, *, trust_remote_code: bool, say: Callable[[str], None]) -> Iterator[Any]:
+    """The model: in memory where it is small or cannot be loaded by blocks, else in a file."""
+    from rdtools.model import stages
+    from rdtools.model.mapped import mapped_model
+    from rdtools.model.pretrained import SHARD_BYTES, load_model
+
+    size, model = 4 * checkpoint.parameters, None
+    with ExitStack() as stack:
+        if size > stages.KEPT_BYTES:
+            check_memory(min(size, SHARD_BYTES), f"{checkpoint.directory} in float32, of which as much as a file holds is in memory")
+            try:
+                model = stack.enter_context(mapped_model(checkpoint, work, trust_remote_code=trust_remote_code, say=say))
+            except NotByBlocks as reason:
+                say(f"{checkpoint.directory}: loaded as a whole and not block by block: {reason}")
+        if model is None:
+            check_memory(size, f"{checkpoint.directory} in float32, all of which is in memory")
+            model = load_model(checkpoint, trust_remote_code=trust_remote_code, say=say)
+        yield model

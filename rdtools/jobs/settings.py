@@ -17,7 +17,9 @@ from rdtools.errors import CorruptFile, UsageError
 from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.methods import DEFAULT_METHODS, make_quantizers
 from rdtools.quantizers import Quantizer
+from rdtools.records import Coding
 from rdtools.seeds import SEED_END
+from rdtools.sweep.engines.dask import check_scheduler
 
 #: Called with a title and with what is counted, at the beginning of each stage; the block gets a function of (done, total).
 Stage = Callable[[str, str], AbstractContextManager[Callable[[float, float], None]]]
@@ -33,6 +35,7 @@ _EXPECTED = {
     "methods": "a list of names, at least one, such as ['gptq', 'watersic']",
     "rates": "a list of bits per weight, at least one, such as [2, 3, 4]",
     "damping": "a number, such as 0.01",
+    "coding": "'exact' or 'sampled'",
     "seeds": f"a list of whole numbers from 0 to {SEED_END - 1}, at least one, such as [0, 1]",
     "layers": "a list of patterns, at least one, such as ['*.0.*']",
     "types": "a list of types of layers, at least one, such as ['q_proj']",
@@ -58,6 +61,7 @@ class ReportSettings:
     methods : names; None for the default ones
     rates : targets in bits per weight
     damping : of the quantizers, relative to the mean diagonal; None for none unless H is singular
+    coding : "exact", or "sampled" for rows of which a part of the file is coded and the rest counted by its entropy model
     seeds : of rotations; every method has a row for each
     layers : patterns such as ``*.0.*``; None for all layers
     types : of layers, such as ``q``; None for all
@@ -86,6 +90,7 @@ class ReportSettings:
     methods: Names | None = None
     rates: Annotated[tuple[float, ...], Field(min_length=1)] = (2.0, 3.0, 4.0)
     damping: float | None = None
+    coding: Coding = "exact"
     seeds: Annotated[tuple[Annotated[int, Field(ge=0, lt=SEED_END)], ...], Field(min_length=1)] = (0,)
     layers: Names | None = None
     types: Names | None = None
@@ -105,8 +110,7 @@ class ReportSettings:
                 shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) and value else repr(value)
                 expected = _EXPECTED.get(name) or _EXPECTED_TYPES[get_type_hints(ReportSettings)[name]]
                 raise UsageError(f"`{name}` {shown}: expected {expected}") from error
-        if self.scheduler is not None and self.workers is not None:
-            raise UsageError("`workers` and `scheduler`: expected one of them; a cluster has its own number of workers")
+        check_scheduler(self.scheduler, self.workers)
 
     @property
     def calibration(self) -> CalibrationRequest:
@@ -126,7 +130,7 @@ class ReportSettings:
         UnknownMethod, InvalidRate, RateUnreachable, UsageError
         """
         names = DEFAULT_METHODS if self.methods is None else self.methods
-        return make_quantizers(list(dict.fromkeys(names)), sorted(dict.fromkeys(self.rates)), damping=self.damping)
+        return make_quantizers(list(dict.fromkeys(names)), sorted(dict.fromkeys(self.rates)), damping=self.damping, coding=self.coding)
 
     def changed(self, changes: Mapping[str, Any]) -> ReportSettings:
         """The settings with others in place of some.

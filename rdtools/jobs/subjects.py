@@ -1,26 +1,23 @@
-"""Models that can be evaluated, with the rows that are asked for: the methods of a run, or a saved model."""
+"""Models that can be evaluated, with the rows that are asked for, and the methods of a run as one."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from rdtools.errors import ModelUnreadable, UsageError
-from rdtools.files import check_file
+from rdtools.errors import UsageError
 from rdtools.jobs.recipes import Recipe, quantizers_of
+from rdtools.jobs.sequential import Sequential
 from rdtools.methods import format_method, infeasible_reason, make_quantizers, parse_method
-from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
+from rdtools.model.checkpoint import Checkpoint
 from rdtools.model.layer_names import CapturedLayer
-from rdtools.model.tokens import Tokens
 from rdtools.quantizers import Quantizer
 from rdtools.records.evaluation_row import LayerSums
 from rdtools.runs.allocations import Allocation, read_allocation
 from rdtools.runs.plan import read_plan
 from rdtools.runs.run_manifest import CalibrationEntry
-from rdtools.runs.saved import HessianKind, check_saved, read_saved
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep.plan import settings_of
 
@@ -47,7 +44,7 @@ class Asked:
 
     Attributes
     ----------
-    method, target_bpw, hessians, corrections : columns of the row
+    method, target_bpw, hessians, corrections : columns
     allocation : of the rates; None for one rate
     identity : of everything that decides the row beside the subject and the tokens
     enter : the contender on an opened original, and the layers that know their sums; it is given a folder for files that are needed while
@@ -73,7 +70,7 @@ class Subject:
     ----------
     folder : where rows and tables are kept
     name : of the original
-    checkpoint : its files
+    checkpoint, files : its files, and their SHA-256
     layers : that are quantized, as they stand in the files
     head : True if the output head is one of them
     trust_remote_code : of the original
@@ -86,6 +83,7 @@ class Subject:
     folder: Path
     name: str
     checkpoint: Checkpoint
+    files: Mapping[str, str]
     layers: Sequence[CapturedLayer]
     head: bool
     trust_remote_code: bool
@@ -116,7 +114,7 @@ def subject_of_run(
     damping: float | None,
     seed: int,
     allocations: Sequence[Path] = (),
-    tokens: Tokens | None = None,
+    ahead: Sequential | None = None,
 ) -> Subject:
     """The model of a run, and a row for each method and rate, or for each plan.
 
@@ -127,7 +125,7 @@ def subject_of_run(
     damping : of methods that are named here, where their names have none
     seed : of the run
     allocations : plan files; methods and rates are then None
-    tokens : those of the run's calibration, for layers that are quantized from inputs of the partly quantized model; None for the original
+    ahead : for layers that are quantized from inputs of the partly quantized model; None for those of the original
 
     Raises
     ------
@@ -137,27 +135,30 @@ def subject_of_run(
     """
     run = open_run(path)
     manifest = run.manifest
+    files = {name: file.sha256 for name, file in manifest.model.files.items()}
     held = () if manifest.heldout is None else manifest.heldout.hessians
     known = manifest.calibration
+    tokens = None if ahead is None else ahead.tokens
     if tokens is not None and tokens.sha256 != known.token_sha256:
         raise UsageError(
             f"{path}: {' × '.join(map(str, tokens.ids.shape))} tokens of {tokens.source} are not those of the run's calibration, "
             f"{known.sequences} × {known.length} of {known.source}; layers are quantized one after the other from these: give the data, "
             "`sequences` and `length` that the run was made with"
         )
-    asked = [_allocated(run, place, damping, seed, tokens) for place in allocations] or [
-        _asked(run, quantizer, seed, tokens) for quantizer in _quantizers(run, methods, rates, damping)
+    asked = [_allocated(run, place, damping, seed, ahead) for place in allocations] or [
+        _asked(run, quantizer, seed, ahead) for quantizer in _quantizers(run, methods, rates, damping)
     ]
     return Subject(
         folder=run.path,
         name=run.model_name,
         checkpoint=run.checkpoint(),
+        files=files,
         layers=[entry.captured for entry in run.layers],
         head=manifest.model.head_analysed,
         trust_remote_code=manifest.calibration.trust_remote_code,
         calibration=manifest.calibration,
         identity=[
-            {name: file.sha256 for name, file in manifest.model.files.items()},
+            files,
             [entry.sha256 for entry in (*run.hessians, *held)],
             [entry.name for entry in run.layers],
         ],
@@ -166,77 +167,20 @@ def subject_of_run(
     )
 
 
-@dataclass(frozen=True)
-class _Known:
-    """Columns that need no layer to be looked at."""
-
-    sums: LayerSums
-
-
-def subject_of_saved(path: Path) -> Subject:
-    """The original of a saved model, and a row for the checkpoint as it is loaded from its files.
-
-    Raises
-    ------
-    UsageError, CorruptFile, ModelUnreadable
-        If the original is not where it was, or has other files.
-    """
-    saved = read_saved(path)
-    original = saved.original
-    try:
-        checkpoint = find_model(EMBEDDED) if original.directory is None else open_checkpoint(Path(original.directory), name=original.name)
-    except ModelUnreadable as error:
-        raise ModelUnreadable(f"{error}; {path} is compared with the model that it was made of: put that back there") from error
-
-    def check() -> None:
-        check_saved(path, saved)
-        for name, file in original.files.items():
-            check_file(checkpoint.directory / name, size=file.bytes, sha256=file.sha256)
-
-    def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
-        from rdtools.evaluation.contest import Contender
-        from rdtools.model.stages import Stages
-
-        assert opened.stages is not None
-        sums = LayerSums(
-            layers=len(saved.layers),
-            weights=saved.weights,
-            total_bpw=saved.total_bpw,
-            summed_distortion=sum(entry.rounded_distortion * math.prod(entry.layer.shape) for entry in saved.layers),
-            summed_relative_distortion=sum(entry.rounded_relative_distortion for entry in saved.layers),
-        )
-        return Contender(Stages(open_checkpoint(path), device=str(opened.stages.device)), ()), _Known(sums)
-
-    return Subject(
-        folder=path,
-        name=original.name,
-        checkpoint=checkpoint,
-        layers=[entry.layer.captured for entry in saved.layers],
-        head=False,
-        trust_remote_code=False,
-        calibration=saved.calibration,
-        identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
-        asked=[
-            Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation, "+".join(saved.corrections) or "none")
-        ],
-        check=check,
-    )
-
-
-def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, tokens: Tokens | None, *, together: bool) -> Enter:
+def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, ahead: Sequential | None, *, together: bool) -> Enter:
     def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
         from rdtools.evaluation.contest import Contender
         from rdtools.evaluation.layers import QuantizedLayers
         from rdtools.evaluation.sequential import SequentialLayers
 
         assert opened.stages is not None
-        if tokens is None:
+        if ahead is None:
             given = QuantizedLayers(run, quantizers, seed=seed, together=together)
             return Contender(opened.stages, opened.layers.inputs, given), given
-        layers = SequentialLayers(run, quantizers, seed=seed, together=together)
+        layers = SequentialLayers(run, quantizers, seed=seed, together=together, corrections=ahead.corrections)
         contender = Contender(opened.stages, opened.layers.inputs, layers)
         try:
-            layers.quantize(opened, tokens, folder, progress)
+            layers.quantize(opened, ahead.tokens, folder, progress)
         except Exception as error:  # of this row alone
             contender.failure = error
         return contender, layers
@@ -244,24 +188,41 @@ def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, tokens: T
     return enter
 
 
-def _of(tokens: Tokens | None) -> tuple[HessianKind, list[str]]:
-    """Whose inputs the quantizers see, and what that adds to the identity of a row."""
-    return ("original", []) if tokens is None else ("sequential", ["sequential"])
+def _columns(ahead: Sequential | None) -> dict[str, Any]:
+    """Columns about the inputs that the quantizers see."""
+    if ahead is None:
+        return {"hessians": "original"}
+    return {"hessians": "sequential", "corrections": "+".join(ahead.corrections) or "none", "ahead": True}
 
 
-def _asked(run: Run, quantizer: Quantizer, seed: int, tokens: Tokens | None) -> Asked:
-    rate, (hessians, more) = float(quantizer.rate_bits), _of(tokens)
-    enter = _entered(run, dict.fromkeys(run, quantizer), seed, tokens, together=True)
-    return Asked(format_method(quantizer), rate, hessians, [settings_of(quantizer), rate, *more], enter, ahead=tokens is not None)
+def _identity(ahead: Sequential | None) -> list[str]:
+    """The part that these inputs add to the identity of a row."""
+    return [] if ahead is None else ["sequential", *ahead.corrections]
 
 
-def _allocated(run: Run, place: Path, damping: float | None, seed: int, tokens: Tokens | None) -> Asked:
+def _asked(run: Run, quantizer: Quantizer, seed: int, ahead: Sequential | None) -> Asked:
+    rate = float(quantizer.rate_bits)
+    return Asked(
+        format_method(quantizer),
+        rate,
+        identity=[settings_of(quantizer), rate, *_identity(ahead)],
+        enter=_entered(run, dict.fromkeys(run, quantizer), seed, ahead, together=True),
+        **_columns(ahead),
+    )
+
+
+def _allocated(run: Run, place: Path, damping: float | None, seed: int, ahead: Sequential | None) -> Asked:
     plan = read_allocation(place)
     recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=place)
     recipe.check(list(run), {name: file.sha256 for name, file in run.manifest.model.files.items()})
-    hessians, more = _of(tokens)
-    enter = _entered(run, recipe.by_layer or {}, seed, tokens, together=False)
-    return Asked(recipe.method, plan.bits, hessians, [plan.label, recipe.settings, *more], enter, plan, ahead=tokens is not None)
+    return Asked(
+        recipe.method,
+        plan.bits,
+        identity=[plan.label, recipe.settings, *_identity(ahead)],
+        enter=_entered(run, recipe.by_layer or {}, seed, ahead, together=False),
+        allocation=plan,
+        **_columns(ahead),
+    )
 
 
 def _quantizers(run: Run, methods: Sequence[str] | None, rates: Sequence[float] | None, damping: float | None) -> list[Quantizer]:

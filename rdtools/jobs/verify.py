@@ -26,6 +26,7 @@ from rdtools.runs.journal import ROWS, Record, read_journals
 from rdtools.runs.numbers import NUMBERS_VERSION, VERDICTS_VERSION
 from rdtools.runs.store import Run, open_run
 from rdtools.sweep import choose_workers, claim_bytes, do_tasks, plan_claims
+from rdtools.sweep.engines.dask import check_scheduler
 
 #: File of the verdicts in a run directory.
 VERDICTS = "verification.parquet"
@@ -117,11 +118,10 @@ def verify(
 
     Raises
     ------
-    WrongType, UsageError, CorruptFile, ModelUnreadable, OutputError, Busy, BackendUnavailable, ServiceUnavailable
+    WrongType, UsageError, CorruptFile, ModelUnreadable, OutputError, Busy, MissingPackage, ServiceUnavailable
     """
     _check_subject(subject)
-    if scheduler is not None and workers is not None:
-        raise UsageError("`workers` and `scheduler`: expected one of them; a cluster has its own number of workers")
+    check_scheduler(scheduler, workers)
     asked = [claims] if isinstance(claims, str | registry.Claim) else list(claims) if isinstance(claims, Iterable) else [claims]
     patterns = [claim for claim in asked if isinstance(claim, str)]
     chosen = [claim for claim in asked if isinstance(claim, registry.Claim)]

@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from rdtools.arrays import Float64Array
-from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, rows_of
+from rdtools.coding import MAX_WEIGHTS, Container, MatrixBits, codec_of, container_bits, decode_all, encode, rows_of, sampled_bits
 from rdtools.coding.reconstruct import effective_layer
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError, WrongType, check_type
 from rdtools.measure import distortion
+from rdtools.measure.bias import bias_beside
 from rdtools.measure.distortion import errors_of
 from rdtools.measure.effective_error import error
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
-from rdtools.records import InputMoments, QuantizedLayer, QuantizedWeight, RDPoint
+from rdtools.records import Coding, InputMoments, QuantizedLayer, QuantizedWeight, RDPoint
 from rdtools.threads import one_blas_thread
 
 
@@ -44,10 +44,11 @@ class CodedWeight:
     Attributes
     ----------
     weight : what the file decodes to, to the bit
-    data : the file
+    data : the file; empty where a sample of it was made
     place : of the matrix in the file
     layers : matrices in the file
     bits : of the matrix, its own and its part of what the file has once for all
+    share : of the integers that were coded, decoded and compared; None for all
     """
 
     weight: QuantizedWeight
@@ -55,6 +56,7 @@ class CodedWeight:
     place: int
     layers: int
     bits: MatrixBits
+    share: float | None = None
 
 
 def _checked(container: Container, weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[CodedWeight]:
@@ -92,12 +94,32 @@ def coded(weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[Code
     return [_checked(container, [weight], [name])[0] for container, weight, name in zip(single, weights, names, strict=True)]
 
 
+def sampled(weight: QuantizedWeight, name: str) -> CodedWeight:
+    """A weight of whose file every eighth block of columns is coded, decoded and compared, and the others are counted by their model.
+
+    It is coded whole where it has few blocks, and where its symbols have no blocks that can be counted by themselves.
+
+    Parameters
+    ----------
+    weight : of one layer
+    name : of this, for messages
+
+    Raises
+    ------
+    CorruptFile, CodingError
+        If what is coded does not decode to its integers, or a block takes another length than by its model.
+    """
+    found = sampled_bits(weight)
+    return coded([weight], [name])[0] if found is None else CodedWeight(weight, b"", 0, 1, found.bits, found.share)
+
+
 def measure(
     layer: Layer,
     quantized: QuantizedLayer,
     heldout: HeldoutMoment | None = None,
     *,
     file: CodedWeight | None = None,
+    coding: Coding = "exact",
     moments: InputMoments | None = None,
     heldout_moments: InputMoments | None = None,
 ) -> RDPoint:
@@ -111,6 +133,8 @@ def measure(
     quantized : a quantizer's answer for it
     file : what `coded` gave for its weight, beside those of other layers; None for a file of its own
     heldout : a held-out moment of the layer's input, for `RDPoint.heldout_distortion`, which is nan without
+    coding : "sampled" for a file of its own of which a part is coded, see `sampled`; the distortion is then that of the weights that were
+        to be coded
     moments : of x beside Q(T x), for an answer that quantizes activations; see `rdtools.measure.error`
     heldout_moments : the same over held-out tokens, without which `RDPoint.heldout_distortion` of such an answer is nan
 
@@ -138,7 +162,9 @@ def measure(
             "expected the layer that was quantized; against other weights: measure.weighted_error(weight, reconstruct(quantized.weight), H)"
         )
     with one_blas_thread():  # many small products are far slower with several
-        file = coded([quantized.weight], [layer.key.name])[0] if file is None else file
+        if file is None:
+            name = layer.key.name
+            file = sampled(quantized.weight, name) if coding == "sampled" else coded([quantized.weight], [name])[0]
         return _measure(layer, file, heldout, moments, heldout_moments)
 
 
@@ -183,22 +209,6 @@ def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
         )
 
 
-def bias_beside(layer: Layer, weight: QuantizedWeight) -> dict[str, Float64Array]:
-    """Arguments `bias` and `mean` of `rdtools.measure.distortion.errors_of`; none without a bias.
-
-    Raises
-    ------
-    UsageError
-        If the layer's Hessian has no mean.
-    """
-    if weight.parts.bias is None:
-        return {}
-    mean = layer.hessian.mean
-    if mean is None:
-        raise UsageError(f"{layer.key.name}: a bias beside a Hessian without a mean of the input, expected one: collect it again")
-    return {"bias": weight.parts.bias.values, "mean": mean}
-
-
 def _ratio(value: float, by: float) -> float:
     return value / by if by > 0 else math.nan
 
@@ -213,7 +223,7 @@ def _measure(
     weight, bits = file.weight, file.bits
     alone = weight.parts.activation is None and moments is None
     blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
-    beside = bias_beside(layer, weight)
+    beside = bias_beside(layer, weight, heldout)
     moment, other = (layer.hessian.matrix, heldout) if alone else (None, None)
     errors = errors_of(layer.weight, blocks, moment, other, **beside)
     effective = None if alone else effective_layer(weight)
@@ -247,6 +257,7 @@ def _measure(
         payload_bpw=bits.payload / size,
         overhead_bpw=total_bpw - symbol_bpw,
         total_bpw=total_bpw,
+        coded_share=file.share,
         container_layers=file.layers,
         low_rank=0 if low is None else low.rank,
         low_rank_bpw=0.0 if low is None else low.bits / size,

@@ -18,6 +18,7 @@ from rdtools.methods.table import METHODS, RENAMED, Method
 
 if TYPE_CHECKING:
     from rdtools.quantizers import Quantizer
+    from rdtools.records import Coding
 
 #: Suffix → rotation, and the orders of columns that a suffix names.
 ROTATIONS: dict[str, str] = {
@@ -189,14 +190,19 @@ def parse_method(name: str, rate_bits: float, **settings: Any) -> Quantizer:
 def _unknown(name: str, base: str) -> str:
     if base in RENAMED:
         return f"method {name!r}: called {name.replace(base, RENAMED[base], 1)!r} since version 0.2"
+    if len(name.split()) > 1 and all(part.partition("+")[0] in METHODS for part in name.split()):
+        return f"method {name[:60]!r}: several names, expected commas between them: {','.join(name.split())[:60]}"
     close = difflib.get_close_matches(base.lower(), METHODS, n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
-    return f"unknown method {name!r}; {hint}`rdtools methods` lists all of them"
+    return f"unknown method {name[:60]!r}; {hint}`rdtools methods` lists all of them"
 
 
-def make_quantizers(names: Sequence[str], rates: Sequence[float], *, damping: float | None = None) -> list[Quantizer]:
-    """Every named method at every rate, with a damping where the name gives none; raises as `parse_method` does."""
-    others = {} if damping is None else {"damping": damping}
+def make_quantizers(
+    names: Sequence[str], rates: Sequence[float], *, damping: float | None = None, coding: Coding = "exact"
+) -> list[Quantizer]:
+    """Every named method at every rate, with a damping and a coding where the name gives none; raises as `parse_method` does."""
+    others: dict[str, Any] = {} if damping is None else {"damping": damping}
+    others |= {} if coding == "exact" else {"file_coding": coding}
     read = [_read_name(name) for name in names]
     return [entry.make(rate, **(others | settings)) for entry, settings in read for rate in rates]
 

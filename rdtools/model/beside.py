@@ -159,6 +159,16 @@ class _Pair:
         return trial
 
 
+def check_comparable(inputs: Sequence[SharedInput]) -> None:
+    """Refuse inputs of experts, which may receive other tokens in two models; raises NotByBlocks."""
+    expert = next((item.name for item in inputs if expert_of(item.name)), None)
+    if expert is not None:
+        raise NotByBlocks(
+            f"{expert}: an expert, which may receive other tokens in the original model than in the quantized one, so that their inputs "
+            "cannot be compared token by token; leave `corrections` but `dead` and `rescale` out for this model"
+        )
+
+
 def capture_beside(
     stages: Stages,
     inputs: Sequence[SharedInput],
@@ -190,12 +200,7 @@ def capture_beside(
         If a layer is an expert, which may receive other tokens in the two models, or the architecture has no place for what is asked for.
     BadTokens, BadActivations, ModelUnreadable, OutputError
     """
-    expert = next((item.name for item in inputs if expert_of(item.name)), None)
-    if expert is not None:
-        raise NotByBlocks(
-            f"{expert}: an expert, which may receive other tokens in the original model than in the quantized one, so that their inputs "
-            "cannot be compared token by token; leave `corrections` but `dead` and `rescale` out for this model"
-        )
+    check_comparable(inputs)
     of, contexts, batches = inputs_by_block(stages, inputs, tokens)
     total, finished = sum(map(len, of.values())) + len(stages.blocks), 0
     where = shelf_folder(stages, 2 * int(tokens.mask.sum()), folder)

@@ -23,7 +23,10 @@ from rdtools.model.weight_files import weight_files
 
 #: The name under which the model inside the package goes.
 EMBEDDED = "embedded"
-_FLOAT_DTYPES = ("F64", "F32", "F16", "BF16")
+#: Numbers of each dtype that is read, as NumPy reads them: those of bfloat16 are the upper halves of float32.
+_FLOAT_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+#: Numbers of bfloat16 that are made float32 at a time.
+_TOGETHER = 2**20
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,12 @@ class Checkpoint:
         NotFiniteInput
             For NaN or infinity.
         """
-        import torch
         from safetensors import safe_open
 
         if tensor not in self.shard_of:
             raise ModelUnreadable(f"{self.directory}: no tensor {tensor!r}; the checkpoint belongs to another model class")
         path = self.directory / self.shard_of[tensor]
-        with safe_open(path, framework="pt") as shard:
+        with safe_open(path, framework="np") as shard:  # which looks the file over
             part = shard.get_slice(tensor)
             dtype, shape = part.get_dtype(), part.get_shape()
             if dtype not in _FLOAT_DTYPES:
@@ -96,10 +98,10 @@ class Checkpoint:
                     f"{path}: {tensor} has dtype {dtype}, expected one of {', '.join(_FLOAT_DTYPES)}; "
                     "a quantized checkpoint must be dequantized first"
                 )
-            values = shard.get_tensor(tensor) if rows is None else _rows_of(part, shape, *rows)
-            if values is None:
-                raise ModelUnreadable(f"{path}: {tensor} has shape {shape}, expected rows {rows}; the checkpoint belongs to another model")
-            array = values.to(torch.float64).numpy()
+        first, kept = (0, shape) if rows is None else _rows_of(shape, *rows)
+        if rows is not None and not kept:
+            raise ModelUnreadable(f"{path}: {tensor} has shape {shape}, expected rows {rows}; the checkpoint belongs to another model")
+        array = _floats(path, tensor, dtype, skipped=first * shape[-1] if first else 0, count=math.prod(kept)).reshape(kept)
         if not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))
             raise NotFiniteInput(
@@ -118,13 +120,34 @@ class Checkpoint:
         return layer.outputs_of(self.read(layer.tensor, rows=layer.rows))
 
 
-def _rows_of(part: Any, shape: Sequence[int], first: int, stop: int) -> Any:
-    """Rows of a tensor of which only these are read, None if it has no such rows; those of a stack must be whole matrices of it."""
+def _rows_of(shape: Sequence[int], first: int, stop: int) -> tuple[int, list[int]]:
+    """The first of the rows of a tensor of which only these are read, and their shape, which is empty if it has no such rows; those of a
+    stack must be whole matrices of it.
+    """
     if len(shape) == 2:
-        return part[first:stop] if 0 <= first < stop <= shape[0] else None
+        return first, [stop - first, shape[1]] if 0 <= first < stop <= shape[0] else []
     if len(shape) != 3 or stop - first != shape[1] or first % shape[1] or not 0 <= first < shape[0] * shape[1]:
-        return None
-    return part[first // shape[1]]
+        return first, []
+    return first, list(shape[1:])
+
+
+def _floats(path: Path, tensor: str, dtype: str, *, skipped: int, count: int) -> NDArray[np.float64]:
+    """So many numbers of a tensor in a file that was looked over, after so many that are skipped, as float64; torch, which takes a second
+    to import and is safetensors' only reader of bfloat16, is not needed.
+    """
+    kind = np.dtype(_FLOAT_DTYPES[dtype])
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        start = json.loads(file.read(size))[tensor]["data_offsets"][0]
+        file.seek(8 + size + start + skipped * kind.itemsize)
+        stored = np.fromfile(file, dtype=kind, count=count)
+    if dtype != "BF16":
+        return stored.astype(np.float64, copy=False)
+    values = np.empty(count)
+    for first in range(0, count, _TOGETHER):
+        part = slice(first, first + _TOGETHER)
+        values[part] = (stored[part].astype("<u4") << 16).view("<f4")
+    return values
 
 
 def _configuration(directory: Path) -> dict[str, Any]:

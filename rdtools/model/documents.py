@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def divided(documents: Sequence[str], shares: Sequence[float] = SHARES, *, seed:
     [4, 2, 2]
     """
     total = sum(shares)
-    if len(shares) != len(PARTS) or min(shares) <= 0:
+    if len(shares) != len(PARTS) or not all(0 < share < math.inf for share in shares):
         raise UsageError(f"`shares` {list(shares)}: expected three positive numbers, for {', '.join(PARTS)}")
     order = generator(seed, "division of documents").permutation(len(documents))
     sizes = np.array([len(documents[number]) for number in order], dtype=np.float64)

@@ -238,7 +238,7 @@ class Passes:
                 yield answer
 
     def outputs(self, see: See) -> Generator[Any]:
-        """What each pass returns, one at a time, after all blocks; the output head is run for it if the passes have one.
+        """The result of each pass, one at a time, after all blocks; the output head is run for it if the passes have one.
 
         Raises
         ------

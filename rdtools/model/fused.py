@@ -15,7 +15,7 @@ from rdtools.arrays import Float64Array
 from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
 from rdtools.model.flights import run_tokens
 from rdtools.model.layer_names import block_index
-from rdtools.model.norms import Stream, bias_of, find_stream, matrix_of
+from rdtools.model.norms import ROWS, Stream, bias_of, find_stream, matrix_of
 from rdtools.model.products import Block
 from rdtools.records import Rotation
 from rdtools.seeds import rotation_seed
@@ -152,20 +152,19 @@ def _array(place: torch.Tensor) -> Float64Array:
     return np.ascontiguousarray(place.double().numpy())
 
 
+def _rotate_rows(matrix: torch.Tensor, drawn: Rotation) -> None:
+    """``W Q`` in the place of W, group after group of as many columns as Q has, some rows at a time."""
+    for part in matrix.split(ROWS):
+        rows = _array(part)
+        _put(part, np.asarray(rotate(rows.reshape(len(rows), -1, drawn.order), drawn)).reshape(rows.shape))
+
+
 def _turn_outputs(model: Any, block: Block, drawn: Rotation) -> None:
     """``Qᵀ W`` and ``Qᵀ b``, group after group of as many outputs as Q has."""
-    matrix, bias = matrix_of(model, block), bias_of(model, block)
-    columns = _array(matrix.T)
-    _put(matrix, np.asarray(rotate(columns.reshape(len(columns), -1, drawn.order), drawn)).reshape(columns.shape).T)
+    bias = bias_of(model, block)
+    _rotate_rows(matrix_of(model, block).T, drawn)
     if bias is not None:
         _put(bias, np.asarray(rotate(_array(bias).reshape(-1, drawn.order), drawn)).reshape(bias.shape))
-
-
-def _turn_inputs(model: Any, block: Block, drawn: Rotation) -> None:
-    """``W Q``, group after group of as many inputs as Q has."""
-    matrix = matrix_of(model, block)
-    rows = _array(matrix)
-    _put(matrix, np.asarray(rotate(rows.reshape(len(rows), -1, drawn.order), drawn)).reshape(rows.shape))
 
 
 def _rotate_stream(model: Any, stream: Stream, rotation: RotationChoice, seed: int) -> str:
@@ -177,12 +176,12 @@ def _rotate_stream(model: Any, stream: Stream, rotation: RotationChoice, seed: i
             f"{other.parameter}: reads no normalization and has {matrix_of(model, other).shape[0]} outputs, expected a matrix that adds "
             f"{drawn.order} to the residual stream; fold the gains alone, with `rotation` none"
         )
-    _put(table, np.asarray(rotate(_array(table), drawn)))
+    _rotate_rows(table, drawn)
     for block in stream.writers:
         _turn_outputs(model, block, drawn)
     for norm in stream.norms:
         for block in norm.readers:
-            _turn_inputs(model, block, drawn)
+            _rotate_rows(matrix_of(model, block), drawn)
     return f"{drawn.kind} of {drawn.order}"
 
 
@@ -206,7 +205,7 @@ def _rotate_values(model: Any, stream: Stream, rotation: RotationChoice, seed: i
     for place in values:
         drawn = new_rotation(rotation, order, rotation_seed(seed, "rotation", f"values of block {block_index(f'{place}.')}"))
         _turn_outputs(model, values[place], drawn)
-        _turn_inputs(model, outputs[place], drawn)
+        _rotate_rows(matrix_of(model, outputs[place]), drawn)
     return f"{drawn.kind} of {order}"
 
 

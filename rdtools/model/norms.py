@@ -14,6 +14,8 @@ from rdtools.errors import ModelUnreadable
 from rdtools.model.flights import run_tokens
 from rdtools.model.products import Block, ParameterPlaces, Products
 
+#: Rows of a matrix that are changed together in float64, so that an embedding needs no more memory than another matrix.
+ROWS = 4096
 _ELSE = "quantize the model as it is, whose maps are then all applied online"
 
 
@@ -52,8 +54,8 @@ class Norm:
         weight = self.module.get_parameter("weight").detach()
         gain = weight.double() + (1.0 - self.neutral)
         for block in self.readers:
-            matrix = matrix_of(model, block)
-            matrix.copy_(matrix.double() * gain)
+            for rows in matrix_of(model, block).split(ROWS):
+                rows.copy_(rows.double() * gain)
         weight.fill_(self.neutral)
 
 

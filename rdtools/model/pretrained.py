@@ -49,10 +49,14 @@ def _quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
+#: Bytes of weights that are written together, from one copy in memory.
+SHARD_BYTES = 5 * 10**9
+
+
 def write_model(model: Any, folder: Path) -> None:
-    """Write weights, configuration and code of a loaded model of transformers into a folder, as safetensors."""
+    """Write weights, configuration and code of a loaded model of transformers into a folder, as safetensors of at most SHARD_BYTES."""
     with _quiet():
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, max_shard_size=SHARD_BYTES)
 
 
 #: What to do about an error of transformers that holds these words.
@@ -142,7 +146,11 @@ class _Stored:
 
 
 def load_part(
-    checkpoint: Checkpoint, wanted: Callable[[str], bool], *, say: Callable[[str], None] = lambda sentence: None
+    checkpoint: Checkpoint,
+    wanted: Callable[[str], bool],
+    *,
+    trust_remote_code: bool = False,
+    say: Callable[[str], None] = lambda sentence: None,
 ) -> torch.nn.Module | None:
     """The model in float32 on the CPU, of whose weights only those made of wanted tensors are there, and the others on the meta device.
 
@@ -163,7 +171,7 @@ def load_part(
     ModelUnreadable
         As `load_model` does.
     """
-    config = _read_config(checkpoint, trust_remote_code=False)
+    config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
     known = MODEL_FOR_CAUSAL_LM_MAPPING if auto is AutoModelForCausalLM else MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
     if type(config) not in known:

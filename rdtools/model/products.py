@@ -45,7 +45,7 @@ See = Callable[[Block, torch.Tensor], None]
 
 
 class ParameterPlaces:
-    """Where the matrices among a model's parameters are in memory; those on the meta device are nowhere.
+    """Places in memory of the matrices among a model's parameters; those on the meta device are nowhere.
 
     Parameters
     ----------

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array
@@ -74,12 +75,31 @@ class Step:
     number: int
     contexts: int
     _passes: Passes
+    _original: Passes | None = None
 
     def look(self, see: See) -> None:
         """Run all tokens up to the inputs, and hand the products of the block to `see` as they come."""
         last = self.inputs[0].blocks[-1] if len(self.inputs) == 1 else None
         for _ in self._passes.looks(self.number, see, last=last):
             pass
+
+    def look_beside(self, block: Block) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Inputs that reach a matrix in the original model and in this one, (k, n) each, batch after batch, token by token."""
+        assert self._original is not None
+        seen: dict[Passes, NDArray[np.float32]] = {}
+
+        def keep(passes: Passes) -> See:
+            def see(of: Block, x: torch.Tensor) -> None:
+                if of == block:
+                    seen[passes] = x.float().cpu().numpy().copy()
+
+            return see
+
+        both = self._original, self._passes
+        with ExitStack() as stack:
+            looks = [stack.enter_context(closing(passes.looks(self.number, keep(passes), last=block))) for passes in both]
+            for _ in zip(*looks, strict=True):
+                yield seen[self._original], seen[self._passes]
 
 
 def sequential_steps(
@@ -88,6 +108,7 @@ def sequential_steps(
     tokens: Tokens,
     *,
     placed: Callable[[Sequence[SharedInput]], AbstractContextManager[None]],
+    original: Stages | None = None,
     folder: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Iterator[Step]:
@@ -98,6 +119,7 @@ def sequential_steps(
     stages, inputs, tokens, folder, progress : as of `capture_sequentially`
     placed : puts what stands for the layers of a step in their places, while the rest of their block is run; of the last step of the
         model, behind which nothing is run, it is not called
+    original : a twin of the model in which nothing is replaced, for `Step.look_beside`; None where nobody compares the two
 
     Raises
     ------
@@ -105,18 +127,21 @@ def sequential_steps(
     """
     of, contexts, batches = inputs_by_block(stages, inputs, tokens)
     total, finished = sum(map(len, of.values())) + len(stages.blocks), 0
-    with Passes(stages, batches, folder=shelf_folder(stages, int(tokens.mask.sum()), folder)) as passes:
+    models = [stages] if original is None else [stages, original]
+    where = shelf_folder(stages, len(models) * int(tokens.mask.sum()), folder)
+    with ExitStack() as running:
+        passes = [running.enter_context(Passes(model, batches, folder=where)) for model in models]
         for number in range(len(stages.blocks)):
             steps, goes_on = of.get(number, []), number + 1 < len(stages.blocks)
-            with stages.block(number), ExitStack() as stack:
+            with stages.block(number), nullcontext() if original is None else original.block(number), ExitStack() as stack:
                 for place, step in enumerate(steps, start=1):
-                    yield Step(step, number, contexts, passes)
+                    yield Step(step, number, contexts, *passes)
                     if goes_on or place < len(steps):
                         stack.enter_context(placed(step))
                     finished += 1
                     progress(finished, total)
-                if goes_on:
-                    passes.block(number, _unseen)
+                for some in passes if goes_on else ():
+                    some.block(number, _unseen)
                 finished += 1
                 progress(finished, total)
 

@@ -87,6 +87,7 @@ class Stages:
         self,
         checkpoint: Checkpoint,
         *,
+        trust_remote_code: bool = False,
         device: str = "cpu",
         say: Callable[[str], None] = lambda sentence: None,
         kept_bytes: int | None = None,
@@ -94,7 +95,7 @@ class Stages:
         check_device(device)
         self._checkpoint, self.device = checkpoint, torch.device(device)
         self._kept = 4 * checkpoint.parameters <= (KEPT_BYTES if kept_bytes is None else kept_bytes)
-        model: Any = load_part(checkpoint, lambda name: self._kept or block_index(name) < 0, say=say)
+        model: Any = load_part(checkpoint, lambda name: self._kept or block_index(name) < 0, trust_remote_code=trust_remote_code, say=say)
         if model is None:
             raise NotByBlocks("its class is not one of transformers' own")
         self.model: Any = model
@@ -108,6 +109,10 @@ class Stages:
         here = [place for place in _tensors(model) if not place[2].is_meta]
         _put(here, [tensor for _, _, tensor in here], self._on_device)
         self.places = ParameterPlaces(model)
+
+    def twin(self) -> Stages:
+        """The same model with memory of its own, so that nothing that is done to the weights of one changes the other."""
+        return Stages(self._checkpoint, device=str(self.device))
 
     def number_of(self, parameter: str) -> int | None:
         """Number of the block that a parameter belongs to; None outside the blocks."""

@@ -115,7 +115,8 @@ def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
         For a truncated file, or a pickle in disguise.
     """
     if not path.is_file():
-        raise BadTokens(f"{path}: no such file; expected token ids in .npy or .safetensors, or use `{prefix}text`")
+        what = "not a file" if path.exists() else "no such file"
+        raise BadTokens(f"{path}: {what}; expected token ids in .npy or .safetensors, or use `{prefix}text`")
     mask, pad = None, None
     if path.suffix == ".npy":
         try:
@@ -144,8 +145,9 @@ def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
             f"{path}: token files are .npy or .safetensors; pickles (.pt, .pkl) could run code and are never loaded: "
             "save the ids with numpy.save"
         )
+    of_one = "; of one sequence: ids[None]" if ids.ndim == 1 else ""
     if ids.ndim != 2 or ids.dtype.kind not in "iu":
-        raise BadTokens(f"{path}: array of shape {ids.shape} and dtype {ids.dtype}, expected integers (sequences, length)")
+        raise BadTokens(f"{path}: array of shape {ids.shape} and dtype {ids.dtype}, expected integers (sequences, length){of_one}")
     if mask is not None and mask.shape != ids.shape:
         raise BadTokens(f"{path}: attention_mask {mask.shape} beside input_ids {ids.shape}; expected the same shape")
     if mask is None and pad is not None:

@@ -13,11 +13,12 @@ from scipy.linalg.lapack import dpotri
 
 from rdtools.arrays import Float64Array, Matrix, beside, check_count, is_tensor, panels, row_dots
 from rdtools.errors import ShapeMismatch
-from rdtools.linalg import check_moment, cholesky
+from rdtools.linalg import as_float64, check_moment, cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import active_channels, eigendecomposition
 from rdtools.records import Hessian
 from rdtools.reprs import short_repr
+from rdtools.widths import missing_spectrum_reason
 
 #: Entries of the moment that go to a device at a time.
 _DEVICE_ENTRIES = 2**24
@@ -48,8 +49,8 @@ class HeldoutMoment:
         object.__setattr__(self, "n_tokens", check_count(self.n_tokens, name=f"{self.name}: `n_tokens`"))
 
     @classmethod
-    def of(cls, moment: ArrayLike, *, n_tokens: int = 0, name: str = "held-out moment") -> HeldoutMoment:
-        """From a matrix (n, n) in memory.
+    def of(cls, moment: ArrayLike, *, n_tokens: int = 0, name: str = "held-out moment", mean: ArrayLike | None = None) -> HeldoutMoment:
+        """From a matrix (n, n) in memory, and from E[x], (n,), without which nothing is measured beside a bias per row.
 
         Raises
         ------
@@ -57,7 +58,10 @@ class HeldoutMoment:
         """
         matrix = check_moment(moment, name=name)
         packed = np.concatenate([np.zeros(0), *(row[: i + 1] for i, row in enumerate(matrix))])
-        return cls(len(matrix), n_tokens, lambda first, last: packed[first:last], name)
+        known = None if mean is None else as_float64(mean, name=f"{name}: mean")
+        if known is not None and known.shape != (len(matrix),):
+            raise ShapeMismatch(f"{name}: a mean of shape {known.shape}, expected ({len(matrix)},)")
+        return cls(len(matrix), n_tokens, lambda first, last: packed[first:last], name, known)
 
     def _panels(self, **entries: int) -> Iterator[tuple[slice, Float64Array]]:
         """Rows, and their entries up to the last one's diagonal, zeros above the diagonal; so many `entries` at a time."""
@@ -134,9 +138,12 @@ def mean_ratio(hessian: Hessian, heldout: HeldoutMoment) -> float:
 def is_resolved(hessian: Hessian, heldout: HeldoutMoment, rank: int) -> bool:
     """True if held-out inputs have no energy, but for rounding, in the directions that a singular H of this rank lacks.
 
-    Such directions are a property of the layer's input, as that of a LayerNorm without bias, and not a want of tokens.
+    Such directions are a property of the layer's input, as that of a LayerNorm without bias, and not a want of tokens. False where H is too
+    wide for its eigenvectors.
     """
     active = active_channels(hessian.matrix)
+    if missing_spectrum_reason(int(active.sum())):
+        return False
     missing = eigendecomposition(hessian.matrix, name=hessian.name).vectors[:, rank:]
     energy = heldout.inner(np.eye(len(missing)), active)
     return bool(heldout.inner(missing @ missing.T, active) <= len(missing) * np.finfo(np.float64).eps * energy)

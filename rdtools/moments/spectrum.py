@@ -16,6 +16,7 @@ from rdtools.moments.per_hessian import per_hessian
 from rdtools.records import Hessian, Spectrum
 from rdtools.reprs import short_repr
 from rdtools.threads import one_blas_thread
+from rdtools.widths import check_spectrum_width, missing_spectrum_reason
 
 #: Spectra with their `eigenvector_max` that were computed before this process read the Hessian.
 _REMEMBERED: WeakKeyDictionary[Hessian, Spectrum] = WeakKeyDictionary()
@@ -27,7 +28,7 @@ def remember_spectrum(hessian: Hessian, spectrum: Spectrum) -> None:
 
 
 def remembered_spectrum(hessian: Hessian) -> Spectrum | None:
-    """What `remember_spectrum` was given for a record; None without."""
+    """The spectrum that `remember_spectrum` was given for a record; None without."""
     return _REMEMBERED.get(hessian)
 
 
@@ -43,14 +44,14 @@ def spectrum_of(hessian: Hessian) -> Spectrum:
 
 @per_hessian
 def spectrum_with_vectors(hessian: Hessian) -> Spectrum:
-    """`spectrum_of` a record with its `eigenvector_max`, for μ_H; takes several times as long, and n² memory."""
+    """`spectrum_of` a record with its `eigenvector_max`, for μ_H, unless H is too wide; takes several times as long, and n² memory."""
     known = _REMEMBERED.get(hessian)
     if known is not None:
         return known
-    if is_tensor(hessian.matrix):
+    if is_tensor(hessian.matrix) and not missing_spectrum_reason(int(active_channels(hessian.matrix).sum())):
         return compute_spectrum(hessian.matrix, eigen=eigendecomposition(hessian.matrix, name=hessian.name), name=hessian.name)
     spectrum = spectrum_of(hessian)
-    if spectrum.active == 0:
+    if len(spectrum.eigenvalues) == 0:
         return spectrum
     with one_blas_thread():
         vectors = eigendecomposition(hessian.matrix, name=hessian.name).vectors
@@ -88,16 +89,18 @@ def eigendecomposition(moment: Matrix, *, name: str = "Hessian") -> Eigen:
     ------
     NotPositiveSemidefinite
         For an eigenvalue below zero by more than rounding.
+    TheoryError
+        For more active columns than `rdtools.widths.WIDEST_SPECTRUM`.
     """
     active = active_channels(moment)
     if not active.any():
         return Eigen(np.zeros(0), np.zeros((0, 0)))
+    check_spectrum_width(int(active.sum()))
     if is_tensor(moment):
         import torch
 
         values, Q = torch.linalg.eigh(submatrix(moment, active))
         return Eigen(clip_eigenvalues(on_host(values), name=name), Q.flip(1))
-    # syevr: its workspace does not overflow 32-bit integers from n = 32767 on, as that of syevd does
     raw, Q = scipy.linalg.eigh(moment[np.ix_(active, active)], driver="evr", check_finite=False)
     return Eigen(clip_eigenvalues(raw, name=name), np.ascontiguousarray(Q[:, ::-1]))
 
@@ -109,10 +112,10 @@ def _eigenvalues(matrix: Matrix, *, name: str) -> NDArray[np.float64]:
 def compute_spectrum(moment: Matrix, *, eigen: Eigen | None = None, name: str = "Hessian") -> Spectrum:
     """Eigenvalues, Cholesky diagonal and rank of a checked second moment; its largest eigenvector entry where eigenvectors are given.
 
-    Dead columns (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
+    Dead input channels (zero diagonal, hence zero rows and columns) are left out. H is singular on the rest if it has no Cholesky factor
     without damping (see `rdtools.linalg.cholesky`); then, and only then, the rank is below the number of active columns: the number of
     eigenvalues above r·eps of the largest. The diagonal is that of the least damped matrix that has a factor, and `Spectrum.damping`
-    says so.
+    says so. Above `rdtools.widths.WIDEST_SPECTRUM` active columns only the factor is computed, and a singular H has rank r − 1 at most.
 
     Parameters
     ----------
@@ -131,9 +134,12 @@ def compute_spectrum(moment: Matrix, *, eigen: Eigen | None = None, name: str = 
         nothing = np.zeros(0)
         return Spectrum(nothing, nothing, nothing, columns=len(moment), rank=0)
     matrix = submatrix(moment, active)
-    eigenvalues = _eigenvalues(matrix, name=name) if eigen is None else eigen.values
+    if missing_spectrum_reason(r):
+        eigenvalues, resolved = np.zeros(0), r
+    else:
+        eigenvalues = _eigenvalues(matrix, name=name) if eigen is None else eigen.values
+        resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     factor = cholesky(matrix, name=name)
-    resolved = int((eigenvalues > r * np.finfo(np.float64).eps * eigenvalues[0]).sum())
     return Spectrum(
         eigenvalues=eigenvalues,
         cholesky_diagonal=diagonal(factor.lower).copy(),
@@ -142,5 +148,5 @@ def compute_spectrum(moment: Matrix, *, eigen: Eigen | None = None, name: str = 
         rank=r if factor.damping == 0 else min(resolved, r - 1),
         damping=factor.damping,
         eigenvector_max=math.nan if eigen is None else largest(eigen.vectors),
-        simple=bool((-np.diff(eigenvalues) > 1e-8 * eigenvalues[0]).all()),
+        simple=len(eigenvalues) > 0 and bool((-np.diff(eigenvalues) > 1e-8 * eigenvalues[0]).all()),
     )

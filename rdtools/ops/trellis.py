@@ -18,7 +18,7 @@ States = NDArray[np.int32]
 #: The computed codes: two of one weight a state, one of two.
 TRELLIS_CODES = ("1mad", "3inst", "hyb")
 
-#: Largest L, and largest kV: the way back from a state is a byte.
+#: Largest L, and largest kV.
 MAX_STATE_BITS, MAX_STEP_BITS = 20, 8
 #: Beyond, the square of a number in float32 might overflow when 2^24 of them are added.
 _LARGEST = 2.0**50
@@ -91,7 +91,7 @@ def trellis_quantize(
     """The path through a bitshift trellis whose values are nearest to each sequence, by Viterbi's search.
 
     A free path is the nearest there is, and needs L − kV bits more than kT. A tail-biting one closes to a circle of kT bits; it is found in
-    two passes and is nearly the nearest of its kind. Memory beside the result: a byte for every class of states, step and thread,
+    two passes and is nearly the nearest of its kind. Memory beside the result: a number for every class of states, step and thread,
     2^(L−kV) T/V.
 
     Parameters

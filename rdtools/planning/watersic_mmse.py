@@ -103,7 +103,7 @@ class MmseWaterSIC(Quantizer):
             moment = moment if layer.active.all() else moment[np.ix_(layer.active, layer.active)]
             if rotation is not None:
                 moment = rotate_moment(moment, rotation)
-            known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).eigenvalues, self.damping, channel)
+            known[key] = _plan(moment, self.rate_bits, spectrum_of(layer.hessian).needed_eigenvalues(), self.damping, channel)
         return known[key]
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Quantizers: one method a file, each a frozen record of settings with one verb."""
+"""Quantizers: one method per file, each a frozen record of settings with one verb."""
 
 from rdtools.quantizers.activations import ActivationQuantizer as ActivationQuantizer
 from rdtools.quantizers.activations import quantizes_activations as quantizes_activations

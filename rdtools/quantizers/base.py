@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import ClassVar
 
 import numpy as np
@@ -18,8 +18,8 @@ from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem, prepare
 from rdtools.quantizers.row_bias import with_bias
 from rdtools.quantizers.search.rate import MAX_RATE_BITS, check_rate
-from rdtools.quantizers.settings import check_damping, check_types
-from rdtools.records import ActivationGrid, ActivationMoments, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
+from rdtools.quantizers.settings import check_damping, check_file_coding, check_types
+from rdtools.records import ActivationGrid, ActivationMoments, Coding, InputMoments, LayerParts, QuantizedLayer, QuantizedWeight, Symbols
 from rdtools.records.error_models import ErrorModel
 from rdtools.records.quantized import NO_PARTS
 from rdtools.seeds import check_seed
@@ -59,8 +59,7 @@ def check_layer(layer: object) -> None:
         raise WrongType(f"quantize: got {got}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
 
 
-#: Of a setting that came later: it is a part of what tells settings apart only where it is not its default, so that rows that were made
-#: without it stay theirs.
+#: Of a setting that came later: it tells settings apart only where it is not its default, so that rows made without it stay theirs.
 LATER = {"later": True}
 
 
@@ -78,11 +77,13 @@ class Quantizer(ABC):
     rate_bits : target rate
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"; for a layer on a device None, "triton" or "torch"
+    file_coding : "exact", or "sampled": when it is measured, a part of its file is coded, see `rdtools.measure.point.sampled`
     """
 
     rate_bits: float
     damping: float | None = None
     backend: str | None = None
+    file_coding: Coding = field(default="exact", metadata=LATER)
 
     #: Highest rate that the method may be asked for.
     max_rate_bits: ClassVar[float] = MAX_RATE_BITS
@@ -97,12 +98,12 @@ class Quantizer(ABC):
 
     def __post_init__(self) -> None:
         for setting in fields(self):
-            value = getattr(self, setting.name)
-            if isinstance(value, np.generic):  # a NumPy scalar is written and compared like the Python number that it stands for
+            if isinstance(value := getattr(self, setting.name), np.generic):  # written and compared like the number that it stands for
                 object.__setattr__(self, setting.name, value.item())
         check_rate(self.rate_bits, self.max_rate_bits)
         check_damping(self.damping)
         check_types(self, [setting.name for setting in fields(self)])
+        check_file_coding(type(self).__name__, self.file_coding, several=shares_file(self))
 
     def check_reachable(self, name: str) -> None:
         """Refuse a rate that the method cannot have on any layer; entropy-coded integers have every rate on some.
@@ -131,9 +132,8 @@ class Quantizer(ABC):
         if not is_tensor(layer.weight):
             choose_backend(self.backend)
         elif not self.on_device:
-            raise BackendUnavailable(
-                f"{layer.key.name}: {type(self).__name__} works in main memory, the layer is on {layer.device}; give it layer.in_memory"
-            )
+            where = f"{type(self).__name__} works in main memory, the layer is on {layer.device}"
+            raise BackendUnavailable(f"{layer.key.name}: {where}; give it layer.in_memory")
         elif self.backend not in ON_DEVICE and layer.weight.device.type == "cpu":
             choose_backend(self.backend)
 

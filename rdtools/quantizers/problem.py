@@ -200,7 +200,7 @@ def cross_target(
 
 
 def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int = 0) -> Problem:
-    """Drop dead columns, rescale, rotate, put in order, factor.
+    """Drop dead input channels, rescale, rotate, put in order, factor.
 
     With a ridge μ the quantizer minimizes ``tr((W − V) H (W − V)ᵀ) + μ ‖V‖²``, which is successive cancellation under ``H + μ I`` of the
     target ``T = W H (H + μ I)⁻¹``.
@@ -217,7 +217,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     Parameters
     ----------
     layer : what to quantize
-    preparation : how; None for the natural basis and no damping unless H is singular
+    preparation : how; None for the unrotated basis and no damping unless H is singular
     seed : of the run; rotations are drawn from it and the names of input and layer, see `draw_basis`
 
     Raises

@@ -11,6 +11,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from rdtools.errors import UsageError, WrongType
+from rdtools.records import Coding
 
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
 
@@ -34,7 +35,8 @@ def is_number(value: object) -> bool:
 
 def shown(value: object) -> str:
     """A setting and its type, in the words of a message, whatever it is."""
-    return f"{' '.join(reprlib.repr(value).split())}: a {type(value).__name__}"
+    beyond = isinstance(value, int) and abs(value) >= 2**63
+    return f"{' '.join(reprlib.repr(value).split())}: {'beyond 64 bits' if beyond else f'a {type(value).__name__}'}"
 
 
 def _alternatives(hint: object) -> Iterator[object]:
@@ -70,6 +72,18 @@ def check_types(record: Any, names: Sequence[str]) -> None:
         if len(known) == len(kinds) > 0 and not any(fits(value) for _, fits in known):
             expected = " or ".join(word for word, _ in known)
             raise WrongType(f"{type(record).__name__}: {name} {shown(value)}, expected {expected}")
+
+
+def check_file_coding(name: str, file_coding: str, *, several: bool) -> None:
+    """Refuse a coding of files that there is not, and a sampled one of files of several layers.
+
+    Raises
+    ------
+    UsageError
+    """
+    if file_coding not in get_args(Coding) or (several and file_coding == "sampled"):
+        expected = "'exact' beside files of several layers" if several else "'exact' or 'sampled'"
+        raise UsageError(f"{name}: file_coding {file_coding!r}, expected {expected}")
 
 
 def check_rotation(rotation: str | None, name: str = "rotation") -> None:

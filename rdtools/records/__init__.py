@@ -40,6 +40,7 @@ from rdtools.records.keys import LayerKey as LayerKey
 from rdtools.records.link import Link as Link
 from rdtools.records.low_rank import LowRank as LowRank
 from rdtools.records.points import ActivationPoint as ActivationPoint
+from rdtools.records.points import Coding as Coding
 from rdtools.records.points import RDPoint as RDPoint
 from rdtools.records.quantized import LayerParts as LayerParts
 from rdtools.records.quantized import QuantizedLayer as QuantizedLayer

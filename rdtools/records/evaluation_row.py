@@ -87,7 +87,8 @@ class EvaluationRow:
         About(
             "",
             "setting",
-            "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before",
+            "windows of L: windows of L tokens that do not overlap, each token but the first of one scored from those before; top K of the "
+            "original: all tokens but its K most probable ones count as one, which makes KL a lower bound and acceptance an upper one",
         ),
     ]
     evaluation: Annotated[str, About("", "setting", "source of the held-out tokens")]
@@ -108,8 +109,12 @@ class EvaluationRow:
             "nats", "predicted", "KL that a plan expects of the power law through the run's rows of one rate for all layers; nan without"
         ),
     ] = math.nan
-    expected_kl_low: Annotated[float, About("nats", "predicted", "lower end of its 95 % bootstrap interval over these rows")] = math.nan
-    expected_kl_high: Annotated[float, About("nats", "predicted", "upper end of its 95 % bootstrap interval over these rows")] = math.nan
+    expected_kl_low: Annotated[
+        float, About("nats", "predicted", "lower end of its 95 % prediction interval, of another row of one rate for all layers")
+    ] = math.nan
+    expected_kl_high: Annotated[
+        float, About("nats", "predicted", "upper end of its 95 % prediction interval, of another row of one rate for all layers")
+    ] = math.nan
     expected_kl_by_slopes_nats: Annotated[
         float, About("nats", "predicted", "Σ slope · D/D₀ of a plan: KL if that of layers quantized one by one added up; nan without")
     ] = math.nan

@@ -62,8 +62,8 @@ class RowScales:
     def __post_init__(self) -> None:
         check_array("row scales", self.scales, np.float64, (None, None))
         check_array("zero points", self.zero_points, np.int8, self.scales.shape)
-        if not self.group_size >= 0:
-            raise ValueError(f"group_size {self.group_size}, expected at least 0")
+        if not 0 <= self.group_size <= 2**31 or int(self.group_size) != self.group_size:
+            raise ValueError(f"group_size {self.group_size}, expected a whole number from 0 to 2^31")
 
     def check(self, rows: int, columns: int) -> None:
         """Refuse scales that are not of so many rows and columns."""

@@ -9,6 +9,7 @@ import numpy as np
 from rdtools.arrays import Float64Array, Matrix, check_count
 from rdtools.errors import NotFiniteInput
 from rdtools.reprs import html_table, short_repr
+from rdtools.widths import check_spectrum_width
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -64,11 +65,11 @@ class Spectrum:
 
     Attributes
     ----------
-    eigenvalues : (r,) float64, descending, ≥ 0
+    eigenvalues : (r,) float64, descending, ≥ 0; empty above `rdtools.widths.WIDEST_SPECTRUM` columns, where they are not computed
     cholesky_diagonal : (r,) float64, ℓ_ii of ``H + damping·mean(diag H)·I = L Lᵀ``
     diagonal : (r,) float64, H_ii
-    columns : n, dead columns included; r ≤ n
-    rank : r where H factors without damping, else the number of eigenvalues above r·eps of the largest
+    columns : n, dead input channels included; r ≤ n
+    rank : r where H factors without damping, else the number of eigenvalues above r·eps of the largest; r − 1 at most without them
     damping : relative damping that `cholesky_diagonal` needed; 0 unless H is singular
     eigenvector_max : max|Q_ij| of the orthonormal eigenvectors Q, nan where they were not computed
     simple : no two neighbouring eigenvalues agree to 1e-8 of the largest; else Q is a matter of choice
@@ -87,18 +88,36 @@ class Spectrum:
     @property
     def active(self) -> int:
         """Number of active columns r."""
-        return len(self.eigenvalues)
+        return len(self.diagonal)
+
+    @property
+    def has_eigenvalues(self) -> bool:
+        """False where H is too wide for them."""
+        return len(self.eigenvalues) == self.active
+
+    def needed_eigenvalues(self) -> Float64Array:
+        """The eigenvalues, or the reason why there are none.
+
+        Raises
+        ------
+        TheoryError
+            Where H is too wide for them.
+        """
+        check_spectrum_width(self.active)
+        return self.eigenvalues
 
     @property
     def condition_number(self) -> float:
-        """λ_max/λ_min over the active columns; infinite for a singular H, nan without an active column."""
-        if self.active == 0:
+        """λ_max/λ_min over the active columns; infinite for a singular H, nan without an active column or eigenvalues."""
+        if self.active == 0 or not self.has_eigenvalues:
             return float("nan")
         return float(self.eigenvalues[0] / self.eigenvalues[-1]) if self.rank == self.active else float("inf")
 
     @property
     def effective_rank(self) -> float:
-        """(Σλ)²/Σλ², the number of equal eigenvalues with the same sum and sum of squares; 0 without an active column."""
+        """(Σλ)²/Σλ², the number of equal eigenvalues of the same sum and sum of squares; 0 without an active column, nan without any."""
+        if not self.has_eigenvalues:
+            return float("nan")
         if self.active == 0 or self.eigenvalues[0] == 0:
             return 0.0
         scaled = self.eigenvalues / self.eigenvalues[0]
@@ -111,6 +130,6 @@ class Spectrum:
             ("rank", self.rank),
             ("condition number", self.condition_number),
             ("effective rank", self.effective_rank),
-            ("largest eigenvalue", float(self.eigenvalues[0]) if self.active else 0.0),
+            ("largest eigenvalue", float(self.eigenvalues.max(initial=0.0)) if self.has_eigenvalues else float("nan")),
         ]
         return html_table("Spectrum", facts)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rdtools.docstrings import complete_fields
 from rdtools.records.about import About
 from rdtools.reprs import html_table
+
+#: All of a file is coded, or a sample of it, with the rest counted by its entropy model.
+Coding = Literal["exact", "sampled"]
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,6 +81,15 @@ class RDPoint:
         ),
     ]
     total_bpw: Annotated[float, About("bpw", "measured", "8 × bytes of the file, all side information included", "total")]
+    coded_share: Annotated[
+        float | None,
+        About(
+            "",
+            "measured",
+            "share of the symbols that were coded, decoded and compared, with file_coding=sampled: payload_bpw and total_bpw count the "
+            "others by their entropy model; empty where all were",
+        ),
+    ] = None
     container_layers: Annotated[
         int, About("", "setting", "matrices in the file; bytes that they share are counted in proportion to weights")
     ] = 1

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class LayerParts:
-    """What runs beside the weights of a layer: everything of an `EffectiveLayer` but Ŵ and the map of its basis.
+    """The parts that run beside the weights of a layer: everything of an `EffectiveLayer` but Ŵ and the map of its basis.
 
     Attributes
     ----------

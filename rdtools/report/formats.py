@@ -14,7 +14,7 @@ import pandas as pd
 
 from rdtools.errors import CorruptFile, UsageError
 from rdtools.report.latex import latex_text
-from rdtools.report.rows import ok_rows
+from rdtools.report.rows import compared_rows
 from rdtools.report.summaries import Summary, caption
 
 
@@ -143,19 +143,22 @@ def text_table(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
 def compressai_curves(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """Curves of every run and method as CompressAI's tools read them: ``{"name", "description", "results": {"bpp": […], "sqnr_db": […]}}``.
 
-    Rates are means over matrices of the total rate of the file, in bits per weight, and qualities means of the SQNR in dB; rows with status
-    ok alone.
+    Rates are means over matrices of the total rate of the file, in bits per weight, and qualities means of the SQNR in dB, over the
+    matrices that all methods of a run have with status ok at a target rate.
     """
     curves = []
     for run, table in tables.items():
-        for method, rows in ok_rows(table).groupby("method", sort=False):
+        found = compared_rows(table, "sqnr_db")
+        for method, rows in found.rows.groupby("method", sort=False):
             means = rows.groupby("target_bpw")[["total_bpw", "sqnr_db", "relative_distortion"]].mean().sort_values("total_bpw")
-            model, matrices = ", ".join(dict.fromkeys(rows["model"])), rows["layer"].nunique()
+            counts = rows.groupby("target_bpw")["layer"].nunique()
+            matrices = " to ".join(map(str, sorted({counts.min(), counts.max()})))
+            model, note = ", ".join(dict.fromkeys(rows["model"])), f" ({found.note})" if found.note else ""
             curves.append(
                 {
                     "name": str(method) if len(tables) == 1 else f"{run}: {method}",
-                    "description": f"{method} on {matrices} matrices of {model}: bpp is the total rate of the file in bits per weight, "
-                    "sqnr_db −10 log₁₀(D/D₀), means over matrices",
+                    "description": f"{method} on {matrices} matrices of {model}{note}: bpp is the total rate of the file in bits per "
+                    "weight, sqnr_db −10 log₁₀(D/D₀), means over matrices",
                     "results": {
                         "bpp": means["total_bpw"].tolist(),
                         "sqnr_db": means["sqnr_db"].tolist(),

@@ -6,6 +6,8 @@ import base64
 import re
 from pathlib import Path
 
+from rdtools.methods.table import GREY
+
 #: Characters of an SVG that is put into the page; of a larger one the PNG is.
 MAX_CHARACTERS = 900_000
 #: Width of a figure on a narrow screen over its width in print, at least; the figure scrolls.
@@ -19,8 +21,10 @@ def _own_names(svg: str, name: str) -> str:
 
 
 def _page_colors(svg: str) -> str:
-    """Black is the colour of the page's text, white that of its paper; text without a colour is black."""
-    return svg.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
+    """Black is the colour of the page's text, white that of its paper, grey its own; text without a colour is black."""
+    for color, on_page in (("#000000", "currentColor"), ("#ffffff", "var(--paper)"), (GREY.lower(), "var(--grey)")):
+        svg = svg.replace(color, on_page)
+    return svg
 
 
 def inline_figure(png: Path, alt: str) -> tuple[str, int]:

@@ -10,8 +10,8 @@ function style(name) { return getComputedStyle(document.documentElement).getProp
 /** SQNR less what every bit is worth at high rate, so that curves are level there. */
 function levelled(rate, sqnr) { return sqnr - 20 * Math.log10(2) * rate; }
 
-/** A colour of the figures; black is that of the page's text. */
-function onPage(color) { return color === "#000000" ? style("--ink") : color; }
+/** A colour of the figures; black is that of the page's text, and grey its own. */
+function onPage(color) { return { "#000000": style("--ink"), "#555555": style("--grey") }[color] ?? color; }
 
 /** Series of a subject, each with its kind and points. */
 function seriesOf(name, subject) {

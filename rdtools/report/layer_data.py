@@ -85,7 +85,7 @@ def _water_levels(spectra: Sequence[Spectrum | None], targets: Sequence[float]) 
     """The eigenvalue from which on a direction gets bits at each target, by reverse waterfilling for i.i.d. Gaussian weights."""
     found = []
     for index, spectrum in enumerate(spectra):
-        if spectrum is not None and spectrum.rank:
+        if spectrum is not None and spectrum.rank and spectrum.has_eigenvalues:
             levels = distortion_rate(np.asarray(targets), components(np.maximum(spectrum.eigenvalues, 0.0))).water_level
             found += [(index, format_number(t), np.log10(level)) for t, level in zip(targets, levels, strict=True) if level > 0]
     return [

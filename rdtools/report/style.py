@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rdtools.errors import UsageError
-from rdtools.methods import ORDERS, PALETTE, entry_of
+from rdtools.methods import ORDERS, PALETTE, ROTATIONS, entry_of
+from rdtools.methods.table import YELLOW
 
 #: Inches that a figure is wide in one column and across the page; `STYLES` have their own in place of these.
 COLUMN, FULL = 3.25, 6.75
@@ -84,8 +85,8 @@ STYLES = {
 
 #: Shapes, those that are easily taken for another last.
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
-#: Full in the natural basis and order, hollow in a rotated basis, half full in another order, or both.
-_FILLS = ("full", "hollow", "left", "bottom")
+#: Pairs of fills, unrotated and rotated: by itself; in another order; with learnt models, a bias, or a file of several layers.
+_FILLS = ("full", "hollow", "left", "bottom", "pale", "right")
 BOUND: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 #: Name → look of its curve; that of a bound without one.
 BOUNDS: dict[str, dict[str, Any]] = {
@@ -110,15 +111,22 @@ SHANNON = {"color": "black", "linestyle": (0, (1, 4)), "linewidth": 1.0}
 def _preferred(method: str) -> tuple[str, str, str]:
     """Colour, marker and fill that a method gets if they are free; a name that is no method begins with those of a circle in black."""
     entry, suffixes = entry_of(method)
-    ordered = any(s in ORDERS for s in suffixes)
-    rotated = any(s not in ORDERS for s in suffixes)
-    return *(("#000000", "8") if entry is None else (entry.color, entry.marker)), _FILLS[rotated + 2 * ordered]
+    rotated, ordered = (any(s in known for s in suffixes) for known in (ROTATIONS, ORDERS))
+    pair = 2 if any(s not in (*ROTATIONS, *ORDERS) for s in suffixes) else int(ordered)
+    return *(("#000000", "8") if entry is None else (entry.color, entry.marker)), _FILLS[rotated + 2 * pair]
+
+
+def _pale(color: str) -> str:
+    """A colour with twice as much white."""
+    return "#" + "".join(f"{(int(color[place : place + 2], 16) + 510) // 3:02x}" for place in (1, 3, 5))
 
 
 def _drawn(color: str, marker: str, fill: str) -> dict[str, Any]:
-    if fill in ("full", "hollow"):
-        return {"color": color, "marker": marker, "markerfacecolor": color if fill == "full" else "white"}
-    return {"color": color, "marker": marker, "markerfacecolor": color, "fillstyle": fill, "markerfacecoloralt": "white"}
+    face = {"hollow": "white", "pale": _pale(color), "right": _pale(color)}.get(fill, color)
+    look = {"color": color, "marker": marker, "markerfacecolor": face}
+    if color == YELLOW:  # which is faint on white
+        look["markeredgecolor"] = "black"
+    return look if fill in ("full", "hollow", "pale") else {**look, "fillstyle": fill, "markerfacecoloralt": "white"}
 
 
 def method_looks(methods: Iterable[str]) -> dict[str, dict[str, Any]]:

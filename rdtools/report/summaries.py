@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from rdtools.errors import UsageError, counted
+from rdtools.errors import UsageError, counted, optional_module
 from rdtools.report.paired import coder_of
 from rdtools.report.rows import bound_note, compared_rows, ok_rows, ordered_types
 from rdtools.report.tables import knowing_rows
@@ -109,8 +109,7 @@ def bd_rate(reference: pd.DataFrame, method: pd.DataFrame) -> float:
 
     Raises
     ------
-    UsageError
-        If the package bjontegaard is missing.
+    MissingPackage
 
     References
     ----------
@@ -124,10 +123,7 @@ def bd_rate(reference: pd.DataFrame, method: pd.DataFrame) -> float:
     >>> round(bd_rate(curve, curve.assign(total_bpw=1.1 * curve["total_bpw"])), 6)
     10.0
     """
-    try:
-        from bjontegaard import bd_rate as rate_difference
-    except ModuleNotFoundError as error:
-        raise UsageError("`metric` bd-rate: needs the package bjontegaard, which is not installed: pip install bjontegaard") from error
+    rate_difference = optional_module("bjontegaard", "`metric` bd-rate:", "bjontegaard").bd_rate
     curves = []
     for rows in (reference, method):
         points = rows[["sqnr_db", "total_bpw"]].replace([np.inf, -np.inf], np.nan).dropna().groupby("sqnr_db", as_index=False).min()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -14,6 +14,7 @@ from rdtools.errors import counted
 from rdtools.methods import entry_of
 from rdtools.records.rows import LAYER_COLUMNS, headings
 from rdtools.report.rows import bound_note, compared_rows, ordered_types
+from rdtools.report.whole_names import WholeName, parts_of
 
 #: Columns of `by_type` with means over all layers: each layer counts once, or as often as it has weights.
 ALL, BY_WEIGHTS = "all", "by weights"
@@ -73,18 +74,19 @@ def terminal_note(table: pd.DataFrame, target: float) -> str:
     return f"{means_note(table, target)} (all), over their weights (by weight), and over matrices {known}"
 
 
-#: Columns of the terminal for names of methods, at least; longer ones take more lines.
+#: Columns of the terminal for names of methods, at least; longer ones take more lines, or more columns where one part of theirs does.
 _NAME_WIDTH = 12
 
 
-def _parts(headings: list[str], width: int) -> Iterator[slice]:
+def _parts(headings: list[str], names: Iterable[str], width: int) -> Iterator[slice]:
     """Columns of numbers that fit a terminal beside the names of methods, at least one at a time."""
-    first, used = 0, _NAME_WIDTH
+    beside = max([_NAME_WIDTH, *(len(part) for name in names for part in parts_of(name))])
+    first, used = 0, beside
     for place, heading in enumerate(headings):
         need = 1 + max(5, *map(len, heading.split("\n")))
         if used + need > width and place > first:
             yield slice(first, place)
-            first, used = place, _NAME_WIDTH
+            first, used = place, beside
         used += need
     yield slice(first, len(headings))
 
@@ -100,14 +102,14 @@ def terminal_tables(table: pd.DataFrame, *, target: float, width: int) -> list[T
     headings = [str(column).removesuffix("_proj") for column in means.columns]
     values, least = means.to_numpy(dtype=float), means.min().to_numpy()
     shown = []
-    for part in _parts(headings, width):
+    for part in _parts(headings, map(str, means.index), width):
         shown.append(Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False))
-        shown[-1].add_column("method", overflow="fold")  # a long name takes two lines rather than digits from the numbers
+        shown[-1].add_column("method", overflow="fold")
         for heading in headings[part]:
             shown[-1].add_column(Text(heading), justify="right", no_wrap=True, min_width=5)
         for method, row, best in zip(means.index, values[:, part], values[:, part] == least[part], strict=True):
             cells = (Text("–" if np.isnan(v) else f"{v:.3f}", style="bold" if b else "") for v, b in zip(row, best, strict=True))
-            shown[-1].add_row(Text(str(method)), *cells)
+            shown[-1].add_row(WholeName(str(method)), *cells)
     return shown
 
 
@@ -146,6 +148,28 @@ def problem_groups(table: pd.DataFrame) -> pd.DataFrame:
     return first.reset_index().rename(columns={"target_bpw": "target"})
 
 
-def problems(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows that are not ok, with why."""
-    return table.loc[table["status"] != "ok", ["layer", "method", "target_bpw", "status", "message"]]
+#: Lines on rows that are not ok, for each status.
+_PROBLEM_LINES = 8
+
+
+def problem_lines(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Reasons of rows that are not ok, by status: a line for each method and rate, and one for those that have their reason in common.
+
+    A reason is that of the first layer, as its numbers may be those of the layer.
+    """
+    lines: dict[str, list[str]] = {}
+    failed = table[table["status"] != "ok"].fillna({"message": ""})
+    for status, of_status in failed.groupby("status"):
+        common: dict[tuple[str, str, int], list[str]] = {}
+        for (method, target), rows in of_status.groupby(["method", "target_bpw"], sort=False):
+            layer = str(rows["layer"].iloc[0])
+            reason = str(rows["message"].iloc[0]).removeprefix(f"{layer}: ")
+            common.setdefault((reason, layer, rows["layer"].nunique()), []).append(f"{method} at {target:g}")
+        found = []
+        for (reason, layer, layers), names in common.items():
+            who = ", ".join(names) if len(names) <= 3 else f"{len(names)} methods and rates, such as {names[0]},"
+            where = layer if layers == 1 else f"{layers} layers, such as {layer}"
+            found.append(f"{who} on {where}{f': {reason}' if reason else ''}")
+        more = len(found) - _PROBLEM_LINES
+        lines[str(status)] = found[:_PROBLEM_LINES] + ([f"and {more} more, which the table of results has"] if more > 0 else [])
+    return lines

@@ -47,7 +47,7 @@ def grid_fields(grid: ActivationGrid) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class ActivationKey:
-    """What moments of quantized activations are of.
+    """The setting that moments of quantized activations belong to.
 
     Attributes
     ----------

@@ -54,7 +54,8 @@ class Allocation(_Entry):
     rule, source : see `Rule` and `Source`; None in a plan that was written by hand
     checked : True if every layer was quantized and coded at its rate, so that `total_bpw` are sizes of files
     expected_kl_nats, expected_kl_low, expected_kl_high : KL by the power law through the run's evaluated rows, on Σ slope · D/D₀ where
-        slopes were measured and on Σ D/D₀ else; None without at least three rows
+        slopes were measured and on Σ D/D₀ else; None without at least three rows. The interval
+        is for another row of one rate for all layers: without slopes it does not know which layers a plan takes bits from
     expected_kl_by_slopes_nats : Σ over layers of measured slope times D/D₀, None where slopes were not measured
     layers : each once
     """

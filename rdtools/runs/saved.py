@@ -142,7 +142,7 @@ def is_saved(folder: Path) -> bool:
 
 
 def read_saved(folder: Path) -> SavedModel:
-    """What a directory says of its quantized model.
+    """Facts that a directory states of its quantized model.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def write_saved(folder: Path, saved: SavedModel) -> None:
 
 
 def decoded_layer(folder: Path, entry: SavedLayer) -> QuantizedWeight:
-    """What the coded file of a layer holds.
+    """The contents of the coded file of a layer.
 
     Raises
     ------

@@ -26,7 +26,7 @@ from rdtools.errors import CorruptFile, ModelUnreadable, UsageError, WrongType
 from rdtools.files import check_file
 from rdtools.linalg import check_moment, check_weight
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
-from rdtools.model.layer_names import abbreviates, block_index, layer_type
+from rdtools.model.layer_names import abbreviates, layer_key
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remember_spectrum, remembered_spectrum, spectrum_with_vectors
@@ -35,6 +35,9 @@ from rdtools.runs.heldout_file import heldout_of_file
 from rdtools.runs.packing import unpack
 from rdtools.runs.run_manifest import HessianEntry, LayerEntry, Manifest, read_manifest
 from rdtools.runs.spectra import read_spectrum, write_spectrum
+
+#: Advice about a Hessian that is missing or damaged; `collect` captures those that are missing.
+_LOST = "copy it again, or delete it and give the command that made the run once more, which captures it anew"
 
 
 class Run(Mapping[str, Layer]):
@@ -104,7 +107,7 @@ class Run(Mapping[str, Layer]):
 
     def key(self, entry: LayerEntry) -> LayerKey:
         """Key of the matrix that an entry names."""
-        return LayerKey(self.model_name, entry.name, layer_type(entry.name), block_index(entry.name))
+        return layer_key(self.model_name, entry.name)
 
     def checkpoint(self) -> Checkpoint:
         """The model's files, checked against the manifest when first asked for.
@@ -144,7 +147,7 @@ class Run(Mapping[str, Layer]):
         path = self.path / entry.file
         if not path.resolve().is_relative_to(self.path.resolve()):
             raise CorruptFile(f"{path}: a symbolic link that leads out of the run; copy the file into it")
-        check_file(path, size=entry.bytes, sha256=sha256)
+        check_file(path, size=entry.bytes, sha256=sha256, remedy=_LOST)
         return path
 
     def _check_number(self, index: int) -> int:
@@ -171,9 +174,9 @@ class Run(Mapping[str, Layer]):
                 arrays = load(path.read_bytes())
                 packed = arrays["packed"]
             except (SafetensorError, KeyError) as error:
-                raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); collect it again") from error
+                raise CorruptFile(f"{path}: not a Hessian of rdtools ({error}); {_LOST}") from error
             if packed.size != entry.columns * (entry.columns + 1) // 2:
-                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; collect it again")
+                raise CorruptFile(f"{path}: {packed.size} numbers, expected the triangle of {entry.columns} columns; {_LOST}")
             matrix = check_moment(unpack(packed, name=str(path)), name=str(path), recorded=True)
             facts = (entry.n_tokens, entry.dropped_tokens, entry.name, arrays.get("mean"), entry.distinct_tokens)
             outputs = arrays.get("output_variances"), arrays.get("output_means")

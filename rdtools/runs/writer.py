@@ -73,6 +73,18 @@ class RunWriter:
             )
         )
 
+    def keep(self, entries: Sequence[HessianEntry]) -> None:
+        """Note those Hessians of a finished run whose files are there; the others are to be added."""
+        self._finished.begin()
+        for entry in entries:
+            if (self._path / entry.file).is_file():
+                self._finished.add(entry)
+
+    def restored(self, entries: Sequence[HessianEntry]) -> list[HessianEntry]:
+        """The entries of a finished run, once those that were missing are added."""
+        self._finished.remove()
+        return [self._finished.entries[entry.name] for entry in entries]
+
     def finish(
         self,
         checkpoint: Checkpoint,

@@ -24,7 +24,7 @@ class ActivationMemory:
         self._last: tuple[ActivationKey, ActivationInputs] | None = None
 
     def read(self, quantizer: Quantizer, *, seed: int) -> ActivationInputs | None:
-        """What a method needs; None for one that leaves activations alone.
+        """Moments that a method needs; None for one that leaves activations alone.
 
         Raises
         ------

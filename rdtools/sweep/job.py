@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from rdtools.devices import HOST
+from rdtools.errors import counted
 from rdtools.quantizers import Quantizer
 from rdtools.records import CURVE_COLUMNS
 from rdtools.runs.journal import ROWS, Journal, Record, delete_journals, read_journals
@@ -142,7 +143,7 @@ def run_sweep(
     ------
     UsageError, CorruptFile
         As `agenda`.
-    BackendUnavailable, ServiceUnavailable
+    MissingPackage, ServiceUnavailable
         As `rdtools.sweep.engines.dask.run_tasks`.
     OutputError
         If a row cannot be written.
@@ -155,7 +156,7 @@ def run_sweep(
     if there:
         say(f"{there} of {todo.rows} rows are already there")
     if todo.journal.torn:
-        say(f"{todo.journal.torn} records were cut off when their process was killed; they are computed again")
+        say(f"computed again: {counted(todo.journal.torn, 'record')} cut off when a process was killed")
     count = there
 
     def heard(record: Record) -> None:
@@ -187,7 +188,7 @@ def do_tasks(
 
     Raises
     ------
-    BackendUnavailable, ServiceUnavailable, OutputError
+    MissingPackage, ServiceUnavailable, OutputError
     """
     delete_leases(run.path)
     listed = write_tasks([task.listed for task in tasks], run.path)

@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
 
 
 class Memories:
-    """What tasks of each kind have left in this process.
+    """State that tasks of each kind have left in this process.
 
     Parameters
     ----------

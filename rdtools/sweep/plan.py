@@ -52,7 +52,7 @@ class WorkOnLayer(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the layer."""
+        """Name of the layer."""
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -61,7 +61,7 @@ def _named(names: Sequence[str]) -> list[registry.Claim]:
 
 
 class ClaimMemory(EvidenceMemory):
-    """What the tasks done before in this process have left: the run, and the evidence about the input that was worked on last."""
+    """State that tasks done before in this process have left: the run, and the evidence about the input that was worked on last."""
 
     def __init__(self) -> None:
         super().__init__()

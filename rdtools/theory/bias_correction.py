@@ -13,6 +13,7 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
 from rdtools.linalg import check_moment
+from rdtools.widths import check_spectrum_width
 
 
 def centred_moment(moment: Float64Array, mean: Float64Array) -> Float64Array:
@@ -79,6 +80,7 @@ def explained_share(moment: Float64Array, mean: Float64Array) -> float:
     0.833333333333
     """
     centred_moment(moment, mean)
+    check_spectrum_width(len(moment))
     values, vectors = np.linalg.eigh(moment)
     kept = values > len(values) * np.finfo(np.float64).eps * max(float(values[-1]), 0.0)
     parts = (vectors[:, kept].T @ mean) ** 2 / values[kept]

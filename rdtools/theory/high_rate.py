@@ -1,6 +1,6 @@
 """The limit at high rate, and from which rate on that is the truth.
 
-Everything here is per weight of the full matrix of n columns, of which r have a positive diagonal; dead columns cost nothing, so
+Everything here is per weight of the full matrix of n columns, of which r have a positive diagonal; dead input channels cost nothing, so
 that a rate of R bits per weight is R n/r per active weight.
 """
 
@@ -77,7 +77,7 @@ def critical_rate_bits(spectrum: Spectrum) -> float:
     for, and each would put R_c at a dozen bits.
 
     Infinite for a H that is singular or whose smallest eigenvalue is below the resolution of float64; 0 for a white one. Real Hessians
-    often have R_c above 3 bits, so that the high-rate formulas are not the limit there.
+    often have R_c above 3 bits, so that the high-rate formulas are not the limit there. nan where the eigenvalues are not computed.
 
     References
     ----------
@@ -85,6 +85,8 @@ def critical_rate_bits(spectrum: Spectrum) -> float:
     """
     if spectrum.active == 0:
         return 0.0
+    if not spectrum.has_eigenvalues:
+        return math.nan
     nearly_dead = nearly_dead_channels(spectrum)
     kept = spectrum.eigenvalues[: spectrum.active - nearly_dead]
     smallest, singular = float(kept[-1]), spectrum.rank < len(kept) or (nearly_dead == 0 and spectrum.rank < spectrum.active)

@@ -110,7 +110,7 @@ def damping_penalty_bits(spectrum: Spectrum, damping: float) -> float:
         return math.inf
     if damping == 0:
         return 0.0
-    values = spectrum.eigenvalues
+    values = spectrum.needed_eigenvalues()
     delta = damping * float(np.mean(spectrum.diagonal))
     share = spectrum.active / spectrum.columns
     if values[-1] > spectrum.active * np.finfo(np.float64).eps * values[0]:

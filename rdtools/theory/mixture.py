@@ -18,8 +18,8 @@ _INNER, _OUTER = 1e-9, 12.0
 def mixture_loss_bits(stds: Float64Array) -> float:
     """``I = h( (1/n) Σ N(0, s_i²) ) − (1/n) Σ h(N(0, s_i²))``: bits per code by which one shared code exceeds a code for each column.
 
-    At high rate this is what a shared histogram costs WaterSIC, whose integers have deviations s_i ∝ ℓ_ii. Since a normal has the largest
-    entropy of its variance, ``0 ≤ I ≤ ½ log2(AM/GM of s_i²) = G``, so that pooled WaterSIC is ahead of pooled GPTQ by G − I, the
+    At high rate this is what a shared histogram costs WaterSIC, whose integers have standard deviations s_i ∝ ℓ_ii. Since a normal has the
+    largest entropy of its variance, ``0 ≤ I ≤ ½ log2(AM/GM of s_i²) = G``, so that pooled WaterSIC is ahead of pooled GPTQ by G − I, the
     negentropy of the mixture. Integrated in ln x by the trapezoidal rule; the entropy of the mixture is even in x.
 
     Parameters
@@ -29,7 +29,7 @@ def mixture_loss_bits(stds: Float64Array) -> float:
     Raises
     ------
     TheoryError
-        If a deviation is not positive and finite.
+        If a standard deviation is not positive and finite.
 
     References
     ----------
@@ -42,7 +42,7 @@ def mixture_loss_bits(stds: Float64Array) -> float:
     """
     s = np.asarray(stds, dtype=np.float64).ravel()
     if s.size == 0 or not (np.isfinite(s).all() and s.min() > 0):
-        raise TheoryError(f"mixture: deviations of shape {s.shape}, expected positive and finite ones")
+        raise TheoryError(f"mixture: standard deviations of shape {s.shape}, expected positive and finite ones")
     values, counts = np.unique(s / s.max(), return_counts=True)
     weights = counts / counts.sum()
     x = np.exp(np.arange(math.log(values.min() * _INNER), math.log(_OUTER), _LOG_STEP))

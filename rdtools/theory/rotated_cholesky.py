@@ -90,6 +90,8 @@ def rotated_gptq_gap_bits(spectrum: Spectrum) -> float:
     """
     if spectrum.active == 0:
         return 0.0
+    if not spectrum.has_eigenvalues:
+        return math.nan
     if spectrum.rank < spectrum.active or spectrum.eigenvalues[-1] <= 0:
         return math.inf
     arithmetic, geometric = rotated_cholesky_moments(spectrum.eigenvalues)

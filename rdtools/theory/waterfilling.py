@@ -12,6 +12,7 @@ nothing to iterate and no tolerance. All in logarithms: Hessian spectra span mor
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -163,6 +164,21 @@ def distortion_rate(rate_bits: ArrayLike, variances: ArrayLike | Components) -> 
     return Waterfilling(R, D * s.unit, level * s.unit, s.number[k].astype(np.int64))
 
 
+def _active_at(s: Components, total: Float64Array, some: slice) -> NDArray[np.intp]:
+    """Entries that have joined at total distortions, if that is decided among some of them."""
+    # total distortion at which entry k + 1 joins: the level is at its variance; non-increasing up to rounding
+    joining = np.minimum.accumulate(s.number[:-1][some] * s.values[some] + s.tail[:-1][some])
+    return np.asarray((some.start or 0) + np.searchsorted(-joining, -total, side="left"))
+
+
+def _near(s: Components, total: float) -> slice:
+    """The entries among which `_active_at` is decided for one total, from every √K-th of K: all K would be most of the work."""
+    size = s.values.size
+    stride, slack = math.isqrt(size), 4 * size * float(np.finfo(np.float64).eps)  # more than the sums are rounded by
+    last, first = _active_at(s, total * np.array([1 - slack, 1 + slack]), slice(None, None, stride)).tolist()
+    return slice(max(first - 1, 0) * stride, last * stride + 1)
+
+
 def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) -> Waterfilling:
     """R(D): the least rate at a distortion; 0 from the mean variance on, infinite at D = 0.
 
@@ -191,9 +207,7 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
         zeros = np.zeros_like(D)
         return Waterfilling(zeros, zeros, zeros, np.zeros(D.shape, dtype=np.int64))
     D = D / s.unit
-    # total distortion at which entry k + 1 joins: the level is at its variance; non-increasing up to rounding
-    joining = np.minimum.accumulate(s.number[:-1] * s.values + s.tail[:-1])
-    k = np.searchsorted(-joining, -s.total * D, side="left")
+    k = _active_at(s, s.total * D, slice(None)) if D.size != 1 else _active_at(s, s.total * D, _near(s, s.total * float(D.item())))
     kk = np.maximum(k, 1)
     level = np.where(k == 0, s.values[0], np.maximum(s.total * D - s.tail[kk], 0.0) / s.number[kk])
     with np.errstate(divide="ignore"):
@@ -204,13 +218,13 @@ def rate_distortion(distortion: ArrayLike, variances: ArrayLike | Components) ->
 def joint_components(row_variances: ArrayLike, eigenvalues: ArrayLike, *, most: int = 4_000_000) -> Components:
     """Components ``σ_k² λ_i`` of rows of unequal variance, for the two functions above.
 
-    The limit for a matrix whose row k is N(0, σ_k² I) with the σ_k known to both sides. It never exceeds the limit for the mean
+    R(D) of a matrix whose row k is N(0, σ_k² I) with the σ_k known to both sides. It never exceeds R(D) for the mean
     variance, and lies ``½ log2(AM/GM of σ_k²)`` below it where every component is active.
 
     Parameters
     ----------
     row_variances : (m,), ≥ 0
-    eigenvalues : (n,), ≥ 0, zeros for dead columns
+    eigenvalues : (n,), ≥ 0, zeros for dead input channels
     most : entries kept. A larger problem is pooled over neighbouring rows of the sorted variances, each pool at its mean, which moves the
         limit up, by less than the spread of the logarithms inside a pool.
     """

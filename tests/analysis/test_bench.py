@@ -21,13 +21,23 @@ def test_rows_and_figure_of_every_op(op, tmp_path, monkeypatch, capsys):
     rows = pd.read_csv(out)
     assert set(rows["op"]) == {op}
     assert rows["contestant"].str.startswith("rdtools").any()
-    assert not rows["contestant"].str.startswith("rdtools").all()
+    assert (op == "block") == rows["contestant"].str.startswith("rdtools").all()  # whose floors are all that it has beside it
     assert (rows["ratio_to_floor"] > 0).all()
     assert (rows["ratio_to_floor_q20"] <= rows["ratio_to_floor_q80"]).all()
     assert {"device", "threads", "commit", "numpy", "cpu_seconds", "floor_seconds"} <= set(rows.columns)
     assert out.with_suffix(".png").is_file()
     assert out.with_suffix(".pdf").is_file()
     assert "ratio_to_floor" in capsys.readouterr().out
+
+
+def test_rows_of_other_ops_stay_in_the_file(tmp_path):
+    """Those of the same op are replaced, whatever their size; the rest stays as it is, in the order of the ops."""
+    rows = pd.DataFrame({"op": ["coding", "hadamard", "coding"], "rows": [1, 2, 3], "at_most": [None, 4.0, None]})
+    place = tmp_path / "rows.csv"
+    assert bench._beside_others(rows, place) is rows
+    rows.to_csv(place, index=False, float_format="%.6g")
+    table = bench._beside_others(pd.DataFrame({"op": ["coding", "block"], "rows": [4, 5], "at_most": [None, None]}), place)
+    assert table.to_csv(index=False, float_format="%.6g").split() == ["op,rows,at_most", "hadamard,2,4", "coding,4,", "block,5,"]
 
 
 def test_an_op_with_red_tests_is_not_reported(tmp_path, monkeypatch, capsys):
@@ -63,6 +73,7 @@ def test_every_op_names_test_files_that_exist():
     checkout = Path(__file__).resolve().parents[2]  # an installed package has no tests beside it
     for op in bench.OPS.values():
         assert all((checkout / test).is_file() for test in op.tests)
+    assert bench_measure.passes((), checkout / "nowhere")
 
 
 def test_peers_decide_the_same_codes():

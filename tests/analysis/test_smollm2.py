@@ -93,3 +93,12 @@ def test_the_blocks_with_learnt_models_are_those_of_the_rows(rows):
 
 def test_what_is_kept_is_small():
     assert all(path.stat().st_size < 300_000 for path in FOLDER.glob("*.csv"))
+
+
+def test_watersic_is_ahead_in_kl_of_the_whole_model():
+    """By more than both intervals, at the size of `hptq-column` within 0.01 bit."""
+    kept = pd.read_csv(FOLDER / "equal_footing.csv").set_index("method")
+    hptq, watersic = kept.loc["hptq-column"], kept.loc["watersic"]
+    assert watersic["kl_high"] < hptq["kl_low"]
+    assert abs(watersic["total_bpw"] - hptq["total_bpw"]) < 0.01
+    assert hptq["kl_nats"] / watersic["kl_nats"] > hptq["summed_relative_distortion"] / watersic["summed_relative_distortion"] > 1.38

@@ -243,3 +243,39 @@ def test_a_hangup_that_is_ignored_stays_ignored(monkeypatch, capsys):
         assert main(["report"]) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("argv", [["theory", ""], ["report", "--out="], ["quantize", "--save", "q", "--method", ""]])
+def test_nothing_where_a_value_is_expected_is_said(argv, capsys):
+    """An empty path would be the current directory."""
+    _fails(argv, capsys, 2, "got nothing, expected a value", argv[-2].split("=")[0] if argv[-1] == "" else "--out")
+
+
+@pytest.mark.parametrize(
+    ("argv", "package", "words"),
+    [
+        (
+            ["quantize", "--save", "q", "--method", "rtn", "--bits", "3", "--export", "compressed-tensors"],
+            "compressed_tensors",
+            ["--export compressed-tensors: needs", 'pip install "rdtools[export]"'],
+        ),
+        (
+            ["report", "--scheduler", "tcp://host:1"],
+            "distributed",
+            ["--scheduler: a cluster of Dask needs", 'pip install "rdtools[cluster]"'],
+        ),
+        (["verify", "embedded", "--scheduler", "tcp://host:1"], "distributed", ['pip install "rdtools[cluster]"']),
+    ],
+)
+def test_an_option_whose_package_is_missing_says_so_before_any_work(argv, package, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.chdir(tmp_path)
+    _fails(argv, capsys, 2, f"the package {package.replace('_', '-')}, which is not installed", *words)
+    assert not list(tmp_path.iterdir())
+
+
+def test_pipes_and_devices_are_refused_and_not_waited_for(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.gguf")
+    for argv in (["measure", str(tmp_path / "pipe.gguf"), "--run", "run"], ["report", f"--out={tmp_path / 'pipe.gguf'}"]):
+        _fails(argv, capsys, 2, "a pipe or a device, expected a file or a directory")
+    _fails(["measure", str(tmp_path), "--run", str(tmp_path)], capsys, 2, "no manifest.json")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields
+from inspect import get_annotations
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ import pandas as pd
 import pytest
 
 import rdtools
-from rdtools.cli.main import main
+from rdtools.cli import hessians
+from rdtools.cli.main import app, main
 from rdtools.cli.printing import counted, in_options, print_tables
 from rdtools.jobs.settings import ReportSettings
+from rdtools.report import problem_lines
 
 
 @pytest.mark.parametrize(
@@ -33,6 +36,15 @@ def test_arguments_become_options(message, shown):
 def test_every_setting_of_a_report_becomes_its_option():
     names = [field.name for field in fields(ReportSettings)]
     assert in_options(" ".join(f"`{name}`" for name in names)) == " ".join("--" + name.replace("_", "-") for name in names)
+
+
+def test_every_command_that_takes_a_model_runs_its_code_where_it_is_trusted():
+    """One definition of the two options for all of them."""
+    functions = [command.callback for typer_app in (app, hessians.app) for command in typer_app.registered_commands]
+    taking = [get_annotations(f) for f in functions if "model" in get_annotations(f)]
+    assert len(taking) >= 5
+    for options in taking:
+        assert (options["model"], options["trust_remote_code"]) == ("Model", "RemoteCode")
 
 
 #: Words between backquotes that are no arguments of a command: corrections, and what a caller in Python gives.
@@ -76,7 +88,22 @@ def test_reasons_of_rows_name_options_and_one_row_is_one(capsys, monkeypatch):
     print_tables(pd.DataFrame([row | {"distortion": 0.1, "target_bpw": 2.0, "rate_gap_total_bpw": 0.1}]))
     printed = capsys.readouterr().out
     assert "1 row undersampled, left out of all means" in printed
-    assert "  --evaluation-text tells which" in printed
+    assert "  rtn at 2 on q: --evaluation-text tells which" in printed
+
+
+def test_a_reason_that_layers_or_methods_share_is_one_line():
+    rows = [
+        {"layer": f"{block}.q", "method": method, "target_bpw": rate, "status": status, "message": f"{block}.q: {reason} {block}"}
+        for method, rate, status, reason in (
+            ("qtip", 9.0, "infeasible", "no such rate"),
+            *((method, 2.0, "undersampled", "few tokens") for method in ("rtn", "gptq", "hptq", "qtip")),
+        )
+        for block in range(42)
+    ]
+    assert problem_lines(pd.DataFrame(rows)) == {
+        "infeasible": ["qtip at 9 on 42 layers, such as 0.q: no such rate 0"],
+        "undersampled": ["4 methods and rates, such as rtn at 2, on 42 layers, such as 0.q: few tokens 0"],
+    }
 
 
 def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):
@@ -107,7 +134,12 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
         (["report", "embedded"], "'embedded': one argument too many; did you mean --model embedded?"),
         (["hessians", "collect", "x", "y"], "'y': one argument too many; did you mean --model y?"),
         (["eval", "x", "--bits", "3"], "no option --bits; did you mean --rates, such as --rates 3?"),
-        (["measure", "x", "-o", "y"], "No such option: -o"),
+        (["measure", "x", "-o", "y"], "No such option: -o; see rdtools measure --help"),
+        (["verify", "run", "--seed", "-1"], "--seed '-1': expected a number of at least 0"),
+        (["rotate", "--save", "r", "--rotation", "x"], "--rotation 'x': expected one of auto, hadamard, haar, kronecker, none"),
+        (["figures", "nope"], "'nope': one argument too many; did you mean --run nope?"),
+        (["theory", "run", "more"], "'more': one argument too many; see rdtools theory --help"),
+        (["foo"], "No such command 'foo'; see rdtools --help"),
         (["reprt"], "No such command 'reprt'. Did you mean 'report'?"),
     ],
 )

@@ -162,5 +162,5 @@ def test_a_truncated_file_and_none_at_all_are_refused(weight, tmp_path):
 def test_a_gguf_file_without_the_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "gguf", None)
     (tmp_path / "x.gguf").write_bytes(b"GGUF")
-    with pytest.raises(RdtoolsError, match=r"needs the package gguf: pip install 'rdtools\[import\]'"):
+    with pytest.raises(RdtoolsError, match=r'needs the package gguf, which is not installed: pip install "rdtools\[import\]"'):
         open_foreign(tmp_path / "x.gguf")

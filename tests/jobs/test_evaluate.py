@@ -140,6 +140,28 @@ def test_finished_rows_are_used_again_and_one_failure_is_one_rows(data, table, m
     assert [line.split(",")[1] for line in lines[1:]] == ["bf16-noise", "rtn", "rtn-w4a4", "rtn-w4a8"]
 
 
+def test_stored_predictions_take_the_place_of_the_original(data, table, tmp_path, monkeypatch):
+    """All 64 tokens told apart give the same scores; fewer a lower KL, in rows of another protocol; a file that is there is read."""
+    run, said = _copy(data, tmp_path / "run"), []
+    asked = {"rates": [4], "evaluation": EvaluationRequest(tokens=data / "held.npy"), "window": 12, "noise": False}
+    whole = evaluate(run, methods=METHODS, reference=tmp_path / "64.safetensors", **asked)
+    for column in ("perplexity_original", "perplexity", "kl_nats", "kl_high", "kl_cvar1_nats", "acceptance", "top1_agreement"):
+        np.testing.assert_allclose(whole[column], table[column][1:], rtol=1e-12, atol=1e-15)
+    few = evaluate(run, methods=["rtn"], reference=tmp_path / "4.safetensors", top=4, say=said.append, **asked)
+    assert few["protocol"].tolist() == ["windows of 12, top 4 of the original"]
+    assert few["kl_nats"][0] < whole["kl_nats"][0]
+    assert few["perplexity"][0] == whole["perplexity"][0]
+    assert "132 predictions of the original by the 4 most probable tokens" in said[-1]
+    monkeypatch.setattr(contest, "top_predictions", None)
+    more = evaluate(run, methods=METHODS, reference=tmp_path / "4.safetensors", **asked)
+    assert more["kl_nats"][0] == few["kl_nats"][0]
+    assert evaluate(run, methods=["rtn"], reference=tmp_path / "4.safetensors", fresh=True, **asked)["kl_nats"][0] == few["kl_nats"][0]
+    with pytest.raises(UsageError, match=r"4.safetensors: predictions of another evaluation, whose tokens differs"):
+        evaluate(run, methods=METHODS, reference=tmp_path / "4.safetensors", **asked | {"windows": 3})
+    with pytest.raises(UsageError, match="`top`: of a file of predictions, and none is given as `reference`"):
+        evaluate(run, methods=METHODS, top=4, **asked)
+
+
 @pytest.mark.parametrize(
     ("settings", "error", "message"),
     [
@@ -179,19 +201,32 @@ def test_the_command_prints_rows_and_what_they_are_scored_on(data, table, capsys
 SEQUENTIAL = ["lrc-w4a4-r0.2", "qllm-w4a4(activation_clip=none)"]
 
 
-def _by_hand(run, ids, name):
-    """A model whose layers are quantized one after the other, from plain hooks on whole forward passes; a layer's D beside its inputs."""
-    quantizer, model, distortions = make_quantizers([name], [4])[0], load_model(run.checkpoint()), []
+def _inputs(model, ids, name):
+    seen = []
+    with torch.no_grad(), model.get_submodule(name).register_forward_pre_hook(lambda _, args: seen.append(args[0])):
+        model(torch.from_numpy(ids))
+    return torch.cat(seen).reshape(-1, seen[0].shape[-1]).double().numpy()
+
+
+def _by_hand(run, ids, name, *, drift):
+    """A model whose layers are quantized one after the other, from plain hooks on whole forward passes; a layer's D beside its inputs.
+
+    With drift the weights are T = W (E[x x̂ᵀ] + δI) (E[x̂ x̂ᵀ] + δI)⁻¹.
+    """
+    quantizer, distortions = make_quantizers([name], [4])[0], []
+    model, original = (load_model(run.checkpoint()) for _ in range(2))
     for block in range(2):
         for group in ("q_proj k_proj v_proj", "o_proj", "gate_proj up_proj", "down_proj"):
             part = "mlp" if group.split()[0] in ("gate_proj", "down_proj") else "self_attn"
             names = [f"model.layers.{block}.{part}.{one}" for one in group.split()]
-            seen = []
-            with torch.no_grad(), model.get_submodule(names[0]).register_forward_pre_hook(lambda _, args, seen=seen: seen.append(args[0])):
-                model(torch.from_numpy(ids))
-            rows = torch.cat(seen).reshape(-1, seen[0].shape[-1]).double().numpy()
+            rows = _inputs(model, ids, names[0])
             hessian = Hessian(rows.T @ rows / len(rows), len(rows), name=names[0])
-            layers = [Layer(run[one].key, run[one].weight, hessian) for one in names]
+            moved = np.eye(rows.shape[1])
+            if drift:
+                ridge = 1e-4 * np.mean(np.diagonal(hessian.matrix)) * moved
+                cross = _inputs(original, ids, names[0]).T @ rows / len(rows)
+                moved = np.linalg.solve(hessian.matrix + ridge, (cross + ridge).T).T
+            layers = [Layer(run[one].key, run[one].weight @ moved, hessian) for one in names]
             chain = quantizer.choose_map(layers, rows, seed=0)
             sums = ActivationAccumulator(chain, quantizer.choose_grid(layers, rows, chain))
             sums.add(rows)
@@ -212,9 +247,11 @@ def test_layers_are_quantized_from_the_inputs_of_the_model_quantized_so_far(data
     ids = np.load(data / "calibration.npy")
     monkeypatch.setattr(stages, "KEPT_BYTES", 0)
     table = evaluate(run.path, methods=SEQUENTIAL, hessians="sequential", calibration=ids, **asked)
+    drifted = evaluate(run.path, methods=SEQUENTIAL[:1], hessians="sequential", calibration=ids, corrections="drift", **asked)
     assert table["hessians"].tolist() == ["sequential"] * 2
-    for name, row in zip(SEQUENTIAL, table.to_dict("records"), strict=True):
-        model, summed = _by_hand(run, ids, name)
+    assert [*table["corrections"], *drifted["corrections"]] == ["none", "none", "drift"]
+    for row in (*table.to_dict("records"), *drifted.to_dict("records")):
+        model, summed = _by_hand(run, ids, row["method"], drift=row["corrections"] == "drift")
         assert row["status"] == "ok", row["message"]
         assert row["summed_distortion"] == pytest.approx(summed, rel=1e-4)
         assert np.exp(_nll(model, _windows(data))) == pytest.approx(row["perplexity"], rel=1e-4)
@@ -237,3 +274,7 @@ def test_a_layer_that_cannot_be_quantized_in_its_turn_is_its_rows_alone(data, tm
         evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids[:4], **asked)
     with pytest.raises(UsageError, match="`calibration`: only for `hessians` sequential"):
         evaluate(run.path, methods=["rtn"], calibration=ids, **asked)
+    with pytest.raises(UsageError, match="`corrections` drift with `hessians` original: it compares both models; choose sequential"):
+        evaluate(run.path, methods=["rtn"], corrections="drift", **asked)
+    with pytest.raises(UsageError, match="`corrections` residual: rows have drift or none; for others save the model first"):
+        evaluate(run.path, methods=["rtn"], hessians="sequential", calibration=ids, corrections=["drift", "residual"], **asked)

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
-from foreign.writers import gguf_name, gptq_tensors, integers, interleaved, plain, write_folder, write_gguf
+from foreign.writers import awq_tensors, gguf_name, gptq_tensors, integers, interleaved, plain, write_folder, write_gguf
 
 from rdtools.cli.main import main
 from rdtools.compare.foreign import best_beside
@@ -115,6 +115,41 @@ def test_a_gptq_file_is_measured_listed_and_measured_again(run, tmp_path, capsys
     (run.path / "foreign.csv").write_bytes(b"x")
     with pytest.raises(RdtoolsError, match=r"foreign.csv: 1 bytes, expected .*delete foreign.json beside it, then measure the files again"):
         read_foreign(run.path)
+
+
+def _biased_distortion(layer, values, bias) -> float:
+    """E‖(W − Ŵ) x − b‖² term by term, from H and μ."""
+    E, mean = layer.weight - values, layer.hessian.mean
+    return _distortion(layer, values) + float((bias @ bias - 2 * bias @ (E @ mean)) / E.size)
+
+
+def test_biases_of_every_format_are_a_part_of_what_a_file_delivers(run, tmp_path, rng):
+    """The model has none: what a file adds to the outputs is an error, and its bits are counted; llama.cpp permutes them with rows."""
+    import torch
+
+    name = "model.layers.0.self_attn.q_proj"
+    layer, group, bias = run[name], np.repeat(np.arange(2), 128), 0.1 * rng.standard_normal(WIDTH).astype(np.float32)
+    coded, other = integers(layer.weight, 4, group), {"bias": torch.from_numpy(bias)}
+    paths = {
+        "gptq": write_folder(
+            tmp_path / "g", {name: gptq_tensors(*coded, group, 4) | other}, {"quant_method": "gptq", "bits": 4, "group_size": 128}
+        ),
+        "awq": write_folder(tmp_path / "a", {name: awq_tensors(*coded) | other}, {"quant_method": "awq", "bits": 4}),
+    }
+    values, spent = plain(*coded, group), 32 / WIDTH
+    plain_bpw = {"gptq": 4 + 20 / 128 + 32 / WIDTH, "awq": 4 + 20 / 128}
+    for kind, path in paths.items():
+        row = measure_file(path, run=run.path, layers=["*.0.*.q_proj"]).table.iloc[0]
+        assert row["distortion"] == pytest.approx(_biased_distortion(layer, values, bias.astype(np.float64)), rel=1e-9), kind
+        assert row["total_bpw"] == pytest.approx(plain_bpw[kind] + spent)
+        assert "the file has another bias" in row["message"]
+    gguf = pytest.importorskip("gguf", reason="the package gguf decodes GGUF files")
+    kind = gguf.GGMLQuantizationType.F32
+    tensors = {gguf_name(name): (interleaved(layer.weight, HEADS).astype(np.float32), kind)}
+    tensors[gguf_name(name).replace("weight", "bias")] = (interleaved(bias[:, None], HEADS)[:, 0].copy(), kind)
+    row = measure_file(write_gguf(tmp_path / "b.gguf", tensors, heads=(HEADS, KV)), run=run.path, layers=["*.0.*.q_proj"]).table.iloc[0]
+    values = layer.weight.astype(np.float32).astype(np.float64)
+    assert row["distortion"] == pytest.approx(_biased_distortion(layer, values, bias.astype(np.float64)), rel=1e-6)
 
 
 def test_a_file_of_another_model_or_without_a_tensor_leaves_no_trace(run, tmp_path, rng):

@@ -102,8 +102,8 @@ def test_everything_else_is_the_originals(data, sequential):
     assert not {"job.json", ".lock"} & {path.name for path in (data / "sequential").iterdir()}
 
 
-def test_evaluated_perplexity_is_that_of_plain_transformers(data, sequential):
-    """1e-6 relative, and the row has the saved model's rate and distortion."""
+def test_evaluated_perplexity_is_that_of_plain_transformers(data, sequential, capsys):
+    """1e-6 relative, and the row has the saved model's rate and distortion; the command says how tasks are run on it."""
     row = evaluate(data / "sequential", evaluation=EvaluationRequest(tokens=data / "held.npy"), window=12, noise=False).iloc[0]
     ids = torch.from_numpy(np.load(data / "held.npy").reshape(12, 12))
     with torch.no_grad():
@@ -112,6 +112,10 @@ def test_evaluated_perplexity_is_that_of_plain_transformers(data, sequential):
     assert float(torch.exp(nll)) == pytest.approx(row["perplexity"], rel=1e-6)
     assert (row["method"], row["target_bpw"], row["hessians"]) == ("gptq", 3, "sequential")
     assert row["total_bpw"] == sequential.total_bpw
+    argv = ["eval", str(data / "sequential"), "--evaluation-tokens", str(data / "held.npy"), "--window", "12", "--no-noise"]
+    assert main(argv) == 0
+    line = f"Tasks: lm_eval --model hf --model_args pretrained={data / 'sequential'},dtype=float32,tokenizer=TOKENIZER --tasks TASKS"
+    assert line in capsys.readouterr().out
     with pytest.raises(UsageError, match="a saved model, which has one method and rate, or a plan"):
         evaluate(data / "sequential", methods=["rtn"])
 

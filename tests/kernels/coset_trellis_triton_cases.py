@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import re
 
 import numpy as np
 import pytest
@@ -166,26 +165,3 @@ def test_nothing_and_any_layout_are_taken_and_left():
     assert nothing is None
     assert (integers.cpu().numpy() == expected).all()
     assert (turned == before).all()
-
-
-@pytest.mark.skipif(INTERPRETED, reason="nothing is compiled under the interpreter")
-@pytest.mark.parametrize(("states", "kind"), [(256, "fp64"), (1024, "fp32")])
-def test_the_kernel_compiles_for_a_gpu_that_is_not_there(states, kind):
-    """For an H100: every product is rounded before it is added, quotients are right to rounding, and all barriers are there."""
-    compiler, backend = (importlib.import_module(f"triton.{name}") for name in ("compiler", "backends.compiler"))
-    module = importlib.import_module("rdtools.kernels.coset_trellis_triton")
-    function = module._decide_strip
-    constants = {"STATES": states, "STATE_BITS": states.bit_length() - 1, "RENEW": 32, "NEVER": 1e30}
-    constants |= {"ROWS": module.ROWS, "COLUMNS": module.COLUMNS, "KEEPS_RESIDUAL": True}
-    types = dict.fromkeys(("feedback", "factor", "spacings", "error", "residual"), f"*{kind}") | {"targets": "*fp64", "distances": "*fp32"}
-    types |= dict.fromkeys(("labels", "integers", "marks", "words"), "*i32")
-    names = function.arg_names
-    signature = {name: "constexpr" if name in constants else types.get(name, "i32") for name in names}
-    source = compiler.ASTSource(function, signature, {(names.index(name),): value for name, value in constants.items()}, {})
-    options = {"num_warps": max(1, states // module.STATES_PER_WARP), "enable_fp_fusion": False}
-    compiled = compiler.compile(source, target=backend.GPUTarget("cuda", 90, 32), options=options)
-    ptx = compiled.asm["ptx"]
-    assert compiled.asm["cubin"]
-    assert compiled.metadata.shared <= 227 * 1024
-    assert not re.findall(r"\bfma\.|tf32|div\.full|div\.approx", ptx)
-    assert len(re.findall(r"\b(?:bar|barrier)\.", ptx)) >= 5

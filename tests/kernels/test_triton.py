@@ -11,22 +11,26 @@ from pathlib import Path
 import pytest
 import torch
 
-CASES = Path(__file__).parent / "triton_cases.py"
+HERE = Path(__file__).parent
 
 pytestmark = pytest.mark.skipif(find_spec("triton") is None, reason="Triton is not installed")
 
 
-def _run(**environment):
-    command = [sys.executable, "-P", "-m", "pytest", "-n", "0", "-q", str(CASES)]
-    done = subprocess.run(command, cwd=CASES.parents[2], env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+def _run(*cases, **environment):
+    command = [sys.executable, "-P", "-m", "pytest", "-n", "0", "-q", *(str(HERE / f"{case}_cases.py") for case in cases)]
+    done = subprocess.run(command, cwd=HERE.parents[1], env={**os.environ, **environment}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_kernels_under_the_interpreter():
-    _run(TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+    _run("triton", "search_triton", TRITON_INTERPRET="1", CUDA_VISIBLE_DEVICES="")
+
+
+def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
+    _run("compiled_triton", TRITON_INTERPRET="0", TRITON_CACHE_DIR=str(tmp_path), CUDA_VISIBLE_DEVICES="")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU with its driver")
 def test_kernels_on_a_gpu():
-    _run(TRITON_INTERPRET="0")
+    _run("triton", "search_triton", TRITON_INTERPRET="0")

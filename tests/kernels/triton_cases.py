@@ -17,7 +17,7 @@ ON_GPU = torch.cuda.is_available()
 DEVICE = "cuda" if ON_GPU else "cpu"
 
 #: Beyond one program's rows and one strip's columns; the interpreter takes a millisecond for each column of each program.
-SHAPES = [(1, 1), (1, 15), (63, 1), (3, 67), (70, 9)] + ([(100, 63), (3, 137), (137, 100)] if ON_GPU else [])
+SHAPES = [(1, 1), (1, 15), (63, 1), (3, 19), (70, 9)] + ([(100, 63), (3, 137), (137, 100)] if ON_GPU else [])
 
 
 def _kernels(name):
@@ -95,6 +95,7 @@ def _budget(W, L, steps, gains, slow, slow_residual, offset):
 def test_sweep_gives_the_codes_of_the_reference(m, n, offset, seed, dtype, poisoned, monkeypatch):
     """Integers differ only at ties to rounding, every decision is right to rounding, and so is the residual."""
     _fewer_programs(monkeypatch)
+    _shorter_strips(monkeypatch)
     W, L, steps, gains = _inputs(m, n, dtype)
     options = {"offset": offset, "seed": seed, "integer_min": -6, "integer_max": 5}
     slow, slow_residual = ops.sic_sweep(W, L, steps, gains, **options, backend="reference")
@@ -144,8 +145,8 @@ def test_ties_go_to_the_even_code_and_clamped_codes_stay_in_int32():
 
 
 def test_sweep_of_any_layout_leaves_its_input():
-    W, L, steps, _ = _inputs(7, 33, np.float64)
-    expected = ops.sic_sweep(*_on_device(W, L, steps), backend="triton")[0]
+    W, L, steps, _ = _inputs(2, 67, np.float64)
+    expected = torch.from_numpy(ops.sic_sweep(W, L, steps, backend="reference")[0]).to(DEVICE)
     weight, factor, steps = _on_device(W.T, L.T, steps)
     before = weight.clone()
     assert (ops.sic_sweep(weight.T, factor.T, steps, backend="triton")[0] == expected).all()

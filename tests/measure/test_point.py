@@ -11,14 +11,19 @@ from tolerances import rounding
 from rdtools.coding import encode, reconstruct
 from rdtools.coding import format_v2 as fmt
 from rdtools.compare.facts import min_conditional_variance_ratio
+from rdtools.compare.rows import result_row
+from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.measure import measure, weighted_error
+from rdtools.measure.bias import bias_rounding_distortion
 from rdtools.measure.distortion import mean_square
 from rdtools.measure.point import same_weight
 from rdtools.methods import parse_method
+from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import ar1_moment, haar_moment, power_law
 from rdtools.ops import quadratic_form
 from rdtools.quantizers import HPTQ, QTIP, WaterfilledGPTQ
+from rdtools.records import Hessian
 
 
 def _layer() -> Layer:
@@ -141,3 +146,38 @@ def test_a_record_of_another_dtype_or_type_is_not_the_same():
     wider = dataclasses.replace(weight.basis, active=weight.basis.active.astype(np.int8))
     assert not same_weight(weight, dataclasses.replace(weight, basis=wider))
     assert not same_weight(weight, dataclasses.replace(weight, symbols=None))
+
+
+def _centred(large: float):
+    """A layer whose first channel has this mean and the variance of the others, and what `rtn+bias` makes of it."""
+    rng = np.random.default_rng(4)
+    mean = np.array([large, *[0.1] * 15])
+    hessian = Hessian(np.eye(16) + np.outer(mean, mean), 0, name="input", mean=mean)
+    layer = Layer.of(rng.standard_normal((32, 16)), hessian)
+    return layer, parse_method("rtn+bias", 3.0).quantize(layer)
+
+
+def test_a_bias_beside_a_heldout_moment_without_a_mean_is_refused():
+    layer, answer = _centred(1.0)
+    moment, mean = layer.hessian.matrix, layer.hessian.mean
+    with pytest.raises(
+        UsageError, match=r"a bias beside held-out moment without a mean of the input, .*HeldoutMoment.of\(moment, mean=…\)"
+    ):
+        measure(layer, answer, HeldoutMoment.of(moment))
+    point = measure(layer, answer, HeldoutMoment.of(moment, mean=mean))
+    assert point.heldout_distortion == pytest.approx(point.relative_distortion, rel=1e-9)
+    with pytest.raises(ShapeMismatch, match=r"a mean of shape \(3,\), expected \(16,\)"):
+        HeldoutMoment.of(moment, mean=mean[:3])
+
+
+@pytest.mark.parametrize(("large", "share"), [(1.0, (0.0, 1e-4)), (1e4, (0.9, 1.0))])
+def test_what_the_rounding_of_a_bias_adds_is_known_and_said(large, share):
+    """D = tr(E C Eᵀ)/mn + ‖E μ − b‖²/mn, which is most of it beside a mean of 10⁴ standard deviations."""
+    layer, answer = _centred(large)
+    point = measure(layer, answer)
+    E = layer.weight - reconstruct(answer.weight)
+    rounding_part = bias_rounding_distortion(layer, answer.weight)
+    assert rounding_part + np.square(E).sum() / E.size == pytest.approx(point.distortion, rel=1e-6)
+    assert share[0] <= rounding_part / point.distortion <= share[1]
+    message = result_row(layer, parse_method("rtn+bias", 3.0), answer).message
+    assert ("% of D is the rounding of the bias to bfloat16" in message) == (large > 1)

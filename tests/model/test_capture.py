@@ -215,22 +215,29 @@ def test_missing_tensors_are_not_filled_with_random_numbers(tiny_llama):
 def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_path):
     import json
 
+    from rdtools.model.opened import open_model
     from rdtools.model.pretrained import load_tokenizer, model_limits
 
     config = json.loads((tiny_llama / "config.json").read_text())
-    config |= {"model_type": "own", "auto_map": {"AutoConfig": "configuration_own.OwnConfig"}}
+    own = {"AutoConfig": "configuration_own.OwnConfig", "AutoModelForCausalLM": "configuration_own.OwnModel"}
+    config |= {"model_type": "own", "auto_map": own}
     (tiny_llama / "config.json").write_text(json.dumps(config))
     (tiny_llama / "configuration_own.py").write_text(
         f"import pathlib; pathlib.Path({str(tmp_path / 'ran')!r}).touch()\n"
-        "from transformers import LlamaConfig\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+        "from transformers import LlamaConfig, LlamaForCausalLM\nclass OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
+        "class OwnModel(LlamaForCausalLM):\n    config_class = OwnConfig\n"
     )
     checkpoint = open_checkpoint(tiny_llama)
-    for read in (model_limits, load_tokenizer, load_model):
+    for read in (model_limits, load_tokenizer, load_model, open_model):
         with pytest.raises(ModelUnreadable):
             read(checkpoint)
     assert not (tmp_path / "ran").exists()
     assert model_limits(checkpoint, trust_remote_code=True).vocabulary == 64
     assert (tmp_path / "ran").exists()
+    opened = open_model(checkpoint, trust_remote_code=True)
+    assert opened.stages is None
+    assert opened.runner == "whole: its class is not one of transformers' own"
+    assert sum(len(item.layers) for item in opened.layers.inputs) == 14
 
 
 @pytest.mark.parametrize("fits", [1, 5])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from rdtools.cli.main import main
-from rdtools.errors import CorruptFile, ModelUnreadable, UsageError
+from rdtools.errors import CorruptFile, ModelUnreadable, OutputError, UsageError
+from rdtools.jobs.rotate import rotate_model
+from rdtools.model import mapped, stages
 from rdtools.model.fused import fuse, fused_text
 from rdtools.model.norms import find_stream
 
@@ -98,6 +102,26 @@ def test_a_part_that_reads_the_stream_unseen_is_found_out():
     model.model.layers[1].register_forward_hook(lambda module, args, output: output + 0.1 * output.roll(1, -1))
     with pytest.raises(ModelUnreadable, match="computes something else, its logits are off by"):
         fuse(model, rotation="auto", heads=False, seed=0)
+
+
+def test_weights_in_a_file_are_rotated_to_the_same_bytes(tmp_path, monkeypatch):
+    """Tied, so that the head gets a matrix of its own; every matrix is larger than a page. No file of the weights is left."""
+    sizes = {"hidden_size": 64, "intermediate_size": 80, "vocab_size": 96, "tie_word_embeddings": True}
+    _model("llama", **sizes).save_pretrained(tmp_path / "model")
+    for name in ("memory", "file"):
+        rotate_model(tmp_path / "model", tmp_path / name)
+        monkeypatch.setattr(stages, "KEPT_BYTES", 0)
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("memory", "file")]
+    assert files[0] == files[1]
+    assert {"config.json", "model.safetensors"} <= files[0].keys()
+    monkeypatch.setattr(mapped, "_Mapped", _full)
+    with pytest.raises(OutputError, match=r"more\.rotating: weights cannot be written there: No space left on device; free some space"):
+        rotate_model(tmp_path / "model", tmp_path / "more")
+    assert not (tmp_path / "more.rotating").exists()
+
+
+def _full(*args, **settings):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_the_command_writes_what_plain_transformers_loads(tmp_path, capsys):

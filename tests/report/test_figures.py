@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,8 +28,11 @@ from rdtools.report.figures import (
 )
 from rdtools.report.figures.canvas import styled
 from rdtools.report.tables import by_type, knowing_rows, layer_means, status_counts, terminal_tables
+from rdtools.report.whole_names import parts_of
 from rdtools.runs.results import to_table
 from rdtools.sweep.task import quantize_layer
+
+KEPT = Path(__file__).resolve().parents[2] / "figures"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +97,19 @@ def test_figures_of_means_compare_methods_on_the_layers_that_all_have(name, rows
     assert titles == ["", f"means over the {every - 1} to {every} of {every} layers that all methods have"]
 
 
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [("rate_split", "payload_bpw"), ("low_rate", "rate_gap_total_bpw"), ("trellis_frontier", "rate_gap_total_bpw")]
+    + [(name, "rate_gap_total_bpw") for name in ("trellis_states", "trellis_stacked")],
+)
+def test_figures_of_kept_rows_compare_methods_on_the_layers_that_all_have(name, column):
+    """As above, where the trellis lacks the last of the trained matrices."""
+    kept = pd.read_csv(KEPT / f"{name}.csv")
+    lost = kept.index[kept["method"].eq("watersic-trellis")][-1]
+    figure = draw_figure(name, {name: kept.assign(**{column: kept[column].where(kept.index != lost)})})
+    assert any("that all methods have" in text for text in (figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)))
+
+
 @pytest.mark.parametrize("name", ["gap_to_rd", "rate_kinds", "gap_depth", "rate_distortion"])
 def test_another_bound_is_named_where_gaps_or_bounds_are_drawn(name, rows):
     """With a bias per row R(D) is of the covariance of the input; without such methods nothing is said."""
@@ -145,9 +162,11 @@ def test_a_legend_is_no_wider_than_its_figure(rows):
         assert legend.get_window_extent(figure.canvas.get_renderer()).width <= figure.bbox.width == 5.5 * figure.dpi
 
 
-def test_methods_look_the_same_in_every_figure_of_a_report(rows):
+def test_methods_look_the_same_in_every_figure_of_a_report_and_are_in_its_order(rows):
     table, curves = rows
-    gap, predicted = (draw_figure(name, {"results": table, "curves": curves}) for name in ("gap_to_rd", "predicted_measured"))
+    shuffled = (("gap_to_rd", table.iloc[::-1]), ("predicted_measured", table))
+    gap, predicted = (draw_figure(name, {"results": results, "curves": curves}) for name, results in shuffled)
+    assert [label for label in legend_entries(gap.axes)[1] if label in set(table["method"])] == ["hptq", "hptq+rotation", "watersic"]
     looks = []
     for figure in (gap, predicted):
         handles, labels = legend_entries(figure.axes)
@@ -235,6 +254,8 @@ def test_the_terminal_tables_fit_with_all_digits(method, rows, width):
     assert len(re.findall(r"\d\.\d{3}(?!\d)", text)) == 3 * (len(LAYER_TYPES) + 2) + 1
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
+    printed = {line.split()[0] for line in text.splitlines() if line.strip()}
+    assert {part for part in parts_of(method) if width > 30 or len(part) < 12} <= {part for word in printed for part in parts_of(word)}
     for heading in ("q", "down", "all", "weight", "var."):
         assert heading in text
 

@@ -52,6 +52,15 @@ def test_variants_keep_the_colour_of_their_family():
     assert looks["hptq+haar+act-order"]["fillstyle"] == "bottom"
 
 
+def test_only_a_rotated_basis_is_hollow():
+    """A bias, learnt models and a common file have a pale marker; with a rotation, one that is pale on one side and hollow on the other."""
+    looks = {name: method_style(name) for name in ("hptq+bias", "watersic-trellis+adaptive", "watersic+one-file", "hptq+act-order+bias")}
+    assert looks["hptq+bias"]["markerfacecolor"] == "#aad0e5", "two thirds of the way from #0072B2 to white"
+    assert all("fillstyle" not in look and look["markerfacecolor"] not in ("white", look["color"]) for look in looks.values())
+    both = method_style("hptq+rotation+bias")
+    assert (both["markerfacecolor"], both["markerfacecoloralt"]) == (looks["hptq+bias"]["markerfacecolor"], "white")
+
+
 def test_more_methods_than_looks_are_refused():
     with pytest.raises(UsageError, match="draw fewer"):
         method_looks(map(str, range(1000)))

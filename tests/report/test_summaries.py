@@ -178,6 +178,16 @@ def test_terminal_tables_keep_to_the_width_and_lose_no_column(width):
     assert max(map(len, wide)) <= width
 
 
+def test_curves_of_compressai_compare_methods_on_the_layers_that_all_have():
+    """Without watersic's third layer at 3 bits the means of hptq are over two layers there, too, and the description says so."""
+    table = results()
+    lost = table["method"].eq("watersic") & table["layer"].eq(NAMES[2]) & table["target_bpw"].eq(3.0)
+    curves = compressai_curves({"run": table.assign(status=np.where(lost, "failed", "ok"))})
+    assert [curve["results"]["sqnr_db"] for curve in curves] == [pytest.approx([13, 18.5, 25])] * 2
+    for curve in curves:
+        assert "on 2 to 3 matrices of tiny_llama (means over the 2 to 3 of 3 layers that all methods have)" in curve["description"]
+
+
 def test_curves_of_compressai_go_out_and_come_in(tmp_path):
     (hptq, watersic) = compressai_curves({"run": results()})
     assert hptq["name"] == "hptq"

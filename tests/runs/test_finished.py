@@ -9,9 +9,8 @@ from importlib.metadata import version
 import numpy as np
 import pytest
 
-from rdtools.errors import UsageError
-from rdtools.jobs import collect as collect_module
-from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.errors import CorruptFile, UsageError
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 from rdtools.model import capture as capture_module
 from rdtools.model.versions import versions
@@ -250,7 +249,7 @@ def test_nothing_finished_is_nothing_to_protect(tiny_llama, request_, tmp_path, 
 def test_a_note_is_synced_after_its_hessian(tiny_llama, request_, tmp_path, monkeypatch):
     """Order on disk: list begun, Hessian, its note; each synced."""
     synced = []
-    real = collect_module.RunWriter.add
+    real = RunWriter.add
 
     def watch(self, hessian, index):
         with monkeypatch.context() as patch:
@@ -295,7 +294,7 @@ import os, signal
 from pathlib import Path
 import torch
 from rdtools.model import capture
-from rdtools.jobs.calibration import CalibrationRequest
+from rdtools.jobs.calibration import CalibrationRequest, EvaluationRequest
 from rdtools.jobs.collect import collect
 
 torch.set_num_threads(1)
@@ -313,3 +312,31 @@ collect({str(tiny_llama)!r}, CalibrationRequest(tokens=Path({str(tiny_tokens)!r}
     collect(str(tiny_llama), request_, out=out)
     assert len(finish) == 4
     assert _contents(out) == undisturbed
+
+
+def test_missing_hessians_of_a_finished_run_are_captured_again(tiny_llama, tiny_tokens, tmp_path, finish, monkeypatch):
+    request, held = CalibrationRequest(tokens=tiny_tokens), EvaluationRequest(tokens=tmp_path / "held.npy")
+    np.save(held.tokens, np.roll(np.load(tiny_tokens), 1, axis=1))
+    out, said = tmp_path / "run", []
+
+    def again():
+        return collect(str(tiny_llama), request, out=out, evaluation=held, say=said.append)
+
+    again()
+    before = _contents(out)
+    (out / "hessians" / "0002.safetensors").unlink()
+    (out / "heldout" / "0004.safetensors").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr("rdtools.model.versions.version", lambda name: "0.1" if name == "torch" else version(name))
+        with pytest.raises(UsageError, match=r"0002.safetensors: missing.* torch 0.1: copy the file again, or choose another directory"):
+            again()
+    with pytest.raises(CorruptFile, match=r"0002.safetensors: missing, .*; copy it again, or delete it and give the command"):
+        open_run(out).check()
+    finish.clear()
+    again()
+    assert len(finish) == 2
+    assert [line for line in said if "missing" in line] == [
+        f"{out}/{name}: missing, though the manifest lists it; captured again"
+        for name in ("hessians/0002.safetensors", "heldout/0004.safetensors")
+    ]
+    assert _contents(out) == before

@@ -69,6 +69,18 @@ def test_there_and_back(variances, rate):
     assert back == pytest.approx(rate, abs=rounding(4) * condition)
 
 
+@pytest.mark.parametrize("variances", [np.exp(np.random.default_rng(0).normal(0, 3, 1000)), np.repeat([5.0, 2.0, 0.1], 40), np.ones(1)])
+def test_one_distortion_alone_is_as_among_others(variances):
+    """Also where an entry joins exactly, and a number beside that."""
+    ready = components(variances)
+    joins = (ready.number[:-1] * ready.values + ready.tail[:-1])[:: max(1, len(ready.values) // 20)] / ready.total
+    distortions = np.concatenate([[0.0, np.inf], joins, np.nextafter(joins, 0), np.nextafter(joins, np.inf)])
+    together = rate_distortion(distortions, ready)
+    for i, D in enumerate(distortions):
+        alone = rate_distortion(D, ready)
+        assert (alone.rate_bits, alone.active) == (together.rate_bits[i], together.active[i])
+
+
 @given(spectra(max_condition=1e9), st.floats(1e-3, 10))
 def test_bisection_on_the_water_level_agrees(variances, rate):
     """Second route: solve Σ ½ log2⁺(v/τ) = nR for τ."""

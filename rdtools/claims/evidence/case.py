@@ -13,6 +13,7 @@ from rdtools.linalg import cholesky
 from rdtools.moments.spectrum import Eigen, active_channels, eigendecomposition, spectrum_with_vectors
 from rdtools.records import Hessian, Spectrum
 from rdtools.seeds import generator
+from rdtools.widths import missing_spectrum_reason
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ def moment_case(hessian: Hessian, *, seed: int) -> MomentCase:
     active = active_channels(hessian.matrix)
     if not active.any():
         raise NotApplicable("no column of the input is ever used")
+    if reason := missing_spectrum_reason(int(active.sum())):
+        raise NotApplicable(reason)
     spectrum = spectrum_with_vectors(hessian)
     matrix = hessian.matrix[np.ix_(active, active)]
     factor = cholesky(matrix, damping=0.0, name=hessian.name).lower if spectrum.rank == spectrum.active else None

@@ -20,7 +20,7 @@ from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS
 
 #: What is called high rate: every column adds at most this share of λ_min to the distortion.
 HIGH_RATE_SHARE = 1 / 1024
-#: Width of the bins, in deviations of the integers, in which the frequencies of fine integers are counted.
+#: Width of the bins, in standard deviations of the integers, in which the frequencies of fine integers are counted.
 BIN_STDS = 1 / 6
 #: Integers must stay within the precision of the sweep.
 HIGHEST_RATE_BITS = 20.0

@@ -242,8 +242,8 @@ CLAIMS = (
     ),
     Statement(
         "waterfilling.rows-of-unequal-variance",
-        f"the limit for the measured row variances ≤ that for their mean, at {_JOINT_RATE:g} bits",
-        ours("joint waterfilling over rows; concavity of the limit in log σ_k²"),
+        f"R(D) for the measured row variances ≤ that for their mean, at {_JOINT_RATE:g} bits",
+        ours("joint waterfilling over rows; concavity of R(D) in log σ_k²"),
     ).at_most(
         lambda e: float(
             distortion_rate(_JOINT_RATE, joint_components(e[Weights].row_variances, e[Moment].spectrum.eigenvalues)).distortion

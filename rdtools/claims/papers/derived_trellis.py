@@ -1,4 +1,4 @@
-"""Trellis-coded successive cancellation: that its files decode, and that it is as near to the limit as the recursion says."""
+"""Trellis-coded successive cancellation: that its files decode, and that it is as near to R(D) as the recursion says."""
 
 from __future__ import annotations
 

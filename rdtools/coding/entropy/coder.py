@@ -56,6 +56,20 @@ def encode_runs(runs: Iterable[Run]) -> tuple[NDArray[np.uint32], list[int]]:
     return np.asarray(encoder.get_compressed()), escaped
 
 
+def runs_length_bits(runs: Iterable[Run]) -> float:
+    """``Σ −log2 p`` of the symbols of runs under their frequencies, without what escaped integers take beside their escape symbols."""
+    bits = 0.0
+    for values, model in runs:
+        table = model.table()
+        lengths = -np.log2(table.frequencies / table.frequencies.sum())
+        known, counts = np.unique(values, return_counts=True)
+        places = np.searchsorted(table.values, known)
+        if table.escapes:
+            places[(known < table.values[0]) | (known > table.values[-1])] = len(table.values)
+        bits += float(counts @ lengths[places])
+    return bits
+
+
 def decode_runs(
     words: NDArray[np.uint32],
     escaped: NDArray[np.int64],

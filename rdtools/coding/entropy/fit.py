@@ -41,7 +41,7 @@ def fit_column_gaussians(
     Parameters
     ----------
     symbols : integers and steps
-    row_exponents : (m,) deviations of the rows in eighths of an octave, or None for equal rows
+    row_exponents : (m,) standard deviations of the rows in eighths of an octave, or None for equal rows
     counts : `count_integers` of the integers, if known
     """
     gaussians = Gaussians.of(symbols.integers.shape, symbols.grid, row_exponents)

@@ -52,7 +52,7 @@ class Gaussian:
 
 
 def _window(integer_stds: Float64Array) -> Float64Array:
-    """Largest |z| that the table of a column of this deviation holds."""
+    """Largest |z| that the table of a column of this standard deviation holds."""
     return np.asarray(np.minimum(np.floor(fmt.WINDOW_STDS * integer_stds) + 1, fmt.WINDOW_LIMIT))
 
 

@@ -58,9 +58,9 @@ def word_numbers(parities: NDArray[np.int32], lattice: LatticeName) -> Int64Arra
 
 
 def _word_probabilities(stds: Float64Array, lattice: LatticeName) -> Float64Array:
-    """(K, words) probabilities of the codewords of vectors whose pairs of integers have these K deviations, the same on every machine."""
+    """(K, words) probabilities, the same on every machine, of codewords whose pairs of integers have these K standard deviations."""
     spread = _SPREAD * stds
-    # integers have twice the deviation of their pairs
+    # integers have twice the standard deviation of their pairs
     terms = cell_probability(2 * np.arange(_TERMS)[:, None], 2 * np.maximum(spread, v2.MIN_STD))
     even = np.where(spread < _COARSE, np.minimum(terms[0] + 2 * (terms[1] + terms[2] + terms[3]), 1.0), 0.5)[:, None]
     words = codewords(lattice)

@@ -22,10 +22,11 @@ from rdtools.arrays import Float64Array, panels
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.bits import Bits, from_bits, index_width, subset_from_bits, subset_to_bits, subset_width, to_bits
 from rdtools.coding.codec import Codec, Diagnostics, Map
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, narrowed, packed
+from rdtools.coding.scales import stored_patterns
 from rdtools.records import GROUP, AdditiveCodes, StoredOrder
 from rdtools.records.additive_codes import MAX_SET_COLUMNS
-from rdtools.records.stored import bfloat16_patterns, bfloat16_values
+from rdtools.records.stored import bfloat16_values
 
 
 def _order_bits(symbols: AdditiveCodes) -> Bits:
@@ -49,16 +50,16 @@ def payload_bits(symbols: AdditiveCodes) -> int:
 
 def encode(symbols: AdditiveCodes) -> tuple[bytes, bytes]:
     """Side information and payload."""
-    parts = [_order_bits(symbols), to_bits(bfloat16_patterns(symbols.scales), 16)]
+    parts = [_order_bits(symbols), to_bits(stored_patterns(symbols.scales), 16)]
     for book in symbols.codebooks:
-        parts.append(to_bits(book.astype(v3.CODEWORDS_DTYPE).view("<u2"), 16))
+        parts.append(to_bits(narrowed(book, v3.CODEWORDS_DTYPE).view("<u2"), 16))
     slots, bits = symbols.slots, symbols.book_bits
     parts += [to_bits(symbols.codes[:, slots[:, 1] == b], width) for b, width in enumerate(bits)]
     payload = np.packbits(np.concatenate(parts)).tobytes()
     extended = len(bits) - symbols.basic
-    head = v3.ADDITIVE_HEAD.pack(
-        v3.ADDITIVE_ORDERS.index(symbols.stored), symbols.basic, bits[0], extended, bits[-1] if extended else 0, symbols.critical,
-        zlib.crc32(payload),
+    head = packed(
+        v3.ADDITIVE_HEAD, v3.ADDITIVE_ORDERS.index(symbols.stored), symbols.basic, bits[0], extended, bits[-1] if extended else 0,
+        symbols.critical, zlib.crc32(payload),
     )  # fmt: skip
     return head, payload
 
@@ -150,6 +151,7 @@ CODEC = Codec(
     type=AdditiveCodes,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: (len(symbols.scales), len(symbols.order)) == (rows, GROUP * -(-columns // GROUP)),
     values=values,
     part_values=lambda symbols, columns, rows, some: values(
         replace(symbols, codes=symbols.codes[rows], scales=symbols.scales[rows]), columns

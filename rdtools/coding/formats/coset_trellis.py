@@ -30,7 +30,7 @@ from rdtools.coding.codec import Codec, Diagnostics, Map
 from rdtools.coding.entropy.blocks import spans
 from rdtools.coding.entropy.coset import coset_code_length, coset_tables
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
-from rdtools.coding.fields import Reader, varint
+from rdtools.coding.fields import Reader, packed, varint
 from rdtools.coding.formats import learnt
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.errors import CodingError, CorruptFile
@@ -55,10 +55,10 @@ def encode(symbols: CosetSymbols, before: Sequence[CosetSymbols] = ()) -> tuple[
     model: Any = symbols.model
     flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
     flags |= _ADAPTIVE[model.kind]
-    side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
+    side = bytearray(packed(v2.SCALAR_HEAD, flags, grid.step))
     side += b"".join(exponent_bytes(e) for e in (None if before else grid.exponents, model.row_exponents) if e is not None)
-    side += v3.COSET_STATE.pack(symbols.states.bit_length() - 1) + varint(symbols.segment)
-    side += v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
+    side += packed(v3.COSET_STATE, symbols.states.bit_length() - 1) + varint(symbols.segment)
+    side += packed(v2.GAUSSIAN, model.weight_std, model.noise_variance)
     if model.learns:
         head, coded = learnt.encode_learnt(symbols, model, before)
         return bytes(side) + head, coded
@@ -153,6 +153,7 @@ CODEC = Codec(
     type=CosetSymbols,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: symbols.integers.shape == (rows, columns),
     values=values,
     part_values=part_values,
     length_bits=coset_code_length,

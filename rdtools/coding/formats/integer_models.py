@@ -25,7 +25,7 @@ from rdtools.coding.entropy.models import (
     shared_table,
     uniform_table,
 )
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.formats import learnt
 from rdtools.records import ENTROPY_MODELS, AdaptiveModel, CodeModelKind, EntropyModel, GaussianModel, ScalarSymbols, Uniform
 
@@ -112,7 +112,7 @@ def _histogram_coder(kind: CodeModelKind, tables_of: Callable[[IntegerCounts], l
 
 
 def _gaussian_numbers(symbols: ScalarSymbols, model: GaussianModel) -> tuple[bytes, Sequence[FrequencyTable]]:
-    return fmt.GAUSSIAN.pack(model.weight_std, model.noise_variance), ()
+    return packed(fmt.GAUSSIAN, model.weight_std, model.noise_variance), ()
 
 
 def _read_gaussian(side: Reader, rows: int, columns: int, row_exponents: RowExponents, before: learnt.Before) -> StoredModel:
@@ -150,7 +150,7 @@ def _adaptive_length(symbols: ScalarSymbols, model: AdaptiveModel, counts: Integ
 #: By kind; the only place that tells them apart.
 MODEL_CODERS: dict[CodeModelKind, ModelCoder] = {
     "fixed": ModelCoder(
-        "fixed", lambda symbols, model: (fmt.LEVELS.pack(symbols.grid.levels), ()), _read_uniform, _uniform_sequences, _uniform_length
+        "fixed", lambda symbols, model: (packed(fmt.LEVELS, symbols.grid.levels), ()), _read_uniform, _uniform_sequences, _uniform_length
     ),
     "shared": _histogram_coder("shared", lambda counts: [shared_table(counts)], shared=True),
     "histogram": _histogram_coder("histogram", column_tables, shared=False),

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rdtools.arrays import panels
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, narrowed, packed
 from rdtools.ops import rvq_decode
 from rdtools.records import LatticeWords
 
@@ -25,8 +25,8 @@ from rdtools.records import LatticeWords
 def encode(symbols: LatticeWords) -> tuple[bytes, bytes]:
     """Side information and payload."""
     sizes = fmt.STAGE_BYTES[symbols.bits]
-    payload = b"".join(words.astype(f"<u{size}").tobytes() for words, size in zip(symbols.words, sizes, strict=True))
-    return fmt.LATTICE_HEAD.pack(symbols.bits, symbols.scale, symbols.residual_scale, zlib.crc32(payload)), payload
+    payload = b"".join(narrowed(words, f"<u{size}").tobytes() for words, size in zip(symbols.words, sizes, strict=True))
+    return packed(fmt.LATTICE_HEAD, symbols.bits, symbols.scale, symbols.residual_scale, zlib.crc32(payload)), payload
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> LatticeWords:
@@ -73,6 +73,7 @@ CODEC = Codec(
     type=LatticeWords,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: symbols.words[0].shape == (rows, -(-columns // 8)),
     values=values,
     part_values=part_values,
     length_bits=length_bits,

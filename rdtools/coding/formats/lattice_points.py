@@ -31,7 +31,7 @@ from rdtools.coding.entropy.coder import Model, decode_runs, encode_runs
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
 from rdtools.coding.entropy.gaussians import Gaussian, gaussian_stds
 from rdtools.coding.entropy.lattice_points import codewords, point_code_length, point_gaussians, word_numbers, word_stds, word_table
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.formats.scalar import MAX_FREQUENCIES
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.errors import CodingError, CorruptFile
@@ -102,9 +102,9 @@ def encode(symbols: LatticePoints, before: Sequence[LatticePoints] = ()) -> tupl
     """
     grid, model, integers = symbols.grid, symbols.model, symbols.integers
     flags = v2.STEP_EXPONENTS * (grid.exponents is not None) | v2.ROW_EXPONENTS * (model.row_exponents is not None)
-    side = bytearray(v2.SCALAR_HEAD.pack(flags, grid.step))
+    side = bytearray(packed(v2.SCALAR_HEAD, flags, grid.step))
     side += b"".join(exponent_bytes(e) for e in (None if before else grid.exponents, model.row_exponents) if e is not None)
-    side += bytes([v3.LATTICES.index(symbols.lattice)]) + v2.GAUSSIAN.pack(model.weight_std, model.noise_variance)
+    side += bytes([v3.LATTICES.index(symbols.lattice)]) + packed(v2.GAUSSIAN, model.weight_std, model.noise_variance)
     places, payload, whole = _Places.of(symbols), bytearray(), _whole_vectors(len(integers), symbols.lattice)
     for first, stop in spans(*integers.shape):
         block = integers[:, first:stop].astype(np.int64)
@@ -202,6 +202,7 @@ CODEC = Codec(
     type=LatticePoints,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: symbols.integers.shape == (rows, columns),
     values=values,
     part_values=lambda symbols, _, rows, some: symbols.integers[rows, some] * (0.5 * symbols.column_steps[some]),
     length_bits=point_code_length,

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Map
 from rdtools.coding.entropy.adaptive import MOST_INTEGERS_PER_BYTE, groups, learnt_models, most_columns
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
-from rdtools.errors import CodingError, CorruptFile
+from rdtools.errors import CodingError, CorruptFile, UsageError
 from rdtools.ops import LearntModels, adaptive_decode, adaptive_encode, map_on_threads
 from rdtools.records import AdaptiveModel, CosetSymbols, GaussianModel, ScalarSymbols
 
@@ -33,8 +33,8 @@ Before = Sequence[ScalarSymbols | CosetSymbols]
 
 def head_bytes(model: AdaptiveModel, *, continued: bool = False) -> bytes:
     """The strength of learning and, above 0, the columns of a group, as they are stored."""
-    strength = v3.STRENGTH.pack(model.strength | v3.CONTINUED * continued)
-    return strength + (v3.GROUP_COLUMNS.pack(model.columns) if model.strength else b"")
+    strength = packed(v3.STRENGTH, model.strength | v3.CONTINUED * continued)
+    return strength + (packed(v3.GROUP_COLUMNS, model.columns) if model.strength else b"")
 
 
 def read_head(side: Reader, plain: GaussianModel, rows: int, before: Before) -> tuple[AdaptiveModel, Before]:
@@ -52,7 +52,9 @@ def read_head(side: Reader, plain: GaussianModel, rows: int, before: Before) -> 
 
 def encode_learnt(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, before: Before) -> tuple[bytes, bytes]:
     """Side information, the head included, and payload: models begin anew, or go on from the rows before, whichever is shorter."""
-    ways = []
+    ways, rows = [], len(symbols.integers)
+    if model.columns > most_columns(rows):
+        raise UsageError(f"encode: groups of {model.columns} columns in a matrix of {rows} rows, expected at most {most_columns(rows)}")
     for known in [(), before] if before else [()]:
         blocks, coded = encode_groups(symbols, model, known)
         ways.append((head_bytes(model, continued=bool(known)) + blocks, coded))

@@ -31,16 +31,19 @@ from numpy.typing import NDArray
 from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, is_tensor, on_host, panels
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding import format_v3
-from rdtools.coding.codec import Codec, Diagnostics, Map
+from rdtools.coding.codec import Codec, Diagnostics, Map, Sample
 from rdtools.coding.entropy.blocks import Block, decode_block, spans
+from rdtools.coding.entropy.blocks import Sequence as BlockSequence
 from rdtools.coding.entropy.coder import encode_runs
 from rdtools.coding.entropy.exponents import exponent_bytes, read_exponents, step_exponents
-from rdtools.coding.entropy.models import count_integers, mean_column_entropy, pooled_entropy
-from rdtools.coding.fields import Reader, varint
+from rdtools.coding.entropy.models import FrequencyTable, count_integers, mean_column_entropy, pooled_entropy
+from rdtools.coding.fields import Reader, packed, varint
 from rdtools.coding.formats import learnt
 from rdtools.coding.formats.integer_models import MODEL_CODERS, StoredModel, scalar_code_length
+from rdtools.coding.formats.sampled_blocks import sample_blocks
 from rdtools.coding.formats.word_blocks import block_bytes, read_block
 from rdtools.coding.scales import bfloat16_bytes
+from rdtools.errors import UsageError
 from rdtools.normal import gain_of_mean_square, lmmse_gain
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, RowScales, ScalarSymbols, UniformGrid
 
@@ -50,9 +53,42 @@ MAX_FREQUENCIES = 2**25
 
 def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tuple[bytes, bytes]:
     """Side information and payload; the matrices before, if any, have the same step exponents."""
-    integers, grid, gains = symbols.integers, symbols.grid, symbols.gains
     model: Any = symbols.model  # of the class that the entry of its kind expects
-    m, r = integers.shape
+    side, tables = _head(symbols, before)
+    if model.learns:
+        head, coded = learnt.encode_learnt(symbols, model, _learnable(before))
+        return side + head, coded
+    heads, payload = bytearray(), bytearray()
+    for (first, stop), sequence in _sequences(symbols, tables):
+        numbers, data = block_bytes(*encode_runs(sequence.read(symbols.integers[:, first:stop])))
+        heads += numbers
+        payload += data
+    return side + bytes(heads), bytes(payload)
+
+
+def _sequences(symbols: ScalarSymbols, tables: Sequence[FrequencyTable]) -> list[tuple[tuple[int, int], BlockSequence]]:
+    """Columns of each block, and the order and models of its integers."""
+    model: Any = symbols.model
+    columns = spans(*symbols.integers.shape)
+    return list(zip(columns, MODEL_CODERS[model.kind].sequences(symbols, model, tables, columns), strict=True))
+
+
+def sample(symbols: ScalarSymbols) -> Sample | None:
+    """A part of the blocks of columns coded and decoded; None for a single block, or models that are learnt from one to the next."""
+    if symbols.model.learns or len(spans(*symbols.integers.shape)) < 2:
+        return None
+    side, tables = _head(symbols, ())
+    return sample_blocks(side, symbols.integers, _sequences(symbols, tables), scalar_code_length(symbols)[0])
+
+
+def _head(symbols: ScalarSymbols, before: Sequence[ScalarSymbols]) -> tuple[bytes, Sequence[FrequencyTable]]:
+    """Side information before that of the blocks, and the histograms in it."""
+    integers, grid, gains = symbols.integers, symbols.grid, symbols.gains
+    model: Any = symbols.model
+    if grid.levels and integers.size:
+        levels = grid.column_levels(integers.shape[1])
+        if (integers.min(0) < -(levels // 2)).any() or (integers.max(0) >= levels - levels // 2).any():
+            raise UsageError(f"encode: integers beyond the levels of their columns, {levels.min()} to {levels.max()} of them; clip them")
     flags = (
         fmt.STEP_EXPONENTS * (grid.exponents is not None)
         | fmt.ROW_EXPONENTS * (model.row_exponents is not None)
@@ -63,7 +99,7 @@ def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tupl
         | fmt.MID_RISE * (grid.offset == 0.5)
         | format_v3.INTEGER_GAINS * gains.of_integers
     )
-    side = bytearray(fmt.SCALAR_HEAD.pack(flags, grid.step))
+    side = bytearray(packed(fmt.SCALAR_HEAD, flags, grid.step))
     if grid.exponents is not None and not before:
         side += exponent_bytes(grid.exponents)
     if model.row_exponents is not None:
@@ -73,23 +109,13 @@ def encode(symbols: ScalarSymbols, before: Sequence[ScalarSymbols] = ()) -> tupl
         if grid.rows.zero_points is not None:
             side += grid.rows.zero_points.tobytes()
     if gains.lmmse_std > 0:
-        side += fmt.GAIN.pack(gains.lmmse_std)
+        side += packed(fmt.GAIN, gains.lmmse_std)
     if gains.columns is not None:
         side += bfloat16_bytes(gains.columns)
 
     side += bytes([_models().index(model.kind)])
-    coder = MODEL_CODERS[model.kind]
-    numbers, tables = coder.numbers(symbols, model)
-    side += numbers
-    if model.learns:
-        head, coded = learnt.encode_learnt(symbols, model, _learnable(before))
-        return bytes(side) + head, coded
-    columns, payload = spans(m, r), bytearray()
-    for (first, stop), sequence in zip(columns, coder.sequences(symbols, model, tables, columns), strict=True):
-        numbers, data = block_bytes(*encode_runs(sequence.read(integers[:, first:stop])))
-        side += numbers
-        payload += data
-    return bytes(side), bytes(payload)
+    numbers, tables = MODEL_CODERS[model.kind].numbers(symbols, model)
+    return bytes(side) + numbers, tables
 
 
 def _learnable(before: Sequence[ScalarSymbols]) -> learnt.Before:
@@ -242,11 +268,13 @@ CODEC = Codec(
     type=ScalarSymbols,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: symbols.integers.shape == (rows, columns),
     values=values,
     part_values=part_values,
     length_bits=lambda symbols: math.fsum(scalar_code_length(symbols)),
     rate_kind=lambda symbols: MODEL_CODERS[symbols.model.kind].rate_kind,
     diagnostics=_diagnostics,
+    sample=sample,
     values_on_device=True,
     exponents=lambda symbols: symbols.grid.exponents,
 )

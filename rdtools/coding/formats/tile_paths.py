@@ -19,7 +19,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as v2
 from rdtools.coding import format_v3 as v3
 from rdtools.coding.codec import Codec, Diagnostics, Map
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.coding.formats.trellis import TILE
 from rdtools.ops import trellis_decode, trellis_values
 from rdtools.records import TilePaths
@@ -29,8 +29,8 @@ def encode(symbols: TilePaths) -> tuple[bytes, bytes]:
     """Side information and payload."""
     payload = b"".join(path.tobytes() for path in symbols.paths)
     down = len(symbols.paths[0]) if symbols.paths else 0
-    head = v3.TILE_HEAD.pack(v2.TRELLIS_CODES.index(symbols.code), symbols.state_bits, down, zlib.crc32(payload))
-    return head + v3.TILE_SCALES.pack(*symbols.scales[1:].tolist()) + symbols.bits.tobytes(), payload
+    head = packed(v3.TILE_HEAD, v2.TRELLIS_CODES.index(symbols.code), symbols.state_bits, down, zlib.crc32(payload))
+    return head + packed(v3.TILE_SCALES, *symbols.scales[1:].tolist()) + symbols.bits.tobytes(), payload
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> TilePaths:
@@ -80,6 +80,7 @@ CODEC = Codec(
     type=TilePaths,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: [len(path) for path in symbols.paths] == [-(-rows // TILE)] * -(-columns // TILE),
     values=values,
     part_values=part_values,
     length_bits=length_bits,

@@ -17,7 +17,7 @@ import numpy as np
 from rdtools.arrays import Float64Array
 from rdtools.coding import format_v2 as fmt
 from rdtools.coding.codec import Codec, Diagnostics, Map
-from rdtools.coding.fields import Reader
+from rdtools.coding.fields import Reader, packed
 from rdtools.ops import trellis_decode, trellis_values
 from rdtools.records import TrellisPaths
 
@@ -29,7 +29,9 @@ def encode(symbols: TrellisPaths) -> tuple[bytes, bytes]:
     """Side information and payload."""
     payload = symbols.paths.tobytes()
     place = fmt.TRELLIS_CODES.index(symbols.code)
-    return fmt.TRELLIS_HEAD.pack(place, symbols.state_bits, symbols.bits, symbols.scale, len(symbols.paths), zlib.crc32(payload)), payload
+    return packed(
+        fmt.TRELLIS_HEAD, place, symbols.state_bits, symbols.bits, symbols.scale, len(symbols.paths), zlib.crc32(payload)
+    ), payload
 
 
 def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> TrellisPaths:
@@ -85,6 +87,7 @@ CODEC = Codec(
     type=TrellisPaths,
     encode=encode,
     decode=decode,
+    fits=lambda symbols, rows, columns: len(symbols.paths) == -(-rows // TILE) * -(-columns // TILE),
     values=values,
     part_values=part_values,
     length_bits=length_bits,

@@ -35,7 +35,7 @@ class EntropyGrid:
     rounding : decides integers at given steps and gains
     coding : how integers are coded
     exponents : (r,) steps in eighths of an octave above the finest, or None
-    row_exponents : (m,) deviations of the rows of the target in eighths of an octave, for Gaussian models; None where they do not pay
+    row_exponents : (m,) standard deviations of the target's rows in eighths of an octave, for Gaussian models; None where they do not pay
     gain_fit : fits gains to integers, or None
     gains_stored : the fitted gains are stored in bfloat16; else they are those of the integers, which the decoder knows
     name : of the layer and method, for messages

@@ -11,7 +11,7 @@ from rdtools.arrays import Matrix, as_dtype, beside, on_host
 from rdtools.coding import TILE
 from rdtools.errors import UsageError
 from rdtools.ops import trellis_pack, trellis_quantize, trellis_values
-from rdtools.quantizers.methods.vector import Rounded, VectorQuantizer
+from rdtools.quantizers.methods.vector import BlockMoment, Rounded, VectorQuantizer
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq
 from rdtools.records import TrellisCode, TrellisPaths
 
@@ -115,7 +115,7 @@ class QTIP(VectorQuantizer):
             return PUBLISHED_RMS * float(np.sqrt(np.mean(trellis_values(self.code, self.state_bits) ** 2)))
         return TRELLIS_RMS[self.code, self.state_bits, self.bits][0]
 
-    def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
+    def _round(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, scale: float) -> Rounded:
         table = trellis_values(self.code, self.state_bits)
         there = beside(table, weight)
         tile_rows, tile_columns = (k // TILE for k in weight.shape)

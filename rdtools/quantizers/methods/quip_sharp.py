@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.arrays import Matrix, as_dtype, on_host
 from rdtools.coding import round_to_float32
 from rdtools.errors import UsageError
 from rdtools.ops import rvq_nearest
 from rdtools.ops.e8p_residual import RESIDUAL_SCALES
-from rdtools.quantizers.methods.vector import Rounded, VectorQuantizer
+from rdtools.quantizers.methods.vector import BlockMoment, Rounded, VectorQuantizer
 from rdtools.quantizers.rounding.block_ldlq import block_ldlq, refine_blocks
 from rdtools.records import LatticeWords
 
@@ -91,16 +92,21 @@ class QuIPSharp(VectorQuantizer):
     def _trial(self) -> QuIPSharp:
         return replace(self, passes=min(self.passes, 2))  # further passes hardly move the best scale
 
-    def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
+    def _round(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, scale: float) -> Rounded:
         best = RESIDUAL_SCALES.get(self.bits, 1.0)
         residual_scale = round_to_float32(PUBLISHED_SCALES[self.bits][1] if self.scale == "published" else best)
         m, n = weight.shape
         words = [np.zeros((m, n // 8), dtype=np.uint16) for _ in range(1 if self.bits == 2 else 2)]
+        rows: NDArray[np.intp] | slice = slice(None)
+
+        def narrowed(some: NDArray[np.intp]) -> None:
+            nonlocal rows
+            rows = some
 
         def round_block(targets: Matrix, first_column: int) -> Matrix:
             integers, values = rvq_nearest(as_dtype(targets, "float32"), self.bits, residual_scale, backend=self.backend)
             for stage, code in zip(words, integers, strict=True):
-                stage[:, first_column // 8] = on_host(code)
+                stage[rows, first_column // 8] = on_host(code)
             return values
 
         # in units of the codebook, whose words float32 holds exactly; feedback in float64, because after the rotation one massive channel
@@ -115,7 +121,10 @@ class QuIPSharp(VectorQuantizer):
         # with small errors the nearest word is far from the one of least loss, and passes do harm
         choices: Rounded = [chosen(values)] if moment is None or self.undo else []
         if moment is not None:
-            choices.append(chosen(refine_blocks(x, moment, values, self.block, round_block, self.passes, overwrite=True)))
+            refined = refine_blocks(
+                x, moment.matrix, values, self.block, round_block, self.passes, overwrite=True, factors=moment.factors, narrowed=narrowed
+            )
+            choices.append(chosen(refined))
         return choices
 
     @staticmethod

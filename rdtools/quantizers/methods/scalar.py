@@ -50,7 +50,7 @@ class ScalarQuantizer(SettledQuantizer):
 
     Attributes
     ----------
-    rate_bits : target rate of the integers in bits per active weight; scales and entropy models come on top and are counted apart
+    rate_bits : target rate of the integers in bits per active weight; scales and entropy models are counted apart, as overhead
     rotation : None, "hadamard", "haar", "kronecker", or "auto" (Hadamard where it exists)
     damping : relative to the mean diagonal of H; None for none unless H is singular
     backend : None, "numba" or "reference"

@@ -16,7 +16,7 @@ from rdtools.quantizers.base import SettledQuantizer, Solution
 from rdtools.quantizers.grids.levels import check_step
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.rounding.block_ldlq import pad_problem
+from rdtools.quantizers.rounding.block_ldlq import diagonal_factors, pad_problem
 from rdtools.quantizers.search.scale import search_scale, strided_rows
 from rdtools.quantizers.settings import check_choice
 from rdtools.records import LatticeWords, TrellisPaths
@@ -27,6 +27,20 @@ Symbols = LatticeWords | TrellisPaths
 #: Codes, and the values that they stand for; where there are two, the first counts unless the second has less loss.
 Rounded = list[tuple[Symbols, Matrix]]
 Scale = Literal["searched", "published"]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockMoment:
+    """``L Lᵀ`` of a padded problem, for a method that refines.
+
+    Attributes
+    ----------
+    matrix : (n, n)
+    factors : of its diagonal blocks, by `rdtools.quantizers.rounding.block_ldlq.diagonal_factors`
+    """
+
+    matrix: Matrix
+    factors: dict[int, Matrix]
 
 
 def _pad_moment(moment: Matrix, factor: Matrix) -> Matrix:
@@ -89,8 +103,8 @@ class VectorQuantizer(SettledQuantizer):
         """Root mean square, in units of the codebook, that weights are brought to: as published, or best for normal targets."""
 
     @abstractmethod
-    def _round(self, weight: Matrix, factor: Matrix, moment: Matrix | None, scale: float) -> Rounded:
-        """Codes of some rows of a padded problem, and the values that they stand for; `moment` is ``L Lᵀ`` for a method that refines."""
+    def _round(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, scale: float) -> Rounded:
+        """Codes of some rows of a padded problem, and the values that they stand for."""
 
     @staticmethod
     @abstractmethod
@@ -106,7 +120,7 @@ class VectorQuantizer(SettledQuantizer):
         """The method as it is tried in the search for a scale."""
         return self
 
-    def _searched_rms(self, weight: Matrix, factor: Matrix, moment: Matrix | None, std: float) -> float:
+    def _searched_rms(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, std: float) -> float:
         sample = strided_rows(weight, self.sample_rows, together=self.row_block)
 
         def loss(rms: float) -> float:
@@ -114,7 +128,7 @@ class VectorQuantizer(SettledQuantizer):
 
         return search_scale(loss, self._input_rms)
 
-    def _solve(self, weight: Matrix, factor: Matrix, moment: Matrix | None, std: float) -> Symbols:
+    def _solve(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, std: float) -> Symbols:
         input_rms = self._searched_rms(weight, factor, moment, std) if self.scale == "searched" and std > 0 else self._input_rms
         scale, found, losses = round_to_float32(std / input_rms), [], np.zeros(1)
         for rows in row_blocks(weight):
@@ -145,7 +159,8 @@ class VectorQuantizer(SettledQuantizer):
         shared, moment = problem.prepared_input, None
         weight, factor = pad_problem(problem.target, shared.factor, self.row_block, self.block)
         if self._refines:
-            moment = _pad_moment(shared.damped_moment, factor)
+            padded = _pad_moment(shared.damped_moment, factor)
+            moment = BlockMoment(padded, diagonal_factors(padded, self.block))
         symbols = self._solve(weight, factor, moment, std)
         rate = self.rate_bits * math.prod(weight.shape) / max(math.prod(problem.target.shape), 1)
         return Solution(symbols, rate, BlockCode(block=self.block, error=self.error))

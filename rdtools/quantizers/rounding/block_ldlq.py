@@ -11,9 +11,10 @@ Blocks are counted from the last column, where the work begins; if g does not di
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rdtools.arrays import (
     Matrix,
@@ -130,6 +131,20 @@ def _sum(x: Matrix, y: Matrix) -> Matrix:
     return contiguous(x + y) if is_tensor(x) else np.add(x, y, order="C")
 
 
+def diagonal_factors(moment: Matrix, block: int) -> dict[int, Matrix]:
+    """Cholesky factors of the diagonal blocks of H, float64, by their first columns, for `refine_blocks`.
+
+    Raises
+    ------
+    NotPositiveSemidefinite
+        For a singular block.
+    """
+    return {
+        part.start: cholesky(as_dtype(moment[part, part], "float64"), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
+        for part in _spans(0, len(moment), block)
+    }
+
+
 def refine_blocks(
     weight: Matrix,  # (m, n)
     moment: Matrix,  # (n, n)
@@ -139,12 +154,14 @@ def refine_blocks(
     passes: int,
     *,
     overwrite: bool = False,
+    factors: Mapping[int, Matrix] | None = None,
+    narrowed: Callable[[NDArray[np.intp]], None] = lambda rows: None,
 ) -> Matrix:
     """Round each block anew where the others put the optimum of its loss, from the last to the first, several times.
 
     ``Ŵ_:k ← Q(Ŵ_:k + E H_:k H_kk⁻¹)``: without Q, the least loss given the other blocks. Q looks at the distance from that point and not at
-    the loss, whose level sets around it are those of H_kk: so a block of one column never raises the loss, and a larger block may. It ends
-    early where a pass changes nothing.
+    the loss, whose level sets around it are those of H_kk: so a block of one column never raises the loss, and a larger block may. Rows
+    that a pass in main memory has left alone take no part in the next, and it ends early where a pass changes nothing.
 
     Parameters
     ----------
@@ -155,6 +172,8 @@ def refine_blocks(
     round_block : Q, called for each block of each pass: its last call for a block is the one that counts
     passes : at most so many
     overwrite : use the memory of `values`, where they have W's dtype, for the new ones
+    factors : `diagonal_factors` of H and these blocks, if at hand
+    narrowed : called with the numbers of the rows whose targets Q is given from then on, whenever they become fewer
 
     Returns
     -------
@@ -183,14 +202,12 @@ def refine_blocks(
     n = weight.shape[1]
     dtype = dtype_name(weight)
     H = as_dtype(moment, dtype)
-    inner = {
-        part.start: cholesky(as_dtype(moment[part, part], "float64"), damping=0.0, name=f"refine_blocks: columns from {part.start}").lower
-        for part in _spans(0, n, block)
-    }
-    values = as_dtype(values, dtype) if overwrite else copied(as_dtype(values, dtype))
-    error = weight - values
+    inner = diagonal_factors(moment, block) if factors is None else factors
+    result = as_dtype(values, dtype) if overwrite else copied(as_dtype(values, dtype))
+    values, error = result, weight - result
+    rows = np.arange(len(weight))
     for _ in range(passes):
-        changed = False
+        moved = np.zeros(len(rows), dtype=np.bool_)
         for panel in _spans(0, n, PANEL // block * block or block):
             G = error @ H[:, panel]
             for part in _spans(panel.start, panel.stop, block):
@@ -200,10 +217,19 @@ def refine_blocks(
                 # what a value moves by, its error moves by the other way
                 step = values[:, part] - new
                 if step.any():
-                    changed = True
+                    moved |= True if is_tensor(step) else step.any(axis=1)
                     values[:, part] = new
                     error[:, part] = weight[:, part] - new
                     G[:, : local.start] += step @ H[part, panel.start : part.start]
-        if not changed:
+        if moved.all():
+            continue
+        if values is not result:
+            result[rows] = values
+        rows = rows[moved]
+        if len(rows) == 0:
             break
-    return values
+        weight, values, error = weight[moved], values[moved], error[moved]
+        narrowed(rows)
+    if values is not result and len(rows):
+        result[rows] = values
+    return result

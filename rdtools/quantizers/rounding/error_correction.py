@@ -10,6 +10,7 @@ import scipy.linalg
 from rdtools.arrays import Float64Array
 from rdtools.errors import UsageError
 from rdtools.records import InputMoments
+from rdtools.widths import check_spectrum_width
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +36,7 @@ def _support(actual: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Square roots of the eigenvalues of Σ_x̂ that are not 0 but for rounding, and their eigenvectors: equal copies of a channel are rounded
     alike, so that Σ_x̂ is singular behind every split.
     """
+    check_spectrum_width(len(actual))
     # divide and conquer: in the memory of the copy, and twice that for the work
     values, vectors = scipy.linalg.eigh(np.array(actual, order="F"), driver="evd", overwrite_a=True, check_finite=False)
     kept = values > len(values) * np.finfo(np.float64).eps * max(values[-1], 0.0)

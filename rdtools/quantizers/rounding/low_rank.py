@@ -64,7 +64,7 @@ class ErrorMoments:
 
     @classmethod
     def of(cls, activations: ActivationMoments, ridge: float) -> ErrorMoments:
-        """Of moments behind a map that keeps what it takes of x: active channels, scaled and rotated."""
+        """The moments behind a map, of what it takes of x: active channels, scaled and rotated."""
         transform, P, F = activations.input_map, activations.reference, activations.cross_error
         if transform.links:
             return cls(lambda: transform.moment(P), lambda: transform.apply(F.T).T, activations.error, ridge, activations.name)

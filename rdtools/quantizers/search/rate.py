@@ -50,7 +50,7 @@ class Candidate(Generic[Result]):
 
 @lru_cache(maxsize=1)
 def _rounded_normal() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Entropy in bits of a rounded normal variable, and log2 of its deviation, on a grid that reaches from 1e-9 bit to 20 bits."""
+    """Entropy in bits of a rounded normal variable, and log2 of its standard deviation, on a grid that reaches from 1e-9 bit to 20 bits."""
     octaves = np.arange(-3.5, 3.01, 1 / 16)
     z = np.arange(0, 61)[:, None]
     s = np.exp2(octaves)
@@ -62,8 +62,8 @@ def _rounded_normal() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 
 
 def octaves_of_rate(rate_bits: float) -> float:
-    """log2 of the deviation, in steps, of a normal variable whose rounding has this entropy: a coordinate in which rate against log2(step)
-    is nearly a line of slope −1, even where most integers are zero.
+    """log2 of the standard deviation, in steps, of a normal variable whose rounding has this entropy: a coordinate in which rate against
+    log2(step) is nearly a line of slope −1, even where most integers are zero.
     """
     entropies, octaves = _rounded_normal()
     return float(np.interp(rate_bits, entropies, octaves))

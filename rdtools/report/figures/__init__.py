@@ -14,6 +14,7 @@ from rdtools.report.figures import (
     allocation,
     bench,
     bias,
+    bias_rows,
     bounds,
     calibration,
     coders,
@@ -47,6 +48,7 @@ from rdtools.report.figures import (
 from rdtools.report.figures.canvas import legend_entries as legend_entries
 from rdtools.report.figures.canvas import save_figure as save_figure
 from rdtools.report.figures.canvas import styled
+from rdtools.report.rows import in_method_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,7 +59,7 @@ _PAGE = (gap_to_rd, rate_distortion, gptq_watersic_gap, predicted_measured, held
 _OTHERS = (
     *(gap_depth, rate_kinds, pooled, tightness, spectra, column_rates, incoherence, proxy_loss, calibration, rate_split),
     *(trellis_frontier, low_rate, orders, bounds, coders, trellis_states, trellis_stacked, equal_footing, ablation, low_rank, reassembly),
-    *(critical_channels, whole_model, allocation, bias, head),
+    *(critical_channels, whole_model, allocation, bias, bias_rows, head),
     *(bench, default_model_loss),
 )
 
@@ -85,6 +87,8 @@ def draw_figure(name: str, tables: Mapping[str, pd.DataFrame]) -> Figure:
     >>> draw_figure("gap_to_rd", {"results": pd.DataFrame({"method": [], "status": []})}).texts[0].get_text()
     'no row with status ok: nothing to draw'
     """
+    if "results" in tables:
+        tables = {**tables, "results": in_method_order(tables["results"])}
     figure: Figure = MODULES[name].draw(*(tables[table] for table in MODULES[name].TABLES))
     return figure
 

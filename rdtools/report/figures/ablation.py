@@ -33,7 +33,8 @@ STEPS = tuple("+".join(one.name for one in CORRECTIONS[:count]) or "none" for co
 
 def draw(rows: pd.DataFrame) -> Figure:
     """KL by corrections, a panel for each model, rate and number of scored tokens."""
-    panels = list(rows.groupby(["model", "target_bpw", "scored_tokens"], sort=False))
+    models = list(dict.fromkeys(rows["model"]))
+    panels = sorted(rows.groupby(["model", "target_bpw", "scored_tokens"]), key=lambda panel: (models.index(panel[0][0]), *panel[0][1:]))
     figure = new_figure(FULL, 3.0)
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     looks = method_looks(rows["method"].drop_duplicates())

@@ -10,7 +10,7 @@ import pandas as pd
 from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, draw_means, log_axes, new_figure
 from rdtools.report.rows import ordered_types
-from rdtools.report.style import FULL, PREDICTED, method_looks
+from rdtools.report.style import FULL, method_looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,7 +24,7 @@ CAPTION = Caption(
         "Bits per weight that a bias of 16 bits per row saves, its cost not taken off, over layer types: mean over the matrices of a type, "
         "bars from min to max. Ticks: theory, at high rate for rounding to nearest and GPTQ, and R(D) of Gaussian weights at 3 bits for "
         "WaterSIC. Markers: ½ log₂ of the distortion at 3 bits without the bias over that of weights that were made for the covariance in "
-        "place of the second moment, each method with its own coder; for SmolLM2-135M in one block alone. Dashed: 16/n, the cost."
+        "place of the second moment, each method with its own coder; for SmolLM2-135M in one block alone. Horizontal lines: 16/n, the cost."
     ),
 )
 
@@ -47,7 +47,7 @@ def draw(rows: pd.DataFrame) -> Figure:
                 values = of_panel[f"{name}_saving_bpw"]
                 draw_means(axis, values, of_panel["layer_type"], order=types, shift=0.26 * (place - 1) + shift, **{**look, "capsize": 1})
         cost = of_panel.groupby("layer_type")["cost_bpw"].mean().reindex(types)
-        axis.plot(np.arange(len(types)), cost, label="16/n, its cost", **PREDICTED)
+        axis.hlines(cost, np.arange(len(types)) - 0.45, np.arange(len(types)) + 0.45, colors="black", linewidth=0.8, label="16/n, its cost")
         log_axes(axis, "y")
         axis.set_title(model)
         axis.set_xticks(range(len(types)), [kind.removesuffix("_proj") for kind in types])

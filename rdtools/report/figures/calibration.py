@@ -8,7 +8,7 @@ import pandas as pd
 
 from rdtools.methods.table import BLUE, GREEN, VERMILLION
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import add_legend, draw_means, log_axes, new_figure
+from rdtools.report.figures.canvas import draw_means, log_axes, new_figure
 from rdtools.report.style import FULL, PREDICTED, ZERO
 
 if TYPE_CHECKING:
@@ -56,6 +56,6 @@ def draw(rows: pd.DataFrame) -> Figure:
         axis.axhline(0, **ZERO)
         log_axes(axis, "x")
         axis.set_xlabel(label)
-    left.set_ylabel("bits lost, held out (bpw)")
-    add_legend(figure, 3)
+        axis.set_ylabel("bits lost, held out (bpw)")
+        axis.legend()
     return figure

@@ -49,10 +49,15 @@ def empty_figure(message: str) -> Figure:
     return figure
 
 
+def add_notes(figure: Figure, *notes: str) -> None:
+    """Sentences above the panels, such as which layers were left out; those that are empty are not there."""
+    if said := "\n".join(dict.fromkeys(filter(None, notes))):
+        figure.suptitle(said, fontsize="small")
+
+
 def note_bounds(figure: Figure, methods: Iterable[Any]) -> None:
     """Say above the panels which methods have another bound than the one that is drawn."""
-    if note := bound_note(methods):
-        figure.suptitle(note, fontsize="small")
+    add_notes(figure, bound_note(methods))
 
 
 def legend_entries(axes: Iterable[Axes]) -> tuple[list[Any], list[str]]:
@@ -74,6 +79,17 @@ def add_legend(figure: Figure, columns: int, place: Any = "outside lower center"
         legend.remove()
 
 
+def plain_number(x: float, pos: float = 0) -> str:
+    """A tick without an exponent.
+
+    Examples
+    --------
+    >>> [plain_number(x) for x in (1e-5, 0.25, 3.0, 1e6)]
+    ['0.00001', '0.25', '3', '1000000']
+    """
+    return np.format_float_positional(float(f"{x:.6g}"), trim="-")
+
+
 @cache
 def _plain_logarithms() -> Any:
     from matplotlib.ticker import LogFormatter
@@ -82,7 +98,7 @@ def _plain_logarithms() -> Any:
         """Numbers in full size, where matplotlib's own formatter has one."""
 
         def __call__(self, x: float, pos: int | None = None) -> str:
-            return f"{x:g}" if super().__call__(x, pos) else ""
+            return plain_number(x) if super().__call__(x, pos) else ""
 
     return PlainLogarithms
 
@@ -92,7 +108,7 @@ def log_axes(axis: Axes, sides: str = "xy", *, base: float = 10) -> None:
     for side in sides:
         getattr(axis, f"set_{side}scale")("log", base=base)
         ticks = axis.xaxis if side == "x" else axis.yaxis
-        ticks.set_major_formatter("{x:g}")
+        ticks.set_major_formatter(plain_number)
         ticks.set_minor_formatter(_plain_logarithms()(base, minor_thresholds=(1.8, 0.4) if base == 10 else (0, 0)))
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from rdtools.methods.table import BLUE, GREEN, GREY, VERMILLION
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import new_figure
+from rdtools.report.figures.canvas import add_legend, new_figure
 from rdtools.report.style import FULL
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     for layer, line in zip(layers, axes, strict=True):
         for (method, rate), axis in zip(panels, line, strict=True):
             of_matrix = rows[(rows["layer"] == layer) & (rows["method"] == method) & (rows["target_bpw"] == rate)]
-            for look, name in (("-", "pooled"), ("--", "per_column")):
-                axis.axvline(of_matrix[f"entropy_{name}_bpw"].iloc[0], color="black", linestyle=look, linewidth=0.7)
+            for look, name, label in (("-", "pooled", "entropy, pooled"), ("--", "per_column", "entropy, mean over columns")):
+                axis.axvline(of_matrix[f"entropy_{name}_bpw"].iloc[0], color="black", linestyle=look, linewidth=0.7, label=label)
             for row in of_matrix.itertuples():
                 y, (color, marker) = -coders.index(row.coder), LOOKS[row.coder.partition(",")[0]]
                 bare = row.total_bpw - row.side_bpw
@@ -60,5 +60,9 @@ def draw(rows: pd.DataFrame) -> Figure:
         line[0].set_ylabel(
             f"{layer.removeprefix('model.layers.').rpartition('.')[2]}, {of_matrix['rows'].iloc[0]} × {of_matrix['columns'].iloc[0]}"
         )
-    figure.supxlabel("bits per weight")
+    for axis in axes[-1]:
+        axis.set_xlabel("bits per weight")
+    for face, label in (("black", "all side information"), ("white", "without it")):
+        axes[0, 0].plot([], [], color="black", marker="o", markerfacecolor=face, linestyle="none", label=label)
+    add_legend(figure, 4)
     return figure

@@ -67,9 +67,11 @@ def draw(table: pd.DataFrame) -> Figure:
         step = max(1, len(blocks) // 15)
         axis.set_xticks(range(0, len(blocks), step), [f"{block:g}" for block in blocks[::step]])
         axis.set_yticks(range(len(types)), [kind.removesuffix("_proj") for kind in types])
+    for axis in axes[max(0, len(methods) - across) : len(methods)]:  # the lowest of each column
+        axis.tick_params(labelbottom=True)
     for axis in axes[len(methods) :]:
         axis.axis("off")
-    label = "total rate − R(D),\none variance (bpw)"
+    label = "total rate − R(D), one variance (bpw)"
     bar = figure.colorbar(image, ax=list(axes), label=label, aspect=10 * down, extend="max" if top > high else "neither")
     cast("QuadMesh", bar.solids).set_edgecolor("face")  # which it has beside a mesh
     figure.supxlabel("block")

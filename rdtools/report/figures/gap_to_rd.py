@@ -28,8 +28,8 @@ CAPTION = Caption(
     text=(
         "Total rate of the file, each method with its own coder, minus R(D), one variance, at the measured distortion. Markers: mean "
         "over those of {{ layers }} layers that all methods have with status ok, which a title counts where some lack; bars: min and "
-        "max. At high rate, WaterSIC with an ideal coder per column is {{ scalar_loss }} bit above R(D), one variance; overhead comes "
-        "on top, and GPTQ with the same coder is a further G bits above it."
+        "max. At high rate, WaterSIC with an ideal coder per column is {{ scalar_loss }} bit above R(D), one variance; overhead is "
+        "added, and GPTQ with the same coder is a further G bits above it."
     ),
 )
 

@@ -75,6 +75,6 @@ def draw(table: pd.DataFrame) -> Figure:
             axis.set_title(f"{left_out} of {layers} layers left out: {symbol} or ratio unknown, 0 or infinite", fontsize="small")
     low, high = (rows["heldout_over_calibration"].agg(end) for end in ("min", "max"))
     axes[0].set_ylim(min(low, 1) - 0.05 * (high - min(low, 1)), high + 0.05 * (high - min(low, 1)))  # predictions may be far above
-    axes[0].set_ylabel("held out D′/D₀′ over calibrated D/D₀")
+    axes[0].set_ylabel("D′/D₀′ held out over D/D₀")
     add_legend(figure, 5)
     return figure

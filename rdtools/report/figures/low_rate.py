@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import add_legend, draw_means, new_figure
-from rdtools.report.rows import ok_rows
+from rdtools.report.figures.canvas import add_legend, add_notes, draw_means, new_figure
+from rdtools.report.rows import compared_rows
 from rdtools.report.style import FULL, PREDICTED, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -37,12 +37,14 @@ _PANELS = (
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Gap over rate: marks at the mean over layers, bars from min to max, dashed lines at what is predicted for normal weights."""
-    ok = ok_rows(rows)
     figure = new_figure(FULL, 2.8)
     axes = figure.subplots(1, 2, sharey=True)
     looks = method_looks(rows["method"])
+    notes = []
     for axis, (kind, column, title) in zip(axes, _PANELS, strict=True):
-        of_kind = ok[ok["weights"] == kind]
+        found = compared_rows(rows[rows["weights"] == kind], column)
+        of_kind = found.rows
+        notes.append(found.note and f"{title}: {found.note}")
         for place, (method, points) in enumerate(of_kind.groupby("method", sort=False)):
             style = looks[str(method)]
             predicted = points.groupby("target_bpw")["pred_rate_gap_bpw"].mean()
@@ -54,5 +56,6 @@ def draw(rows: pd.DataFrame) -> Figure:
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axes[0].set_ylabel("rate − R(D), one variance (bpw)")
     axes[0].plot([], [], label="theory at finite rate, Gaussian weights", **PREDICTED)
+    add_notes(figure, *notes)
     add_legend(figure, 4)
     return figure

@@ -72,7 +72,7 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
     lines = math.ceil((len(layers) + 1) / columns) if len(layers) > 3 else 1
     figure = new_figure(FULL, 1.6 * lines + 1.5)
     axes = figure.subplots(lines, columns, squeeze=False).ravel()
-    for axis, (kind, layer) in zip(axes, layers.items(), strict=False):
+    for number, (axis, (kind, layer)) in enumerate(zip(axes, layers.items(), strict=False)):
         rows = ok[ok["layer"] == layer]
         signal = float((rows["distortion"] / rows["relative_distortion"]).iloc[0])
         of_layer = curves[curves["layer"] == layer]
@@ -101,11 +101,10 @@ def draw(table: pd.DataFrame, curves: pd.DataFrame) -> Figure:
                 zorder=2,
                 **looks[str(method)],
             )
-        axis.set_title(f"{kind}, block {rows['block'].iloc[0]:g}")
-        place = axis.get_subplotspec()
-        if place.is_first_col():
+        axis.set_title(f"{kind.removesuffix('_proj')}, block {rows['block'].iloc[0]:g}")
+        if number % columns == 0:
             axis.set_ylabel("D / D₀ (dB)")
-        if place.is_last_row():
+        if number + columns >= len(layers):  # nothing is below
             axis.set_xlabel("total rate (bpw)")
         low, high = rows["total_bpw"].min(), rows["total_bpw"].max()
         axis.set_xlim(max(0, low - 0.6), high + 0.4)

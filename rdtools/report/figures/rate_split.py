@@ -8,7 +8,8 @@ import pandas as pd
 
 from rdtools.methods.table import BLACK, BLUE, GREEN, ORANGE, SKY, VERMILLION
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import add_legend, new_figure
+from rdtools.report.figures.canvas import add_legend, add_notes, new_figure
+from rdtools.report.rows import compared_rows
 from rdtools.report.style import FULL
 
 if TYPE_CHECKING:
@@ -40,7 +41,8 @@ PARTS = {
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Stacked bars, a line for each method: the file, and without its payload."""
-    means = rows.groupby("method", sort=False)[[f"{name}_bpw" for name in PARTS]].mean()
+    found = compared_rows(rows.assign(status="ok", target_bpw=3.0), "payload_bpw")
+    means = found.rows.groupby("method", sort=False)[[f"{name}_bpw" for name in PARTS]].mean()
     y = range(len(means))[::-1]
     figure = new_figure(FULL, 1.2 + 0.16 * len(means))
     axes = figure.subplots(1, 2, sharey=True)
@@ -56,5 +58,6 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes[0].set_yticks(y, means.index)
     axes[0].set_xlabel("bits per weight of the file")
     axes[1].set_xlabel("of these, not payload")
+    add_notes(figure, found.note)
     add_legend(figure, 3)
     return figure

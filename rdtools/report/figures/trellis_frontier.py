@@ -9,7 +9,7 @@ import pandas as pd
 from rdtools.ops import COSET_STATES
 from rdtools.report.captions import Caption
 from rdtools.report.figures.canvas import add_legend, log_axes, new_figure
-from rdtools.report.rows import ok_rows
+from rdtools.report.rows import compared_rows
 from rdtools.report.style import BOUNDS, FULL, PREDICTED, SCALAR, ZERO, method_looks
 from rdtools.units import SCALAR_LOSS_BITS
 
@@ -24,10 +24,11 @@ CAPTION = Caption(
     alt="Gap to R(D) over rate for scalar, lattice and trellis methods, measured and predicted, on Gaussian and on trained weights.",
     text=(
         "Rate above R(D), one variance, at the measured distortion, from 1 to 5 bits: scalar cells, the words of E8P, the trellis of "
-        "QTIP and entropy-coded trellises, each method with its own coder. Left: 4096 rows of Gaussian weights under one Hessian, rate"
-        " of the symbols; dashed, in the colour of its method: theory at finite rate. Right: the matrices of one block, {{ layers }} "
-        "layers, mean, total rate of the file, with the other bounds at the distortion of the trellis of 256 states. There are no "
-        "bars. Dotted: ½ log₂(2πe/12), scalar integers with an ideal coder at high rate."
+        "QTIP and entropy-coded trellises, each method with its own coder. Left: 4096 rows of Gaussian weights under one Hessian, rate "
+        "of the symbols; dashed, in the colour of its method: theory at finite rate. Right: the matrices of one block, {{ layers }} "
+        "layers, mean over those that all methods have, total rate of the file, trellises of 256 states alone, with the other bounds at "
+        "their distortion; pale: models that the decoder learns. There are no bars. Dotted: ½ log₂(2πe/12), scalar integers with an "
+        "ideal coder at high rate."
     ),
 )
 
@@ -45,7 +46,11 @@ def trellis(states: int, suffix: str = "") -> str:
     return ("watersic-trellis" if states == 256 else f"watersic-trellis(states={states})") + suffix
 
 
-_LEFT_OUT = {trellis(states) for states in COSET_STATES if states not in DRAWN} | {"watersic-trellis-plain", "watersic-trellis+rotation"}
+#: Methods of the table that a panel leaves out: beside trained weights all trellises but that of 256 states, whose markers would be one.
+_LEFT_OUT = {
+    "normal": {trellis(states) for states in COSET_STATES if states not in DRAWN},
+    "trained": {"watersic-trellis-plain", "watersic-trellis+rotation", *(trellis(states) for states in COSET_STATES if states != 256)},
+}
 
 
 def mean_by_rate(rows: pd.DataFrame, column: str) -> pd.Series:
@@ -62,13 +67,12 @@ def _draw_bound(axis: Axes, panel_rows: pd.DataFrame, name: str, column: str, la
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Gap over rate, mean over matrices: symbol rate on Gaussian weights, with predictions as lines; total rate on trained ones."""
-    ok = ok_rows(rows)
-    looks = method_looks(ok["method"])
+    looks = method_looks(rows["method"])
     figure = new_figure(FULL, 3.4)
     axes = figure.subplots(1, 2)
     for axis, (kind, column, title) in zip(axes, _PANELS, strict=True):
-        panel_rows = ok[ok["weights"] == kind]
-        for method, points in panel_rows[~panel_rows["method"].isin(_LEFT_OUT)].groupby("method", sort=False):
+        found = compared_rows(rows[rows["weights"].eq(kind) & ~rows["method"].isin(_LEFT_OUT[kind])], column)
+        for method, points in found.rows.groupby("method", sort=False):
             style = {**looks[str(method)], "linestyle": "none"}
             axis.plot(mean_by_rate(points, column), label=str(method), **style)
             if kind == "normal":
@@ -76,13 +80,12 @@ def draw(rows: pd.DataFrame) -> Figure:
         if kind == "trained":
             axis.axhline(0, **ZERO)
         axis.axhline(SCALAR_LOSS_BITS, label="½ log₂(2πe/12)", **SCALAR)
-        axis.set_title(f"{title} ({panel_rows['layer'].nunique()} {'Hessian' if kind == 'normal' else 'matrices'})")
+        count = found.note or f"{max(found.layers)} {'Hessian' if kind == 'normal' else 'matrices'}"
+        axis.set_title(f"{title} ({count})")
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
-        axis.set_xticks(sorted(panel_rows["target_bpw"].unique()))
-    trained = ok[ok["weights"] == "trained"]
-    _draw_bound(axes[1], trained, "rd_bound_rowvar", "rate_gap_total_rowvar_bpw", "R(D), row variances")
-    _draw_bound(axes[1], trained, "rd_bound_aligned", "rate_gap_total_aligned_bpw", "R(D), aligned with H")
-    _draw_bound(axes[1], trained, "rd_bound_covariance", "rate_gap_total_covariance_bpw", "R(D), covariance of rows")
+        axis.set_xticks(sorted(found.rows["target_bpw"].unique()))
+    for name, label in (("rowvar", "R(D), row variances"), ("aligned", "R(D), aligned with H"), ("covariance", "R(D), covariance of rows")):
+        _draw_bound(axes[1], found.rows, f"rd_bound_{name}", f"rate_gap_total_{name}_bpw", label)
     log_axes(axes[0], "y")
     axes[0].set_ylabel("rate − R(D), one variance (bpw)")
     axes[0].plot([], [], label="theory at finite rate, Gaussian weights", **PREDICTED)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from rdtools.report.captions import Caption
-from rdtools.report.figures.canvas import add_legend, log_axes, new_figure
-from rdtools.report.rows import ok_rows
+from rdtools.report.figures.canvas import add_legend, add_notes, log_axes, new_figure
+from rdtools.report.rows import compared_rows
 from rdtools.report.style import FULL, PREDICTED, ZERO, method_looks
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ _THEORY = "theory at finite rate, Gaussian weights, symbols alone"
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Total rate above R(D), one variance: over states, with the gap predicted for Gaussian weights as a line; over processor time."""
-    ok = ok_rows(rows)
+    found = compared_rows(rows, "rate_gap_total_bpw")
+    ok = found.rows
     looks = method_looks(["watersic-trellis", "watersic-trellis+adaptive", *PEERS])
     figure = new_figure(FULL, 3.0)
     axes = figure.subplots(1, 2)
@@ -61,6 +62,8 @@ def draw(rows: pd.DataFrame) -> Figure:
         log_axes(axis, "x", base=2 if axis is axes[0] else 10)
     axes[0].set_xlabel("states of the trellis")
     axes[1].set_xlabel(f"processor time at {TIMED:g} bits (µs per weight)")
-    axes[0].set_ylabel("total rate − R(D), one variance (bpw)")
+    for axis in axes:  # which have scales of their own
+        axis.set_ylabel("total rate − R(D), one variance (bpw)")
+    add_notes(figure, found.note)
     add_legend(figure, 3)
     return figure

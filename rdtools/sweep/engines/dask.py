@@ -13,10 +13,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from rdtools.devices import HOST, methods_device
-from rdtools.errors import BackendUnavailable, ServiceUnavailable, UsageError, one_line
+from rdtools.errors import ServiceUnavailable, UsageError, one_line, optional_module
 from rdtools.runs.journal import ROWS, JournalTail, Record, read_journals
 from rdtools.runs.leases import Leases
 from rdtools.runs.tasks import TASKS, check_versions, read_tasks
@@ -104,8 +104,7 @@ def run_tasks(
 
     Raises
     ------
-    BackendUnavailable
-        If Dask is not installed.
+    MissingPackage
     ServiceUnavailable
         If the scheduler cannot be reached, or was lost.
     UsageError
@@ -140,14 +139,30 @@ def run_tasks(
     return queue.finished
 
 
+def _library() -> Any:
+    return optional_module("distributed", "`scheduler`: a cluster of Dask", "rdtools[cluster]")
+
+
+def check_scheduler(scheduler: str | None, workers: int | None) -> None:
+    """Refuse a scheduler that cannot be used, before any work is done.
+
+    Raises
+    ------
+    UsageError
+        If a number of workers is given beside it.
+    MissingPackage
+        If Dask is not installed.
+    """
+    if scheduler is not None and workers is not None:
+        raise UsageError("`workers` and `scheduler`: expected one of them; a cluster has its own number of workers")
+    if scheduler is not None:
+        _library()
+
+
 @contextlib.contextmanager
 def _client(scheduler: str) -> Iterator[Any]:
     try:
-        from distributed import Client
-    except ImportError as error:
-        raise BackendUnavailable("`scheduler`: a cluster needs Dask: pip install 'rdtools[cluster]', or pip install distributed") from error
-    try:
-        client: Any = cast(Any, Client)(scheduler, timeout=_CONNECT_S, set_as_default=False)  # it has no types
+        client: Any = _library().Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
     except (OSError, ValueError) as error:
         raise ServiceUnavailable(
             f"`scheduler` {scheduler}: no Dask scheduler answers there ({one_line(error)}); expected an address such as tcp://host:8786: "

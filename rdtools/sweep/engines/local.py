@@ -103,7 +103,7 @@ def run_tasks(
         if workers == 1 or (workers > 1 and len(tasks) == 1):
             pool.run_here(queue)
         else:
-            pool.run_all(queue, workers)
+            pool.run_all(queue, min(workers, len(tasks)))
     return queue.finished
 
 

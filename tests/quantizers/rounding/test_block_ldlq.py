@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -209,6 +210,24 @@ def test_refinement_stops_where_nothing_changes():
     assert (refine_blocks(W, H, V, 8, counted, 1000) == V).all()
     assert len(calls) == 6 * (passes + 1)
     assert (refine_blocks(W, H, V, 8, counted, 0) == V).all()
+
+
+def test_rows_that_a_pass_leaves_alone_are_not_rounded_again():
+    """Rows together end where each ends alone, and Q is told whose targets it is given."""
+    W, H, L = _case(20, 48)
+    rule, rows, heights = _e8p(2.0), [np.arange(20)], []
+
+    def counted(targets, first_column):
+        assert len(targets) == len(rows[-1])
+        heights.append(len(targets))
+        return rule(targets, first_column)
+
+    start = block_ldlq(W, L, 8, rule)
+    together = refine_blocks(W, H, start, 8, counted, 1000, narrowed=rows.append)
+    assert all(set(fewer) < set(more) for more, fewer in itertools.pairwise(rows))
+    assert heights[-1] < 20
+    alone = np.concatenate([refine_blocks(w[None], H, v[None], 8, rule, 1000) for w, v in zip(W, start, strict=True)])
+    assert (together == alone).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
