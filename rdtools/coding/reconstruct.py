@@ -80,7 +80,7 @@ def rows_of(weight: QuantizedWeight, entries: int, like: Matrix | None = None) -
         if input_map.links:
             coded = values
             values = coded if coded.shape[1] == input_map.inputs else np.empty((len(coded), input_map.inputs))
-            for some in _sixteens(*coded.shape, entries // 4):  # which a rotation needs several times
+            for some in _sixteens(len(coded), coded.shape[1], entries // 4):  # which a rotation needs several times
                 values[some] = input_map.pull_back(coded[some])
         if low_rank is not None:
             values = values + low_rank.left[rows] @ low_rank.right.T

@@ -54,8 +54,8 @@ class Held(NamedTuple):
 USUAL = Held(1, 3)
 #: Of those that take more, by pattern, the first that fits, with the reason beside it.
 MORE = {
-    # the factor, and the moment by which greedy and refinement passes, or rescalers, go
-    "quip": Held(2, 3), "quip-greedy": Held(2, 3), "quip-sharp": Held(2, 3), "quip-sharp-published": Held(2, 3),
+    # the factor, and the moment by which greedy and refinement passes, or rescalers, go, and its blocks with their factors
+    "quip": Held(2, 3), "quip-greedy": Held(2, 3), "quip-sharp-published": Held(2, 3), "quip-sharp": Held(2.25, 3),
     "quip-published": Held(2, 3), "watersic-published": Held(2, 3),
     # the factor; H and its own factor; two copies of the error map; the map of the bound
     "quip-clamp-safe": Held(4, 3),
@@ -78,7 +78,7 @@ VECTORS = 96
 #: The same of measuring: the symbols as they are decoded, four bytes for each weight and what reading them takes.
 MEASURED = 1.1
 #: Shapes of the layer on which kernels are compiled, and of pairs of layers whose difference is looked at.
-FIRST, TALL, WIDE, SQUARE = (64, 64), ((128, 64), (256, 64)), ((32, 96), (32, 192)), ((64, 64), (128, 128))
+FIRST, TALL, WIDE, SQUARE = (64, 64), ((192, 64), (384, 64)), ((32, 128), (32, 256)), ((64, 64), (128, 128))
 #: The pair on which measuring is looked at, whose matrices are large beside its blocks.
 TALLER = (512, 64), (1024, 64)
 
@@ -127,8 +127,8 @@ def layers():
 def _small_blocks(monkeypatch):
     """Blocks and panels as small beside these layers as they are beside real ones."""
     for module, name, value in (
-        (arrays, "BLOCK_ROWS", 32), (arrays, "PANEL_ENTRIES", 2**9), (rotation, "_TOGETHER", 8), (haar, "_PANEL", 8),
-        (block_ldlq, "PANEL", 8),
+        (arrays, "BLOCK_ROWS", 16), (arrays, "BLOCK_SHARE", 64), (arrays, "PANEL_ENTRIES", 2**9), (rotation, "_TOGETHER", 8),
+        (haar, "_PANEL", 8), (block_ldlq, "PANEL", 8),
         (sic_sweep_numba, "PANEL", 8), (sic_sweep_numba, "STRIP", 2), (sic_sweep_numba, "ROWS", 64), (coset_trellis_numba, "STRIP", 2),
         (gaussians, "_BLOCK", 2**10), (format_v2, "BLOCK_SYMBOLS", 2**10), (distortion, "BLOCK_ENTRIES", 2**10),
         (moments, "_FORM_PANEL", 8), (row, "_SEARCH_CHUNK", 2**11), (rescaler_steps, "_WIDTH", 8), (clamp_safe_admm, "_ROWS", 8),
@@ -171,7 +171,7 @@ def test_quantizing_takes_what_the_table_says(name, layers):
 
 
 @pytest.mark.parametrize(
-    "name", ["rtn", "watersic", "watersic-trellis-plain", "quip", "quip-sharp", "qtip", "qtip-waterfilled", "hptq+haar"]
+    "name", ["rtn", "watersic", "watersic-trellis-plain", "quip", "quip-sharp", "qtip(scale=published)", "qtip-waterfilled", "hptq+haar"]
 )
 def test_measuring_takes_the_symbols_as_they_are_decoded(name, layers):
     """And one block of rows, whatever the number of rows."""
