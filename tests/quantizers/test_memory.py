@@ -26,10 +26,11 @@ from rdtools.transforms import haar, rotation
 
 #: Settings by which a test shortens what methods train.
 SHORT = {"aqlm": "(bits=6,epochs=2,iterations=2)", "crvq": "(bits=6,extended_bits=6,epochs=2,iterations=2,steps=2)"}
-#: Names that differ from another one only in a number on which memory does not depend.
+#: Names that work in the memory of another one, by pattern; their limits are in the table all the same.
 ALIKE = (
     "*g128*", "*midrise*", "lrc-w4a4-r0.05", "lrc-w4a4-r0.[23]", "lrc-w4a8*", "*w4a8", "*w16a4", "pca-split-w4a4-r0.1", "watersic-d4",
-    "aqlm-2x8", "aqlm-1x16", "crvq-natural-rest", "qtip-published", "gptq-mse", "watersic-shared", "watersic-lmmse-shared", "softwater",
+    "aqlm-2x8", "aqlm-1x16", "crvq-natural-rest", "crvq-published", "qtip-published", "qera-approx*", "rtn-w4a4",
+    "hptq-column", "watersic-histogram", "gptq-mse", "watersic-shared", "watersic-lmmse-shared", "softwater",
 )  # fmt: skip
 NAMES = [
     *(name + SHORT.get(entry.family, "") for name, entry in METHODS.items() if not any(fnmatch(name, alike) for alike in ALIKE)),
