@@ -49,7 +49,7 @@ def _values_of_rows(weight: QuantizedWeight, rows: slice, entries: int) -> Float
     if basis.row_rotation is None:
         return np.asarray(part(symbols, columns, rows, slice(0, columns))[: rows.stop - rows.start, :columns])
     values = np.empty((rows.stop - rows.start, columns))
-    for some in _sixteens(columns, basis.rows, entries):
+    for some in _sixteens(columns, basis.rows, entries // 4):  # which are there four times on the way
         decoded = part(symbols, columns, slice(0, basis.rows), some)[: basis.rows, : some.stop - some.start]
         values[:, some] = rotate_back(decoded.T, basis.row_rotation).T[rows]
     return values
@@ -78,7 +78,10 @@ def rows_of(weight: QuantizedWeight, entries: int, like: Matrix | None = None) -
     for rows in blocks:
         values = _values_of_rows(weight, rows, entries)
         if input_map.links:
-            values = input_map.pull_back(values)
+            coded = values
+            values = coded if coded.shape[1] == input_map.inputs else np.empty((len(coded), input_map.inputs))
+            for some in _sixteens(len(coded), coded.shape[1], entries // 4):  # which a rotation needs several times
+                values[some] = input_map.pull_back(coded[some])
         if low_rank is not None:
             values = values + low_rank.left[rows] @ low_rank.right.T
         yield rows, values

@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -139,11 +139,11 @@ def clamp_safe_feedback(
         primal, dual, lengths = split.watched_step()
         # V of a column that was cut points along it: ρ H_jj V_:j = 2 μ_j Z_:j
         multipliers = 0.5 * split.rho * energies * lengths / math.sqrt(slack)
-        damped, trace = _ldlq(lambda added=multipliers: split.moment(added))
+        damped, trace = _ldlq(partial(split.moment, multipliers))
         bound = trace - (1 + slack) * float(multipliers.sum())
         damped *= cut_shares(_below_squares(damped), slack)
         damped[np.diag_indices(n)] = 1.0
-        of_damped, of_split = split.objective(lambda rows, R=damped: R[rows]), split.objective(split.rows)
+        of_damped, of_split = split.objective(damped.__getitem__), split.objective(split.rows)
         objective = min(of_damped, of_split)
         if objective - bound <= tolerance * objective:
             best = split.whole() if of_split <= of_damped else damped

@@ -115,12 +115,15 @@ def least_squares(books: Books, steps: int, product: Float32Array) -> None:
     residual = -books.gradient(product)[0]
     energies = np.broadcast_to(np.diagonal(H), product.shape) * s[:, None]
     diagonal = -books.gradient(energies)[0]
+    del energies
     direction = slope = _quotient(residual, diagonal, np.zeros_like(residual))
     decrease = start = float(np.vdot(residual, slope))
     for _ in range(steps):
         if not decrease > np.finfo(np.float32).eps ** 2 * start:
             break
-        curvature = books.gradient(-books.values(s, direction.astype(np.float32)) @ H)[0]
+        moved = books.values(s, direction.astype(np.float32)) @ H
+        curvature = books.gradient(np.negative(moved, out=moved))[0]
+        del moved
         length = decrease / float(np.vdot(direction, curvature))
         books.codebooks += length * direction
         residual = residual - length * curvature

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rdtools.arrays import Matrix, as_dtype, beside, empty_like, row_blocks, set_columns, take_columns
+from rdtools.arrays import Matrix, as_dtype, beside, empty_like, put_columns, row_blocks, set_columns, take_columns
 from rdtools.ops import coordinate_descent, sic_sweep
 
 
@@ -44,10 +44,11 @@ class GridRounding:
 
     def __call__(self, weight: Matrix, step: float) -> Matrix:
         """(m, r) integers, some rows after others, unless rounding is stochastic, whose generator counts rows from the first."""
+        if self.seed is not None:
+            return put_columns(self._decided(take_columns(weight, self.order), step), self.order)
         integers = empty_like(weight, "int32")
         # a greedy pass takes more memory for a row than feedback does
-        blocks = row_blocks(weight, parts=1 if self.moment is None else 2) if self.seed is None else (slice(None),)
-        for rows in blocks:
+        for rows in row_blocks(weight, parts=1 if self.moment is None else 2):
             set_columns(integers[rows], self.order, self._decided(take_columns(weight[rows], self.order), step))
         return integers
 
