@@ -25,7 +25,10 @@ _ROUNDING_SHARE = 0.01
 
 
 def _rounding_message(layer: Layer, quantized: QuantizedLayer, distortion: float) -> str:
-    share = bias_rounding_distortion(layer, quantized.weight) / distortion if distortion > 0 else 0.0
+    bias = quantized.weight.parts.bias
+    if bias is None or not distortion > 0:
+        return ""
+    share = bias_rounding_distortion(layer, quantized.weight, bias) / distortion
     if share < _ROUNDING_SHARE:
         return ""
     return f"{100 * share:.2g} % of D is the rounding of the bias to bfloat16, beside a mean that is far larger than what varies"

@@ -12,17 +12,17 @@ from rdtools.errors import UsageError
 from rdtools.measure import distortion
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
-from rdtools.records import QuantizedWeight
+from rdtools.records import QuantizedWeight, RowBias
 
 
-def bias_rounding_distortion(layer: Layer, weight: QuantizedWeight) -> float:
-    """``Σ_k ((W − Ŵ) μ − b)_k²/(m n)``: what the rounding of a bias to its stored numbers adds to D; 0 without a bias or a mean.
+def bias_rounding_distortion(layer: Layer, weight: QuantizedWeight, bias: RowBias) -> float:
+    """``Σ_k ((W − Ŵ) μ − b)_k²/(m n)``: what the rounding of a bias to its stored numbers adds to D; 0 without a mean.
 
     With the bias that is best, D is the error under the covariance of the input and this. Against numbers of 8 bits it is about 2.7e-6 of
     ``b²``, and so is most of D where the mean of a channel is hundreds of times what varies.
     """
-    bias, mean = weight.parts.bias, layer.hessian.mean
-    if bias is None or mean is None:
+    mean = layer.hessian.mean
+    if mean is None:
         return 0.0
     rounding = 0.0
     for rows, block in rows_of(weight, distortion.BLOCK_ENTRIES):
@@ -31,16 +31,14 @@ def bias_rounding_distortion(layer: Layer, weight: QuantizedWeight) -> float:
     return float(rounding / math.prod(layer.weight.shape))
 
 
-def bias_beside(layer: Layer, weight: QuantizedWeight, heldout: HeldoutMoment | None = None) -> dict[str, Float64Array]:
-    """Arguments `bias` and `mean` of `rdtools.measure.distortion.errors_of`; none without a bias.
+def bias_beside(layer: Layer, bias: RowBias, heldout: HeldoutMoment | None = None) -> dict[str, Float64Array]:
+    """Arguments `bias` and `mean` of `rdtools.measure.distortion.errors_of`.
 
     Raises
     ------
     UsageError
         If the layer's Hessian, or the held-out moment, has no mean.
     """
-    if weight.parts.bias is None:
-        return {}
     mean = layer.hessian.mean
     if heldout is not None and heldout.mean is None:
         raise UsageError(
@@ -48,4 +46,4 @@ def bias_beside(layer: Layer, weight: QuantizedWeight, heldout: HeldoutMoment | 
         )
     if mean is None:
         raise UsageError(f"{layer.key.name}: a bias beside a Hessian without a mean of the input, expected one: collect it again")
-    return {"bias": weight.parts.bias.values, "mean": mean}
+    return {"bias": bias.values, "mean": mean}

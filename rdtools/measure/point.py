@@ -223,7 +223,7 @@ def _measure(
     weight, bits = file.weight, file.bits
     alone = weight.parts.activation is None and moments is None
     blocks = rows_of(weight, distortion.BLOCK_ENTRIES, layer.weight)
-    beside = bias_beside(layer, weight, heldout)
+    beside = {} if weight.parts.bias is None else bias_beside(layer, weight.parts.bias, heldout)
     moment, other = (layer.hessian.matrix, heldout) if alone else (None, None)
     errors = errors_of(layer.weight, blocks, moment, other, **beside)
     effective = None if alone else effective_layer(weight)

@@ -176,7 +176,7 @@ def test_what_the_rounding_of_a_bias_adds_is_known_and_said(large, share):
     layer, answer = _centred(large)
     point = measure(layer, answer)
     E = layer.weight - reconstruct(answer.weight)
-    rounding_part = bias_rounding_distortion(layer, answer.weight)
+    rounding_part = bias_rounding_distortion(layer, answer.weight, answer.weight.parts.bias)
     assert rounding_part + np.square(E).sum() / E.size == pytest.approx(point.distortion, rel=1e-6)
     assert share[0] <= rounding_part / point.distortion <= share[1]
     message = result_row(layer, parse_method("rtn+bias", 3.0), answer).message
