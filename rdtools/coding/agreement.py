@@ -8,7 +8,7 @@ import numpy as np
 
 from rdtools.coding.formats import codec_of
 from rdtools.errors import ShapeMismatch, UsageError, WrongType
-from rdtools.records import ActivationGrid, Basis, LowRank, QuantizedWeight, Rotation, RotationKind, RowBias
+from rdtools.records import ActivationGrid, Basis, LayerParts, LowRank, Rotation, RotationKind, RowBias, Symbols
 from rdtools.records.grids import check_array
 from rdtools.transforms import is_hadamard_order
 
@@ -61,14 +61,15 @@ def _check_basis(basis: Basis) -> int:
     return count
 
 
-def check_agreement(weight: QuantizedWeight) -> None:
-    """Refuse a weight whose basis, symbols and parts have other sizes than each other.
+def check_agreement(basis: Basis, symbols: Symbols, parts: LayerParts) -> None:
+    """Refuse a basis, symbols and parts of a quantized weight that have other sizes than each other.
 
     Raises
     ------
     ShapeMismatch, UsageError, WrongType
     """
-    columns, basis, parts = _check_basis(weight.basis), weight.basis, weight.parts
+    columns = _check_basis(basis)
+    shape = basis.rows, len(basis.active)
     for name, part, kind in (
         ("activation", parts.activation, ActivationGrid),
         ("low-rank term", parts.low_rank, LowRank),
@@ -79,16 +80,16 @@ def check_agreement(weight: QuantizedWeight) -> None:
     grid, low = parts.activation, parts.low_rank
     if grid is not None and not grid.fine_channels and grid.fine_bits != ActivationGrid.fine_bits:
         raise UsageError(f"encode: {grid.fine_bits} bits of no fine channels, expected {ActivationGrid.fine_bits}, as nothing is stored")
-    if low is not None and (low.shape != weight.shape or low.rank > min(weight.shape)):
-        raise ShapeMismatch(f"encode: a low-rank term {low.shape} of rank {low.rank} beside {weight.shape}, expected its shape and no more")
+    if low is not None and (low.shape != shape or low.rank > min(shape)):
+        raise ShapeMismatch(f"encode: a low-rank term {low.shape} of rank {low.rank} beside {shape}, expected its shape and no more")
     if parts.bias is not None and len(parts.bias.values) != basis.rows:
         raise ShapeMismatch(f"encode: a bias of {len(parts.bias.values)} rows beside {basis.rows}, expected one number per row")
     for link in parts.links:
         if link.inputs != columns or columns < 1:
             raise ShapeMismatch(f"encode: {link!r} behind {columns} channels, expected a link of as many inputs, and one at least")
         columns = link.outputs
-    if not codec_of(weight.symbols).fits(weight.symbols, basis.rows, columns):
+    if not codec_of(symbols).fits(symbols, basis.rows, columns):
         raise ShapeMismatch(
-            f"encode: {type(weight.symbols).__name__} that are not those of {basis.rows} rows and {columns} coded columns, which the basis "
+            f"encode: {type(symbols).__name__} that are not those of {basis.rows} rows and {columns} coded columns, which the basis "
             "and the links say; make the basis of the matrix that was quantized"
         )

@@ -143,7 +143,7 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
     if not 1 <= len(several) <= 255:
         raise UsageError(f"encode: {len(several)} weights, expected 1 to 255 of one input")
     for weight in several:
-        check_agreement(weight)
+        check_agreement(weight.basis, weight.symbols, weight.parts)
     first = several[0].basis
     for place, weight in enumerate(several):
         if not np.array_equal(weight.basis.active, first.active) or weight.basis.rotation != first.rotation:

@@ -244,7 +244,7 @@ def test_a_few_bytes_hold_no_matrix_of_millions_unless_the_reader_says_so():
     ("kronecker", 1999, "a kronecker rotation of order 1999, expected a matrix of at most"),
 ])  # fmt: skip
 def test_rotations_that_do_not_exist_or_take_too_much_are_refused(kind, columns, message, monkeypatch):
-    monkeypatch.setattr("rdtools.coding.container.check_agreement", lambda weight: None)  # which would not write it
+    monkeypatch.setattr("rdtools.coding.container.check_agreement", lambda *parts: None)  # which would not write it
     symbols = ScalarSymbols(np.zeros((1, columns), dtype=np.int32), UniformGrid(1.0), SharedHistogram())
     basis = Basis(1, np.ones(columns, dtype=bool), Rotation(kind, columns, 1))
     with pytest.raises(CorruptFile, match=message):
