@@ -28,7 +28,7 @@ def bias_rounding_distortion(layer: Layer, weight: QuantizedWeight) -> float:
     for rows, block in rows_of(weight, distortion.BLOCK_ENTRIES):
         shifts = times_vector(layer.in_memory.weight[rows] - block, mean)
         rounding += float(np.square(shifts - bias.values[rows]).sum())
-    return rounding / math.prod(layer.weight.shape)
+    return float(rounding / math.prod(layer.weight.shape))
 
 
 def bias_beside(layer: Layer, weight: QuantizedWeight, heldout: HeldoutMoment | None = None) -> dict[str, Float64Array]:
