@@ -134,7 +134,7 @@ def evaluate(
     else:
         _print(table)
         if is_saved(run):
-            console.print(f"Tasks: {lm_eval_command(run, tokenizer=(run / 'tokenizer_config.json').is_file())}", soft_wrap=True)
+            typer.echo(f"Tasks: {lm_eval_command(run, tokenizer=(run / 'tokenizer_config.json').is_file())}")
     return 1 if (table["status"] == "failed").any() else 0
 
 
