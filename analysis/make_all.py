@@ -80,12 +80,11 @@ QUICK = ("spectra", "column_rates", "incoherence", "proxy_loss", "calibration", 
 
 
 def write_figure(name: str, runs: Sequence[Path], out: Path) -> None:
-    """The table of one of `FIGURES` from runs, that of the embedded model first, and its drawing."""
+    """The table of one of `FIGURES` from runs, that of the embedded model first, and the drawing of its rows as they are kept."""
     make, digits = FIGURES[name]
-    rows = make(runs)
-    rows.to_csv(out / f"{name}.csv", index=False, float_format=f"%.{digits}g")
+    make(runs).to_csv(out / f"{name}.csv", index=False, float_format=f"%.{digits}g")
     with styled(STYLE):
-        save_figure(draw_figure(name, {name: rows}), out / name, FORMATS)
+        save_figure(draw_figure(name, {name: pd.read_csv(out / f"{name}.csv")}), out / name, FORMATS)
 
 
 def _of_tables(out: Path) -> list[str]:

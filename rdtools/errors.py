@@ -176,14 +176,15 @@ def optional_module(module: str, need: str, install: str) -> Any:
     ------
     MissingPackage
     """
-    package = module.partition(".")[0].replace("_", "-")
+    package = module.partition(".")[0]
     try:
+        import_module(package)  # alone first: of a package that is there and too old, a part may be missing
         return import_module(module)
     except ImportError as error:
-        absent = isinstance(error, ModuleNotFoundError) and error.name in (None, module.partition(".")[0])
+        absent = isinstance(error, ModuleNotFoundError) and error.name == package
         reason = "which is not installed" if absent else f"which cannot be imported ({one_line(error)})"
         command = f'pip install {"" if absent else "--upgrade "}"{install}"'
-        raise MissingPackage(f"{need} needs the package {package}, {reason}: {command}") from error
+        raise MissingPackage(f"{need} needs the package {package.replace('_', '-')}, {reason}: {command}") from error
 
 
 def one_line(error: BaseException) -> str:

@@ -106,7 +106,7 @@ def print_tables(table: pd.DataFrame, words: Words = in_options) -> None:
 
     console = PlainConsole()
     for target in sorted(table["target_bpw"].unique()):
-        console.print(f"{terminal_head(target)}: {terminal_note(table, target)}", soft_wrap=True)
+        console.print(f"{terminal_head(target)}: {terminal_note(table, target)}")
         for part in terminal_tables(table, target=target, width=console.width):
             console.print(part)
     for status, lines in problem_lines(table).items():

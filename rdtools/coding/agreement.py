@@ -17,7 +17,7 @@ MAX_SIDE = 2**24
 
 
 def rotation_fault(rotation: Rotation, order: int) -> str:
-    """What is wrong with a rotation of so many channels; "" for nothing."""
+    """A sentence on what is wrong with a rotation of so many channels; "" for nothing."""
     if rotation.order != order:
         return f"of order {rotation.order}, expected {order}"
     exists = order >= 1 and (rotation.kind != "hadamard" or is_hadamard_order(order))

@@ -22,12 +22,12 @@ from rdtools.theory.finite_rate import FINITE_RATE_COLUMNS, Cancellation
 from rdtools.theory.high_rate import UNIVERSALITY_BITS, bound_distortion
 
 #: Curves beside those of `rdtools.compare.bounds`: what some codebook that knows nothing of H attains; what no method passes on weights of
-#: this distribution, whatever it is; and high-rate predictions in the original basis.
+#: this distribution, whatever it is; and high-rate predictions in the unrotated basis.
 UNIVERSAL, SHANNON = "rd_bound_universal", "shannon_lower_bound"
 PREDICTIONS = {"hrtn": sic.rtn_distortion, "hptq": sic.gptq_distortion, "watersic": sic.watersic_distortion}
 
 
-#: Schemes whose curve is also predicted at finite rate, in the natural basis: name → column steps from the Cholesky diagonal.
+#: Schemes whose curve is also predicted at finite rate, in the unrotated basis: name → column steps from the Cholesky diagonal.
 FINITE_RATE: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
     "hptq at finite rate": lambda diagonal: np.ones_like(diagonal),
     "watersic at finite rate": lambda diagonal: 1.0 / diagonal,

@@ -9,7 +9,8 @@ from rdtools.compare.bounds import RD_BOUND, RD_BOUND_ALIGNED, RD_BOUND_COVARIAN
 from rdtools.compare.facts import LayerFacts, counted_tokens, layer_facts
 from rdtools.compare.predictions import predict, row_variances
 from rdtools.measure import measure
-from rdtools.measure.point import CodedWeight, bias_rounding_distortion
+from rdtools.measure.bias import bias_rounding_distortion
+from rdtools.measure.point import CodedWeight
 from rdtools.methods import format_method
 from rdtools.moments.layer import Layer
 from rdtools.quantizers import Problem, Quantizer

@@ -174,7 +174,7 @@ def contest(
 def _comparisons(
     itself: Passes | None, batches: Sequence[NDArray[np.int64]], stored: StoredReference | None, kept: list[TopPredictions]
 ) -> Generator[Compare]:
-    """What compares logits with the original's, batch by batch; its predictions that are to be written are kept."""
+    """A function that compares logits with the original's, batch by batch; its predictions that are to be written are kept."""
     if itself is None:
         assert stored is not None
         yield from (functools.partial(compare_top, part) for part in stored.batches(batches))

@@ -72,9 +72,10 @@ def compare_logits(reference: torch.Tensor, logits: torch.Tensor, ids: NDArray[n
     """
     check_finite(logits, "the quantized model")
     parts = []
-    for (originals, target), (others, _) in zip(predictions(reference, ids), predictions(logits, ids), strict=True):
-        p, q = (torch.log_softmax(of.double(), dim=-1) for of in (originals, others))
-        parts.append(compare(p, q, *(-of.gather(1, target)[:, 0] for of in (p, q)), p.argmax(dim=-1) == q.argmax(dim=-1)))
+    for (originals, target), (rows, _) in zip(predictions(reference, ids), predictions(logits, ids), strict=True):
+        p, q = (torch.log_softmax(of.double(), dim=-1) for of in (originals, rows))
+        nll, other = (-of.gather(1, target)[:, 0] for of in (p, q))
+        parts.append(compare(p, q, nll, other, p.argmax(dim=-1) == q.argmax(dim=-1)))
     return TokenScores.joined(parts)
 
 

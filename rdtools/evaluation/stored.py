@@ -170,7 +170,7 @@ class StoredReference:
             yield TopPredictions(*(getattr(whole, field.name)[some] for field in fields(whole)))
 
     def sentence(self) -> str:
-        """What the file holds and what that means for scores."""
+        """A sentence on what the file holds and what that means for scores."""
         rest, size = np.exp(self.predictions.log_rest), self.path.stat().st_size / 1e6
         return (
             f"{self.path}: {len(rest)} predictions of the original by the {self.top} most probable tokens, {size:.1f} MB; all others "
@@ -219,7 +219,7 @@ def stored_reference(path: Path, facts: Mapping[str, Any], *, tokens: int, top: 
 
 def _opened(path: Path) -> Any:
     try:
-        file = safe_open(path, framework="np")
+        file: Any = safe_open(path, framework="np")
         if (file.metadata() or {}).get("format") == _FORMAT:
             return file
         reason = f"no {_FORMAT}"

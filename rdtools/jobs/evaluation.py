@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rdtools.errors import NotByBlocks
 from rdtools.jobs.subjects import Asked, Subject, Summed
 from rdtools.records.evaluation_row import EvaluationRow, LayerSums
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -137,9 +136,5 @@ class EvaluationJob:
         opened = open_model(
             subject.checkpoint, trust_remote_code=subject.trust_remote_code, device=self.device, head=subject.head, say=self.say
         )
-        if opened.stages is None:
-            raise NotByBlocks(
-                f"{subject.checkpoint.directory}: {opened.runner}; only a model that runs block by block is evaluated; rdtools report "
-                "measures its layers"
-            )
+        opened.staged(subject.checkpoint, "evaluated")
         return opened

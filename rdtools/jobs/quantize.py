@@ -15,7 +15,7 @@ from rdtools.arrays import Float64Array
 from rdtools.coding import reconstruct
 from rdtools.corrections.table import check_corrections
 from rdtools.devices import check_device
-from rdtools.errors import NotByBlocks, UsageError, naming
+from rdtools.errors import UsageError, naming
 from rdtools.files import atomic_path, sha256_of_file, sole_writer
 from rdtools.jobs.arguments import method_names, path_of
 from rdtools.jobs.biases import ModelBiases
@@ -28,11 +28,10 @@ from rdtools.machine import check_disk
 from rdtools.measure import coded, measure, weighted_error
 from rdtools.measure.distortion import errors_of_matrix
 from rdtools.model.checkpoint import Checkpoint, find_model
-from rdtools.model.layer_names import block_index, layer_type
+from rdtools.model.layer_names import layer_key
 from rdtools.model.repetition import sampling_notes
 from rdtools.model.tokens import Tokens
 from rdtools.moments.layer import Layer
-from rdtools.records import LayerKey
 from rdtools.records.stored import round_to_stored
 from rdtools.runs.finished import different
 from rdtools.runs.numbers import NUMBERS_VERSION
@@ -104,11 +103,7 @@ def quantize_model(
         For an argument of another type.
     UsageError
         If the directory holds something else or a model of other settings, activations are quantized, or the plan is of another model.
-    RateUnreachable
-        If a layer cannot have the rate.
-    NotByBlocks
-        If the model does not run block by block.
-    UnknownMethod, BadTokens, BadActivations, ModelUnreadable, CorruptFile, OutputError, Busy
+    RateUnreachable, NotByBlocks, UnknownMethod, BadTokens, BadActivations, ModelUnreadable, CorruptFile, OutputError, Busy
     """
     path_of("quantize_model", model, "a model, or 'embedded', or the id of a hub")
     source, save = str(model), path_of("quantize_model", save, "a directory that is made, such as 'quantized'")
@@ -126,9 +121,8 @@ def quantize_model(
     tokens, _ = read_tokens(request, None, checkpoint, trust_remote_code=trust_remote_code)
     for sentence in padding_notes(tokens):
         say(sentence)
-    job = _Job(
-        checkpoint, describe_model(checkpoint, source=source), tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say
-    )
+    original = describe_model(checkpoint, source=source)
+    job = _Job(checkpoint, original, tokens, recipe, save, hessians, names, seed, trust_remote_code, device, say)
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
@@ -191,11 +185,8 @@ class _Job:
         from rdtools.model.versions import versions
 
         opened = open_model(self.checkpoint, trust_remote_code=self.trust_remote_code, device=self.device, say=self.say)
-        if opened.stages is None:
-            raise NotByBlocks(
-                f"{self.checkpoint.directory}: {opened.runner}; only a model that runs block by block is quantized; rdtools report measures its layers"
-            )
-        inputs = [item for item in opened.layers.inputs if opened.stages.number_of(item.blocks[0].parameter) is not None]
+        stages = opened.staged(self.checkpoint, "quantized")
+        inputs = [item for item in opened.layers.inputs if stages.number_of(item.blocks[0].parameter) is not None]
         names = [layer.name for item in inputs for layer in item.layers]
         self.recipe.check(names, {name: file.sha256 for name, file in self.original.files.items()})
         for sentence in sampling_notes(self.tokens, [item.columns for item in inputs]):
@@ -212,7 +203,7 @@ class _Job:
             corrections=self.corrections,
             quantizer=self.recipe.of,
             seed=self.seed,
-            weights=lambda item: {self._key(layer.name): self.checkpoint.weight(layer) for layer in item.layers},
+            weights=lambda item: {layer_key(self.original.name, layer.name): self.checkpoint.weight(layer) for layer in item.layers},
             replaced=replaced,
             biases=added,
             done=lambda item: all(layer.name in done for layer in item.layers),
@@ -260,9 +251,6 @@ class _Job:
         write_saved(work.folder, saved)
         return saved
 
-    def _key(self, name: str) -> LayerKey:
-        return LayerKey(self.original.name, name, layer_type(name), block_index(name))
-
     def _quantize(
         self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer], biases: ModelBiases
     ) -> None:
@@ -270,7 +258,7 @@ class _Job:
         started, answers = time.perf_counter(), []
         for entry in entries:
             with naming(entry.name):
-                layer = Layer(self._key(entry.name), self.checkpoint.weight(entry.captured), given.hessian)
+                layer = Layer(layer_key(self.original.name, entry.name), self.checkpoint.weight(entry.captured), given.hessian)
                 answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
         files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})

@@ -17,7 +17,7 @@ from rdtools.runs.store import open_run
 
 @dataclass(frozen=True, eq=False)
 class Sequential:
-    """How layers are quantized one after the other.
+    """The way in which layers are quantized one after the other.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Sequential:
 
 
 def sequential_request(path: Path, hessians: str, calibration: Any, corrections: str | Sequence[str]) -> Sequential | None:
-    """What layers are quantized with one after the other; None where the moments are the original's.
+    """The inputs that layers are quantized with one after the other; None where the moments are the original's.
 
     Raises
     ------

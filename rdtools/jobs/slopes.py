@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from rdtools.errors import NotByBlocks, RdtoolsError
+from rdtools.errors import RdtoolsError
 from rdtools.files import atomic_path
 from rdtools.jobs.evaluation import ROUND
 from rdtools.jobs.settings import Stage
@@ -104,13 +104,12 @@ def _measure(
     model = run.manifest.model
     trusted = run.manifest.calibration.trust_remote_code
     opened = open_model(run.checkpoint(), trust_remote_code=trusted, device=device, head=model.head_analysed, say=say)
-    if opened.stages is None:
-        raise NotByBlocks(f"{run.checkpoint().directory}: {opened.runner}; only a model that runs block by block is evaluated")
+    stages = opened.staged(run.checkpoint(), "evaluated")
     for first in range(0, len(todo), ROUND):
         some = todo[first : first + ROUND]
         layers = [QuantizedLayers(run, {name: quantizer}, seed=seed) for name, quantizer in some]
-        contenders = [Contender(opened.stages, opened.layers.inputs, of_contender) for of_contender in layers]
-        all_scores = contest(opened.stages, contenders, windows, folder=run.path)
+        contenders = [Contender(stages, opened.layers.inputs, of_contender) for of_contender in layers]
+        all_scores = contest(stages, contenders, windows, folder=run.path)
         for (name, quantizer), of_contender, contender, scores in zip(some, layers, contenders, all_scores, strict=True):
             if scores is None:
                 raise RdtoolsError(f"{name}: {contender.failure}; its slope cannot be measured") from contender.failure

@@ -196,7 +196,7 @@ def _columns(ahead: Sequential | None) -> dict[str, Any]:
 
 
 def _identity(ahead: Sequential | None) -> list[str]:
-    """What these inputs add to the identity of a row."""
+    """The part that these inputs add to the identity of a row."""
     return [] if ahead is None else ["sequential", *ahead.corrections]
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from rdtools.records import LayerKey
+
 #: Order in tables and figures.
 LAYER_TYPES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 #: What experts call their three matrices, by what other layers call them.
@@ -102,3 +104,8 @@ def abbreviates(short: str, path: str) -> bool:
     *parts, end = path.split(".")
     rest = iter(parts)
     return last == end and all(part in rest for part in first)
+
+
+def layer_key(model: str, name: str) -> LayerKey:
+    """The key of a layer in tables, by the names of its model and of itself."""
+    return LayerKey(model, name, layer_type(name), block_index(name))

@@ -34,6 +34,21 @@ class OpenModel:
     layers: ModelLayers
     runner: str
 
+    def staged(self, checkpoint: Checkpoint, what: str) -> Stages:
+        """The stages, of a model that is to be quantized or evaluated, as `what` says.
+
+        Raises
+        ------
+        NotByBlocks
+            For a model that is run as a whole.
+        """
+        if self.stages is None:
+            raise NotByBlocks(
+                f"{checkpoint.directory}: {self.runner}; only a model that runs block by block is {what}; rdtools report measures the "
+                "layers of any"
+            )
+        return self.stages
+
     def loaded_inputs(self) -> Iterator[SharedInput]:
         """Every input while the weights of the layers that read it are in memory; block by block."""
         for number, some in in_stages(self.stages, self.layers.inputs, lambda item: item.blocks[0].parameter):

@@ -84,7 +84,7 @@ class Step:
             pass
 
     def look_beside(self, block: Block) -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        """What reaches a matrix in the original model and in this one, (k, n) each, batch after batch, token by token."""
+        """Inputs that reach a matrix in the original model and in this one, (k, n) each, batch after batch, token by token."""
         assert self._original is not None
         seen: dict[Passes, NDArray[np.float32]] = {}
 

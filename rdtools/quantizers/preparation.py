@@ -17,7 +17,7 @@ class Preparation:
 
     Attributes
     ----------
-    rotation : None for the natural basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar, and "inner" does so
+    rotation : None for the unrotated basis; "auto" takes a randomized Hadamard matrix where one exists, else Haar, and "inner" does so
         for the inputs of `rdtools.quantizers.problem.INNER_TYPES` alone
     damping : relative to the mean diagonal; None for none unless H is singular, see `rdtools.linalg.cholesky`
     order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`

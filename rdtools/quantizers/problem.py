@@ -217,7 +217,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     Parameters
     ----------
     layer : what to quantize
-    preparation : how; None for the natural basis and no damping unless H is singular
+    preparation : how; None for the unrotated basis and no damping unless H is singular
     seed : of the run; rotations are drawn from it and the names of input and layer, see `draw_basis`
 
     Raises

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from rdtools.methods.names import BIAS, entry_of
+from rdtools.methods.table import DEFAULT_METHODS
 from rdtools.model.layer_names import LAYER_TYPES
 
 
@@ -91,6 +92,24 @@ def bound_note(methods: Iterable[Any]) -> str:
     """
     biased = [str(method) for method in dict.fromkeys(methods) if BIAS in entry_of(str(method))[1]]
     return f"R(D) of {', '.join(biased)} is of the covariance of the input, below that of H" if biased else ""
+
+
+def in_method_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Rows by method: those of a report in its order, each followed by its variants, and the rest, however a run came to its rows.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame({"method": ["crvq", "watersic", "hptq+bias", "rtn", "hptq"], "row": range(5)})
+    >>> in_method_order(table)["row"].tolist()
+    [3, 4, 2, 1, 0]
+    """
+    places = {name: place for place, name in enumerate(DEFAULT_METHODS)}
+
+    def place(method: str) -> float:
+        entry = entry_of(method)[0]
+        return places.get(method, len(places) if entry is None else places.get(entry.name, len(places)) + 0.5)
+
+    return table.sort_values("method", key=lambda names: names.map(place), kind="stable")
 
 
 def ordered_types(types: pd.Series) -> list[str]:

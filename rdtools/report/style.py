@@ -9,6 +9,7 @@ from typing import Any
 
 from rdtools.errors import UsageError
 from rdtools.methods import ORDERS, PALETTE, ROTATIONS, entry_of
+from rdtools.methods.table import YELLOW
 
 #: Inches that a figure is wide in one column and across the page; `STYLES` have their own in place of these.
 COLUMN, FULL = 3.25, 6.75
@@ -84,7 +85,7 @@ STYLES = {
 
 #: Shapes, those that are easily taken for another last.
 _MARKERS = ("o", "s", "^", "D", "v", "X", "P", "*", ">", "<", "d", "h", "p", "8")
-#: Pairs of fills, natural basis first, then rotated: by itself; in another order; with learnt models, a bias, or a file of several layers.
+#: Pairs of fills, unrotated and rotated: by itself; in another order; with learnt models, a bias, or a file of several layers.
 _FILLS = ("full", "hollow", "left", "bottom", "pale", "right")
 BOUND: dict[str, Any] = {"color": "black", "linestyle": "-", "linewidth": 1.6}
 #: Name → look of its curve; that of a bound without one.
@@ -121,11 +122,10 @@ def _pale(color: str) -> str:
 
 
 def _drawn(color: str, marker: str, fill: str) -> dict[str, Any]:
-    look = {
-        "color": color,
-        "marker": marker,
-        "markerfacecolor": {"hollow": "white", "pale": _pale(color), "right": _pale(color)}.get(fill, color),
-    }
+    face = {"hollow": "white", "pale": _pale(color), "right": _pale(color)}.get(fill, color)
+    look = {"color": color, "marker": marker, "markerfacecolor": face}
+    if color == YELLOW:  # which is faint on white
+        look["markeredgecolor"] = "black"
     return look if fill in ("full", "hollow", "pale") else {**look, "fillstyle": fill, "markerfacecoloralt": "white"}
 
 

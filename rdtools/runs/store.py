@@ -26,7 +26,7 @@ from rdtools.errors import CorruptFile, ModelUnreadable, UsageError, WrongType
 from rdtools.files import check_file
 from rdtools.linalg import check_moment, check_weight
 from rdtools.model.checkpoint import EMBEDDED, Checkpoint, find_model, open_checkpoint
-from rdtools.model.layer_names import abbreviates, block_index, layer_type
+from rdtools.model.layer_names import abbreviates, layer_key
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer
 from rdtools.moments.spectrum import remember_spectrum, remembered_spectrum, spectrum_with_vectors
@@ -107,7 +107,7 @@ class Run(Mapping[str, Layer]):
 
     def key(self, entry: LayerEntry) -> LayerKey:
         """Key of the matrix that an entry names."""
-        return LayerKey(self.model_name, entry.name, layer_type(entry.name), block_index(entry.name))
+        return layer_key(self.model_name, entry.name)
 
     def checkpoint(self) -> Checkpoint:
         """The model's files, checked against the manifest when first asked for.

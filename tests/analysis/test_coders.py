@@ -143,8 +143,9 @@ def test_rows_and_figure_of_a_run(tmp_path, monkeypatch, rng):
     assert (tmp_path / "coders.pdf").is_file()
     axes = coders.draw(rows).axes
     assert len(axes) == 8
-    # two entropies, and for each coder a line and its two ends
-    assert [len(axis.lines) for axis in axes] == [2 + 3 * rows["coder"].nunique()] * 8
+    # two entropies, and for each coder a line and its two ends; in the first panel two marks of the legend
+    lines = 2 + 3 * rows["coder"].nunique()
+    assert [len(axis.lines) for axis in axes] == [lines + 2, *[lines] * 7]
 
 
 def test_what_the_gallery_shows_of_the_embedded_model():

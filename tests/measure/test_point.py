@@ -14,8 +14,9 @@ from rdtools.compare.facts import min_conditional_variance_ratio
 from rdtools.compare.rows import result_row
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.measure import measure, weighted_error
+from rdtools.measure.bias import bias_rounding_distortion
 from rdtools.measure.distortion import mean_square
-from rdtools.measure.point import bias_rounding_distortion, same_weight
+from rdtools.measure.point import same_weight
 from rdtools.methods import parse_method
 from rdtools.moments.heldout import HeldoutMoment
 from rdtools.moments.layer import Layer

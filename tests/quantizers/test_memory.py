@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from rdtools.kernels import coset_trellis_numba, sic_sweep_numba
 
-from rdtools import arrays, measure
+from rdtools import arrays
 from rdtools.coding import format_v2
 from rdtools.coding.entropy import gaussians
 from rdtools.measure import distortion
-from rdtools.methods import METHODS, parse_method
+from rdtools.methods import METHODS
 from rdtools.moments.activations import ActivationAccumulator
 from rdtools.moments.layer import Layer
 from rdtools.ops import moments

@@ -162,9 +162,11 @@ def test_a_legend_is_no_wider_than_its_figure(rows):
         assert legend.get_window_extent(figure.canvas.get_renderer()).width <= figure.bbox.width == 5.5 * figure.dpi
 
 
-def test_methods_look_the_same_in_every_figure_of_a_report(rows):
+def test_methods_look_the_same_in_every_figure_of_a_report_and_are_in_its_order(rows):
     table, curves = rows
-    gap, predicted = (draw_figure(name, {"results": table, "curves": curves}) for name in ("gap_to_rd", "predicted_measured"))
+    shuffled = (("gap_to_rd", table.iloc[::-1]), ("predicted_measured", table))
+    gap, predicted = (draw_figure(name, {"results": results, "curves": curves}) for name, results in shuffled)
+    assert [label for label in legend_entries(gap.axes)[1] if label in set(table["method"])] == ["hptq", "hptq+rotation", "watersic"]
     looks = []
     for figure in (gap, predicted):
         handles, labels = legend_entries(figure.axes)

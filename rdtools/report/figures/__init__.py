@@ -48,6 +48,7 @@ from rdtools.report.figures import (
 from rdtools.report.figures.canvas import legend_entries as legend_entries
 from rdtools.report.figures.canvas import save_figure as save_figure
 from rdtools.report.figures.canvas import styled
+from rdtools.report.rows import in_method_order
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,6 +87,8 @@ def draw_figure(name: str, tables: Mapping[str, pd.DataFrame]) -> Figure:
     >>> draw_figure("gap_to_rd", {"results": pd.DataFrame({"method": [], "status": []})}).texts[0].get_text()
     'no row with status ok: nothing to draw'
     """
+    if "results" in tables:
+        tables = {**tables, "results": in_method_order(tables["results"])}
     figure: Figure = MODULES[name].draw(*(tables[table] for table in MODULES[name].TABLES))
     return figure
 

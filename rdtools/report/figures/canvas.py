@@ -79,7 +79,7 @@ def add_legend(figure: Figure, columns: int, place: Any = "outside lower center"
         legend.remove()
 
 
-def plain_number(x: float, pos: int | None = None) -> str:
+def plain_number(x: float, pos: float = 0) -> str:
     """A tick without an exponent.
 
     Examples
