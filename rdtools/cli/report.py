@@ -123,7 +123,7 @@ def report(
         methods=None if methods is None else names(methods),
         rates=numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         damping=damping,
-        coding=coding,  # type: ignore[arg-type] (checked there)
+        coding=coding,  # type: ignore[arg-type]  # checked there
         seeds=numbers("--seeds", seeds, int, "a whole number; expected seeds such as 0,1,2"),
         layers=None if layers is None else names(layers),
         types=None if types is None else names(types),
