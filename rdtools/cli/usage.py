@@ -36,7 +36,11 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
     command = " ".join(["rdtools", *words, "--help"])
     option = getattr(error, "option_name", None)
     if option is not None and getattr(error, "possibilities", None) is not None:
-        known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")] if context else []
+        parameters = context.command.params if context else []
+        for name in (parameter.name for parameter in parameters if parameter.param_type_name == "argument"):
+            if option == f"--{name}":
+                return f"no option {option}; give its value alone: {command.removesuffix(' --help')} {name.upper()}"
+        known = [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
         elsewhere = _ELSEWHERE.get(option, "")
         if not any(word in known for word in re.findall(r"--[a-z-]+", elsewhere)):
             elsewhere = ""  # of another command
