@@ -50,12 +50,12 @@ def sample_blocks(
         payload += data
         modelled += runs_length_bits(runs)
         coded += part.size
-    left, excess = len(places) - len(chosen), 8 * len(payload) - modelled
+    others, excess = len(places) - len(chosen), 8 * len(payload) - modelled
     if abs(excess) > SAMPLED_EXCESS * modelled + 2 * _HALF_WORD * len(chosen):
         raise CodingError(
             f"{len(chosen)} of {len(places)} blocks take {8 * len(payload)} bits and {modelled:.0f} by their models, expected a difference "
             f"of at most {SAMPLED_EXCESS:.1%}: the others cannot be counted by theirs; code all of them, with file_coding 'exact'"
         )
-    left_bits = length_bits - modelled + excess / len(chosen) * left
-    side_bits = 8 * len(heads) / len(chosen) * left
+    left_bits = length_bits - modelled + excess / len(chosen) * others
+    side_bits = 8 * len(heads) / len(chosen) * others
     return Sample(coded / integers.size, side + bytes(heads), bytes(payload), side_bits, left_bits)
