@@ -44,13 +44,13 @@ def _widths(source: Source) -> list[int]:
     return bits
 
 
-def _layout(count: int, words: int, widths: list[int], place: str) -> tuple[int, Positions]:
+def _layout(count: int, words: int, widths: list[int], name: str) -> tuple[int, Positions]:
     """Number of bits and places of integers in a row of words: end to end, or as older versions wrote them, whole ones in each word."""
     fitting = {b: dense_positions(count, b) for b in widths if words_for(count, b) == words}
     fitting = fitting or {b: padded_positions(count, b) for b in widths if -(-count // (32 // b)) == words}
     if len(fitting) != 1:
         raise DataError(
-            f"{place}: {words} words for {count} integers of {' or '.join(map(str, widths))} bits; config.json is of another file"
+            f"{name}: {words} words for {count} integers of {' or '.join(map(str, widths))} bits; config.json is of another file"
         )
     return next(iter(fitting.items()))
 

@@ -62,23 +62,23 @@ def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) 
         If two readings are about as near as each other, or the one that the file states is the farther.
     """
     check_shape(stored, layer)
-    found: dict[str, tuple[float, Float64Array]] = {}
+    readings: dict[str, tuple[float, Float64Array]] = {}
     for name, read in stored.readings.items():
         values = _part(np.asarray(read(), dtype=np.float64), stored, layer)
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
             raise NotFiniteInput(f"{stored.place}: {bad} decoded weights are NaN or infinite, such as by a scale of its; copy it again")
-        found[name] = (float(np.square(values - original).sum()), values)
-    first = next(iter(found))
-    if len(found) == 1:
-        return found[first][1], first
-    ordered = sorted(found, key=lambda name: found[name][0])
+        readings[name] = (float(np.square(values - original).sum()), values)
+    first = next(iter(readings))
+    if len(readings) == 1:
+        return readings[first][1], first
+    ordered = sorted(readings, key=lambda name: readings[name][0])
     best, second = ordered[0], ordered[1]
-    if found[best][0] == found[second][0]:
-        return found[first][1], first
-    if found[best][0] > _SURE * found[second][0]:
+    if readings[best][0] == readings[second][0]:
+        return readings[first][1], first
+    if readings[best][0] > _SURE * readings[second][0]:
         energy = float(np.square(original).sum()) or 1.0
-        errors = " and ".join(f"{found[name][0] / energy:.3g} ({name})" for name in (best, second))
+        errors = " and ".join(f"{readings[name][0] / energy:.3g} ({name})" for name in (best, second))
         raise DataError(
             f"{stored.place}: relative errors of its readings are {errors}, too near to tell which is meant; a file of "
             "another model, or too coarse: "
@@ -89,7 +89,7 @@ def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) 
             f"{stored.place}: the configuration states {first}, and the weights are nearer to the original with {best}; correct its "
             "checkpoint_format"
         )
-    return found[best][1], best
+    return readings[best][1], best
 
 
 def correlation(weight: Float64Array, values: Float64Array) -> float:

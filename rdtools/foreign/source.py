@@ -56,18 +56,18 @@ class Source:
         CorruptFile
         """
         for name, inside in (("config.json", True), ("quantize_config.json", False)):
-            place = self.directory / name
-            if not place.is_file():
+            path = self.directory / name
+            if not path.is_file():
                 continue
             try:
-                if place.stat().st_size > LARGEST:
+                if path.stat().st_size > LARGEST:
                     raise ValueError(f"more than {LARGEST} bytes")
-                content = json.loads(place.read_text())
+                content = json.loads(path.read_text())
                 settings = content.get("quantization_config") if inside else {"quant_method": "gptq", **content}
             except (ValueError, OSError, RecursionError, AttributeError, TypeError) as error:
-                raise CorruptFile(f"{place}: not a configuration ({error}); copy it again") from error
+                raise CorruptFile(f"{path}: not a configuration ({error}); copy it again") from error
             if settings is not None and not isinstance(settings, dict):
-                raise CorruptFile(f"{place}: quantization_config is {settings!r:.80}, expected an object; copy it again")
+                raise CorruptFile(f"{path}: quantization_config is {settings!r:.80}, expected an object; copy it again")
             if settings:
                 return settings
         return {}
@@ -95,7 +95,7 @@ class Source:
         headers = {}
         for path in sorted(set(self._file_of.values())):
             with safe_open(path, framework="np") as file:
-                for name in (n for n, place in self._file_of.items() if place == path):
+                for name in (n for n, file in self._file_of.items() if file == path):
                     part = file.get_slice(name)
                     headers[name] = TensorHeader(part.get_dtype(), tuple(part.get_shape()))
         return headers

@@ -102,7 +102,7 @@ class ForeignModel:
             If there is none, or several differ in their prefix alone.
         """
         for name in names:
-            exact = next((given for given in (name, f"{name}.weight") if given in self.matrices), None)
+            exact = next((candidate for candidate in (name, f"{name}.weight") if candidate in self.matrices), None)
             if exact is not None:
                 return self.matrices[exact]
             same = self._by_canonical.get(canonical(name), [])
