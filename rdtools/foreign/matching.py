@@ -24,13 +24,13 @@ def _part(values: Float64Array, stored: StoredMatrix, layer: CapturedLayer) -> F
     """
     if not stored.as_tensor and (layer.rows is not None or layer.outputs is not None):
         raise ShapeMismatch(
-            f"{stored.place}: {layer.name} is a part of a tensor of the original, and one matrix here; leave it out with `layers`"
+            f"{stored.label}: {layer.name} is a part of a tensor of the original, and one matrix here; leave it out with `layers`"
         )
     if stored.as_tensor:
         values = layer.part_of(values)
     if values.shape != layer.shape:
         raise ShapeMismatch(
-            f"{stored.place} holds {values.shape}, {layer.name} of the run is {layer.shape}; a file of another model: give the one made "
+            f"{stored.label} holds {values.shape}, {layer.name} of the run is {layer.shape}; a file of another model: give the one made "
             "from the run's model, or leave it out with `layers`"
         )
     return values
@@ -67,7 +67,7 @@ def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) 
         values = _part(np.asarray(read(), dtype=np.float64), stored, layer)
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
-            raise NotFiniteInput(f"{stored.place}: {bad} decoded weights are NaN or infinite, such as by a scale of its; copy it again")
+            raise NotFiniteInput(f"{stored.label}: {bad} decoded weights are NaN or infinite, such as by a scale of its; copy it again")
         readings[name] = (float(np.square(values - original).sum()), values)
     first = next(iter(readings))
     if len(readings) == 1:
@@ -80,13 +80,13 @@ def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) 
         energy = float(np.square(original).sum()) or 1.0
         errors = " and ".join(f"{readings[name][0] / energy:.3g} ({name})" for name in (best, second))
         raise DataError(
-            f"{stored.place}: relative errors of its readings are {errors}, too near to tell which is meant; a file of "
+            f"{stored.label}: relative errors of its readings are {errors}, too near to tell which is meant; a file of "
             "another model, or too coarse: "
             "leave it out with `layers`"
         )
     if stored.stated and best != first:
         raise DataError(
-            f"{stored.place}: the configuration states {first}, and the weights are nearer to the original with {best}; correct its "
+            f"{stored.label}: the configuration states {first}, and the weights are nearer to the original with {best}; correct its "
             "checkpoint_format"
         )
     return readings[best][1], best
@@ -107,7 +107,7 @@ def check_related(stored: StoredMatrix, layer: CapturedLayer, correlated: float,
     """
     if correlated < UNRELATED and not relative_distortion < _USELESS:
         raise DataError(
-            f"{stored.place}: its correlation with {layer.name} of the run's model is {correlated:.3f} and its relative distortion "
+            f"{stored.label}: its correlation with {layer.name} of the run's model is {correlated:.3f} and its relative distortion "
             f"{relative_distortion:.3g}; a file of another model, or damaged: give the one made from the run's model, or "
             "leave it out with `layers`"
         )

@@ -100,7 +100,7 @@ class Source:
                     headers[name] = TensorHeader(part.get_dtype(), tuple(part.get_shape()))
         return headers
 
-    def place(self, tensor: str) -> str:
+    def label(self, tensor: str) -> str:
         """File and tensor, for messages."""
         return f"{self._file_of.get(tensor, self.path)}: {tensor}"
 
@@ -115,10 +115,10 @@ class Source:
         if header is None:
             raise DataError(f"{self.path}: no tensor {tensor}, which this format needs; the file is incomplete: copy it again")
         if header.dtype not in dtypes:
-            raise UnsupportedDtype(f"{self.place(tensor)} has dtype {header.dtype}, expected {' or '.join(dtypes)}; of another format")
+            raise UnsupportedDtype(f"{self.label(tensor)} has dtype {header.dtype}, expected {' or '.join(dtypes)}; of another format")
         if shapes and header.shape not in shapes:
             raise DataError(
-                f"{self.place(tensor)} has shape {header.shape}, expected {' or '.join(map(str, shapes))}: it does not belong to the "
+                f"{self.label(tensor)} has shape {header.shape}, expected {' or '.join(map(str, shapes))}: it does not belong to the "
                 "tensors beside it, or the configuration is of another file; copy both again"
             )
         return header

@@ -126,9 +126,9 @@ def quantize_model(
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
-        job.check_same(found := read_saved(save), save)
-        check_saved(save, found)
-        return found
+        job.check_same(existing := read_saved(save), save)
+        check_saved(save, existing)
+        return existing
     work = UnfinishedModel(save)
     with sole_writer(work.folder):
         if is_saved(work.folder):
@@ -210,12 +210,12 @@ class _Job:
             folder=work.folder,
             progress=progress,
         )
-        for item, given in run:
-            left = [layer for layer in item.layers if layer.name not in done]
-            parts = [list(item.layers)] if left and self.recipe.shares_file else [[layer] for layer in left]
+        for item, captured in run:
+            missing = [layer for layer in item.layers if layer.name not in done]
+            parts = [list(item.layers)] if missing and self.recipe.shares_file else [[layer] for layer in missing]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
-                self._quantize(work, entries, given, done, biases)  # type: ignore[arg-type]  # there is one where layers are left
+                self._quantize(work, entries, captured, done, biases)  # type: ignore[arg-type]  # there is one where layers are left
             if self.hessians == "sequential":
                 replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
                 added |= biases.running(work.folder, [done[layer.name] for layer in item.layers])
@@ -276,8 +276,8 @@ class _Job:
             outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
             done[entry.name] = SavedLayer(
                 layer=entry,
-                **work.write_container(number - file.place, file.data),
-                place=file.place,
+                **work.write_container(number - file.index, file.data),
+                place=file.index,
                 container_layers=file.layers,
                 total_bpw=point.total_bpw,
                 distortion=before,

@@ -45,7 +45,7 @@ class CodedWeight:
     ----------
     weight : what the file decodes to, to the bit
     data : the file; empty where a sample of it was made
-    place : of the matrix in the file
+    index : of the matrix in the file
     layers : matrices in the file
     bits : of the matrix, its own and its part of what the file has once for all
     share : of the integers that were coded, decoded and compared; None for all
@@ -53,7 +53,7 @@ class CodedWeight:
 
     weight: QuantizedWeight
     data: bytes
-    place: int
+    index: int
     layers: int
     bits: MatrixBits
     share: float | None = None

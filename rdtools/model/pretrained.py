@@ -115,8 +115,8 @@ def load_model(
     check_device(device)
     config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
-    place = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    model = _checked(checkpoint, _from_files(checkpoint, auto, checkpoint.directory, place), say)
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    model = _checked(checkpoint, _from_files(checkpoint, auto, checkpoint.directory, options), say)
     try:
         with allocation_errors():
             return model.to(device).eval()
@@ -181,7 +181,7 @@ def load_part(
     return cast(torch.nn.Module, _checked(checkpoint, loaded, say).eval())
 
 
-def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, place: dict[str, Any]) -> Any:
+def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, options: dict[str, Any]) -> Any:
     """A model of this class and what its loader says of tensors; settings as of every model."""
     try:
         with _quiet():
@@ -192,7 +192,7 @@ def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, place
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 experts_implementation="eager",
                 output_loading_info=True,
-                **place,
+                **options,
             )
     except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error
