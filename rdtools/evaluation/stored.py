@@ -58,7 +58,7 @@ class TopPredictions:
 
     @staticmethod
     def joined(parts: Sequence[TopPredictions]) -> TopPredictions:
-        """Those of several batches, in order."""
+        """Predictions of several batches as one record, in order."""
         return TopPredictions(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(TopPredictions)))
 
 

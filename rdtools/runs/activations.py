@@ -94,7 +94,7 @@ def _is_whole(run: Run, entry: Mapping[str, Any]) -> bool:
 
 
 def missing_keys(run: Run, keys: list[ActivationKey]) -> list[ActivationKey]:
-    """Those of the keys whose moments are not on disk as they were written, keys without tokens apart."""
+    """Keys whose moments are not on disk as they were written; a key of tokens that the run does not have is left out."""
     listed = _listed(run)
     names = [(key, key.digest(run)) for key in keys if key.entry(run) is not None]
     return [key for key, name in names if name not in listed or not _is_whole(run, listed[name])]

@@ -101,7 +101,7 @@ class LRC(WeightActivation):
         return replace(solution, parts=parts, error_model=NoErrorModel(reason=reason))
 
     def _metric(self, moments: ErrorMoments, columns: int) -> Float64Array | Maker:
-        """What the error of the weights is weighted by."""
+        """The matrix, or its diagonal, that weighs the error of the weights."""
         if self.correction == "weights":
             return moments.input
         return np.ones(columns) if self.correction == "identity" else np.diagonal(moments.input()).copy()
