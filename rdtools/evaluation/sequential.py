@@ -129,13 +129,13 @@ class SequentialLayers(MeasuredLayers):
                     errors[key] = self._chosen(quantizer, of_input, None if name not in samples else _rows(name, samples[name]))
         moments = self._errors(step, by_block, errors, hessians)
 
-        def given(of: str, name: str) -> GivenLayer:
+        def given_layer(of: str, name: str) -> GivenLayer:
             quantizer = self._quantizers[of]
             if not quantizes_activations(quantizer):
                 return layers[of], None, None
             return layers[of], ActivationInputs(moments[name, activation_key(quantizer, 0, seed=self._seed)]), None
 
-        return {of: given(of, name) for name, of_input in names.items() for of in of_input}
+        return {of: given_layer(of, name) for name, of_input in names.items() for of in of_input}
 
     def _alone(
         self,

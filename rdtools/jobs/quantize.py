@@ -172,11 +172,11 @@ class _Job:
             seed=self.seed,
         )
 
-    def check_same(self, saved: SavedModel, place: Path) -> None:
+    def check_same(self, saved: SavedModel, path: Path) -> None:
         """Refuse a quantized model that is another one; the message names the difference."""
         names = different(saved.identity, self.identity)
         if names:
-            raise UsageError(f"{place}: holds a quantized model with other {' and '.join(names)}; choose another directory for `save`")
+            raise UsageError(f"{path}: holds a quantized model with other {' and '.join(names)}; choose another directory for `save`")
 
     def make(self, work: UnfinishedModel, progress: Callable[[float, float], None]) -> SavedModel:
         """All layers, then the checkpoint."""
@@ -252,14 +252,14 @@ class _Job:
         return saved
 
     def _quantize(
-        self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer], biases: ModelBiases
+        self, work: UnfinishedModel, entries: list[LayerEntry], captured: Given, done: dict[str, SavedLayer], biases: ModelBiases
     ) -> None:
         """Layers quantized, coded together and durable, and among those that are done."""
         started, answers = time.perf_counter(), []
         for entry in entries:
             with naming(entry.name):
-                layer = Layer(layer_key(self.original.name, entry.name), self.checkpoint.weight(entry.captured), given.hessian)
-                answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
+                layer = Layer(layer_key(self.original.name, entry.name), self.checkpoint.weight(entry.captured), captured.hessian)
+                answers.append((layer, quantized_layer(captured.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
         files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})
         together = (time.perf_counter() - started) / len(entries)
@@ -270,10 +270,10 @@ class _Job:
                 decoded = reconstruct(one.answer.weight)
                 rounded = round_to_stored(decoded, "bfloat16", name=entry.name)
                 added = biases.beside(entry.captured, one.answer.weight)
-            moment, mean, energy = given.hessian.matrix, given.hessian.mean, layer.statistics.energy
+            moment, mean, energy = captured.hessian.matrix, captured.hessian.mean, layer.statistics.energy
             after = errors_of_matrix(layer.weight, rounded, moment, bias=added, mean=mean).distortion.mean
-            before = weighted_error(layer.weight, decoded, moment).mean if given.corrected else point.distortion
-            outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
+            before = weighted_error(layer.weight, decoded, moment).mean if captured.corrected else point.distortion
+            outputs = (None, None) if captured.moments is None else output_error(layer.weight, rounded, captured.moments)
             done[entry.name] = SavedLayer(
                 layer=entry,
                 **work.write_container(number - file.index, file.data),
@@ -285,11 +285,11 @@ class _Job:
                 rounded_distortion=after,
                 rounded_relative_distortion=after / energy if energy > 0 else math.nan,
                 damping=one.answer.damping,
-                n_tokens=given.hessian.n_tokens,
+                n_tokens=captured.hessian.n_tokens,
                 seconds=together + time.perf_counter() - started,
                 output_error=outputs[0],
                 relative_output_error=outputs[1],
                 rescaled=one.rescaled,
-                mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
+                mixture=None if captured.mixture is None else [captured.mixture.original, captured.mixture.unweighted],
             )
             work.add(done[entry.name])

@@ -80,7 +80,7 @@ def added_biases(model: Any, biases: Sequence[tuple[CapturedLayer, Float64Array]
     try:
         for name, joined in _joined(biases, lambda tensor: model.get_parameter(tensor).shape):
 
-            def add(module: Any, given: Any, output: torch.Tensor, vector: torch.Tensor = joined) -> torch.Tensor:
+            def add(module: Any, inputs: Any, output: torch.Tensor, vector: torch.Tensor = joined) -> torch.Tensor:
                 return output + vector.to(output)
 
             handles.append(model.get_submodule(name.rpartition(".")[0]).register_forward_hook(add))

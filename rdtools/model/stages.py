@@ -30,10 +30,10 @@ def _tensors(module: nn.Module) -> Iterator[_Place]:
             yield from ((held, name, tensor) for name, tensor in held.items() if tensor is not None)
 
 
-def _put(places: Iterable[_Place], values: Iterable[torch.Tensor], change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def _put(entries: Iterable[_Place], values: Iterable[torch.Tensor], change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Put changed values into places; what was one parameter in several places is one again."""
     put: dict[int, torch.Tensor] = {}
-    for (held, name, old), value in zip(places, values, strict=True):
+    for (held, name, old), value in zip(entries, values, strict=True):
         if id(value) not in put:
             new = change(value.detach())
             put[id(value)] = nn.Parameter(new, requires_grad=False) if isinstance(old, nn.Parameter) else new

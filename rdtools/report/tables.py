@@ -127,9 +127,9 @@ def layer_types(table: pd.DataFrame) -> pd.DataFrame:
     shown = headings(LAYER_COLUMNS)
     layers = table.drop_duplicates("layer")
     numbers = {name: heading for name, heading in shown.items() if name != "layer" and layers[name].dtype.kind in "iuf"}
-    kept = {name: heading for name, heading in numbers.items() if layers[name].notna().any()}
+    measured = {name: heading for name, heading in numbers.items() if layers[name].notna().any()}
     by_type = layers.groupby("layer_type")
-    means = by_type[list(kept)].mean().rename(columns=kept)
+    means = by_type[list(measured)].mean().rename(columns=measured)
     means.insert(0, "layers", by_type.size())
     return means.reindex(ordered_types(layers["layer_type"])).rename_axis("type").reset_index()
 
