@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -48,6 +49,11 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
         values = np.asarray(array)
     except ValueError as error:
         raise ShapeMismatch(f"{name}: rows of unequal length, expected an array: every row as long as the first") from error
+    if values.dtype.kind in "OSU":
+        raise UnsupportedDtype(
+            f"{name}: got {' '.join(reprlib.repr(array).split())}, a {type(array).__name__}; expected an array or tensor of real "
+            "floating point; a file is not opened here: give the array that it holds"
+        )
     if values.dtype.kind != "f":
         raise UnsupportedDtype(
             f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized integers, dequantize first"

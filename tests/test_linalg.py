@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -31,6 +32,12 @@ def test_nan_is_refused_with_count_and_place():
 def test_numbers_that_are_not_real_floats_are_refused(dtype):
     with pytest.raises(UnsupportedDtype, match="expected real floating point"):
         as_float64(np.ones(3, dtype=dtype), name="w")
+
+
+@pytest.mark.parametrize("given", ["x", None, {"a": 1}, [None, 1.0]])
+def test_what_is_no_array_is_named(given):
+    with pytest.raises(UnsupportedDtype, match=re.escape(f"w: got {given!r}, a {type(given).__name__}; expected an array or tensor")):
+        as_float64(given, name="w")
 
 
 def test_half_precision_tensors_are_widened():

@@ -8,15 +8,15 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-#: Options of neighbouring tools, and what is given here in their place.
+#: Options of neighbouring tools, and what to do here in their place.
 _ELSEWHERE = {
-    "--bits": "--rates, such as --rates 3",
-    "--seed": "--seeds, such as --seeds 0",
-    "--dataset": "--text FILE or --tokens FILE: there are no data sets by name",
-    "--group-size": "a method of that group size, such as --methods gptq-g128",
-    "--output": "--out",
-    "-o": "--out",
-    "-m": "--model",
+    "--bits": "did you mean --rates, such as --rates 3?",
+    "--seed": "did you mean --seeds, such as --seeds 0?",
+    "--dataset": "there are no data sets by name: give a file, by --text FILE or, of token ids, by --tokens FILE",
+    "--group-size": "did you mean a method of that group size, such as --methods gptq-g128?",
+    "--output": "did you mean --out?",
+    "-o": "did you mean --out?",
+    "-m": "did you mean --model?",
 }
 _BOUND, _CHOICES = re.compile(r"should be (greater|less) than or equal to (\S+)"), re.compile(r"is not one of (.+?)\.?$")
 #: What the parser says of a value, and what is expected in its place.
@@ -36,13 +36,17 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
     command = " ".join(["rdtools", *words, "--help"])
     option = getattr(error, "option_name", None)
     if option is not None and getattr(error, "possibilities", None) is not None:
-        known = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")] if context else []
+        parameters = context.command.params if context else []
+        for name in (parameter.name for parameter in parameters if parameter.param_type_name == "argument"):
+            if option == f"--{name}":
+                return f"no option {option}; give its value alone: {command.removesuffix(' --help')} {name.upper()}"
+        known = [name for parameter in parameters for name in parameter.opts if name.startswith("--")]
         elsewhere = _ELSEWHERE.get(option, "")
         if not any(word in known for word in re.findall(r"--[a-z-]+", elsewhere)):
             elsewhere = ""  # of another command
-        nearest = elsewhere or next(iter(difflib.get_close_matches(option, known, n=1, cutoff=0.5)), "")
-        if nearest:
-            return f"no option {option}; did you mean {nearest}?"
+        nearest = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
+        if elsewhere or nearest:
+            return f"no option {option}; {elsewhere or f'did you mean {nearest[0]}?'}"
     kind = next((kind for words, kind in _KINDS.items() if words in text), "")
     bound, choices = _BOUND.search(text), _CHOICES.search(text)
     if bound is not None:

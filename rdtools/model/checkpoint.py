@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import math
 import re
@@ -256,6 +257,6 @@ def find_model(source: str, *, with_code: bool = False) -> Checkpoint:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ServiceUnavailable(
             f"{source}: neither a directory here nor obtained from the model hub ({reason}); check the name, accept the model's "
-            "terms, or give a local directory"
+            f"terms, or give a local directory{f', or {EMBEDDED!r}' if difflib.get_close_matches(source, [EMBEDDED]) else ''}"
         ) from error
     return open_checkpoint(Path(folder), name=source)

@@ -173,7 +173,8 @@ def read_text(path: Path, *, hint: str = "") -> str:
     except UnicodeDecodeError as error:
         raise BadTokens(f"{path}: not UTF-8 text (byte {error.start}); expected plain text{hint}") from error
     except OSError as error:
-        raise BadTokens(f"{path}: cannot be read: {error.strerror}; expected a plain text file") from error
+        what = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise BadTokens(f"{path}: {what}; expected a plain text file: there are no texts by name") from error
 
 
 def tokenize_text(path: Path, tokenizer: Any, *, sequences: int, length: int, prefix: str = "") -> Tokens:

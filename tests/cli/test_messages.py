@@ -121,13 +121,19 @@ def test_hessians_of_other_libraries_are_used_again_and_the_user_is_told(tiny_ll
     assert coverage == "Analysed: 78.9% of 4,864 parameters in linear maps; without the output head lm_head (21.1%; --head adds it)"
 
 
+_NO_DATA_SETS = "there are no data sets by name: give a file, by --text FILE or, of token ids, by --tokens FILE"
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
         (["report", "--seed", "3"], "no option --seed; did you mean --seeds, such as --seeds 0?"),
         (["report", "--method", "gptq"], "no option --method; did you mean --methods?"),
         (["report", "--bits", "4"], "no option --bits; did you mean --rates, such as --rates 3?"),
-        (["report", "--dataset", "c4"], "no option --dataset; did you mean --text FILE or --tokens FILE: there are no data sets by name?"),
+        (["report", "--dataset", "c4"], f"no option --dataset; {_NO_DATA_SETS}"),
+        (["eval", "x", "--dataset=wikitext2"], f"no option --dataset; {_NO_DATA_SETS}"),
+        (["hessians", "collect", "--out", "x"], "no option --out; give its value alone: rdtools hessians collect OUT"),
+        (["theory", "--run", "x"], "no option --run; give its value alone: rdtools theory RUN"),
         (["report", "--workers", "x"], "--workers 'x': expected a whole number, such as 2"),
         (["report", "--workers=x"], "--workers 'x': expected a whole number, such as 2"),
         (["report", "--damping", "1%"], "--damping '1%': expected a number, such as 3 or 0.01"),

@@ -106,6 +106,8 @@ def test_an_unreachable_hub_is_a_service_error(monkeypatch):
     monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     with pytest.raises(ServiceUnavailable, match=r"nobody/no-model: neither a directory here nor .* \(no route to host\)"):
         find_model("nobody/no-model")
+    with pytest.raises(ServiceUnavailable, match=r"or give a local directory, or 'embedded'$"):
+        find_model("embeded")
 
 
 @pytest.mark.parametrize(
@@ -168,8 +170,10 @@ def test_a_configuration_beyond_its_files_is_refused_before_it_is_built(name, va
         open_checkpoint(tiny_llama)
 
 
-def test_a_fifo_is_no_text(tmp_path):
-    """It would be waited for without end."""
+def test_a_fifo_and_a_name_are_no_text(tmp_path):
+    """The first would be waited for without end."""
+    with pytest.raises(BadTokens, match="wikitext2: no such file; expected a plain text file: there are no texts by name"):
+        tokenize_text(tmp_path / "wikitext2", None, sequences=1, length=1)
     os.mkfifo(tmp_path / "text")
     with pytest.raises(BadTokens, match="text: not a regular file"):
         tokenize_text(tmp_path / "text", None, sequences=1, length=1)

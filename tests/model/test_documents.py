@@ -35,7 +35,7 @@ def test_a_text_that_is_none_is_refused_as_by_a_capture(tmp_path):
     """A pipe is, too, which reading would wait for."""
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "binary").write_bytes(b"\xff--")
-    for name, message in (("pipe", "not a regular file"), ("binary", "not UTF-8 text"), ("nothing", "cannot be read")):
+    for name, message in (("pipe", "not a regular file"), ("binary", "not UTF-8 text"), ("nothing", "no such file")):
         with pytest.raises(BadTokens, match=f"{name}: {message}"):
             read_documents(tmp_path / name, "--")
 
