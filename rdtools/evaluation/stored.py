@@ -142,7 +142,8 @@ class StoredReference:
         """
         joined = TopPredictions.joined(parts)
         arrays = {field.name: np.ascontiguousarray(getattr(joined, field.name)) for field in fields(joined)}
-        metadata = {"format": _FORMAT, "facts": json.dumps({**self.facts, "top": self.top}), "sha256": _digest(arrays)}
+        facts = json.dumps({**self.facts, "top": self.top})
+        metadata = {"format": _FORMAT, "facts": facts, "sha256": _digest(facts, arrays)}
         with atomic_path(self.path) as scratch:
             save_file(arrays, scratch, metadata=metadata)
 
@@ -157,7 +158,8 @@ class StoredReference:
         """
         with _opened(self.path) as file:
             arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-            if file.metadata()["sha256"] != _digest(arrays):
+            metadata = file.metadata()
+            if metadata.get("sha256") != _digest(metadata["facts"], arrays):
                 raise CorruptFile(f"{self.path}: its numbers are not those that were written; {_AGAIN}")
         return TopPredictions(**arrays)
 
@@ -199,8 +201,7 @@ def stored_reference(path: Path, facts: Mapping[str, Any], *, tokens: int, top: 
     if top is not None and top < 1:
         raise UsageError(f"`top` {top}: expected at least 1 token that is told apart from the rest")
     if path.is_file():
-        with _opened(path) as file:
-            stored = json.loads(file.metadata()["facts"])
+        stored = _facts(path)
         expected = {**facts, "top": stored["top"] if top is None else min(top, vocabulary)}
         other = next((name for name in expected if stored.get(name) != expected[name]), None)
         if other is not None:
@@ -228,9 +229,18 @@ def _opened(path: Path) -> Any:
     raise CorruptFile(f"{path}: not a whole file of predictions ({reason}); {_AGAIN}")
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over names, shapes and numbers."""
-    digest = hashlib.sha256()
+def _facts(path: Path) -> dict[str, Any]:
+    with _opened(path) as file:
+        try:
+            facts = json.loads(file.metadata()["facts"])
+            return {**facts, "top": int(facts["top"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFile(f"{path}: its header does not say what the predictions are of ({one_line(error)}); {_AGAIN}") from error
+
+
+def _digest(facts: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over what the predictions are of, and names, shapes and numbers."""
+    digest = hashlib.sha256(facts.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
         digest.update(arrays[name].tobytes())

@@ -150,6 +150,8 @@ def evaluate(
                         say(stored.sentence())
             finally:
                 writer.close()
+        if not (todo or stored is None or stored.known):
+            say(f"{stored.path}: not written: all rows are there, and the original did not run; `fresh` makes them and the file anew")
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])

@@ -74,7 +74,8 @@ def _evaluation(folder: Path) -> pd.DataFrame:
     if shown.empty:
         raise NoRows(f"{path} has no row of one method and rate with status ok")
     on = ["protocol", "evaluation", "scored_tokens"]
-    _, shown = max(shown.groupby(on), key=lambda group: len(group[1]))  # of several tokens, those of most rows
+    groups = shown.groupby([*on, "hessians", "corrections"], dropna=False)
+    _, shown = max(groups, key=lambda group: len(group[1]))  # of several tokens or ways of quantizing, those of most rows
     floor = rows[rows["method"] == NOISE].merge(shown[on].drop_duplicates(), on=on)
     return with_power_law(pd.concat([floor, shown], ignore_index=True))
 
