@@ -164,7 +164,7 @@ def load_part(
     Returns
     -------
     Module or None
-        None for a model whose class is not one of transformers' own.
+        None for a model whose class is not one of transformers' own, or is the one that comes with it, where that is trusted.
 
     Raises
     ------
@@ -174,7 +174,8 @@ def load_part(
     config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
     known = MODEL_FOR_CAUSAL_LM_MAPPING if auto is AutoModelForCausalLM else MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    if type(config) not in known:
+    own = trust_remote_code and auto.__name__ in (getattr(config, "auto_map", None) or {})  # which `load_model` takes, too
+    if own or type(config) not in known:
         return None
     tensors = {name: _Stored(checkpoint, name, wanted(name)) for name in checkpoint.shard_of}
     loaded = _from_files(checkpoint, known[type(config)], None, {"config": config, "state_dict": tensors})

@@ -163,7 +163,7 @@ def weight_error_factors(
     Parameters
     ----------
     weight, quantized : (m, n), W and Ŵ
-    metric : (n, n), or what makes it anew, or (n,) for a diagonal one, M
+    metric : (n, n), or what makes it anew, or (n,) for a diagonal one, M; where that is 0, so is V
     rank : k
     name : for messages
 
@@ -183,7 +183,7 @@ def weight_error_factors(
         roots = np.sqrt(metric)
         error *= roots
         U, B = _leading(error, rank)
-        return U, B / roots[:, None]
+        return U, np.divide(B, roots[:, None], out=np.zeros_like(B), where=roots[:, None] > 0)
     error = error @ cholesky(metric, name=name).lower
     U, B = _leading(error, rank)
     return U, lower_solved(cholesky(metric, name=name).lower, B, transposed=True)
