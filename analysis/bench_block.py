@@ -74,7 +74,7 @@ def build_block(n: int) -> Iterator[Case]:
 
 
 def _stages(layers: list[Layer], rows: int, n: int) -> Iterator[Case]:
-    """Those behind the capture."""
+    """The stages that follow the capture."""
     moments = list({id(layer.hessian): layer.hessian.matrix for layer in layers}.values())
     squares = [(layer.weight.shape[0], layer.weight.shape[1] // 2, layer.weight.shape[1]) for layer in layers]
 

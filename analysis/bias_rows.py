@@ -43,6 +43,6 @@ def run(runs: Sequence[Path], methods: Sequence[str] = METHODS) -> pd.DataFrame:
     quantizers = make_quantizers([name for method in methods for name in (method, f"{method}+{BIAS}")], BITS)
     with sole_writer(opened.path):
         todo = agenda(opened, quantizers)
-        do_tasks(opened, todo.left, workers=1)
+        do_tasks(opened, todo.remaining, workers=1)
     found = gains(collect_results(opened, todo.plan).table)
     return found[found["method"].isin(methods) & found["target_bpw"].isin(BITS)].reset_index(drop=True)

@@ -108,11 +108,11 @@ def _rows(  # type: ignore[no-untyped-def]
             state[:] = 0
         means[:] = 0.0
         for i in range(p):
-            s, place = state[i], gaussian[rows[r] - columns[i]]
+            s, index = state[i], gaussian[rows[r] - columns[i]]
             offset = 0.5 * (s & 1) if walks else 0.0
-            root = roots[place]
+            root = roots[index]
             mean = min(max(means[i], -MOST_MEAN), MOST_MEAN) * root - offset
-            std, shift, width = max(stds[place] * conditional_stds[i], MIN_STD), 0, 1.0
+            std, shift, width = max(stds[index] * conditional_stds[i], MIN_STD), 0, 1.0
             while std > FINE_STD * width and shift < MAX_SHIFT:
                 shift, width = shift + 1, width * 2.0
             half = ((np.int64(math.floor(WINDOW * min(std, FINE_STD * width))) + 1) >> shift) + 1

@@ -120,8 +120,8 @@ class _Learner:
         moment: Float64Array | None,
     ) -> None:
         gaussian, stds, roots = gaussians
-        place = gaussian[rows[:, None] - columns]
-        self.shape, self.prior, self.stds, self.roots = shape, prior, stds[place], roots[place]
+        index = gaussian[rows[:, None] - columns]
+        self.shape, self.prior, self.stds, self.roots = shape, prior, stds[index], roots[index]
         self.before, self.sums = before, np.zeros((shape[1], shape[1])) if moment is None else moment.copy()
         self.starts = {first for first, _ in row_blocks(*shape, before)}
 

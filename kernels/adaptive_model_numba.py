@@ -109,10 +109,10 @@ def _factor_panel(a, d, c, top, bottom):  # type: ignore[no-untyped-def]
     for first in range(top, bottom, TILE):
         stop = min(bottom, first + TILE)
         for t in range(first, stop):
-            pivot, row, own = a[t, t], a[t, t + 1 :], c[t - top, t + 1 :]
+            pivot, row, copied = a[t, t], a[t, t + 1 :], c[t - top, t + 1 :]
             d[t] = pivot
             for j in range(row.shape[0]):
-                own[j] = row[j]
+                copied[j] = row[j]
                 row[j] = row[j] / pivot
             for i in range(t + 1, stop):
                 _subtract(a[i, i:], c[t - top, i], a[t, i:])

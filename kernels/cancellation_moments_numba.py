@@ -98,9 +98,9 @@ def cancellation_moments(
         rows = np.ascontiguousarray(factor[first:stop, :stop] / ell[first:stop, None])
         changes = np.zeros_like(rows)
         _decide_panel(F, rows, changes, ell, steps, gains, float(variance), channel, moments)
-        left = np.concatenate([rows[:, :first], changes[:, :first]])
+        changed = np.concatenate([rows[:, :first], changes[:, :first]])
         right = np.concatenate([changes[:, :first], rows[:, :first]])
         for top in range(0, first, TILE):
             end = min(top + TILE, first)
-            F[top:end, :end] += left[:, top:end].T @ right[:, :end]
+            F[top:end, :end] += changed[:, top:end].T @ right[:, :end]
     return tuple(moments)

@@ -58,7 +58,7 @@ def _slopes(e, H, at, p):  # type: ignore[no-untyped-def]
 
 
 @jit(nogil=True, error_model="numpy", fastmath={"contract"})
-def _search(error, H, scales, codebooks, turned, squares, codes, slots, visits, sizes, beam, first, last, found):  # type: ignore[no-untyped-def]
+def _search(error, H, scales, codebooks, turned, squares, codes, slots, visits, sizes, beam, first, last, result):  # type: ignore[no-untyped-def]
     """Rows first … last − 1; `turned` are the codebooks (M, g, K), `squares` (V, K) the numbers ``c H_GG cᵀ``."""
     n, (_, K, g) = error.shape[1], codebooks.shape
     S, rows, zero = codes.shape[1], last - first, error.dtype.type(0)
@@ -105,12 +105,12 @@ def _search(error, H, scales, codebooks, turned, squares, codes, slots, visits, 
                     for k in range(count):
                         loss = base + s * scores[k]
                         if filled < keep or loss < best[keep - 1]:
-                            place = min(filled, keep - 1)
-                            while place > 0 and best[place - 1] > loss:
-                                best[place], best_from[place] = best[place - 1], best_from[place - 1]
-                                best_code[place] = best_code[place - 1]
-                                place -= 1
-                            best[place], best_from[place], best_code[place] = loss, h, k
+                            slot = min(filled, keep - 1)
+                            while slot > 0 and best[slot - 1] > loss:
+                                best[slot], best_from[slot] = best[slot - 1], best_from[slot - 1]
+                                best_code[slot] = best_code[slot - 1]
+                                slot -= 1
+                            best[slot], best_from[slot], best_code[slot] = loss, h, k
                             filled = min(filled + 1, keep)
             if keep > 1:
                 for q in range(keep):
@@ -126,7 +126,7 @@ def _search(error, H, scales, codebooks, turned, squares, codes, slots, visits, 
                 losses[i, q] = best[q]
         alive = keep
     for i in range(rows):
-        found[first + i] = row_codes[i, np.argmin(losses[i, :alive])]
+        result[first + i] = row_codes[i, np.argmin(losses[i, :alive])]
 
 
 def codebook_error(
@@ -180,10 +180,10 @@ def codebook_search(
         at = slice(g * group, g * group + g)
         squares[v] = ((C[book] @ H[at, at]) * C[book]).sum(axis=1)
     turned = np.ascontiguousarray(C.transpose(0, 2, 1))
-    found = np.empty_like(b)
+    result = np.empty_like(b)
 
     def search(first: int) -> None:
-        _search(E, H, s, C, turned, squares, b, t, order, words, beam, first, min(first + ROWS, m), found)
+        _search(E, H, s, C, turned, squares, b, t, order, words, beam, first, min(first + ROWS, m), result)
 
     for_each(search, range(0, m, ROWS), thread_count())
-    return found
+    return result

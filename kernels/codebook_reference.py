@@ -96,7 +96,7 @@ def codebook_search(
     """
     dtype, g = error.dtype, codebooks.shape[2]
     H, C, s = (x.astype(dtype, copy=False) for x in (moment, codebooks, scales))
-    found = codes.copy()
+    result = codes.copy()
     for i in range(len(error)):
         rows = [(dtype.type(0), error[i].copy(), codes[i].copy())]
         for t in visits:
@@ -115,5 +115,5 @@ def codebook_search(
                 new[at] -= s[i] * (words[k] - words[row[t]])
                 code[t] = k
                 rows.append((loss, new, code))
-        found[i] = min(rows, key=lambda row: row[0])[2]
-    return found
+        result[i] = min(rows, key=lambda row: row[0])[2]
+    return result

@@ -95,11 +95,11 @@ def coordinate_descent(
     used = [0] * len(tops)
 
     def descend(part: int) -> None:
-        own = slice(tops[part], min(tops[part] + height, m))
-        rows = np.arange(own.start, own.stop)
+        part_rows = slice(tops[part], min(tops[part] + height, m))
+        rows = np.arange(part_rows.start, part_rows.stop)
         g, z, d = (np.zeros((STRIP, LANES), dtype=dtype) for _ in range(3))
-        w = np.ascontiguousarray(weight[own] if in_order else weight[own][:, order])
-        c = np.array(integers[own] if in_order else integers[own][:, order], order="C")
+        w = np.ascontiguousarray(weight[part_rows] if in_order else weight[part_rows][:, order])
+        c = np.array(integers[part_rows] if in_order else integers[part_rows][:, order], order="C")
         error = w - alphas * (c.astype(dtype) + dtype.type(offset))
         while len(rows) and used[part] < passes:
             used[part] += 1

@@ -34,26 +34,26 @@ def _move_strip(  # type: ignore[no-untyped-def]
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)
     inside = (rows[:, None] < m) & (columns[None, :] < p)
-    place = start.to(tl.int64) + columns
-    here_of_all = rows[:, None] * n + place[None, :]
+    column_index = start.to(tl.int64) + columns
+    here_of_all = rows[:, None] * n + column_index[None, :]
     g = tl.load(gradient + rows[:, None] * gradient_row + columns[None, :], mask=inside, other=0.0)
     z = tl.load(integers + here_of_all, mask=inside, other=0).to(g.dtype)
     d = tl.zeros((ROWS, WIDTH), dtype=g.dtype)
     offset, lowest, highest, stay = tl.load(constants), tl.load(constants + 1), tl.load(constants + 2), tl.load(constants + 3)
     for i in range(0, p):
         column = start.to(tl.int64) + i
-        here = columns[None, :] == i
-        row = tl.load(moment + column * n + place, mask=(columns > i) & (columns < p), other=0.0)
+        is_current = columns[None, :] == i
+        row = tl.load(moment + column * n + column_index, mask=(columns > i) & (columns < p), other=0.0)
         pivot, step = tl.load(moment + column * n + column), tl.load(steps + column)
-        z_i = tl.sum(tl.where(here, z, 0.0), axis=1)
-        move = divide(tl.sum(tl.where(here, g, 0.0), axis=1), pivot * step + tl.zeros_like(z_i))
+        z_i = tl.sum(tl.where(is_current, z, 0.0), axis=1)
+        move = divide(tl.sum(tl.where(is_current, g, 0.0), axis=1), pivot * step + tl.zeros_like(z_i))
         q = tl.where(tl.abs(move) > stay, tl.minimum(tl.maximum(z_i + rint(move), lowest), highest), z_i)
         d_i = (q - z_i) * step
         g -= d_i[:, None] * row[None, :]
-        z = tl.where(here, q[:, None], z)
-        d = tl.where(here, d_i[:, None], d)
+        z = tl.where(is_current, q[:, None], z)
+        d = tl.where(is_current, d_i[:, None], d)
     w = tl.load(weight + here_of_all, mask=inside, other=0.0)
-    step = tl.load(steps + place, mask=columns < p, other=0.0)
+    step = tl.load(steps + column_index, mask=columns < p, other=0.0)
     tl.store(integers + here_of_all, z.to(tl.int32), mask=inside)
     tl.store(error + here_of_all, w - step[None, :] * (z + offset), mask=inside)  # from the code, so that no error is carried on
     tl.store(change + rows[:, None] * p + columns[None, :], d, mask=inside)

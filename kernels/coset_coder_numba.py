@@ -50,8 +50,8 @@ def _encode(integers, rows, columns, gaussian, cumulative, starts, halves, shift
             q, s = np.int64(integers[r, i]), state[i]
             if (q ^ s) & 1:
                 return used, escapes, PARITY
-            k, place = q >> 1, gaussian[rows[r] - columns[i]]
-            half, shift, start = halves[place], shifts[place], starts[2 * place + (s & 1)]
+            k, model = q >> 1, gaussian[rows[r] - columns[i]]
+            half, shift, start = halves[model], shifts[model], starts[2 * model + (s & 1)]
             symbol = (k >> shift) + half
             inside = 0 <= symbol < 2 * half
             if not inside:
@@ -96,8 +96,8 @@ def _decode(words, escaped, rows, columns, gaussian, cumulative, starts, halves,
         if r % segment == 0:
             state[:] = 0
         for i in range(p):
-            s, place = state[i], gaussian[rows[r] - columns[i]]
-            half, shift, start = halves[place], shifts[place], starts[2 * place + (s & 1)]
+            s, model = state[i], gaussian[rows[r] - columns[i]]
+            half, shift, start = halves[model], shifts[model], starts[2 * model + (s & 1)]
             quantile = value // (length >> _BITS)
             if quantile >= _PARTS:
                 return WORDS

@@ -44,8 +44,8 @@ def coset_encode(
             s = 0 if r % segment == 0 else state[i]
             if (q - s) % 2:
                 return np.zeros(0, dtype=np.uint32), np.zeros(0, dtype=np.int32), PARITY
-            k, place = q >> 1, int(gaussian[rows[r] - columns[i]])
-            half, shift, start = int(halves[place]), int(shifts[place]), int(starts[2 * place + s % 2])
+            k, model = q >> 1, int(gaussian[rows[r] - columns[i]])
+            half, shift, start = int(halves[model]), int(shifts[model]), int(starts[2 * model + s % 2])
             symbol = (k >> shift) + half
             inside = 0 <= symbol < 2 * half
             symbol = symbol if inside else 2 * half
@@ -77,8 +77,8 @@ def coset_decode(
     for r in range(len(rows)):
         for i in range(len(columns)):
             s = 0 if r % segment == 0 else state[i]
-            place = int(gaussian[rows[r] - columns[i]])
-            half, shift, start = int(halves[place]), int(shifts[place]), int(starts[2 * place + s % 2])
+            model = int(gaussian[rows[r] - columns[i]])
+            half, shift, start = int(halves[model]), int(shifts[model]), int(starts[2 * model + s % 2])
             if coder.quantile >= 1 << PRECISION:
                 return integers, WORDS
             symbol = int(np.searchsorted(cumulative[start : start + 2 * half + 1], coder.quantile, side="right")) - 1

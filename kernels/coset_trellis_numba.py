@@ -41,10 +41,10 @@ def _walk(x, reach, labels, cost, ways, flags, back, path):  # type: ignore[no-u
         for j in range(half):
             near = d1 if labels[j] & 1 else d0
             far = d3 if labels[j] & 1 else d2
-            own = far if labels[j] & 2 else near
+            straight = far if labels[j] & 2 else near
             other = near if labels[j] & 2 else far
-            a, b = cost[j] + own, cost[j + half] + other
-            e, f = cost[j] + other, cost[j + half] + own
+            a, b = cost[j] + straight, cost[j + half] + other
+            e, f = cost[j] + other, cost[j + half] + straight
             low[j] = b if b < a else a
             high[j] = f if f < e else e
             flags[j] = np.uint8(b < a)
@@ -65,8 +65,8 @@ def _walk(x, reach, labels, cost, ways, flags, back, path):  # type: ignore[no-u
             state = s
     for t in range(x.shape[0] - 1, -1, -1):
         j, u = state >> 1, state & 1
-        place = u * half + j
-        b = (back[t, place >> 3] >> (place & 7)) & 1
+        branch = u * half + j
+        b = (back[t, branch >> 3] >> (branch & 7)) & 1
         c = labels[j] ^ (2 * (u ^ b))
         path[t] = np.int32(_point(x[t], c, reach))
         state = j + b * half

@@ -53,12 +53,12 @@ def coset_trellis_sweep(
     label = torch.from_numpy(butterfly_labels(states)).to(weight.device, torch.int64)
     turned = torch.tensor([[0, 2], [2, 0]], dtype=torch.int64).to(weight.device)
     branches = label[:, None, None] ^ turned
-    whole = m - m % min(segment, max(m, 1))
+    covered = m - m % min(segment, max(m, 1))
     for i, target in sweep.targets():
         x = (target / sweep.widths[i]).double()
-        walks = [_nearest_walks(x[:whole].view(-1, min(segment, m)).T, branches, integer_max // 4 - 1)] if whole else []
-        if whole < m:
-            walks.append(_nearest_walks(x[whole:, None], branches, integer_max // 4 - 1))
+        walks = [_nearest_walks(x[:covered].view(-1, min(segment, m)).T, branches, integer_max // 4 - 1)] if covered else []
+        if covered < m:
+            walks.append(_nearest_walks(x[covered:, None], branches, integer_max // 4 - 1))
         q = torch.cat([walk.T.reshape(-1) for walk in walks]) if m else x
         sweep.integers[:, i] = q.to(torch.int32)
         sweep.error[:, i] = (weight[:, i].double() - sweep.steps[i].double() * q).to(weight.dtype)

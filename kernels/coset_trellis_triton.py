@@ -74,14 +74,14 @@ def _decide_strip(  # type: ignore[no-untyped-def]
         d0, d1, d2, d3 = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
         for t in range(0, count):
             near, other = tl.where(odd, d1, d0), tl.where(odd, d3, d2)
-            own, across = tl.where(swapped, other, near), tl.where(swapped, near, other)
+            straight, across = tl.where(swapped, other, near), tl.where(swapped, near, other)
             # the next row's distances are under way while costs are compared
             at = distances + (first + tl.minimum(t + 1, count - 1)) * 4
             d0, d1, d2, d3 = tl.load(at), tl.load(at + 1), tl.load(at + 2), tl.load(at + 3)
             a, b = tl.split(tl.trans(tl.reshape(cost, (2, HALF))))
             f, g = tl.split(tl.trans(tl.reshape(inputs, (2, HALF))))
-            even, uneven = b + across < a + own, b + own < a + across
-            cost = tl.reshape(tl.join(tl.where(even, b + across, a + own), tl.where(uneven, b + own, a + across)), (STATES,))
+            even, uneven = b + across < a + straight, b + straight < a + across
+            cost = tl.reshape(tl.join(tl.where(even, b + across, a + straight), tl.where(uneven, b + straight, a + across)), (STATES,))
             inputs = tl.reshape(tl.join(tl.where(even, g, f) << 1, (tl.where(uneven, g, f) << 1) | 1), (STATES,))
             if t % RENEW == 0:
                 cost -= tl.min(cost, axis=0)
@@ -112,9 +112,9 @@ def _decide_strip(  # type: ignore[no-untyped-def]
                 tl.store(residual + row * n + column, y + e * pivot, mask=inside)
             for low in range(0, i, COLUMNS):
                 both = inside[:, None] & (low + far < i)[None, :]
-                place = feedback + row[:, None] * feedback_row + (low + far)[None, :]
+                address = feedback + row[:, None] * feedback_row + (low + far)[None, :]
                 L = tl.load(factor + column * n + start + low + far, mask=low + far < i, other=0.0)
-                tl.store(place, tl.load(place, mask=both, other=0.0) + e[:, None] * L[None, :], mask=both)
+                tl.store(address, tl.load(address, mask=both, other=0.0) + e[:, None] * L[None, :], mask=both)
             tl.debug_barrier()  # before it e is read by lanes that another lane writes for
             tl.store(error + row * n + column, e, mask=inside)
         tl.debug_barrier()

@@ -59,10 +59,10 @@ def _nearest(vectors, table, of_mask, of_big, triples, others, codes, words):  #
             parity = count & 1
             # by counting, which takes no branches: an insertion sort guesses every second one wrong
             for j in range(8):
-                place = 0
+                rank = 0
                 for k in range(8):
-                    place += (a[k] >= a[j]) if k < j else (a[k] > a[j])
-                order[place] = j
+                    rank += (a[k] >= a[j]) if k < j else (a[k] > a[j])
+                order[rank] = j
             smallest = a[order[7]]
             # ½‖y − σ s‖² for the patterns of k times 3/2, k = 0 … 4, of one 5/2, and of one 5/2 and one 3/2
             base = 0.5 * (square - total)

@@ -26,10 +26,10 @@ def _nearest_short(vectors, table, codes, words, count, ROWS: tl.constexpr):  # 
         w = tl.load(table + j * 256 + number)
         score += tl.load(vectors + rows * 8 + j, mask=inside, other=0.0).to(tl.float64)[:, None] * w[None, :]
         half += 0.5 * (w * w)
-    _, place = tl.max(score - half[None, :], axis=1, return_indices=True)
+    _, index = tl.max(score - half[None, :], axis=1, return_indices=True)
     for j in tl.static_range(8):
-        tl.store(words + rows * 8 + j, tl.load(table + j * 256 + place), mask=inside)
-    tl.store(codes + rows, place, mask=inside)
+        tl.store(words + rows * 8 + j, tl.load(table + j * 256 + index), mask=inside)
+    tl.store(codes + rows, index, mask=inside)
 
 
 def e8_short_nearest(
@@ -38,12 +38,12 @@ def e8_short_nearest(
     """Same as `rdtools.kernels.e8p_residual_reference.e8_short_nearest`, but for codes in int32 and which of words equally near, to
     rounding.
     """
-    place, x = str(vectors.device), vectors.contiguous()
-    if place not in _words:
-        _words[place] = torch.from_numpy(e8_short_words().T.copy()).to(vectors.device)
+    device, x = str(vectors.device), vectors.contiguous()
+    if device not in _words:
+        _words[device] = torch.from_numpy(e8_short_words().T.copy()).to(vectors.device)
     codes = torch.empty(len(x), dtype=torch.int32, device=x.device)
     words = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if len(x):
         with torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext():
-            _nearest_short[(triton.cdiv(len(x), ROWS),)](x, _words[place], codes, words, len(x), ROWS=ROWS, enable_fp_fusion=False)
+            _nearest_short[(triton.cdiv(len(x), ROWS),)](x, _words[device], codes, words, len(x), ROWS=ROWS, enable_fp_fusion=False)
     return codes, words

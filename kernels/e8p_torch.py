@@ -16,11 +16,11 @@ _words: dict[tuple[str, str], tuple[Tensor, Tensor]] = {}
 
 def nearest_word(vectors: Tensor, name: str, words: NDArray[np.float64]) -> tuple[Tensor, Tensor]:
     """Codes, int32, and words nearest to (k, 8) vectors in float64; of those equally near, to rounding, any."""
-    place = name, str(vectors.device)
-    if place not in _words:
+    key = name, str(vectors.device)
+    if key not in _words:
         W = torch.from_numpy(np.array(words)).to(vectors.device)
-        _words[place] = W, 0.5 * (W * W).sum(1)
-    W, half = _words[place]
+        _words[key] = W, 0.5 * (W * W).sum(1)
+    W, half = _words[key]
     codes = torch.empty(len(vectors), dtype=torch.int32, device=vectors.device)
     for start in range(0, len(vectors), _BLOCK):
         x = vectors[start : start + _BLOCK].double()

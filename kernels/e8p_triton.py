@@ -44,10 +44,10 @@ def _nearest(vectors, table, codes, words, count, ROWS: tl.constexpr):  # type: 
             parity, length = parity ^ (y < 0).to(tl.int32), length + y * y
         wrong = parity[:, None] != odd[None, :]
         score = total - tl.where(wrong, 2.0 * least, 0.0) - (0.5 * square)[None, :] - (0.5 * length)[:, None]
-        value, place = tl.max(score, axis=1, return_indices=True)
-        taken = tl.sum(tl.where((number[None, :] == place[:, None]) & wrong, 1, 0), axis=1)
+        value, index = tl.max(score, axis=1, return_indices=True)
+        taken = tl.sum(tl.where((number[None, :] == index[:, None]) & wrong, 1, 0), axis=1)
         better = value > best
-        best, entry = tl.where(better, value, best), tl.where(better, place, entry)
+        best, entry = tl.where(better, value, best), tl.where(better, index, entry)
         shift, differs = tl.where(better, t, shift), tl.where(better, taken, differs)
     cost, flipped = tl.full((ROWS,), float("inf"), dtype=tl.float64), tl.zeros((ROWS,), dtype=tl.int32)
     for j in tl.static_range(8):
@@ -72,12 +72,12 @@ def e8p_nearest(
     vectors: Tensor,  # (k, 8)
 ) -> tuple[Tensor, Tensor]:
     """Same as `rdtools.kernels.e8p_reference.e8p_nearest`, but for codes in int32 and which of words equally near, to rounding."""
-    place, x = str(vectors.device), vectors.contiguous()
-    if place not in _entries:
-        _entries[place] = torch.from_numpy(entries().T.copy()).to(vectors.device)
+    device, x = str(vectors.device), vectors.contiguous()
+    if device not in _entries:
+        _entries[device] = torch.from_numpy(entries().T.copy()).to(vectors.device)
     codes = torch.empty(len(x), dtype=torch.int32, device=x.device)
     words = torch.empty(x.shape, dtype=x.dtype, device=x.device)
     if len(x):
         with torch.cuda.device(x.device) if x.device.type == "cuda" else nullcontext():
-            _nearest[(triton.cdiv(len(x), ROWS),)](x, _entries[place], codes, words, len(x), ROWS=ROWS, enable_fp_fusion=False)
+            _nearest[(triton.cdiv(len(x), ROWS),)](x, _entries[device], codes, words, len(x), ROWS=ROWS, enable_fp_fusion=False)
     return codes, words

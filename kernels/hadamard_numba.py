@@ -53,14 +53,14 @@ def _sylvester(x, n, root, scratch):  # type: ignore[no-untyped-def]
     for first in range(0, x.shape[0], n):
         row = x[first : first + n]
         source, target, spare = row, scratch[0], scratch[1]
-        left = n
-        while left > 1:
-            if left >= 4:
+        length = n
+        while length > 1:
+            if length >= 4:
                 _two_levels(source, target)
-                left //= 4
+                length //= 4
             else:
                 _one_level(source, target)
-                left //= 2
+                length //= 2
             source, target, spare = target, spare, target
         _divide(source, row, root)
 

@@ -24,15 +24,15 @@ def _sylvester(  # type: ignore[no-untyped-def]
     Every level takes sums and differences of neighbours and writes halves apart (Pease's constant geometry).
     """
     group = tl.program_id(0).to(tl.int64) * GROUPS + tl.arange(0, GROUPS)
-    place = (group // c * ORDER * c + group % c)[:, None] + tl.arange(0, ORDER).to(tl.int64)[None, :] * c
+    offset = (group // c * ORDER * c + group % c)[:, None] + tl.arange(0, ORDER).to(tl.int64)[None, :] * c
     inside = (group < groups)[:, None] & (tl.arange(0, ORDER) >= 0)[None, :]
-    y = tl.load(x + place, mask=inside, other=0.0)
+    y = tl.load(x + offset, mask=inside, other=0.0)
     for _ in tl.static_range(LEVELS):
         a, b = tl.split(tl.reshape(y, (GROUPS, ORDER // 2, 2)))
         y = tl.reshape(tl.permute(tl.join(a + b, a - b), (0, 2, 1)), (GROUPS, ORDER))
     if LAST:
         y = divide(y, tl.load(root) + tl.zeros_like(y))
-    tl.store(x + place, y, mask=inside)
+    tl.store(x + offset, y, mask=inside)
 
 
 def hadamard_inplace(
@@ -47,12 +47,12 @@ def hadamard_inplace(
     with exact_products(x):
         if c > 1:
             x.copy_((x.view(-1, c) @ core.to(x.dtype)).view(m, n))
-        left, inner = n // c, c
-        while left:
-            order = min(left, LONGEST)
-            groups, per_program, last = x.numel() // order, max(1, TILE // order), order == left
+        remaining, inner = n // c, c
+        while remaining:
+            order = min(remaining, LONGEST)
+            groups, per_program, last = x.numel() // order, max(1, TILE // order), order == remaining
             _sylvester[(triton.cdiv(groups, per_program),)](
                 x, root, groups, inner, ORDER=order, LEVELS=order.bit_length() - 1, GROUPS=per_program, LAST=last,
                 enable_fp_fusion=False,
             )  # fmt: skip
-            left, inner = 0 if last else left // order, inner * order
+            remaining, inner = 0 if last else remaining // order, inner * order

@@ -44,27 +44,27 @@ def _decide_strip(  # type: ignore[no-untyped-def]
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     columns = tl.arange(0, WIDTH)
     inside = (rows[:, None] < m) & (columns[None, :] < p)
-    place = start.to(tl.int64) + columns
-    e = tl.load(weight + rows[:, None] * weight_row + place[None, :] * weight_column, mask=inside, other=0.0)
+    column_index = start.to(tl.int64) + columns
+    e = tl.load(weight + rows[:, None] * weight_row + column_index[None, :] * weight_column, mask=inside, other=0.0)
     y = tl.load(feedback + rows[:, None] * feedback_row + columns[None, :], mask=inside, other=0.0)
     z = tl.zeros((ROWS, WIDTH), dtype=tl.int32)
     offset, lowest, highest = tl.load(constants), tl.load(constants + 1), tl.load(constants + 2)
     for k in range(0, p):
         i = p - 1 - k
         column = start.to(tl.int64) + i
-        here = columns[None, :] == i
-        row = tl.load(factor + column * n + place, mask=columns < i, other=0.0)
+        is_current = columns[None, :] == i
+        row = tl.load(factor + column * n + column_index, mask=columns < i, other=0.0)
         pivot, width, scale = tl.load(factor + column * n + column), tl.load(widths + column), tl.load(scales + column)
-        e_i = tl.sum(tl.where(here, e, 0.0), axis=1)
-        y_i = tl.sum(tl.where(here, y, 0.0), axis=1)
+        e_i = tl.sum(tl.where(is_current, e, 0.0), axis=1)
+        y_i = tl.sum(tl.where(is_current, y, 0.0), axis=1)
         x = divide(e_i * pivot + y_i, width + tl.zeros_like(y_i)) - offset
         q = tl.floor(x + uniform(key_low, key_high, rows, column)) if STOCHASTIC else rint(x)
         q = tl.minimum(tl.maximum(q, lowest), highest)
         e_i = e_i - scale * (q + offset)
-        y = tl.where(here, (y_i + e_i * pivot)[:, None], y + e_i[:, None] * row[None, :])
-        e = tl.where(here, e_i[:, None], e)
-        z = tl.where(here, q.to(tl.int32)[:, None], z)
-    out = rows[:, None] * n + place[None, :]
+        y = tl.where(is_current, (y_i + e_i * pivot)[:, None], y + e_i[:, None] * row[None, :])
+        e = tl.where(is_current, e_i[:, None], e)
+        z = tl.where(is_current, q.to(tl.int32)[:, None], z)
+    out = rows[:, None] * n + column_index[None, :]
     tl.store(integers + out, z, mask=inside)
     tl.store(error + out, e, mask=inside)
     if KEEPS_RESIDUAL:
@@ -169,15 +169,15 @@ def sic_sweep_sample_gains(
     with exact_products(weight):
         for start, width, y in _strips(L, error, outer, STRIP):
             for i in range(start + width - 1, start - 1, -1):
-                own = y[:, i - start]
+                y_i = y[:, i - start]
                 # with a scale of zero it decides the code and leaves the error to the gain that the integers of all rows give
                 _decide_strip[(triton.cdiv(m, ROWS),)](
-                    weight, weight.stride(0), weight.stride(1), own, y.stride(0), L, n, widths, scales, constants, integers, error, final,
+                    weight, weight.stride(0), weight.stride(1), y_i, y.stride(0), L, n, widths, scales, constants, integers, error, final,
                     m, i, 1, *_key(seed),
                     WIDTH=1, ROWS=ROWS, STOCHASTIC=seed is not None, KEEPS_RESIDUAL=False, enable_fp_fusion=False,
                 )  # fmt: skip
                 points = integers[:, i].to(weight.dtype) + offset
-                target = weight[:, i] * L[i, i] + own
+                target = weight[:, i] * L[i, i] + y_i
                 p = points.double()
                 square = p @ p
                 if gain_curve is None:
@@ -188,6 +188,6 @@ def sic_sweep_sample_gains(
                 e = weight[:, i] - gains[i].to(weight.dtype) * steps[i] * points
                 error[:, i] = e
                 if residual:
-                    final[:, i] = own + e * L[i, i]
+                    final[:, i] = y_i + e * L[i, i]
                 y[:, : i - start].addr_(e, L[i, start:i])
     return integers, gains, final if residual else None

@@ -168,8 +168,8 @@ def trellis_pack(
 ) -> NDArray[np.uint8]:
     """The circular bit strings of tail-biting paths, (S, n kV / 8): the kV high bits of one state after the other, highest bit first."""
     S, n = states.shape
-    places = np.arange(state_bits - 1, state_bits - step_bits - 1, -1, dtype=np.int32)
-    bits = (states[:, :, None] >> places) & np.int32(1)
+    shifts = np.arange(state_bits - 1, state_bits - step_bits - 1, -1, dtype=np.int32)
+    bits = (states[:, :, None] >> shifts) & np.int32(1)
     return np.packbits(bits.astype(np.uint8).reshape(S, n * step_bits), axis=1)
 
 
@@ -181,8 +181,8 @@ def trellis_unpack(
     """The states of circular bit strings, (S, n): state t is bits t kV … t kV + L − 1, after the last of which comes the first again."""
     bits = np.unpackbits(codes, axis=1)
     steps = np.zeros((len(codes), bits.shape[1] // step_bits), dtype=np.int32)
-    for place in range(step_bits):
-        steps = (steps << np.int32(1)) | bits[:, place::step_bits]
+    for bit in range(step_bits):
+        steps = (steps << np.int32(1)) | bits[:, bit::step_bits]
     # a state is the bits of as many steps as it takes, less those of the last one that are too many
     count = -(-state_bits // step_bits)
     states = steps

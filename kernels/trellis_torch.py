@@ -33,8 +33,8 @@ def _viterbi(x: Tensor, table: Tensor, fan: int, overlap: Tensor | None) -> Tens
     state = cost.argmin(1)
     path[:, n - 1] = state.to(torch.int32)
     for t in range(n - 1, 0, -1):
-        place = state // fan
-        state = back[t - 1].gather(1, place[:, None])[:, 0].to(torch.int64) * classes + place
+        group = state // fan
+        state = back[t - 1].gather(1, group[:, None])[:, 0].to(torch.int64) * classes + group
         path[:, t - 1] = state.to(torch.int32)
     return path
 

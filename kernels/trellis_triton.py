@@ -14,11 +14,11 @@ TILE, SCRATCH = 2**11, 2**30
 
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
-def _errors(x, values, place, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIMENSION: tl.constexpr):  # type: ignore[no-untyped-def]
+def _errors(x, values, branch, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DIMENSION: tl.constexpr):  # type: ignore[no-untyped-def]
     """Squared distance of the weights at x to the values of the states (ROWS, COLUMNS) at `place`."""
     total = tl.zeros((ROWS, COLUMNS), dtype=x.dtype.element_ty)
     for v in tl.static_range(DIMENSION):
-        d = tl.load(values + place * DIMENSION + v) - tl.load(x + v)
+        d = tl.load(values + branch * DIMENSION + v) - tl.load(x + v)
         total += d * d
     return total
 
@@ -44,10 +44,10 @@ def _viterbi(  # type: ignore[no-untyped-def]
     block, fan = tl.arange(0, BLOCK), tl.arange(0, FAN)
     for top in range(0, CLASSES, BLOCK):
         c = top + block
-        place = c[:, None] * FAN + fan[None, :]
-        error = _errors(sequences + first * DIMENSION, values, place, BLOCK, FAN, DIMENSION)
+        branch = c[:, None] * FAN + fan[None, :]
+        error = _errors(sequences + first * DIMENSION, values, branch, BLOCK, FAN, DIMENSION)
         allowed = (overlap < 0) | (c == overlap)
-        tl.store(cost + place, tl.where(allowed[:, None], error, float("inf")))
+        tl.store(cost + branch, tl.where(allowed[:, None], error, float("inf")))
     tl.debug_barrier()
     for t in range(1, steps):
         old, new = cost + (t + 1) % 2 * STATES, cost + t % 2 * STATES
@@ -57,8 +57,8 @@ def _viterbi(  # type: ignore[no-untyped-def]
             c = top + block
             least, choice = tl.min(tl.load(old + fan[:, None] * CLASSES + c[None, :]), axis=0, return_indices=True)
             tl.store(back + c, choice.to(tl.uint8))
-            place = c[:, None] * FAN + fan[None, :]
-            tl.store(new + place, least[:, None] + _errors(x, values, place, BLOCK, FAN, DIMENSION))
+            branch = c[:, None] * FAN + fan[None, :]
+            tl.store(new + branch, least[:, None] + _errors(x, values, branch, BLOCK, FAN, DIMENSION))
         tl.debug_barrier()
     last = cost + (steps + 1) % 2 * STATES
     lowest = tl.full((), float("inf"), dtype=cost.dtype.element_ty)
@@ -97,18 +97,18 @@ def trellis_quantize(
     free = torch.full((batch,), -1, dtype=torch.int32, device=device)
     block, width = min(count // fan, max(1, TILE // fan)), min(count, TILE)
 
-    def search(rows: Tensor, first: int, overlaps: Tensor, found: Tensor) -> None:
+    def search(rows: Tensor, first: int, overlaps: Tensor, part: Tensor) -> None:
         _viterbi[(len(rows),)](
-            rows, first, table, overlaps, cost, back, found, n,
+            rows, first, table, overlaps, cost, back, part, n,
             STATES=count, FAN=fan, DIMENSION=V, BLOCK=block, WIDTH=width, enable_fp_fusion=False,
         )  # fmt: skip
 
     with torch.cuda.device(device) if device.type == "cuda" else nullcontext():
         for start in range(0, S, max(batch, 1)):
-            rows, found = x[start : start + batch], states[start : start + batch]
+            rows, part = x[start : start + batch], states[start : start + batch]
             overlaps = free
             if tail_biting:
-                search(rows, (n - n // 2) % n, free, found)
-                overlaps = (found[:, n // 2] // fan).contiguous()
-            search(rows, 0, overlaps, found)
+                search(rows, (n - n // 2) % n, free, part)
+                overlaps = (part[:, n // 2] // fan).contiguous()
+            search(rows, 0, overlaps, part)
     return states, values[states].reshape(S, T)

@@ -129,8 +129,8 @@ def _all_in_order(columns: NDArray[Any], x: Matrix) -> bool:
     return columns.dtype != np.bool_ and len(columns) == x.shape[1] and bool((columns == np.arange(len(columns))).all())
 
 
-def _index(places: NDArray[Any], x: Matrix) -> Any:
-    return beside(np.flatnonzero(places) if places.dtype == np.bool_ else places, x) if is_tensor(x) else places
+def _index(indices: NDArray[Any], x: Matrix) -> Any:
+    return beside(np.flatnonzero(indices) if indices.dtype == np.bool_ else indices, x) if is_tensor(x) else indices
 
 
 def diagonal(x: Matrix) -> NDArray[Any]:

@@ -192,10 +192,10 @@ def check_file(path: Path, *, size: int, sha256: str | None, remedy: str = "copy
     CorruptFile
         Naming the file, and whether it is missing, truncated or altered.
     """
-    there = False
+    is_present = False
     with contextlib.suppress(OSError):  # a name that is too long is no file either
-        there = path.is_file()
-    if not there:
+        is_present = path.is_file()
+    if not is_present:
         raise CorruptFile(f"{path}: missing, though the manifest lists it; {remedy}")
     actual = path.stat().st_size
     if actual != size:

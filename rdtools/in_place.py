@@ -51,32 +51,32 @@ def factored_in_place(moment: Matrix, used: NDArray[np.bool_] | None = None, *, 
 
 
 def _whole(moment: Float64Array, name: str) -> Iterator[Float64Array]:
-    own = np.diagonal(moment).copy()
+    energies = np.diagonal(moment).copy()
     try:
         for delta in (0.0, *DAMPING_LADDER):
-            damped = own + delta * (math.fsum(own) / len(own)) if delta else own
+            damped = energies + delta * (math.fsum(energies) / len(energies)) if delta else energies
             if (damped > 0).all() and _factored_below(moment, damped):
                 break
-            mirror_above(moment, own)
+            mirror_above(moment, energies)
         else:
             cholesky(moment, name=name)  # which refuses it, and says why
         yield moment
     finally:
-        mirror_above(moment, own)
+        mirror_above(moment, energies)
 
 
 def _part(moment: Float64Array, used: NDArray[np.bool_], name: str) -> Iterator[Float64Array]:
     """`_whole` of some rows and columns, which are brought together at the beginning of the moment's memory."""
-    kept, left = np.flatnonzero(used), np.flatnonzero(~used)
-    others, part = moment[left], np.reshape(moment, -1)[: len(kept) ** 2].reshape(len(kept), -1)
-    for i, row in enumerate(kept):  # which is written no further than it has been read
-        part[i] = moment[row, kept]
+    used_rows, unused = np.flatnonzero(used), np.flatnonzero(~used)
+    others, part = moment[unused], np.reshape(moment, -1)[: len(used_rows) ** 2].reshape(len(used_rows), -1)
+    for i, row in enumerate(used_rows):  # which is written no further than it has been read
+        part[i] = moment[row, used_rows]
     try:
         yield from _whole(part, name)
     finally:
-        for i, row in reversed(list(enumerate(kept))):
-            moment[row, kept] = part[i].copy()
-        moment[left], moment[:, left] = others, others.T
+        for i, row in reversed(list(enumerate(used_rows))):
+            moment[row, used_rows] = part[i].copy()
+        moment[unused], moment[:, unused] = others, others.T
 
 
 def _factored_below(moment: Float64Array, energies: Float64Array) -> bool:

@@ -109,15 +109,15 @@ def check_moment(matrix: ArrayLike, *, name: str = "Hessian", recorded: bool = F
 def _symmetric(H: Float64Array, *, name: str) -> Float64Array:
     """H itself where it is symmetric, the mean of H and its transpose where it nearly is."""
     n = len(H)
-    largest, asymmetry, place = 0.0, 0.0, (0, 0)
+    largest, asymmetry, position = 0.0, 0.0, (0, 0)
     for rows in panels(n, n):
         largest = max(largest, float(H[rows].max()), -float(H[rows].min()))
         difference = np.abs(H[rows, rows.start :] - H[rows.start :, rows].T)  # the rest has been seen as a transpose
         if difference.max() > asymmetry:
             i, j = (int(k) for k in np.unravel_index(difference.argmax(), difference.shape))
-            asymmetry, place = float(difference[i, j]), (rows.start + i, rows.start + j)
+            asymmetry, position = float(difference[i, j]), (rows.start + i, rows.start + j)
     if asymmetry > ASYMMETRY_LIMIT * largest:
-        i, j = place
+        i, j = position
         raise NotSymmetric(
             f"{name}: entries ({i}, {j}) and ({j}, {i}) differ by {asymmetry / largest:.1e} of the largest entry, expected "
             f"at most {ASYMMETRY_LIMIT:.0e}; likely a triangle or another matrix: pass the full E[x xᵀ]"
@@ -136,15 +136,15 @@ def _check_correlations(H: Float64Array, *, name: str) -> None:
     n = len(H)
     diagonal = np.diagonal(H)
     root = np.sqrt(diagonal)
-    largest, place = 0.0, (0, 0)
+    largest, position = 0.0, (0, 0)
     for rows in panels(n, n):
         excess = np.abs(H[rows])
         excess -= (1 + ASYMMETRY_LIMIT) * root[rows, None] * root[None, :]
         if excess.max() > largest:
             i, j = (int(k) for k in np.unravel_index(excess.argmax(), excess.shape))
-            largest, place = float(excess[i, j]), (rows.start + i, j)
+            largest, position = float(excess[i, j]), (rows.start + i, j)
     if largest > 0:
-        i, j = place
+        i, j = position
         raise NotPositiveSemidefinite(
             f"{name}: entry ({i}, {j}) is {H[i, j]:.3g} beside diagonal entries {diagonal[i]:.3g} and {diagonal[j]:.3g}, expected at most "
             "the root of their product; the matrix is not E[x xᵀ]"

@@ -65,10 +65,10 @@ def check_disk(folder: Path, needed: int, what: str) -> None:
     ------
     OutputError
     """
-    place = folder.absolute()
-    while not place.exists():
-        place = place.parent
-    free = shutil.disk_usage(place).free
+    existing = folder.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    free = shutil.disk_usage(existing).free
     if needed > free:
         raise OutputError(f"{folder}: {what} take {in_gb(needed)}, {in_gb(free)} are free; free some space or choose another place")
 

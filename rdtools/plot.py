@@ -44,22 +44,22 @@ def _draw(name: str, table: Any, curves: pd.DataFrame) -> Figure:
         return _shown(draw_figure(name, {"results": table, "curves": curves}))
 
 
-def _tables(given: Any, layers: Layer | Iterable[Layer]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def _tables(source: Any, layers: Layer | Iterable[Layer]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Results and theory curves of a run, or a table with the curves of these layers, else with the points of R(D) that it holds itself."""
-    if not isinstance(given, pd.DataFrame) and hasattr(given, "results"):
-        return given.results, given.curves
-    if not isinstance(given, pd.DataFrame):
-        raise WrongType(f"plot: got {type(given).__name__}, expected a table of rdtools.compare, or a run with results")
-    missing = [name for name in ("layer", "method", "target_bpw", "status", "rate_gap_total_bpw") if name not in given]
+    if not isinstance(source, pd.DataFrame) and hasattr(source, "results"):
+        return source.results, source.curves
+    if not isinstance(source, pd.DataFrame):
+        raise WrongType(f"plot: got {type(source).__name__}, expected a table of rdtools.compare, or a run with results")
+    missing = [name for name in ("layer", "method", "target_bpw", "status", "rate_gap_total_bpw") if name not in source]
     if missing:
         raise UsageError(f"plot: no column {missing[0]!r}, expected a table of rdtools.compare, or run.results")
     several = [layers] if isinstance(layers, Layer) else list(layers)
     if several:
-        rates = np.linspace(0.0, float(given["target_bpw"].max()) + 1.5, 60)
-        return given, pd.DataFrame([row for layer in several for row in theory_curves(layer, rates)], columns=list(CURVE_COLUMNS))
-    points = given.loc[given["status"] == "ok", ["layer", "rd_bound_rate_bpw", "distortion"]].dropna().sort_values("rd_bound_rate_bpw")
+        rates = np.linspace(0.0, float(source["target_bpw"].max()) + 1.5, 60)
+        return source, pd.DataFrame([row for layer in several for row in theory_curves(layer, rates)], columns=list(CURVE_COLUMNS))
+    points = source.loc[source["status"] == "ok", ["layer", "rd_bound_rate_bpw", "distortion"]].dropna().sort_values("rd_bound_rate_bpw")
     points = points.rename(columns={"rd_bound_rate_bpw": "rate_bpw"}).assign(curve="rd_bound")
-    return given, points[list(CURVE_COLUMNS)]
+    return source, points[list(CURVE_COLUMNS)]
 
 
 def rate_distortion(results: Any, layers: Layer | Iterable[Layer] = ()) -> Figure:
@@ -126,9 +126,9 @@ def spectrum(layers: Layer | Iterable[Layer]) -> Figure:
             of = layer.spectrum
             if of.active == 0:
                 continue
-            places, scale = np.arange(1, of.active + 1), of.diagonal.mean()
-            axis.plot(places[: len(of.eigenvalues)], of.eigenvalues / scale, color=f"C{number % 10}", label=f"{layer.key.name}: λ")
-            axis.plot(places, np.sort(of.cholesky_diagonal**2)[::-1] / scale, "--", color=f"C{number % 10}", label=f"{layer.key.name}: ℓ²")
+            ranks, scale = np.arange(1, of.active + 1), of.diagonal.mean()
+            axis.plot(ranks[: len(of.eigenvalues)], of.eigenvalues / scale, color=f"C{number % 10}", label=f"{layer.key.name}: λ")
+            axis.plot(ranks, np.sort(of.cholesky_diagonal**2)[::-1] / scale, "--", color=f"C{number % 10}", label=f"{layer.key.name}: ℓ²")
         log_axes(axis)
         axis.set(xlabel="index, descending", ylabel="λ and ℓ², over the mean of λ")
         figure.legend(loc="outside lower center", ncols=2)

@@ -102,7 +102,7 @@ def evaluate(
     from rdtools.runs.saved import is_saved
 
     console = PlainConsole(stderr=True)
-    given = any(value is not None for value in (text, tokens, sequences, length))
+    has_tokens = any(value is not None for value in (text, tokens, sequences, length))
 
     def stage(title: str, counted: str) -> Any:
         return progress_bar(title, console, counted=counted)
@@ -113,7 +113,7 @@ def evaluate(
         rates=None if rates is None else numbers("--rates", rates, float, "a number; expected bits per weight such as 2,3,4"),
         allocations=() if allocation is None else names(allocation),
         hessians=hessians.value,
-        calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length) if given else None,
+        calibration=CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length) if has_tokens else None,
         corrections=corrections,
         damping=damping,
         seed=seed,

@@ -37,8 +37,8 @@ def collect(
     from rdtools.runs.finished import check_run_directory
 
     request = CalibrationRequest(text=text, tokens=tokens, sequences=sequences, length=length)
-    wanted = evaluation_text is not None or evaluation_tokens is not None
-    evaluation = EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens) if wanted else None
+    has_evaluation = evaluation_text is not None or evaluation_tokens is not None
+    evaluation = EvaluationRequest(text=evaluation_text, tokens=evaluation_tokens) if has_evaluation else None
     check_run_directory(out)
     with sole_writer(out), progress_bar("Hessians", PlainConsole(stderr=True)) as progress:
         run = collect_run(

@@ -77,7 +77,7 @@ def words_of(arguments: Sequence[str]) -> Words:
 
 def in_options(message: str) -> str:
     """A message of the library with the options of the command line in place of its arguments."""
-    return _options().sub(lambda found: _OTHERWISE.get(found[1]) or "--" + found[1].replace("_", "-"), message)
+    return _options().sub(lambda match: _OTHERWISE.get(match[1]) or "--" + match[1].replace("_", "-"), message)
 
 
 def _plain(value: Any) -> Any:

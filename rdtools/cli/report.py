@@ -208,8 +208,8 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
     if planned.capture_bytes is not None:
         typer.echo(f"Capture: about {in_gb(planned.capture_bytes)} of memory at its peak")
     typer.echo(f"Layers: {planned.layers} of {planned.all_layers}")
-    there = planned.rows - planned.remaining_rows
-    typer.echo(f"Rows: {planned.rows} asked for, {there} already there, {planned.remaining_rows} to do in {planned.tasks} tasks")
+    finished = planned.rows - planned.remaining_rows
+    typer.echo(f"Rows: {planned.rows} asked for, {finished} already there, {planned.remaining_rows} to do in {planned.tasks} tasks")
     processes = counted(planned.workers, "process", "processes")
     typer.echo(f"Memory: up to about {in_gb(planned.memory_bytes)} at its peak, with {processes}")
     _print_times(planned.times, processes)

@@ -31,7 +31,7 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
     error : of click, under whatever name typer brings it along
     arguments : of the command line
     """
-    said, context = str(error.format_message()), getattr(error, "ctx", None)
+    text, context = str(error.format_message()), getattr(error, "ctx", None)
     words = arguments[: 2 if arguments[:1] == ["hessians"] else 1] if context is not None and context.parent is not None else ()
     command = " ".join(["rdtools", *words, "--help"])
     option = getattr(error, "option_name", None)
@@ -47,21 +47,21 @@ def usage_message(error: Any, arguments: Sequence[str]) -> str:
         nearest = difflib.get_close_matches(option, known, n=1, cutoff=0.5)
         if elsewhere or nearest:
             return f"no option {option}; {elsewhere or f'did you mean {nearest[0]}?'}"
-    kind = next((kind for words, kind in _KINDS.items() if words in said), "")
-    bound, choices = _BOUND.search(said), _CHOICES.search(said)
+    kind = next((kind for words, kind in _KINDS.items() if words in text), "")
+    bound, choices = _BOUND.search(text), _CHOICES.search(text)
     if bound is not None:
         kind = f"a number of at {'least' if bound[1] == 'greater' else 'most'} {bound[2]}"
     elif choices is not None:
         kind = f"one of {choices[1].replace(chr(39), '')}"
     for name in getattr(getattr(error, "param", None), "opts", ()) if kind else ():
-        given = [value for at, value in itertools.pairwise(arguments) if at == name]
-        given += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{name}=")]
-        if given:
-            return f"{name} {given[-1]!r}: expected {kind}"
-    extra = re.search(r"unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", said)
+        values = [value for at, value in itertools.pairwise(arguments) if at == name]
+        values += [argument.partition("=")[2] for argument in arguments if argument.startswith(f"{name}=")]
+        if values:
+            return f"{name} {values[-1]!r}: expected {kind}"
+    extra = re.search(r"unexpected extra arguments? ?(?:\(s\))? ?\((.*)\)", text)
     if extra is not None and context is not None:
         known = [name for parameter in context.command.params for name in parameter.opts]
         option = next((name for name in ("--model", "--run") if name in known), "")
         meant = f"did you mean {option} {extra[1]}?" if option else f"see {command}"
         return f"{extra[1]!r}: one argument too many; {meant}"
-    return said if "Did you mean" in said else f"{said.rstrip('.')}; see {command}"
+    return text if "Did you mean" in text else f"{text.rstrip('.')}; see {command}"

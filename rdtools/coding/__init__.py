@@ -19,7 +19,6 @@ from rdtools.coding.entropy.models import count_integers as count_integers
 from rdtools.coding.entropy.models import mean_column_entropy as mean_column_entropy
 from rdtools.coding.entropy.models import pooled_entropy as pooled_entropy
 from rdtools.coding.entropy.models import shared_table as shared_table
-from rdtools.coding.formats import code_length as code_length
 from rdtools.coding.formats import codec_of as codec_of
 from rdtools.coding.formats.integer_models import scalar_code_length as scalar_code_length
 from rdtools.coding.formats.scalar import column_scales as column_scales

@@ -46,8 +46,8 @@ def subset_to_bits(members: NDArray[np.integer], order: int) -> Bits:
     [0, 1, 1]
     """
     width = subset_width(order, len(members))
-    place = sum(math.comb(int(c), i) for i, c in enumerate(np.sort(members), start=1))
-    return np.array([int(bit) for bit in f"{place:0{width}b}"] if width else [], dtype=np.uint8)
+    rank = sum(math.comb(int(c), i) for i, c in enumerate(np.sort(members), start=1))
+    return np.array([int(bit) for bit in f"{rank:0{width}b}"] if width else [], dtype=np.uint8)
 
 
 def subset_from_bits(bits: Bits, order: int, size: int) -> NDArray[np.int64] | None:
@@ -55,8 +55,8 @@ def subset_from_bits(bits: Bits, order: int, size: int) -> NDArray[np.int64] | N
 
     ``c_k`` is the largest c with C(c, k) at most the place, and so on with what is left: C(c, i) goes down by one factor at a time.
     """
-    place = int("".join(map(str, bits.tolist())) or "0", 2)
-    if place >= math.comb(order, size):
+    rank = int("".join(map(str, bits.tolist())) or "0", 2)
+    if rank >= math.comb(order, size):
         return None
     members = np.zeros(size, dtype=np.int64)
     c, i = order, size
@@ -64,8 +64,8 @@ def subset_from_bits(bits: Bits, order: int, size: int) -> NDArray[np.int64] | N
     while i > 0:
         # C(c − 1, i) from C(c, i), until it is at most the place
         value, c = value * (c - i) // c, c - 1
-        if value <= place:
-            place -= value
+        if value <= rank:
+            rank -= value
             members[i - 1] = c
             value, i = (value * i // (c - i + 1) if c >= i else math.comb(c, i - 1)), i - 1
     return members

@@ -40,8 +40,9 @@ class Sample:
     share : coded integers over all
     side : side information but for the heads of blocks that are not coded
     payload : of the coded blocks
-    left_side_bits : heads of the other blocks, as large as those of the coded ones in the mean
-    left_payload_bits : minus log2 of the probabilities of the other integers, and what a coded block takes beyond its own, for each
+    left_side_bits : heads of the other blocks, without escaped integers as large as those of the coded ones in the mean
+    left_payload_bits : minus log2 of the probabilities of the other integers, those that are escaped included, and what a coded block
+        takes beyond its own, for each
     """
 
     share: float

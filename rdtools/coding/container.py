@@ -145,10 +145,10 @@ def encode(weights: QuantizedWeight | Sequence[QuantizedWeight], *, following: b
     for weight in several:
         check_agreement(weight.basis, weight.symbols, weight.parts)
     first = several[0].basis
-    for place, weight in enumerate(several):
+    for index, weight in enumerate(several):
         if not np.array_equal(weight.basis.active, first.active) or weight.basis.rotation != first.rotation:
             raise ShapeMismatch(
-                f"encode: weight {place} has {int(weight.basis.active.sum())} of {len(weight.basis.active)} columns active and rotation "
+                f"encode: weight {index} has {int(weight.basis.active.sum())} of {len(weight.basis.active)} columns active and rotation "
                 f"{weight.basis.rotation}, the first {int(first.active.sum())} of {len(first.active)} and {first.rotation}; weights in a "
                 "file share their input: encode them apart"
             )
@@ -169,7 +169,7 @@ def _container(several: Sequence[QuantizedWeight], following: bool, coded: Calla
     sides, payloads, heads = [], [], []
     chain: list[Symbols] = []
     common = [0] * len(several)  # bytes of step exponents that other matrices use too
-    for place, weight in enumerate(several):
+    for index, weight in enumerate(several):
         (tag, codec), basis = tagged_codec(weight.symbols), weight.basis
         chain = chain if following and _may_follow(codec, chain, weight.symbols) else []
         side = _seed(basis.row_rotation)
@@ -183,7 +183,7 @@ def _container(several: Sequence[QuantizedWeight], following: bool, coded: Calla
         tag |= v3.PARTS * bool(parts) | v3.FOLLOWS * bool(chain)
         heads.append(v3.MATRIX_HEAD.pack(tag, _rotation_kind(basis.row_rotation), basis.rows, size))
         if chain and codec.exponents is not None and (exponents := codec.exponents(weight.symbols)) is not None:
-            common[place - len(chain)] = len(exponent_bytes(exponents))
+            common[index - len(chain)] = len(exponent_bytes(exponents))
         chain = [*chain, weight.symbols]
     flags = v2.INACTIVE_COLUMNS * inactive | v2.COLUMN_SCALES * (first.column_scales is not None and not own_scales)
     flags |= v3.OWN_SCALES * own_scales | v3.SEVERAL * (len(several) > 1)

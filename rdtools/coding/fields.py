@@ -73,9 +73,9 @@ class Reader:
         """Number of bytes that are not read yet."""
         return len(self._data) - self.position
 
-    def refusal(self, what: str) -> CorruptFile:
+    def refusal(self, fault: str) -> CorruptFile:
         """The error that says what is wrong with the file."""
-        return CorruptFile(f"{self.name}: {what}; the file is damaged, or a newer rdtools wrote it: write it again or upgrade rdtools")
+        return CorruptFile(f"{self.name}: {fault}; the file is damaged, or a newer rdtools wrote it: write it again or upgrade rdtools")
 
     def take(self, count: int) -> memoryview:
         """The next bytes."""
@@ -114,13 +114,13 @@ class Reader:
         """One byte."""
         return self.take(1)[0]
 
-    def choice(self, field: str, table: Sequence[T] | Mapping[int, T], place: int) -> T:
+    def choice(self, field: str, table: Sequence[T] | Mapping[int, T], tag: int) -> T:
         """The entry of a table that a stored place stands for."""
         entries = table if isinstance(table, Mapping) else dict(enumerate(table))
-        if place not in entries:
+        if tag not in entries:
             known = ", ".join(f"{i} {entry}" for i, entry in entries.items())
-            raise self.refusal(f"{field} {place}, expected one of {known}")
-        return entries[place]
+            raise self.refusal(f"{field} {tag}, expected one of {known}")
+        return entries[tag]
 
     def flags(self, field: str, known: int, stored: int) -> int:
         """A byte of flags, all of which are known."""

@@ -116,9 +116,9 @@ def _encode_principal(link: Principal) -> bytes:
 def _decode_principal(side: Reader, n: int, most: int) -> Link:
     k = side.count("channels of a subspace", n - 1)
     gain = float(side.bfloat16("gain of a subspace", 1)[0])
-    places = np.triu_indices(k, 1, n)
+    upper = np.triu_indices(k, 1, n)
     vectors = np.eye(k, n)
-    vectors[places] = np.frombuffer(side.take(2 * len(places[0])), v3.CODEWORDS_DTYPE)
+    vectors[upper] = np.frombuffer(side.take(2 * len(upper[0])), v3.CODEWORDS_DTYPE)
     return side.build(Principal, vectors, gain)
 
 

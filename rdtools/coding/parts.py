@@ -61,9 +61,9 @@ def encode_parts(parts: LayerParts) -> bytes:
     if parts.bias is not None:
         body += _factor_bytes(parts.bias.values, BIAS_DTYPE)
     fine = grid is not None and grid.fine_channels > 0
-    there = v3.HAS_ACTIVATION * (grid is not None) | v3.HAS_LOW_RANK * (low is not None) | v3.HAS_LINKS * bool(parts.links)
-    there |= v3.HAS_FINE * fine | v3.HAS_BIAS * (parts.bias is not None)
-    return bytes([there]) + body if there else b""
+    flags = v3.HAS_ACTIVATION * (grid is not None) | v3.HAS_LOW_RANK * (low is not None) | v3.HAS_LINKS * bool(parts.links)
+    flags |= v3.HAS_FINE * fine | v3.HAS_BIAS * (parts.bias is not None)
+    return bytes([flags]) + body if flags else b""
 
 
 def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
@@ -74,27 +74,27 @@ def decode_parts(side: Reader, basis: Basis, max_weights: int) -> LayerParts:
     CorruptFile
     """
     rows, columns = basis.rows, len(basis.active)
-    there = side.flags("parts of a layer", _PARTS, side.u8())
-    if there == 0:
+    flags = side.flags("parts of a layer", _PARTS, side.u8())
+    if flags == 0:
         raise side.refusal("parts of a layer, of which none is there")
-    if there & v3.HAS_FINE and not there & v3.HAS_ACTIVATION:
+    if flags & v3.HAS_FINE and not flags & v3.HAS_ACTIVATION:
         raise side.refusal("fine channels of activations without a grid of the others")
     grid = low = None
-    if there & v3.HAS_ACTIVATION:
+    if flags & v3.HAS_ACTIVATION:
         bits, symmetric, clip, group_size = v3.ACTIVATION_GRID.unpack(side.take(v3.ACTIVATION_GRID.size))
         grid = side.build(ActivationGrid, bits, side.choice("symmetry of activations", (False, True), symmetric), clip, group_size)
-        if there & v3.HAS_FINE:
+        if flags & v3.HAS_FINE:
             channels, fine_bits = v3.FINE_CHANNELS.unpack(side.take(v3.FINE_CHANNELS.size))
             if channels == 0:
                 raise side.refusal("0 fine channels of activations, expected at least 1 where they are said to be there")
             grid = side.build(replace, grid, fine_channels=channels, fine_bits=fine_bits)
-    if there & v3.HAS_LOW_RANK:
-        rank, place = v3.LOW_RANK.unpack(side.take(v3.LOW_RANK.size))
-        dtype = side.choice("dtype of factors", tuple(v3.FACTOR_DTYPES), place)
+    if flags & v3.HAS_LOW_RANK:
+        rank, dtype_tag = v3.LOW_RANK.unpack(side.take(v3.LOW_RANK.size))
+        dtype = side.choice("dtype of factors", tuple(v3.FACTOR_DTYPES), dtype_tag)
         if rank > min(rows, columns):
             raise side.refusal(f"a low-rank term of rank {rank} beside {rows} rows and {columns} columns, expected at most the smaller")
         left = _factor(side, rows, rank, dtype)
         low = side.build(LowRank, left, _factor(side, columns, rank, dtype), dtype)
-    links = decode_links(side, int(basis.active.sum()), max_weights // max(rows, 1)) if there & v3.HAS_LINKS else ()
-    bias = side.build(RowBias, _factor(side, rows, 1, BIAS_DTYPE)[:, 0]) if there & v3.HAS_BIAS else None
+    links = decode_links(side, int(basis.active.sum()), max_weights // max(rows, 1)) if flags & v3.HAS_LINKS else ()
+    bias = side.build(RowBias, _factor(side, rows, 1, BIAS_DTYPE)[:, 0]) if flags & v3.HAS_BIAS else None
     return LayerParts(grid, low, links, bias)

@@ -71,8 +71,8 @@ def rows_of(weight: QuantizedWeight, entries: int, like: Matrix | None = None) -
     """
     blocks = _sixteens(weight.basis.rows, len(weight.basis.active), entries)
     if is_tensor(like) or codec_of(weight.symbols).part_values is None:
-        whole = reconstruct(weight, like)
-        yield from ((rows, whole[rows]) for rows in blocks)
+        decoded = reconstruct(weight, like)
+        yield from ((rows, decoded[rows]) for rows in blocks)
         return
     input_map, low_rank = _input_map(weight), weight.parts.low_rank
     for rows in blocks:

@@ -51,8 +51,10 @@ def _finite_rate_points(hessian: Hessian, top: float) -> _Points:
     for name, steps_of in FINITE_RATE.items():
         steps = steps_of(np.diagonal(factor))
         steps = steps / np.exp2(np.mean(np.log2(steps)))
-        found = [cancellation.at(2.0**octave * steps, ones) for octave in octaves]
-        points[name] = [(share * point.rate_bits, share * point.distortion) for point in found if point.feedback_bits < MAX_FEEDBACK_BITS]
+        at_octaves = [cancellation.at(2.0**octave * steps, ones) for octave in octaves]
+        points[name] = [
+            (share * point.rate_bits, share * point.distortion) for point in at_octaves if point.feedback_bits < MAX_FEEDBACK_BITS
+        ]
     return points
 
 

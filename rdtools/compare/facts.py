@@ -155,10 +155,10 @@ def _penalty(spectrum: Spectrum, tokens: float) -> float:
 @per_hessian
 def _sampling_fault(hessian: Hessian, rank: int, channels: int, heldout: HeldoutMoment | None) -> str:
     """The reason why a sample does not resolve the active columns of its second moment; "" if it does, or H is exact."""
-    known, given = counted_tokens(hessian), counted(hessian.n_tokens, "token")
+    known, total = counted_tokens(hessian), counted(hessian.n_tokens, "token")
     if hessian.n_tokens == 0:
         return ""
-    tokens = f"{known} distinct among {given}" if known < hessian.n_tokens else given
+    tokens = f"{known} distinct among {total}" if known < hessian.n_tokens else total
     columns = counted(channels, "active column")
     if known < channels:
         return f"{tokens} for {columns}, expected at least as many, better ten times: give more, or more varied, text"

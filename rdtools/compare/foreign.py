@@ -114,7 +114,7 @@ def foreign_row(
         facts=facts.row,
         file=str(model.path),
         format=model.format,
-        tensor=stored.place,
+        tensor=stored.label,
         stored_type=stored.type,
         named_type=model.named_type,
         fallback=stored.fallback,

@@ -44,8 +44,8 @@ def _overhead_message(model: ErrorModel, point: RDPoint, gptq_gap: float) -> str
     )
 
 
-#: A weight that has this part of the squared norm, and this many times the root mean square, makes the variance: 20 deviations do not occur
-#: in any matrix of normal weights.
+#: A weight that has this part of the squared norm, and this many times the root mean square, makes the variance: 20 standard deviations do
+#: not occur in any matrix of normal weights.
 _OUTLIER_SHARE, _OUTLIER_STDS = 0.1, 20.0
 
 

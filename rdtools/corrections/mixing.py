@@ -48,15 +48,15 @@ def mixed(plain: InputMoments, weighted: InputMoments | None, mixture: Mixture) 
     def joined(one: Float64Array, two: Float64Array) -> Float64Array:
         return two if a == 1 else one if a == 0 else (1 - a) * one + a * two
 
-    def drifted(moments: InputMoments, which: str) -> Float64Array:
-        matrix: Float64Array = getattr(moments, which)
+    def drifted(moments: InputMoments, field: str) -> Float64Array:
+        matrix: Float64Array = getattr(moments, field)
         return matrix if q == 0 or matrix is moments.reference else (1 - q) * matrix + q * moments.reference
 
     reference = joined(other.reference, plain.reference)
     facts = {"tokens": plain.tokens, "dropped_tokens": plain.dropped_tokens, "distinct_tokens": plain.distinct_tokens, "name": plain.name}
     if (plain.is_plain and other.is_plain) or q == 1:
         return InputMoments.plain(finished(reference), **facts)
-    actual, cross = (joined(drifted(other, which), drifted(plain, which)) for which in ("actual", "cross"))
+    actual, cross = (joined(drifted(other, field), drifted(plain, field)) for field in ("actual", "cross"))
     return InputMoments.drifted(reference, actual, cross, **facts)
 
 

@@ -153,26 +153,26 @@ def contest(
                 step()
         scores: list[list[TokenScores]] = [[] for _ in contenders]
         heads = [run.outputs(_unseen) for run in runs]
-        kept: list[TopPredictions] = []
-        comparisons = _comparisons(itself, batches, stored, kept)
+        predictions: list[TopPredictions] = []
+        comparisons = _comparisons(itself, batches, stored, predictions)
         with original.tables():
             for ids in batches:
                 compare = next(comparisons)
-                for one, head, own in zip(contenders, heads, scores, strict=True):
+                for one, head, compared in zip(contenders, heads, scores, strict=True):
                     if one.failure is None:
                         with _failing(one), one.at_head():
-                            own.append(compare(next(head).logits, ids))
+                            compared.append(compare(next(head).logits, ids))
                 del compare
-            if kept and stored is not None:
-                stored.write(kept)
+            if predictions and stored is not None:
+                stored.write(predictions)
             for head in (comparisons, *heads):
                 head.close()
         progress(total, total)
-    return [None if one.failure is not None else TokenScores.joined(own) for one, own in zip(contenders, scores, strict=True)]
+    return [None if one.failure is not None else TokenScores.joined(compared) for one, compared in zip(contenders, scores, strict=True)]
 
 
 def _comparisons(
-    itself: Passes | None, batches: Sequence[NDArray[np.int64]], stored: StoredReference | None, kept: list[TopPredictions]
+    itself: Passes | None, batches: Sequence[NDArray[np.int64]], stored: StoredReference | None, predictions: list[TopPredictions]
 ) -> Generator[Compare]:
     """A function that compares logits with the original's, batch by batch; its predictions that are to be written are kept."""
     if itself is None:
@@ -186,8 +186,8 @@ def _comparisons(
             if stored is None:
                 yield functools.partial(compare_logits, logits)
             else:
-                kept.append(top_predictions(logits, ids, stored.top))
-                yield functools.partial(compare_top, kept[-1])
+                predictions.append(top_predictions(logits, ids, stored.top))
+                yield functools.partial(compare_top, predictions[-1])
             del logits
 
 

@@ -24,5 +24,5 @@ def lm_eval_command(folder: Path, *, tokenizer: bool) -> str:
     """
     arguments = {"pretrained": str(folder), "dtype": "float32"} | ({} if tokenizer else {"tokenizer": "TOKENIZER"})
     plain = ",".join(f"{name}={value}" for name, value in arguments.items())
-    given = json.dumps(arguments, ensure_ascii=False) if set(str(folder)) & set(",={}") else plain
-    return f"lm_eval --model hf --model_args {shlex.quote(given)} --tasks TASKS"
+    shown = json.dumps(arguments, ensure_ascii=False) if set(str(folder)) & set(",={}") else plain
+    return f"lm_eval --model hf --model_args {shlex.quote(shown)} --tasks TASKS"

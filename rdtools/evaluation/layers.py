@@ -69,7 +69,7 @@ class MeasuredLayers:
                 files.setdefault(entry.hessian if together else entry.name, []).append(entry)
         return list(files.values())
 
-    def _coded(self, entries: Sequence[LayerEntry], given: Callable[[LayerEntry], GivenLayer]) -> list[CodedWeight]:
+    def _coded(self, entries: Sequence[LayerEntry], layer_of: Callable[[LayerEntry], GivenLayer]) -> list[CodedWeight]:
         """Layers that may be in one file, each as its decoder has it.
 
         Raises
@@ -81,7 +81,7 @@ class MeasuredLayers:
         try:
             for entry in entries:
                 name = entry.name
-                layer, inputs, heldout = given(entry)
+                layer, inputs, heldout = layer_of(entry)
                 moments = None if inputs is None else inputs.calibration
                 answers.append((layer, inputs, heldout, self._quantizers[name].quantize(layer, seed=self._seed, activations=moments)))
             files = coded([quantized.weight for *_, quantized in answers], [entry.name for entry in entries])
@@ -142,10 +142,10 @@ class QuantizedLayers(MeasuredLayers):
         LayerFailed
             If one cannot be quantized.
         """
-        own = self._files(entry for entry in self._run.layers if is_in(entry.name, number))
+        files = self._files(entry for entry in self._run.layers if is_in(entry.name, number))
         return {
             entry.name: self._effective(entry, file)
-            for some in own
+            for some in files
             for entry, file in zip(some, self._coded(some, self._given), strict=True)
         }
 
@@ -169,8 +169,8 @@ class NoisyLayers:
 
     def __call__(self, number: int | None) -> Mapping[str, EffectiveLayer]:
         """Layers of a block, by name."""
-        own = [layer for layer in self._layers if is_in(layer.name, number)]
-        return {layer.name: rounding_noise(self._checkpoint.weight(layer), layer.name, seed=self._seed) for layer in own}
+        layers = [layer for layer in self._layers if is_in(layer.name, number)]
+        return {layer.name: rounding_noise(self._checkpoint.weight(layer), layer.name, seed=self._seed) for layer in layers}
 
     @property
     def sums(self) -> LayerSums:

@@ -78,12 +78,12 @@ class SequentialLayers(MeasuredLayers):
         assert stages is not None
         entries = {entry.name: entry for entry in self._run.layers if entry.name in self._quantizers}
         inputs = [item for item in opened.layers.inputs if any(layer.name in entries for layer in item.layers)]
-        kept: dict[str, tuple[Path, int]] = {}
+        paths: dict[str, tuple[Path, int]] = {}
         effective: dict[str, EffectiveLayer] = {}
 
         def placed(step: Sequence[SharedInput]) -> AbstractContextManager[None]:
-            own = {layer.name: effective.pop(layer.name) for item in step for layer in item.layers if layer.name in entries}
-            return replaced_layers(stages.model, stages.places, step, own)
+            layers = {layer.name: effective.pop(layer.name) for item in step for layer in item.layers if layer.name in entries}
+            return replaced_layers(stages.model, stages.places, step, layers)
 
         original = None
         if self._corrections:
@@ -91,21 +91,21 @@ class SequentialLayers(MeasuredLayers):
             original = stages.twin()
         for step in sequential_steps(stages, inputs, tokens, placed=placed, original=original, folder=folder, progress=progress):
             for part in memory_parts(step.inputs):
-                given = self._moments(step, part, entries)
-                for own in self._files(entries[layer.name] for item in part for layer in item.layers if layer.name in entries):
-                    files = self._coded(own, lambda entry, given=given: given[entry.name])  # type: ignore[misc]
-                    for entry, file in zip(own, files, strict=True):
-                        path = folder / f"{len(kept) - file.place:06}.rdq"
-                        if file.place == 0:
+                given_layers = self._moments(step, part, entries)
+                for together in self._files(entries[layer.name] for item in part for layer in item.layers if layer.name in entries):
+                    files = self._coded(together, lambda entry, given_layers=given_layers: given_layers[entry.name])  # type: ignore[misc]
+                    for entry, file in zip(together, files, strict=True):
+                        path = folder / f"{len(paths) - file.index:06}.rdq"
+                        if file.index == 0:
                             write_atomically(path, file.data)
-                        kept[entry.name], effective[entry.name] = (path, file.place), self._effective(entry, file)
-        self._kept = kept
+                        paths[entry.name], effective[entry.name] = (path, file.index), self._effective(entry, file)
+        self._kept = paths
 
     def __call__(self, number: int | None) -> Mapping[str, EffectiveLayer]:
         """Layers of a block, by name, decoded from their files."""
-        own = {name: place for name, place in self._kept.items() if is_in(name, number)}
-        files = {path: decode_all(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS) for path, _ in own.values()}
-        return {name: effective_layer(files[path][place]) for name, (path, place) in own.items()}
+        of_block = {name: address for name, address in self._kept.items() if is_in(name, number)}
+        files = {path: decode_all(path.read_bytes(), name=str(path), max_weights=MAX_WEIGHTS) for path, _ in of_block.values()}
+        return {name: effective_layer(files[path][address]) for name, (path, address) in of_block.items()}
 
     def _moments(self, step: Step, part: Sequence[SharedInput], entries: Mapping[str, LayerEntry]) -> dict[str, GivenLayer]:
         """Layers of some inputs of a step by name, with the moments of their inputs."""
@@ -129,13 +129,13 @@ class SequentialLayers(MeasuredLayers):
                     errors[key] = self._chosen(quantizer, of_input, None if name not in samples else _rows(name, samples[name]))
         moments = self._errors(step, by_block, errors, hessians)
 
-        def given(of: str, name: str) -> GivenLayer:
+        def given_layer(of: str, name: str) -> GivenLayer:
             quantizer = self._quantizers[of]
             if not quantizes_activations(quantizer):
                 return layers[of], None, None
             return layers[of], ActivationInputs(moments[name, activation_key(quantizer, 0, seed=self._seed)]), None
 
-        return {of: given(of, name) for name, of_input in names.items() for of in of_input}
+        return {of: given_layer(of, name) for name, of_input in names.items() for of in of_input}
 
     def _alone(
         self,
@@ -176,11 +176,11 @@ class SequentialLayers(MeasuredLayers):
                 if item.name in samples:
                     samples[item.name].add(actual)
             check_dropped(item.name, sums.kept, sums.dropped)
-            moments, own = sums.finish(name=item.name, distinct=step.contexts), names[item.name]
-            damping = self._quantizers[own[0]].damping
-            given = CorrectedInput(moments, self._corrections, DAMPING if damping is None else damping)
-            hessians[item.name] = given.hessian
-            layers |= {of: given.layer(*self._weight(entries[of])) for of in own}
+            moments, of_input = sums.finish(name=item.name, distinct=step.contexts), names[item.name]
+            damping = self._quantizers[of_input[0]].damping
+            corrected = CorrectedInput(moments, self._corrections, DAMPING if damping is None else damping)
+            hessians[item.name] = corrected.hessian
+            layers |= {of: corrected.layer(*self._weight(entries[of])) for of in of_input}
         return layers, hessians
 
     def _weight(self, entry: LayerEntry) -> tuple[LayerKey, Float64Array]:

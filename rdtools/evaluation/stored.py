@@ -58,7 +58,7 @@ class TopPredictions:
 
     @staticmethod
     def joined(parts: Sequence[TopPredictions]) -> TopPredictions:
-        """Those of several batches, in order."""
+        """Predictions of several batches as one record, in order."""
         return TopPredictions(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(TopPredictions)))
 
 
@@ -73,16 +73,16 @@ def top_predictions(logits: torch.Tensor, ids: NDArray[np.int64], top: int) -> T
     """
     parts = []
     for rows, target in predictions(logits, ids):
-        whole = rows.double()
-        values, places = whole.topk(min(top, whole.shape[1]), dim=-1)
-        normalizer = whole.logsumexp(dim=-1)
+        in_double = rows.double()
+        values, tokens = in_double.topk(min(top, in_double.shape[1]), dim=-1)
+        normalizer = in_double.logsumexp(dim=-1)
         arrays = (
-            places.int(),
+            tokens.int(),
             values.float(),
             normalizer,
-            _rest(whole, places) - normalizer,
-            normalizer - whole.gather(1, target)[:, 0],
-            whole.argmax(dim=-1).int(),
+            _rest(in_double, tokens) - normalizer,
+            normalizer - in_double.gather(1, target)[:, 0],
+            in_double.argmax(dim=-1).int(),
         )
         parts.append(TopPredictions(*(array.cpu().numpy() for array in arrays)))
     return TopPredictions.joined(parts)
@@ -101,16 +101,16 @@ def compare_top(reference: TopPredictions, logits: torch.Tensor, ids: NDArray[np
     for number, (rows, target) in enumerate(predictions(logits, ids)):
         some = slice(number * ROWS, number * ROWS + len(rows))
         of = {field.name: torch.from_numpy(getattr(reference, field.name)[some]).to(logits.device) for field in fields(reference)}
-        whole, places = torch.log_softmax(rows.double(), dim=-1), of["places"].long()
+        log_probabilities, tokens = torch.log_softmax(rows.double(), dim=-1), of["places"].long()
         p = torch.cat([of["logits"].double() - of["normalizer"][:, None], of["log_rest"][:, None]], dim=1)
-        q = torch.cat([whole.gather(1, places), _rest(whole, places)[:, None]], dim=1)
-        parts.append(compare(p, q, of["nll"], -whole.gather(1, target)[:, 0], of["best"] == whole.argmax(dim=-1)))
+        q = torch.cat([log_probabilities.gather(1, tokens), _rest(log_probabilities, tokens)[:, None]], dim=1)
+        parts.append(compare(p, q, of["nll"], -log_probabilities.gather(1, target)[:, 0], of["best"] == log_probabilities.argmax(dim=-1)))
     return TokenScores.joined(parts)
 
 
-def _rest(whole: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
+def _rest(values: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     """Log Σ exp of each row without these places, summed anew: one less what they have would lose its digits."""
-    return whole.scatter(1, places, -torch.inf).logsumexp(dim=-1)
+    return values.scatter(1, tokens, -torch.inf).logsumexp(dim=-1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,9 +140,10 @@ class StoredReference:
         ------
         OutputError
         """
-        whole = TopPredictions.joined(parts)
-        arrays = {field.name: np.ascontiguousarray(getattr(whole, field.name)) for field in fields(whole)}
-        metadata = {"format": _FORMAT, "facts": json.dumps({**self.facts, "top": self.top}), "sha256": _digest(arrays)}
+        joined = TopPredictions.joined(parts)
+        arrays = {field.name: np.ascontiguousarray(getattr(joined, field.name)) for field in fields(joined)}
+        facts = json.dumps({**self.facts, "top": self.top})
+        metadata = {"format": _FORMAT, "facts": facts, "sha256": _digest(facts, arrays)}
         with atomic_path(self.path) as scratch:
             save_file(arrays, scratch, metadata=metadata)
 
@@ -157,17 +158,18 @@ class StoredReference:
         """
         with _opened(self.path) as file:
             arrays = {name: file.get_tensor(name) for name in sorted(file.keys())}
-            if file.metadata()["sha256"] != _digest(arrays):
+            metadata = file.metadata()
+            if metadata.get("sha256") != _digest(metadata["facts"], arrays):
                 raise CorruptFile(f"{self.path}: its numbers are not those that were written; {_AGAIN}")
         return TopPredictions(**arrays)
 
     def batches(self, batches: Sequence[NDArray[np.int64]]) -> Iterator[TopPredictions]:
         """Predictions of the batches of windows (b, L), in order."""
-        first, whole = 0, self.predictions
+        first, predictions = 0, self.predictions
         for ids in batches:
             some = slice(first, first + ids.shape[0] * (ids.shape[1] - 1))
             first = some.stop
-            yield TopPredictions(*(getattr(whole, field.name)[some] for field in fields(whole)))
+            yield TopPredictions(*(getattr(predictions, field.name)[some] for field in fields(predictions)))
 
     def sentence(self) -> str:
         """A sentence on what the file holds and what that means for scores."""
@@ -199,22 +201,21 @@ def stored_reference(path: Path, facts: Mapping[str, Any], *, tokens: int, top: 
     if top is not None and top < 1:
         raise UsageError(f"`top` {top}: expected at least 1 token that is told apart from the rest")
     if path.is_file():
-        with _opened(path) as file:
-            there = json.loads(file.metadata()["facts"])
-        asked = {**facts, "top": there["top"] if top is None else min(top, vocabulary)}
-        other = next((name for name in asked if there.get(name) != asked[name]), None)
+        stored = _facts(path)
+        expected = {**facts, "top": stored["top"] if top is None else min(top, vocabulary)}
+        other = next((name for name in expected if stored.get(name) != expected[name]), None)
         if other is not None:
             raise UsageError(f"{path}: predictions of another evaluation, whose {other} differs; choose another file, or remove it")
-        return StoredReference(path, there["top"], facts)
+        return StoredReference(path, stored["top"], facts)
     check_output_file(path)
-    kept = min(TOP if top is None else top, vocabulary)
-    size = TopPredictions.bytes_of(tokens, kept)
+    count = min(TOP if top is None else top, vocabulary)
+    size = TopPredictions.bytes_of(tokens, count)
     if size > MOST_BYTES:
         raise UsageError(
-            f"{path}: {tokens} predictions by {kept} tokens each would take {size / 1e9:.1f} GB, expected at most "
+            f"{path}: {tokens} predictions by {count} tokens each would take {size / 1e9:.1f} GB, expected at most "
             f"{MOST_BYTES / 1e9:.1f}; choose fewer `windows`, or a smaller `top`"
         )
-    return StoredReference(path, kept, facts)
+    return StoredReference(path, count, facts)
 
 
 def _opened(path: Path) -> Any:
@@ -228,9 +229,18 @@ def _opened(path: Path) -> Any:
     raise CorruptFile(f"{path}: not a whole file of predictions ({reason}); {_AGAIN}")
 
 
-def _digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """SHA-256 over names, shapes and numbers."""
-    digest = hashlib.sha256()
+def _facts(path: Path) -> dict[str, Any]:
+    with _opened(path) as file:
+        try:
+            facts = json.loads(file.metadata()["facts"])
+            return {**facts, "top": int(facts["top"])}
+        except (KeyError, TypeError, ValueError) as error:
+            raise CorruptFile(f"{path}: its header does not say what the predictions are of ({one_line(error)}); {_AGAIN}") from error
+
+
+def _digest(facts: str, arrays: Mapping[str, NDArray[Any]]) -> str:
+    """SHA-256 over what the predictions are of, and names, shapes and numbers."""
+    digest = hashlib.sha256(facts.encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].shape} {arrays[name].dtype}".encode())
         digest.update(arrays[name].tobytes())

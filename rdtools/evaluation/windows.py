@@ -83,11 +83,11 @@ def cut(tokens: Tokens, length: int, *, most: int | None = None) -> Windows:
         raise BadTokens(f"{tokens.source}: windows of {length} tokens, expected at least 2: the first of a window is not scored")
     rows, clusters, left_out = [], [], 0
     for number, (ids, mask) in enumerate(zip(tokens.ids, tokens.mask, strict=True)):
-        kept = ids[mask]
-        whole = len(kept) // length
-        rows.append(kept[: whole * length].reshape(whole, length))
-        clusters.append(np.full(whole, number))
-        left_out += len(kept) - whole * length
+        text = ids[mask]
+        count = len(text) // length
+        rows.append(text[: count * length].reshape(count, length))
+        clusters.append(np.full(count, number))
+        left_out += len(text) - count * length
     ids, of = np.concatenate(rows), np.concatenate(clusters)
     if len(ids) == 0:
         raise BadTokens(

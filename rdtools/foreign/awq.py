@@ -23,12 +23,12 @@ def _matrix(source: Source, stem: str) -> StoredMatrix:
     """One matrix ``W[j, i] = scales[g, j] · (q[i, j] − z[g, j])``, g = i / group size; products are rounded as the scales are."""
     qweight = source.expect(f"{stem}.qweight", dtypes=("I32",))
     if len(qweight.shape) != 2 or 0 in qweight.shape:
-        raise DataError(f"{source.place(f'{stem}.qweight')} has shape {qweight.shape}, expected (in_features, out_features / 8)")
+        raise DataError(f"{source.label(f'{stem}.qweight')} has shape {qweight.shape}, expected (in_features, out_features / 8)")
     n, m = qweight.shape[0], qweight.shape[1] * 8
     scales = source.expect(f"{stem}.scales", dtypes=("F16", "BF16", "F32"))
     if len(scales.shape) != 2 or scales.shape[1] != m or not scales.shape[0] or n % scales.shape[0]:
         raise DataError(
-            f"{source.place(f'{stem}.scales')} has shape {scales.shape}, expected ({n} / group size, {m}); the layout may "
+            f"{source.label(f'{stem}.scales')} has shape {scales.shape}, expected ({n} / group size, {m}); the layout may "
             "not be that of GEMM"
         )
     groups = scales.shape[0]
@@ -46,7 +46,7 @@ def _matrix(source: Source, stem: str) -> StoredMatrix:
 
     bits = StoredBits(m * n * 4, scales.bits + qzeros.bits)
     beside, kind = bias_beside(source, stem), f"int4 g{n // groups}"
-    return StoredMatrix(source.place(f"{stem}.qweight"), kind, (m, n), bits, {"as stored": decode}, **beside)
+    return StoredMatrix(source.label(f"{stem}.qweight"), kind, (m, n), bits, {"as stored": decode}, **beside)
 
 
 def open_awq(source: Source) -> ForeignModel:

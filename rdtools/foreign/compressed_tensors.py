@@ -44,13 +44,13 @@ def _widths(source: Source) -> list[int]:
     return bits
 
 
-def _layout(count: int, words: int, widths: list[int], place: str) -> tuple[int, Positions]:
+def _layout(count: int, words: int, widths: list[int], name: str) -> tuple[int, Positions]:
     """Number of bits and places of integers in a row of words: end to end, or as older versions wrote them, whole ones in each word."""
     fitting = {b: dense_positions(count, b) for b in widths if words_for(count, b) == words}
     fitting = fitting or {b: padded_positions(count, b) for b in widths if -(-count // (32 // b)) == words}
     if len(fitting) != 1:
         raise DataError(
-            f"{place}: {words} words for {count} integers of {' or '.join(map(str, widths))} bits; config.json is of another file"
+            f"{name}: {words} words for {count} integers of {' or '.join(map(str, widths))} bits; config.json is of another file"
         )
     return next(iter(fitting.items()))
 
@@ -62,15 +62,15 @@ def _matrix(source: Source, stem: str, widths: list[int]) -> StoredMatrix:
     stored_shape = source.expect(f"{stem}.weight_shape", dtypes=("I64", "I32"), shapes=((2,),))
     m, n = (int(size) for size in source.tensor(f"{stem}.weight_shape"))
     if len(packed.shape) != 2 or packed.shape[0] != m or not 1 <= n <= 32 * packed.shape[1]:
-        raise DataError(f"{source.place(name)} has shape {packed.shape} for a matrix of {(m, n)}; copy the file again")
-    bits, positions = _layout(n, packed.shape[1], widths, source.place(name))
+        raise DataError(f"{source.label(name)} has shape {packed.shape} for a matrix of {(m, n)}; copy the file again")
+    bits, positions = _layout(n, packed.shape[1], widths, source.label(name))
     scale = source.expect(f"{stem}.weight_scale", dtypes=("F16", "BF16", "F32"))
     groups = scale.shape[1] if len(scale.shape) == 2 else 1
     if scale.shape not in ((1,), (), (1, 1), (m, groups)) or not 1 <= groups <= n:
-        raise DataError(f"{source.place(f'{stem}.weight_scale')} has shape {scale.shape}, expected ({m}, groups); copy the file again")
+        raise DataError(f"{source.label(f'{stem}.weight_scale')} has shape {scale.shape}, expected ({m}, groups); copy the file again")
     asymmetric, ordered = f"{stem}.weight_zero_point" in source.headers, f"{stem}.weight_g_idx" in source.headers
     if not ordered and n % groups:
-        raise DataError(f"{source.place(f'{stem}.weight_scale')}: {groups} groups for {n} inputs, expected a divisor; copy the file again")
+        raise DataError(f"{source.label(f'{stem}.weight_scale')}: {groups} groups for {n} inputs, expected a divisor; copy the file again")
     scales, other = scale.bits, packed.bits - m * n * bits + stored_shape.bits
     if asymmetric:
         rows = {words_for(m, bits), -(-m // (32 // bits))}
@@ -88,13 +88,13 @@ def _matrix(source: Source, stem: str, widths: list[int]) -> StoredMatrix:
         group = torch.arange(n) // size
         if ordered and (order := source.tensor(f"{stem}.weight_g_idx").long()).min() >= 0:  # −1 stands for no order
             if order.max() >= groups:
-                raise DataError(f"{source.place(f'{stem}.weight_g_idx')}: group {int(order.max())} of {groups}; copy the file again")
+                raise DataError(f"{source.label(f'{stem}.weight_g_idx')}: group {int(order.max())} of {groups}; copy the file again")
             group = order
         values = torch.from_numpy(q).to(s.dtype)
         if asymmetric:
             zero = source.tensor(f"{stem}.weight_zero_point")
             if zero.dtype == torch.int32 and zero.shape != s.shape:
-                where = _layout(m, zero.shape[0], [bits], source.place(f"{stem}.weight_zero_point"))[1]
+                where = _layout(m, zero.shape[0], [bits], source.label(f"{stem}.weight_zero_point"))[1]
                 zero = torch.from_numpy(unpack(np.ascontiguousarray(zero.numpy().T), where, bits).T.astype(np.int16) - half)
             values = values - zero.reshape(-1, groups).expand(m, groups).to(s.dtype)[:, group]
         result: Values = (values * s[:, group]).to(torch.float64).numpy()
@@ -102,7 +102,7 @@ def _matrix(source: Source, stem: str, widths: list[int]) -> StoredMatrix:
 
     kind = f"int{bits} g{n // groups}" if groups > 1 else f"int{bits} {'rows' if math.prod(scale.shape) > 1 else 'matrix'}"
     size, beside = StoredBits(m * n * bits, scales, other), bias_beside(source, stem)
-    return StoredMatrix(source.place(name), kind, (m, n), size, {"as stored": decode}, **beside)
+    return StoredMatrix(source.label(name), kind, (m, n), size, {"as stored": decode}, **beside)
 
 
 def open_compressed_tensors(source: Source) -> ForeignModel:

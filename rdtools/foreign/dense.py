@@ -42,7 +42,7 @@ def dense_matrix(source: Source, tensor: str, note: str = "") -> StoredMatrix:
     """
     header = source.expect(tensor, dtypes=FLOATS)
     return StoredMatrix(
-        source.place(tensor),
+        source.label(tensor),
         header.dtype,
         header.shape,
         StoredBits(header.bits),
@@ -70,7 +70,7 @@ def open_dense(source: Source) -> ForeignModel:
     part = next((name for name in source.headers if name.rpartition(".")[2] in _PARTS), None)
     if part is not None:
         raise DataError(
-            f"{source.place(part)} belongs to a quantized weight, and no quantization_config says which format it is of; copy config.json "
+            f"{source.label(part)} belongs to a quantized weight, and no quantization_config says which format it is of; copy config.json "
             "of the same checkpoint beside the file"
         )
     return ForeignModel(source.path, "dense", "", dense_matrices(source))

@@ -70,15 +70,15 @@ def _bias(file: GGUFFile, tensor: GGUFTensor, heads: int) -> Callable[[str], Val
 
 
 def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None, bias: tuple[GGUFFile, GGUFTensor] | None) -> StoredMatrix:
-    place = f"{file.path}: {tensor.name}"
+    label = f"{file.path}: {tensor.name}"
     kind = tensor.type
     if kind is None or len(tensor.shape) != 2:
-        what = f"type {tensor.type_number}" if kind is None else f"shape {tensor.shape}"
+        dtype = f"type {tensor.type_number}" if kind is None else f"shape {tensor.shape}"
 
         def refuse() -> Values:
-            raise UnsupportedDtype(f"{place} has {what}, which is not read here; leave it out with `layers`, or convert it with llama.cpp")
+            raise UnsupportedDtype(f"{label} has {dtype}, which is not read here; leave it out with `layers`, or convert it with llama.cpp")
 
-        return StoredMatrix(place, what, tensor.shape, StoredBits(0), {AS_STORED: refuse})
+        return StoredMatrix(label, dtype, tensor.shape, StoredBits(0), {AS_STORED: refuse})
     codes = tensor.shape[0] * tensor.shape[1] // kind.block * kind.codes
     read: Callable[[], Values] = partial(_decode, file, tensor)
     readings: Mapping[str, Callable[[], Values]] = {AS_STORED: read}
@@ -88,7 +88,7 @@ def _matrix(file: GGUFFile, tensor: GGUFTensor, named: GGUFType | None, bias: tu
     note, fallback = type_note(kind, named, tensor.shape[1])
     bits = StoredBits(codes, 8 * tensor.bytes - codes)
     known: dict[str, Any] = {} if bias is None else {"bias": _bias(*bias, heads), "bias_bits": 8 * bias[1].bytes}
-    return StoredMatrix(place, kind.name, tensor.shape, bits, readings, stated=len(readings) == 1, note=note, fallback=fallback, **known)
+    return StoredMatrix(label, kind.name, tensor.shape, bits, readings, stated=len(readings) == 1, note=note, fallback=fallback, **known)
 
 
 def _parts(path: Path) -> list[Path]:

@@ -47,45 +47,45 @@ class _Cursor:
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path, self.data, self.at = path, data, 0
 
-    def room(self, size: int, what: str) -> None:
+    def room(self, size: int, field: str) -> None:
         """Make sure that so many bytes are left."""
-        left = len(self.data) - self.at
-        if size > left:
+        remaining = len(self.data) - self.at
+        if size > remaining:
             raise CorruptFile(
-                f"{self.path}: {what} takes {size} bytes, {left} are left; truncated, or its counts are not its own: copy it again"
+                f"{self.path}: {field} takes {size} bytes, {remaining} are left; truncated, or its counts are not its own: copy it again"
             )
 
-    def take(self, size: int, what: str) -> bytes:
-        self.room(size, what)
+    def take(self, size: int, field: str) -> bytes:
+        self.room(size, field)
         self.at += size
         return self.data[self.at - size : self.at]
 
-    def scalar(self, code: str, what: str) -> Any:
-        return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}"), what))[0]
+    def scalar(self, code: str, field: str) -> Any:
+        return struct.unpack(f"<{code}", self.take(struct.calcsize(f"<{code}"), field))[0]
 
-    def string(self, what: str) -> str:
-        return self.take(self.scalar("Q", what), what).decode("utf-8", "replace")
+    def string(self, field: str) -> str:
+        return self.take(self.scalar("Q", field), field).decode("utf-8", "replace")
 
-    def value(self, kind: int, what: str, depth: int = 0) -> Any:
+    def value(self, kind: int, field: str, depth: int = 0) -> Any:
         if kind in _SCALARS:
-            return self.scalar(_SCALARS[kind], what)
+            return self.scalar(_SCALARS[kind], field)
         if kind == _STRING:
-            return self.string(what)
+            return self.string(field)
         if kind != _LIST or depth == _DEPTH:
             raise CorruptFile(
-                f"{self.path}: {what} is of kind {kind}, expected a number from 0 to 12; altered, or of a newer GGUF: copy it again"
+                f"{self.path}: {field} is of kind {kind}, expected a number from 0 to 12; altered, or of a newer GGUF: copy it again"
             )
-        inner, count = self.scalar("I", what), self.scalar("Q", what)
+        inner, count = self.scalar("I", field), self.scalar("Q", field)
         if inner in _SCALARS:
-            raw = self.take(count * struct.calcsize(f"<{_SCALARS[inner]}"), what)
+            raw = self.take(count * struct.calcsize(f"<{_SCALARS[inner]}"), field)
             return np.frombuffer(raw, dtype=f"<{np.dtype(_SCALARS[inner]).str[1:]}")
-        self.room(8 * count, what)  # the length of every entry, at least
-        kept = []
+        self.room(8 * count, field)  # the length of every entry, at least
+        entries = []
         for _ in range(count):
-            entry = self.value(inner, what, depth + 1)
+            entry = self.value(inner, field, depth + 1)
             if count <= _KEPT:
-                kept.append(entry)
-        return kept if count <= _KEPT else None
+                entries.append(entry)
+        return entries if count <= _KEPT else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ def _read(path: Path, cursor: _Cursor) -> GGUFFile:
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or not 1 <= alignment <= 2**20:
         raise CorruptFile(f"{path}: general.alignment {alignment!r:.40}, expected a power of two such as 32; copy it again")
-    start, size, found = -(-cursor.at // alignment) * alignment, len(cursor.data), dict[str, GGUFTensor]()
+    start, size, by_name = -(-cursor.at // alignment) * alignment, len(cursor.data), dict[str, GGUFTensor]()
     for tensor in listed:
         placed = GGUFTensor(tensor.name, tensor.shape, tensor.type_number, tensor.type, start + tensor.offset)
         if placed.offset + placed.bytes > size:
@@ -155,10 +155,10 @@ def _read(path: Path, cursor: _Cursor) -> GGUFFile:
                 f"{tensor.shape} is not "
                 "its own: copy it again"
             )
-        if tensor.name in found:
+        if tensor.name in by_name:
             raise CorruptFile(f"{path}: {tensor.name} is listed twice; copy it again")
-        found[tensor.name] = placed
-    return GGUFFile(path, metadata, found, size)
+        by_name[tensor.name] = placed
+    return GGUFFile(path, metadata, by_name, size)
 
 
 def _tensor(path: Path, cursor: _Cursor, number: int) -> GGUFTensor:

@@ -23,18 +23,18 @@ def _matrix(source: Source, stem: str, bits: int, size: int, offset: int) -> Sto
     qweight = source.expect(f"{stem}.qweight", dtypes=("I32",))
     if len(qweight.shape) != 2 or qweight.shape[0] * 32 % bits or 0 in qweight.shape:
         raise DataError(
-            f"{source.place(f'{stem}.qweight')} has shape {qweight.shape}, expected (in_features · {bits} / 32, out_features) with whole "
+            f"{source.label(f'{stem}.qweight')} has shape {qweight.shape}, expected (in_features · {bits} / 32, out_features) with whole "
             "numbers; the configuration's number of bits may be another"
         )
     n, m = qweight.shape[0] * 32 // bits, qweight.shape[1]
     scales = source.expect(f"{stem}.scales", dtypes=("F16", "BF16", "F32"))
     if len(scales.shape) != 2 or scales.shape[1] != m or not 1 <= scales.shape[0] <= n:
-        raise DataError(f"{source.place(f'{stem}.scales')} has shape {scales.shape}, expected (groups, {m}); copy the file again")
+        raise DataError(f"{source.label(f'{stem}.scales')} has shape {scales.shape}, expected (groups, {m}); copy the file again")
     groups = scales.shape[0]
     size = n if size == -1 else size
     if -(-n // size) != groups:
         raise DataError(
-            f"{source.place(f'{stem}.scales')}: {groups} groups for {n} inputs, group_size {size} has {-(-n // size)}; copy it again"
+            f"{source.label(f'{stem}.scales')}: {groups} groups for {n} inputs, group_size {size} has {-(-n // size)}; copy it again"
         )
     qzeros = source.expect(f"{stem}.qzeros", dtypes=("I32",), shapes=((groups, words_for(m, bits)),))
     ordered = f"{stem}.g_idx" in source.headers
@@ -46,7 +46,7 @@ def _matrix(source: Source, stem: str, bits: int, size: int, offset: int) -> Sto
 
             group = source.tensor(f"{stem}.g_idx").numpy() if ordered else np.arange(n) // size
             if not (group.min() >= 0 and group.max() < groups):
-                raise DataError(f"{source.place(f'{stem}.g_idx')}: groups {group.min()} to {group.max()}, expected 0 to {groups - 1}")
+                raise DataError(f"{source.label(f'{stem}.g_idx')}: groups {group.min()} to {group.max()}, expected 0 to {groups - 1}")
             q = unpack(np.ascontiguousarray(source.tensor(f"{stem}.qweight").numpy().T), dense_positions(n, bits), bits)
             zeros = unpack(source.tensor(f"{stem}.qzeros").numpy(), dense_positions(m, bits), bits)
             zeros = (zeros.astype(np.int16) + less) % 2**bits
@@ -60,7 +60,7 @@ def _matrix(source: Source, stem: str, bits: int, size: int, offset: int) -> Sto
     names = {1: _LESS_ONE, 0: _AS_STORED}
     kind = f"int{bits} g{size}" if groups > 1 else f"int{bits} rows"
     return StoredMatrix(
-        source.place(f"{stem}.qweight"),
+        source.label(f"{stem}.qweight"),
         kind,
         (m, n),
         StoredBits(m * n * bits, scales.bits + qzeros.bits, other),

@@ -72,4 +72,4 @@ def _of_tensor(value: Any, name: str, counts: dict[str, int]) -> Hessian:
 
 
 def _read(source: Source, name: str, counts: dict[str, int]) -> Hessian:
-    return from_gptq(source.tensor(name), name=source.place(name), **counts)
+    return from_gptq(source.tensor(name), name=source.label(name), **counts)

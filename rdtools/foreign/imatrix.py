@@ -27,8 +27,8 @@ def _hessian(squares: NDArray[np.float64], tokens: int, name: str) -> Hessian:
     DataError
     """
     if not (np.isfinite(squares).all() and (squares >= 0).all()):
-        place = int(np.argmin(np.isfinite(squares) & (squares >= 0)))
-        raise DataError(f"{name}: mean square {squares[place]} of input {place}, expected 0 or more; made with an overflow: make it again")
+        index = int(np.argmin(np.isfinite(squares) & (squares >= 0)))
+        raise DataError(f"{name}: mean square {squares[index]} of input {index}, expected 0 or more; made with an overflow: make it again")
     return Hessian(np.diag(squares), tokens, name=name, origin=ORIGIN, diagonal=True)
 
 
@@ -65,16 +65,16 @@ class _Bytes:
     def __init__(self, path: Path) -> None:
         self.path, self.data, self.at = path, path.read_bytes(), 0
 
-    def take(self, size: int, what: str) -> bytes:
+    def take(self, size: int, field: str) -> bytes:
         if not 0 <= size <= len(self.data) - self.at:
             raise CorruptFile(
-                f"{self.path}: {what} takes {size} bytes, {len(self.data) - self.at} are left; truncated or altered: copy it again"
+                f"{self.path}: {field} takes {size} bytes, {len(self.data) - self.at} are left; truncated or altered: copy it again"
             )
         self.at += size
         return self.data[self.at - size : self.at]
 
-    def number(self, what: str) -> int:
-        return int(struct.unpack("<i", self.take(4, what))[0])
+    def number(self, field: str) -> int:
+        return int(struct.unpack("<i", self.take(4, field))[0])
 
 
 def _dat_entry(values: bytes, calls: int, sample_tokens: int, name: str) -> Hessian:

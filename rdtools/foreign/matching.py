@@ -24,13 +24,13 @@ def _part(values: Float64Array, stored: StoredMatrix, layer: CapturedLayer) -> F
     """
     if not stored.as_tensor and (layer.rows is not None or layer.outputs is not None):
         raise ShapeMismatch(
-            f"{stored.place}: {layer.name} is a part of a tensor of the original, and one matrix here; leave it out with `layers`"
+            f"{stored.label}: {layer.name} is a part of a tensor of the original, and one matrix here; leave it out with `layers`"
         )
     if stored.as_tensor:
         values = layer.part_of(values)
     if values.shape != layer.shape:
         raise ShapeMismatch(
-            f"{stored.place} holds {values.shape}, {layer.name} of the run is {layer.shape}; a file of another model: give the one made "
+            f"{stored.label} holds {values.shape}, {layer.name} of the run is {layer.shape}; a file of another model: give the one made "
             "from the run's model, or leave it out with `layers`"
         )
     return values
@@ -62,34 +62,34 @@ def decoded(stored: StoredMatrix, layer: CapturedLayer, original: Float64Array) 
         If two readings are about as near as each other, or the one that the file states is the farther.
     """
     check_shape(stored, layer)
-    found: dict[str, tuple[float, Float64Array]] = {}
+    readings: dict[str, tuple[float, Float64Array]] = {}
     for name, read in stored.readings.items():
         values = _part(np.asarray(read(), dtype=np.float64), stored, layer)
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
-            raise NotFiniteInput(f"{stored.place}: {bad} decoded weights are NaN or infinite, such as by a scale of its; copy it again")
-        found[name] = (float(np.square(values - original).sum()), values)
-    first = next(iter(found))
-    if len(found) == 1:
-        return found[first][1], first
-    ordered = sorted(found, key=lambda name: found[name][0])
+            raise NotFiniteInput(f"{stored.label}: {bad} decoded weights are NaN or infinite, such as by a scale of its; copy it again")
+        readings[name] = (float(np.square(values - original).sum()), values)
+    first = next(iter(readings))
+    if len(readings) == 1:
+        return readings[first][1], first
+    ordered = sorted(readings, key=lambda name: readings[name][0])
     best, second = ordered[0], ordered[1]
-    if found[best][0] == found[second][0]:
-        return found[first][1], first
-    if found[best][0] > _SURE * found[second][0]:
+    if readings[best][0] == readings[second][0]:
+        return readings[first][1], first
+    if readings[best][0] > _SURE * readings[second][0]:
         energy = float(np.square(original).sum()) or 1.0
-        errors = " and ".join(f"{found[name][0] / energy:.3g} ({name})" for name in (best, second))
+        errors = " and ".join(f"{readings[name][0] / energy:.3g} ({name})" for name in (best, second))
         raise DataError(
-            f"{stored.place}: relative errors of its readings are {errors}, too near to tell which is meant; a file of "
+            f"{stored.label}: relative errors of its readings are {errors}, too near to tell which is meant; a file of "
             "another model, or too coarse: "
             "leave it out with `layers`"
         )
     if stored.stated and best != first:
         raise DataError(
-            f"{stored.place}: the configuration states {first}, and the weights are nearer to the original with {best}; correct its "
+            f"{stored.label}: the configuration states {first}, and the weights are nearer to the original with {best}; correct its "
             "checkpoint_format"
         )
-    return found[best][1], best
+    return readings[best][1], best
 
 
 def correlation(weight: Float64Array, values: Float64Array) -> float:
@@ -107,7 +107,7 @@ def check_related(stored: StoredMatrix, layer: CapturedLayer, correlated: float,
     """
     if correlated < UNRELATED and not relative_distortion < _USELESS:
         raise DataError(
-            f"{stored.place}: its correlation with {layer.name} of the run's model is {correlated:.3f} and its relative distortion "
+            f"{stored.label}: its correlation with {layer.name} of the run's model is {correlated:.3f} and its relative distortion "
             f"{relative_distortion:.3g}; a file of another model, or damaged: give the one made from the run's model, or "
             "leave it out with `layers`"
         )

@@ -61,7 +61,7 @@ def _obstacle(weight: QuantizedWeight) -> str:
         "a grid without a level at zero": grid.offset != 0,
         "scales that are no bfloat16 numbers": not np.array_equal(scales, round_to_bfloat16(scales)),
     }
-    obstacle = next((name for name, there in shown.items() if there), "")
+    obstacle = next((name for name, present in shown.items() if present), "")
     if obstacle or grid.rows is None:
         return obstacle
     group, coded = grid.rows.group_size, int(basis.active.sum())
@@ -144,7 +144,7 @@ def quantization_config(layers: Mapping[str, tuple[int, int, bool]]) -> dict[str
     for scheme in sorted(set(layers.values())):
         bits, group, shifted = scheme
         groups[f"group_{len(groups)}"] = {
-            "targets": [name for name, own in layers.items() if own == scheme],
+            "targets": [name for name, layer_scheme in layers.items() if layer_scheme == scheme],
             "weights": {
                 "num_bits": bits,
                 "type": "int",

@@ -56,12 +56,12 @@ def symmetric(values: Float64Array, n: int) -> Float64Array:
 def _count(value: Any, path: Path, name: str) -> int:
     try:
         number = value.item() if hasattr(value, "item") else value
-        whole = int(number) if float(number) == int(number) else 0
+        count = int(number) if float(number) == int(number) else 0
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        whole = 0
-    if whole < 1:
+        count = 0
+    if count < 1:
         raise DataError(f"{path}: {name} is {value!r:.40}, expected a whole number from 1 on; of no tokens, or altered: collect it again")
-    return whole
+    return count
 
 
 def quip_hessian(path: Path) -> Hessian:

@@ -56,18 +56,18 @@ class Source:
         CorruptFile
         """
         for name, inside in (("config.json", True), ("quantize_config.json", False)):
-            place = self.directory / name
-            if not place.is_file():
+            path = self.directory / name
+            if not path.is_file():
                 continue
             try:
-                if place.stat().st_size > LARGEST:
+                if path.stat().st_size > LARGEST:
                     raise ValueError(f"more than {LARGEST} bytes")
-                content = json.loads(place.read_text())
+                content = json.loads(path.read_text())
                 settings = content.get("quantization_config") if inside else {"quant_method": "gptq", **content}
             except (ValueError, OSError, RecursionError, AttributeError, TypeError) as error:
-                raise CorruptFile(f"{place}: not a configuration ({error}); copy it again") from error
+                raise CorruptFile(f"{path}: not a configuration ({error}); copy it again") from error
             if settings is not None and not isinstance(settings, dict):
-                raise CorruptFile(f"{place}: quantization_config is {settings!r:.80}, expected an object; copy it again")
+                raise CorruptFile(f"{path}: quantization_config is {settings!r:.80}, expected an object; copy it again")
             if settings:
                 return settings
         return {}
@@ -95,12 +95,12 @@ class Source:
         headers = {}
         for path in sorted(set(self._file_of.values())):
             with safe_open(path, framework="np") as file:
-                for name in (n for n, place in self._file_of.items() if place == path):
+                for name in (n for n, file in self._file_of.items() if file == path):
                     part = file.get_slice(name)
                     headers[name] = TensorHeader(part.get_dtype(), tuple(part.get_shape()))
         return headers
 
-    def place(self, tensor: str) -> str:
+    def label(self, tensor: str) -> str:
         """File and tensor, for messages."""
         return f"{self._file_of.get(tensor, self.path)}: {tensor}"
 
@@ -115,10 +115,10 @@ class Source:
         if header is None:
             raise DataError(f"{self.path}: no tensor {tensor}, which this format needs; the file is incomplete: copy it again")
         if header.dtype not in dtypes:
-            raise UnsupportedDtype(f"{self.place(tensor)} has dtype {header.dtype}, expected {' or '.join(dtypes)}; of another format")
+            raise UnsupportedDtype(f"{self.label(tensor)} has dtype {header.dtype}, expected {' or '.join(dtypes)}; of another format")
         if shapes and header.shape not in shapes:
             raise DataError(
-                f"{self.place(tensor)} has shape {header.shape}, expected {' or '.join(map(str, shapes))}: it does not belong to the "
+                f"{self.label(tensor)} has shape {header.shape}, expected {' or '.join(map(str, shapes))}: it does not belong to the "
                 "tensors beside it, or the configuration is of another file; copy both again"
             )
         return header

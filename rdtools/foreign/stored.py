@@ -43,7 +43,7 @@ class StoredMatrix:
 
     Attributes
     ----------
-    place : file and tensor, for messages
+    label : file and tensor, for messages
     type : of what is stored, such as Q4_K, BF16 or int4 g128
     shape : of the decoded values
     bits : that the file spends on it
@@ -56,7 +56,7 @@ class StoredMatrix:
     bias_bits : that the file spends on it
     """
 
-    place: str
+    label: str
     type: str
     shape: tuple[int, ...]
     bits: StoredBits
@@ -102,7 +102,7 @@ class ForeignModel:
             If there is none, or several differ in their prefix alone.
         """
         for name in names:
-            exact = next((given for given in (name, f"{name}.weight") if given in self.matrices), None)
+            exact = next((candidate for candidate in (name, f"{name}.weight") if candidate in self.matrices), None)
             if exact is not None:
                 return self.matrices[exact]
             same = self._by_canonical.get(canonical(name), [])

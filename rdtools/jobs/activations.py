@@ -73,18 +73,18 @@ def collect_activations(
     ModelUnreadable, BadTokens, BadActivations, NotEnoughMemory, OutputError
     """
     inputs = sorted({entry.hessian for entry in run.layers if layers is None or entry.name in layers})
-    wanted: dict[ActivationKey, tuple[ActivationQuantizer, int]] = {}
+    quantizer_of: dict[ActivationKey, tuple[ActivationQuantizer, int]] = {}
     for quantizer in quantizers:
         if quantizes_activations(quantizer):
             for seed in seeds:
                 for hessian in inputs:
-                    wanted.setdefault(activation_key(quantizer, hessian, seed=seed), (quantizer, seed))
-    passes: dict[TokenSet, list[ActivationKey]] = {"calibration": missing_keys(run, list(wanted))}
-    held = [ActivationKey(key.hessian, key.grid, key.map_key, "heldout") for key in wanted]
+                    quantizer_of.setdefault(activation_key(quantizer, hessian, seed=seed), (quantizer, seed))
+    passes: dict[TokenSet, list[ActivationKey]] = {"calibration": missing_keys(run, list(quantizer_of))}
+    held = [ActivationKey(key.hessian, key.grid, key.map_key, "heldout") for key in quantizer_of]
     passes["heldout"] = missing_keys(run, held)
     if not any(passes.values()):
         return
-    _Passes(run, calibration, evaluation, trust_remote_code, device, say, progress).make(wanted, passes)
+    _Passes(run, calibration, evaluation, trust_remote_code, device, say, progress).make(quantizer_of, passes)
 
 
 #: By key of calibration tokens: the map and the grid.
@@ -114,53 +114,55 @@ class _Passes:
         tokens, heldout = read_tokens(calibration, evaluation, run.checkpoint(), trust_remote_code=trust_remote_code)
         self._tokens: dict[TokenSet, Tokens | None] = {"calibration": tokens, "heldout": heldout}
 
-    def _tokens_of(self, which: TokenSet) -> Tokens:
+    def _tokens_of(self, token_set: TokenSet) -> Tokens:
         """The tokens of a set, which must be those of the run."""
         held = self._run.manifest.heldout
-        entry = self._run.manifest.calibration if which == "calibration" or held is None else held.tokens
-        tokens = self._tokens[which]
+        entry = self._run.manifest.calibration if token_set == "calibration" or held is None else held.tokens
+        tokens = self._tokens[token_set]
         if tokens is None or tokens.sha256 != entry.token_sha256:
             raise UsageError(
-                f"{self._run.path}: the {which} tokens are not those of the run, {entry.source}, over which moments of quantized "
+                f"{self._run.path}: the {token_set} tokens are not those of the run, {entry.source}, over which moments of quantized "
                 "activations are summed; give the data that the run was made with"
             )
         return tokens
 
-    def make(self, wanted: Mapping[ActivationKey, tuple[ActivationQuantizer, int]], passes: Mapping[TokenSet, list[ActivationKey]]) -> None:
+    def make(
+        self, quantizer_of: Mapping[ActivationKey, tuple[ActivationQuantizer, int]], passes: Mapping[TokenSet, list[ActivationKey]]
+    ) -> None:
         """Choose maps, then sum over each set of tokens what is missing."""
         from rdtools.model.inputs import find_layers
         from rdtools.model.pretrained import load_model
 
         run = self._run
-        tokens = {which: self._tokens_of(which) for which, keys in passes.items() if keys}  # refused before the model is loaded
+        tokens = {token_set: self._tokens_of(token_set) for token_set, keys in passes.items() if keys}  # refused before the model is loaded
         model = load_model(run.checkpoint(), trust_remote_code=self._trust, device=self._device, say=self._say)
         layers = find_layers(model, run.checkpoint(), head=run.manifest.model.head_analysed)
-        behind = self._chosen(model, layers, wanted, passes)
-        for which, all_keys in passes.items():
+        behind = self._chosen(model, layers, quantizer_of, passes)
+        for token_set, all_keys in passes.items():
             keys = [key for key in all_keys if of_calibration(key) in behind]
             if keys:
-                self._say(f"quantized activations: {counted(len(keys), 'moment')} over the {which} tokens")
-                self._sum(model, layers, tokens[which], keys, behind)
+                self._say(f"quantized activations: {counted(len(keys), 'moment')} over the {token_set} tokens")
+                self._sum(model, layers, tokens[token_set], keys, behind)
 
     def _chosen(
         self,
         model: Any,
-        found: ModelLayers,
-        wanted: Mapping[ActivationKey, tuple[ActivationQuantizer, int]],
+        model_layers: ModelLayers,
+        quantizer_of: Mapping[ActivationKey, tuple[ActivationQuantizer, int]],
         passes: Mapping[TokenSet, list[ActivationKey]],
     ) -> Behind:
         """Maps and grids of all keys that something is missing for."""
         run, lacking = self._run, {of_calibration(key) for keys in passes.values() for key in keys}
         behind: Behind = {}
         maps: dict[tuple[int, str], InputMap] = {}
-        for key in wanted:  # chosen already: a sample is not drawn anew
+        for key in quantizer_of:  # chosen already: a sample is not drawn anew
             if key not in passes["calibration"] and any((key.hessian, key.map_key) == (of.hessian, of.map_key) for of in lacking):
                 moments = read_activations(run, key)
                 assert moments is not None  # every input has calibration tokens
                 maps[key.hessian, key.map_key] = moments.input_map
                 behind[key] = moments.input_map, moments.grid
-        chosen = {key: of for key, of in wanted.items() if key in lacking - behind.keys()}
-        samples = self._samples(model, found, {(key.hessian, seed) for key, (method, seed) in chosen.items() if method.needs_sample})
+        chosen = {key: of for key, of in quantizer_of.items() if key in lacking - behind.keys()}
+        samples = self._samples(model, model_layers, {(key.hessian, seed) for key, (method, seed) in chosen.items() if method.needs_sample})
         for key, (method, seed) in chosen.items():
             try:
                 layers = [run[entry.name] for entry in run.layers if entry.hessian == key.hessian]

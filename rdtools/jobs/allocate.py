@@ -100,8 +100,8 @@ def allocate(
     if not (isinstance(bits, int | float) and math.isfinite(bits) and bits > 0):
         raise UsageError(f"`bits` {bits!r}: expected a finite number above 0")
     check_device(device)
-    place = opened.path / ALLOCATIONS / f"{bits:g}-{rule}-{source}.json" if out is None else path_of("allocate", out, "a plan")
-    check_output_file(place)
+    path = opened.path / ALLOCATIONS / f"{bits:g}-{rule}-{source}.json" if out is None else path_of("allocate", out, "a plan")
+    check_output_file(path)
     curves, energies = _curves(opened, names, source, seed)
     if rule == "equal" and len(next(iter(curves.values()))) > 1:
         raise UsageError(f"`rule` equal: one rate of one method; got {', '.join(next(iter(curves.values())))}; name one in `methods`")
@@ -137,8 +137,8 @@ def allocate(
             for name, pick in picks.items()
         ],
     )
-    write_allocation(place, plan)
-    say(f"{place}: {plan.total_bpw:.5f} of {bits:g} bpw")
+    write_allocation(path, plan)
+    say(f"{path}: {plan.total_bpw:.5f} of {bits:g} bpw")
     return plan
 
 

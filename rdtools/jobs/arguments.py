@@ -9,11 +9,11 @@ from typing import Any
 from rdtools.errors import WrongType
 
 
-def path_of(job: str, given: object, example: str) -> Path:
+def path_of(job: str, value: object, example: str) -> Path:
     """A path, or a string that is one; raises WrongType for anything else."""
-    if not isinstance(given, str | Path):
-        raise WrongType(f"{job}: got {type(given).__name__}, expected the path of {example}")
-    return Path(given)
+    if not isinstance(value, str | Path):
+        raise WrongType(f"{job}: got {type(value).__name__}, expected the path of {example}")
+    return Path(value)
 
 
 def method_names(job: str, methods: object) -> list[str]:

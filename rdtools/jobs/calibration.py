@@ -109,9 +109,9 @@ def read_tokens(
         return tokens, None
     heldout = read(evaluation.text, evaluation.tokens, EVALUATION_SEQUENCES, "evaluation_")
     if heldout is None and embedded:
-        whole = embedded_tokens("evaluation")
-        some = slice(None, None, max(1, len(whole.ids) // EVALUATION_SEQUENCES))
-        heldout = replace(whole, ids=whole.ids[some], mask=whole.mask[some])
+        every = embedded_tokens("evaluation")
+        some = slice(None, None, max(1, len(every.ids) // EVALUATION_SEQUENCES))
+        heldout = replace(every, ids=every.ids[some], mask=every.mask[some])
     return tokens, heldout
 
 

@@ -133,15 +133,15 @@ class CalibrationPass:
             remedy = _remedy(self.out, names, head=self.model.head_analysed)
             raise UsageError(f"{self.out}: holds a run with other {' and '.join(names)}; {remedy}")
         if heldout is not None and held is not None and held.tokens.token_sha256 != heldout.sha256:
-            place = self.out / HELDOUT
+            folder = self.out / HELDOUT
             if not self.fresh:
                 raise UsageError(
-                    f"{self.out}: holds held-out moments of other evaluation tokens in {place}; a report with `fresh` replaces them and "
+                    f"{self.out}: holds held-out moments of other evaluation tokens in {folder}; a report with `fresh` replaces them and "
                     "starts its table over; or choose another directory"
                 )
             run, held = self.without_heldout(run), None
-        for left in [self.out / FINISHED, *([self.out / HELDOUT / LIST] if held is not None else [])]:
-            left.unlink(missing_ok=True)  # by a process that was killed just after it wrote the manifest
+        for stale in [self.out / FINISHED, *([self.out / HELDOUT / LIST] if held is not None else [])]:
+            stale.unlink(missing_ok=True)  # by a process that was killed just after it wrote the manifest
         moved = {name: getattr(self.model, name) for name in ("name", "source", "directory", "files")}
         update: dict[str, object] = {"model": run.manifest.model.model_copy(update=moved)}
         update["hessians"] = self.restored(run, run.manifest.hessians, self.tokens, self.writer())
@@ -190,16 +190,16 @@ class CalibrationPass:
         from rdtools.model.inputs import check_weights
 
         writer = self.writer()
-        opened, found = self.opened, self.opened.layers
+        opened, layers = self.opened, self.opened.layers
         for shared in opened.loaded_inputs():
             check_weights(opened.model, self.checkpoint, shared)
-        self._note_sampling([shared.columns for shared in found.inputs])
-        self.fill(writer, self.tokens, [shared.name for shared in found.inputs], 0)
-        sizes = {name: getattr(found, name) for name in ("parameters", "analysed", "head", "head_parameters")}
+        self._note_sampling([shared.columns for shared in layers.inputs])
+        self.fill(writer, self.tokens, [shared.name for shared in layers.inputs], 0)
+        sizes = {name: getattr(layers, name) for name in ("parameters", "analysed", "head", "head_parameters")}
         return writer.finish(
             self.checkpoint,
-            {shared.name: shared.layers for shared in found.inputs},
-            model=self.model.model_copy(update={**sizes, "uncovered": list(found.uncovered)}),
+            {shared.name: shared.layers for shared in layers.inputs},
+            model=self.model.model_copy(update={**sizes, "uncovered": list(layers.uncovered)}),
             calibration=self.calibration.model_copy(update={"runner": opened.runner}),
             versions=self.versions,
         )

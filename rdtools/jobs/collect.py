@@ -57,8 +57,8 @@ def collect(
     """
     check_run_directory(out)
     checkpoint = find_model(source, with_code=trust_remote_code)
-    if is_run(out) and (kept := _without_tokens(out, checkpoint, request, evaluation)) is not None:
-        return kept
+    if is_run(out) and (existing := _without_tokens(out, checkpoint, request, evaluation)) is not None:
+        return existing
     tokens, heldout = read_tokens(request, evaluation, checkpoint, trust_remote_code=trust_remote_code)
     if heldout is not None:
         check_held_out(heldout, tokens, say)

@@ -17,15 +17,15 @@ from rdtools.sweep import quantize_layers
 from rdtools.threads import one_blas_thread
 
 
-def _layers(given: object) -> list[Layer]:
-    several = list(given.values()) if isinstance(given, Mapping) else [given] if isinstance(given, Layer) else given
+def _layers(items: object) -> list[Layer]:
+    several = list(items.values()) if isinstance(items, Mapping) else [items] if isinstance(items, Layer) else items
     if not isinstance(several, Iterable) or isinstance(several, str | bytes):
-        raise WrongType(f"compare: got {type(given).__name__}, expected a Layer, several of them, or a run: compare(layer, ['gptq'], [3])")
+        raise WrongType(f"compare: got {type(items).__name__}, expected a Layer, several of them, or a run: compare(layer, ['gptq'], [3])")
     layers = list(several)
     wrong = next((item for item in layers if not isinstance(item, Layer)), None)
     if wrong is not None or not layers:
-        got = "nothing" if not layers else type(wrong).__name__
-        raise WrongType(f"compare: got {got} among the layers, expected Layers; make one with Layer.of(weight, hessian)")
+        kind = "nothing" if not layers else type(wrong).__name__
+        raise WrongType(f"compare: got {kind} among the layers, expected Layers; make one with Layer.of(weight, hessian)")
     return layers
 
 
@@ -68,6 +68,6 @@ def compare(
         raise UsageError("compare: two layers have one name, by which rows are told apart; name them: Layer.of(…, name='0.q_proj')")
     with one_blas_thread():
         rows: dict[tuple[int, int], Any] = {
-            (number, which): row for number, which, row in quantize_layers([(layer, quantizers) for layer in chosen], seed=seed)
+            (number, index): row for number, index, row in quantize_layers([(layer, quantizers) for layer in chosen], seed=seed)
         }
-    return to_table([rows[place] for place in sorted(rows)])
+    return to_table([rows[key] for key in sorted(rows)])

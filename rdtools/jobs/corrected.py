@@ -86,8 +86,8 @@ def given_beside(
         trial = beside.trial
 
         def value(mixture: Mixture) -> float:
-            given = corrected(mixture)
-            quantized = {layer.key.name: quantized_layer(given, layer, quantizer(layer.key.name), seed=seed) for layer in layers}
+            corrected_input = corrected(mixture)
+            quantized = {layer.key.name: quantized_layer(corrected_input, layer, quantizer(layer.key.name), seed=seed) for layer in layers}
             return trial({name: round_to_stored(reconstruct(one.answer.weight), "bfloat16", name=name) for name, one in quantized.items()})
 
         mixture = search_mixture(value, drift="drift" in names, attention=beside.weighted is not None)
@@ -131,8 +131,8 @@ def quantized_layer(given: CorrectedInput | None, layer: Layer, quantizer: Quant
     moment = given.hessian.matrix
     coded = np.diagonal(moment) > 0
     damping = answer.damping * float(np.mean(np.diagonal(moment)[coded])) if coded.any() else 0.0
-    scaled, which = rescaled_weight(answer.weight, prepared.weight, moment + damping * np.diag(coded.astype(np.float64)))
-    return Corrected(prepared, replace(answer, weight=scaled), which)
+    scaled, rescaled = rescaled_weight(answer.weight, prepared.weight, moment + damping * np.diag(coded.astype(np.float64)))
+    return Corrected(prepared, replace(answer, weight=scaled), rescaled)
 
 
 def output_error(weight: Float64Array, quantized: Float64Array, moments: InputMoments) -> tuple[float, float]:
@@ -186,8 +186,8 @@ def given_inputs(
     assert stages is not None
     if compares_models(corrections):
         residual, attention, mixing = (name in corrections for name in ("residual", "attention", "mixing"))
-        asked = {"residual": residual, "attention": attention, "mixing": mixing}
-        both = capture_beside(stages, inputs, tokens, replaced=replaced, done=done, folder=folder, progress=progress, **asked)
+        options = {"residual": residual, "attention": attention, "mixing": mixing}
+        both = capture_beside(stages, inputs, tokens, replaced=replaced, done=done, folder=folder, progress=progress, **options)
         for beside in both:
             item = beside.item
             yield item, None if beside.moments is None else given_beside(beside, corrections, quantizer, weights(item), seed=seed)

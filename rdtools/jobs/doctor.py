@@ -47,9 +47,9 @@ class Check:
 
 def _python() -> Iterator[Check]:
     tried = ", ".join(f"{major}.{minor}" for major, minor in TRIED)
-    here = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    version = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     known = sys.version_info[:2] in TRIED
-    yield Check("Python", "ok" if known else "note", here, "" if known else f"tried on {tried}: run pytest once, or use one of these")
+    yield Check("Python", "ok" if known else "note", version, "" if known else f"tried on {tried}: run pytest once, or use one of these")
     yield Check("rdtools", "ok", f"{__version__} in {Path(__file__).resolve().parents[1]}")
 
 
@@ -58,7 +58,7 @@ def _packages() -> Iterator[Check]:
     installed, missing, other = [], [], []
     for line in needed:
         name = line.partition(";")[0].strip()
-        name = name[: next((place for place, c in enumerate(name) if not (c.isalnum() or c in "-_.")), len(name))]
+        name = name[: next((index for index, c in enumerate(name) if not (c.isalnum() or c in "-_.")), len(name))]
         try:
             installed.append(f"{name} {version(name)}")
         except PackageNotFoundError:
@@ -102,12 +102,12 @@ def _kernels() -> Iterator[Check]:
     from rdtools.kernels import sic_sweep_numba
 
     compiled = next((value for value in vars(sic_sweep_numba).values() if hasattr(value, "_cache")), None)
-    place = getattr(getattr(compiled, "_cache", None), "cache_path", None)
-    if place is None:
+    cache_path = getattr(getattr(compiled, "_cache", None), "cache_path", None)
+    if cache_path is None:
         remedy = "every process compiles anew, which takes seconds: set NUMBA_CACHE_DIR to a folder that may be written to"
         yield Check("compiled kernels", "note", "no folder to keep them in", remedy)
         return
-    folder = Path(place)
+    folder = Path(cache_path)
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     writable = os.access(existing, os.W_OK)
     yield Check(
@@ -123,10 +123,10 @@ def _memory() -> Iterator[Check]:
     enough = free >= cores * PROCESS_BYTES
     remedy = "" if enough else f"{cores} processes take at least {in_gb(cores * PROCESS_BYTES)}: give --workers a smaller number"
     yield Check("memory", "ok" if enough else "note", f"{in_gb(free)} free for this process", remedy)
-    for name, place in (("disk here", Path.cwd()), ("disk for temporary files", Path(tempfile.gettempdir()))):
-        left, writable = shutil.disk_usage(place).free, os.access(place, os.W_OK)
-        remedy = "" if writable and left >= _LOW_DISK else "free some space, or work in another place"
-        finding = f"{in_gb(left)} free in {place}" + ("" if writable else ", which cannot be written to")
+    for name, folder in (("disk here", Path.cwd()), ("disk for temporary files", Path(tempfile.gettempdir()))):
+        free_bytes, writable = shutil.disk_usage(folder).free, os.access(folder, os.W_OK)
+        remedy = "" if writable and free_bytes >= _LOW_DISK else "free some space, or work in another place"
+        finding = f"{in_gb(free_bytes)} free in {folder}" + ("" if writable else ", which cannot be written to")
         yield Check(name, "note" if remedy else "ok", finding, remedy)
 
 

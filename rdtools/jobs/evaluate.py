@@ -20,7 +20,7 @@ from rdtools.jobs.progress import log_sentence, python_stage
 from rdtools.jobs.saved_subject import subject_of_saved
 from rdtools.jobs.sequential import Sequential, sequential_request
 from rdtools.jobs.settings import Stage
-from rdtools.jobs.subjects import Asked, Subject, subject_of_run
+from rdtools.jobs.subjects import RowRequest, Subject, subject_of_run
 from rdtools.records.evaluation_row import EVALUATION_COLUMNS
 from rdtools.runs.journal import JournalWriter, Record, encoded, read_journals
 from rdtools.runs.saved import HessianKind, is_saved
@@ -108,14 +108,16 @@ def evaluate(
         If the model does not run block by block.
     UnknownMethod, CorruptFile, ModelUnreadable, OutputError, Busy
     """
-    place, seed = path_of("evaluate", path, "a run or of a quantized model, such as 'rdtools-report'"), check_seed(seed)
+    subject_path, seed = path_of("evaluate", path, "a run or of a quantized model, such as 'rdtools-report'"), check_seed(seed)
     names = None if methods is None else method_names("evaluate", methods)
     plans = [path_of("evaluate", plan, "a plan") for plan in ([allocations] if isinstance(allocations, str | Path) else allocations)]
     if plans and (names is not None or rates is not None):
         raise UsageError("`allocations` say the method and rate of every layer; leave `methods` and `rates` out")
-    ahead = sequential_request(place, hessians, calibration, corrections)
-    subject = _subject(place, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, ahead)
-    found = held_out_windows(
+    sequential = sequential_request(subject_path, hessians, calibration, corrections)
+    subject = _subject(
+        subject_path, names, None if rates is None else target_rates("evaluate", "rates", rates), plans, damping, seed, sequential
+    )
+    cut = held_out_windows(
         subject.checkpoint,
         evaluation if isinstance(evaluation, EvaluationRequest) else EvaluationRequest(tokens=evaluation),
         calibration=subject.calibration,
@@ -124,17 +126,17 @@ def evaluate(
         window=window,
         windows=windows,
     )
-    if found.left_out:
-        say(f"{found.source}: {found.left_out} tokens at the ends of sequences fill no window of {found.length}")
-    stored = _stored(subject, found, reference, top, device)
-    job = EvaluationJob(subject.with_noise(seed=seed) if noise else subject, found, seed, device, say, stored)
+    if cut.left_out:
+        say(f"{cut.source}: {cut.left_out} tokens at the ends of sequences fill no window of {cut.length}")
+    stored = _stored(subject, cut, reference, top, device)
+    job = EvaluationJob(subject.with_noise(seed=seed) if noise else subject, cut, seed, device, say, stored)
     with sole_writer(subject.folder):
         subject.check()
         folder = subject.folder / FOLDER
-        keys = [job.key(asked) for asked in job.subject.asked]
+        keys = [job.key(request) for request in job.subject.requests]
         done = {key: record.value for key, record in read_journals(folder).records.items() if not (record.failed or fresh)}
-        todo = [asked for asked, key in zip(job.subject.asked, keys, strict=True) if key not in done]
-        again = _expecting(job.subject.asked, keys, done)
+        todo = [request for request, key in zip(job.subject.requests, keys, strict=True) if key not in done]
+        again = _expecting(job.subject.requests, keys, done)
         if todo or again:
             writer = JournalWriter(folder)
             try:
@@ -142,12 +144,14 @@ def evaluate(
                     writer.append(Record(key, "evaluation", value))
                 if todo:
                     with stage("Evaluate", "models") as progress:
-                        for asked, row in job.rows(todo, progress):
-                            writer.append(Record(job.key(asked), "evaluation", row.to_row()))
+                        for request, row in job.rows(todo, progress):
+                            writer.append(Record(job.key(request), "evaluation", row.to_row()))
                     if stored is not None:
                         say(stored.sentence())
             finally:
                 writer.close()
+        if not (todo or stored is None or stored.known):
+            say(f"{stored.path}: not written: all rows are there, and the original did not run; `fresh` makes them and the file anew")
         records = read_journals(folder).records
         _write(_table([record.value for record in records.values()]), subject.folder)
     return _table([records[key].value for key in keys])
@@ -169,19 +173,19 @@ def _stored(subject: Subject, windows: Windows, reference: str | Path | None, to
         "device": device,
     }
     limits = model_limits(subject.checkpoint, trust_remote_code=subject.trust_remote_code)
-    place = path_of("evaluate", reference, "a file of predictions")
-    return stored_reference(place, facts, tokens=windows.scored, top=top, vocabulary=limits.vocabulary)
+    file = path_of("evaluate", reference, "a file of predictions")
+    return stored_reference(file, facts, tokens=windows.scored, top=top, vocabulary=limits.vocabulary)
 
 
-def _expecting(asked: Sequence[Asked], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+def _expecting(requests: Sequence[RowRequest], keys: Sequence[str], done: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """Finished rows of plans that expect something else now: what was measured stays."""
-    found = {}
-    for one, key in zip(asked, keys, strict=True):
+    expectations = {}
+    for one, key in zip(requests, keys, strict=True):
         if key in done and one.allocation is not None:
             value = done[key] | one.allocation.expectations
             if encoded(value) != encoded(done[key]):
-                found[key] = value
-    return found
+                expectations[key] = value
+    return expectations
 
 
 def _subject(
@@ -191,10 +195,10 @@ def _subject(
     plans: Sequence[Path],
     damping: float | None,
     seed: int,
-    ahead: Sequential | None,
+    sequential: Sequential | None,
 ) -> Subject:
     if not is_saved(path):
-        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, ahead=ahead)
+        return subject_of_run(path, methods=methods, rates=rates, damping=damping, seed=seed, allocations=plans, ahead=sequential)
     if methods is not None or rates is not None or damping is not None or plans:
         raise UsageError(
             f"{path}: a saved model, which has one method and rate, or a plan; leave `methods`, `rates`, `allocations` and `damping` out"

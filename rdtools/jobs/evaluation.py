@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rdtools.jobs.subjects import Asked, Subject, Summed
+from rdtools.jobs.subjects import RowRequest, Subject, Summed
 from rdtools.records.evaluation_row import EvaluationRow, LayerSums
 from rdtools.runs.numbers import NUMBERS_VERSION
 
@@ -46,19 +46,19 @@ class EvaluationJob:
         """Name of what rows are comparable by."""
         return self.windows.protocol + ("" if self.stored is None else f", top {self.stored.top} of the original")
 
-    def key(self, asked: Asked) -> str:
+    def key(self, request: RowRequest) -> str:
         """Hash of everything that decides the numbers of a row."""
         scored = hashlib.sha256(self.windows.ids.tobytes() + self.windows.clusters.tobytes()).hexdigest()
-        parts = [NUMBERS_VERSION, self.subject.identity, asked.identity, scored, self.windows.ids.shape, self.seed]
+        parts = [NUMBERS_VERSION, self.subject.identity, request.identity, scored, self.windows.ids.shape, self.seed]
         parts += [self.device] if self.device != "cpu" else []  # whose sums have other last digits
         parts += [] if self.stored is None else ["top", self.stored.top]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
-    def rows(self, todo: Sequence[Asked], progress: Callable[[float, float], None]) -> Iterator[tuple[Asked, EvaluationRow]]:
+    def rows(self, todo: Sequence[RowRequest], progress: Callable[[float, float], None]) -> Iterator[tuple[RowRequest, EvaluationRow]]:
         """Rows as they are finished, some in each pass."""
         opened = self._opened()
         rounds = [todo[first : first + ROUND] for first in range(0, len(todo), ROUND)]
-        steps, before = len(todo) + len(rounds) + sum(asked.ahead for asked in todo), 0
+        steps, before = len(todo) + len(rounds) + sum(request.ahead for request in todo), 0
         for some in rounds:
             began = before
 
@@ -66,9 +66,9 @@ class EvaluationJob:
                 progress(began + share, steps)
 
             yield from zip(some, self._round(opened, some, tell), strict=True)
-            before += len(some) + 1 + sum(asked.ahead for asked in some)
+            before += len(some) + 1 + sum(request.ahead for request in some)
 
-    def _round(self, opened: OpenModel, some: Sequence[Asked], tell: Callable[[float], None]) -> list[EvaluationRow]:
+    def _round(self, opened: OpenModel, some: Sequence[RowRequest], tell: Callable[[float], None]) -> list[EvaluationRow]:
         from rdtools.evaluation.contest import contest
         from rdtools.evaluation.rows import model_scores
         from rdtools.model.fused import fused_text
@@ -77,51 +77,51 @@ class EvaluationJob:
         started, windows, work = time.perf_counter(), self.windows, self.subject.folder / WORK
         shutil.rmtree(work, ignore_errors=True)  # of a process that was killed
         entered: list[tuple[Contender, Summed]] = []
-        ahead = 0
+        steps_ahead = 0
 
         def step(before: int, done: int, total: int) -> None:
             tell(before + done / total)
 
         try:
-            for number, asked in enumerate(some):
-                (own := work / str(number)).mkdir(parents=True)
-                entered.append(asked.enter(opened, own, functools.partial(step, ahead)))
-                ahead += asked.ahead
+            for number, request in enumerate(some):
+                (folder := work / str(number)).mkdir(parents=True)
+                entered.append(request.enter(opened, folder, functools.partial(step, steps_ahead)))
+                steps_ahead += request.ahead
             contenders = [contender for contender, _ in entered]
-            told = len(some) + 1
+            steps = len(some) + 1
             scores = contest(
                 opened.stages,
                 contenders,
                 windows,
                 stored=self.stored,
                 folder=self.subject.folder,
-                progress=lambda done, total: tell(ahead + done * told / total),
+                progress=lambda done, total: tell(steps_ahead + done * steps / total),
             )
         finally:
             shutil.rmtree(work, ignore_errors=True)
         return [
             EvaluationRow(
                 model=self.subject.name,
-                method=asked.method,
-                target_bpw=asked.target_bpw,
-                status="ok" if found is not None else "failed",
+                method=request.method,
+                target_bpw=request.target_bpw,
+                status="ok" if token_scores is not None else "failed",
                 seed=self.seed,
-                hessians=asked.hessians,
-                corrections=asked.corrections,
+                hessians=request.hessians,
+                corrections=request.corrections,
                 protocol=self.protocol,
                 fused=fused_text(self.subject.checkpoint.directory),
                 evaluation=windows.source,
                 windows=len(windows.ids),
                 scored_tokens=windows.scored,
                 clusters=len(np.unique(windows.token_clusters)),
-                allocation=None if asked.allocation is None else asked.allocation.label,
-                **({} if asked.allocation is None else asked.allocation.expectations),
-                sums=layers.sums if found is not None else self._unmeasured,
-                scores=None if found is None else model_scores(found, windows, seed=self.seed),
+                allocation=None if request.allocation is None else request.allocation.label,
+                **({} if request.allocation is None else request.allocation.expectations),
+                sums=layers.sums if token_scores is not None else self._unmeasured,
+                scores=None if token_scores is None else model_scores(token_scores, windows, seed=self.seed),
                 message="" if contender.failure is None else str(contender.failure) or type(contender.failure).__name__,
                 wall_s=time.perf_counter() - started,
             )
-            for asked, (contender, layers), found in zip(some, entered, scores, strict=True)
+            for request, (contender, layers), token_scores in zip(some, entered, scores, strict=True)
         ]
 
     @property

@@ -54,11 +54,11 @@ def evaluated_law(path: Path, slopes: Mapping[str, float] | None = None, seed: i
         and math.isnan(row.get("activation_bits", math.nan))
     ]
     tokens = Counter((row["protocol"], row["evaluation"], row["scored_tokens"]) for row in usable)
-    kept = [row for row in usable if (row["protocol"], row["evaluation"], row["scored_tokens"]) == tokens.most_common(1)[0][0]]
-    pairs = [(row["summed_relative_distortion"], row["kl_nats"]) for row in kept]
-    if slopes is not None and kept:
+    compared = [row for row in usable if (row["protocol"], row["evaluation"], row["scored_tokens"]) == tokens.most_common(1)[0][0]]
+    pairs = [(row["summed_relative_distortion"], row["kl_nats"]) for row in compared]
+    if slopes is not None and compared:
         weighted = _weighted(path, slopes, seed)
-        pairs = [(weighted[of], row["kl_nats"]) for row in kept if (of := (row["method"], row["target_bpw"])) in weighted]
+        pairs = [(weighted[of], row["kl_nats"]) for row in compared if (of := (row["method"], row["target_bpw"])) in weighted]
     if len(pairs) < 3 or len({x for x, _ in pairs}) < 2:
         return None
     points = np.array(pairs)
@@ -71,5 +71,5 @@ def _weighted(path: Path, slopes: Mapping[str, float], seed: int) -> dict[tuple[
     rows = table[(table["status"] == "ok") & (table["seed"] == seed) & table["layer"].isin(list(slopes))].copy()
     rows["weighted"] = rows["layer"].map(slopes) * rows["relative_distortion"]
     sums = rows.groupby(["method", "target_bpw"])["weighted"].agg(["sum", "size"])
-    whole = sums[sums["size"] == len(slopes)].reset_index()
-    return {(str(m), float(t)): float(v) for m, t, v in zip(whole["method"], whole["target_bpw"], whole["sum"], strict=True)}
+    complete = sums[sums["size"] == len(slopes)].reset_index()
+    return {(str(m), float(t)): float(v) for m, t, v in zip(complete["method"], complete["target_bpw"], complete["sum"], strict=True)}

@@ -84,18 +84,18 @@ def export_saved(folder: Path, *, say: Callable[[str], None] = log_sentence) -> 
                 "place; use the dense checkpoint"
             )
         packed_layer(decoded_layer(folder, entry), name=captured.name)
-    place, work = folder / COMPRESSED_TENSORS, folder / f"{COMPRESSED_TENSORS}.unfinished"
+    path, work = folder / COMPRESSED_TENSORS, folder / f"{COMPRESSED_TENSORS}.unfinished"
     shutil.rmtree(work, ignore_errors=True)
     original = find_model(EMBEDDED) if saved.original.directory is None else open_checkpoint(Path(saved.original.directory))
     try:
         work.mkdir()
         size = _write(original, work, folder, saved)
-        shutil.rmtree(place, ignore_errors=True)
-        work.rename(place)
+        shutil.rmtree(path, ignore_errors=True)
+        work.rename(path)
     except OSError as error:
         raise OutputError(f"{work}: cannot be written: {error.strerror}; free some space or choose another place") from error
-    say(f"{place}: compressed-tensors, pack-quantized, {8 * size / saved.weights:.4f} bits per quantized weight")
-    return place
+    say(f"{path}: compressed-tensors, pack-quantized, {8 * size / saved.weights:.4f} bits per quantized weight")
+    return path
 
 
 def _write(original: Checkpoint, work: Path, folder: Path, saved: SavedModel) -> int:

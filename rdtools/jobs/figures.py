@@ -70,13 +70,14 @@ def _evaluation(folder: Path) -> pd.DataFrame:
     rows = table[table["status"].eq("ok") & table["allocation"].isna()]
     measured = rows[rows["method"] != NOISE]
     of_original = measured[measured["hessians"] == "original"]  # else of a saved model, or of a run without such rows
-    kept = measured if of_original.empty else of_original
-    if kept.empty:
+    shown = measured if of_original.empty else of_original
+    if shown.empty:
         raise NoRows(f"{path} has no row of one method and rate with status ok")
     on = ["protocol", "evaluation", "scored_tokens"]
-    _, kept = max(kept.groupby(on), key=lambda group: len(group[1]))  # of several tokens, those of most rows
-    floor = rows[rows["method"] == NOISE].merge(kept[on].drop_duplicates(), on=on)
-    return with_power_law(pd.concat([floor, kept], ignore_index=True))
+    groups = shown.groupby([*on, "hessians", "corrections"], dropna=False)
+    _, shown = max(groups, key=lambda group: len(group[1]))  # of several tokens or ways of quantizing, those of most rows
+    floor = rows[rows["method"] == NOISE].merge(shown[on].drop_duplicates(), on=on)
+    return with_power_law(pd.concat([floor, shown], ignore_index=True))
 
 
 #: Table → how it is read from a folder, and the command whose output it is.
@@ -100,7 +101,7 @@ def _kept(folder: Path, name: str) -> pd.DataFrame:
     if path is not None:
         return pd.read_csv(path)
     command = _TABLES[name][1] if name in _TABLES else _MODULES.get(name, _OTHERS)
-    run, rows = (shlex.quote(str(place)) for place in (folder, folder / "figures"))
+    run, rows = (shlex.quote(str(path)) for path in (folder, folder / "figures"))
     raise NoRows(f"{folder} has no rows of it: {command.format(run=run, rows=rows, name=name)} makes them")
 
 
@@ -172,18 +173,18 @@ def figures(
     folder = path_of("figures", run, "a run, such as 'rdtools-report'")
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; expected the run directory of a report, or a folder of rows")
-    if not is_run(folder) and not any(any(folder.glob(f"{place}*.{kind}")) for place in ("", "figures/") for kind in ("csv", "parquet")):
+    if not is_run(folder) and not any(any(folder.glob(f"{prefix}*.{kind}")) for prefix in ("", "figures/") for kind in ("csv", "parquet")):
         raise UsageError(f"{folder}: no run and no rows in it; expected the run directory of a report, or a folder of rows")
-    for given, known, kind in ((names, MODULES, "figure"), ((style,), STYLES, "style")):
-        for name in given:
+    for chosen, known, kind in ((names, MODULES, "figure"), ((style,), STYLES, "style")):
+        for name in chosen:
             if name not in known:
                 raise UsageError(f"{kind} {name!r}, expected one of {', '.join(known)}")
     check_formats(formats)
-    place = folder / "figures" / style if out is None else Path(out)
+    target = folder / "figures" / style if out is None else Path(out)
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        target.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{place}: cannot be made: {error.strerror}; choose another place for `out`") from error
+        raise OutputError(f"{target}: cannot be made: {error.strerror}; choose another place for `out`") from error
     manifest: Manifest | None = read_manifest(folder) if is_run(folder) else None
     drawn = DrawnFigures()
     with styled(style):
@@ -195,11 +196,11 @@ def figures(
             except NoRows as reason:
                 drawn.missing[name] = str(reason)
                 continue
-            save_figure(draw_figure(name, tables), place / name, formats)
-            drawn.files[name] = [place / f"{name}.{kind}" for kind in formats]
+            save_figure(draw_figure(name, tables), target / name, formats)
+            drawn.files[name] = [target / f"{name}.{kind}" for kind in formats]
             if captions:
                 text = module.CAPTION.plain(layers=layer_count(tables[module.TABLES[0]]), run=manifest)
-                drawn.files[name].append(place / f"{name}.txt")
+                drawn.files[name].append(target / f"{name}.txt")
                 write_atomically(drawn.files[name][-1], f"{module.CAPTION.title}. {text}\n".encode())
     if (names and drawn.missing) or not drawn.files:
         raise UsageError("; ".join(f"{name}: {sentence}" for name, sentence in list(drawn.missing.items())[:3]))

@@ -61,11 +61,11 @@ def _of_input(hessians: Hessians, names: Sequence[str], columns: int, path: Path
     for name, hessian in named:
         if len(hessian.matrix) != columns:
             raise DataError(f"{path}: the Hessian of {name} is of {len(hessian.matrix)} inputs, the layer has {columns}; of another model")
-    (first, kept), *others = named
+    (first, reference), *others = named
     for name, other in others:
-        if np.abs(other.matrix - kept.matrix).max() > _SAME * np.abs(kept.matrix).max():
+        if np.abs(other.matrix - reference.matrix).max() > _SAME * np.abs(reference.matrix).max():
             raise DataError(f"{path}: {first} and {name} read the same input, and their Hessians differ; of another model, or of two files")
-    return kept
+    return reference
 
 
 def import_hessians(
@@ -97,15 +97,15 @@ def import_hessians(
     from rdtools.model.opened import open_model
     from rdtools.model.versions import versions
 
-    place, out = Path(path), Path(out)
+    source_path, out = Path(path), Path(out)
     _new_directory(out)
-    hessians = open_hessians(place, Counts(samples, sample_tokens), format)
+    hessians = open_hessians(source_path, Counts(samples, sample_tokens), format)
     checkpoint = find_model(source, with_code=trust_remote_code)
     layers = open_model(checkpoint, trust_remote_code=trust_remote_code, say=say).layers
-    model, digest = describe_model(checkpoint, source=source), _hash_of(place)
-    first = _of_input(hessians, [layer.name for layer in layers.inputs[0].layers], layers.inputs[0].columns, place)
+    model, digest = describe_model(checkpoint, source=source), _hash_of(source_path)
+    first = _of_input(hessians, [layer.name for layer in layers.inputs[0].layers], layers.inputs[0].columns, source_path)
     calibration = CalibrationEntry(
-        source=f"{place.name}, {first.origin}",
+        source=f"{source_path.name}, {first.origin}",
         sequences=samples or 1,
         length=sample_tokens or max(1, first.n_tokens),
         padding=0,
@@ -116,12 +116,12 @@ def import_hessians(
     check_disk(out, sum(4 * shared.columns * (shared.columns + 1) for shared in layers.inputs), counted(len(layers.inputs), "Hessian"))
     names = [[layer.name for layer in shared.layers] for shared in layers.inputs]
     for shared, of in zip(layers.inputs, names, strict=True):  # refused before anything is written
-        _of_input(hessians, of, shared.columns, place)
+        _of_input(hessians, of, shared.columns, source_path)
     writer = RunWriter(out, fingerprint(model, calibration, capture=None))
     for index, (shared, of) in enumerate(zip(layers.inputs, names, strict=True)):
-        kept = _of_input(hessians, of, shared.columns, place)
-        counts = (kept.n_tokens, kept.dropped_tokens, shared.name, kept.mean)
-        writer.add(Hessian(kept.matrix, *counts, origin=kept.origin, diagonal=kept.diagonal), index)
+        hessian = _of_input(hessians, of, shared.columns, source_path)
+        counts = (hessian.n_tokens, hessian.dropped_tokens, shared.name, hessian.mean)
+        writer.add(Hessian(hessian.matrix, *counts, origin=hessian.origin, diagonal=hessian.diagonal), index)
     sizes = {name: getattr(layers, name) for name in ("parameters", "analysed", "head", "head_parameters")}
     groups = {shared.name: shared.layers for shared in layers.inputs}
     entry = model.model_copy(update={**sizes, "uncovered": list(layers.uncovered)})
@@ -184,14 +184,14 @@ def merge_runs(paths: Sequence[str | Path], *, out: str | Path) -> Run:
 
 def _check_parts(runs: Sequence[Run]) -> None:
     def identity(manifest: Manifest) -> dict[str, object]:
-        whole = fingerprint(manifest.model, manifest.calibration, capture=manifest.capture)
+        facts = fingerprint(manifest.model, manifest.calibration, capture=manifest.capture)
         inputs = [(entry.name, entry.columns, entry.diagonal) for entry in manifest.hessians]
-        return {**{name: value for name, value in whole.items() if name != "calibration tokens"}, "inputs": inputs}
+        return {**{name: value for name, value in facts.items() if name != "calibration tokens"}, "inputs": inputs}
 
     first = runs[0]
     for run in runs[1:]:
-        here, there = identity(run.manifest), identity(first.manifest)
-        names = sorted(name for name in here.keys() | there.keys() if here.get(name) != there.get(name))
+        actual, expected = identity(run.manifest), identity(first.manifest)
+        names = sorted(name for name in actual.keys() | expected.keys() if actual.get(name) != expected.get(name))
         if names:
             raise UsageError(
                 f"{run.path} and {first.path}: other {' and '.join(names)}; runs of one model and one rdtools alone can be merged"
@@ -270,7 +270,7 @@ def inspect_hessians(
     rows = []
     for name, hessian in _all_hessians(Path(path), Counts(samples, sample_tokens), format):
         spectrum, trace = spectrum_of(hessian), float(np.trace(hessian.matrix))
-        kept = spectrum.eigenvalues[: spectrum.rank]
+        positive = spectrum.eigenvalues[: spectrum.rank]
         mean = hessian.mean
         rows.append(
             {
@@ -283,8 +283,8 @@ def inspect_hessians(
                 "mean_square": trace / spectrum.columns,
                 "active": spectrum.active,
                 "rank": spectrum.rank,
-                "condition": float(kept[0] / kept[-1]) if len(kept) else float("nan"),
-                "top_eigenvalue_fraction": float(kept[0] / trace) if len(kept) else float("nan"),
+                "condition": float(positive[0] / positive[-1]) if len(positive) else float("nan"),
+                "top_eigenvalue_fraction": float(positive[0] / trace) if len(positive) else float("nan"),
                 "mean_fraction": float("nan") if mean is None or not trace else float(mean @ mean) / trace,
             }
         )

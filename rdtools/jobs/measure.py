@@ -141,7 +141,7 @@ def _bias(checkpoint: Checkpoint, layer: CapturedLayer, matrix: StoredMatrix, re
     values = np.zeros(rows) if matrix.bias is None else np.asarray(matrix.bias(reading), dtype=np.float64)
     if values.shape != (rows,) or not np.isfinite(values).all():
         raise DataError(
-            f"{matrix.place}: a bias of shape {values.shape} beside it, expected {rows} finite numbers: a file of another model?"
+            f"{matrix.label}: a bias of shape {values.shape} beside it, expected {rows} finite numbers: a file of another model?"
         )
     difference = (values if stored is None else values - stored)[slice(None) if layer.outputs is None else slice(*layer.outputs)]
     share = len(difference) / rows

@@ -61,9 +61,9 @@ def collect(
     try:
         check_run_directory(folder)
         with sole_writer(folder), python_stage("Hessians") as shown:
-            place = str(source) if isinstance(source, str | Path) else str(save_model(source, folder).directory)
+            model = str(source) if isinstance(source, str | Path) else str(save_model(source, folder).directory)
             collect_run(
-                place,
+                model,
                 request,
                 out=folder,
                 evaluation=held,

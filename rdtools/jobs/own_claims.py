@@ -42,10 +42,10 @@ def load_claims(reference: str) -> list[Claim]:
     value = getattr(module, name, None)
     claims = [value] if isinstance(value, Claim) else list(value) if isinstance(value, Iterable) and not isinstance(value, str) else []
     if not claims or not all(isinstance(claim, Claim) for claim in claims):
-        there = ", ".join(key for key, held in vars(module).items() if isinstance(held, Claim | list | tuple) and not key.startswith("_"))
+        defined = ", ".join(key for key, held in vars(module).items() if isinstance(held, Claim | list | tuple) and not key.startswith("_"))
         raise UsageError(
             f"`claims_from` {reference!r}: {name} is {'missing' if value is None else f'a {type(value).__name__}'}, expected a Claim of "
-            f"rdtools.claims or several; {path.name} has {there or 'none'}"
+            f"rdtools.claims or several; {path.name} has {defined or 'none'}"
         )
     taken = [claim.name for claim in claims if claim.name in {known.name for known in CLAIMS}]
     names = [claim.name for claim in claims]

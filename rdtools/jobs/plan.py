@@ -156,8 +156,8 @@ def _times(
     todo += Counter((format_method(quantizer), *shape) for shape, some in feasible for quantizer in some)
     unknown = {quantizer: None for _, some in feasible for quantizer in some if format_method(quantizer) not in timed}
     # the calibration is about main memory, and says nothing of a device
-    here = [quantizer for quantizer in unknown if device == HOST or not quantizer.on_device]
-    return method_times(todo, workers=workers, timed=timed, calibrated=calibrate(here) if todo else {})
+    runnable = [quantizer for quantizer in unknown if device == HOST or not quantizer.on_device]
+    return method_times(todo, workers=workers, timed=timed, calibrated=calibrate(runnable) if todo else {})
 
 
 def preview(settings: ReportSettings | None = None, *, calibrate: Calibrate = calibrate, **changes: Any) -> Preview:
@@ -180,19 +180,19 @@ def preview(settings: ReportSettings | None = None, *, calibrate: Calibrate = ca
     settings = (settings or ReportSettings()).changed(changes)
     quantizers, chosen, infeasible = check_report(settings)
     groups, peak = (_groups(settings), None) if is_run(settings.out) else _groups_and_peak(settings)
-    wanted = [[name for name in group.layers if chosen is None or name in chosen] for group in groups]
-    count, captured = sum(map(len, wanted)), is_run(settings.out)
-    rows = left = count * len(quantizers) * len(settings.seeds)
-    tasks = sum(map(bool, wanted)) * len({preparation_of(quantizer) for quantizer in quantizers}) * len(settings.seeds)
+    layers_of = [[name for name in group.layers if chosen is None or name in chosen] for group in groups]
+    count, captured = sum(map(len, layers_of)), is_run(settings.out)
+    rows = remaining = count * len(quantizers) * len(settings.seeds)
+    tasks = sum(map(bool, layers_of)) * len({preparation_of(quantizer) for quantizer in quantizers}) * len(settings.seeds)
     shapes = {name: shape for group in groups for name, shape in zip(group.layers, group.shapes, strict=True)}
-    work = {name: list(quantizers) * len(settings.seeds) for some in wanted for name in some}
+    work = {name: list(quantizers) * len(settings.seeds) for some in layers_of for name in some}
     timed: dict[str, Timings] = {}
     if captured:
         todo = agenda(open_run(settings.out), quantizers, seeds=settings.seeds, layers=chosen, fresh=settings.fresh)
-        rows, left, tasks = todo.rows, todo.remaining_rows, len(todo.left)
+        rows, remaining, tasks = todo.rows, todo.remaining_rows, len(todo.remaining)
         timed = timed_rows(todo.journal.records.values(), settings.device)
         work = {name: [] for name in work}
-        for part in (layer for task in todo.left for layer in task.layers):
+        for part in (layer for task in todo.remaining for layer in task.layers):
             work[part.name] += part.quantizers
     notes: list[str] = []
     busy = [group for group in groups if any(work.get(name) for name in group.layers)]
@@ -208,7 +208,7 @@ def preview(settings: ReportSettings | None = None, *, calibrate: Calibrate = ca
         layers=count,
         all_layers=sum(len(group.layers) for group in groups),
         rows=rows,
-        remaining_rows=left,
+        remaining_rows=remaining,
         tasks=tasks,
         workers=workers,
         memory_bytes=max(memory, peak or 0),

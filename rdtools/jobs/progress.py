@@ -56,6 +56,6 @@ def python_stage(title: str, counted: str = "") -> Iterator[Callable[[float, flo
     started = time.perf_counter()
     LOG.info("%s …", title)
     console = Console()
-    with progress_bar(title, console, counted=counted) if console.is_jupyter else contextlib.nullcontext(lambda done, total: None) as told:
-        yield told
+    with progress_bar(title, console, counted=counted) if console.is_jupyter else contextlib.nullcontext(lambda done, total: None) as tell:
+        yield tell
     LOG.info("%s: %.1f s", title, time.perf_counter() - started)

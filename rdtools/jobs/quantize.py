@@ -126,9 +126,9 @@ def quantize_model(
     if save.exists():
         if not is_saved(save):
             raise UsageError(f"{save}: exists and is no quantized model of rdtools; choose another directory for `save`")
-        job.check_same(found := read_saved(save), save)
-        check_saved(save, found)
-        return found
+        job.check_same(existing := read_saved(save), save)
+        check_saved(save, existing)
+        return existing
     work = UnfinishedModel(save)
     with sole_writer(work.folder):
         if is_saved(work.folder):
@@ -172,11 +172,11 @@ class _Job:
             seed=self.seed,
         )
 
-    def check_same(self, saved: SavedModel, place: Path) -> None:
+    def check_same(self, saved: SavedModel, path: Path) -> None:
         """Refuse a quantized model that is another one; the message names the difference."""
         names = different(saved.identity, self.identity)
         if names:
-            raise UsageError(f"{place}: holds a quantized model with other {' and '.join(names)}; choose another directory for `save`")
+            raise UsageError(f"{path}: holds a quantized model with other {' and '.join(names)}; choose another directory for `save`")
 
     def make(self, work: UnfinishedModel, progress: Callable[[float, float], None]) -> SavedModel:
         """All layers, then the checkpoint."""
@@ -210,12 +210,12 @@ class _Job:
             folder=work.folder,
             progress=progress,
         )
-        for item, given in run:
-            left = [layer for layer in item.layers if layer.name not in done]
-            parts = [list(item.layers)] if left and self.recipe.shares_file else [[layer] for layer in left]
+        for item, captured in run:
+            missing = [layer for layer in item.layers if layer.name not in done]
+            parts = [list(item.layers)] if missing and self.recipe.shares_file else [[layer] for layer in missing]
             for part in parts:
                 entries = [LayerEntry.of(layer, numbers[item.name]) for layer in part]
-                self._quantize(work, entries, given, done, biases)  # type: ignore[arg-type]  # there is one where layers are left
+                self._quantize(work, entries, captured, done, biases)  # type: ignore[arg-type]  # there is one where layers are left
             if self.hessians == "sequential":
                 replaced |= {layer.name: decoded_weight(work.folder, done[layer.name]) for layer in item.layers}
                 added |= biases.running(work.folder, [done[layer.name] for layer in item.layers])
@@ -252,14 +252,14 @@ class _Job:
         return saved
 
     def _quantize(
-        self, work: UnfinishedModel, entries: list[LayerEntry], given: Given, done: dict[str, SavedLayer], biases: ModelBiases
+        self, work: UnfinishedModel, entries: list[LayerEntry], captured: Given, done: dict[str, SavedLayer], biases: ModelBiases
     ) -> None:
         """Layers quantized, coded together and durable, and among those that are done."""
         started, answers = time.perf_counter(), []
         for entry in entries:
             with naming(entry.name):
-                layer = Layer(layer_key(self.original.name, entry.name), self.checkpoint.weight(entry.captured), given.hessian)
-                answers.append((layer, quantized_layer(given.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
+                layer = Layer(layer_key(self.original.name, entry.name), self.checkpoint.weight(entry.captured), captured.hessian)
+                answers.append((layer, quantized_layer(captured.corrected, layer, self.recipe.of(entry.name), seed=self.seed)))
         files = coded([one.answer.weight for _, one in answers], [entry.name for entry in entries])
         first = len(done.keys() - {entry.name for entry in entries})
         together = (time.perf_counter() - started) / len(entries)
@@ -270,14 +270,14 @@ class _Job:
                 decoded = reconstruct(one.answer.weight)
                 rounded = round_to_stored(decoded, "bfloat16", name=entry.name)
                 added = biases.beside(entry.captured, one.answer.weight)
-            moment, mean, energy = given.hessian.matrix, given.hessian.mean, layer.statistics.energy
+            moment, mean, energy = captured.hessian.matrix, captured.hessian.mean, layer.statistics.energy
             after = errors_of_matrix(layer.weight, rounded, moment, bias=added, mean=mean).distortion.mean
-            before = weighted_error(layer.weight, decoded, moment).mean if given.corrected else point.distortion
-            outputs = (None, None) if given.moments is None else output_error(layer.weight, rounded, given.moments)
+            before = weighted_error(layer.weight, decoded, moment).mean if captured.corrected else point.distortion
+            outputs = (None, None) if captured.moments is None else output_error(layer.weight, rounded, captured.moments)
             done[entry.name] = SavedLayer(
                 layer=entry,
-                **work.write_container(number - file.place, file.data),
-                place=file.place,
+                **work.write_container(number - file.index, file.data),
+                place=file.index,
                 container_layers=file.layers,
                 total_bpw=point.total_bpw,
                 distortion=before,
@@ -285,11 +285,11 @@ class _Job:
                 rounded_distortion=after,
                 rounded_relative_distortion=after / energy if energy > 0 else math.nan,
                 damping=one.answer.damping,
-                n_tokens=given.hessian.n_tokens,
+                n_tokens=captured.hessian.n_tokens,
                 seconds=together + time.perf_counter() - started,
                 output_error=outputs[0],
                 relative_output_error=outputs[1],
                 rescaled=one.rescaled,
-                mixture=None if given.mixture is None else [given.mixture.original, given.mixture.unweighted],
+                mixture=None if captured.mixture is None else [captured.mixture.original, captured.mixture.unweighted],
             )
             work.add(done[entry.name])

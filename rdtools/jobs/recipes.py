@@ -22,19 +22,19 @@ class Recipe:
     ----------
     quantizer : of every layer; None where a plan has them
     by_layer : those of a plan
-    allocation, place : the plan and its file
+    allocation, plan_path : the plan and its file
     """
 
     quantizer: Quantizer | None = None
     by_layer: Mapping[str, Quantizer] | None = None
     allocation: Allocation | None = None
-    place: Path | None = None
+    plan_path: Path | None = None
 
     @property
     def quantizers(self) -> list[Quantizer]:
         """All of them, each once."""
-        given = [self.of("")] if self.by_layer is None else self.by_layer.values()
-        return list({(settings_of(quantizer), quantizer.rate_bits): quantizer for quantizer in given}.values())
+        several = [self.of("")] if self.by_layer is None else self.by_layer.values()
+        return list({(settings_of(quantizer), quantizer.rate_bits): quantizer for quantizer in several}.values())
 
     def of(self, layer: str) -> Quantizer:
         """The quantizer of a layer."""
@@ -49,8 +49,8 @@ class Recipe:
         ------
         UsageError
         """
-        if self.allocation is not None and self.place is not None:
-            self.allocation.check_layers(list(layers), dict(files), self.place)
+        if self.allocation is not None and self.plan_path is not None:
+            self.allocation.check_layers(list(layers), dict(files), self.plan_path)
 
     @property
     def shares_file(self) -> bool:
@@ -110,7 +110,7 @@ def weight_recipe(method: str | None, bits: float | None, allocation: Path | Non
         raise UsageError("`allocation` says the method and rate of every layer; leave `method` and `bits` out")
     if allocation is not None:
         plan = read_allocation(allocation)
-        recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=allocation)
+        recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, plan_path=allocation)
     elif method is None or bits is None:
         missing = " and no ".join(word for word, value in (("`method`", method), ("`bits`", bits)) if value is None)
         raise UsageError(f"got no {missing}; give `method` and `bits`, or an `allocation`")

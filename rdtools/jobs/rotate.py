@@ -59,7 +59,7 @@ def rotate_model(
         If the norms of the model cannot be folded, or it was fused before.
     NotEnoughMemory, UnsupportedOrder, CorruptFile, OutputError
     """
-    source, place, seed = (
+    source, target, seed = (
         path_of("rotate_model", model, "a model, or 'embedded'"),
         path_of("rotate_model", save, "a directory"),
         check_seed(seed),
@@ -67,15 +67,15 @@ def rotate_model(
     choices = ("auto", "hadamard", "haar", "kronecker")
     if rotation is not None and rotation not in choices:
         raise UsageError(f"`rotation` {rotation!r}: expected one of {', '.join(choices)}, or None")
-    work = place.with_name(f"{place.name}{_SCRATCH}")
-    if place.exists():
-        raise UsageError(f"{place}: exists; choose another directory for `save`")
+    work = target.with_name(f"{target.name}{_SCRATCH}")
+    if target.exists():
+        raise UsageError(f"{target}: exists; choose another directory for `save`")
     if work.exists():
         raise UsageError(
             f"{work}: a rotated model that is not finished; delete it, unless a process still writes it, or choose another directory for "
             "`save`"
         )
-    check_output_file(place)
+    check_output_file(target)
     from safetensors import SafetensorError
 
     from rdtools.model.fused import fuse
@@ -83,7 +83,7 @@ def rotate_model(
     from rdtools.model.save import copy_other_files
 
     checkpoint = find_model(str(source), with_code=trust_remote_code)
-    check_disk(place, 8 * checkpoint.parameters, "the weights of a rotated model, and those that are rotated,")
+    check_disk(target, 8 * checkpoint.parameters, "the weights of a rotated model, and those that are rotated,")
     try:
         work.mkdir(parents=True)
         try:
@@ -91,7 +91,7 @@ def rotate_model(
                 fused = fuse(loaded, rotation=cast(RotationChoice | None, rotation), heads=heads, seed=seed)
                 copy_other_files(checkpoint, work)
                 write_model(loaded, work)
-            work.rename(place)
+            work.rename(target)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except (OSError, SafetensorError) as error:  # the latter of a full disk

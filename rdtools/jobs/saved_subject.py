@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rdtools.errors import ModelUnreadable
 from rdtools.files import check_file
-from rdtools.jobs.subjects import Asked, Subject, Summed
+from rdtools.jobs.subjects import RowRequest, Subject, Summed
 from rdtools.model.checkpoint import EMBEDDED, find_model, open_checkpoint
 from rdtools.records.evaluation_row import LayerSums
 from rdtools.runs.saved import check_saved, read_saved
@@ -71,8 +71,10 @@ def subject_of_saved(path: Path) -> Subject:
         trust_remote_code=False,
         calibration=saved.calibration,
         identity=[saved.identity, {name: file.sha256 for name, file in saved.files.items()}],
-        asked=[
-            Asked(saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation, "+".join(saved.corrections) or "none")
+        requests=[
+            RowRequest(
+                saved.method, saved.rate_bits, saved.hessians, "saved", enter, saved.allocation, "+".join(saved.corrections) or "none"
+            )
         ],
         check=check,
     )

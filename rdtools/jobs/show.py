@@ -111,7 +111,7 @@ def read_tables(places: Sequence[str | Path]) -> tuple[dict[str, pd.DataFrame], 
     """
     tables: dict[str, pd.DataFrame] = {}
     sentences: list[str] = []
-    paths = [Path(place) for place in dict.fromkeys(map(str, places))]
+    paths = [Path(path) for path in dict.fromkeys(map(str, places))]
     stems = [path.resolve().name for path in paths]
     for path, stem in zip(paths, stems, strict=True):
         name = stem if stems.count(stem) == 1 else str(path)

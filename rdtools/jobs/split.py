@@ -41,23 +41,23 @@ def split_text(text: str | Path, out: str | Path, *, documents: str, shares: Seq
         If the text cannot be read, or has too few documents.
     OutputError
     """
-    place, seed = Path(out), check_seed(seed)
-    whole = read_documents(Path(text), documents)
+    folder, seed = Path(out), check_seed(seed)
+    contents = read_documents(Path(text), documents)
     try:
-        parts = divided(whole, shares, seed=seed)
+        parts = divided(contents, shares, seed=seed)
     except BadTokens as error:
         raise BadTokens(f"{text}: {error}") from error
-    there = next((name for name in PARTS if (place / f"{name}.txt").exists()), None)
-    if there is not None:
-        raise UsageError(f"{place / f'{there}.txt'}: exists; choose another directory")
+    existing = next((name for name in PARTS if (folder / f"{name}.txt").exists()), None)
+    if existing is not None:
+        raise UsageError(f"{folder / f'{existing}.txt'}: exists; choose another directory")
     separator = documents.replace("\\n", "\n").replace("\\t", "\t")
     counts = {}
     try:
-        place.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{place}: cannot be made: {error.strerror}; choose another place") from error
-    for name, own in zip(PARTS, parts, strict=True):
-        data = f"\n{separator}\n".join(own).encode()
-        write_atomically(place / f"{name}.txt", data)
-        counts[name] = Part(len(own), sum(map(len, own)), hashlib.sha256(data).hexdigest())
+        raise OutputError(f"{folder}: cannot be made: {error.strerror}; choose another place") from error
+    for name, part in zip(PARTS, parts, strict=True):
+        data = f"\n{separator}\n".join(part).encode()
+        write_atomically(folder / f"{name}.txt", data)
+        counts[name] = Part(len(part), sum(map(len, part)), hashlib.sha256(data).hexdigest())
     return counts

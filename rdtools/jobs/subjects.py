@@ -34,12 +34,12 @@ class Summed(Protocol):
         """Once all of them were used."""
 
 
-#: See `Asked.enter`.
+#: See `RowRequest.enter`.
 Enter = Callable[["OpenModel", Path, Callable[[int, int], None]], "tuple[Contender, Summed]"]
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class RowRequest:
     """A row that is asked for.
 
     Attributes
@@ -76,7 +76,7 @@ class Subject:
     trust_remote_code : of the original
     calibration : the tokens that the quantizers saw
     identity : hashes of all that decides the numbers of every row
-    asked : rows
+    requests : rows
     check : compares files with their hashes
     """
 
@@ -89,7 +89,7 @@ class Subject:
     trust_remote_code: bool
     calibration: CalibrationEntry
     identity: object
-    asked: Sequence[Asked]
+    requests: Sequence[RowRequest]
     check: Callable[[], None]
 
     def with_noise(self, *, seed: int) -> Subject:
@@ -103,7 +103,7 @@ class Subject:
             assert opened.stages is not None
             return Contender(opened.stages, opened.layers.inputs, layers), layers
 
-        return replace(self, asked=[Asked(NOISE, float("nan"), "none", NOISE, enter), *self.asked])
+        return replace(self, requests=[RowRequest(NOISE, float("nan"), "none", NOISE, enter), *self.requests])
 
 
 def subject_of_run(
@@ -145,8 +145,8 @@ def subject_of_run(
             f"{known.sequences} × {known.length} of {known.source}; layers are quantized one after the other from these: give the data, "
             "`sequences` and `length` that the run was made with"
         )
-    asked = [_allocated(run, place, damping, seed, ahead) for place in allocations] or [
-        _asked(run, quantizer, seed, ahead) for quantizer in _quantizers(run, methods, rates, damping)
+    requests = [_allocated(run, path, damping, seed, ahead) for path in allocations] or [
+        _request(run, quantizer, seed, ahead) for quantizer in _quantizers(run, methods, rates, damping)
     ]
     return Subject(
         folder=run.path,
@@ -162,25 +162,25 @@ def subject_of_run(
             [entry.sha256 for entry in (*run.hessians, *held)],
             [entry.name for entry in run.layers],
         ],
-        asked=asked,
+        requests=requests,
         check=run.check,
     )
 
 
-def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, ahead: Sequential | None, *, together: bool) -> Enter:
+def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, sequential: Sequential | None, *, together: bool) -> Enter:
     def enter(opened: OpenModel, folder: Path, progress: Callable[[int, int], None]) -> tuple[Contender, Summed]:
         from rdtools.evaluation.contest import Contender
         from rdtools.evaluation.layers import QuantizedLayers
         from rdtools.evaluation.sequential import SequentialLayers
 
         assert opened.stages is not None
-        if ahead is None:
-            given = QuantizedLayers(run, quantizers, seed=seed, together=together)
-            return Contender(opened.stages, opened.layers.inputs, given), given
-        layers = SequentialLayers(run, quantizers, seed=seed, together=together, corrections=ahead.corrections)
+        if sequential is None:
+            quantized = QuantizedLayers(run, quantizers, seed=seed, together=together)
+            return Contender(opened.stages, opened.layers.inputs, quantized), quantized
+        layers = SequentialLayers(run, quantizers, seed=seed, together=together, corrections=sequential.corrections)
         contender = Contender(opened.stages, opened.layers.inputs, layers)
         try:
-            layers.quantize(opened, ahead.tokens, folder, progress)
+            layers.quantize(opened, sequential.tokens, folder, progress)
         except Exception as error:  # of this row alone
             contender.failure = error
         return contender, layers
@@ -188,40 +188,40 @@ def _entered(run: Run, quantizers: Mapping[str, Quantizer], seed: int, ahead: Se
     return enter
 
 
-def _columns(ahead: Sequential | None) -> dict[str, Any]:
+def _columns(sequential: Sequential | None) -> dict[str, Any]:
     """Columns about the inputs that the quantizers see."""
-    if ahead is None:
+    if sequential is None:
         return {"hessians": "original"}
-    return {"hessians": "sequential", "corrections": "+".join(ahead.corrections) or "none", "ahead": True}
+    return {"hessians": "sequential", "corrections": "+".join(sequential.corrections) or "none", "ahead": True}
 
 
-def _identity(ahead: Sequential | None) -> list[str]:
+def _identity(sequential: Sequential | None) -> list[str]:
     """The part that these inputs add to the identity of a row."""
-    return [] if ahead is None else ["sequential", *ahead.corrections]
+    return [] if sequential is None else ["sequential", *sequential.corrections]
 
 
-def _asked(run: Run, quantizer: Quantizer, seed: int, ahead: Sequential | None) -> Asked:
+def _request(run: Run, quantizer: Quantizer, seed: int, sequential: Sequential | None) -> RowRequest:
     rate = float(quantizer.rate_bits)
-    return Asked(
+    return RowRequest(
         format_method(quantizer),
         rate,
-        identity=[settings_of(quantizer), rate, *_identity(ahead)],
-        enter=_entered(run, dict.fromkeys(run, quantizer), seed, ahead, together=True),
-        **_columns(ahead),
+        identity=[settings_of(quantizer), rate, *_identity(sequential)],
+        enter=_entered(run, dict.fromkeys(run, quantizer), seed, sequential, together=True),
+        **_columns(sequential),
     )
 
 
-def _allocated(run: Run, place: Path, damping: float | None, seed: int, ahead: Sequential | None) -> Asked:
-    plan = read_allocation(place)
-    recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, place=place)
+def _allocated(run: Run, path: Path, damping: float | None, seed: int, sequential: Sequential | None) -> RowRequest:
+    plan = read_allocation(path)
+    recipe = Recipe(by_layer=quantizers_of(plan, damping), allocation=plan, plan_path=path)
     recipe.check(list(run), {name: file.sha256 for name, file in run.manifest.model.files.items()})
-    return Asked(
+    return RowRequest(
         recipe.method,
         plan.bits,
-        identity=[plan.label, recipe.settings, *_identity(ahead)],
-        enter=_entered(run, recipe.by_layer or {}, seed, ahead, together=False),
+        identity=[plan.label, recipe.settings, *_identity(sequential)],
+        enter=_entered(run, recipe.by_layer or {}, seed, sequential, together=False),
         allocation=plan,
-        **_columns(ahead),
+        **_columns(sequential),
     )
 
 

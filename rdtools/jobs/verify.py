@@ -122,10 +122,10 @@ def verify(
     """
     _check_subject(subject)
     check_scheduler(scheduler, workers)
-    asked = [claims] if isinstance(claims, str | registry.Claim) else list(claims) if isinstance(claims, Iterable) else [claims]
-    patterns = [claim for claim in asked if isinstance(claim, str)]
-    chosen = [claim for claim in asked if isinstance(claim, registry.Claim)]
-    wrong = [claim for claim in asked if not isinstance(claim, str | registry.Claim)]
+    several = [claims] if isinstance(claims, str | registry.Claim) else list(claims) if isinstance(claims, Iterable) else [claims]
+    patterns = [claim for claim in several if isinstance(claim, str)]
+    chosen = [claim for claim in several if isinstance(claim, registry.Claim)]
+    wrong = [claim for claim in several if not isinstance(claim, str | registry.Claim)]
     if wrong:
         raise WrongType(f"verify: got {type(wrong[0]).__name__} among the claims, expected names such as 'quip.*' or Claims")
     chosen += choose_claims(patterns) if patterns or not chosen else []
@@ -180,21 +180,21 @@ def _verify_run(
         tasks = plan_claims(run, claims, seed=seed)
         keys = {layer.name: layer.keys for task in tasks for layer in task.layers}
         total = sum(map(len, keys.values()))
-        there = {} if fresh else {key: r for key, r in read_journals(run.path / ROWS).records.items() if not r.failed}
+        existing = {} if fresh else {key: r for key, r in read_journals(run.path / ROWS).records.items() if not r.failed}
         verdicts = _Verdicts({name: keys[name] for name in run}, add)
-        for key in [key for name in run for key in keys[name] if key in there]:
-            verdicts.hear(there[key])
+        for key in [key for name in run for key in keys[name] if key in existing]:
+            verdicts.hear(existing[key])
         if verdicts.count:
             say(f"{verdicts.count} of {total} verdicts are already there; `fresh` checks them again")
-        left = [part for task in tasks if (part := task.without(there)).layers]
-        count = choose_workers(run.path, workers, each=claim_bytes(run), say=say) if left and scheduler is None else 1
+        remaining = [part for task in tasks if (part := task.without(existing)).layers]
+        count = choose_workers(run.path, workers, each=claim_bytes(run), say=say) if remaining and scheduler is None else 1
         with stage("Verify", "") as progress:
 
             def heard(record: Record) -> None:
                 verdicts.hear(record)
                 progress(verdicts.count, total)
 
-            do_tasks(run, left, workers=count, scheduler=scheduler, heard=heard)
+            do_tasks(run, remaining, workers=count, scheduler=scheduler, heard=heard)
         for record in read_journals(run.path / ROWS).records.values():
             verdicts.hear(record)  # those of a worker that was at it before this process listened
     return pd.DataFrame([verdicts.rows[key] for name in run for key in keys[name] if key in verdicts.rows])

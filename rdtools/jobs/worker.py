@@ -119,7 +119,7 @@ def recheck_run(run: str | Path, *, share: float, seed: int = 0) -> tuple[int, l
     seeds = {"quantize": {method.seed for method in read_plan(path).methods}, "verify": {0}}
     for task in listed.tasks:
         seeds[task.kind].add(task.seed)
-    tasks = [task for kind, of_kind in seeds.items() for own in sorted(of_kind) for task in KINDS[kind].plan(opened, own)]
+    tasks = [task for kind, of_kind in seeds.items() for seed in sorted(of_kind) for task in KINDS[kind].plan(opened, seed)]
 
     def count(number: int) -> None:
         nonlocal checked

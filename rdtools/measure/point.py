@@ -45,7 +45,7 @@ class CodedWeight:
     ----------
     weight : what the file decodes to, to the bit
     data : the file; empty where a sample of it was made
-    place : of the matrix in the file
+    index : of the matrix in the file
     layers : matrices in the file
     bits : of the matrix, its own and its part of what the file has once for all
     share : of the integers that were coded, decoded and compared; None for all
@@ -53,7 +53,7 @@ class CodedWeight:
 
     weight: QuantizedWeight
     data: bytes
-    place: int
+    index: int
     layers: int
     bits: MatrixBits
     share: float | None = None
@@ -67,7 +67,7 @@ def _checked(container: Container, weights: Sequence[QuantizedWeight], names: Se
                 f"{name}: the coded file does not decode to what was encoded; a fault of rdtools or of this machine: please report it"
             )
     shares = enumerate(zip(weights, container_bits(container), strict=True))
-    return [CodedWeight(weight, container.data, place, len(weights), bits) for place, (weight, bits) in shares]
+    return [CodedWeight(weight, container.data, index, len(weights), bits) for index, (weight, bits) in shares]
 
 
 def coded(weights: Sequence[QuantizedWeight], names: Sequence[str]) -> list[CodedWeight]:
@@ -109,8 +109,8 @@ def sampled(weight: QuantizedWeight, name: str) -> CodedWeight:
     CorruptFile, CodingError
         If what is coded does not decode to its integers, or a block takes another length than by its model.
     """
-    found = sampled_bits(weight)
-    return coded([weight], [name])[0] if found is None else CodedWeight(weight, b"", 0, 1, found.bits, found.share)
+    sample = sampled_bits(weight)
+    return coded([weight], [name])[0] if sample is None else CodedWeight(weight, b"", 0, 1, sample.bits, sample.share)
 
 
 def measure(
@@ -199,9 +199,9 @@ def _check_beside(layer: Layer, heldout: object, *moments: object) -> None:
             f"measure: got {type(heldout).__name__} as held-out moment, expected a HeldoutMoment: HeldoutMoment.of(matrix), "
             "or open_run(path).heldout(number)"
         )
-    for given in moments:
-        if given is not None:
-            check_type("measure", type(given), InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
+    for moment in moments:
+        if moment is not None:
+            check_type("measure", type(moment), InputMoments, "such as `moments` of the ActivationMoments that were given to quantize")
     if heldout is not None and heldout.columns != layer.weight.shape[1]:
         raise ShapeMismatch(
             f"{layer.key.name}: {heldout.name} of {heldout.columns} inputs beside weights {layer.weight.shape}, expected the moment of "

@@ -138,10 +138,10 @@ class Sample:
         self.seen += len(rows)
         self.dropped += int(len(rows) - finite.sum())
         priorities = np.concatenate([self._priorities, self._draws.random(len(rows))[finite]])
-        kept = np.sort(np.argsort(priorities, kind="stable")[: self._most])
-        before = kept < len(self.rows)
-        self.rows = np.concatenate([self.rows[kept[before]], rows[finite][kept[~before] - len(self.rows)]])
-        self._priorities = priorities[kept]
+        chosen = np.sort(np.argsort(priorities, kind="stable")[: self._most])
+        before = chosen < len(self.rows)
+        self.rows = np.concatenate([self.rows[chosen[before]], rows[finite][chosen[~before] - len(self.rows)]])
+        self._priorities = priorities[chosen]
 
 
 def sample_activations(

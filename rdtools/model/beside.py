@@ -101,39 +101,39 @@ class _Pair:
     def beside(self, item: SharedInput) -> Beside:
         """Moments of an input, and what belongs to it."""
         writes = item.name in self._writers
-        place = self._place if self._place is not None and self._place.reads is item else None
-        weighs = self.attention and place is not None
+        module = self._place if self._place is not None and self._place.reads is item else None
+        weighs = self.attention and module is not None
         sums, weighted = PairedAccumulator(item.columns, item.layers[0].shape[0] if writes else 0), PairedAccumulator(item.columns)
-        for original, quantized, received in self._batches(item.blocks[0], StreamWatch() if writes else None, place if weighs else None):
+        for original, quantized, received in self._batches(item.blocks[0], StreamWatch() if writes else None, module if weighs else None):
             both = original.stream, quantized.stream
             sums.add(original.x, quantized.x, None if both[0] is None or both[1] is None else both[0] - both[1])
             if received is not None:
                 weighted.add(original.x, quantized.x, weights=received)
         check_dropped(item.name, sums.kept, sums.dropped)
         moments = sums.finish(name=item.name, distinct=self.contexts)
-        trial = None if place is None or not self.mixing else self._trial(item, place)
+        trial = None if module is None or not self.mixing else self._trial(item, module)
         return Beside(item, moments, weighted.finish(name=item.name, distinct=self.contexts) if weighs else None, trial)
 
     def _batches(
-        self, block: Block, watch: StreamWatch | None, place: AttentionPlace | None
+        self, block: Block, watch: StreamWatch | None, module: AttentionPlace | None
     ) -> Iterator[tuple[_Seen, _Seen, NDArray[np.float64] | None]]:
         """An input of both models, batch by batch: the stream, and the attention that tokens receive, where asked for."""
         one, other = _Seen(block, watch), _Seen(block, watch)
         with ExitStack() as stack:
             if watch is not None:
                 stack.enter_context(watch.on(self._module))
-            weights = [] if place is None else stack.enter_context(place.watched())
+            weights = [] if module is None else stack.enter_context(module.watched())
             # attention is known when its module returns, behind the product of interest
-            ahead = stack.enter_context(closing(self.reference.looks(self.number, one.see, last=block if place is None else None)))
+            running = stack.enter_context(closing(self.reference.looks(self.number, one.see, last=block if module is None else None)))
             behind = stack.enter_context(closing(self.drifted.looks(self.number, other.see, last=block)))
-            for _ in ahead:
-                received = None if place is None else received_attention(weights.pop()).cpu().numpy().reshape(-1)
+            for _ in running:
+                received = None if module is None else received_attention(weights.pop()).cpu().numpy().reshape(-1)
                 with replaced_weights(self.stages.model, self.weights):
                     next(behind)
                 yield one, other, received
 
-    def _trial(self, item: SharedInput, place: AttentionPlace) -> Trial:
-        last = place.writes.blocks[0]
+    def _trial(self, item: SharedInput, module: AttentionPlace) -> Trial:
+        last = module.writes.blocks[0]
         before: list[NDArray[np.float32]] = []
         running = {layer.name: layer for layer in item.running}
 

@@ -80,7 +80,7 @@ def added_biases(model: Any, biases: Sequence[tuple[CapturedLayer, Float64Array]
     try:
         for name, joined in _joined(biases, lambda tensor: model.get_parameter(tensor).shape):
 
-            def add(module: Any, given: Any, output: torch.Tensor, vector: torch.Tensor = joined) -> torch.Tensor:
+            def add(module: Any, inputs: Any, output: torch.Tensor, vector: torch.Tensor = joined) -> torch.Tensor:
                 return output + vector.to(output)
 
             handles.append(model.get_submodule(name.rpartition(".")[0]).register_forward_hook(add))
@@ -114,12 +114,16 @@ def bias_settings(model: Any, layers: Sequence[CapturedLayer], needed: Collectio
     with torch.device("meta"):
         grown = {name for name, _ in type(model)(config).named_parameters()} if flags else set()
     added = grown - {name for name, _ in model.named_parameters()}
-    left = next((layer.name for name, layer in missing.items() if name not in added), None)
+    lacking = next((layer.name for name, layer in missing.items() if name not in added), None)
     other = next(iter(sorted(added - {bias_name(layer) for layer in layers if layer.rows is None})), None)
-    if left is not None or other is not None:
-        place = f"{left}: a bias beside it has no place" if left is not None else f"{other}: no layer that is quantized, would have a bias"
+    if lacking is not None or other is not None:
+        fault = (
+            f"{lacking}: a bias beside it has no place"
+            if lacking is not None
+            else f"{other}: no layer that is quantized, would have a bias"
+        )
         raise UsageError(
-            f"{place} in a checkpoint of {type(model).__name__}; choose a method without +bias, or evaluate it from a run: rdtools eval RUN"
+            f"{fault} in a checkpoint of {type(model).__name__}; choose a method without +bias, or evaluate it from a run: rdtools eval RUN"
         )
     return flags
 

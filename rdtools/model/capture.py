@@ -161,12 +161,12 @@ def capture(
     longest = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     check_tokens(tokens, vocabulary=model.get_input_embeddings().num_embeddings, longest=longest)
     contexts = distinct_contexts(tokens)
-    left, batch = list(inputs), BATCH_TOKENS
-    while left:
-        run = _whole(model, left, tokens, batch, progress) if stages is None else _by_block(stages, left, tokens, batch, folder, progress)
+    todo, batch = list(inputs), BATCH_TOKENS
+    while todo:
+        run = _whole(model, todo, tokens, batch, progress) if stages is None else _by_block(stages, todo, tokens, batch, folder, progress)
         try:
             for item, sums in run:
-                left = [other for other in left if other is not item]
+                todo = [other for other in todo if other is not item]
                 yield item, sums.finish(item, contexts)
         except _TooMuch as failure:
             batch = failure.args[0] // 2

@@ -99,10 +99,10 @@ class Checkpoint:
                     f"{path}: {tensor} has dtype {dtype}, expected one of {', '.join(_FLOAT_DTYPES)}; "
                     "a quantized checkpoint must be dequantized first"
                 )
-        first, kept = (0, shape) if rows is None else _rows_of(shape, *rows)
-        if rows is not None and not kept:
+        first, read_shape = (0, shape) if rows is None else _rows_of(shape, *rows)
+        if rows is not None and not read_shape:
             raise ModelUnreadable(f"{path}: {tensor} has shape {shape}, expected rows {rows}; the checkpoint belongs to another model")
-        array = _floats(path, tensor, dtype, skipped=first * shape[-1] if first else 0, count=math.prod(kept)).reshape(kept)
+        array = _floats(path, tensor, dtype, skipped=first * shape[-1] if first else 0, count=math.prod(read_shape)).reshape(read_shape)
         if not np.isfinite(array).all():
             bad = np.argwhere(~np.isfinite(array))
             raise NotFiniteInput(
@@ -192,10 +192,10 @@ def open_checkpoint(directory: Path, *, name: str | None = None) -> Checkpoint:
         If a file is truncated or not what its name says.
     """
     try:
-        there = directory.is_dir()
+        is_folder = directory.is_dir()
     except OSError as error:  # such as a name that is too long
         raise ModelUnreadable(f"{str(directory)[:200]}: not a path ({str(error)[:60]}); give a model directory") from error
-    if not there:
+    if not is_folder:
         raise ModelUnreadable(f"{directory}: {_not_a_directory(directory)}")
     try:
         str(directory.resolve()).encode()

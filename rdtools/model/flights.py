@@ -182,7 +182,7 @@ class Passes:
             and value.shape[-1] == width
             and value.untyped_storage().nbytes() == value.numel() * value.element_size()
         }
-        shelf.take([value for place, value in tensors.items() if place not in parameters])
+        shelf.take([value for name, value in tensors.items() if name not in parameters])
 
     def block(self, number: int, see: See, progress: Callable[[int], None] = lambda done: None) -> None:
         """Run a block for every batch; each pass goes on to the next block, and from the last one to the output head or the end.

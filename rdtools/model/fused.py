@@ -74,14 +74,14 @@ def fused_text(directory: Path) -> str | None:
     CorruptFile
         If it says what rdtools does not write.
     """
-    place = directory / "config.json"
-    entry = json.loads(place.read_text()).get(KEY)
+    path = directory / "config.json"
+    entry = json.loads(path.read_text()).get(KEY)
     if entry is None:
         return None
     try:
         return Fused(**entry).text
     except TypeError as error:
-        raise CorruptFile(f"{place}: {KEY} is not as rdtools writes it ({error}); make the model again with rdtools rotate") from error
+        raise CorruptFile(f"{path}: {KEY} is not as rdtools writes it ({error}); make the model again with rdtools rotate") from error
 
 
 def fuse(model: Any, *, rotation: RotationChoice | None, heads: bool, seed: int) -> Fused:
@@ -144,12 +144,12 @@ def _untie(model: Any) -> bool:
     return True
 
 
-def _put(place: torch.Tensor, values: Float64Array) -> None:
-    place.copy_(torch.from_numpy(np.ascontiguousarray(values)))
+def _put(tensor: torch.Tensor, values: Float64Array) -> None:
+    tensor.copy_(torch.from_numpy(np.ascontiguousarray(values)))
 
 
-def _array(place: torch.Tensor) -> Float64Array:
-    return np.ascontiguousarray(place.double().numpy())
+def _array(tensor: torch.Tensor) -> Float64Array:
+    return np.ascontiguousarray(tensor.double().numpy())
 
 
 def _rotate_rows(matrix: torch.Tensor, drawn: Rotation) -> None:
@@ -203,10 +203,10 @@ def _rotate_values(model: Any, stream: Stream, rotation: RotationChoice, seed: i
             f"{type(model).__name__}: {len(values)} matrices called v_proj and {len(outputs)} called o_proj in "
             f"{config.num_hidden_layers} blocks, expected one of each; leave the values as they are, without `heads` (--no-heads)"
         )
-    for place in values:
-        drawn = new_rotation(rotation, order, rotation_seed(seed, "rotation", f"values of block {block_index(f'{place}.')}"))
-        _turn_outputs(model, values[place], drawn)
-        _rotate_rows(matrix_of(model, outputs[place]), drawn)
+    for name in values:
+        drawn = new_rotation(rotation, order, rotation_seed(seed, "rotation", f"values of block {block_index(f'{name}.')}"))
+        _turn_outputs(model, values[name], drawn)
+        _rotate_rows(matrix_of(model, outputs[name]), drawn)
     return f"{drawn.kind} of {order}"
 
 

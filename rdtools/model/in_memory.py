@@ -47,20 +47,20 @@ def save_model(model: Any, out: Path) -> Checkpoint:
     from rdtools.model.pretrained import write_model  # loads transformers, as the caller has
 
     name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__).rstrip("/").rpartition("/")[2]
-    place = out / MODEL / name
+    target = out / MODEL / name
     out.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".rdtools-model-", dir=out.parent))
     try:
         write_model(model, scratch)
-        if place.exists() and _hashes(place) != _hashes(scratch):
-            raise UsageError(f"{place}: holds other weights than the model that was given; choose another directory, or delete this one")
-        if not place.exists():
-            place.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists() and _hashes(target) != _hashes(scratch):
+            raise UsageError(f"{target}: holds other weights than the model that was given; choose another directory, or delete this one")
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
             scratch.chmod(0o755)
-            scratch.rename(place)
+            scratch.rename(target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    return open_checkpoint(place)
+    return open_checkpoint(target)
 
 
 def _sequence(ids: Any) -> np.ndarray[Any, Any]:
@@ -79,24 +79,24 @@ def _sequence(ids: Any) -> np.ndarray[Any, Any]:
     return array.astype(np.int64)
 
 
-def _rows(given: Any) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
+def _rows(source: Any) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]]:
     """Ids and mask of every sequence."""
-    if isinstance(given, Mapping):
-        if "input_ids" not in given:
-            raise BadTokens(f"{_SOURCE}: a mapping with {', '.join(map(str, given)) or 'nothing'}, expected 'input_ids'")
-        ids = np.atleast_2d(_sequence(given["input_ids"]))
-        mask = given.get("attention_mask")
+    if isinstance(source, Mapping):
+        if "input_ids" not in source:
+            raise BadTokens(f"{_SOURCE}: a mapping with {', '.join(map(str, source)) or 'nothing'}, expected 'input_ids'")
+        ids = np.atleast_2d(_sequence(source["input_ids"]))
+        mask = source.get("attention_mask")
         keep = np.ones_like(ids, dtype=bool) if mask is None else np.atleast_2d(_sequence(mask)).astype(bool)
         if keep.shape != ids.shape:
             raise BadTokens(f"{_SOURCE}: attention_mask {keep.shape} beside input_ids {ids.shape}; expected the same shape")
         return list(zip(ids, keep, strict=True))
-    if hasattr(given, "shape"):
-        return [(row, np.ones(len(row), dtype=bool)) for row in np.atleast_2d(_sequence(given))]
-    if isinstance(given, str | bytes) or not isinstance(given, Iterable):
+    if hasattr(source, "shape"):
+        return [(row, np.ones(len(row), dtype=bool)) for row in np.atleast_2d(_sequence(source))]
+    if isinstance(source, str | bytes) or not isinstance(source, Iterable):
         raise WrongType(
-            f"collect: got {type(given).__name__} as tokens, expected ids (sequences, length), or a CalibrationRequest with files"
+            f"collect: got {type(source).__name__} as tokens, expected ids (sequences, length), or a CalibrationRequest with files"
         )
-    items = list(given)
+    items = list(source)
     if not items or isinstance(items[0], Number):
         return [(row, np.ones(len(row), dtype=bool)) for row in np.atleast_2d(_sequence(items))]
     return [row for item in items for row in _rows(item)]

@@ -121,8 +121,8 @@ def _path(parameter: str, number: int, routed: bool) -> str:
     """Path of one matrix of a stack, as if it were a module."""
     *first, last = parameter.removesuffix(".weight").split(".")
     if "experts" in first:
-        place = len(first) - first[::-1].index("experts")
-        return ".".join([*first[:place], str(number), *first[place:], last])
+        stop = len(first) - first[::-1].index("experts")
+        return ".".join([*first[:stop], str(number), *first[stop:], last])
     return ".".join([*first, *(["experts"] if routed else []), str(number), last])
 
 
@@ -225,8 +225,8 @@ def find_layers(model: Any, checkpoint: Checkpoint, *, head: bool = False, stage
         _check_stages(stages, groups)
     in_files: dict[str, CapturedLayer] = {}
     for number, some in in_stages(stages, list(in_model), lambda block: block.parameter):
-        wanted = [layer for block in some for layer in in_model[block]]
-        in_files |= find_weights(model, checkpoint, wanted, stages=stages, number=number)
+        layers = [layer for block in some for layer in in_model[block]]
+        in_files |= find_weights(model, checkpoint, layers, stages=stages, number=number)
     inputs = []
     for key, blocks in groups.items():
         running = tuple(layer for block in blocks for layer in in_model[block])

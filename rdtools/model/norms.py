@@ -85,12 +85,12 @@ def _neutral(name: str, module: nn.Module) -> float:
     """
     parameters = dict(module.named_parameters())
     x = torch.from_numpy(np.random.default_rng(0).standard_normal((4, parameters["weight"].numel()))).to(parameters["weight"])
-    kept = parameters["weight"].detach().clone()
+    saved = parameters["weight"].detach().clone()
     with torch.no_grad():
         plain, shifted = module(x), module(x + 1)
         parameters["weight"].zero_()
         silent = module(x)
-        parameters["weight"].copy_(kept)
+        parameters["weight"].copy_(saved)
     if set(parameters) != {"weight"} or torch.allclose(plain, shifted, atol=1e-3):
         raise ModelUnreadable(
             f"{name}: {type(module).__name__}, a normalization that subtracts the mean or adds a bias, which a rotation of the residual "
@@ -114,12 +114,12 @@ def find_stream(model: Any, ids: torch.Tensor) -> Stream:
     """
     width = model.get_input_embeddings().weight.shape[1]
     norms: dict[nn.Module, Norm] = {}
-    given: list[tuple[nn.Module, torch.Tensor]] = []
+    outputs: list[tuple[nn.Module, torch.Tensor]] = []
     read: dict[Block, nn.Module] = {}
     rest: dict[Block, None] = {}
 
     def see(block: Block, x: torch.Tensor) -> None:
-        source = next((norm for norm, y in reversed(given) if y.data_ptr() == x.data_ptr() and y.numel() == x.numel()), None)
+        source = next((norm for norm, y in reversed(outputs) if y.data_ptr() == x.data_ptr() and y.numel() == x.numel()), None)
         if source is None:
             rest[block] = None
         else:
@@ -130,7 +130,7 @@ def find_stream(model: Any, ids: torch.Tensor) -> Stream:
             sizes = [tuple(parameter.shape) for parameter in module.parameters()]
             if sizes and set(sizes) == {(width,)} and not list(module.children()):
                 norms[module] = Norm(name, module, _neutral(name, module))
-                hook = module.register_forward_hook(lambda module, args, output: given.append((module, output)))
+                hook = module.register_forward_hook(lambda module, args, output: outputs.append((module, output)))
                 stack.callback(hook.remove)
         with torch.no_grad(), Products(ParameterPlaces(model), see):
             run_tokens(model, ids, head=True)
@@ -141,8 +141,8 @@ def find_stream(model: Any, ids: torch.Tensor) -> Stream:
         norms[module].readers.append(block)
     idle = next((norm.name for norm in norms.values() if not norm.readers), None)
     if idle is not None or not norms:
-        what = "no normalization of the residual stream" if idle is None else f"{idle}: no matrix multiplies what this normalization gives"
-        raise ModelUnreadable(f"{what}, expected gains that the matrices behind can take: {_ELSE}")
+        fault = "no normalization of the residual stream" if idle is None else f"{idle}: no matrix multiplies what this normalization gives"
+        raise ModelUnreadable(f"{fault}, expected gains that the matrices behind can take: {_ELSE}")
     both = next((block.parameter for block in rest if block in read), None)
     if both is not None:
         raise ModelUnreadable(f"{both}: multiplies what a normalization gives and other vectors, too; {_ELSE}")

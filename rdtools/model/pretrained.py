@@ -115,8 +115,8 @@ def load_model(
     check_device(device)
     config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
-    place = {"trust_remote_code": trust_remote_code, "local_files_only": True}
-    model = _checked(checkpoint, _from_files(checkpoint, auto, checkpoint.directory, place), say)
+    options = {"trust_remote_code": trust_remote_code, "local_files_only": True}
+    model = _checked(checkpoint, _from_files(checkpoint, auto, checkpoint.directory, options), say)
     try:
         with allocation_errors():
             return model.to(device).eval()
@@ -164,7 +164,7 @@ def load_part(
     Returns
     -------
     Module or None
-        None for a model whose class is not one of transformers' own.
+        None for a model whose class is not one of transformers' own, or is the one that comes with it, where that is trusted.
 
     Raises
     ------
@@ -174,14 +174,15 @@ def load_part(
     config = _read_config(checkpoint, trust_remote_code=trust_remote_code)
     auto = _model_class(checkpoint, config)
     known = MODEL_FOR_CAUSAL_LM_MAPPING if auto is AutoModelForCausalLM else MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING
-    if type(config) not in known:
+    own = trust_remote_code and auto.__name__ in (getattr(config, "auto_map", None) or {})  # which `load_model` takes, too
+    if own or type(config) not in known:
         return None
     tensors = {name: _Stored(checkpoint, name, wanted(name)) for name in checkpoint.shard_of}
     loaded = _from_files(checkpoint, known[type(config)], None, {"config": config, "state_dict": tensors})
     return cast(torch.nn.Module, _checked(checkpoint, loaded, say).eval())
 
 
-def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, place: dict[str, Any]) -> Any:
+def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, options: dict[str, Any]) -> Any:
     """A model of this class and what its loader says of tensors; settings as of every model."""
     try:
         with _quiet():
@@ -192,7 +193,7 @@ def _from_files(checkpoint: Checkpoint, kind: Any, directory: Path | None, place
                 ignore_mismatched_sizes=True,  # they are refused below, by name
                 experts_implementation="eager",
                 output_loading_info=True,
-                **place,
+                **options,
             )
     except Exception as error:  # transformers raises whatever a configuration provokes
         raise _unreadable(checkpoint, error) from error

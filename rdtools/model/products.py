@@ -68,10 +68,10 @@ class ParameterPlaces:
 
     def locate(self, matrix: torch.Tensor, is_in_out: bool) -> Block | None:
         """The rows of a parameter that a matrix is, as it is or transposed; None if it is none."""
-        place = bisect.bisect_right(self._starts, matrix.data_ptr()) - 1
-        if place < 0:
+        index = bisect.bisect_right(self._starts, matrix.data_ptr()) - 1
+        if index < 0:
             return None
-        start, name, parameter = self._parameters[place]
+        start, name, parameter = self._parameters[index]
         first = matrix.data_ptr() - start
         if first >= parameter.nbytes or matrix.dtype != parameter.dtype:
             return None
@@ -106,8 +106,8 @@ class Product:
 _BIASES = {"linear": (2, "bias"), "addmm": (0, "input"), "baddbmm": (0, "input")}
 
 
-def _argument(args: Any, kwargs: Any, place: tuple[int, str]) -> Any:
-    number, name = place
+def _argument(args: Any, kwargs: Any, position: tuple[int, str]) -> Any:
+    number, name = position
     return args[number] if len(args) > number else kwargs.get(name)
 
 

@@ -43,17 +43,17 @@ _counted: WeakKeyDictionary[Tokens, int] = WeakKeyDictionary()
 
 
 def _count_contexts(tokens: Tokens) -> int:
-    kept = np.asarray(tokens.ids[tokens.mask], dtype=np.int64).astype(np.uint64)
+    ids = np.asarray(tokens.ids[tokens.mask], dtype=np.int64).astype(np.uint64)
     lengths = tokens.mask.sum(axis=1)
-    place = np.arange(len(kept)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    hashes, count = np.zeros(len(kept), dtype=np.uint64), 0
-    for length in range(1, min(CONTEXT, len(kept)) + 1):
+    position = np.arange(len(ids)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    hashes, count = np.zeros(len(ids), dtype=np.uint64), 0
+    for length in range(1, min(CONTEXT, len(ids)) + 1):
         # of the last `length` ids: the hash of one fewer, mixed with the id before them
-        before = np.zeros_like(kept)
-        before[length - 1 :] = kept[: max(len(kept) - length + 1, 0)]
+        before = np.zeros_like(ids)
+        before[length - 1 :] = ids[: max(len(ids) - length + 1, 0)]
         hashes = _mixed(hashes * np.uint64(3) + before + np.uint64(1))
-        ends = place == length - 1 if length < CONTEXT else place >= length - 1
-        count += len(np.setdiff1d(hashes[ends], hashes[place >= length] if length < CONTEXT else []))
+        ends = position == length - 1 if length < CONTEXT else position >= length - 1
+        count += len(np.setdiff1d(hashes[ends], hashes[position >= length] if length < CONTEXT else []))
     return count
 
 
@@ -81,14 +81,14 @@ def sampling_notes(tokens: Tokens, widths: list[int]) -> list[str]:
     notes = []
     if copies:
         notes.append(f"{tokens.source}: {copies} of {len(tokens.ids)} sequences repeat an earlier one, which adds no information")
-    told = f"{contexts} distinct among {total} tokens" if contexts < total else f"{total} tokens"
+    counts = f"{contexts} distinct among {total} tokens" if contexts < total else f"{total} tokens"
     wide = sorted({n for n in widths if n > contexts})
     if wide:
         columns = ", ".join(map(str, wide[:4])) + (", …" if len(wide) > 4 else "")
         notes.append(
-            f"{tokens.source}: {told} for inputs of {columns} columns; expected at least as many distinct tokens as columns, better ten "
+            f"{tokens.source}: {counts} for inputs of {columns} columns; expected at least as many distinct tokens as columns, better ten "
             "times: layers with more active columns than that will be undersampled and left out of means; give more, or more varied, text"
         )
     elif contexts < total / 2:
-        notes.append(f"{tokens.source}: {told} (those with the same {CONTEXT} last ids count once): the rest is repetition")
+        notes.append(f"{tokens.source}: {counts} (those with the same {CONTEXT} last ids count once): the rest is repetition")
     return notes

@@ -35,17 +35,17 @@ def replaced_weights(model: Any, weights: Sequence[tuple[CapturedLayer, Float64A
     before: list[tuple[torch.Tensor, torch.Tensor]] = []
     try:
         for layer, weight in weights:
-            place = running_weight(model, layer)
-            if place.untyped_storage().data_ptr() != model.get_parameter(layer.tensor).untyped_storage().data_ptr():
+            tensor = running_weight(model, layer)
+            if tensor.untyped_storage().data_ptr() != model.get_parameter(layer.tensor).untyped_storage().data_ptr():
                 raise ModelUnreadable(
                     f"{layer.name}: its parameter {layer.tensor} is not contiguous in memory, so no weight can be put there"
                 )
-            before.append((place, place.clone()))
-            place.copy_(torch.tensor(weight))
+            before.append((tensor, tensor.clone()))
+            tensor.copy_(torch.tensor(weight))
         yield
     finally:
-        for place, value in reversed(before):
-            place.copy_(value)
+        for tensor, value in reversed(before):
+            tensor.copy_(value)
 
 
 class ComputedProducts(TorchFunctionMode):

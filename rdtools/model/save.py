@@ -97,7 +97,7 @@ def save_tensors(
     OutputError
     """
     written, total = [], 0
-    places: dict[str, str] = {}
+    shards: dict[str, str] = {}
     try:
         for shard in checkpoint.shards:
             tensors: dict[str, torch.Tensor] = {}
@@ -105,14 +105,14 @@ def save_tensors(
                 for name in stored.keys():  # noqa: SIM118 - no mapping
                     tensors |= changed(name, stored.get_tensor(name))
             total += sum(tensor.nbytes for tensor in tensors.values())
-            places |= dict.fromkeys(tensors, shard.name)
+            shards |= dict.fromkeys(tensors, shard.name)
             save_file(tensors, folder / shard.name, {"format": "pt"})  # of several keys the order is not the same twice
             written.append(folder / shard.name)
         if (checkpoint.directory / _INDEX).is_file():
             index = json.loads((checkpoint.directory / _INDEX).read_text())
-            order = [name for name in index["weight_map"] if name in places]
-            order += sorted(set(places) - set(order))
-            index |= {"metadata": {**index.get("metadata", {}), "total_size": total}, "weight_map": {name: places[name] for name in order}}
+            order = [name for name in index["weight_map"] if name in shards]
+            order += sorted(set(shards) - set(order))
+            index |= {"metadata": {**index.get("metadata", {}), "total_size": total}, "weight_map": {name: shards[name] for name in order}}
             write_atomically(folder / _INDEX, json.dumps(index, indent=1).encode())
     except (OSError, SafetensorError) as error:  # the latter of a full disk
         raise OutputError(f"{folder}: a checkpoint cannot be written there: {error}; free some space or choose another place") from error

@@ -134,9 +134,9 @@ def sequential_steps(
         for number in range(len(stages.blocks)):
             steps, goes_on = of.get(number, []), number + 1 < len(stages.blocks)
             with stages.block(number), nullcontext() if original is None else original.block(number), ExitStack() as stack:
-                for place, step in enumerate(steps, start=1):
+                for count, step in enumerate(steps, start=1):
                     yield Step(step, number, contexts, *passes)
-                    if goes_on or place < len(steps):
+                    if goes_on or count < len(steps):
                         stack.enter_context(placed(step))
                     finished += 1
                     progress(finished, total)
@@ -191,13 +191,13 @@ def capture_sequentially(
 
 
 def _moments(step: Step, done: Callable[[SharedInput], bool]) -> Iterator[tuple[SharedInput, Hessian | None]]:
-    wanted = []
+    missing = []
     for item in step.inputs:
         if done(item):
             yield item, None
         else:
-            wanted.append(item)
-    for part in memory_parts(wanted):
+            missing.append(item)
+    for part in memory_parts(missing):
         sums = Sums(part)
         step.look(sums.see)
         for item in part:

@@ -30,10 +30,10 @@ def _tensors(module: nn.Module) -> Iterator[_Place]:
             yield from ((held, name, tensor) for name, tensor in held.items() if tensor is not None)
 
 
-def _put(places: Iterable[_Place], values: Iterable[torch.Tensor], change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def _put(entries: Iterable[_Place], values: Iterable[torch.Tensor], change: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """Put changed values into places; what was one parameter in several places is one again."""
     put: dict[int, torch.Tensor] = {}
-    for (held, name, old), value in zip(places, values, strict=True):
+    for (held, name, old), value in zip(entries, values, strict=True):
         if id(value) not in put:
             new = change(value.detach())
             put[id(value)] = nn.Parameter(new, requires_grad=False) if isinstance(old, nn.Parameter) else new
@@ -104,10 +104,10 @@ class Stages:
         self.head: nn.Module | None = model.get_output_embeddings()
         self._tables = [names[module] for module in (model.get_input_embeddings(), self.head) if module in names]
         if not self._kept:
-            tables = [place for path in self._tables for place in _tensors(model.get_submodule(path)) if not place[2].is_meta]
+            tables = [entry for path in self._tables for entry in _tensors(model.get_submodule(path)) if not entry[2].is_meta]
             _put(tables, [tensor for _, _, tensor in tables], lambda tensor: tensor.to("meta"))
-        here = [place for place in _tensors(model) if not place[2].is_meta]
-        _put(here, [tensor for _, _, tensor in here], self._on_device)
+        present = [entry for entry in _tensors(model) if not entry[2].is_meta]
+        _put(present, [tensor for _, _, tensor in present], self._on_device)
         self.places = ParameterPlaces(model)
 
     def twin(self) -> Stages:
@@ -136,12 +136,12 @@ class Stages:
             yield
 
     @contextmanager
-    def _loaded(self, paths: Sequence[str], wanted: Callable[[str], bool]) -> Iterator[None]:
-        missing = [place for path in paths for place in _tensors(self.model.get_submodule(path)) if place[2].is_meta]
+    def _loaded(self, paths: Sequence[str], is_part: Callable[[str], bool]) -> Iterator[None]:
+        missing = [entry for path in paths for entry in _tensors(self.model.get_submodule(path)) if entry[2].is_meta]
         if not missing:
             yield
             return
-        self._load(paths, wanted)
+        self._load(paths, is_part)
         try:
             yield
         finally:
@@ -149,18 +149,18 @@ class Stages:
                 held[name] = tensor
             self.places.update()
 
-    def _load(self, paths: Sequence[str], wanted: Callable[[str], bool]) -> None:
-        part = load_part(self._checkpoint, wanted)
+    def _load(self, paths: Sequence[str], is_part: Callable[[str], bool]) -> None:
+        part = load_part(self._checkpoint, is_part)
         assert part is not None  # as for the first part
         put: list[_Place] = []
         values: list[torch.Tensor] = []
         for path in paths:
             pairs = zip(_tensors(self.model.get_submodule(path)), _tensors(part.get_submodule(path)), strict=True)
-            for place, (_, name, value) in pairs:
-                if place[2].is_meta:
+            for entry, (_, name, value) in pairs:
+                if entry[2].is_meta:
                     if value.is_meta:
                         raise NotByBlocks(f"{name} of a module in {path} is made of tensors that do not have its number in their names")
-                    put.append(place)
+                    put.append(entry)
                     values.append(value)
         _put(put, values, self._on_device)
         self.places.update()

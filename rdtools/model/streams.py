@@ -92,8 +92,8 @@ def stream_writers(stages: Stages, number: int, passes: Passes, inputs: Sequence
         looking.close()
     after = [*watch.seen, answer[0] if isinstance(answer, tuple) else answer]
     writers = []
-    for name, before, place, output in outputs:
-        behind = after[place]
+    for name, before, key, output in outputs:
+        behind = after[key]
         if float((before + output - behind).abs().max()) <= _TOLERANCE * float(behind.abs().max()):
             writers.append(name)
     if not writers:

@@ -69,17 +69,17 @@ def check_tokens(tokens: Tokens, *, vocabulary: int, longest: int | None) -> Non
     BadTokens
         If there is no token, an id outside [0, vocabulary), or too long a sequence.
     """
-    kept = tokens.ids[tokens.mask]
-    if kept.size == 0:
+    ids = tokens.ids[tokens.mask]
+    if ids.size == 0:
         raise BadTokens(f"{tokens.source}: no tokens; expected at least one sequence; the file is empty or all padding")
     if longest is not None and tokens.longest > longest:
         raise BadTokens(
             f"{tokens.source}: sequences of {tokens.longest} tokens, the model takes {longest}; cut the ids, or the "
             f"windows of a text with `length` {longest}"
         )
-    if kept.min() < 0 or kept.max() >= vocabulary:
-        negative = kept.min() < 0
-        bad = int(kept.min() if negative else kept.max())
+    if ids.min() < 0 or ids.max() >= vocabulary:
+        negative = ids.min() < 0
+        bad = int(ids.min() if negative else ids.max())
         cause = (
             "if it is padding, store an `attention_mask` beside the ids in a .safetensors file"
             if negative
@@ -115,8 +115,8 @@ def load_tokens(path: Path, *, prefix: str = "") -> Tokens:
         For a truncated file, or a pickle in disguise.
     """
     if not path.is_file():
-        what = "not a file" if path.exists() else "no such file"
-        raise BadTokens(f"{path}: {what}; expected token ids in .npy or .safetensors, or use `{prefix}text`")
+        fault = "not a file" if path.exists() else "no such file"
+        raise BadTokens(f"{path}: {fault}; expected token ids in .npy or .safetensors, or use `{prefix}text`")
     mask, pad = None, None
     if path.suffix == ".npy":
         try:

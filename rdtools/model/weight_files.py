@@ -85,5 +85,5 @@ def weight_files(directory: Path, named: str | None) -> tuple[dict[str, str], st
     if gguf:
         raise ModelUnreadable(f"{directory}: no safetensors, only {', '.join(gguf)}, {GGUF}")
     pickles = sorted(p.name for pattern in ("*.bin", "*.pt", "*.pth", "*.pkl") for p in directory.glob(pattern))
-    got = f"only {', '.join(pickles)}, which is a pickle and could run code" if pickles else "no weights"
-    raise ModelUnreadable(f"{directory}: {got}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)")
+    held = f"only {', '.join(pickles)}, which is a pickle and could run code" if pickles else "no weights"
+    raise ModelUnreadable(f"{directory}: {held}; expected model.safetensors; convert it with save_pretrained(..., safe_serialization=True)")

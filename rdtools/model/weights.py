@@ -80,15 +80,15 @@ def find_weights(
 def _probe(matrix: torch.Tensor) -> _Probe:
     """A few entries of a matrix, by which to recognize it."""
     m, n = matrix.shape
-    places = [(0, 0), (0, n - 1), (m - 1, 0), (m - 1, n - 1), (m // 2, n // 2), (m // 3, n // 4), (m // 5, n // 2), (m // 2, n // 7)]
-    return (m, n, *(float(matrix[place]) for place in places))
+    entries = [(0, 0), (0, n - 1), (m - 1, 0), (m - 1, n - 1), (m // 2, n // 2), (m // 3, n // 4), (m // 5, n // 2), (m // 2, n // 7)]
+    return (m, n, *(float(matrix[entry]) for entry in entries))
 
 
-def _by_value(checkpoint: Checkpoint, wanted: Mapping[CapturedLayer, torch.Tensor], tensors: list[str]) -> dict[str, CapturedLayer]:
+def _by_value(checkpoint: Checkpoint, tensor_of: Mapping[CapturedLayer, torch.Tensor], tensors: list[str]) -> dict[str, CapturedLayer]:
     by_probe: dict[_Probe, list[tuple[CapturedLayer, torch.Tensor]]] = {}
-    for layer, weight in wanted.items():
+    for layer, weight in tensor_of.items():
         by_probe.setdefault(_probe(weight), []).append((layer, weight))
-    sizes = {layer.shape for layer in wanted}
+    sizes = {layer.shape for layer in tensor_of}
     by_name: dict[str, CapturedLayer] = {}
     for tensor in tensors:
         for candidate, values in _parts(checkpoint, tensor, sizes):
@@ -110,16 +110,16 @@ def _parts(checkpoint: Checkpoint, tensor: str, sizes: set[tuple[int, int]]) -> 
     for number, matrix in enumerate(stored):
         rows = None if count == 1 else (number * a, number * a + a)
         for transposed in (False, True):
-            whole = matrix.T if transposed else matrix
-            total, n = whole.shape
+            upright = matrix.T if transposed else matrix
+            total, n = upright.shape
             for parts in range(1, _MAX_PARTS + 1):
                 m = total // parts
                 if total % parts or (m, n) not in sizes:
                     continue
                 layer = CapturedLayer(tensor, tensor, (m, n), transposed, rows)
                 if parts == 1:
-                    yield layer, whole
+                    yield layer, upright
                     continue
                 for part in range(parts):
                     for outputs in ((part * m, part * m + m, 1), (part, total, parts)):
-                        yield replace(layer, outputs=outputs), whole[slice(*outputs)]
+                        yield replace(layer, outputs=outputs), upright[slice(*outputs)]

@@ -111,10 +111,10 @@ class HeldoutMoment:
 
     def inner(self, matrix: Float64Array, active: NDArray[np.bool_]) -> float:
         """``tr(A H′)`` over the r active columns, A the symmetric matrix whose lower triangle is that of an array (r, r)."""
-        place, total = np.flatnonzero(active), 0.0
+        indices, total = np.flatnonzero(active), 0.0
         for rows, part in self._panels():
-            first, last = np.searchsorted(place, (rows.start, rows.stop))
-            block = part[np.ix_(place[first:last] - rows.start, place[:last])]
+            first, last = np.searchsorted(indices, (rows.start, rows.stop))
+            block = part[np.ix_(indices[first:last] - rows.start, indices[:last])]
             products = block * matrix[first:last, :last]  # zero above the diagonal, as the block is
             total += 2 * float(products.sum()) - float(np.trace(products[:, first:]))
         return total

@@ -33,9 +33,9 @@ def _unchangeable(array: object) -> bool:
     return array is None or isinstance(array, bytes)
 
 
-def _private(checked: Float64Array, given: object) -> Float64Array:
+def _private(checked: Float64Array, source: object) -> Float64Array:
     """The checked array, or a copy of it if its memory is the caller's and can be written to."""
-    converted = isinstance(given, np.ndarray) and not np.may_share_memory(checked, given)
+    converted = isinstance(source, np.ndarray) and not np.may_share_memory(checked, source)
     if converted or (checked.flags.c_contiguous and _unchangeable(checked)):
         return checked
     return np.array(checked)
@@ -191,12 +191,12 @@ class Layer:
         """
         if not isinstance(name, str):
             raise WrongType(f"`name` {name!r}: expected a string, such as '0.q_proj'")
-        given = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")
-        matrix = _private(check_moment(given.matrix, name=f"{name}: Hessian"), given.matrix)
+        stated = hessian if isinstance(hessian, Hessian) else Hessian(hessian, n_tokens, name=f"{name}: Hessian")
+        matrix = _private(check_moment(stated.matrix, name=f"{name}: Hessian"), stated.matrix)
         checked = _private(check_weight(weight, columns=len(matrix), name=name), weight)
         if checked.size == 0:
             raise ShapeMismatch(f"{name}: weight of shape {checked.shape} is empty; expected at least one row and column")
-        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, replace(given, matrix=matrix))
+        return cls(LayerKey("", name, name.rpartition(".")[2], -1), checked, replace(stated, matrix=matrix))
 
     @classmethod
     def from_activations(cls, weight: ArrayLike, inputs: ArrayLike, *, name: str = "layer") -> Layer:

@@ -99,7 +99,7 @@ class PairedAccumulator:
         """
         total = self._weight or 1.0
 
-        def whole(lower: Float64Array) -> Float64Array:
+        def symmetric(lower: Float64Array) -> Float64Array:
             return np.asarray((lower + np.tril(lower, -1).T) / total)
 
         facts = {
@@ -110,9 +110,9 @@ class PairedAccumulator:
             "weight_sum": self._weight if self._weight > 0 and self._weight != self.kept else None,
             "name": name,
         }
-        reference = whole(self._reference)
+        reference = symmetric(self._reference)
         residual = self._residual / total if self.outputs and self._residual.any() else None
         if self._drifted is None and residual is None:
             return InputMoments.plain(reference, **facts)
-        actual, cross = (reference, reference) if self._drifted is None else (whole(self._drifted[0]), self._drifted[1] / total)
+        actual, cross = (reference, reference) if self._drifted is None else (symmetric(self._drifted[0]), self._drifted[1] / total)
         return InputMoments.drifted(reference, actual, cross, residual, **facts)

@@ -55,8 +55,8 @@ def check_arrays(op: str, **arrays: tuple[Any, str, tuple[str, ...]]) -> None:
     """
     sizes: dict[str, int] = {}
     if not all(any(_fits(tuple(x.shape), *shape, sizes) for shape in _alternatives(shapes)) for x, shapes, _ in arrays.values()):
-        got = ", ".join(f"{name} {tuple(x.shape)}" for name, (x, _, _) in arrays.items())
-        raise ShapeMismatch(f"{op}: {got}; expected {', '.join(shapes for _, shapes, _ in arrays.values())}")
+        actual = ", ".join(f"{name} {tuple(x.shape)}" for name, (x, _, _) in arrays.items())
+        raise ShapeMismatch(f"{op}: {actual}; expected {', '.join(shapes for _, shapes, _ in arrays.values())}")
     for name, (x, _, dtypes) in arrays.items():
         if dtypes and dtype_name(x) not in dtypes:
             raise UnsupportedDtype(f"{op}: {name} of {dtype_name(x)}, expected {' or '.join(dtypes)}; convert it")

@@ -77,8 +77,8 @@ def coordinate_descent(
             f"coordinate_descent: integers from {integers.min()} to {integers.max()} to start from, expected {integer_min} to {integer_max}"
         )
     columns = beside(order.astype(np.int64), weight)
-    chosen, data, give = dispatch("coordinate_descent", backend, weight, moment, integers, steps, columns)
+    chosen, data, convert = dispatch("coordinate_descent", backend, weight, moment, integers, steps, columns)
     better, used = kernel("coordinate_descent", chosen)(
         *data, offset=offset, integer_min=integer_min, integer_max=integer_max, passes=passes
     )
-    return give(better), used
+    return convert(better), used

@@ -96,7 +96,7 @@ def coset_trellis_sweep(
     check_arrays("coset_trellis_sweep", weight=(weight, "(m, n)", FLOATS), factor=(factor, "(n, n)", FLOATS), steps=(steps, "(n,)", ()))
     if not segment >= 1 or not 8 <= integer_max <= INTEGER_MAX:
         raise UsageError(f"coset_trellis_sweep: segments of {segment} rows and integers up to {integer_max}; expected 1 and 8 at least")
-    chosen, data, give = dispatch("coset_trellis_sweep", backend, weight, factor, steps)
+    chosen, data, convert = dispatch("coset_trellis_sweep", backend, weight, factor, steps)
     run = kernel("coset_trellis_sweep", chosen)
     integers, final = run(*data, states, segment=segment, integer_max=integer_max, residual=residual, overwrite=overwrite)
-    return give(integers), give(final)
+    return convert(integers), convert(final)

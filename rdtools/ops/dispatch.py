@@ -68,18 +68,18 @@ def dispatch(op: str, backend: str | None, *arrays: Any) -> tuple[str, list[Any]
     tensors = [x for x in arrays if is_tensor(x)]
     if not tensors:
         return choose_backend(backend), list(arrays), lambda x: x
-    places = sorted({str(x.device) if is_tensor(x) else "NumPy" for x in arrays})
-    if len(places) > 1:
-        raise UsageError(f"{op}: data in {' and '.join(places)}; expected all in one place")
+    devices = sorted({str(x.device) if is_tensor(x) else "NumPy" for x in arrays})
+    if len(devices) > 1:
+        raise UsageError(f"{op}: data in {' and '.join(devices)}; expected all in one place")
     device = tensors[0].device.type
     if backend is None and device != "cpu":
         backend = device_backend(op, device)
     if backend == "triton":
         reason = missing_triton_reason()
         if reason is not None:
-            raise BackendUnavailable(f"{op}: backend 'triton' for tensors on {places[0]}: {reason}")
+            raise BackendUnavailable(f"{op}: backend 'triton' for tensors on {devices[0]}: {reason}")
     if backend in ON_DEVICE:
         return backend, [x.detach() for x in arrays], lambda x: x
     if device != "cpu":
-        raise BackendUnavailable(f"{op}: backend {backend!r} for tensors on {places[0]}: it works in main memory; move them with .cpu()")
+        raise BackendUnavailable(f"{op}: backend {backend!r} for tensors on {devices[0]}: it works in main memory; move them with .cpu()")
     return choose_backend(backend), [x.detach().numpy() for x in arrays], to_tensor

@@ -58,9 +58,9 @@ def e8_short_nearest(
     ([128], [[0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]])
     """
     check_arrays("e8_short_nearest", vectors=(vectors, "(k, 8)", FLOATS))
-    chosen, (data,), give = dispatch("e8_short_nearest", backend, vectors)
+    chosen, (data,), convert = dispatch("e8_short_nearest", backend, vectors)
     codes, words = kernel("e8_short_nearest", chosen)(data)
-    return give(codes), give(words)
+    return convert(codes), convert(words)
 
 
 def rvq_nearest(

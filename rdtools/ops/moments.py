@@ -118,5 +118,5 @@ def column_histogram(
     check_arrays("column_histogram", integers=(integers, "(m, n)", ("int32",)))
     if width < 0 or not -(2**62) < low < 2**62:
         raise UsageError(f"column_histogram: window of {width} integers from {low}, expected no negative width and 62 bits at most")
-    chosen, (data,), give = dispatch("column_histogram", backend, integers)
-    return give(kernel("column_histogram", chosen)(data, low=low, width=width))
+    chosen, (data,), convert = dispatch("column_histogram", backend, integers)
+    return convert(kernel("column_histogram", chosen)(data, low=low, width=width))

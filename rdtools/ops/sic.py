@@ -71,11 +71,11 @@ def sic_sweep(
     if gains is None:
         gains = np.ones(weight.shape[-1]) if isinstance(steps, np.ndarray) else steps.new_ones(weight.shape[-1])
     _check("sic_sweep", weight, factor, seed, steps=steps, gains=gains)
-    chosen, data, give = dispatch("sic_sweep", backend, weight, factor, steps, gains)
+    chosen, data, convert = dispatch("sic_sweep", backend, weight, factor, steps, gains)
     integers, final = kernel("sic_sweep", chosen)(
         *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual
     )
-    return give(integers), give(final)
+    return convert(integers), convert(final)
 
 
 def sic_sweep_sample_gains(
@@ -109,7 +109,7 @@ def sic_sweep_sample_gains(
     ShapeMismatch, UnsupportedDtype, UsageError, BackendUnavailable
     """
     _check("sic_sweep_sample_gains", weight, factor, seed, steps=steps)
-    chosen, data, give = dispatch("sic_sweep_sample_gains", backend, weight, factor, steps)
+    chosen, data, convert = dispatch("sic_sweep_sample_gains", backend, weight, factor, steps)
     gain_curve: Any = gain_table() if normal else None
     if normal and chosen in ON_DEVICE:
         gain_curve = beside(gain_curve, weight)
@@ -117,4 +117,4 @@ def sic_sweep_sample_gains(
         *data, offset=offset, integer_min=integer_min, integer_max=integer_max, seed=seed, residual=residual, gain_curve=gain_curve,
         overwrite=overwrite,
     )  # fmt: skip
-    return give(integers), give(gains), give(final)
+    return convert(integers), convert(gains), convert(final)

@@ -40,9 +40,9 @@ def e8p_nearest(
     ([0], [[0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75, 0.75]])
     """
     check_arrays("e8p_nearest", vectors=(vectors, "(k, 8)", FLOATS))
-    chosen, (data,), give = dispatch("e8p_nearest", backend, vectors)
+    chosen, (data,), convert = dispatch("e8p_nearest", backend, vectors)
     codes, words = kernel("e8p_nearest", chosen)(data)
-    return give(codes), give(words)
+    return convert(codes), convert(words)
 
 
 def e8p_words(

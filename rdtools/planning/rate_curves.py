@@ -59,7 +59,7 @@ class RateCurve:
     def at(self, targets: Float64Array) -> tuple[Float64Array, Float64Array]:
         """Distortions and total rates at some target rates."""
         rates, logs = np.array(sorted(self.distortions)), np.log2([self.distortions[rate] for rate in sorted(self.distortions)])
-        places = np.array(sorted(self.totals)) if self.totals else np.zeros(1)
-        excess = np.array([self.totals[place] - place for place in places]) if self.totals else np.zeros(1)
+        known = np.array(sorted(self.totals)) if self.totals else np.zeros(1)
+        excess = np.array([self.totals[rate] - rate for rate in known]) if self.totals else np.zeros(1)
         between = PchipInterpolator(rates, logs)(targets) if len(rates) > 1 else np.full(len(targets), logs[0])
-        return np.exp2(between), targets + np.interp(targets, places, excess)
+        return np.exp2(between), targets + np.interp(targets, known, excess)

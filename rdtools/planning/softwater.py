@@ -41,13 +41,13 @@ class RowStepWaterSIC(WaterSIC):
 
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer."""
-        found = super().solve(problem)
+        solution = super().solve(problem)
         if self.row_steps is None:
-            return replace(found, note=_NO_CLASSES)
-        assert isinstance(found.symbols, ScalarSymbols)
-        grid = replace(found.symbols.grid, rows=RowScales(np.array(self.row_steps)[:, None]))
+            return replace(solution, note=_NO_CLASSES)
+        assert isinstance(solution.symbols, ScalarSymbols)
+        grid = replace(solution.symbols.grid, rows=RowScales(np.array(self.row_steps)[:, None]))
         reason = "rows have steps by class, and D counts all rows alike"
-        return replace(found, symbols=replace(found.symbols, grid=grid), error_model=NoErrorModel(reason=reason))
+        return replace(solution, symbols=replace(solution.symbols, grid=grid), error_model=NoErrorModel(reason=reason))
 
 
 @dataclass(frozen=True, kw_only=True)

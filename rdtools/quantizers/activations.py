@@ -163,11 +163,11 @@ class ActivationQuantizer(SettledQuantizer):
             )
         if not self.fits(activations.grid):
             raise UsageError(f"{name}: moments of activations quantized by {activations.grid}, expected {grid}; sum them for this method")
-        expected, given = self.input_map_of(problem), activations.input_map
-        start = InputMap(given.links[: len(expected.links)], columns=given.columns) if self.extends_map else given
-        if not same_map(start, expected) or self.grid_behind(given).fine_channels != activations.grid.fine_channels:
+        expected, stated = self.input_map_of(problem), activations.input_map
+        start = InputMap(stated.links[: len(expected.links)], columns=stated.columns) if self.extends_map else stated
+        if not same_map(start, expected) or self.grid_behind(stated).fine_channels != activations.grid.fine_channels:
             raise UsageError(
-                f"{name}: moments of activations behind {given!r}, expected {'a map that begins with ' if self.extends_map else ''}"
+                f"{name}: moments of activations behind {stated!r}, expected {'a map that begins with ' if self.extends_map else ''}"
                 f"{expected!r} of this seed; likely of another seed, rotation or input"
             )
 

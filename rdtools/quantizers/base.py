@@ -55,8 +55,8 @@ def check_layer(layer: object) -> None:
     """
     if not isinstance(layer, Layer):
         shape = getattr(layer, "shape", None)
-        got = type(layer).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
-        raise WrongType(f"quantize: got {got}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
+        description = type(layer).__name__ + ("" if shape is None else f" of shape {tuple(shape)}")
+        raise WrongType(f"quantize: got {description}, expected a Layer; make one of the weight and its Hessian: Layer.of(weight, hessian)")
 
 
 #: Of a setting that came later: it tells settings apart only where it is not its default, so that rows made without it stay theirs.
@@ -190,13 +190,13 @@ class Quantizer(ABC):
         """
         check_layer(layer)
         seed = check_seed(seed)
-        for given, kind, source in (
+        for value, kind, source in (
             (problem, Problem, "as prepare(layer) gives"),
             (drift, InputMoments, "such as InputMoments.drifted(reference, actual, cross)"),
             (activations, ActivationMoments, "as rdtools.moments.activations sums them"),
         ):
-            if given is not None:
-                check_type("quantize", type(given), kind, source)
+            if value is not None:
+                check_type("quantize", type(value), kind, source)
         if problem is not None and drift is not None:
             raise UsageError(f"{layer.key.name}: a prepared problem and a drift; expected one of them: `prepare` takes the drift")
         self.check_place(layer)

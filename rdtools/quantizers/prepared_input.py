@@ -153,12 +153,12 @@ def prepare_input(
         If it cannot be factored with the damping asked for.
     """
     source = MomentSource(moment, rotation)
-    made = [source()]
-    order, energies = ORDERS[preparation.order](made[0]), diagonal(made[0]).copy()
+    first = [source()]
+    order, energies = ORDERS[preparation.order](first[0]), diagonal(first[0]).copy()
     penalty = preparation.ridge * float(np.mean(energies[order])) if preparation.ridge > 0 else 0.0
 
     def penalized() -> Matrix:  # a new matrix each time, which the factor takes the place of; the first is there already
-        return _ordered(made.pop() if made else source(), source.is_new, order, penalty)
+        return _ordered(first.pop() if first else source(), source.is_new, order, penalty)
 
     factored = cholesky(penalized, damping=preparation.damping, name=name)
     damping_added = factored.damping * math.fsum(energies[order] + penalty) / max(len(energies), 1)

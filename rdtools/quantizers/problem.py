@@ -239,8 +239,8 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     weight = active_columns(layer.weight, active)
     if preparation.row_steps is not None:
         weight = weight / beside(np.array(preparation.row_steps)[:, None], weight)
-    whole = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
-    moment: Matrix | Callable[[], Matrix] = whole if active.all() else partial(submatrix, whole, active)
+    full = layer.hessian.matrix if drift is None else beside(drift.actual, layer.weight)
+    moment: Matrix | Callable[[], Matrix] = full if active.all() else partial(submatrix, full, active)
     correction = None if _is_own(layer, active, drift) else _correction(layer, active, drift)
     if preparation.rescale:
         # as the decoder has them: rounded, and the other way up

@@ -38,7 +38,7 @@ def check_array(name: str, array: Matrix | None, dtype: type[np.generic], shape:
     """Refuse another dtype or shape of an array or tensor; None stands for any length, and for no array."""
     if array is None:
         return
-    fits = array.ndim == len(shape) and all(want is None or got == want for got, want in zip(array.shape, shape, strict=True))
+    fits = array.ndim == len(shape) and all(want is None or length == want for length, want in zip(array.shape, shape, strict=True))
     if dtype_name(array) != np.dtype(dtype).name or not fits:
         expected = tuple("any" if length is None else length for length in shape)
         raise ValueError(f"{name} of {array.dtype} and shape {tuple(array.shape)}, expected {np.dtype(dtype)} and {expected}")

@@ -132,13 +132,13 @@ class InputMoments:
         ShapeMismatch
             Also if x̂ has another number of inputs than x.
         """
-        given: list[Any] = [reference, actual, cross, residual]
-        if np.shape(given[0]) != np.shape(given[1]):
+        moments: list[Any] = [reference, actual, cross, residual]
+        if np.shape(moments[0]) != np.shape(moments[1]):
             raise ShapeMismatch(
-                f"{facts.get('name', 'input')}: drifted input with a moment {np.shape(given[1])} beside {np.shape(given[0])} of x, "
+                f"{facts.get('name', 'input')}: drifted input with a moment {np.shape(moments[1])} beside {np.shape(moments[0])} of x, "
                 "expected equal shapes; likely of another layer, or behind an input map"
             )
-        return cls(*given, **facts)
+        return cls(*moments, **facts)
 
     @classmethod
     def quantized(cls, reference: ArrayLike, quantized: ArrayLike, cross: ArrayLike, **facts: Any) -> InputMoments:
@@ -151,8 +151,8 @@ class InputMoments:
         cross : (n, n′), E[x Qᵀ]
         facts : as for `plain`
         """
-        given: list[Any] = [reference, quantized, cross]
-        return cls(*given, **facts)
+        moments: list[Any] = [reference, quantized, cross]
+        return cls(*moments, **facts)
 
     @property
     def is_plain(self) -> bool:

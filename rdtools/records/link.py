@@ -126,11 +126,11 @@ class Link(ABC):
         # the two triangles differ by rounding
         return np.asarray(symmetrize(both if both.flags.writeable else both.copy()))
 
-    def _checked(self, array: Any, last: int, what: str, expected: str, dimensions: int | None = None) -> Float64Array:
+    def _checked(self, array: Any, last: int, label: str, expected: str, dimensions: int | None = None) -> Float64Array:
         values = np.asarray(array)
         if values.ndim < 1 or values.shape[-1] != last or (dimensions is not None and values.ndim != dimensions):
             raise ShapeMismatch(
-                f"{self!r}: {what} of shape {values.shape}, expected {expected.format(last)}; likely an array of the other side of the map"
+                f"{self!r}: {label} of shape {values.shape}, expected {expected.format(last)}; likely an array of the other side of the map"
             )
         return values
 

@@ -46,14 +46,14 @@ def claims_summary(verdicts: pd.DataFrame) -> pd.DataFrame:
 
 def verdict_columns(verdicts: pd.DataFrame, layers: Sequence[str]) -> list[PackedColumn]:
     """Claim, status, sides, margin and reason of every verdict, with the number of its layer."""
-    place = {layer: index for index, layer in enumerate(layers)}
+    index_of = {layer: index for index, layer in enumerate(layers)}
     sides = verdicts[list(_SIDES)]
     if len(verdicts) > MAX_SIDES:
         sides = sides.where(verdicts["status"] != "holds", np.nan)
     texts = {name: list(verdicts[name].fillna("").astype(str)) for name in ("claim", "status", "relation", "unit", "assumption")}
     texts["assumption"] = ["" if s == "holds" else a for s, a in zip(texts["status"], texts["assumption"], strict=True)]
     return [
-        number_column("subject", [place[subject] for subject in verdicts["subject"]], Decimals(0)),
+        number_column("subject", [index_of[subject] for subject in verdicts["subject"]], Decimals(0)),
         *(text_column(name, column) for name, column in texts.items()),
         *(number_column(name, sides[name].to_numpy(dtype=np.float64), _SIDE) for name in _SIDES),
     ]

@@ -76,8 +76,8 @@ class Decimals:
 def decimals_of(column: Column, values: NDArray[np.float64]) -> Decimals:
     """Rounding of a column of the result table by its unit, and by its numbers where these would lose most of their digits."""
     sizes = np.abs(values[np.isfinite(values) & (values != 0)])
-    whole = sizes.size and bool((sizes == np.rint(sizes)).all()) and column.unit == ""
-    digits = 0 if whole else _DIGITS.get(column.unit, _FIXED_DIGITS)
+    integral = sizes.size and bool((sizes == np.rint(sizes)).all()) and column.unit == ""
+    digits = 0 if integral else _DIGITS.get(column.unit, _FIXED_DIGITS)
     small = column.unit == "" and bool((sizes < _SMALL).any())
     if small or sizes.max(initial=0) >= _LARGE * 10 ** (_FIXED_DIGITS - digits):
         return Decimals(_MANTISSA_DIGITS, scientific=True)

@@ -125,9 +125,9 @@ def text_table(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
     >>> [line.rstrip() for line in text_table(["layer", "rank", "G"], [["0.q_proj", "256", "0.1*"], ["0.k_proj", "7", "0.25"]], 80)]
     ['', 'layer    rank    G', '0.q_proj  256  0.1*', '0.k_proj    7 0.25']
     """
-    starred = [any(row[place].endswith("*") for row in cells) for place in range(len(head))]
+    starred = [any(row[column].endswith("*") for row in cells) for column in range(len(head))]
     shown = [[f"{c} " if s and not c.endswith("*") else c for c, s in zip(row, starred, strict=True)] for row in [head, *cells]]
-    widths = [max(len(row[place]) for row in shown) + 1 for place in range(len(head))]
+    widths = [max(len(row[column]) for row in shown) + 1 for column in range(len(head))]
     first = 1
     while first < len(head):
         stop, used = first, widths[0]
@@ -136,7 +136,7 @@ def text_table(head: Sequence[str], cells: Sequence[Sequence[str]], width: int) 
             stop += 1
         yield ""
         for row in shown:
-            yield (f"{row[0]:{widths[0] - 1}}" + "".join(f"{row[place]:>{widths[place]}}" for place in range(first, stop))).rstrip()
+            yield (f"{row[0]:{widths[0] - 1}}" + "".join(f"{row[column]:>{widths[column]}}" for column in range(first, stop))).rstrip()
         first = stop
 
 
@@ -148,12 +148,12 @@ def compressai_curves(tables: dict[str, pd.DataFrame]) -> list[dict[str, Any]]:
     """
     curves = []
     for run, table in tables.items():
-        found = compared_rows(table, "sqnr_db")
-        for method, rows in found.rows.groupby("method", sort=False):
+        comparison = compared_rows(table, "sqnr_db")
+        for method, rows in comparison.rows.groupby("method", sort=False):
             means = rows.groupby("target_bpw")[["total_bpw", "sqnr_db", "relative_distortion"]].mean().sort_values("total_bpw")
             counts = rows.groupby("target_bpw")["layer"].nunique()
             matrices = " to ".join(map(str, sorted({counts.min(), counts.max()})))
-            model, note = ", ".join(dict.fromkeys(rows["model"])), f" ({found.note})" if found.note else ""
+            model, note = ", ".join(dict.fromkeys(rows["model"])), f" ({comparison.note})" if comparison.note else ""
             curves.append(
                 {
                     "name": str(method) if len(tables) == 1 else f"{run}: {method}",

@@ -42,16 +42,16 @@ def _curves(table: pd.DataFrame, curves: pd.DataFrame) -> Iterator[Series]:
     layers = list(dict.fromkeys(table["layer"]))
     measured = table[(table["distortion"] > 0) & (table["relative_distortion"] > 0)].drop_duplicates("layer").set_index("layer")
     energy = (measured["distortion"] / measured["relative_distortion"]).to_dict()
-    place = {layer: index for index, layer in enumerate(layers) if layer in energy}
+    index_of = {layer: index for index, layer in enumerate(layers) if layer in energy}
     most = _POINTS if len(layers) <= _MANY_LAYERS else _FEW_POINTS
     numbers = curves[["rate_bpw", "distortion"]].astype(np.float64)  # also of a table without rows
-    drawn = curves[np.isfinite(numbers["rate_bpw"]) & (numbers["distortion"] > 0) & curves["layer"].isin(place)]
+    drawn = curves[np.isfinite(numbers["rate_bpw"]) & (numbers["distortion"] > 0) & curves["layer"].isin(index_of)]
     layer, curve = drawn["layer"].to_numpy(object), drawn["curve"].to_numpy(object)
     rates, distortions = drawn["rate_bpw"].to_numpy(), drawn["distortion"].to_numpy()
     starts = np.flatnonzero((layer[1:] != layer[:-1]) | (curve[1:] != curve[:-1])) + 1
     for start, end in itertools.pairwise(dict.fromkeys([0, *starts, len(drawn)])):  # points of a curve are neighbours
-        kept = start + _thinned(end - start, most)
-        yield place[layer[start]], str(curve[start]), rates[kept], -10 * np.log10(distortions[kept] / energy[layer[start]])
+        thinned = start + _thinned(end - start, most)
+        yield index_of[layer[start]], str(curve[start]), rates[thinned], -10 * np.log10(distortions[thinned] / energy[layer[start]])
 
 
 def _spectra(spectra: Sequence[Spectrum | None]) -> Iterator[Series]:
@@ -61,8 +61,8 @@ def _spectra(spectra: Sequence[Spectrum | None]) -> Iterator[Series]:
             for kind, values in (("eigenvalues of H", spectrum.eigenvalues), ("ℓ²", spectrum.cholesky_diagonal**2)):
                 positive: Float64Array = np.sort(values[values > 0])[::-1]
                 if len(positive):
-                    kept = _ranks(len(positive))
-                    yield index, kind, np.asarray(kept + 1.0, np.float64), np.log10(positive[kept])
+                    ranks = _ranks(len(positive))
+                    yield index, kind, np.asarray(ranks + 1.0, np.float64), np.log10(positive[ranks])
 
 
 def _pack_series(name: str, series: Sequence[Series], x: Decimals, y: Decimals) -> dict[str, list[PackedColumn]]:
@@ -83,15 +83,15 @@ def _pack_series(name: str, series: Sequence[Series], x: Decimals, y: Decimals) 
 
 def _water_levels(spectra: Sequence[Spectrum | None], targets: Sequence[float]) -> list[PackedColumn]:
     """The eigenvalue from which on a direction gets bits at each target, by reverse waterfilling for i.i.d. Gaussian weights."""
-    found = []
+    levels_by_target = []
     for index, spectrum in enumerate(spectra):
         if spectrum is not None and spectrum.rank and spectrum.has_eigenvalues:
             levels = distortion_rate(np.asarray(targets), components(np.maximum(spectrum.eigenvalues, 0.0))).water_level
-            found += [(index, format_number(t), np.log10(level)) for t, level in zip(targets, levels, strict=True) if level > 0]
+            levels_by_target += [(index, format_number(t), np.log10(level)) for t, level in zip(targets, levels, strict=True) if level > 0]
     return [
-        number_column("subject", [f[0] for f in found], Decimals(0)),
-        text_column("target", [f[1] for f in found], values=[format_number(t) for t in targets]),
-        number_column("level", [f[2] for f in found], _LOG),
+        number_column("subject", [f[0] for f in levels_by_target], Decimals(0)),
+        text_column("target", [f[1] for f in levels_by_target], values=[format_number(t) for t in targets]),
+        number_column("level", [f[2] for f in levels_by_target], _LOG),
     ]
 
 
@@ -101,9 +101,9 @@ def layer_drawings(run: Run, table: pd.DataFrame, curves: pd.DataFrame) -> dict[
     layer_numbers = [number.get(layer, -1) for layer in dict.fromkeys(table["layer"])]
     used = sorted({index for index in layer_numbers if index >= 0})
     spectra = [read_spectrum(run.path, index, hessian=run.hessians[index].sha256) for index in used]
-    place = {index: i for i, index in enumerate(used)}
+    index_of = {index: i for i, index in enumerate(used)}
     return {
-        "hessian_of_layer": [number_column("hessian", [place.get(index, -1) for index in layer_numbers], Decimals(0))],
+        "hessian_of_layer": [number_column("hessian", [index_of.get(index, -1) for index in layer_numbers], Decimals(0))],
         **_pack_series("curves", list(_curves(table, curves)), _RATE, _DB),
         **_pack_series("spectra", list(_spectra(spectra)), Decimals(0), _LOG),
         "water_levels": _water_levels(spectra, sorted(table["target_bpw"].unique())),

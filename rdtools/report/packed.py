@@ -58,8 +58,8 @@ def text_column(
 ) -> PackedColumn:
     """A column of texts; `values` are all of them in the order in which they sort, by default alphabetical."""
     ordered = tuple(sorted(set(texts)) if values is None else values)
-    place = {text: index for index, text in enumerate(ordered)}
-    return PackedColumn(name, np.array([place[text] for text in texts], dtype=np.int32), ordered, heading=heading, about=about)
+    index_of = {text: index for index, text in enumerate(ordered)}
+    return PackedColumn(name, np.array([index_of[text] for text in texts], dtype=np.int32), ordered, heading=heading, about=about)
 
 
 def number_column(
@@ -70,10 +70,10 @@ def number_column(
 
 
 def _planes(column: PackedColumn) -> bytes:
-    whole = column.integers.astype(np.int64)
+    values = column.integers.astype(np.int64)
     if column.delta:
-        whole = np.diff(whole, prepend=0)
-    words = np.where(whole >= 0, 2 * whole, -2 * whole - 1).astype("<u4")  # differences of printed numbers fit: they are far below 2³⁰
+        values = np.diff(values, prepend=0)
+    words = np.where(values >= 0, 2 * values, -2 * values - 1).astype("<u4")  # differences of printed numbers fit: they are far below 2³⁰
     return np.ascontiguousarray(words.view(np.uint8).reshape(-1, 4).T).tobytes()
 
 

@@ -117,10 +117,10 @@ class _Pair:
 def _pairs(differences: pd.DataFrame) -> Iterator[_Pair]:
     for (target, coder, method, reference), part in differences.groupby(["target_bpw", "coder", "method", "reference"], sort=False):
         won = part["wins"].astype(str) + "/" + part["matrices"].astype(str)
-        whole = part[part["layer_type"] == ALL].iloc[0]
-        interval = f" [{whole['low_bpw']:+.3f}, {whole['high_bpw']:+.3f}]" if np.isfinite(whole["low_bpw"]) else ""
+        overall = part[part["layer_type"] == ALL].iloc[0]
+        interval = f" [{overall['low_bpw']:+.3f}, {overall['high_bpw']:+.3f}]" if np.isfinite(overall["low_bpw"]) else ""
         wins = {kind.removesuffix("_proj"): count for kind, count in zip(part["layer_type"], won, strict=True)}
-        yield _Pair(f"{target:g}", str(coder), f"{method} − {reference}", f"{whole['difference_bpw']:+.3f}{interval}", wins)
+        yield _Pair(f"{target:g}", str(coder), f"{method} − {reference}", f"{overall['difference_bpw']:+.3f}{interval}", wins)
 
 
 def paired_table(differences: pd.DataFrame) -> pd.DataFrame:

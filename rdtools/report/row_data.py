@@ -70,8 +70,8 @@ def row_columns(table: pd.DataFrame) -> tuple[list[PackedColumn], list[str]]:
     Rows are by method, then target, then layer, in the order of the table: neighbours are then alike, and small when packed.
     """
     shown = [*_FIRST, *(c.name for c in COLUMNS[len(LAYER_COLUMNS) :] if c.heading), *_LAST]
-    place = {name: {value: i for i, value in enumerate(dict.fromkeys(table[name]))} for name in ("method", "layer")}
-    keys = [table["seed"], table["layer"].map(place["layer"]), table["target_bpw"], table["method"].map(place["method"])]
+    index_of = {name: {value: i for i, value in enumerate(dict.fromkeys(table[name]))} for name in ("method", "layer")}
+    keys = [table["seed"], table["layer"].map(index_of["layer"]), table["target_bpw"], table["method"].map(index_of["method"])]
     ordered = table.iloc[np.lexsort([key.to_numpy() for key in keys])] if len(table) else table
     columns, left_out = [], []
     for name in shown:

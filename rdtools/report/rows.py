@@ -62,11 +62,11 @@ def compared_rows(table: pd.DataFrame, value: str, *, by: Sequence[str] = ("targ
     """
     known = ok_rows(table)
     known = known[known[value].notna()]
-    kept = np.zeros(len(known), dtype=bool)
+    is_compared = np.zeros(len(known), dtype=bool)
     layers, every = [], []
     apart: dict[Hashable, int] = {}
-    for places in known.groupby(list(by), dropna=False).indices.values():
-        part = known.iloc[places]
+    for positions in known.groupby(list(by), dropna=False).indices.values():
+        part = known.iloc[positions]
         sets = {name: set(of_method["layer"]) for name, of_method in part.groupby(method, sort=False)}
         fullest = max(sets.values(), key=len)
         common, others = fullest, []
@@ -76,10 +76,10 @@ def compared_rows(table: pd.DataFrame, value: str, *, by: Sequence[str] = ("targ
             else:
                 others.append(name)
                 apart[name] = min(len(sets[name]), apart.get(name, len(sets[name])))
-        kept[places] = part["layer"].isin(common) | part[method].isin(others)
+        is_compared[positions] = part["layer"].isin(common) | part[method].isin(others)
         layers.append(len(common))
         every.append(len(set().union(*sets.values())))
-    return Compared(known[kept], tuple(layers), tuple(every), apart)
+    return Compared(known[is_compared], tuple(layers), tuple(every), apart)
 
 
 def bound_note(methods: Iterable[Any]) -> str:
@@ -103,13 +103,13 @@ def in_method_order(table: pd.DataFrame) -> pd.DataFrame:
     >>> in_method_order(table)["row"].tolist()
     [3, 4, 2, 1, 0]
     """
-    places = {name: place for place, name in enumerate(DEFAULT_METHODS)}
+    rank_of = {name: index for index, name in enumerate(DEFAULT_METHODS)}
 
-    def place(method: str) -> float:
+    def rank(method: str) -> float:
         entry = entry_of(method)[0]
-        return places.get(method, len(places) if entry is None else places.get(entry.name, len(places)) + 0.5)
+        return rank_of.get(method, len(rank_of) if entry is None else rank_of.get(entry.name, len(rank_of)) + 0.5)
 
-    return table.sort_values("method", key=lambda names: names.map(place), kind="stable")
+    return table.sort_values("method", key=lambda names: names.map(rank), kind="stable")
 
 
 def ordered_types(types: pd.Series) -> list[str]:

@@ -118,7 +118,7 @@ def _preferred(method: str) -> tuple[str, str, str]:
 
 def _pale(color: str) -> str:
     """A colour with twice as much white."""
-    return "#" + "".join(f"{(int(color[place : place + 2], 16) + 510) // 3:02x}" for place in (1, 3, 5))
+    return "#" + "".join(f"{(int(color[start : start + 2], 16) + 510) // 3:02x}" for start in (1, 3, 5))
 
 
 def _drawn(color: str, marker: str, fill: str) -> dict[str, Any]:

@@ -141,16 +141,16 @@ def bd_rate(reference: pd.DataFrame, method: pd.DataFrame) -> float:
 
 def _bd_rates(rows: pd.DataFrame, reference: str) -> pd.DataFrame:
     """One row for each run, layer and method, with the difference to the reference as ``value``; of several seeds, between the means."""
-    kept = ["run", "model", "layer", "layer_type", "block", "rows", "columns"]
-    points = rows.groupby([*kept, "method", "target_bpw"], sort=False, dropna=False)
+    by = ["run", "model", "layer", "layer_type", "block", "rows", "columns"]
+    points = rows.groupby([*by, "method", "target_bpw"], sort=False, dropna=False)
     rows = points[["total_bpw", "sqnr_db"]].mean().reset_index()
     values = []
-    for place, of_layer in rows.groupby(kept, sort=False, dropna=False):
+    for key, of_layer in rows.groupby(by, sort=False, dropna=False):
         base = of_layer[of_layer["method"] == reference]
         for method, of_method in of_layer.groupby("method", sort=False):
             if method != reference:
-                values.append((*place, method, bd_rate(base, of_method)))
-    return pd.DataFrame(values, columns=[*kept, "method", "value"])
+                values.append((*key, method, bd_rate(base, of_method)))
+    return pd.DataFrame(values, columns=[*by, "method", "value"])
 
 
 def _group(rows: pd.DataFrame, by: str) -> pd.Series:
@@ -197,10 +197,10 @@ def coders_of(rows: pd.DataFrame) -> str:
     return "; ".join(f"{coder}: {', '.join(methods)}" for coder, methods in coders.items())
 
 
-def _chosen(names: Sequence[str], there: Sequence[str], setting: str) -> list[str]:
-    missing = next((name for name in names if name not in there), None)
+def _chosen(names: Sequence[str], present: Sequence[str], setting: str) -> list[str]:
+    missing = next((name for name in names if name not in present), None)
     if missing is not None:
-        raise UsageError(f"`{setting}` {missing}: none in these results, which have {', '.join(there)}")
+        raise UsageError(f"`{setting}` {missing}: none in these results, which have {', '.join(present)}")
     return list(names)
 
 
@@ -236,11 +236,11 @@ def summaries(
     rows = pd.concat([ok_rows(table).assign(run=name) for name, table in tables.items()], ignore_index=True)
     every = list(dict.fromkeys(rows["method"]))
     if methods is not None:
-        wanted = _chosen([*methods, *([reference] if reference and metric == "bd-rate" else [])], every, "methods")
-        rows = rows[rows["method"].isin(wanted)]
+        named = _chosen([*methods, *([reference] if reference and metric == "bd-rate" else [])], every, "methods")
+        rows = rows[rows["method"].isin(named)]
     if rates is not None:
-        there = sorted(rows["target_bpw"].unique())
-        _chosen([f"{rate:g}" for rate in rates], [f"{rate:g}" for rate in there], "rates")
+        present = sorted(rows["target_bpw"].unique())
+        _chosen([f"{rate:g}" for rate in rates], [f"{rate:g}" for rate in present], "rates")
         rows = rows[rows["target_bpw"].isin(rates)]
     if rows.empty:
         raise UsageError("nothing to show: no row of these results has status ok, see `rdtools show RUN`")
@@ -257,22 +257,22 @@ def summaries(
         rows = knowing_rows(rows)
     shown = rows.assign(value=rows[chosen.column])
     parts = ((float(str(target)), part) for target, part in shown.groupby("target_bpw", sort=True) if part["value"].notna().any())
-    found = [_summary(metric, target, "", part, part, by) for target, part in parts]
-    if not found:
+    results = [_summary(metric, target, "", part, part, by) for target, part in parts]
+    if not results:
         raise UsageError(f"`metric` {metric}: no row of these results has it")
-    return found
+    return results
 
 
 def _summary(name: str, target: float | None, reference: str, rows: pd.DataFrame, values: pd.DataFrame, by: str) -> Summary:
     models = tuple(dict.fromkeys(rows["model"]))
     several = values["run"].nunique() > 1
     named = values["run"].astype(str) + ": " + values["method"].astype(str) if several else values["method"].astype(str)
-    found = compared_rows(values.assign(named=named, status="ok"), "value", by=["model"], method="named")
-    every, fewer = sum(found.every), {str(method): count for method, count in found.apart.items()}
+    comparison = compared_rows(values.assign(named=named, status="ok"), "value", by=["model"], method="named")
+    every, fewer = sum(comparison.every), {str(method): count for method, count in comparison.apart.items()}
     coders, facts = coders_of(rows), (name, METRICS[name], target, reference)
     if by == "layer":  # nothing is averaged
         return Summary(*facts, coders, every, every, {}, models, _cells(values, by))
-    return Summary(*facts, coders, sum(found.layers), every, fewer, models, _cells(found.rows, by))
+    return Summary(*facts, coders, sum(comparison.layers), every, fewer, models, _cells(comparison.rows, by))
 
 
 def caption(summary: Summary, *, latex: bool = False) -> str:
@@ -284,7 +284,7 @@ def caption(summary: Summary, *, latex: bool = False) -> str:
     if summary.matrices < summary.every:
         some, common = f"the {summary.matrices} of {summary.every} matrices", " that all methods have"
     over = f"means over {some} of {' and '.join(summary.models)}{common}{less}"
-    methods = [place[1] for place in (*summary.cells.index, *summary.cells.columns) if isinstance(place, tuple)]
+    methods = [key[1] for key in (*summary.cells.index, *summary.cells.columns) if isinstance(key, tuple)]
     bound = bound_note(methods) if summary.name.startswith("gap") else ""
     return f"{metric.latex if latex else metric.head}{rate}{against}; {over}. Coders: {summary.coders}.{bound and f' {bound}.'}"
 

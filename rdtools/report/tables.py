@@ -58,11 +58,11 @@ def means_note(table: pd.DataFrame, target: float) -> str:
 
 
 def _layers_note(table: pd.DataFrame, target: float) -> str:
-    found = compared_rows(table[table["target_bpw"] == target], "rate_gap_total_bpw")
+    comparison = compared_rows(table[table["target_bpw"] == target], "rate_gap_total_bpw")
     every = table["layer"].nunique()
-    if found.note or not found.layers:
-        return found.note or "no row has one"
-    known = found.every[0]
+    if comparison.note or not comparison.layers:
+        return comparison.note or "no row has one"
+    known = comparison.every[0]
     return (
         f"means over {counted(known, 'matrix', 'matrices') if known == every else f'the {known} of {every} matrices with rows that are ok'}"
     )
@@ -82,11 +82,11 @@ def _parts(headings: list[str], names: Iterable[str], width: int) -> Iterator[sl
     """Columns of numbers that fit a terminal beside the names of methods, at least one at a time."""
     beside = max([_NAME_WIDTH, *(len(part) for name in names for part in parts_of(name))])
     first, used = 0, beside
-    for place, heading in enumerate(headings):
+    for column, heading in enumerate(headings):
         need = 1 + max(5, *map(len, heading.split("\n")))
-        if used + need > width and place > first:
-            yield slice(first, place)
-            first, used = place, beside
+        if used + need > width and column > first:
+            yield slice(first, column)
+            first, used = column, beside
         used += need
     yield slice(first, len(headings))
 
@@ -127,9 +127,9 @@ def layer_types(table: pd.DataFrame) -> pd.DataFrame:
     shown = headings(LAYER_COLUMNS)
     layers = table.drop_duplicates("layer")
     numbers = {name: heading for name, heading in shown.items() if name != "layer" and layers[name].dtype.kind in "iuf"}
-    kept = {name: heading for name, heading in numbers.items() if layers[name].notna().any()}
+    measured = {name: heading for name, heading in numbers.items() if layers[name].notna().any()}
     by_type = layers.groupby("layer_type")
-    means = by_type[list(kept)].mean().rename(columns=kept)
+    means = by_type[list(measured)].mean().rename(columns=measured)
     means.insert(0, "layers", by_type.size())
     return means.reindex(ordered_types(layers["layer_type"])).rename_axis("type").reset_index()
 
@@ -165,11 +165,11 @@ def problem_lines(table: pd.DataFrame) -> dict[str, list[str]]:
             layer = str(rows["layer"].iloc[0])
             reason = str(rows["message"].iloc[0]).removeprefix(f"{layer}: ")
             common.setdefault((reason, layer, rows["layer"].nunique()), []).append(f"{method} at {target:g}")
-        found = []
+        problems = []
         for (reason, layer, layers), names in common.items():
             who = ", ".join(names) if len(names) <= 3 else f"{len(names)} methods and rates, such as {names[0]},"
             where = layer if layers == 1 else f"{layers} layers, such as {layer}"
-            found.append(f"{who} on {where}{f': {reason}' if reason else ''}")
-        more = len(found) - _PROBLEM_LINES
-        lines[str(status)] = found[:_PROBLEM_LINES] + ([f"and {more} more, which the table of results has"] if more > 0 else [])
+            problems.append(f"{who} on {where}{f': {reason}' if reason else ''}")
+        more = len(problems) - _PROBLEM_LINES
+        lines[str(status)] = problems[:_PROBLEM_LINES] + ([f"and {more} more, which the table of results has"] if more > 0 else [])
     return lines

@@ -78,8 +78,8 @@ class ActivationKey:
 
 
 def _listed(run: Run) -> dict[str, dict[str, Any]]:
-    place = run.path / LIST
-    entries = checked_entries(place.read_bytes()) if place.is_file() else []
+    path = run.path / LIST
+    entries = checked_entries(path.read_bytes()) if path.is_file() else []
     return {entry["name"]: entry for entry in entries}
 
 
@@ -94,7 +94,7 @@ def _is_whole(run: Run, entry: Mapping[str, Any]) -> bool:
 
 
 def missing_keys(run: Run, keys: list[ActivationKey]) -> list[ActivationKey]:
-    """Those of the keys whose moments are not on disk as they were written, keys without tokens apart."""
+    """Keys whose moments are not on disk as they were written; a key of tokens that the run does not have is left out."""
     listed = _listed(run)
     names = [(key, key.digest(run)) for key in keys if key.entry(run) is not None]
     return [key for key, name in names if name not in listed or not _is_whole(run, listed[name])]
@@ -109,7 +109,7 @@ def write_activations(run: Run, key: ActivationKey, moments: ActivationMoments) 
     """
     links = [link_fields(link) for link in moments.input_map.links]
     arrays = {"cross_error": moments.cross_error, "error": pack(moments.error), "noise_power": moments.noise_power}
-    arrays |= {f"link {place}": np.asarray(link.array) for place, link in enumerate(links) if link.array is not None}
+    arrays |= {f"link {index}": np.asarray(link.array) for index, link in enumerate(links) if link.array is not None}
     facts = {
         "links": [[link.kind, dict(link.rest)] for link in links],
         "columns": moments.input_map.columns,
@@ -135,18 +135,18 @@ def write_failure(run: Run, key: ActivationKey, reason: str) -> None:
 
 def _list(run: Run, entry: Mapping[str, Any]) -> None:
     """Put an entry in the list, in place of an older one of its name."""
-    kept, place = [old for old in _listed(run).values() if old["name"] != entry["name"]], run.path / LIST
-    line, text = checked_line(entry), b"".join(map(checked_line, kept))
-    if not place.is_file() or place.read_bytes() != text:  # torn, or with an older file of this name
-        write_atomically(place, text + line)
+    others, path = [old for old in _listed(run).values() if old["name"] != entry["name"]], run.path / LIST
+    line, text = checked_line(entry), b"".join(map(checked_line, others))
+    if not path.is_file() or path.read_bytes() != text:  # torn, or with an older file of this name
+        write_atomically(path, text + line)
         return
     try:
-        with place.open("ab") as file:
+        with path.open("ab") as file:
             file.write(line)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise OutputError(f"{place}: cannot be written: {error.strerror}; free some space, then run again") from error
+        raise OutputError(f"{path}: cannot be written: {error.strerror}; free some space, then run again") from error
 
 
 def reference_moment(run: Run, key: ActivationKey) -> Float64Array:
@@ -179,14 +179,14 @@ def read_activations(run: Run, key: ActivationKey) -> ActivationMoments | None:
             f"{run.path}: no moments of {key.tokens} activations of {entry.name} on {key.grid} behind the map {key.map_key!r}; they take a "
             f"further pass of the model: rdtools report with this method and the run's own model and data, --out {run.path}, makes them"
         )
-    place = run.path / FOLDER / f"{name}.safetensors"
-    check_file(place, size=listed["bytes"], sha256=listed["sha256"])
+    path = run.path / FOLDER / f"{name}.safetensors"
+    check_file(path, size=listed["bytes"], sha256=listed["sha256"])
     try:
-        with safe_open(place, framework="numpy") as file:
+        with safe_open(path, framework="numpy") as file:
             facts = json.loads(file.metadata()["rdtools"])
             arrays = {n: file.get_tensor(n) for n in file.keys()}  # noqa: SIM118  (no mapping)
         links = [link_of(LinkFields(kind, arrays.get(f"link {i}"), rest)) for i, (kind, rest) in enumerate(facts["links"])]
-        error = check_moment(unpack(arrays["error"], name=str(place)), name=str(place), recorded=True)
+        error = check_moment(unpack(arrays["error"], name=str(path)), name=str(path), recorded=True)
         return ActivationMoments(
             reference_moment(run, key),
             arrays["cross_error"],
@@ -199,4 +199,4 @@ def read_activations(run: Run, key: ActivationKey) -> ActivationMoments | None:
             facts["input"],
         )
     except (SafetensorError, KeyError, TypeError, ValueError) as error_:
-        raise CorruptFile(f"{place}: no moments of quantized activations of rdtools ({error_}); delete it and report again") from error_
+        raise CorruptFile(f"{path}: no moments of quantized activations of rdtools ({error_}); delete it and report again") from error_

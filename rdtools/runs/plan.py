@@ -73,13 +73,13 @@ class RunPlan(_Entry, Sealed):
                     f"{entry.method}: the run has rows of this method with other settings, {other.settings} instead of {entry.settings}; "
                     "choose another place, or start its table over with `fresh`"
                 )
-            place = (entry.series, entry.rate_bits)
-            before = known.get(place)
+            key = (entry.series, entry.rate_bits)
+            before = known.get(key)
             if before is None:
-                known[place] = entry
+                known[key] = entry
             elif before.layers is not None:
                 merged = None if entry.layers is None else list(dict.fromkeys([*before.layers, *entry.layers]))
-                known[place] = before.model_copy(update={"layers": merged})
+                known[key] = before.model_copy(update={"layers": merged})
         series = {name: index for index, name in enumerate(dict.fromkeys(entry.series for entry in known.values()))}
         return RunPlan(methods=sorted(known.values(), key=lambda entry: (series[entry.series], entry.rate_bits)))
 

@@ -79,8 +79,8 @@ def _read(folder: Path) -> _Results:
     if not path.is_file():
         raise CorruptFile(f"{path}: missing: the report did not finish, or is of an older rdtools; {_AGAIN}")
     last = command_of(folder)
-    given = f"commands again, the last of which was {last}" if last else "rdtools report commands again"
-    remedy = f"delete {PLAN} beside it and give your {given}: finished rows of the same numbers are kept"
+    commands = f"commands again, the last of which was {last}" if last else "rdtools report commands again"
+    remedy = f"delete {PLAN} beside it and give your {commands}: finished rows of the same numbers are kept"
     return read_sealed(path, _Results, remedy=_AGAIN, other_version=remedy)
 
 

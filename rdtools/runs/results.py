@@ -96,11 +96,11 @@ def _as_given(folder: Path) -> list[tuple[str, list[str]]]:
 
 def _anew(folder: Path) -> str:
     """Advice on how a run like this one is made beside it: the command, or words where the run does not say where its data came from."""
-    out, given = f"{folder.resolve()}-schema-{SCHEMA_VERSION}", _as_given(folder)
-    if given:
-        files = [words[-1].removeprefix(f"{name}=") for name, words in given if name in _FILES]
+    out, commands = f"{folder.resolve()}-schema-{SCHEMA_VERSION}", _as_given(folder)
+    if commands:
+        files = [words[-1].removeprefix(f"{name}=") for name, words in commands if name in _FILES]
         missing = next((f", from where {name} is found" for name in files if not Path(name).is_file()), "")
-        return f"make a new run{missing}: {shlex.join([*(word for _, words in given for word in words), '--out', out])}"
+        return f"make a new run{missing}: {shlex.join([*(word for _, words in commands for word in words), '--out', out])}"
     return f"make a new run: {_by_manifest(folder, out)}"
 
 

@@ -123,13 +123,13 @@ class ModelEntry(_Entry):
         if not self.parameters or self.analysed is None:
             return ""
         share = f"Analysed: {self.analysed / self.parameters:.1%} of {self.parameters:,} parameters in linear maps"
-        left = []
+        uncovered = []
         if self.head and not self.head_analysed:
-            left.append(f"the output head {self.head} ({self.head_parameters / self.parameters:.1%}; `head` adds it)")
+            uncovered.append(f"the output head {self.head} ({self.head_parameters / self.parameters:.1%}; `head` adds it)")
         if self.uncovered:
             shown = ", ".join(self.uncovered[:3]) + (", …" if len(self.uncovered) > 3 else "")
-            left.append(f"{len(self.uncovered)} other parameters that are no linear map of text tokens ({shown})")
-        return f"{share}; without {' and '.join(left)}" if left else share
+            uncovered.append(f"{len(self.uncovered)} other parameters that are no linear map of text tokens ({shown})")
+        return f"{share}; without {' and '.join(uncovered)}" if uncovered else share
 
 
 class CalibrationEntry(_Entry):
@@ -273,20 +273,20 @@ def read_manifest(path: Path) -> Manifest:
         If it is damaged or of another version, or names files outside the run.
     """
     if not is_run(path):
-        made = f"{unfinished_note(path)}rdtools report and rdtools hessians collect make one"
-        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; {made}")
-    place = path / MANIFEST
+        remedy = f"{unfinished_note(path)}rdtools report and rdtools hessians collect make one"
+        raise UsageError(f"{path}: no {MANIFEST}, so not a finished run; {remedy}")
+    file = path / MANIFEST
     try:
-        data = place.read_bytes()
+        data = file.read_bytes()
         manifest = Manifest.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise CorruptFile(f"{place}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
+        raise CorruptFile(f"{file}: not a manifest of this rdtools: {where}: {first['msg']}; collect the run again") from error
     except OSError as error:
-        raise CorruptFile(f"{place}: cannot be read: {error.strerror}") from error
+        raise CorruptFile(f"{file}: cannot be read: {error.strerror}") from error
     if manifest.version > 1 and not is_sealed(data, manifest.sha256):
-        raise CorruptFile(f"{place}: altered since it was written: its checksum is not that of its contents; collect the run again")
+        raise CorruptFile(f"{file}: altered since it was written: its checksum is not that of its contents; collect the run again")
     return manifest
 
 

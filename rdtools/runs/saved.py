@@ -151,8 +151,8 @@ def read_saved(folder: Path) -> SavedModel:
     CorruptFile
     """
     if not is_saved(folder):
-        made = f"{unfinished_note(folder)}rdtools quantize --save makes one"
-        raise UsageError(f"{folder}: no {SAVED}, so no quantized model of rdtools; {made}")
+        remedy = f"{unfinished_note(folder)}rdtools quantize --save makes one"
+        raise UsageError(f"{folder}: no {SAVED}, so no quantized model of rdtools; {remedy}")
     return read_sealed(folder / SAVED, SavedModel, remedy=_AGAIN, other_version=_AGAIN)
 
 

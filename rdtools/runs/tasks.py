@@ -85,10 +85,10 @@ def check_versions(listed: Mapping[str, str], numbers: int, *, path: Path) -> No
     UsageError
         Naming what differs.
     """
-    here = {**deciding_versions(), "numbers": str(NUMBERS_VERSION)}
-    there = {**listed, "numbers": str(numbers)}
+    current = {**deciding_versions(), "numbers": str(NUMBERS_VERSION)}
+    stored = {**listed, "numbers": str(numbers)}
     differing = [
-        f"{name} {there.get(name, 'unknown')} there and {version} here" for name, version in here.items() if there.get(name) != version
+        f"{name} {stored.get(name, 'unknown')} there and {version} here" for name, version in current.items() if stored.get(name) != version
     ]
     if differing:
         raise UsageError(

@@ -44,12 +44,12 @@ class UnfinishedModel:
             If the directory holds something else, or a model with other settings; the message names the difference.
         CorruptFile
         """
-        place = self.folder / JOB
-        if place.is_file():
+        path = self.folder / JOB
+        if path.is_file():
             try:
-                names = different(json.loads(place.read_bytes()), identity)
+                names = different(json.loads(path.read_bytes()), identity)
             except (ValueError, AttributeError) as error:
-                raise CorruptFile(f"{place}: not as it was written ({error}); delete {self.folder}") from error
+                raise CorruptFile(f"{path}: not as it was written ({error}); delete {self.folder}") from error
             if names:
                 raise UsageError(
                     f"{self.folder}: an unfinished model with other {' and '.join(names)}; delete it or choose another directory for `save`"
@@ -57,7 +57,7 @@ class UnfinishedModel:
         elif {path.name for path in self.folder.iterdir()} - {LOCK}:
             raise UsageError(f"{self.folder}: exists and is no unfinished model of rdtools; choose another directory for `save`")
         else:
-            write_atomically(place, json.dumps(identity).encode())
+            write_atomically(path, json.dumps(identity).encode())
         self._list.parent.mkdir(exist_ok=True)
 
     def finished(self) -> dict[str, SavedLayer]:

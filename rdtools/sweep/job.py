@@ -33,13 +33,13 @@ class Agenda:
     ----------
     plan : of the run, with what the command adds
     tasks : everything that the command asks for
-    left : the part of it that is not finished, or has failed before
+    remaining : the part of it that is not finished, or has failed before
     journal : what is finished, asked for or not
     """
 
     plan: RunPlan
     tasks: list[Task]
-    left: list[Task]
+    remaining: list[Task]
     journal: Journal
 
     @property
@@ -50,7 +50,7 @@ class Agenda:
     @property
     def remaining_rows(self) -> int:
         """Rows that are to be done."""
-        return sum(task.rows for task in self.left)
+        return sum(task.rows for task in self.remaining)
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,8 @@ def agenda(
     tops = {name: extended.top_rate(name) for name in run}
     tasks = plan(run, quantizers, seeds=seeds, layers=layers, top_rates=tops)
     done = {key for key, record in journal.records.items() if not record.failed}
-    left = [task.without(done) for task in tasks]
-    return Agenda(extended, tasks, [task for task in left if task.layers], journal)
+    remaining = [task.without(done) for task in tasks]
+    return Agenda(extended, tasks, [task for task in remaining if task.layers], journal)
 
 
 def run_sweep(
@@ -152,19 +152,19 @@ def run_sweep(
     write_plan(todo.plan, run.path)
     if fresh:
         delete_journals(run.path / ROWS)
-    there = todo.rows - todo.remaining_rows
-    if there:
-        say(f"{there} of {todo.rows} rows are already there")
+    finished = todo.rows - todo.remaining_rows
+    if finished:
+        say(f"{finished} of {todo.rows} rows are already there")
     if todo.journal.torn:
         say(f"computed again: {counted(todo.journal.torn, 'record')} cut off when a process was killed")
-    count = there
+    count = finished
 
     def heard(record: Record) -> None:
         nonlocal count
         count += record.kind == "row"
         progress(count, todo.rows)
 
-    do_tasks(run, todo.left, workers=workers, scheduler=scheduler, device=device, heard=heard)
+    do_tasks(run, todo.remaining, workers=workers, scheduler=scheduler, device=device, heard=heard)
     return collect_results(run, todo.plan)
 
 
@@ -205,17 +205,17 @@ def collect_results(run: Run, plan: RunPlan) -> SweepResult:
     rows, points, keys, used, failures, missing = [], [], list[str](), set(), [], 0
     for entry in run.layers:
         key = key_of_layer(run, entry)
-        wanted = [method for method in plan.methods if method.covers(entry.name)]
-        for method in wanted:
-            place = row_key(key, settings=method.settings, rate_bits=method.rate_bits, seed=method.seed)
-            used.add(place)
-            if place in records:
+        methods = [method for method in plan.methods if method.covers(entry.name)]
+        for method in methods:
+            full_key = row_key(key, settings=method.settings, rate_bits=method.rate_bits, seed=method.seed)
+            used.add(full_key)
+            if full_key in records:
                 # the model may have been moved, and is called after its folder
-                rows.append(records[place].value | {"model": run.model_name})
-                keys.append(place)
+                rows.append(records[full_key].value | {"model": run.model_name})
+                keys.append(full_key)
             else:
                 missing += 1
-        curves = records.get(curves_key(key, rates=curve_rates(plan.top_rate(entry.name)))) if wanted else None
+        curves = records.get(curves_key(key, rates=curve_rates(plan.top_rate(entry.name)))) if methods else None
         if curves is not None and curves.failed:
             failures.append(curves.value)
         elif curves is not None:

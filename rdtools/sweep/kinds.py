@@ -104,12 +104,12 @@ def tasks_of(run: Run, listed: list[ListedTask]) -> list[Work]:
             planned |= {key: task for layer in task.layers for key in layer.keys}
     tasks = []
     for entry in listed:
-        wanted = set(entry.keys)
-        if missing := wanted - set(planned):
+        keys = set(entry.keys)
+        if missing := keys - set(planned):
             raise UsageError(
                 f"{run.path}: {len(missing)} rows of the task list belong to other Hessians, weights or methods than the run has now; give "
                 "the command again"
             )
-        whole = planned[entry.keys[0]]
-        tasks.append(whole.without({key for layer in whole.layers for key in layer.keys} - wanted))
+        complete = planned[entry.keys[0]]
+        tasks.append(complete.without({key for layer in complete.layers for key in layer.keys} - keys))
     return tasks

@@ -64,6 +64,6 @@ def choose_workers(run: Path, wanted: int | None, *, each: int, device: str = HO
         cores = min(cores, GPU_WORKERS * len(device_names(device)))
     fitting = max(1, free // each)
     if (wanted or cores) > fitting:
-        kept = f"{wanted} may run out of it" if wanted else f"{fitting} of {cores} processes are started"
-        say(f"memory: a process takes up to {in_gb(each)}, {in_gb(free)} are free: {kept}")
+        decision = f"{wanted} may run out of it" if wanted else f"{fitting} of {cores} processes are started"
+        say(f"memory: a process takes up to {in_gb(each)}, {in_gb(free)} are free: {decision}")
     return wanted or min(cores, fitting)

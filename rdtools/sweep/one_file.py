@@ -21,7 +21,7 @@ class Waiting:
 
     Attributes
     ----------
-    number, which : of its job, and of its quantizer there
+    number, index : of its job, and of its quantizer there
     layer : where it was worked on
     quantizer, settled : the method, and with the settings that it has on this layer
     quantized : its answer
@@ -30,7 +30,7 @@ class Waiting:
     """
 
     number: int
-    which: int
+    index: int
     layer: Layer
     quantizer: Quantizer
     settled: SettledQuantizer

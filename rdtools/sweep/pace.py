@@ -120,8 +120,8 @@ def timed_rows(records: Iterable[Record], device: str) -> dict[str, Timings]:
         row = record.value
         if record.kind != "row" or row["status"] != "ok":
             continue
-        place = device if (entry := entry_of(row["method"])[0]) is not None and entry.device == "any" else HOST
-        if (row.get("device") or HOST).partition(":")[0] == place.partition(":")[0]:
+        works_on = device if (entry := entry_of(row["method"])[0]) is not None and entry.device == "any" else HOST
+        if (row.get("device") or HOST).partition(":")[0] == works_on.partition(":")[0]:
             timings.setdefault(row["method"], []).append((row["rows"], row["columns"], row["wall_s"]))
     return timings
 
@@ -164,7 +164,7 @@ def _timed(
         pass
     for quantizer in (_PLAIN, *chosen):  # the first row works out the predictions that all rows share
         ((_, _, row),) = quantize_layers([(layer, [quantizer])], seed=0, facts=[facts])
-        now = clock()
+        ended = clock()
         if row["status"] == "ok":
-            yield THEORY if quantizer is _PLAIN else row["method"], now - started
-        started = now
+            yield THEORY if quantizer is _PLAIN else row["method"], ended - started
+        started = ended

@@ -46,23 +46,23 @@ def recheck(
     checked : called with the number of records that were compared
     """
     finished = {key: record for key, record in journal.records.items() if not record.failed and is_chosen(key, share=share, seed=seed)}
-    checked_here, places = 0, {key: record.value.get("device", HOST) for key, record in finished.items()}
+    checked_here, device_of = 0, {key: record.value.get("device", HOST) for key, record in finished.items()}
     with one_thread():
-        for device in sorted(set(places.values())):
+        for device in sorted(set(device_of.values())):
             try:
                 if device != HOST:
                     check_device(device)
             except UsageError as error:
-                yield f"{sum(place == device for place in places.values())} rows cannot be checked here: {error}"
+                yield f"{sum(held == device for held in device_of.values())} rows cannot be checked here: {error}"
                 continue
             memories = Memories(device)
             for task in tasks:
-                part = task.without({key for layer in task.layers for key in layer.keys if places.get(key) != device})
+                part = task.without({key for layer in task.layers for key in layer.keys if device_of.get(key) != device})
                 for record in memories.perform(part) if part.layers else ():
                     checked_here += 1
                     checked(checked_here)
                     before, after = finished[record.key].value, record.value
                     if names := differing_columns(before, after):
                         shown = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in names[:3])
-                        what = next((before[name] for name in ("layer", "subject") if name in before), record.kind)
-                        yield f"{what}, {before.get('method', before.get('claim', record.kind))}: {len(names)} columns differ: {shown}"
+                        subject = next((before[name] for name in ("layer", "subject") if name in before), record.kind)
+                        yield f"{subject}, {before.get('method', before.get('claim', record.kind))}: {len(names)} columns differ: {shown}"

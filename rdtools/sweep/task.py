@@ -47,9 +47,9 @@ class _Settled:
     """
 
     number: int
-    which: int
+    index: int
     quantizer: SettledQuantizer | Exception
-    place: str
+    device: str
     seconds: float
 
 
@@ -57,25 +57,25 @@ def _by_preparation(jobs: Sequence[Job], seed: int, device: str) -> list[list[_S
     """The quantizers of all jobs, those of one preparation and place together and in each of these those of one job; by appearance."""
     groups: dict[tuple[Preparation, str] | tuple[int, int], list[_Settled]] = {}
     for number, (layer, quantizers) in enumerate(jobs):
-        for which, quantizer in enumerate(quantizers):
-            key: tuple[Preparation, str] | tuple[int, int] = (number, which)
-            started, place = time.perf_counter(), HOST
+        for index, quantizer in enumerate(quantizers):
+            key: tuple[Preparation, str] | tuple[int, int] = (number, index)
+            started, works_on = time.perf_counter(), HOST
             try:
-                settled: SettledQuantizer | Exception = (found := quantizer.for_layer(layer, seed=seed))
-                place = device if found.on_device else HOST
-                key = found.preparation, place
+                settled: SettledQuantizer | Exception = (settled_quantizer := quantizer.for_layer(layer, seed=seed))
+                works_on = device if settled_quantizer.on_device else HOST
+                key = settled_quantizer.preparation, works_on
             except Exception as error:  # raised where the row is made
                 settled = error
-            groups.setdefault(key, []).append(_Settled(number, which, settled, place, time.perf_counter() - started))
+            groups.setdefault(key, []).append(_Settled(number, index, settled, works_on, time.perf_counter() - started))
     return list(groups.values())
 
 
-def _prepared(layer: Layer, place: str, preparation: Preparation, stage: Callable[[str], Any], *, seed: int) -> tuple[Layer, Problem]:
+def _prepared(layer: Layer, device: str, preparation: Preparation, stage: Callable[[str], Any], *, seed: int) -> tuple[Layer, Problem]:
     """A layer where it is worked on, and its problem."""
     with stage("its weights and Hessian are copied"):
-        there = layer if place == HOST else layer.on(place)
+        moved = layer if device == HOST else layer.on(device)
     with stage("its basis is changed and its Hessian factored"):
-        return there, prepare(there, preparation, seed=seed)
+        return moved, prepare(moved, preparation, seed=seed)
 
 
 #: The moments of activations that a method needs, for layers of the input that is worked on; None for a method that needs none.
@@ -108,28 +108,28 @@ def quantize_layers(
         prepared: dict[int, tuple[Layer, Problem]] = {}
         waiting: list[Waiting] = []
         order: dict[Quantizer, int] = {}
-        group.sort(key=lambda job: file_order(jobs[job.number][1][job.which], order))
+        group.sort(key=lambda job: file_order(jobs[job.number][1][job.index], order))
         for place_in_group, job in enumerate(group):
             row: ResultRow | None = None
-            number, settled, place = job.number, job.quantizer, job.place
-            layer, quantizer = jobs[number][0], jobs[number][1][job.which]
+            number, settled, works_on = job.number, job.quantizer, job.device
+            layer, quantizer = jobs[number][0], jobs[number][1][job.index]
             started, fact = time.perf_counter() - job.seconds, known[number]
             try:
                 known[number] = fact = layer_facts(layer) if fact is None else fact
                 quantizer.check_reachable(f"{layer.key.name}: {format_method(quantizer)}")
                 if isinstance(settled, Exception):
                     raise settled
-                stage = partial(naming_stage, place, name=layer.key.name, shape=layer.weight.shape)
+                stage = partial(naming_stage, works_on, name=layer.key.name, shape=layer.weight.shape)
                 if number not in prepared:
                     prepared.clear()
-                    prepared[number] = _prepared(layer, place, settled.preparation, stage, seed=seed)
+                    prepared[number] = _prepared(layer, works_on, settled.preparation, stage, seed=seed)
                 inputs = activations(settled)
                 moments = None if inputs is None else inputs.calibration
                 with stage("its integers are decided"):
                     quantized = settled.quantize(prepared[number][0], seed=seed, problem=prepared[number][1], activations=moments)
                 if shares_file(quantizer):
                     took = time.perf_counter() - started
-                    waiting.append(Waiting(number, job.which, prepared[number][0], quantizer, settled, quantized, fact, took))
+                    waiting.append(Waiting(number, job.index, prepared[number][0], quantizer, settled, quantized, fact, took))
                 else:
                     with stage("what was decoded is measured"):
                         row = result_row(prepared[number][0], quantizer, quantized, prepared[number][1], fact, inputs)
@@ -143,20 +143,20 @@ def quantize_layers(
                 if row.status == "infeasible" and fact is not None and layer.hessian.distinct_tokens == 0:
                     row = replace(row, status=fact.status, message=fact.message)  # an expert that no token reached has no rate but 0
             if row is not None:
-                yield number, job.which, replace(row, wall_s=time.perf_counter() - started).to_row()
+                yield number, job.index, replace(row, wall_s=time.perf_counter() - started).to_row()
             after = group[place_in_group + 1 : place_in_group + 2]
-            if waiting and not (after and jobs[after[0].number][1][after[0].which] == quantizer):
+            if waiting and not (after and jobs[after[0].number][1][after[0].index] == quantizer):
                 prepared.clear()
-                for one, made in rows_in_one_file(waiting, seed):
-                    made = failed_row(one.quantizer, one.facts.row, made, seed=seed) if isinstance(made, Exception) else made
-                    yield one.number, one.which, made.to_row()
+                for one, result in rows_in_one_file(waiting, seed):
+                    result = failed_row(one.quantizer, one.facts.row, result, seed=seed) if isinstance(result, Exception) else result
+                    yield one.number, one.index, result.to_row()
                 waiting.clear()
 
 
 def quantize_layer(layer: Layer, quantizers: Sequence[Quantizer], *, seed: int, facts: LayerFacts | None = None) -> Iterator[Row]:
     """One row for each quantizer, in their order, whatever goes wrong in it; one factorization serves all of one preparation."""
-    rows = {which: row for _, which, row in quantize_layers([(layer, quantizers)], seed=seed, facts=[facts])}
-    return (rows[which] for which in range(len(quantizers)))
+    rows = {index: row for _, index, row in quantize_layers([(layer, quantizers)], seed=seed, facts=[facts])}
+    return (rows[index] for index in range(len(quantizers)))
 
 
 def _failed_curves(work: LayerWork, error: BaseException) -> Record:
@@ -244,8 +244,8 @@ def run_task(task: Task, memory: LayerMemory | None = None) -> Iterator[Record]:
         works.append(work)
         jobs.append((layer, work.quantizers))
     moments = partial(memory.activations, seed=task.seed)
-    for number, which, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=moments, device=memory.device):
-        if key := works[number].row_keys[which]:
+    for number, index, row in quantize_layers(jobs, seed=task.seed, facts=facts, activations=moments, device=memory.device):
+        if key := works[number].row_keys[index]:
             yield Record(key, "row", row)
     for work, (layer, _), fact in zip(works, jobs, facts, strict=True):
         if work.curve_rates:

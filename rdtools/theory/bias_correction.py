@@ -101,8 +101,8 @@ def rounding_saving_bits(moment: Float64Array, mean: Float64Array) -> float:
     >>> rounding_saving_bits(np.diag([13.0, 3.0]), np.array([3.0, np.sqrt(3.0)]))
     1.0
     """
-    left = float(np.trace(centred_moment(moment, mean)))
-    return 0.5 * math.log2(float(np.trace(moment)) / left) if left > 0 else math.inf
+    centred_trace = float(np.trace(centred_moment(moment, mean)))
+    return 0.5 * math.log2(float(np.trace(moment)) / centred_trace) if centred_trace > 0 else math.inf
 
 
 def feedback_saving_bits(diagonal: Float64Array, centred_diagonal: Float64Array) -> float:

@@ -106,31 +106,31 @@ def choose(layers: Sequence[Choices], budget: float) -> NDArray[np.int64]:
     steps = []
     for number, (layer, hull) in enumerate(zip(layers, hulls, strict=True)):
         more, less = np.diff(layer.bits[hull]), -np.diff(layer.losses[hull])
-        steps += [(-slope, number, place) for place, slope in enumerate(less / more)]
+        steps += [(-slope, number, vertex) for vertex, slope in enumerate(less / more)]
     closed: set[int] = set()
-    for _, number, place in sorted(steps):
+    for _, number, vertex in sorted(steps):
         layer, hull = layers[number], hulls[number]
-        more = layer.bits[hull[place + 1]] - layer.bits[hull[place]]
+        more = layer.bits[hull[vertex + 1]] - layer.bits[hull[vertex]]
         if number in closed or used + more > budget:
             closed.add(number)  # the later steps of this layer begin where this one ends
             continue
-        chosen[number], used = hull[place + 1], used + more
+        chosen[number], used = hull[vertex + 1], used + more
     return _filled(layers, chosen, budget)
 
 
 def _filled(layers: Sequence[Choices], chosen: NDArray[np.int64], budget: float) -> NDArray[np.int64]:
     """The same with the best single change that still fits, again and again."""
-    left = budget - _bits(layers, chosen)
+    remaining = budget - _bits(layers, chosen)
     while True:
         best, gain = (-1, -1), 0.0
-        for number, (layer, now) in enumerate(zip(layers, chosen, strict=True)):
-            gains = np.where(layer.bits - layer.bits[now] <= left, layer.losses[now] - layer.losses, 0.0)
+        for number, (layer, current) in enumerate(zip(layers, chosen, strict=True)):
+            gains = np.where(layer.bits - layer.bits[current] <= remaining, layer.losses[current] - layer.losses, 0.0)
             if gains.max() > gain:
                 best, gain = (number, int(gains.argmax())), float(gains.max())
         if best[0] < 0:
             return chosen
         number, to = best
-        left -= float(layers[number].bits[to] - layers[number].bits[chosen[number]])
+        remaining -= float(layers[number].bits[to] - layers[number].bits[chosen[number]])
         chosen[number] = to
 
 
@@ -186,22 +186,22 @@ def choose_exactly(layers: Sequence[Choices], budget: float, *, least: float = 0
         costs = new
         back.append((of, steps))
 
-    def traced(place: int) -> NDArray[np.int64]:
+    def traced(cell: int) -> NDArray[np.int64]:
         chosen = np.zeros(len(layers), dtype=np.int64)
         for number in range(len(layers) - 1, -1, -1):
             of, steps = back[number]
-            chosen[number] = of[place]
-            place -= int(steps[of[place]])
+            chosen[number] = of[cell]
+            cell -= int(steps[of[cell]])
         return chosen
 
     reached = np.flatnonzero(np.isfinite(costs))
     first, last = int(least / size) - spare, int(budget / size) + spare
-    for place in sorted(reached[(reached >= first) & (reached <= last)], key=lambda place: costs[place]):
-        chosen = traced(int(place))
+    for cell in sorted(reached[(reached >= first) & (reached <= last)], key=lambda cell: costs[cell]):
+        chosen = traced(int(cell))
         if least <= _bits(layers, chosen) <= budget:
             return chosen
     around = np.searchsorted(reached, budget / size)
-    sums = sorted(_bits(layers, traced(int(place))) for place in reached[max(0, around - spare) : around + spare])
+    sums = sorted(_bits(layers, traced(int(cell))) for cell in reached[max(0, around - spare) : around + spare])
     nearest = (*[total for total in sums if total < least][-1:], *[total for total in sums if total > budget][:1])
     shown = " and ".join(f"{bits:.0f}" for bits in nearest)
     raise NoChoices(f"budget of {budget:.0f} bits: no choices take from {least:.0f} to {budget:.0f}; the nearest take {shown}", nearest)

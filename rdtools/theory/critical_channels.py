@@ -90,8 +90,8 @@ def critical_groups(columns: int, fraction: float, *, group: int = 8) -> int:
     if columns < 1 or group < 1:
         raise TheoryError(f"critical channels: {columns} columns in groups of {group}, expected at least 1 of each")
     groups = _fraction(fraction) * columns / group
-    whole = round(groups)
-    return whole if math.isclose(groups, whole, rel_tol=4 * float(np.finfo(np.float64).eps)) else math.floor(groups)
+    nearest = round(groups)
+    return nearest if math.isclose(groups, nearest, rel_tol=4 * float(np.finfo(np.float64).eps)) else math.floor(groups)
 
 
 def critical_share(diagonal: ArrayLike, fraction: float) -> float:
@@ -124,9 +124,9 @@ def critical_share(diagonal: ArrayLike, fraction: float) -> float:
     if h[0] == 0:
         return float(fraction)
     h = h / h[0]
-    whole = min(math.floor(count), h.size)
-    part = (count - whole) * float(h[whole]) if whole < h.size else 0.0
-    return min(1.0, (math.fsum(h[:whole]) + part) / math.fsum(h))
+    full = min(math.floor(count), h.size)
+    part = (count - full) * float(h[full]) if full < h.size else 0.0
+    return min(1.0, (math.fsum(h[:full]) + part) / math.fsum(h))
 
 
 def relaxed_distortion(

@@ -106,9 +106,9 @@ class Cancellation:
             raise TheoryError(
                 f"finite rate: steps {steps.shape}, gains {'none' if gains is None else gains.shape}; expected {(n,)}, steps positive"
             )
-        given = np.full(n, np.nan) if gains is None else gains
+        gain = np.full(n, np.nan) if gains is None else gains
         start, target_power = self._start
-        v, bits, used, g, p = cancellation_moments(self.factor, steps, given, start, variance, channel)
+        v, bits, used, g, p = cancellation_moments(self.factor, steps, gain, start, variance, channel)
         power = p * v / ell**2
         # steps below FINE err by r²/12, which 1 − 2g + p has lost; correlation and power are then 1 and 1 + r²/12
         squares = np.minimum((steps * ell) ** 2 / v, FINE**2)

@@ -51,8 +51,8 @@ def feedback_trace(moment: Float64Array, feedback: Float64Array) -> float:
     """
     unit = np.eye(len(moment)) + np.tril(feedback, -1)
     half = scipy.linalg.solve_triangular(unit, moment, lower=True, unit_diagonal=True, check_finite=False)
-    whole = scipy.linalg.solve_triangular(unit, half.T, lower=True, unit_diagonal=True, check_finite=False)
-    trace = float(np.trace(whole))
+    covariance = scipy.linalg.solve_triangular(unit, half.T, lower=True, unit_diagonal=True, check_finite=False)
+    trace = float(np.trace(covariance))
     return trace if math.isfinite(trace) else math.inf
 
 

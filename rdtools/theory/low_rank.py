@@ -265,8 +265,8 @@ def white_tail_energy(share: float, aspect: float) -> float:
     energy = ((high - low) * np.sin(phi) / 2) ** 2 / (2 * np.pi * c)
     mass = np.divide(energy, t, out=np.full_like(t, energy[1] / t[1]), where=t > 0)
     cumulated = [scipy.integrate.cumulative_simpson(part, x=phi, initial=0.0) for part in (mass, energy)]
-    place = np.interp(1 - share, cumulated[0] / cumulated[0][-1], phi)
-    return float(np.interp(place, phi, cumulated[1] / cumulated[1][-1]))
+    angle = np.interp(1 - share, cumulated[0] / cumulated[0][-1], phi)
+    return float(np.interp(angle, phi, cumulated[1] / cumulated[1][-1]))
 
 
 def correction_bits(rows: int, columns: int, rank: int, *, factor_bits: float = 16.0) -> float:

@@ -129,9 +129,9 @@ def estimate_row_covariance(weight: Float64Array) -> RowCovariance | None:
     parts = np.arange(m) % FOLDS
     lengths = {shrinkage: np.empty(m) for shrinkage in SHRINKAGES}
     for part in range(FOLDS):
-        given, left_out = rows[parts != part], rows[parts == part]
+        training, left_out = rows[parts != part], rows[parts == part]
         for shrinkage, row_lengths in lengths.items():
-            row_lengths[parts == part] = _lengths(_shrunk(given, shrinkage), left_out)
+            row_lengths[parts == part] = _lengths(_shrunk(training, shrinkage), left_out)
     best = min(SHRINKAGES, key=lambda shrinkage: float(lengths[shrinkage].mean()))
     matrix, saved = _shrunk(rows, best), 0.5 * math.log2(math.e) - lengths[best]
     in_sample = float(np.linalg.slogdet(matrix)[1]) / (2.0 * n * math.log(2.0)) + 0.5 * math.log2(math.e)

@@ -40,8 +40,8 @@ def simulated(code: int | str) -> Float64Array:
         For a code that is not in the table.
     """
     with (LATTICE_TABLE if isinstance(code, str) else TABLE).open() as file:
-        found = [list(row.values())[1:] for row in csv.DictReader(file) if row[COLUMNS[0]] == str(code)]
-    rows = [[float("nan") if isinstance(code, str) else float(code), *map(float, row)] for row in found]
+        entries = [list(row.values())[1:] for row in csv.DictReader(file) if row[COLUMNS[0]] == str(code)]
+    rows = [[float("nan") if isinstance(code, str) else float(code), *map(float, row)] for row in entries]
     if not rows:
         raise TheoryError(f"trellis channel: {code} states, which the table does not have")
     return np.array(rows)
@@ -68,8 +68,8 @@ def trellis_channel(states: int | str) -> Float64Array:
     rows = simulated(states)
     octaves = rows[:, 1]
     scaled = np.column_stack([rows[:, 3], np.where(octaves < _FINE, 0.0, rows[:, 4]), rows[:, 5] / 4.0**octaves])
-    places = np.arange(octaves[0], octaves[-1] + SPACING / 2, SPACING)
-    return np.column_stack([places, PchipInterpolator(octaves, scaled, axis=0)(places)])
+    knots = np.arange(octaves[0], octaves[-1] + SPACING / 2, SPACING)
+    return np.column_stack([knots, PchipInterpolator(octaves, scaled, axis=0)(knots)])
 
 
 def granular_gain_db(states: int | str) -> float:

@@ -226,7 +226,7 @@ def joint_components(row_variances: ArrayLike, eigenvalues: ArrayLike, *, most: 
     row_variances : (m,), ≥ 0
     eigenvalues : (n,), ≥ 0, zeros for dead input channels
     most : entries kept. A larger problem is pooled over neighbouring rows of the sorted variances, each pool at its mean, which moves the
-        limit up, by less than the spread of the logarithms inside a pool.
+        bound up, by less than the spread of the logarithms inside a pool.
     """
     rows = np.sort(np.asarray(row_variances, dtype=np.float64).ravel())
     values = np.asarray(eigenvalues, dtype=np.float64).ravel()

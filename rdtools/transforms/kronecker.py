@@ -48,10 +48,10 @@ def kronecker_multiply(x: Matrix, seed: int, *, transpose: bool = False) -> Matr
     """
     if is_tensor(x):
         return _multiplied(x, seed, transpose)
-    given = np.reshape(x, (-1, x.shape[-1]))
-    product = np.empty(given.shape)
-    for rows in panels(*given.shape):  # which do not depend on each other
-        product[rows] = _multiplied(given[rows], seed, transpose)
+    flat = np.reshape(x, (-1, x.shape[-1]))
+    product = np.empty(flat.shape)
+    for rows in panels(*flat.shape):  # which do not depend on each other
+        product[rows] = _multiplied(flat[rows], seed, transpose)
     return product.reshape(x.shape)
 
 

@@ -60,32 +60,32 @@ def min_pivot(moment: Matrix) -> Order:
     n = len(moment)
     order = np.empty(n, dtype=np.intp)
     placed = np.zeros(n, dtype=bool)
-    left = np.diagonal(moment).copy()
-    resolved = n * np.finfo(np.float64).eps * left
+    pivots = np.diagonal(moment).copy()
+    resolved = n * np.finfo(np.float64).eps * pivots
     L = np.zeros((n, n), order="F")
     for k in range(n):
-        i = int(np.where(placed, np.inf, left).argmin())
+        i = int(np.where(placed, np.inf, pivots).argmin())
         order[k], placed[i] = i, True
         # what rounding leaves of a column that those before it explain is noise, and explains nothing
-        if left[i] > resolved[i]:
-            L[:, k] = (moment[:, i] - L[:, :k] @ L[i, :k]) / np.sqrt(left[i])
-            left -= L[:, k] ** 2
+        if pivots[i] > resolved[i]:
+            L[:, k] = (moment[:, i] - L[:, :k] @ L[i, :k]) / np.sqrt(pivots[i])
+            pivots -= L[:, k] ** 2
     return order
 
 
 def _min_pivot_on_device(moment: Matrix) -> Order:
     """`min_pivot` of a tensor; two numbers go to the host for each column."""
-    n, left = len(moment), moment.diagonal().clone()
+    n, pivots = len(moment), moment.diagonal().clone()
     order = np.empty(n, dtype=np.intp)
-    resolved = n * np.finfo(np.float64).eps * left
+    resolved = n * np.finfo(np.float64).eps * pivots
     L = moment.new_zeros((n, n))
     for k in range(n):
-        i = int(left.argmin())
+        i = int(pivots.argmin())
         order[k] = i
-        if bool(left[i] > resolved[i]):
-            L[:, k] = (moment[:, i] - L[:, :k] @ L[i, :k]) / left[i].sqrt()
-            left -= L[:, k] ** 2
-        left[i] = np.inf
+        if bool(pivots[i] > resolved[i]):
+            L[:, k] = (moment[:, i] - L[:, :k] @ L[i, :k]) / pivots[i].sqrt()
+            pivots -= L[:, k] ** 2
+        pivots[i] = np.inf
     return order
 
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rdtools.coding import code_length, container_bits, decode, decode_all, encode, exponent_bytes, round_to_bfloat16
+from rdtools.coding import container_bits, decode, decode_all, encode, exponent_bytes, round_to_bfloat16
 from rdtools.coding.container import Container, MatrixBytes
 from rdtools.coding.format_v2 import STAGE_BYTES
+from rdtools.coding.formats import codec_of
 from rdtools.coding.scales import round_to_float32
 from rdtools.errors import CorruptFile, ShapeMismatch, UsageError
 from rdtools.measure.point import same_weight
@@ -251,7 +252,7 @@ def test_length_is_what_the_file_takes(model):
     integers = np.rint(5 * rng.standard_t(2, size=(300, 40))).astype(np.int32)
     weight = scalar_weight(integers, model)
     container = encode(weight)
-    ideal = code_length(weight)
+    ideal = codec_of(weight.symbols).length_bits(weight.symbols)
     # header, checksum, flags, step, model; of the one block: words, count of escapes, checksum
     fields = 20 + 4 + 1 + 4 + 1 + 8 * (model.kind == "column") + 2 + 1 + 4
     coded = 8 * (len(container.data) - fields)

@@ -88,6 +88,13 @@ def test_damaged_files_and_too_large_ones_are_refused(logits, tmp_path, monkeypa
     file = stored_reference(path, FACTS, tokens=148, top=3, vocabulary=VOCABULARY)
     with pytest.raises(CorruptFile, match="its numbers are not those that were written"):
         _ = file.predictions
+    path.write_bytes(data.replace(rb"\"top\": 3", rb"\"top\": 4"))
+    with pytest.raises(CorruptFile, match="its numbers are not those that were written"):
+        _ = stored_reference(path, FACTS, tokens=148, top=None, vocabulary=VOCABULARY).predictions
+    for damaged in (rb"\"top\"; 3", rb"\"tap\": 3"):
+        path.write_bytes(data.replace(rb"\"top\": 3", damaged))
+        with pytest.raises(CorruptFile, match="its header does not say what the predictions are of"):
+            stored_reference(path, FACTS, tokens=148, top=None, vocabulary=VOCABULARY)
     monkeypatch.setattr(stored, "MOST_BYTES", 1000)
     with pytest.raises(UsageError, match=r"148 predictions by 40 tokens each would take 0\.0 GB"):
         stored_reference(tmp_path / "new.safetensors", FACTS, tokens=148, top=10**9, vocabulary=VOCABULARY)

@@ -156,6 +156,8 @@ def test_stored_predictions_take_the_place_of_the_original(data, table, tmp_path
     more = evaluate(run, methods=METHODS, reference=tmp_path / "4.safetensors", **asked)
     assert more["kl_nats"][0] == few["kl_nats"][0]
     assert evaluate(run, methods=["rtn"], reference=tmp_path / "4.safetensors", fresh=True, **asked)["kl_nats"][0] == few["kl_nats"][0]
+    evaluate(run, methods=["rtn"], reference=tmp_path / "other.safetensors", top=4, say=said.append, **asked)
+    assert "other.safetensors: not written: all rows are there" in said[-1]
     with pytest.raises(UsageError, match=r"4.safetensors: predictions of another evaluation, whose tokens differs"):
         evaluate(run, methods=METHODS, reference=tmp_path / "4.safetensors", **asked | {"windows": 3})
     with pytest.raises(UsageError, match="`top`: of a file of predictions, and none is given as `reference`"):

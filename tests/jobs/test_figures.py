@@ -52,9 +52,9 @@ def test_a_style_has_its_width_and_its_size_of_text(style, rows):
 
 
 def test_the_power_law_of_a_run_is_through_rows_of_one_kind_of_inputs_and_tokens(tmp_path):
-    """Layers quantized one after the other have distortions beside other inputs, plans other rates; neither is on the line."""
+    """Layers quantized one after the other, or corrected, have distortions beside other inputs, plans other rates; none is on the line."""
     kept = pd.read_csv(KEPT / "equal_footing.csv").drop(columns=["kl_power", "kl_factor"])
-    kept = kept.assign(status="ok", allocation=None, hessians="original", evaluation="text")
+    kept = kept.assign(status="ok", allocation=None, hessians="original", corrections="none", evaluation="text")
     other = kept.assign(kl_nats=9 * kept["kl_nats"])
     plan, sequential = other.assign(allocation="kl, measured"), other.iloc[1:].assign(hessians="sequential")
     mixed = pd.concat([other.iloc[:4].assign(evaluation="other text"), plan, sequential, kept], ignore_index=True)
@@ -63,6 +63,9 @@ def test_the_power_law_of_a_run_is_through_rows_of_one_kind_of_inputs_and_tokens
     assert sorted(rows["kl_nats"]) == sorted(kept["kl_nats"])
     power = pd.read_csv(KEPT / "equal_footing.csv")["kl_power"].iloc[0]
     assert rows["kl_power"].iloc[0] == pytest.approx(power, rel=1e-5)  # which is kept with six digits
+    corrected = sequential.iloc[1:].assign(corrections="drift", kl_nats=1.0)
+    pd.concat([sequential, corrected]).to_parquet(tmp_path / "evaluation.parquet")
+    assert sorted(read_table("equal_footing", tmp_path, {})["kl_nats"]) == sorted(sequential["kl_nats"])
     plan.to_parquet(tmp_path / "evaluation.parquet")
     with pytest.raises(UsageError, match="no row of one method and rate"):
         figures(tmp_path, names=["equal_footing"])

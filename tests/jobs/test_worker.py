@@ -47,7 +47,7 @@ def _list(run):
     """List the tasks, as a report does that waits for workers."""
     todo = agenda(run, make_quantizers(METHODS, RATES))
     write_plan(todo.plan, run.path)
-    return write_tasks([task.listed for task in todo.left], run.path)
+    return write_tasks([task.listed for task in todo.remaining], run.path)
 
 
 def _values(folder):
@@ -122,7 +122,7 @@ def test_workers_check_claims_too(run):
 def test_a_worker_goes_on_after_the_command_has_ended(run):
     _list(run)
     assert work(run.path) == 16
-    assert not any(task for task in agenda(run, make_quantizers(METHODS, RATES)).left)
+    assert not any(task for task in agenda(run, make_quantizers(METHODS, RATES)).remaining)
     assert work(run.path) == 0
 
 

@@ -46,6 +46,17 @@ def test_the_length_is_that_of_the_whole_file(name, layer):
     assert abs(part.bits.overhead - whole.bits.overhead) <= 5 * 8 * 3  # the heads of blocks differ in bytes of varints and escapes
 
 
+@pytest.mark.parametrize("columns", [slice(None), slice(32, 48), slice(0, 16)])
+def test_escaped_integers_are_counted_once(columns, layer):
+    """Of weights far beyond their model, in all blocks, in the coded one alone, or in another alone."""
+    outliers = np.zeros((M, N), dtype=bool)
+    outliers[::8, columns] = True
+    wild = Layer.of(np.where(outliers, 1000.0 * layer.weight, layer.weight), np.eye(N))
+    weight = parse_method("hrtn-column", 6.0).quantize(wild).weight
+    (whole,), part = coded([weight], ["x"]), sampled(weight, "x")
+    assert abs(part.bits.total - whole.bits.total) <= 5 * (32 + 16)
+
+
 @pytest.mark.parametrize("name", ["watersic-trellis", "watersic-e8", "qtip", "watersic(adaptive_columns=16)"])
 def test_symbols_without_blocks_of_their_own_are_coded_whole(name, layer):
     layer = layer if name != "qtip" else Layer.of(np.random.default_rng(1).standard_normal((16, 16)), np.eye(16))

@@ -238,6 +238,13 @@ def test_code_that_comes_with_a_model_is_run_only_when_asked(tiny_llama, tmp_pat
     assert opened.stages is None
     assert opened.runner == "whole: its class is not one of transformers' own"
     assert sum(len(item.layers) for item in opened.layers.inputs) == 14
+    # its model's code alone, beside a configuration that transformers knows
+    own = {"AutoModelForCausalLM": "modeling_own.OwnLlama"}
+    (tiny_llama / "config.json").write_text(json.dumps(config | {"model_type": "llama", "auto_map": own}))
+    (tiny_llama / "modeling_own.py").write_text("from transformers import LlamaForCausalLM\nclass OwnLlama(LlamaForCausalLM):\n    pass\n")
+    checkpoint = open_checkpoint(tiny_llama)
+    assert type(open_model(checkpoint, trust_remote_code=True).model).__name__ == "OwnLlama"
+    assert type(open_model(checkpoint).model).__name__ == "LlamaForCausalLM"
 
 
 @pytest.mark.parametrize("fits", [1, 5])

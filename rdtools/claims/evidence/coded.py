@@ -36,12 +36,12 @@ def coded_points(layer: Layer) -> tuple[CodedPoint, ...]:
             QuIP(rate_bits=rate),
             *(kind(rate_bits=rate, scale="published") for kind in (QuIPSharp, QTIP)),
         )
-        for quantizer, given in [*((q, layer) for q in scalar), *((q, first_rows) for q in slower)]:
-            settled = quantizer.for_layer(given)
-            place = len(given.weight), settled.preparation
-            if place not in problems:
-                problems[place] = settled.prepare(given)
-            point = measure(given, settled.quantize(given, problem=problems[place]))
-            distortion = Estimate(point.distortion, point.distortion_stderr, len(given.weight) - 1)
+        for quantizer, subject in [*((q, layer) for q in scalar), *((q, first_rows) for q in slower)]:
+            settled = quantizer.for_layer(subject)
+            key = len(subject.weight), settled.preparation
+            if key not in problems:
+                problems[key] = settled.prepare(subject)
+            point = measure(subject, settled.quantize(subject, problem=problems[key]))
+            distortion = Estimate(point.distortion, point.distortion_stderr, len(subject.weight) - 1)
             points.append(CodedPoint(format_method(quantizer), point.total_bpw, distortion))
     return tuple(points)

@@ -65,9 +65,9 @@ def nearest_d(x: Float64Array) -> Float64Array:
 
 def nearest_e8(x: Float64Array) -> Float64Array:
     """Nearest point of ``E8 = D8 ∪ (D8 + ½)``: the nearer of the two candidates."""
-    whole, half = nearest_d(x), nearest_d(x - 0.5) + 0.5
-    nearer = ((x - whole) ** 2).sum(axis=-1) <= ((x - half) ** 2).sum(axis=-1)
-    return np.where(nearer[:, None], whole, half)
+    integral, half = nearest_d(x), nearest_d(x - 0.5) + 0.5
+    nearer = ((x - integral) ** 2).sum(axis=-1) <= ((x - half) ** 2).sum(axis=-1)
+    return np.where(nearer[:, None], integral, half)
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ def gather_lattices(case: MomentCase) -> Lattices:
             # column block k is given W_k + (W − Ŵ)_{>k} L_{>k,k} L_kk⁻¹
             after = slice(part.stop, n)
             carried = (W[:, after] - rounded[:, after]) @ L[after, part]
-            given = W[:, part] + scipy.linalg.solve_triangular(L[part, part], carried.T, lower=True, trans="T").T
-            rounded[:, part] = lattice.nearest(given)
-            explained += (((given - rounded[:, part]) @ L[part, part]) ** 2).sum(axis=1)
+            target = W[:, part] + scipy.linalg.solve_triangular(L[part, part], carried.T, lower=True, trans="T").T
+            rounded[:, part] = lattice.nearest(target)
+            explained += (((target - rounded[:, part]) @ L[part, part]) ** 2).sum(axis=1)
         error = W - rounded
         losses = np.einsum("ij,ij->i", error @ H, error)
         points[name] = LatticePoint(

@@ -97,11 +97,11 @@ def nearest_plane(basis: Float64Array, targets: Float64Array) -> NDArray[np.int6
     (m, n) coefficients
     """
     Q, R = np.linalg.qr(basis)
-    left = targets @ Q
+    residual = targets @ Q
     integers = np.empty((len(targets), basis.shape[1]), dtype=np.int64)
     for i in range(basis.shape[1] - 1, -1, -1):
-        integers[:, i] = np.rint(left[:, i] / R[i, i])
-        left -= np.outer(integers[:, i], R[:, i])
+        integers[:, i] = np.rint(residual[:, i] / R[i, i])
+        residual -= np.outer(integers[:, i], R[:, i])
     return integers
 
 

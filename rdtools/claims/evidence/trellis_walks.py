@@ -115,8 +115,8 @@ def _states(transitions: NDArray[np.int32], bits: NDArray[np.int32]) -> NDArray[
     for run in range(1, runs):
         begin[run] = ends[begin[run - 1], run - 1, np.arange(n)]
     answer = np.empty((length, runs, n), dtype=np.int32)
-    for place, step in enumerate(steps):
-        answer[place] = begin
+    for index, step in enumerate(steps):
+        answer[index] = begin
         begin = transitions.ravel()[2 * begin + step]
     return answer.swapaxes(0, 1).reshape(-1, n)[:m]
 

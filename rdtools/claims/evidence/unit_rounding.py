@@ -62,9 +62,9 @@ def round_with_feedback(
     m, n = weight.shape
     rounded, error, change = np.empty_like(weight), np.empty_like(weight), np.zeros_like(weight)
     for i in range(n - 1, -1, -1):
-        given = weight[:, i] if feedback is None else weight[:, i] + change[:, i + 1 :] @ feedback[i + 1 :, i]
-        rounded[:, i] = np.rint(given) if rounding == "nearest" else np.floor(given + generator.random(m))
-        error[:, i] = given - rounded[:, i]
+        target = weight[:, i] if feedback is None else weight[:, i] + change[:, i + 1 :] @ feedback[i + 1 :, i]
+        rounded[:, i] = np.rint(target) if rounding == "nearest" else np.floor(target + generator.random(m))
+        error[:, i] = target - rounded[:, i]
         change[:, i] = weight[:, i] - rounded[:, i]
     return rounded, error
 

@@ -97,8 +97,8 @@ def adaptive_code_length(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveM
     """Ideal length of the integers under models learnt with a strength above 0, bits in all, escaped integers included."""
     of_group = learnt_models(symbols, model)
 
-    def group_bits(place: tuple[int, int]) -> float:
-        first, stop = place
+    def group_bits(span: tuple[int, int]) -> float:
+        first, stop = span
         part, escaped = adaptive_length(symbols.integers[:, first:stop], of_group(first, stop))
         return part + 8.0 * float(varint_bytes(escaped.astype(np.int64)).sum())
 

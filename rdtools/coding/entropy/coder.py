@@ -63,10 +63,10 @@ def runs_length_bits(runs: Iterable[Run]) -> float:
         table = model.table()
         lengths = -np.log2(table.frequencies / table.frequencies.sum())
         known, counts = np.unique(values, return_counts=True)
-        places = np.searchsorted(table.values, known)
+        index = np.searchsorted(table.values, known)
         if table.escapes:
-            places[(known < table.values[0]) | (known > table.values[-1])] = len(table.values)
-        bits += float(counts @ lengths[places])
+            index[(known < table.values[0]) | (known > table.values[-1])] = len(table.values)
+        bits += float(counts @ lengths[index])
     return bits
 
 

@@ -60,12 +60,12 @@ def parity_table(std: float, parity: int) -> tuple[NDArray[np.uint32], int, int]
 def coset_tables(symbols: CosetSymbols) -> tuple[Int64Array, Int64Array, Int64Array, Tables]:
     """Exponents of rows and columns, places of Gaussians by their difference, and the tables, as in `rdtools.ops.coset_encode`."""
     gaussians = coset_gaussians(symbols)
-    rows, place = gaussians.lookup
+    rows, index = gaussians.lookup
     parts = [parity_table(std, parity) for std in gaussian_stds(symbols.model, gaussians.steps).tolist() for parity in (0, 1)]
     starts = np.cumsum([0, *(len(cumulative) for cumulative, _, _ in parts)], dtype=np.int64)
     flat = np.concatenate([cumulative for cumulative, _, _ in parts]) if parts else np.zeros(0, dtype=np.uint32)
     halves, shifts = (np.array([part[k] for part in parts[::2]], dtype=np.int64) for k in (1, 2))
-    return rows, gaussians.columns, place, (flat, starts, halves, shifts)
+    return rows, gaussians.columns, index, (flat, starts, halves, shifts)
 
 
 def _counts(symbols: CosetSymbols, gaussians: Gaussians) -> IntegerCounts:

@@ -113,14 +113,14 @@ class Gaussians:
     def lookup(self) -> tuple[Int64Array, Int64Array]:
         """Exponents of the rows less the least difference, and which of the distinct Gaussians is at such an exponent less a column's."""
         lowest, size = (int(self.distinct[0]), int(np.ptp(self.distinct)) + 1) if self.distinct.size else (0, 0)
-        place = np.zeros(size, dtype=np.int64)
-        place[self.distinct - lowest] = np.arange(len(self.distinct))
-        return self.rows - lowest, place
+        index = np.zeros(size, dtype=np.int64)
+        index[self.distinct - lowest] = np.arange(len(self.distinct))
+        return self.rows - lowest, index
 
     def index(self, first: int, stop: int) -> NDArray[np.int16]:
         """(stop − first, m) which of the distinct Gaussians, for a span of columns."""
-        rows, place = self.lookup
-        return np.asarray(place.astype(np.int16)[rows[None, :] - self.columns[first:stop, None]])
+        rows, index = self.lookup
+        return np.asarray(index.astype(np.int16)[rows[None, :] - self.columns[first:stop, None]])
 
 
 #: Integers whose Gaussians are looked up at a time, at least.
@@ -141,10 +141,10 @@ def count_by_gaussian(integers: Matrix, gaussians: Gaussians, counts: IntegerCou
         counts = count_integers(integers) if counts is None else counts
         if counts.values.size == 0:
             return counts
-        place = np.searchsorted(gaussians.distinct, -gaussians.columns)
+        gaussian = np.searchsorted(gaussians.distinct, -gaussians.columns)
         lowest = int(counts.values.min())
         width = int(counts.values.max()) - lowest + 1
-        keys, index = np.unique(place[counts.columns] * width + (counts.values - lowest), return_inverse=True)
+        keys, index = np.unique(gaussian[counts.columns] * width + (counts.values - lowest), return_inverse=True)
         pooled = np.bincount(index, weights=counts.counts).astype(np.int64)
         return IntegerCounts(keys // width, keys % width + lowest, pooled, (m, r))
     if is_tensor(integers):
@@ -180,15 +180,15 @@ def _counted_on_device(integers: Matrix, gaussians: Gaussians) -> IntegerCounts:
     rows = torch.from_numpy(gaussians.rows).to(device)
     columns = torch.from_numpy(gaussians.columns).to(device)
     first = int(gaussians.distinct[0])
-    found = torch.zeros(0, dtype=torch.int64, device=device)
+    pairs = torch.zeros(0, dtype=torch.int64, device=device)
     counts = torch.zeros(0, dtype=torch.int64, device=device)
     stride = max(1, 16 * _BLOCK // m)
     for start in range(0, r, stride):
         part = slice(start, start + stride)
         keys = (rows[:, None] - columns[None, part] - first) * width + (integers[:, part].to(torch.int64) - lowest)
         new, new_counts = torch.unique(keys, return_counts=True)
-        found, index = torch.unique(torch.cat([found, new]), return_inverse=True)
+        pairs, index = torch.unique(torch.cat([pairs, new]), return_inverse=True)
         both = torch.cat([counts, new_counts])
-        counts = torch.zeros(len(found), dtype=torch.int64, device=device).scatter_add_(0, index, both)
-    place = np.searchsorted(gaussians.distinct - first, np.asarray(found.cpu().numpy()) // width)
-    return IntegerCounts(place, found.cpu().numpy() % width + lowest, counts.cpu().numpy(), (m, r))
+        counts = torch.zeros(len(pairs), dtype=torch.int64, device=device).scatter_add_(0, index, both)
+    gaussian = np.searchsorted(gaussians.distinct - first, np.asarray(pairs.cpu().numpy()) // width)
+    return IntegerCounts(gaussian, pairs.cpu().numpy() % width + lowest, counts.cpu().numpy(), (m, r))

@@ -66,8 +66,8 @@ def _word_probabilities(stds: Float64Array, lattice: LatticeName) -> Float64Arra
     words = codewords(lattice)
     ones = words.sum(axis=1, dtype=np.int64)
     powers = np.ones((len(stds), len(words)))
-    for place in range(words.shape[1]):  # products, and sums, in a fixed order
-        powers = powers * np.where(place < ones, 1.0 - even, even)
+    for bit in range(words.shape[1]):  # products, and sums, in a fixed order
+        powers = powers * np.where(bit < ones, 1.0 - even, even)
     total = np.zeros(len(stds))
     for column in powers.T:
         total = total + column
@@ -91,8 +91,8 @@ def _word_steps(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Arra
     the rows' deviations.
     """
     size = symbols.size
-    whole = len(symbols.integers) // size
-    rows = gaussians.rows[: whole * size].reshape(whole, size).sum(axis=1) // size
+    vectors = len(symbols.integers) // size
+    rows = gaussians.rows[: vectors * size].reshape(vectors, size).sum(axis=1) // size
     distinct = np.unique(np.unique(rows)[:, None] - np.unique(gaussians.columns))
     return rows, distinct, symbols.grid.step * power_of_eighths(-distinct)
 
@@ -111,8 +111,8 @@ def _word_counts(symbols: LatticePoints, gaussians: Gaussians) -> tuple[Int64Arr
     for some in panels(len(rows), size * len(gaussians.columns)):
         numbers = word_numbers(symbols.integers[size * some.start : size * some.stop] & 1, symbols.lattice)
         assert numbers is not None
-        place = np.searchsorted(distinct, rows[some, None] - gaussians.columns)
-        counts += np.bincount((place * words + numbers).ravel(), minlength=len(counts))
+        model = np.searchsorted(distinct, rows[some, None] - gaussians.columns)
+        counts += np.bincount((model * words + numbers).ravel(), minlength=len(counts))
     return counts.reshape(len(steps), words), steps
 
 

@@ -7,7 +7,6 @@ from typing import Any
 from rdtools.coding.codec import Codec
 from rdtools.coding.fields import Reader
 from rdtools.coding.formats import additive, coset_trellis, lattice, lattice_points, scalar, tile_paths, trellis
-from rdtools.records import QuantizedWeight
 
 #: By the byte that stands for a codec in a container; a tag is never used again for another.
 CODECS: dict[int, Codec] = {
@@ -51,10 +50,3 @@ def read_tag(reader: Reader, tag: int) -> Codec:
         known = ", ".join(f"{number} {codec.type.__name__}" for number, codec in CODECS.items())
         raise reader.refusal(f"codec {tag}, expected one of {known}")
     return CODECS[tag]
-
-
-def code_length(weight: QuantizedWeight) -> float:
-    """Ideal length of the symbols of a weight, bits in all: of integers as `scalar_code_length` says, histograms included, of lattice words
-    and trellis paths as stored.
-    """
-    return codec_of(weight.symbols).length_bits(weight.symbols)

@@ -83,8 +83,8 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ad
     ------
     CorruptFile
     """
-    place, basic, bits, extended, extended_bits, critical, checksum = v3.ADDITIVE_HEAD.unpack(side.take(v3.ADDITIVE_HEAD.size))
-    stored = side.choice("order of columns", v3.ADDITIVE_ORDERS, place)
+    order_tag, basic, bits, extended, extended_bits, critical, checksum = v3.ADDITIVE_HEAD.unpack(side.take(v3.ADDITIVE_HEAD.size))
+    stored = side.choice("order of columns", v3.ADDITIVE_ORDERS, order_tag)
     groups = -(-columns // GROUP)
     n = GROUP * groups
     if not (1 <= bits <= 16 and basic >= 1 and basic + extended <= 255 and critical <= groups):

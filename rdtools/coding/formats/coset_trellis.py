@@ -126,13 +126,13 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
         learnt.decode_groups(side, payload, symbols, model, past, apply)
         return symbols
     row_gaussians, column_gaussians, gaussian, tables = coset_tables(symbols)
-    blocks, places = [], spans(rows, columns)
-    for number, (first, stop) in enumerate(places):
-        words, escaped = read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(places)}")
+    blocks, blocks_of_columns = [], spans(rows, columns)
+    for number, (first, stop) in enumerate(blocks_of_columns):
+        words, escaped = read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(blocks_of_columns)}")
         blocks.append(
             _Block(words, escaped, row_gaussians, column_gaussians[first:stop], gaussian, tables, symbols.states, segment, payload.name)
         )
-    for (first, stop), integers in zip(places, apply(_decode_block, blocks), strict=True):
+    for (first, stop), integers in zip(blocks_of_columns, apply(_decode_block, blocks), strict=True):
         symbols.integers[:, first:stop] = integers
     return symbols
 

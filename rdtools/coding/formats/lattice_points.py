@@ -39,14 +39,14 @@ from rdtools.records import GaussianModel, LatticeName, LatticePoints, UniformGr
 
 
 @dataclass(frozen=True, eq=False)
-class _Places:
+class _PointModels:
     """Models of a matrix, which both sides know before its first symbol.
 
     Attributes
     ----------
     words, tables : (vectors, r) which table a codeword has, and the tables
-    rows, columns, place : exponents, and place of a Gaussian by their difference
-    gaussians : an even and an odd one at each place
+    rows, columns, index : exponents, and index of a Gaussian by their difference
+    gaussians : an even and an odd one at each index
     lattice : its name
     """
 
@@ -54,26 +54,26 @@ class _Places:
     tables: list[Model]
     rows: Int64Array
     columns: Int64Array
-    place: Int64Array
+    index: Int64Array
     gaussians: list[Gaussian]
     lattice: LatticeName
 
     @classmethod
-    def of(cls, symbols: LatticePoints) -> _Places:
+    def of(cls, symbols: LatticePoints) -> _PointModels:
         gaussians = point_gaussians(symbols)
         words, stds = word_stds(symbols, gaussians)
         tables: list[Model] = [word_table(std, symbols.lattice) for std in stds.tolist()]
-        rows, place = gaussians.lookup
+        rows, index = gaussians.lookup
         both = [Gaussian(std, offset) for std in gaussian_stds(symbols.model, gaussians.steps).tolist() for offset in (0.0, 0.5)]
-        return cls(words, tables, rows, gaussians.columns, place, both, symbols.lattice)
+        return cls(words, tables, rows, gaussians.columns, index, both, symbols.lattice)
 
     def integer_models(self, first: int, stop: int, parities: NDArray[np.int64]) -> Int64Array:
         """(m, p) which Gaussian an integer of a block has, given its parity."""
-        return np.asarray(2 * self.place[self.rows[:, None] - self.columns[first:stop]] + parities, dtype=np.int64)
+        return np.asarray(2 * self.index[self.rows[:, None] - self.columns[first:stop]] + parities, dtype=np.int64)
 
 
 def _runs(models: Int64Array) -> tuple[NDArray[np.intp], list[tuple[int, int]]]:
-    """Places of symbols, those of one model after those of another, and (model, count) of each run."""
+    """Positions of symbols, those of one model after those of another, and (model, count) of each run."""
     flat = models.ravel()
     counts = np.bincount(flat) if flat.size else np.zeros(0, dtype=np.int64)
     return np.argsort(flat, kind="stable"), [(int(k), int(counts[k])) for k in np.flatnonzero(counts)]
@@ -105,15 +105,15 @@ def encode(symbols: LatticePoints, before: Sequence[LatticePoints] = ()) -> tupl
     side = bytearray(packed(v2.SCALAR_HEAD, flags, grid.step))
     side += b"".join(exponent_bytes(e) for e in (None if before else grid.exponents, model.row_exponents) if e is not None)
     side += bytes([v3.LATTICES.index(symbols.lattice)]) + packed(v2.GAUSSIAN, model.weight_std, model.noise_variance)
-    places, payload, whole = _Places.of(symbols), bytearray(), _whole_vectors(len(integers), symbols.lattice)
+    models, payload, covered = _PointModels.of(symbols), bytearray(), _whole_vectors(len(integers), symbols.lattice)
     for first, stop in spans(*integers.shape):
         block = integers[:, first:stop].astype(np.int64)
         parities = block & 1
-        numbers = word_numbers(parities[:whole].astype(np.int32), symbols.lattice)
-        if numbers is None or parities[whole:].any():
+        numbers = word_numbers(parities[:covered].astype(np.int32), symbols.lattice)
+        if numbers is None or parities[covered:].any():
             raise CodingError(f"columns {first} to {stop - 1}: integers that are no points of {symbols.lattice}; expected points of it")
-        words = _sorted_runs(numbers, places.words[:, first:stop], places.tables)
-        halves = _sorted_runs(block >> 1, places.integer_models(first, stop, parities), places.gaussians)
+        words = _sorted_runs(numbers, models.words[:, first:stop], models.tables)
+        halves = _sorted_runs(block >> 1, models.integer_models(first, stop, parities), models.gaussians)
         coded, escaped = encode_runs([*words, *halves])
         side_bytes, data = block_bytes(coded, escaped)
         side += side_bytes
@@ -127,7 +127,7 @@ class _Block:
 
     words: NDArray[np.uint32]
     escaped: NDArray[np.int64]
-    places: _Places
+    known: _PointModels
     first: int
     stop: int
     name: str
@@ -141,21 +141,21 @@ def _scattered(values: Sequence[Int64Array], order: NDArray[np.intp], shape: tup
 
 
 def _decode_block(block: _Block) -> NDArray[np.int32]:
-    places, width = block.places, block.stop - block.first
-    parities = np.zeros((len(places.rows), width), dtype=np.int64)
-    whole = _whole_vectors(len(parities), places.lattice)
+    known, width = block.known, block.stop - block.first
+    parities = np.zeros((len(known.rows), width), dtype=np.int64)
+    covered = _whole_vectors(len(parities), known.lattice)
     decoded: list[Int64Array] = []
-    order, runs = _runs(places.words[:, block.first : block.stop])
+    order, runs = _runs(known.words[:, block.first : block.stop])
     inner: list[NDArray[np.intp]] = []
 
     def models() -> Iterator[tuple[int, Model]]:
         """Counts and models of the codewords, and then, once these are decoded, of the integers."""
-        yield from ((count, places.tables[k]) for k, count in runs)
-        numbers = _scattered(decoded, order, (len(places.words), width))
-        parities[:whole] = codewords(places.lattice)[numbers].transpose(0, 2, 1).reshape(whole, width)
-        place, of_integers = _runs(places.integer_models(block.first, block.stop, parities))
-        inner.append(place)
-        yield from ((count, places.gaussians[k]) for k, count in of_integers)
+        yield from ((count, known.tables[k]) for k, count in runs)
+        numbers = _scattered(decoded, order, (len(known.words), width))
+        parities[:covered] = codewords(known.lattice)[numbers].transpose(0, 2, 1).reshape(covered, width)
+        positions, of_integers = _runs(known.integer_models(block.first, block.stop, parities))
+        inner.append(positions)
+        yield from ((count, known.gaussians[k]) for k, count in of_integers)
 
     decode_runs(block.words, block.escaped, models(), name=block.name, decoded=decoded)
     integers = 2 * _scattered(decoded[len(runs) :], inner[0], parities.shape) + parities
@@ -180,14 +180,14 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     model = side.build(GaussianModel, weight_std, noise_variance, row_exponents)
     grid = side.build(UniformGrid, step, exponents)
     symbols = side.build(LatticePoints, np.empty((rows, columns), dtype=np.int32), grid, model, lattice)
-    places, remaining = _Places.of(symbols), payload.remaining
-    size, most = sum(gaussian.size for gaussian in places.gaussians), max(MAX_FREQUENCIES, 2**12 * remaining)
+    models, remaining = _PointModels.of(symbols), payload.remaining
+    size, most = sum(gaussian.size for gaussian in models.gaussians), max(MAX_FREQUENCIES, 2**12 * remaining)
     if size > most:
         raise side.refusal(f"Gaussian models of {size} frequencies for {remaining} bytes, expected at most {most}")
     blocks = []
     for number, (first, stop) in enumerate(spans(rows, columns)):
         words, escaped = read_block(side, payload, rows * (stop - first), name=f"block {number}")
-        blocks.append(_Block(words, escaped, places, first, stop, payload.name))
+        blocks.append(_Block(words, escaped, models, first, stop, payload.name))
     for block, integers in zip(blocks, apply(_decode_block, blocks), strict=True):
         symbols.integers[:, block.first : block.stop] = integers
     return symbols

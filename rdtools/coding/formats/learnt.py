@@ -70,13 +70,13 @@ def encode_groups(symbols: ScalarSymbols | CosetSymbols, model: AdaptiveModel, b
         For integers that are no walks of their trellis.
     """
     side, payload = bytearray(), bytearray()
-    of_group, places = learnt_models(symbols, model, before), list(groups(symbols.integers.shape[1], model))
+    of_group, bounds = learnt_models(symbols, model, before), list(groups(symbols.integers.shape[1], model))
 
-    def encode_group(place: tuple[int, int]) -> tuple[NDArray[np.uint32], NDArray[np.int32], str]:
-        first, stop = place
+    def encode_group(span: tuple[int, int]) -> tuple[NDArray[np.uint32], NDArray[np.int32], str]:
+        first, stop = span
         return adaptive_encode(symbols.integers[:, first:stop], of_group(first, stop))
 
-    for (first, stop), (words, escaped, fault) in zip(places, map_on_threads(encode_group, places), strict=True):
+    for (first, stop), (words, escaped, fault) in zip(bounds, map_on_threads(encode_group, bounds), strict=True):
         if fault:
             raise CodingError(f"columns {first} to {stop - 1}: {fault}; expected those of their trellis")
         numbers, data = block_bytes(words, escaped.tolist())
@@ -116,10 +116,10 @@ def decode_groups(
         raise side.refusal(
             f"{rows * columns} integers under learnt models in {payload.remaining} bytes, expected at most {MOST_INTEGERS_PER_BYTE} each"
         )
-    of_group, coded, places = learnt_models(symbols, model, before), [], list(groups(columns, model))
-    for number, (first, stop) in enumerate(places):
-        words, escaped = read_block(side, payload, rows * (stop - first), name=f"group {number} of {len(places)}")
+    of_group, coded, bounds = learnt_models(symbols, model, before), [], list(groups(columns, model))
+    for number, (first, stop) in enumerate(bounds):
+        words, escaped = read_block(side, payload, rows * (stop - first), name=f"group {number} of {len(bounds)}")
         coded.append(_Group(words, escaped, of_group(first, stop), payload.name))
     decoded = map_on_threads(_decode_group, coded) if apply is map else apply(_decode_group, coded)
-    for (first, stop), integers in zip(places, decoded, strict=True):
+    for (first, stop), integers in zip(bounds, decoded, strict=True):
         symbols.integers[:, first:stop] = integers

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rdtools.coding.codec import Sample
 from rdtools.coding.entropy import blocks
 from rdtools.coding.entropy.coder import encode_runs, runs_length_bits
+from rdtools.coding.fields import varint
 from rdtools.coding.formats.word_blocks import block_bytes
 from rdtools.errors import CodingError
 
@@ -29,14 +30,14 @@ def sample_blocks(
     side : side information before that of blocks
     integers : (m, r)
     places : columns of each block, first and past the last, and the order and models of its integers; at least one
-    length_bits : of all integers under their models
+    length_bits : of all integers under their models, escaped ones included
 
     Raises
     ------
     CodingError
         If a block does not decode to its integers, or all take SAMPLED_EXCESS more or less than by their models.
     """
-    heads, payload, modelled, coded = bytearray(), bytearray(), 0.0, 0
+    heads, payload, modelled, coded, escapes = bytearray(), bytearray(), 0.0, 0, 0
     chosen = places[min(SAMPLED_EVERY, len(places)) // 2 :: SAMPLED_EVERY]
     for (first, stop), sequence in chosen:
         part, name = integers[:, first:stop], f"columns {first} to {stop - 1}"
@@ -49,13 +50,15 @@ def sample_blocks(
         heads += head
         payload += data
         modelled += runs_length_bits(runs)
+        escapes += 8 * sum(len(varint(integer)) for integer in escaped)
         coded += part.size
-    left, excess = len(places) - len(chosen), 8 * len(payload) - modelled
+    others, excess = len(places) - len(chosen), 8 * len(payload) - modelled
     if abs(excess) > SAMPLED_EXCESS * modelled + 2 * _HALF_WORD * len(chosen):
         raise CodingError(
             f"{len(chosen)} of {len(places)} blocks take {8 * len(payload)} bits and {modelled:.0f} by their models, expected a difference "
             f"of at most {SAMPLED_EXCESS:.1%}: the others cannot be counted by theirs; code all of them, with file_coding 'exact'"
         )
-    left_bits = length_bits - modelled + excess / len(chosen) * left
-    side_bits = 8 * len(heads) / len(chosen) * left
+    # escaped integers are in the heads of blocks and in the length under the models: those that are coded are counted there, others here
+    left_bits = length_bits - modelled - escapes + excess / len(chosen) * others
+    side_bits = (8 * len(heads) - escapes) / len(chosen) * others
     return Sample(coded / integers.size, side + bytes(heads), bytes(payload), side_bits, left_bits)

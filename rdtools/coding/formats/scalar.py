@@ -164,17 +164,17 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, apply: Map, b
     if model.learns:
         learnt.decode_groups(side, payload, symbols, model, stored.past, apply)
         return symbols
-    places, remaining = spans(rows, columns), payload.remaining
+    bounds, remaining = spans(rows, columns), payload.remaining
     words_read = [
-        read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(places)}")
-        for number, (first, stop) in enumerate(places)
+        read_block(side, payload, rows * (stop - first), name=f"block {number} of {len(bounds)}")
+        for number, (first, stop) in enumerate(bounds)
     ]
-    orders = MODEL_CODERS[model.kind].sequences(symbols, model, stored.tables, places)
+    orders = MODEL_CODERS[model.kind].sequences(symbols, model, stored.tables, bounds)
     size, most = sum(model.size for order in orders for _, model in order.runs), max(MAX_FREQUENCIES, 2**12 * remaining)
     if size > most:
         raise side.refusal(f"Gaussian models of {size} frequencies for {remaining} bytes, expected at most {most}")
     blocks = [Block(rows, order, words, escaped, payload.name) for order, (words, escaped) in zip(orders, words_read, strict=True)]
-    for (first, stop), integers in zip(places, apply(decode_block, blocks), strict=True):
+    for (first, stop), integers in zip(bounds, apply(decode_block, blocks), strict=True):
         symbols.integers[:, first:stop] = integers
     return symbols
 

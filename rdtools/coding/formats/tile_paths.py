@@ -40,8 +40,8 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Ti
     ------
     CorruptFile
     """
-    place, state_bits, down, checksum = v3.TILE_HEAD.unpack(side.take(v3.TILE_HEAD.size))
-    code, across = side.choice("trellis code", v2.TRELLIS_CODES, place), -(-columns // TILE)
+    code_tag, state_bits, down, checksum = v3.TILE_HEAD.unpack(side.take(v3.TILE_HEAD.size))
+    code, across = side.choice("trellis code", v2.TRELLIS_CODES, code_tag), -(-columns // TILE)
     scales = np.array([0.0, *v3.TILE_SCALES.unpack(side.take(v3.TILE_SCALES.size))])
     bits = side.bytes_array(across)
     if down != (-(-rows // TILE) if across else 0) or (across and bits.max() > 4):
@@ -57,10 +57,10 @@ def values(symbols: TilePaths, columns: int) -> Float64Array:
     table, across = trellis_values(symbols.code, symbols.state_bits), -(-columns // TILE)
     down = len(symbols.paths[0]) if symbols.paths else 0
     matrix = np.zeros((TILE * down, TILE * across))
-    for place, (path, bits) in enumerate(zip(symbols.paths, symbols.bits.tolist(), strict=True)):
+    for index, (path, bits) in enumerate(zip(symbols.paths, symbols.bits.tolist(), strict=True)):
         if bits and symbols.scales[bits]:
             tiles = trellis_decode(path, table, bits, TILE * TILE)
-            matrix[:, TILE * place : TILE * (place + 1)] = symbols.scales[bits] * tiles.reshape(TILE * down, TILE)
+            matrix[:, TILE * index : TILE * (index + 1)] = symbols.scales[bits] * tiles.reshape(TILE * down, TILE)
     return matrix
 
 

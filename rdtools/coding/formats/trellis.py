@@ -28,9 +28,9 @@ TILE = fmt.TILE
 def encode(symbols: TrellisPaths) -> tuple[bytes, bytes]:
     """Side information and payload."""
     payload = symbols.paths.tobytes()
-    place = fmt.TRELLIS_CODES.index(symbols.code)
+    code_tag = fmt.TRELLIS_CODES.index(symbols.code)
     return packed(
-        fmt.TRELLIS_HEAD, place, symbols.state_bits, symbols.bits, symbols.scale, len(symbols.paths), zlib.crc32(payload)
+        fmt.TRELLIS_HEAD, code_tag, symbols.state_bits, symbols.bits, symbols.scale, len(symbols.paths), zlib.crc32(payload)
     ), payload
 
 
@@ -41,8 +41,8 @@ def decode(side: Reader, payload: Reader, rows: int, columns: int, _: Map) -> Tr
     ------
     CorruptFile
     """
-    place, state_bits, bits, scale, tiles, checksum = fmt.TRELLIS_HEAD.unpack(side.take(fmt.TRELLIS_HEAD.size))
-    code = side.choice("trellis code", fmt.TRELLIS_CODES, place)
+    code_tag, state_bits, bits, scale, tiles, checksum = fmt.TRELLIS_HEAD.unpack(side.take(fmt.TRELLIS_HEAD.size))
+    code = side.choice("trellis code", fmt.TRELLIS_CODES, code_tag)
     expected = -(-rows // fmt.TILE) * -(-columns // fmt.TILE)
     if tiles != expected:
         raise side.refusal(f"{tiles} tiles, expected {expected} of {fmt.TILE} x {fmt.TILE} for {rows} rows and {columns} columns")

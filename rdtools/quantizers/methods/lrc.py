@@ -65,8 +65,8 @@ class LRC(WeightActivation):
         check_choice("LRC: rank_measure", self.rank_measure, get_args(RankMeasure))
         check_choice("LRC: correction", self.correction, get_args(Correction))
         check_choice("LRC: factors", self.factors, get_args(FactorDtype))
-        whole = float(self.rank).is_integer() if is_number(self.rank) else False
-        if not is_number(self.rank) or not (0 < self.rank <= 1 or (self.rank_measure == "count" and self.rank >= 1 and whole)):
+        integral = float(self.rank).is_integer() if is_number(self.rank) else False
+        if not is_number(self.rank) or not (0 < self.rank <= 1 or (self.rank_measure == "count" and self.rank >= 1 and integral)):
             raise UsageError(f"LRC: rank {self.rank!r} as {self.rank_measure}, expected a share above 0 and at most 1, or a whole count")
         if self.rounds < 1 or not 0 <= self.ridge < float("inf"):
             raise UsageError(f"LRC: {self.rounds} rounds, ridge {self.ridge}; expected at least 1, and a finite number of at least 0")
@@ -74,8 +74,8 @@ class LRC(WeightActivation):
     def solve(self, problem: Problem) -> Solution:
         """Quantize a prepared layer whose activations are left alone."""
         moment, columns = problem.prepared_input.moment, problem.target.shape[1]
-        made = moment if moment.is_new else lambda: np.array(moment())
-        return self._solve(problem, None, ErrorMoments.plain(made, columns, self.ridge, problem.key.name))
+        new_moment = moment if moment.is_new else lambda: np.array(moment())
+        return self._solve(problem, None, ErrorMoments.plain(new_moment, columns, self.ridge, problem.key.name))
 
     def solve_beside(self, problem: Problem, activations: ActivationMoments) -> Solution:
         """Quantize a prepared layer whose activations are quantized."""
@@ -101,7 +101,7 @@ class LRC(WeightActivation):
         return replace(solution, parts=parts, error_model=NoErrorModel(reason=reason))
 
     def _metric(self, moments: ErrorMoments, columns: int) -> Float64Array | Maker:
-        """What the error of the weights is weighted by."""
+        """The matrix, or its diagonal, that weighs the error of the weights."""
         if self.correction == "weights":
             return moments.input
         return np.ones(columns) if self.correction == "identity" else np.diagonal(moments.input()).copy()

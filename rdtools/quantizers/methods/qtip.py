@@ -117,14 +117,14 @@ class QTIP(VectorQuantizer):
 
     def _round(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, scale: float) -> Rounded:
         table = trellis_values(self.code, self.state_bits)
-        there = beside(table, weight)
+        table_on_device = beside(table, weight)
         tile_rows, tile_columns = (k // TILE for k in weight.shape)
         paths = np.zeros((tile_rows, tile_columns, TILE * TILE * self.bits // 8), dtype=np.uint8)
 
         def round_block(targets: Matrix, first_column: int) -> Matrix:
             # 16 columns of 16 rows: a tile is contiguous
             tiles = as_dtype(targets, "float32").reshape(tile_rows, TILE * TILE)
-            states, values = trellis_quantize(tiles, there, self.bits, backend=self.backend)
+            states, values = trellis_quantize(tiles, table_on_device, self.bits, backend=self.backend)
             paths[:, first_column // TILE] = trellis_pack(on_host(states), table, self.bits)
             return values.reshape(targets.shape)
 

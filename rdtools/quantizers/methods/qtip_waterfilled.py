@@ -122,13 +122,13 @@ class WaterfilledQTIP(SettledQuantizer):
         paths = [np.zeros((down, 2 * TILE * k), dtype=np.uint8) for k in bits.tolist()]
 
         def round_block(targets: Float64Array, first_column: int) -> Float64Array:
-            place = first_column // TILE
-            k = int(bits[place])
+            tile = first_column // TILE
+            k = int(bits[tile])
             if k == 0 or scales[k] == 0:
                 return np.zeros_like(targets)
             tiles = (targets / scales[k]).astype(np.float32).reshape(down, TILE * TILE)
             states, values = trellis_quantize(tiles, table, k, backend=self.backend)
-            paths[place] = trellis_pack(states, table, k)
+            paths[tile] = trellis_pack(states, table, k)
             return np.asarray(scales[k] * values.reshape(targets.shape))
 
         values = block_ldlq(weight, factor, TILE, round_block)

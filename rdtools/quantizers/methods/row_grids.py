@@ -76,8 +76,8 @@ class RowGridQuantizer(ScalarQuantizer):
             scaled = grids[0].in_steps(problem.target)
             integers = self._rounding(problem)(scaled, ones, ones, grids[0].offset, grids[0].integer_min, grids[0].integer_max)
         else:
-            found = self._group_integers(problem, group_size, fit)
-            integers, grids = found.integers, found.grids
+            solution = self._group_integers(problem, group_size, fit)
+            integers, grids = solution.integers, solution.grids
         zero_points = [grid.zero_points for grid in grids if grid.zero_points is not None]
         rows = RowScales(
             np.stack([grid.scales for grid in grids], axis=1), np.stack(zero_points, axis=1) if zero_points else None, group_size

@@ -130,13 +130,13 @@ class VectorQuantizer(SettledQuantizer):
 
     def _solve(self, weight: Matrix, factor: Matrix, moment: BlockMoment | None, std: float) -> Symbols:
         input_rms = self._searched_rms(weight, factor, moment, std) if self.scale == "searched" and std > 0 else self._input_rms
-        scale, found, losses = round_to_float32(std / input_rms), [], np.zeros(1)
+        scale, candidates, losses = round_to_float32(std / input_rms), [], np.zeros(1)
         for rows in row_blocks(weight):
             choices = self._round(weight[rows], factor, moment, scale)
             losses = losses + np.square(_losses(weight[rows], factor, choices) if len(choices) > 1 else 0.0)
-            found.append([symbols for symbols, _ in choices])
+            candidates.append([symbols for symbols, _ in choices])
         best = int(np.argmin(losses))
-        return self._joined([choices[best] for choices in found])
+        return self._joined([choices[best] for choices in candidates])
 
     @property
     def preparation(self) -> Preparation:

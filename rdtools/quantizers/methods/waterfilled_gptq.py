@@ -76,8 +76,8 @@ def fixed_widths(
 
     def loss(scale: float) -> float:
         _, values = sweep_columns(sample, factor, order, grid(sample, scale))
-        left = take_columns(sample - values, order)
-        return frobenius_norm((left.double() if is_tensor(left) else left) @ factor)
+        residual = take_columns(sample - values, order)
+        return frobenius_norm((residual.double() if is_tensor(residual) else residual) @ factor)
 
     scale = search_scale(loss, 1.0) if widest and W.any() else 1.0
     final = grid(W, scale)

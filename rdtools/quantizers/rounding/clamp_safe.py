@@ -170,8 +170,8 @@ def _ldlq(moment: Matrix | Callable[[], Matrix]) -> tuple[Float64Array, float]:
 
 def _below_squares(R: Float64Array) -> Float64Array:
     """``Σ_{i>j} R_ij²`` of a lower triangular R, whose diagonal is made exactly 1."""
-    places = np.diag_indices(len(R))
-    R[places] = 0.0
+    diagonal = np.diag_indices(len(R))
+    R[diagonal] = 0.0
     squares = column_dots(R, R)
-    R[places] = 1.0
+    R[diagonal] = 1.0
     return squares

@@ -74,7 +74,7 @@ class SplitFeedback:
             target = np.tril(lower_solved(self._factored, target.T, transposed=transposed).T, rows.start - 1)
         return target
 
-    def _moved(self, kept: Float64Array | None) -> Float64Array:
+    def _moved(self, copy: Float64Array | None) -> Float64Array:
         """Put X + V, relaxed, in the place of V, and X into a matrix where one is given; shares that columns are cut to."""
         squares = np.zeros(len(self._pair))
         for rows in self._parts():
@@ -83,8 +83,8 @@ class SplitFeedback:
             V += _RELAXATION * X + (1 - _RELAXATION) * Z
             squares += column_dots(V, V)
             self._write(rows, Z, V)
-            if kept is not None:
-                kept[rows] = X
+            if copy is not None:
+                copy[rows] = X
         return cut_shares(squares, self._slack)
 
     def step(self) -> None:
@@ -98,21 +98,21 @@ class SplitFeedback:
     def watched_step(self) -> tuple[float, float, Float64Array]:
         """One step, with its primal and its dual residual, relative, and the lengths of V's columns; in one more matrix."""
         n = len(self._pair)
-        kept = np.empty((n, n))
-        shares = self._moved(kept)
+        feedback = np.empty((n, n))
+        shares = self._moved(feedback)
         squares = np.zeros((4, n))  # of X − Z, of Z, of its change, and of V
         for rows in self._parts():
             before, V = self._read(self._pair, rows), self._read(self._pair.T, rows)
             Z = V * shares
             V -= Z
-            squares += [column_dots(part, part) for part in (kept[rows] - Z, Z, Z - before, V)]
+            squares += [column_dots(part, part) for part in (feedback[rows] - Z, Z, Z - before, V)]
             self._write(rows, Z, V)
-        apart, whole, change, multiplier = squares
-        return self._ratio(apart, whole), self._ratio(change, multiplier), np.sqrt(multiplier)
+        apart, total, change, multiplier = squares
+        return self._ratio(apart, total), self._ratio(change, multiplier), np.sqrt(multiplier)
 
-    def _ratio(self, part: Float64Array, whole: Float64Array) -> float:
+    def _ratio(self, part: Float64Array, total: Float64Array) -> float:
         """The ratio of two norms that weigh columns as the penalty does, of their squares; infinite against nothing."""
-        above, below = float(self._energies @ part), float(self._energies @ whole)
+        above, below = float(self._energies @ part), float(self._energies @ total)
         if below > 0:
             return math.sqrt(above / below)
         return math.inf if above > 0 else 0.0
@@ -145,12 +145,12 @@ class SplitFeedback:
 
     def objective(self, rows_of: Callable[[slice], Float64Array]) -> float:
         """``tr(H Rᵀ R)`` of the R whose rows a function gives."""
-        places = np.diag_indices(len(self._factored))
-        pivots = self._factored[places]
-        self._factored[places] = self._energies
+        diagonal = np.diag_indices(len(self._factored))
+        pivots = self._factored[diagonal]
+        self._factored[diagonal] = self._energies
         total = 0.0
         for rows in self._parts():
             R = rows_of(rows)
             total += float(np.vdot(scipy.linalg.blas.dsymm(1.0, self._factored.T, R.T, lower=1).T, R))
-        self._factored[places] = pivots
+        self._factored[diagonal] = pivots
         return total

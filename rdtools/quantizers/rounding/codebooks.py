@@ -101,24 +101,24 @@ def train_codebooks(
     groups, sizes = n // GROUP, np.array([2**e for e in book_bits])
     norms = np.sqrt(np.concatenate([np.zeros(0), *(np.sum(weight[rows] ** 2, axis=1) for rows in row_blocks(weight))]))
     unit = float(np.sqrt(np.mean(norms**2))) or 1.0
-    W, left = (np.empty(shape, dtype=np.float32) for shape in (weight.shape, (m, groups, GROUP)))
+    W, residual = (np.empty(shape, dtype=np.float32) for shape in (weight.shape, (m, groups, GROUP)))
     lengths = np.where(norms > 0, norms, 1.0)[:, None]
     for rows in row_blocks(weight):
         W[rows] = weight[rows] / unit
-        left[rows] = (weight[rows] / lengths[rows]).reshape(left[rows].shape)
+        residual[rows] = (weight[rows] / lengths[rows]).reshape(residual[rows].shape)
     del weight  # which a caller that has no other use for it has let go of
     codebooks, parts = np.zeros((len(sizes), int(sizes.max()), GROUP)), []
     for b, words in enumerate(sizes):
         count = groups if b < basic else critical
-        vectors = left[:, :count].reshape(-1, GROUP)
+        vectors = residual[:, :count].reshape(-1, GROUP)
         centroids = k_means(vectors, int(words), training.iterations, generator, backend=backend)
         index, _ = nearest_centroid(vectors, centroids, backend=backend)
-        for rows in row_blocks(left):
-            left[rows, :count] -= centroids[index.reshape(m, count)[rows]]
+        for rows in row_blocks(residual):
+            residual[rows, :count] -= centroids[index.reshape(m, count)[rows]]
         codebooks[b, :words] = centroids
         parts.append(index.reshape(m, count).astype(np.uint16))
         del vectors, index
-    del left
+    del residual
     H = _in_float32(moment())
     slots = code_slots(groups, critical, basic, len(sizes) - basic)
     books = Books(W, H, slots, codebooks, norms / unit, np.concatenate(parts, axis=1), backend)
@@ -157,6 +157,6 @@ def _in_float32(moment: Float64Array) -> Float32Array:
 
 def _visits(slots: NDArray[np.int64], groups: int, books: int, generator: np.random.Generator) -> NDArray[np.int64]:
     """Slots by groups in random order, and by codebooks in random order within each."""
-    places = generator.permutation(groups)[slots[:, 0]]
+    group_order = generator.permutation(groups)[slots[:, 0]]
     within = np.array([generator.permutation(books) for _ in range(groups)]).reshape(groups, books)
-    return np.lexsort((within[slots[:, 0], slots[:, 1]], places)).astype(np.int64)
+    return np.lexsort((within[slots[:, 0], slots[:, 1]], group_order)).astype(np.int64)

@@ -109,8 +109,8 @@ def sweep_groups(
     parts = _groups(r, group_size)
     natural = np.arange(r)
     ascending = np.array_equal(order, natural)
-    whole = ascending or np.array_equal(order, natural[::-1])
-    assert whole or not dynamic  # `GPTQ` refuses that
+    by_groups = ascending or np.array_equal(order, natural[::-1])
+    assert by_groups or not dynamic  # `GPTQ` refuses that
     # without any column the one group there is never starts
     grids = {} if dynamic and r else {group: fit(weight[:, part]) for group, part in enumerate(parts)}
     dtype = dtype_name(weight)
@@ -150,7 +150,7 @@ def sweep_groups(
         integers[:, column] = nearest[:, 0]
         return as_dtype(grid.values(nearest), dtype)
 
-    block, rule = (group_size, round_group) if whole else (1, round_column)
+    block, rule = (group_size, round_group) if by_groups else (1, round_column)
     rounded = block_ldlq(ordered, L, block, rule, keep=keep)
     values = put_columns(rounded[:, :r], order) if keep else None
     return GroupedIntegers(integers, [grids[group] for group in range(len(parts))], values)

@@ -45,9 +45,9 @@ def nearest_points(
     words = codewords(lattice).astype(np.float64)
     size = words.shape[1]
     even, odd = 2.0 * np.rint(0.5 * x), 2.0 * np.floor(0.5 * x) + 1.0
-    whole = len(x) // size * size
-    extra = ((x - odd) ** 2 - (x - even) ** 2)[:whole].reshape(-1, size)
+    covered = len(x) // size * size
+    extra = ((x - odd) ** 2 - (x - even) ** 2)[:covered].reshape(-1, size)
     parities = np.zeros(len(x), dtype=bool)
-    parities[:whole] = words[np.argmin(extra @ words.T, axis=1)].ravel() > 0
+    parities[:covered] = words[np.argmin(extra @ words.T, axis=1)].ravel() > 0
     most = float(integer_max // 2 * 2)
     return np.where(parities, np.clip(odd, 1.0 - most, most - 1.0), np.clip(even, -most, most)).astype(np.int32)

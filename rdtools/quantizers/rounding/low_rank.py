@@ -89,15 +89,15 @@ class ErrorMoments:
         C, added = _ridged(lambda: self.actual, self.ridge, f"{self.name}: moment of Q(x)")
         difference = self.cross()
         np.subtract(self.error, difference, out=difference)
-        places = np.diag_indices(len(difference))
-        difference[places] += added
+        diagonal = np.diag_indices(len(difference))
+        difference[diagonal] += added
         G = lower_solved(C, difference)
         del C, difference
         S = G.T @ G
         del G
-        told = S[places]
+        explained = S[diagonal]
         np.subtract(self.error, S, out=S)
-        S[places] = self.error[places] + added - told
+        S[diagonal] = self.error[diagonal] + added - explained
         return np.asarray(symmetrize(S))
 
     def loss(self, weight: Float64Array, quantized: Float64Array, factors: Factors) -> float:
@@ -131,14 +131,14 @@ class ErrorMoments:
         U, B = _leading(matrix, rank)
         return U, lower_solved(_ridged(*of_input)[0], B, transposed=True)
 
-    def retargeted(self, kept: Float64Array, factor: Float64Array) -> Float64Array:
+    def retargeted(self, weight: Float64Array, factor: Float64Array) -> Float64Array:
         """The target ``K E[x x̂ᵀ] E[x̂ x̂ᵀ]⁻¹`` of the weight step for ``K = W − L``; both moments damped where the factor is."""
         difference = self.cross().T
         difference -= self.error
-        target = kept @ difference
+        target = weight @ difference
         del difference
         target = solved(target, factor, overwrite=True)
-        target += kept
+        target += weight
         return np.asarray(target)
 
 
@@ -163,7 +163,7 @@ def weight_error_factors(
     Parameters
     ----------
     weight, quantized : (m, n), W and Ŵ
-    metric : (n, n), or what makes it anew, or (n,) for a diagonal one, M
+    metric : (n, n), or what makes it anew, or (n,) for a diagonal one, M; where that is 0, so is V
     rank : k
     name : for messages
 
@@ -183,7 +183,7 @@ def weight_error_factors(
         roots = np.sqrt(metric)
         error *= roots
         U, B = _leading(error, rank)
-        return U, B / roots[:, None]
+        return U, np.divide(B, roots[:, None], out=np.zeros_like(B), where=roots[:, None] > 0)
     error = error @ cholesky(metric, name=name).lower
     U, B = _leading(error, rank)
     return U, lower_solved(cholesky(metric, name=name).lower, B, transposed=True)
@@ -198,8 +198,8 @@ def rank_of(share: float, rows: int, columns: int, measure: str, name: str) -> i
         If it is above the smaller dimension, or rounds to 0.
     """
     most = min(rows, columns)
-    wanted = {"dimension": share * most, "parameters": share * rows * columns / (rows + columns), "count": share}[measure]
-    rank = round(wanted)
+    real_rank = {"dimension": share * most, "parameters": share * rows * columns / (rows + columns), "count": share}[measure]
+    rank = round(real_rank)
     if not 1 <= rank <= most:
         raise UsageError(
             f"{name}: rank {share:g} ({measure}) is {rank} for a weight {(rows, columns)}, expected 1 to {most}, its smaller dimension; "

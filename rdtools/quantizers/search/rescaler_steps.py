@@ -78,11 +78,11 @@ def column_form(fit: Fit, rows: Float64Array) -> ColumnForm:
     width = r if is_tensor(F) else _WIDTH
     parts = [slice(first, min(first + width, r)) for first in range(0, r, width)]
     for k, some in enumerate(parts):
-        own = scaled(some)
-        b[some] = column_dots(own, fit.cross[:, some])
-        F[some, some] *= own.T @ own
+        block = scaled(some)
+        b[some] = column_dots(block, fit.cross[:, some])
+        F[some, some] *= block.T @ block
         for others in parts[:k]:
-            F[some, others] *= own.T @ scaled(others)
+            F[some, others] *= block.T @ scaled(others)
             F[others, some] = F[some, others].T
     return ColumnForm(F, b, fit.total)
 

@@ -47,8 +47,8 @@ def search_scale(loss: Callable[[float], float], start: float) -> float:
 def strided_rows(weight: Matrix, count: int, *, together: int = 1) -> Matrix:
     """About so many evenly spread rows, in whole groups of neighbouring ones; all if there are no more."""
     groups = len(weight) // together
-    wanted = max(1, count // together)
-    if wanted >= groups:
+    size = max(1, count // together)
+    if size >= groups:
         return weight
-    chosen = np.linspace(0, groups - 1, wanted).round().astype(np.intp)
-    return contiguous(take_rows(weight.reshape(groups, together, -1), chosen).reshape(wanted * together, -1))
+    chosen = np.linspace(0, groups - 1, size).round().astype(np.intp)
+    return contiguous(take_rows(weight.reshape(groups, together, -1), chosen).reshape(size * together, -1))

@@ -51,17 +51,17 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 3.0)
     for axis, (model, of_panel) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         plans = of_panel[of_panel["allocation"].notna()].set_index("allocation")
-        base, place, fitted = float(plans["kl_nats"]["equal, measured"]), np.arange(len(plans)), law(of_panel)
+        base, x, fitted = float(plans["kl_nats"]["equal, measured"]), np.arange(len(plans)), law(of_panel)
         for shift, (name, look) in zip((0.0, 0.22), LOOKS.items(), strict=True):
             centre, low, high = (plans[f"{name}_{end}"] / base for end in ("nats", "low", "high"))
             style = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, **look}
-            axis.errorbar(place + shift, centre, yerr=[centre - low, high - centre], **style)
+            axis.errorbar(x + shift, centre, yerr=[centre - low, high - centre], **style)
         blind = [fitted.at(value).value / base for value in plans["summed_relative_distortion"]]
-        axis.plot(place - 0.22, blind, "^", color=GREEN, label="expected by Σ D/D₀")
+        axis.plot(x - 0.22, blind, "^", color=GREEN, label="expected by Σ D/D₀")
         axis.axhline(1, **ZERO)
         power = fitted.power
         axis.set_title(f"{model}: KL ∝ (Σ D/D₀)^{power.value:.2f} [{power.low:.2f}, {power.high:.2f}]")
-        axis.set_xticks(place, list(plans.index), rotation=30, ha="right")
+        axis.set_xticks(x, list(plans.index), rotation=30, ha="right")
         axis.set_ylabel(f"KL over {base:.3g} nats,\nthat of equal rates")
     add_legend(figure, 3)
     return figure

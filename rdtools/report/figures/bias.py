@@ -40,12 +40,12 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
     for axis, (model, of_panel) in zip(axes, panels, strict=True):
         types = ordered_types(of_panel["layer_type"])
-        for place, (method, (theory, label)) in enumerate(THEORY.items()):
+        for number, (method, (theory, label)) in enumerate(THEORY.items()):
             tick = {"marker": "_", "color": looks[method]["color"], "markersize": 5, "label": label}
             mark = {"markersize": 2.8, "label": f"{method}, measured", **looks[method]}
             for shift, name, look in ((-0.065, theory, tick), (0.065, method, mark)):
                 values = of_panel[f"{name}_saving_bpw"]
-                draw_means(axis, values, of_panel["layer_type"], order=types, shift=0.26 * (place - 1) + shift, **{**look, "capsize": 1})
+                draw_means(axis, values, of_panel["layer_type"], order=types, shift=0.26 * (number - 1) + shift, **{**look, "capsize": 1})
         cost = of_panel.groupby("layer_type")["cost_bpw"].mean().reindex(types)
         axis.hlines(cost, np.arange(len(types)) - 0.45, np.arange(len(types)) + 0.45, colors="black", linewidth=0.8, label="16/n, its cost")
         log_axes(axis, "y")

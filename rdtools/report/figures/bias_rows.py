@@ -32,9 +32,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     """Net gain by layer type, a marker for each method."""
     figure = new_figure(COLUMN, 2.4)
     axis, types, looks = figure.subplots(), ordered_types(rows["layer_type"]), method_looks(rows["method"].drop_duplicates())
-    for place, (method, look) in enumerate(looks.items()):
-        own, shift = rows[rows["method"] == method], 0.15 * (place - (len(looks) - 1) / 2)
-        draw_means(axis, own["gain_bpw"], own["layer_type"], order=types, shift=shift, markersize=2.8, label=method, **look)
+    for number, (method, look) in enumerate(looks.items()):
+        of_method, shift = rows[rows["method"] == method], 0.15 * (number - (len(looks) - 1) / 2)
+        draw_means(axis, of_method["gain_bpw"], of_method["layer_type"], order=types, shift=shift, markersize=2.8, label=method, **look)
     axis.axhline(0, **SCALAR)
     axis.plot(np.arange(len(types)), -rows.groupby("layer_type")["cost_bpw"].mean().reindex(types), label="−16/n", **PREDICTED)
     axis.set_xticks(range(len(types)), [kind.removesuffix("_proj") for kind in types])

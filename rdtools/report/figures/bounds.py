@@ -40,11 +40,11 @@ def draw(rows: pd.DataFrame) -> Figure:
     others = [bound for bound in BOUNDS.values() if bound.name != REFERENCE and f"{bound.name}_rate_bpw" in rows]
     figure = new_figure(FULL, 2.4)
     axis = figure.subplots()
-    for place, (bound, hatch) in enumerate(zip(others, cycle(("", "////", "xxxx")), strict=False)):
+    for number, (bound, hatch) in enumerate(zip(others, cycle(("", "////", "xxxx")), strict=False)):
         below = at_rate[f"{bound.name}_rate_bpw"] - at_rate["rd_bound_rate_bpw"]
         by_type = below.groupby(at_rate["layer_type"])
         mean, low, high = (part.reindex(types) for part in (by_type.mean(), by_type.min(), by_type.max()))
-        x = [i + 0.81 / len(others) * (place - (len(others) - 1) / 2) for i in range(len(types))]
+        x = [i + 0.81 / len(others) * (number - (len(others) - 1) / 2) for i in range(len(types))]
         color = LOOKS.get(bound.name, OTHER_BOUND)["color"]
         axis.bar(x, mean, 0.75 / len(others), color="white", edgecolor=color, hatch=hatch, linewidth=0.7, label=bound.label)
         axis.errorbar(x, mean, yerr=[mean - low, high - mean], linestyle="none", color="black", capsize=1.5, elinewidth=0.7)

@@ -51,8 +51,8 @@ def empty_figure(message: str) -> Figure:
 
 def add_notes(figure: Figure, *notes: str) -> None:
     """Sentences above the panels, such as which layers were left out; those that are empty are not there."""
-    if said := "\n".join(dict.fromkeys(filter(None, notes))):
-        figure.suptitle(said, fontsize="small")
+    if text := "\n".join(dict.fromkeys(filter(None, notes))):
+        figure.suptitle(text, fontsize="small")
 
 
 def note_bounds(figure: Figure, methods: Iterable[Any]) -> None:

@@ -36,12 +36,12 @@ def draw(rows: pd.DataFrame) -> Figure:
     sums, rates, perplexities = figure.subplots(1, 3)
     measured, floor = rows[rows["method"] != NOISE], rows[rows["method"] == NOISE]
     looks = method_looks(measured["method"])
-    for place, (method, look) in enumerate(looks.items()):
+    for number, (method, look) in enumerate(looks.items()):
         of_method = measured[measured["method"] == method]
         bars = np.array([of_method["kl_nats"] - of_method["kl_low"], of_method["kl_high"] - of_method["kl_nats"]])
         style = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": method, **look}
         sums.errorbar(of_method["summed_relative_distortion"], of_method["kl_nats"], yerr=bars, **style)
-        x = of_method["total_bpw"] + 0.04 * (place - (len(looks) - 1) / 2)
+        x = of_method["total_bpw"] + 0.04 * (number - (len(looks) - 1) / 2)
         rates.errorbar(x, of_method["kl_nats"], yerr=bars, **style)
         y, low, high = (of_method["perplexity_original"] * np.exp(of_method[f"nll_increase_{end}"]) for end in ("nats", "low", "high"))
         perplexities.errorbar(x, y, yerr=[y - low, high - y], **style)

@@ -34,8 +34,8 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
     sets = [set(rows["layer"]) for _, rows in files.groupby("file")]
     common = set.intersection(*sets) if sets else set()
     ok = ok[ok["layer"].isin(common)]
-    whole = ok.groupby("method")["layer"].nunique()
-    ok = ok[ok["method"].isin(whole.index[whole == len(common)])]
+    layer_counts = ok.groupby("method")["layer"].nunique()
+    ok = ok[ok["method"].isin(layer_counts.index[layer_counts == len(common)])]
     if not common:
         return empty_figure("no matrix with status ok in every file: nothing to draw")
     figure = new_figure(FULL, 4.4)
@@ -47,9 +47,9 @@ def draw(foreign: pd.DataFrame, results: pd.DataFrame) -> Figure:
         kind = "fixed rate" if fixed else "entropy-coded"
         line: dict[str, Any] = {"linestyle": "--" if fixed else "-", "linewidth": 0.8}
         axis.plot(means["total_bpw"], means["rate_gap_total_bpw"], label=f"{method}, {kind}", **line, **looks[str(method)])
-    for place, (file, rows) in enumerate(files.groupby("file", sort=False)):
+    for number, (file, rows) in enumerate(files.groupby("file", sort=False)):
         shown = rows[rows["layer"].isin(common)]
-        look: dict[str, Any] = {"color": "black", "marker": _MARKERS[place % len(_MARKERS)], "markersize": 9, "linestyle": "none"}
+        look: dict[str, Any] = {"color": "black", "marker": _MARKERS[number % len(_MARKERS)], "markersize": 9, "linestyle": "none"}
         axis.plot([shown["total_bpw"].mean()], [shown["rate_gap_total_bpw"].mean()], label=_label(str(file), rows), **look)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
     axis.axhline(0.0, **ZERO)

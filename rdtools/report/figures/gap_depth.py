@@ -58,8 +58,8 @@ def draw(table: pd.DataFrame) -> Figure:
     for axis, method in zip(axes, methods, strict=False):
         cells = ok[ok["method"] == method].pivot_table(index="layer_type", columns="block", values="rate_gap_total_bpw")
         cells = cells.reindex(index=types, columns=blocks)
-        places = range(len(blocks)), range(len(types))
-        image = axis.pcolormesh(*places, cells, vmin=low, vmax=high, cmap="cividis", edgecolors="face", linewidth=0.2)
+        ticks = range(len(blocks)), range(len(types))
+        image = axis.pcolormesh(*ticks, cells, vmin=low, vmax=high, cmap="cividis", edgecolors="face", linewidth=0.2)
         axis.set_ylim(len(types) - 0.5, -0.5)
         axis.set_facecolor("0.8")
         axis.grid(visible=False)

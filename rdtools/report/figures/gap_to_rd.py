@@ -36,8 +36,8 @@ CAPTION = Caption(
 
 def draw(table: pd.DataFrame) -> Figure:
     """Total rate above R(D) at the measured distortion, by method: mean over layers, bars from min to max."""
-    found = compared_rows(table, "rate_gap_total_bpw")
-    ok = found.rows
+    comparison = compared_rows(table, "rate_gap_total_bpw")
+    ok = comparison.rows
     if ok.empty:
         return empty_figure("no row with status ok: nothing to draw")
     methods, looks = list(dict.fromkeys(ok["method"])), method_looks(table["method"])
@@ -51,7 +51,7 @@ def draw(table: pd.DataFrame) -> Figure:
         draw_means(axis, rows["rate_gap_total_bpw"], rows["target_bpw"], shift=shift, label=method, **looks[method])
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
-    axis.set_title("\n".join(filter(None, (found.note, bound_note(ok["method"])))), fontsize="small")
+    axis.set_title("\n".join(filter(None, (comparison.note, bound_note(ok["method"])))), fontsize="small")
     axis.set_xticks(rates)
     axis.set_xlabel("target rate of the symbols (bits per active weight)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")

@@ -35,9 +35,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     """KL and its proxy against the total rate of the head, a line for each ε."""
     figure = new_figure(COLUMN, 2.9)
     axis = figure.subplots()
-    for place, (epsilon, of_smoothing) in enumerate(rows.groupby("smoothing", sort=False)):
-        look = {"color": PALETTE[place % len(PALETTE)], "marker": _MARKERS[place % len(_MARKERS)]}
-        shift, label = (0.0, "equal steps") if epsilon == 1 else (0.04 * (place - 2), f"by class, ε = {epsilon:g}")
+    for number, (epsilon, of_smoothing) in enumerate(rows.groupby("smoothing", sort=False)):
+        look = {"color": PALETTE[number % len(PALETTE)], "marker": _MARKERS[number % len(_MARKERS)]}
+        shift, label = (0.0, "equal steps") if epsilon == 1 else (0.04 * (number - 2), f"by class, ε = {epsilon:g}")
         bars = [of_smoothing["kl_nats"] - of_smoothing["kl_low"], of_smoothing["kl_high"] - of_smoothing["kl_nats"]]
         style: dict[str, Any] = {"linestyle": "none", "capsize": 1.5, "elinewidth": 0.7, "label": label, **look}
         axis.errorbar(of_smoothing["total_bpw"] + shift, of_smoothing["kl_nats"], yerr=bars, **style)

@@ -51,7 +51,7 @@ def draw(rows: pd.DataFrame) -> Figure:
             )
             if column == "hessian_incoherence":
                 bound = of_rotation.groupby("layer_type")["hessian_incoherence_bound"].mean().reindex(types)
-                x = [place + shift for place in range(len(types))]
+                x = [number + shift for number in range(len(types))]
                 axis.plot(x, bound, color=color, linestyle="none", marker="_", markersize=6, alpha=0.7)
         log_axes(axis, "y")
         axis.set_title(title)

@@ -42,13 +42,13 @@ def draw(rows: pd.DataFrame) -> Figure:
     looks = method_looks(rows["method"])
     notes = []
     for axis, (kind, column, title) in zip(axes, _PANELS, strict=True):
-        found = compared_rows(rows[rows["weights"] == kind], column)
-        of_kind = found.rows
-        notes.append(found.note and f"{title}: {found.note}")
-        for place, (method, points) in enumerate(of_kind.groupby("method", sort=False)):
+        comparison = compared_rows(rows[rows["weights"] == kind], column)
+        of_kind = comparison.rows
+        notes.append(comparison.note and f"{title}: {comparison.note}")
+        for number, (method, points) in enumerate(of_kind.groupby("method", sort=False)):
             style = looks[str(method)]
             predicted = points.groupby("target_bpw")["pred_rate_gap_bpw"].mean()
-            draw_means(axis, points[column], points["target_bpw"], shift=0.02 * (place - 2), label=str(method), **style)
+            draw_means(axis, points[column], points["target_bpw"], shift=0.02 * (number - 2), label=str(method), **style)
             axis.plot(predicted, **{**PREDICTED, "color": style["color"]})
         axis.axhline(SCALAR_LOSS_BITS, label="½ log₂(2πe/12)", **SCALAR)
         axis.axhline(0, **ZERO)

@@ -51,12 +51,12 @@ def gptq_rows(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _draw_types(axis: Axes, own: pd.DataFrame) -> None:
-    types = ordered_types(own["layer_type"])
+def _draw_types(axis: Axes, rows: pd.DataFrame) -> None:
+    types = ordered_types(rows["layer_type"])
     looks = [(order, rotated) for rotated in (False, True) for order in ORDERS]
     for i, (order, rotated) in enumerate(looks):
         color, marker = ORDERS[order]
-        part, shift = own[(own["order"] == order) & (own["rotated"] == rotated)], (i - (len(looks) - 1) / 2) * 0.105
+        part, shift = rows[(rows["order"] == order) & (rows["rotated"] == rotated)], (i - (len(looks) - 1) / 2) * 0.105
         theory = part.groupby("layer_type")["pred_gptq_gap_as_run_bpw"].mean().reindex(types)
         axis.plot(np.arange(len(types)) + shift, theory, color=color, **_TICK)
         look = {"color": color, "marker": marker, "markerfacecolor": "white" if rotated else color, "label": order + ", rotated" * rotated}

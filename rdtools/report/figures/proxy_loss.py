@@ -52,13 +52,13 @@ def draw(rows: pd.DataFrame) -> Figure:
         draw_means(axes[0], of_basis["trace_ratio"], of_basis["layer_type"], **look)
         draw_means(axes[1], of_basis["proxy_loss_ratio"], of_basis["layer_type"], **look)
         bound = of_basis.groupby("layer_type")["incoherence_bound_ratio"].mean().reindex(types)
-        axes[0].plot([place + shift for place in range(len(types))], bound, color=color, linestyle="none", marker="_", markersize=7)
+        axes[0].plot([number + shift for number in range(len(types))], bound, color=color, linestyle="none", marker="_", markersize=7)
         for j, (method, style) in enumerate(method_looks(_METHODS).items()):
             name = method + ("+rotation" if basis == "rotated" else "")
             style = {**style, "markerfacecolor": style["color"] if basis == "unrotated" else "white"}
-            place = 0.2 * (2 * j + i - 1.5)
+            offset = 0.2 * (2 * j + i - 1.5)
             draw_means(
-                axes[2], of_basis[f"{method}_relative_distortion"], of_basis["layer_type"], order=types, shift=place, label=name, **style
+                axes[2], of_basis[f"{method}_relative_distortion"], of_basis["layer_type"], order=types, shift=offset, label=name, **style
             )
     axes[0].plot([], [], color="black", linestyle="none", marker="_", markersize=7, label="bound by incoherence")
     axes[0].axhline(1.0, color="black", linewidth=0.6)

@@ -33,8 +33,8 @@ CAPTION = Caption(
 
 def draw(table: pd.DataFrame) -> Figure:
     """Gap over total rate, a line for each method; arrows lead from fixed rates to the entropy of their integers."""
-    found = compared_rows(table, "rate_gap_total_bpw")
-    ok = found.rows
+    comparison = compared_rows(table, "rate_gap_total_bpw")
+    ok = comparison.rows
     if ok.empty:
         return empty_figure("no row with status ok: nothing to draw")
     looks = method_looks(table["method"])
@@ -52,7 +52,7 @@ def draw(table: pd.DataFrame) -> Figure:
             axis.plot([tip[0]], [tip[1]], color=style["color"], marker=".", markersize=2)
     axis.axhline(0, **ZERO)
     axis.axhline(SCALAR_LOSS_BITS, label="scalar integers, ideal coder, high rate", **SCALAR)
-    axis.set_title("\n".join(filter(None, (found.note, bound_note(ok["method"])))), fontsize="small")
+    axis.set_title("\n".join(filter(None, (comparison.note, bound_note(ok["method"])))), fontsize="small")
     axis.set_xlabel("total rate (bpw)")
     axis.set_ylabel("total rate − R(D), one variance (bpw)")
     add_legend(figure, 1, "outside right upper")

@@ -41,23 +41,23 @@ PARTS = {
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Stacked bars, a line for each method: the file, and without its payload."""
-    found = compared_rows(rows.assign(status="ok", target_bpw=3.0), "payload_bpw")
-    means = found.rows.groupby("method", sort=False)[[f"{name}_bpw" for name in PARTS]].mean()
+    comparison = compared_rows(rows.assign(status="ok", target_bpw=3.0), "payload_bpw")
+    means = comparison.rows.groupby("method", sort=False)[[f"{name}_bpw" for name in PARTS]].mean()
     y = range(len(means))[::-1]
     figure = new_figure(FULL, 1.2 + 0.16 * len(means))
     axes = figure.subplots(1, 2, sharey=True)
     for axis, parts in zip(axes, (list(PARTS), list(PARTS)[1:]), strict=True):
-        left = means["payload_bpw"] * 0
+        start = means["payload_bpw"] * 0
         for name in (name for name in parts if means[f"{name}_bpw"].any()):
             color, hatch, label = PARTS[name]
             size = means[f"{name}_bpw"]
-            axis.barh(y, size, 0.7, left=left, color=color, hatch=hatch, edgecolor="white", linewidth=0, label=label)
-            left = left + size
+            axis.barh(y, size, 0.7, left=start, color=color, hatch=hatch, edgecolor="white", linewidth=0, label=label)
+            start = start + size
         axis.grid(visible=False, axis="y")
         axis.set_axisbelow(True)
     axes[0].set_yticks(y, means.index)
     axes[0].set_xlabel("bits per weight of the file")
     axes[1].set_xlabel("of these, not payload")
-    add_notes(figure, found.note)
+    add_notes(figure, comparison.note)
     add_legend(figure, 3)
     return figure

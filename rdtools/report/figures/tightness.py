@@ -41,9 +41,9 @@ def draw(verdicts: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(shown["claim"]))
     figure = new_figure(FULL, 0.7 + 0.125 * len(names))
     axis = figure.subplots()
-    place, far = shown["claim"].map(names.index), shown["ratio"] < LEAST
-    axis.plot(shown["ratio"][~far], place[~far], "|", color=BLUE, markersize=5, markeredgewidth=0.6)
-    axis.plot([LEAST] * len(set(place[far])), sorted(set(place[far])), "<", color=BLUE, markersize=3)
+    y, far = shown["claim"].map(names.index), shown["ratio"] < LEAST
+    axis.plot(shown["ratio"][~far], y[~far], "|", color=BLUE, markersize=5, markeredgewidth=0.6)
+    axis.plot([LEAST] * len(set(y[far])), sorted(set(y[far])), "<", color=BLUE, markersize=3)
     median = shown.groupby("claim")["ratio"].median().reindex(names).clip(lower=LEAST)
     axis.plot(median, range(len(names)), "D", color=VERMILLION, markersize=2.5)
     axis.axvline(1.0, color="black", linewidth=0.6)

@@ -71,8 +71,8 @@ def draw(rows: pd.DataFrame) -> Figure:
     figure = new_figure(FULL, 3.4)
     axes = figure.subplots(1, 2)
     for axis, (kind, column, title) in zip(axes, _PANELS, strict=True):
-        found = compared_rows(rows[rows["weights"].eq(kind) & ~rows["method"].isin(_LEFT_OUT[kind])], column)
-        for method, points in found.rows.groupby("method", sort=False):
+        comparison = compared_rows(rows[rows["weights"].eq(kind) & ~rows["method"].isin(_LEFT_OUT[kind])], column)
+        for method, points in comparison.rows.groupby("method", sort=False):
             style = {**looks[str(method)], "linestyle": "none"}
             axis.plot(mean_by_rate(points, column), label=str(method), **style)
             if kind == "normal":
@@ -80,12 +80,12 @@ def draw(rows: pd.DataFrame) -> Figure:
         if kind == "trained":
             axis.axhline(0, **ZERO)
         axis.axhline(SCALAR_LOSS_BITS, label="½ log₂(2πe/12)", **SCALAR)
-        count = found.note or f"{max(found.layers)} {'Hessian' if kind == 'normal' else 'matrices'}"
+        count = comparison.note or f"{max(comparison.layers)} {'Hessian' if kind == 'normal' else 'matrices'}"
         axis.set_title(f"{title} ({count})")
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
-        axis.set_xticks(sorted(found.rows["target_bpw"].unique()))
+        axis.set_xticks(sorted(comparison.rows["target_bpw"].unique()))
     for name, label in (("rowvar", "R(D), row variances"), ("aligned", "R(D), aligned with H"), ("covariance", "R(D), covariance of rows")):
-        _draw_bound(axes[1], found.rows, f"rd_bound_{name}", f"rate_gap_total_{name}_bpw", label)
+        _draw_bound(axes[1], comparison.rows, f"rd_bound_{name}", f"rate_gap_total_{name}_bpw", label)
     log_axes(axes[0], "y")
     axes[0].set_ylabel("rate − R(D), one variance (bpw)")
     axes[0].plot([], [], label="theory at finite rate, Gaussian weights", **PREDICTED)

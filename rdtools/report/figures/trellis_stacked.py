@@ -34,9 +34,9 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes = figure.subplots(1, len(groups), sharey=True, squeeze=False)[0]
     kinds = rows["method"] + (rows["container_layers"] > 1).astype(str)
     named = rows.assign(layer=rows["block"], status="ok", kind=kinds)
-    found = compared_rows(named, "rate_gap_total_bpw", by=("group", "target_bpw"), method="kind")
+    comparison = compared_rows(named, "rate_gap_total_bpw", by=("group", "target_bpw"), method="kind")
     for axis, group in zip(axes, groups, strict=True):
-        panel_rows = found.rows[found.rows["group"] == group]
+        panel_rows = comparison.rows[comparison.rows["group"] == group]
         for (method, one_file), part in panel_rows.groupby(["method", panel_rows["container_layers"] > 1], sort=False):
             look = {**looks[str(method)], "label": f"{method}, {'one file' if one_file else 'a file each'}", "linewidth": 0.8}
             shift, line = (0.02, "-") if one_file else (-0.02, "none")
@@ -46,6 +46,6 @@ def draw(rows: pd.DataFrame) -> Figure:
         axis.set_xlabel("target rate of the symbols (bits per active weight)")
         axis.set_xticks(sorted(panel_rows["target_bpw"].unique()))
     axes[0].set_ylabel("total rate − R(D), one variance (bpw)")
-    add_notes(figure, found.note.replace("layers", "groups"))
+    add_notes(figure, comparison.note.replace("layers", "groups"))
     add_legend(figure, 2)
     return figure

@@ -36,8 +36,8 @@ _THEORY = "theory at finite rate, Gaussian weights, symbols alone"
 
 def draw(rows: pd.DataFrame) -> Figure:
     """Total rate above R(D), one variance: over states, with the gap predicted for Gaussian weights as a line; over processor time."""
-    found = compared_rows(rows, "rate_gap_total_bpw")
-    ok = found.rows
+    comparison = compared_rows(rows, "rate_gap_total_bpw")
+    ok = comparison.rows
     looks = method_looks(["watersic-trellis", "watersic-trellis+adaptive", *PEERS])
     figure = new_figure(FULL, 3.0)
     axes = figure.subplots(1, 2)
@@ -64,6 +64,6 @@ def draw(rows: pd.DataFrame) -> Figure:
     axes[1].set_xlabel(f"processor time at {TIMED:g} bits (µs per weight)")
     for axis in axes:  # which have scales of their own
         axis.set_ylabel("total rate − R(D), one variance (bpw)")
-    add_notes(figure, found.note)
+    add_notes(figure, comparison.note)
     add_legend(figure, 3)
     return figure

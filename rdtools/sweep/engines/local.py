@@ -227,14 +227,14 @@ class Pool:
     def run_alone(self, task: Work) -> None:
         """Finish a task in processes of its own; where one dies, the row that it was at has failed."""
         deaths = 0
-        left = task.without(self._finished)
-        while left.layers and self.run(TaskQueue([left], None), 1):
-            after = left.without(self._finished)
+        remaining = task.without(self._finished)
+        while remaining.layers and self.run(TaskQueue([remaining], None), 1):
+            after = remaining.without(self._finished)
             if not after.layers:
                 return
-            deaths = deaths + 1 if after.layers[0].keys == left.layers[0].keys and deaths else 1
+            deaths = deaths + 1 if after.layers[0].keys == remaining.layers[0].keys and deaths else 1
             self._give_up(after, whole_layer=deaths >= _DEATHS)
-            left = after.without(self._finished)
+            remaining = after.without(self._finished)
 
     def _give_up(self, task: Work, *, whole_layer: bool) -> None:
         """Write failed records for the first row that is left, or for all of the first layer."""

@@ -69,9 +69,9 @@ class TaskQueue:
         return None
 
     def _remove(self, number: int, name: str) -> None:
-        left = [entry for entry in self._waiting[number] if entry[0] != name]
-        if left:
-            self._waiting[number] = left
+        remaining = [entry for entry in self._waiting[number] if entry[0] != name]
+        if remaining:
+            self._waiting[number] = remaining
         else:
             del self._waiting[number]
 

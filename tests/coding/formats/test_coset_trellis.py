@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from golden_weights import natural
 
-from rdtools.coding import code_length, decode, encode, fit_coset_gaussians
+from rdtools.coding import decode, encode, fit_coset_gaussians
 from rdtools.coding.formats import codec_of
 from rdtools.coding.formats.coset_trellis import CODEC
 from rdtools.errors import CodingError, CorruptFile
@@ -33,7 +33,7 @@ def test_a_file_has_the_ideal_length_under_the_fitted_law(step, unequal):
     weight = natural(symbols, 200, 30)
     container = encode(weight)
     assert same_weight(decode(container.data), weight)
-    assert code_length(weight) == bits
+    assert codec_of(weight.symbols).length_bits(weight.symbols) == bits
     assert abs(8 * container.payload_bytes - bits) <= 32 + 0.001 * symbols.integers.size
 
 

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from tolerances import STANDARD_ERRORS, rounding
 
-from rdtools.coding import code_length, decode, encode, reconstruct
+from rdtools.coding import decode, encode, reconstruct
+from rdtools.coding.formats import codec_of
 from rdtools.errors import RateUnreachable, ScaleOutOfRange, UsageError
 from rdtools.measure import measure
 from rdtools.methods import format_method
@@ -125,14 +126,14 @@ def test_the_water_level_has_the_rate(energies, rate):
 
 @pytest.mark.parametrize("rate", [0.5, 1.0, 2.5, 4.0, 7.0])
 def test_the_rate_is_that_of_the_widths_and_of_the_file(rate):
-    """``Σ b_i/r``, what code_length says and, but for the last word of the range coder, the payload."""
+    """``Σ b_i/r``, what the ideal length says and, but for the last word of the range coder, the payload."""
     layer = _layer()
     q = WaterfilledGPTQ(rate_bits=rate).quantize(layer)
     bits = allocate_widths(WaterfilledGPTQ(rate_bits=rate).prepare(layer).prepared_input.noise_gains, rate)
     assert len(set(bits.tolist())) > 1
     np.testing.assert_array_equal(q.weight.symbols.grid.column_levels(len(bits)), 2**bits)
     assert q.symbol_rate_bits == bits.sum() / 48 == rate
-    assert code_length(q.weight) == 128 * bits.sum()
+    assert codec_of(q.weight.symbols).length_bits(q.weight.symbols) == 128 * bits.sum()
     point = measure(layer, q)
     assert (point.rate_kind, point.symbol_bpw) == ("fixed", rate)
     # a range coder needs less than 0.001 bit per symbol and one last word

@@ -197,6 +197,10 @@ def test_a_weight_error_of_low_rank_is_undone_in_the_metric_asked_for(rng):
         left = W - What - U @ V.T
         s = np.linalg.svd((W - What) @ np.linalg.cholesky(full))[1]
         assert np.vdot(left @ full, left) == pytest.approx(np.sum(s[2:] ** 2), rel=rounding(200, condition=1e4))
+    silent = np.where(np.arange(8) < 3, 0.0, 1.0)
+    U, V = weight_error_factors(W, What, silent, 6, name="w")
+    np.testing.assert_allclose((U @ V.T)[:, 3:], (W - What)[:, 3:], atol=rounding(200))
+    assert not V[:3].any()
 
 
 def test_without_quantized_activations_it_is_qera():
