@@ -185,7 +185,11 @@ def trellis_unpack(
         steps = (steps << np.int32(1)) | bits[:, bit::step_bits]
     # a state is the bits of as many steps as it takes, less those of the last one that are too many
     count = -(-state_bits // step_bits)
-    states = steps
+    states = steps.copy()
     for later in range(1, count):
-        states = (states << np.int32(step_bits)) | np.roll(steps, -later, axis=1)
-    return states >> np.int32(count * step_bits - state_bits)
+        states <<= np.int32(step_bits)
+        first = later % steps.shape[1]
+        states[:, : steps.shape[1] - first] |= steps[:, first:]
+        states[:, steps.shape[1] - first :] |= steps[:, :first]
+    states >>= np.int32(count * step_bits - state_bits)
+    return states

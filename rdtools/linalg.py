@@ -44,7 +44,7 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
         For NaN or infinity; the message counts them and names the first.
     """
     if hasattr(array, "detach"):  # a torch tensor; bfloat16 has no NumPy counterpart
-        array = array.detach().cpu().double().numpy() if array.is_floating_point() else array.detach().cpu().numpy()
+        array = (array.double() if array.is_floating_point() else array).detach().cpu().numpy()
     try:
         values = np.asarray(array)
     except ValueError as error:
@@ -55,16 +55,14 @@ def as_float64(array: Any, *, name: str) -> Float64Array:
             "floating point; a file is not opened here: give the array that it holds"
         )
     if values.dtype.kind != "f":
-        raise UnsupportedDtype(
-            f"{name}: dtype {values.dtype}, expected real floating point; if these are quantized integers, dequantize first"
-        )
+        remedy = "if these are quantized integers, dequantize first"
+        raise UnsupportedDtype(f"{name}: dtype {values.dtype}, expected real floating point; {remedy}")
     values = values.astype(np.float64, copy=False)
     if not _all_finite(values):
         bad = np.argwhere(~np.isfinite(values))
         raise NotFiniteInput(
-            f"{name}: {len(bad)} of {values.size} entries are NaN or infinite, the first at "
-            f"{tuple(int(i) for i in bad[0])}; expected finite numbers; likely an overflow in half precision: "
-            "collect or convert again in float32"
+            f"{name}: {len(bad)} of {values.size} entries are NaN or infinite, the first at {tuple(int(i) for i in bad[0])}; "
+            "expected finite numbers; likely an overflow in half precision: collect or convert again in float32"
         )
     return values
 
@@ -283,10 +281,8 @@ def cholesky(moment: Matrix | Callable[[], Matrix], *, damping: float | None = N
             "expected a positive semidefinite matrix; it has an eigenvalue well below zero"
         )
     works = cholesky(moment, name=name).damping
-    raise NotPositiveSemidefinite(
-        f"{name}: singular with damping {damping:g} of the mean diagonal; damping {works:g} works; likely fewer calibration tokens than "
-        "columns"
-    )
+    likely = f"damping {works:g} works; likely fewer calibration tokens than columns"
+    raise NotPositiveSemidefinite(f"{name}: singular with damping {damping:g} of the mean diagonal; {likely}")
 
 
 def log2_am_over_gm(values: Float64Array) -> float:

@@ -236,7 +236,7 @@ def test_claims_can_be_listed(capsys):
     ("arguments", "code", "message"),
     [
         (["--claims", "nonsense"], 2, "no claim of this name"),
-        (["--claims", ""], 2, "expected a name"),
+        (["--claims", ""], 2, "expected a value"),
         (["--out", "rows.txt", "--claims", "quip.lemma-2"], 2, "ends in .parquet or .csv"),
         (["/no/such/run", "--claims", "quip.lemma-2"], 2, "/no/such/run"),
         (["--seed", "-1"], 2, "seed"),
