@@ -14,6 +14,7 @@ from rdtools.errors import CorruptFile, UsageError, one_line
 from rdtools.files import atomic_path
 from rdtools.model.tokens import embedded_source
 from rdtools.records.rows import COLUMNS, CURVE_COLUMNS, SCHEMA_VERSION
+from rdtools.runs.plan import PlannedMethod, read_plan
 from rdtools.runs.result_files import check_results, command_of, is_current
 from rdtools.runs.run_manifest import is_run, read_manifest
 
@@ -104,13 +105,18 @@ def _anew(folder: Path) -> str:
     return f"make a new run: {_by_manifest(folder, out)}"
 
 
-def _by_manifest(folder: Path, out: str) -> str:
-    """The report command of a run's model and data, or words where the run does not say where these came from."""
+def _by_manifest(folder: Path, out: str, planned: Sequence[PlannedMethod] = ()) -> str:
+    """The report command of a run's model, data and one planned method, or words where the run does not say where the data came from."""
     manifest = read_manifest(folder) if is_run(folder) else None
+    settings = {"methods": planned[0].method, "rates": f"{planned[0].rate_bits:g}", "seeds": f"{planned[0].seed}"} if planned else {}
+    if planned and planned[0].layers is not None:
+        settings["layers"] = ",".join(planned[0].layers)
     if manifest is not None and manifest.calibration.source == embedded_source("calibration"):
-        return shlex.join(["rdtools", "report", *(["--head"] if manifest.model.head_analysed else []), "--out", out])
+        options = [word for name, value in settings.items() for word in (f"--{name}", value)]
+        return shlex.join(["rdtools", "report", *(["--head"] if manifest.model.head_analysed else []), *options, "--out", out])
     model, data = ("its model", "its calibration data") if manifest is None else (manifest.model.source, manifest.calibration.source)
-    return f"rdtools report with {model} as `model`, {data} as `text` or `tokens`, and {out} as `out`"
+    further = "".join(f", {value} as `{name}`" for name, value in settings.items())
+    return f"rdtools report with {model} as `model`, {data} as `text` or `tokens`{further}, and {out} as `out`"
 
 
 def refuse_other_schema(folder: Path) -> None:
@@ -147,7 +153,9 @@ def _read(folder: Path, name: str, columns: tuple[str, ...]) -> pd.DataFrame:
     if not folder.is_dir():
         raise UsageError(f"{folder}: no such directory; expected the run directory of a report, see `out`")
     if not path.is_file():
-        raise UsageError(f"{path}: no such file; nothing was quantized in this run yet: {_by_manifest(folder, str(folder))}")
+        planned = read_plan(folder).methods
+        why = "the report of one of its methods writes it again" if planned else "nothing was quantized in this run yet"
+        raise UsageError(f"{path}: no such file; {why}: {_by_manifest(folder, str(folder), planned)}")
     listed = is_current(folder)
     if listed:
         check_results(folder, [name])

@@ -155,7 +155,7 @@ def run_sweep(
     finished = todo.rows - todo.remaining_rows
     if finished:
         say(f"{finished} of {todo.rows} rows are already there")
-    if todo.journal.torn:
+    if todo.journal.torn and todo.remaining_rows:
         say(f"computed again: {counted(todo.journal.torn, 'record')} cut off when a process was killed")
     count = finished
 

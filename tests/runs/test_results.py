@@ -14,6 +14,7 @@ from rdtools.jobs.calibration import CalibrationRequest
 from rdtools.jobs.collect import collect
 from rdtools.model.tokens import embedded_source
 from rdtools.records.rows import COLUMNS, SCHEMA_VERSION
+from rdtools.runs.plan import PlannedMethod, RunPlan, write_plan
 from rdtools.runs.result_files import write_manifest
 from rdtools.runs.results import read_curves, read_results, to_table
 from rdtools.runs.run_manifest import read_manifest
@@ -114,3 +115,13 @@ def test_readers_name_the_column_that_they_miss(tmp_path):
     assert len(read_results(tmp_path)) == 1
     with pytest.raises(CorruptFile, match="no column 'total_bpw'"):
         read_results(tmp_path, ["total_bpw"])
+
+
+def test_a_table_that_was_deleted_is_written_again_by_the_report_of_a_planned_method(tmp_path):
+    with pytest.raises(UsageError, match=r"results.parquet: no such file; nothing was quantized in this run yet: rdtools report"):
+        read_results(tmp_path)
+    planned = PlannedMethod(method="hptq", settings="HPTQ()", rate_bits=2.5, seed=3, layers=["a", "b"])
+    write_plan(RunPlan(methods=[planned]), tmp_path)
+    expected = r"the report of one of its methods writes it again: .*hptq as `methods`, 2.5 as `rates`, 3 as `seeds`, a,b as `layers`, and"
+    with pytest.raises(UsageError, match=expected):
+        read_results(tmp_path)
