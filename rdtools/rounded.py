@@ -71,11 +71,12 @@ def column_error(distortion: ArrayLike, correlation: ArrayLike, power: ArrayLike
     return np.asarray(distortion + less * (2.0 * np.asarray(correlation) - (2.0 - less) * np.asarray(power)))
 
 
-def _density(x: Float64Array | float) -> Float64Array:
+def density(x: Float64Array | float) -> Float64Array:
+    """``φ(x)`` of a standard normal variable."""
     return np.asarray(np.exp(-0.5 * np.square(x)) / math.sqrt(2.0 * math.pi))
 
 
-def _error_within(low: Float64Array, high: Float64Array, point: Float64Array) -> float:
+def error_within(low: Float64Array, high: Float64Array, point: Float64Array) -> float:
     """``Σ ∫ (x − q)² φ dx`` over cells, by quadrature: closed forms cancel in narrow cells."""
     reached = low < _REACH
     low, high, point = low[reached], np.minimum(high[reached], _REACH), point[reached]
@@ -84,10 +85,15 @@ def _error_within(low: Float64Array, high: Float64Array, point: Float64Array) ->
     centers = low + half * (2 * np.arange(pieces)[:, None] + 1)
     return float(
         sum(
-            weight * ((centers + half * node - point) ** 2 * _density(centers + half * node) * half).sum()
+            weight * ((centers + half * node - point) ** 2 * density(centers + half * node) * half).sum()
             for node, weight in zip(_NODES, _WEIGHTS, strict=True)
         )
     )
+
+
+def error_beyond(edge: float, point: float) -> float:
+    """``∫_c^∞ (x − q)² φ dx = (1 + q²) Q(c) + (c − 2q) φ(c)``, from an edge c on."""
+    return max(0.0, (1.0 + point**2) * float(ndtr(-edge)) + (edge - 2.0 * point) * float(density(edge)))
 
 
 def entropy_bits(probabilities: Float64Array) -> float:
@@ -157,7 +163,7 @@ def rounded_gaussian(step_over_std: float, levels: int | None = None) -> Rounded
     k = np.arange(1.0, math.ceil(_LAST_BOUNDARY / r) + 2 if levels is None else (levels + 1) // 2)
     boundary = r * (k if even else k - 0.5)
     tail = ndtr(-boundary)
-    correlation = r * (2.0 * float(_density(boundary).sum()) + (float(_density(0.0)) if even else 0.0))
+    correlation = r * (2.0 * float(density(boundary).sum()) + (float(density(0.0)) if even else 0.0))
     power = r * r * (2.0 * float(((2.0 * k if even else 2.0 * k - 1.0) * tail).sum()) + (0.25 if even else 0.0))
     beyond = np.append(0.5, tail) if even else tail  # probability beyond the inner end of each cell on the positive side
     entropy = 2.0 * entropy_bits(np.append(beyond[:-1] - beyond[1:], beyond[-1:]))
@@ -165,10 +171,9 @@ def rounded_gaussian(step_over_std: float, levels: int | None = None) -> Rounded
         # the zero cell is nearly certain at large r: −p log2 p from log1p keeps its digits
         entropy -= (1.0 - 2.0 * float(tail[0])) * math.log1p(-2.0 * float(tail[0])) / math.log(2.0)
     points = r * (np.append(0.0, k) + 0.5) if even else r * k
-    granular = 2.0 * _error_within(points - 0.5 * r, points + 0.5 * r, points)
+    granular = 2.0 * error_within(points - 0.5 * r, points + 0.5 * r, points)
     if not even:
-        granular += 2.0 * _error_within(np.zeros(1), np.full(1, 0.5 * r), np.zeros(1))
+        granular += 2.0 * error_within(np.zeros(1), np.full(1, 0.5 * r), np.zeros(1))
     last = float(points[-1]) if len(points) else 0.0
-    edge = last + 0.5 * r
-    overload = 0.0 if levels is None else 2.0 * ((1.0 + last**2) * float(ndtr(-edge)) + (edge - 2.0 * last) * float(_density(edge)))
-    return RoundedGaussian(entropy, correlation, power, granular, max(0.0, overload))
+    overload = 0.0 if levels is None else 2.0 * error_beyond(last + 0.5 * r, last)
+    return RoundedGaussian(entropy, correlation, power, granular, overload)

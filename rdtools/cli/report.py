@@ -223,14 +223,20 @@ def _preview(settings: ReportSettings, words: Words, *, as_json: bool) -> None:
 _SOURCES = {"rows": "rows of this run", "calibration": "small layers, timed now", None: "nothing, none was timed yet"}
 
 
+def _minutes(minutes: float) -> str:
+    return f"{minutes:.3g}" if minutes >= 0.1 else "under 0.1"
+
+
 def _print_times(times: Sequence[MethodTime], processes: str) -> None:
     """A table of estimates, and their sum."""
     if not times:
         return
     total = sum(method_time.minutes or 0.0 for method_time in times)
-    typer.echo(f"Time: about {total:.3g} minutes with {processes}, beside capture and page; an estimate for a machine without other work")
+    typer.echo(
+        f"Time: about {_minutes(total)} minutes with {processes}, beside capture and page; an estimate for a machine without other work"
+    )
     width = max(len(method_time.method) for method_time in times)
-    typer.echo(f"  {'method':<{width}}  {'rows':>6}  {'minutes':>8}  from")
+    typer.echo(f"  {'method':<{width}}  {'rows':>6}  {'minutes':>9}  from")
     for method_time in times:
-        minutes = "unknown" if method_time.minutes is None else f"{method_time.minutes:.3g}"
-        typer.echo(f"  {method_time.method:<{width}}  {method_time.rows:>6}  {minutes:>8}  {_SOURCES[method_time.source]}")
+        minutes = "unknown" if method_time.minutes is None else _minutes(method_time.minutes)
+        typer.echo(f"  {method_time.method:<{width}}  {method_time.rows:>6}  {minutes:>9}  {_SOURCES[method_time.source]}")

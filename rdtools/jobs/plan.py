@@ -111,7 +111,7 @@ def refuse_infeasible(settings: ReportSettings) -> None:
     if settings.methods is None or settings.skip_infeasible:
         return
     if infeasible := infeasible_pairs(settings.quantizers()):
-        raise UsageError(f"{'; '.join(infeasible)}; or go on without with `skip_infeasible`")
+        raise UsageError(f"{'; '.join(infeasible)}; or go on without it by `skip_infeasible`")
 
 
 def _token_notes(settings: ReportSettings, widths: list[int]) -> tuple[list[str], bool]:

@@ -23,7 +23,7 @@ class Preparation:
     order : in which columns are decided, a name in `rdtools.transforms.orders.ORDERS`
     ridge : penalty μ of the reconstruction's energy, relative to the mean diagonal
     row_rotation : of the outputs, which leaves H alone; as `rotation`
-    rescale : bring columns to the scales of `rdtools.quantizers.grids.balance.column_scales` first
+    rescale : bring columns to the scales of `rdtools.quantizers.grids.balance.balancing_scales` first
     dead_threshold : columns whose input has less than this share of the median energy are dropped too, and what they have in common with
         the others is added to the target; None for none but those that are always zero
     drift : moments of the inputs that the layer has, if they are not those that the weights were made for; μ, damping and the order of

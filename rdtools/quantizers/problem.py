@@ -13,7 +13,7 @@ from rdtools.arrays import Matrix, beside, contiguous, copied, diagonal, mean_sq
 from rdtools.coding import round_to_bfloat16
 from rdtools.errors import ShapeMismatch, UsageError
 from rdtools.moments.layer import Layer, active_columns
-from rdtools.quantizers.grids.balance import column_scales
+from rdtools.quantizers.grids.balance import balancing_scales
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.prepared_input import PreparedInput, shared_input
 from rdtools.records import Basis, InputMoments, LayerKey, Rotation
@@ -244,7 +244,7 @@ def prepare(layer: Layer, preparation: Preparation | None = None, *, seed: int =
     correction = None if _is_own(layer, active, drift) else _correction(layer, active, drift)
     if preparation.rescale:
         # as the decoder has them: rounded, and the other way up
-        scales = round_to_bfloat16(1.0 / column_scales(weight, _made(moment)))
+        scales = round_to_bfloat16(1.0 / balancing_scales(weight, _made(moment)))
         basis, scales = replace(basis, column_scales=scales), beside(scales, weight)
         weight, moment = weight / scales, partial(_scaled_moment, moment, scales)
         correction = None if correction is None else correction * scales

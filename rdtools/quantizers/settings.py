@@ -13,6 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from rdtools.errors import UsageError, WrongType
 from rdtools.records import Coding
 
+#: How the weights beside quantized activations are rounded: each to its nearest level, or with feedback of errors.
+RoundingRule = Literal["nearest", "feedback"]
+
 _ROTATIONS = (None, "auto", "haar", "hadamard", "kronecker")
 
 

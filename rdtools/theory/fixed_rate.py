@@ -12,35 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import TheoryError
-from rdtools.rounded import rounded_gaussian
-
-_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(16)
-#: On pieces of this length 16 nodes integrate the normal density times a square, or the distribution of a maximum, to rounding.
-_PIECE = 0.5
-#: The normal density vanishes in float64 beyond.
-_REACH = 39.0
-
-
-def _density(x: Float64Array | float) -> Float64Array:
-    return np.asarray(np.exp(-0.5 * np.square(x)) / math.sqrt(2 * math.pi))
-
-
-def _error_within(low: Float64Array, high: Float64Array, level: Float64Array) -> float:
-    """``Σ ∫ (x − q)² φ dx`` over cells; quadrature, because closed forms cancel in narrow cells."""
-    low, high = np.minimum(low, _REACH), np.minimum(high, _REACH)
-    pieces = max(1, math.ceil(float((high - low).max(initial=0.0)) / _PIECE))
-    half = (high - low) / (2 * pieces)
-    centers = low + half * (2 * np.arange(pieces)[:, None] + 1)
-    total = 0.0
-    for node, weight in zip(_NODES, _WEIGHTS, strict=True):
-        x = centers + half * node
-        total += weight * ((x - level) ** 2 * _density(x) * half).sum()
-    return float(total)
-
-
-def _error_beyond(edge: float, level: float) -> float:
-    """``∫_c^∞ (x − q)² φ dx = (1 + q²) Q(c) + (c − 2q) φ(c)``."""
-    return max(0.0, (1 + level**2) * float(ndtr(-edge)) + (edge - 2 * level) * float(_density(edge)))
+from rdtools.rounded import density, error_beyond, error_within, rounded_gaussian
 
 
 def _check_levels(levels: int, least: int) -> int:
@@ -132,16 +104,10 @@ def best_uniform_grid(levels: int) -> GaussianGrid:
     (0.118846, 0.9957, 1.494)
     """
     K = _check_levels(levels, 2)
-    even = K % 2 == 0
-    j = np.arange(1, (K + 1) // 2, dtype=np.float64)
 
     def excess(rho: float) -> float:
-        # over the boundaries b > 0 between levels, by Abel summation as in `rdtools.rounded`; over step² and step
-        step = 2 * rho / (K - 1)
-        b = step * (j if even else j - 0.5)
-        correlation = 2 * float(_density(b).sum()) + (float(_density(0.0)) if even else 0.0)
-        power = 2 * float(((2 * j if even else 2 * j - 1) * ndtr(-b)).sum()) + (0.25 if even else 0.0)
-        return correlation - step * power
+        rounded = rounded_gaussian(2 * rho / (K - 1), K)
+        return (rounded.correlation - rounded.power) / rho
 
     return uniform_grid(K, float(brentq(excess, 0.1, 2 + 2 * math.sqrt(math.log(K)), xtol=1e-14, rtol=1e-14)))
 
@@ -195,11 +161,11 @@ def lloyd_max(levels: int) -> LloydMax:
         low = np.append(0.5 * odd * q[0], 0.5 * (q[:-1] + q[1:]))
         high = np.append(low[1:], np.inf)
         mass = ndtr(-low) - ndtr(-high)
-        density = _density(low)
+        at_low = density(low)
         # φ(low) − φ(high) without cancellation
-        mean = density * -np.expm1(-0.5 * np.append((low[1:] - low[:-1]) * (low[1:] + low[:-1]), np.inf)) / mass
-        by_low = 0.5 * density * (mean - low) / mass  # half the derivative of the mean of a cell by its boundaries
-        by_high = np.append(0.5 * density[1:] * (low[1:] - mean[:-1]) / mass[:-1], 0.0)
+        mean = at_low * -np.expm1(-0.5 * np.append((low[1:] - low[:-1]) * (low[1:] + low[:-1]), np.inf)) / mass
+        by_low = 0.5 * at_low * (mean - low) / mass  # half the derivative of the mean of a cell by its boundaries
+        by_high = np.append(0.5 * at_low[1:] * (low[1:] - mean[:-1]) / mass[:-1], 0.0)
         by_lower_edge = by_low.copy()
         by_lower_edge[0] *= odd
         matrix = np.stack([np.append(0.0, -by_high[:-1]), 1 - by_lower_edge - by_high, np.append(-by_low[1:], 0.0)])
@@ -208,8 +174,8 @@ def lloyd_max(levels: int) -> LloydMax:
         if np.abs(change).max() < 1e-12:
             break
     low = np.append(0.5 * odd * q[0], 0.5 * (q[:-1] + q[1:]))
-    error = 2 * (_error_within(low[:-1], low[1:], q[:-1]) + _error_beyond(float(low[-1]), float(q[-1])))
+    error = 2 * (error_within(low[:-1], low[1:], q[:-1]) + error_beyond(float(low[-1]), float(q[-1])))
     if odd:
-        error += 2 * _error_within(np.zeros(1), low[:1], np.zeros(1))
+        error += 2 * error_within(np.zeros(1), low[:1], np.zeros(1))
     q = np.concatenate([-q[::-1], np.zeros(odd), q])
     return LloydMax(q, 0.5 * (q[:-1] + q[1:]), error)

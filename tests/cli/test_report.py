@@ -393,10 +393,10 @@ def test_a_dry_run_tells_what_there_is_to_do_and_writes_nothing(tiny_llama, tiny
     assert "Infeasible: rtn-midrise: 2.5 bits per weight cannot be reached" in printed
     assert "Note" not in printed
     assert re.search(r"Memory: up to about [\d.]+ [GM]B at its peak, with \d+ process", printed)
-    assert re.search(r"Time: about [\d.e-]+ minutes with \d+ process", printed)
-    assert re.search(r"^  bounds and curves +14 +[\d.e-]+  small layers, timed now$", printed, re.MULTILINE)
-    assert re.search(r"^  rtn-midrise +14 +[\d.e-]+  small layers, timed now$", printed, re.MULTILINE)  # one rate of the two
-    assert re.search(r"^  hptq +28 +[\d.e-]+  small layers, timed now$", printed, re.MULTILINE)
+    assert re.search(r"Time: about (under )?[\d.]+ minutes with \d+ process", printed)
+    assert re.search(r"^  bounds and curves +14 +(under )?[\d.]+  small layers, timed now$", printed, re.MULTILINE)
+    assert re.search(r"^  rtn-midrise +14 +(under )?[\d.]+  small layers, timed now$", printed, re.MULTILINE)  # one rate of the two
+    assert re.search(r"^  hptq +28 +(under )?[\d.]+  small layers, timed now$", printed, re.MULTILINE)
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "rtn-midrise", "--rates", "3") == 0
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     capsys.readouterr()
@@ -432,7 +432,7 @@ def test_errors_of_a_sweep_name_the_keys_of_its_file(tiny_llama, tiny_tokens, tm
     """As options to who typed options."""
     config, out = tmp_path / "sweep.toml", tmp_path / "run"
     for lines, words in (
-        ('methods = ["gptq"]\nrates = [2.5]', "or go on without with `skip_infeasible`"),
+        ('methods = ["gptq"]\nrates = [2.5]', "or go on without it by `skip_infeasible`"),
         ('methods = ["hptq"]\nlayers = ["nothing"]', "`layers` 'nothing': matches none of 14 layers"),
         ("seeds = [-1]", "`seeds` -1: expected a list of whole numbers"),
     ):
@@ -442,7 +442,7 @@ def test_errors_of_a_sweep_name_the_keys_of_its_file(tiny_llama, tiny_tokens, tm
         assert words in printed
         assert not re.search(r"(?<!-)--[a-z]", printed)
     assert _report(tiny_llama, tiny_tokens, out, "--methods", "gptq", "--rates", "2.5") == 2
-    assert "go on without with --skip-infeasible" in capsys.readouterr().err
+    assert "go on without it by --skip-infeasible" in capsys.readouterr().err
 
 
 def test_a_pair_that_cannot_be_is_refused_before_the_capture_or_skipped(tiny_llama, tiny_tokens, tmp_path, capsys, monkeypatch):

@@ -16,7 +16,7 @@ def _log_energies(energies: Float64Array) -> Float64Array:
     return np.log(np.maximum(energies, MIN_ENERGY * largest)) if largest > 0 else np.zeros_like(energies)
 
 
-def column_scales(
+def balancing_scales(
     weight: Matrix,  # (m, n)
     moment: Matrix,  # (n, n)
 ) -> Float64Array:
@@ -45,12 +45,12 @@ def column_scales(
 
     Examples
     --------
-    >>> column_scales(np.array([[1.0, 4.0]]), np.eye(2)).round(6).tolist()
+    >>> balancing_scales(np.array([[1.0, 4.0]]), np.eye(2)).round(6).tolist()
     [1.414214, 0.707107]
     """
     n = weight.shape[-1]
     if weight.ndim != 2 or moment.shape != (n, n):
-        raise ShapeMismatch(f"column_scales: weight {weight.shape} with a moment {moment.shape}, expected (m, n) and (n, n)")
+        raise ShapeMismatch(f"balancing_scales: weight {weight.shape} with a moment {moment.shape}, expected (m, n) and (n, n)")
     if n == 0:
         return np.ones(0)
     exponents = 0.25 * (_log_energies(diagonal(moment)) - _log_energies(on_host((weight**2).sum(axis=0))))

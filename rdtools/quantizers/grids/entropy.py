@@ -19,7 +19,7 @@ from rdtools.coding import (
 )
 from rdtools.ops import INTEGER_MAX
 from rdtools.quantizers.grids.column_gains import with_column_gains
-from rdtools.quantizers.grids.levels import Rounding, grid_of_step
+from rdtools.quantizers.grids.levels import RoundColumns, grid_of_step
 from rdtools.quantizers.rounding.sample_gains import GainFit
 from rdtools.quantizers.search.rate import Candidate
 from rdtools.records import ENTROPY_MODELS, CodeModelKind, Gains, ScalarSymbols
@@ -42,7 +42,7 @@ class EntropyGrid:
     """
 
     target: Matrix
-    rounding: Rounding
+    rounding: RoundColumns
     coding: CodeModelKind
     exponents: NDArray[np.uint8] | None
     row_exponents: NDArray[np.uint8] | None
@@ -86,7 +86,7 @@ class EntropyGrid:
 
 def entropy_grid(
     target: Matrix,  # (m, r)
-    rounding: Rounding,
+    rounding: RoundColumns,
     *,
     coding: CodeModelKind,
     relative_steps: Float64Array | None,

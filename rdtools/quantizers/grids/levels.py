@@ -15,7 +15,7 @@ from rdtools.quantizers.search.rate import RATE_TOLERANCE_BITS
 from rdtools.records import UniformGrid
 
 #: Decides integers: (weight (m, r), steps (r,), gains (r,), offset, integer_min, integer_max) → integers (m, r).
-Rounding = Callable[[Matrix, Float64Array, Float64Array, float, int, int], Matrix]
+RoundColumns = Callable[[Matrix, Float64Array, Float64Array, float, int, int], Matrix]
 
 #: Smallest normal float32 and largest finite one: what a stored step may be.
 _STEP_RANGE = (float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max))

@@ -22,12 +22,11 @@ from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.reassembly.matching import Metric
 from rdtools.quantizers.reassembly.reassembler import Assembly, Reassembler, map_note
 from rdtools.quantizers.rounding.error_correction import error_correction
-from rdtools.quantizers.settings import check_choice
+from rdtools.quantizers.settings import RoundingRule, check_choice
 from rdtools.records import ActivationMoments, Hessian, InputMap, LayerParts, QuantizedLayer
 from rdtools.records.error_models import NoErrorModel
 from rdtools.records.stored import finished
 
-Rounding = Literal["nearest", "feedback"]
 Fit = Literal["unrounded", "rounded"]
 #: Of the rows' grids; a zero point has one byte.
 _WIDTHS = range(2, 9)
@@ -76,7 +75,7 @@ class QLLM(ActivationQuantizer):
     rescale: bool = Reassembler.rescale
     staggered: bool = Reassembler.staggered
     max_expansion: float = Reassembler.max_expansion
-    rounding: Rounding = "nearest"
+    rounding: RoundingRule = "nearest"
     correction_rank: int = 4
     fit: Fit = "unrounded"
     activation_grid: Literal["symmetric", "asymmetric"] = "asymmetric"
@@ -86,7 +85,7 @@ class QLLM(ActivationQuantizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_choice("rounding", self.rounding, get_args(Rounding))
+        check_choice("rounding", self.rounding, get_args(RoundingRule))
         check_choice("fit", self.fit, get_args(Fit))
         if not (isinstance(self.weight_bits, int) and self.weight_bits in _WIDTHS):
             raise UsageError(f"weight_bits {self.weight_bits!r}: expected a whole number from {_WIDTHS[0]} to {_WIDTHS[-1]}")

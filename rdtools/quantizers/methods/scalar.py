@@ -9,7 +9,7 @@ from rdtools.arrays import Float64Array
 from rdtools.quantizers.base import LATER, SettledQuantizer, Solution
 from rdtools.quantizers.grids.column_gains import widest_steps
 from rdtools.quantizers.grids.entropy import entropy_grid
-from rdtools.quantizers.grids.levels import Rounding
+from rdtools.quantizers.grids.levels import RoundColumns
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
 from rdtools.quantizers.rounding.nearest import nearest
@@ -73,7 +73,7 @@ class ScalarQuantizer(SettledQuantizer):
         """False if NumPy alone decides the integers, whatever the backend."""
         return False
 
-    def _rounding(self, problem: Problem) -> Rounding:
+    def _rounding(self, problem: Problem) -> RoundColumns:
         """The function that decides integers at given steps."""
         return nearest
 
@@ -106,7 +106,7 @@ class Feedback(ScalarQuantizer):
         """True: kernels decide the integers."""
         return True
 
-    def _rounding(self, problem: Problem) -> Rounding:
+    def _rounding(self, problem: Problem) -> RoundColumns:
         shared = problem.prepared_input
         return sic_rounding(shared.factor, shared.order, self.backend, self.precision)
 

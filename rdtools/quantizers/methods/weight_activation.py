@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, get_args
 
 from rdtools.arrays import Float64Array
 from rdtools.errors import RateUnreachable, UsageError
@@ -17,7 +17,7 @@ from rdtools.quantizers.methods.row_grids import RowGridQuantizer
 from rdtools.quantizers.methods.rtn import RTN
 from rdtools.quantizers.preparation import Preparation
 from rdtools.quantizers.problem import Problem
-from rdtools.quantizers.settings import check_choice
+from rdtools.quantizers.settings import RoundingRule, check_choice
 from rdtools.records import ActivationMoments, InputMap, LayerParts
 from rdtools.transforms import RotationChoice
 
@@ -33,7 +33,6 @@ class _WideGPTQ(GPTQ):
     max_rate_bits: ClassVar[float] = _WIDE
 
 
-Rounding = Literal["nearest", "feedback"]
 _WEIGHTS: dict[str, type[RowGridQuantizer]] = {"nearest": _WideRTN, "feedback": _WideGPTQ}
 
 
@@ -62,14 +61,14 @@ class WeightActivation(ActivationQuantizer):
     """
 
     weight_bits: int = 4
-    rounding: Rounding = "feedback"
+    rounding: RoundingRule = "feedback"
     range_rule: RangeRule = "mse"
     rotation: RotationChoice | None = None
 
     max_rate_bits: ClassVar[float] = _WIDE
 
     def __post_init__(self) -> None:
-        check_choice(f"{type(self).__name__}: rounding", self.rounding, get_args(Rounding))
+        check_choice(f"{type(self).__name__}: rounding", self.rounding, get_args(RoundingRule))
         if not (isinstance(self.weight_bits, int) and 2 <= self.weight_bits <= _WIDE):
             raise UsageError(f"weight_bits {self.weight_bits!r}: expected a whole number from 2 to {_WIDE:g}")
         super().__post_init__()

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from rdtools.arrays import Float64Array, Matrix, as_dtype, beside, empty_like, row_blocks, set_columns, take_columns
 from rdtools.ops import sic_sweep
-from rdtools.quantizers.grids.levels import Rounding
+from rdtools.quantizers.grids.levels import RoundColumns
 
 Precision = Literal["float64", "float32"]
 
 
-def sic_rounding(factor: Matrix, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> Rounding:
+def sic_rounding(factor: Matrix, order: NDArray[np.intp], backend: str | None, precision: Precision = "float64") -> RoundColumns:
     """Integers by successive cancellation under ``H = L Lᵀ``, columns of the weights in the order of those of the factor L, some rows after
     others.
     """

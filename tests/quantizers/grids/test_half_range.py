@@ -15,7 +15,7 @@ from rdtools.linalg import cholesky
 from rdtools.moments.layer import Layer
 from rdtools.moments.synthetic import haar_moment, power_law
 from rdtools.quantizers import QuIP
-from rdtools.quantizers.grids.balance import MIN_ENERGY, column_scales
+from rdtools.quantizers.grids.balance import MIN_ENERGY, balancing_scales
 from rdtools.quantizers.grids.half_range import normal_half_range
 from rdtools.testing import layers
 from rdtools.theory.fixed_rate import best_uniform_grid, uniform_grid
@@ -52,7 +52,7 @@ def test_no_other_scales_have_a_lower_product_of_energies(layer, seed):
     H, W = layer.hessian.matrix, layer.weight
     W = np.where(np.abs(W) < 1e-3 * np.abs(W).max(), 1e-3 * np.abs(W).max(), W)  # no column near MIN_ENERGY
     h, w = np.diagonal(H), (W**2).sum(axis=0)
-    d = column_scales(W, H)
+    d = balancing_scales(W, H)
 
     def product(scales):
         return (h / scales**2).sum() * (w * scales**2).sum()
@@ -69,12 +69,12 @@ def test_no_other_scales_have_a_lower_product_of_energies(layer, seed):
 def test_scales_of_columns_without_energy_are_finite():
     H = np.diag([4.0, 1e-30, 1.0])
     W = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]])
-    d = column_scales(W, H)
+    d = balancing_scales(W, H)
     assert d[1] / d[0] == pytest.approx(MIN_ENERGY**0.25, rel=rounding(20))
     assert d[2] / d[0] == pytest.approx((1 / 4) ** 0.25 / MIN_ENERGY**0.25, rel=rounding(20))
-    np.testing.assert_allclose(column_scales(1e60 * W, 1e-60 * H), d, rtol=rounding(1000))  # logarithms near 300
-    assert (column_scales(0 * W, H) > 0).all()
-    assert column_scales(np.zeros((2, 0)), np.zeros((0, 0))).shape == (0,)
+    np.testing.assert_allclose(balancing_scales(1e60 * W, 1e-60 * H), d, rtol=rounding(1000))  # logarithms near 300
+    assert (balancing_scales(0 * W, H) > 0).all()
+    assert balancing_scales(np.zeros((2, 0)), np.zeros((0, 0))).shape == (0,)
 
 
 @pytest.mark.parametrize("levels", [2, 3, 4, 7, 8, 16, 256])
@@ -126,4 +126,4 @@ def test_the_search_sees_weights_that_are_not_normal():
 
 def test_wrong_input_is_refused():
     with pytest.raises(ShapeMismatch, match=r"expected \(m, n\) and \(n, n\)"):
-        column_scales(np.ones((2, 3)), np.eye(2))
+        balancing_scales(np.ones((2, 3)), np.eye(2))
